@@ -7,4 +7,9 @@ class UserError(ValueError):
     The message is one line that names the file, key or line, says what was found and what to do. Scripts print it
     and exit with code 2 (`utils.cli.run_script`). It takes exactly one string, so that it survives pickling between
     processes.
+
+    Attributes:
+        on_every_rank: Whether every process of a run meets the same mistake, so that one of them says it for all.
     """
+
+    on_every_rank = True

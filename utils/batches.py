@@ -1,0 +1,95 @@
+"""Which videos make up which micro-batch: the same steps for any number of processes.
+
+`batch_size`, `iter_size` and `num_gpu` of a record say how many clips one optimizer step sees. That number is kept on
+any machine: fewer processes accumulate more micro-batches, more processes take fewer or smaller ones, so that a record
+means the same training on one GPU and on eight (batch norm still sees one micro-batch at a time).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from utils.errors import UserError
+
+
+class BatchError(UserError):
+    """Batch sizes that do not fit the number of processes or videos."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """How one process takes part in an optimizer step.
+
+    Attributes:
+        micro_batch: Clips of one forward pass.
+        micro_batches: Forward passes a step.
+        world_size: Processes that step together.
+    """
+
+    micro_batch: int
+    micro_batches: int
+    world_size: int
+
+    def batches_per_epoch(self, num_videos: int) -> int:
+        """Return the micro-batches of one process in an epoch; videos that fill none are left out of that epoch."""
+        return num_videos // (self.micro_batch * self.world_size)
+
+    def steps_per_epoch(self, num_videos: int) -> int:
+        """Return the optimizer steps of an epoch; the last one may have fewer micro-batches."""
+        return -(-self.batches_per_epoch(num_videos) // self.micro_batches)
+
+    def batches_of_step(self, step: int, num_videos: int) -> int:
+        """Return how many micro-batches a step has."""
+        return min(self.micro_batches, self.batches_per_epoch(num_videos) - step * self.micro_batches)
+
+
+def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int) -> StepPlan:
+    """Share the batch_size x iter_size x num_gpu clips of a step among the processes.
+
+    Raises:
+        BatchError: The clips of a step cannot be shared evenly.
+    """
+    clips = batch_size * iter_size * num_gpu
+    share, rest = divmod(clips, world_size)
+    micro_batches = -(-share // batch_size)
+    if rest or share == 0 or share % micro_batches:
+        raise BatchError(
+            f"a step of {clips} clips (batch_size {batch_size} x iter_size {iter_size} x num_gpu {num_gpu}) cannot be "
+            f"shared evenly by {world_size} processes; use a number of processes that divides it (NPROC=...)"
+        )
+    return StepPlan(micro_batch=share // micro_batches, micro_batches=micro_batches, world_size=world_size)
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """The micro-batches of one process in one epoch, as lists of (epoch, video index).
+
+    Every epoch is a new permutation of all videos, drawn from (seed, epoch) alone. Micro-batch k of the permutation
+    goes to rank k % world_size, so one process that accumulates sees the very micro-batches that several processes see
+    side by side. The epoch is part of every key, so that loader workers that live on need not be told of it.
+    """
+
+    def __init__(self, num_videos: int, plan: StepPlan, *, rank: int, seed: tuple[int, ...]) -> None:
+        self.num_videos, self.plan, self.rank, self.seed = num_videos, plan, rank, seed
+        self.epoch = 0
+        self.first_batch = 0
+        if plan.batches_per_epoch(num_videos) == 0:
+            raise BatchError(
+                f"the training list has {num_videos} videos, fewer than one micro-batch of "
+                f"{plan.micro_batch} clips on {plan.world_size} processes; lower sampler.batch_size"
+            )
+
+    def start(self, epoch: int, *, first_batch: int = 0) -> None:
+        """Choose the epoch (counted from 0) that the next iteration runs, and its first micro-batch."""
+        self.epoch, self.first_batch = epoch, first_batch
+
+    def __len__(self) -> int:
+        return self.plan.batches_per_epoch(self.num_videos) - self.first_batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng((*self.seed, self.epoch)).permutation(self.num_videos)
+        size = self.plan.micro_batch
+        for number in range(self.first_batch, self.plan.batches_per_epoch(self.num_videos)):
+            begin = (number * self.plan.world_size + self.rank) * size
+            yield [(self.epoch, int(index)) for index in order[begin : begin + size]]

@@ -1,0 +1,117 @@
+"""Checkpoints: plain types and tensors only, written whole or not at all.
+
+A checkpoint holds everything that continues a run to the same result: network, optimizer, gradient scaler, position
+(state, epoch, step) and the effective configuration. Random states are not stored because nothing draws from a state
+that lives across steps: sample draws are seeded by (seed, state, epoch, video) and dropout by (seed, state, epoch,
+step, rank), for any number of loader workers and processes.
+"""
+
+import hashlib
+import os
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+
+FORMAT = 1
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written or read."""
+
+    on_every_rank = False
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: everything before it is done.
+
+    Attributes:
+        state: Index of the state.
+        epoch: Epochs of that state that are complete.
+        step: Optimizer steps of the next epoch that are done.
+    """
+
+    state: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    def next_epoch(self) -> "Position":
+        """Return the position after the epoch is complete."""
+        return replace(self, epoch=self.epoch + 1, step=0)
+
+    def next_state(self) -> "Position":
+        """Return the position before the first epoch of the next state."""
+        return Position(state=self.state + 1)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any], *, position: Position) -> None:
+    """Write a checkpoint to a temporary name, flush it to the disk and rename it.
+
+    Raises:
+        CheckpointError: The disk refused (full, read-only); an earlier checkpoint of that name is untouched.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            torch.save({"format": FORMAT, "position": asdict(position), **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written: {' '.join(str(error).split())[:200]}; "
+            "free space or permissions are missing, an earlier checkpoint there is untouched"
+        ) from None
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of tensors and plain types, on the CPU; no code in it is run.
+
+    Raises:
+        CheckpointError: The file is missing, torn or holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{path}: not a readable checkpoint (torn, or not only tensors): {reason}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
+    return content
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Any], Position]:
+    """Read a checkpoint that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: It is no such checkpoint.
+    """
+    content = load_tensors(path)
+    if content.get("format") != FORMAT or "position" not in content:
+        raise CheckpointError(f"{path}: not a training checkpoint of this project (format {content.get('format')!r})")
+    return content, Position(**content["position"])
+
+
+def network_weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the network's tensors of a checkpoint of this project, of others' ('state_dict', 'model'), or of a bare file."""
+    for name in ("network", "state_dict", "model"):
+        if isinstance(content.get(name), dict):
+            content = content[name]
+            break
+    return {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,151 @@
+"""The sections of an experiment's configuration: every key, its type, its limits and whom it concerns.
+
+The values live in `base_config/default.yml`, the base of the data set and the record; nothing here has a default, so
+that each value is written in exactly one place. Key names are those of the paper's released records.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# What changes when a key changes: the trained weights, only the scores, or neither.
+TRAINING, EVALUATION, NEITHER = "training", "evaluation", "neither"
+
+
+def key(
+    meaning: str,
+    *,
+    scope: str = TRAINING,
+    choices: tuple[Any, ...] = (),
+    at_least: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Declare a configuration key.
+
+    Args:
+        meaning: One line for people.
+        scope: TRAINING, EVALUATION or NEITHER: what a change of this key changes.
+        choices: The values allowed; empty for any.
+        at_least: Smallest number allowed.
+        below: Numbers must be smaller than this.
+    """
+    limits = {"choices": choices, "at_least": at_least, "below": below}
+    return field(metadata={"meaning": meaning, "scope": scope, **limits})
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Where the videos are, and how a clip is cut from them and augmented."""
+
+    dataset_class: str = key("kind of data set", choices=("video_dataset",))
+    format: str = key("how videos are stored", choices=("RAW", "FRAME", "LMDB"))
+    list_file: str = key("training list: 'path num_frames label' a line")
+    root_path: str = key("folder the paths of the training list start from")
+    num_classes: int = key("number of classes; labels are 0 .. num_classes-1", at_least=2)
+    eva_list_file: str = key("evaluation list", scope=EVALUATION)
+    eva_root_path: str = key("folder the paths of the evaluation list start from", scope=EVALUATION)
+    time_dim: str = key("T: a clip is [C, T, H, W], for every network", choices=("T",))
+    crop_size: int = key("side of a training crop, pixels", at_least=1)
+    eva_crop_size: int = key("short side and crop in the final evaluation, pixels", scope=EVALUATION, at_least=1)
+    eva_num_crop: int = key("crops in the final evaluation", scope=EVALUATION, choices=(1, 2, 3))
+    num_workers: int = key("loader processes per training process", scope=NEITHER, at_least=0)
+    transform_type: str = key("training augmentation", choices=("default", "rand_augment", "mvit_default"))
+    ra_n: int = key("rand_augment: operations a clip", at_least=0)
+    ra_m: float = key("rand_augment: magnitude, of 30", at_least=0)
+    no_horizontal_flip: bool = key("never flip (left and right differ in meaning)")
+    use_flow: bool = key("read optical flow (x and y) in place of RGB")
+    use_fore: bool = key("subtract the mean frame of every 16 frames")
+    use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")
+    on_error: str = key("an unreadable video: stop, or skip and count it", choices=("raise", "skip"))
+    embedded: bool = key("the data set is made by dataset/synthetic.py when it is absent", scope=NEITHER)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the weights are learned; base_learning_rate and epochs are per state (see StateConfig)."""
+
+    warmup_epoch: float = key("epochs of linear warm-up from base_learning_rate / warmup_multiplier; negative: none")
+    warmup_multiplier: float = key("warm-up starts at base_learning_rate / warmup_multiplier", at_least=1)
+    lr_scheduler: str = key("learning rate after warm-up", choices=("cosine", "step"))
+    lr_decay_epochs: tuple[int, ...] = key("step: epochs at which the rate is multiplied by lr_decay_rate")
+    lr_decay_rate: float = key("step: factor of each decay", at_least=0)
+    weight_decay: float = key("L2 penalty (SGD) or decoupled decay (AdamW)", at_least=0)
+    momentum: float = key("SGD momentum", at_least=0, below=1)
+    nesterov: bool = key("SGD with Nesterov momentum")
+    clip_gradient: float = key("largest norm of the gradient; 0: no clipping", at_least=0)
+    loss_weight: float = key("factor of the loss", at_least=0)
+    num_gpu: int = key("processes the batch sizes are written for; a step always sees this many batches", at_least=1)
+    label_smooth: bool = key("label smoothing 0.1")
+    eva_inter: bool = key("quick evaluation while training (1 clip, centre crop)", scope=NEITHER)
+    eva_inter_freq: int = key("epochs between quick evaluations", scope=NEITHER, at_least=1)
+    fc_higher_lr: bool = key("10 times the rate on the classifiers")
+    adamw_solver: bool = key("AdamW in place of SGD")
+    amp: str = key("mixed precision; auto: bf16 on GPUs that have it", choices=("auto", "bf16", "fp16", "off"))
+    seed: int = key("seed of weights, order and augmentation", at_least=0)
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Evaluation sampling; the training clip and batch are per state (see StateConfig)."""
+
+    eva_num_segments: int = key("segments of an evaluation clip", scope=EVALUATION, at_least=1)
+    eva_num_clips: int = key("clips a video in the final evaluation", scope=EVALUATION, at_least=1)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, from which weights; frozen_bn is per state (see StateConfig)."""
+
+    net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50")
+    pooling_name: str = key("last pooling over space and time", choices=("PoolingAverage", "PoolingMax"))
+    dropout_ratio: float = key("dropout before the classifier", at_least=0, below=1)
+    early_stride: int = key("temporal kernel and stride of the stem", choices=(1, 2, 4))
+    base_width: int = key("channels of the first stage (64 in the published networks)", at_least=8)
+    pretrained_model: str = key("weights to start from; empty: random")
+    eva_model: str = key("weights that are evaluated; output/current.pth is this record's own", scope=EVALUATION)
+    remove_fc: bool = key("do not take the classifier from pretrained_model")
+    transfer_weights: bool = key("pretrained_model is a 2D network: inflate it")
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What is written while training, and where."""
+
+    print_freq: int = key("steps between updates of the progress line", scope=NEITHER, at_least=1)
+    save_freq: int = key("epochs between numbered checkpoints that are kept; 0: none", scope=NEITHER, at_least=0)
+    save_steps: int = key("steps between checkpoints inside an epoch; 0: at epoch ends only", scope=NEITHER, at_least=0)
+    output_dir: str = key("each record writes to its own folder in here", scope=NEITHER)
+
+
+@dataclass(frozen=True)
+class StateConfig:
+    """One state of the optimization path: input, batch and rate. A list in the record gives one entry per state."""
+
+    epochs: int = key("epochs of this state", at_least=1)
+    base_learning_rate: float = key("learning rate", at_least=0)
+    num_segments: int = key("pieces a clip is put together from", at_least=1)
+    clip_length: int = key("frames of a piece", at_least=1)
+    num_steps: int = key("distance between frames of a piece", at_least=1)
+    batch_size: int = key("clips a process and micro-batch", at_least=1)
+    iter_size: int = key("micro-batches accumulated a step", at_least=1)
+    frozen_bn: bool = key("keep the running statistics of batch norm (all but the first)")
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a training clip: what the network sees as T."""
+        return self.num_segments * self.clip_length
+
+
+SECTIONS: dict[str, type] = {
+    "dataset": DatasetConfig,
+    "optimizer": OptimizerConfig,
+    "sampler": SamplerConfig,
+    "network": NetworkConfig,
+    "logging": LoggingConfig,
+}
+
+# In which section of a record each key of StateConfig is written.
+STATE_KEYS: dict[str, tuple[str, ...]] = {
+    "optimizer": ("epochs", "base_learning_rate"),
+    "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
+    "network": ("frozen_bn",),
+}

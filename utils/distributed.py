@@ -1,0 +1,111 @@
+"""One process or many: the same code runs either way.
+
+Started by plain `python` there is one process and no process group; started by torchrun there is one per GPU (nccl) or
+per CPU worker (gloo). Rank 0 decides, the decision is broadcast, and all ranks act on the broadcast value.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from utils.errors import UserError
+
+Value = TypeVar("Value")
+# Rank 0 may verify a large data set or write a large checkpoint while the others wait at a collective.
+TIMEOUT = timedelta(hours=2)
+
+
+class DistributedError(UserError):
+    """A process layout that cannot work."""
+
+
+def rank() -> int:
+    """Return the number of this process among all processes of all nodes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes of all nodes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Return whether this process is the one that writes and prints."""
+    return rank() == 0
+
+
+@contextmanager
+def session() -> Iterator[torch.device]:
+    """Join the process group, if torchrun started this process, and yield the device of this process."""
+    device = _local_device()
+    if "RANK" not in os.environ:
+        yield device
+        return
+    if device.type == "cuda":
+        dist.init_process_group("nccl", timeout=TIMEOUT, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def _local_device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise DistributedError(f"process {index + 1} of this node has no GPU of its own: {count} visible; set NPROC={count}")
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def broadcast_object(value: Value) -> Value:
+    """Return rank 0's value on every rank (tensors travel on the CPU)."""
+    if world_size() == 1:
+        return value
+    box: list[Any] = [value if is_main() else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """Return the values of all ranks, in rank order, on every rank."""
+    if world_size() == 1:
+        return [value]
+    box: list[Any] = [None] * world_size()
+    dist.all_gather_object(box, value)
+    return box
+
+
+def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all ranks."""
+    if world_size() == 1:
+        return tensor
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def average_buffers(network: nn.Module) -> None:
+    """Give every rank the mean of all ranks' running statistics, so that all evaluate the same network."""
+    if world_size() == 1:
+        return
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer.div_(world_size())

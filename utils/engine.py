@@ -1,0 +1,248 @@
+"""Train an epoch and score a network: the loops, with nothing in them that knows a data set or a configuration."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from utils import distributed
+from utils.batches import StepPlan
+from utils.errors import UserError
+from utils.metrics import label_ranks
+from utils.precision import autocast
+from utils.schedule import Schedule
+
+
+class TrainingError(UserError):
+    """Training that cannot go on: the loss is not finite, or weights take no part in it."""
+
+
+@dataclass
+class Learner:
+    """Everything a state trains with. `model` is the network as it is called: itself, or wrapped for several processes."""
+
+    network: nn.Module
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: Schedule
+    plan: StepPlan
+    criterion: nn.Module
+    normalize: Callable[[torch.Tensor], torch.Tensor]
+    mix: Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]] | None
+    dtype: torch.dtype | None
+    device: torch.device
+    loss_weight: float
+    clip_gradient: float
+    seed: tuple[int, ...]
+    num_videos: int
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the learner."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from a checkpoint of the same state."""
+        self.network.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+
+
+@dataclass
+class EpochTotals:
+    """Sums over the part of an epoch that this process has trained; `merged` adds up all processes."""
+
+    loss_sum: float = 0.0
+    clips: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    waiting: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def merged(self) -> "EpochTotals":
+        """Return the totals over all processes: sums of clips and losses, means of times."""
+        everyone = distributed.gather_objects(asdict(self))
+        count = len(everyone)
+        return EpochTotals(
+            loss_sum=sum(one["loss_sum"] for one in everyone),
+            clips=sum(one["clips"] for one in everyone),
+            skipped=sum(one["skipped"] for one in everyone),
+            seconds=sum(one["seconds"] for one in everyone) / count,
+            waiting=sum(one["waiting"] for one in everyone) / count,
+            notes=sorted({note for one in everyone for note in one["notes"]}),
+        )
+
+
+def step_seed(seed: tuple[int, ...], *, epoch: int, step: int) -> int:
+    """Return the torch seed of one step on this rank (dropout, mixup): independent of everything that ran before."""
+    sequence = np.random.SeedSequence((*seed, epoch, step, distributed.rank()))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def train_epoch(
+    learner: Learner,
+    batches: Iterable[Any],
+    *,
+    epoch: int,
+    first_step: int,
+    totals: EpochTotals,
+    report: Callable[[int, dict[str, float]], None],
+    report_every: int,
+    save: Callable[[int, EpochTotals], None],
+    save_every: int,
+) -> EpochTotals:
+    """Train one epoch, or the rest of one.
+
+    Args:
+        learner: What is trained.
+        batches: The micro-batches of this rank, from step `first_step` on.
+        epoch: Number of the epoch in its state, from 0.
+        first_step: Optimizer steps of this epoch that are already done.
+        totals: Sums over those steps.
+        report: Called every `report_every` steps with the step's number and the line to show.
+        report_every: Steps between reports; the loss is checked for NaN and infinity as often.
+        save: Called every `save_every` steps with the number of steps done and the totals so far.
+        save_every: Steps between checkpoints inside the epoch; 0 for none.
+
+    Returns:
+        The totals of the whole epoch on this rank.
+
+    Raises:
+        TrainingError: The loss is not finite on some rank, or a weight has no gradient.
+    """
+    learner.model.train()
+    steps = learner.plan.steps_per_epoch(learner.num_videos)
+    iterator = iter(batches)
+    loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
+    for step in range(first_step, steps):
+        began = time.perf_counter()
+        torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
+        loss_sum += _train_step(learner, iterator, epoch=epoch, step=step, totals=totals)
+        done, last = step + 1, step + 1 == steps
+        reporting = last or done % report_every == 0
+        saving = not last and save_every > 0 and done % save_every == 0
+        if reporting or saving:  # the only places that wait for the device
+            _require_finite(loss_sum, epoch=epoch, step=step)
+            totals.loss_sum += loss_sum.item()
+            loss_sum.zero_()
+        totals.seconds += time.perf_counter() - began
+        if reporting:
+            report(done, _progress_line(learner, totals))
+        if saving:
+            save(done, totals)
+    return totals
+
+
+def _train_step(
+    learner: Learner, batches: Iterator[Any], *, epoch: int, step: int, totals: EpochTotals
+) -> torch.Tensor:
+    """Accumulate the micro-batches of one step, update the weights; return the sum of losses over its clips."""
+    count = learner.plan.batches_of_step(step, learner.num_videos)
+    position = epoch * learner.plan.batches_per_epoch(learner.num_videos) + step * learner.plan.micro_batches
+    rate = learner.schedule.rate(position + count - 1)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
+    for micro in range(count):
+        waited = time.perf_counter()
+        batch = next(batches)
+        totals.waiting += time.perf_counter() - waited
+        totals.clips += len(batch.labels)
+        totals.skipped += batch.skipped
+        totals.notes.extend(batch.notes)
+        clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
+        targets = batch.labels.to(learner.device, non_blocking=True)
+        if learner.mix is not None:
+            generator = torch.Generator().manual_seed(torch.initial_seed() + micro)
+            clips, targets = learner.mix(clips, targets, generator)
+        wait_for_last = micro + 1 < count and isinstance(learner.model, DistributedDataParallel)
+        with learner.model.no_sync() if wait_for_last else contextlib.nullcontext():  # type: ignore[operator]
+            with autocast(learner.device, learner.dtype):
+                heads = learner.model(clips)
+            loss = learner.criterion(heads, targets)
+            learner.scaler.scale(loss * (learner.loss_weight / count)).backward()
+        loss_sum += loss.detach().double() * len(batch.labels)
+        if step == 0 and micro == 0:
+            _require_gradients(learner.network)
+    if learner.clip_gradient > 0:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.network.parameters(), learner.clip_gradient)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    return loss_sum
+
+
+def _require_gradients(network: nn.Module) -> None:
+    unused = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
+    if unused:
+        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+        raise TrainingError(f"{len(unused)} weights take no part in the loss and would never be trained: {shown}")
+
+
+def _require_finite(loss_sum: torch.Tensor, *, epoch: int, step: int) -> None:
+    """Stop all ranks together when any rank's loss has become NaN or infinite."""
+    broken = distributed.sum_over_ranks((~torch.isfinite(loss_sum)).float())
+    if broken.item() > 0:
+        raise TrainingError(
+            f"the loss became NaN or infinite by step {step + 1} of epoch {epoch + 1}; lower "
+            "optimizer.base_learning_rate, lengthen warmup_epoch, or set optimizer.amp=off; "
+            "the last checkpoint is from before"
+        )
+
+
+def _progress_line(learner: Learner, totals: EpochTotals) -> dict[str, float]:
+    return {
+        "loss": totals.loss_sum / max(totals.clips, 1),
+        "rate": learner.optimizer.param_groups[0]["lr"],
+        "clips_per_second": totals.clips * learner.plan.world_size / max(totals.seconds, 1e-9),
+        "data_wait": totals.waiting / max(totals.seconds, 1e-9),
+    }
+
+
+@dataclass(frozen=True)
+class QuickScore:
+    """Accuracy of one clip a video, in percent; `mean` is what a search compares states by."""
+
+    top1: float
+    top3: float
+    top5: float
+    mean: float
+    videos: int
+    missing: int
+
+
+@torch.inference_mode()
+def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> QuickScore:
+    """Score the network on this rank's share of an evaluation list and add up all ranks.
+
+    The k of top-3 and top-5 is capped at classes - 1, so that no score is 100% by definition.
+    """
+    learner.network.eval()
+    ks = [min(k, num_classes - 1) for k in (1, 3, 5)]
+    counts = torch.zeros(5, dtype=torch.float64, device=learner.device)  # right at k = 1, 3, 5; videos; missing
+    for batch in batches:
+        counts[4] += batch.skipped
+        if len(batch.labels) == 0:
+            continue
+        clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
+        with autocast(learner.device, learner.dtype):
+            logits = learner.network.fuse(learner.network(clips))  # type: ignore[operator]
+        ranks = label_ranks(logits.float().cpu().numpy(), batch.labels.numpy())
+        counts[:3] += torch.tensor([int((ranks < k).sum()) for k in ks], device=learner.device)
+        counts[3] += len(batch.labels)
+    right1, right3, right5, videos, missing = distributed.sum_over_ranks(counts).tolist()
+    if videos == 0:
+        raise TrainingError("the quick evaluation found no readable video in dataset.eva_list_file")
+    top1, top3, top5 = (100.0 * right / videos for right in (right1, right3, right5))
+    return QuickScore(top1, top3, top5, (top1 + top3 + top5) / 3, int(videos), int(missing))

@@ -1,0 +1,103 @@
+"""What a run says: lines on the screen and in log.txt, one JSON line per epoch, TensorBoard curves."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from utils import distributed
+from utils.checkpoint import Position
+
+EPOCHS_FILE = "log.jsonl"
+
+
+class _ScreenHandler(logging.Handler):
+    """Prints above the progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record))
+
+
+def open_log(run_dir: Path, script: str) -> logging.Logger:
+    """Return the logger of a script: rank 0 writes to the screen and to run_dir/log.txt, other ranks stay silent."""
+    logger = logging.getLogger(f"planning.{script}")
+    logger.propagate = False
+    logger.handlers.clear()
+    logger.setLevel(logging.INFO if distributed.is_main() else logging.CRITICAL)
+    if not distributed.is_main():
+        logger.addHandler(logging.NullHandler())
+        return logger
+    run_dir.mkdir(parents=True, exist_ok=True)
+    screen, file = _ScreenHandler(), logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    file.setFormatter(logging.Formatter(f"%(asctime)s {script}: %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logger.addHandler(screen)
+    logger.addHandler(file)
+    return logger
+
+
+def describe_time(seconds: float) -> str:
+    """Return a duration as people say it: '45 s', '12 min', '3.5 h'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+class EpochLog:
+    """One JSON line per epoch in run_dir/log.jsonl, and the same numbers for TensorBoard; rank 0 writes.
+
+    A line is written before its checkpoint, so a run killed in between finds a line too many when it continues:
+    `rewind` drops the lines of epochs that are trained again.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / EPOCHS_FILE
+        self.run_dir = run_dir
+        self._writer: Any = None
+
+    def rewind(self, position: Position) -> None:
+        """Drop the lines of epochs at or after a position."""
+        if not distributed.is_main() or not self.path.exists():
+            return
+        kept = [line for line in self.read() if (line["state"], line["epoch"]) <= (position.state, position.epoch)]
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(self.path)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines that are whole (a kill may have torn the last one)."""
+        lines = []
+        for text in self.path.read_text().splitlines() if self.path.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def write(self, line: dict[str, Any], *, total_epoch: int) -> None:
+        """Append an epoch's line.
+
+        Args:
+            line: `state` (index), `epoch` (epochs of the state that are complete) and numbers.
+            total_epoch: Epochs over all states, the x axis of the curves.
+        """
+        if not distributed.is_main():
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps({**line, "total_epoch": total_epoch, "time": time.strftime("%Y-%m-%d %H:%M:%S")}) + "\n")
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only when there is an epoch
+
+            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=total_epoch)
+        for name, value in line.items():
+            if isinstance(value, int | float) and name not in ("state", "epoch"):
+                self._writer.add_scalar(name, value, total_epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the TensorBoard file."""
+        if self._writer is not None:
+            self._writer.close()

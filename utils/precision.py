@@ -1,0 +1,40 @@
+"""Mixed precision that is really on: which type the forward pass uses, and the scaling that fp16 needs."""
+
+import contextlib
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+
+
+class PrecisionError(UserError):
+    """A precision this device does not have."""
+
+
+def resolve_dtype(amp: str, device: torch.device) -> torch.dtype | None:
+    """Return the autocast type for `optimizer.amp` on a device; None is full float32.
+
+    Raises:
+        PrecisionError: fp16 on a CPU, or bf16 on a GPU without it.
+    """
+    on_gpu = device.type == "cuda"
+    if amp == "auto":
+        return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if amp == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise PrecisionError("optimizer.amp: this GPU has no bf16; use fp16, off or auto")
+    if amp == "fp16" and not on_gpu:
+        raise PrecisionError("optimizer.amp: fp16 needs a GPU; use bf16, off or auto on a CPU")
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[amp]
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    """Return the context of a forward pass in the given type (None: float32)."""
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def make_scaler(device: torch.device, dtype: torch.dtype | None) -> torch.amp.GradScaler:
+    """Return the gradient scaler: active for fp16, a pass-through otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)

@@ -1,0 +1,42 @@
+"""The learning rate as a pure function of the position in training."""
+
+import math
+from dataclasses import dataclass
+
+COSINE_FLOOR = 1e-6  # the rate a cosine schedule ends at
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up, then cosine or steps; counted in micro-batches, as the released code steps its scheduler.
+
+    Attributes:
+        base: Rate after warm-up.
+        batches_per_epoch: Micro-batches of one process in an epoch.
+        epochs: Epochs of the state.
+        warmup_epochs: Epochs of warm-up; 0 or negative for none.
+        warmup_multiplier: Warm-up rises linearly from base / warmup_multiplier.
+        decay_epochs: Epochs at which the rate is multiplied by decay_rate; None for a cosine to 1e-6.
+        decay_rate: Factor of each decay.
+    """
+
+    base: float
+    batches_per_epoch: int
+    epochs: int
+    warmup_epochs: float = -1.0
+    warmup_multiplier: float = 100.0
+    decay_epochs: tuple[int, ...] | None = None
+    decay_rate: float = 0.1
+
+    def rate(self, batch: int) -> float:
+        """Return the rate for micro-batch `batch`, counted from 0 over all epochs of the state."""
+        warmup = max(self.warmup_epochs, 0.0) * self.batches_per_epoch
+        if batch < warmup:
+            start = self.base / self.warmup_multiplier
+            return start + (self.base - start) * batch / warmup
+        if self.decay_epochs is not None:
+            passed = sum(batch >= epoch * self.batches_per_epoch for epoch in self.decay_epochs)
+            return self.base * self.decay_rate**passed
+        length = self.epochs * self.batches_per_epoch - warmup
+        floor = min(COSINE_FLOOR, self.base)
+        return floor + (self.base - floor) * (1 + math.cos(math.pi * (batch - warmup) / length)) / 2
