@@ -1,0 +1,203 @@
+"""Small worlds with textured things that move: what a video of the embedded data set shows.
+
+The picture is a torus: what leaves on the right comes back on the left. A sprite's place is drawn uniformly on it, so
+at every frame index its place (and, likewise, its angle) has one and the same distribution whatever the motion
+class. Radii follow one law too, taken over all frames of a video: `grow` and `shrink` are each other's time reversal,
+and in the other classes a sprite keeps a radius that a growing one has at some random frame. Hence one frame, and any
+unordered set of frames, cannot tell a motion from its reversal.
+
+A two-phase motion turns around once, at a random time in the middle half of the video; all sprites turn together.
+A clip that misses the turn looks like a one-phase motion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Quantity = Literal["x", "y", "angle", "radius"]
+
+# Per-video draws, lengths as shares of the picture's side. At 72 px: 1.2 to 2.4 px a frame, radii of 6 to 20 px.
+SPEED = (1.2 / 72, 2.4 / 72)
+RADIUS = (6 / 72, 20 / 72)
+ANGULAR_SPEED = (np.radians(6), np.radians(12))  # radians a frame
+GROWTH = (0.8, 1.1)  # log of the last radius over the first one
+SPRITES = (2, 4)
+TURN = (0.25, 0.75)  # when a two-phase motion turns, as a share of the video
+NOISE = 3.0  # standard deviation of the camera noise, grey levels
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """One class: which quantity changes, which way first, and whether it comes back."""
+
+    quantity: Quantity
+    sign: int
+    turns: bool = False
+
+
+MOTIONS: dict[str, Motion] = {
+    "right": Motion("x", 1),
+    "left": Motion("x", -1),
+    "down": Motion("y", 1),
+    "up": Motion("y", -1),
+    "clockwise": Motion("angle", 1),
+    "counter-clockwise": Motion("angle", -1),
+    "grow": Motion("radius", 1),
+    "shrink": Motion("radius", -1),
+    "right-left": Motion("x", 1, turns=True),
+    "left-right": Motion("x", -1, turns=True),
+    "down-up": Motion("y", 1, turns=True),
+    "up-down": Motion("y", -1, turns=True),
+}
+CLASSES: tuple[str, ...] = tuple(MOTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Where a sprite is, frame by frame; all arrays are [T].
+
+    x, y: centre in pixels, not wrapped around. radius: pixels. angle: radians, clockwise on the screen.
+    """
+
+    x: Floats
+    y: Floats
+    radius: Floats
+    angle: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A sprite's appearance: outline, pattern, and the pattern's two RGB colours (0 to 255)."""
+
+    outline: Literal["disc", "polygon", "star"]
+    corners: int
+    pattern: Literal["stripes", "checks", "halves", "wedges"]
+    frequency: float
+    colors: Floats  # [2, 3]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything a video shows. background: [H, W, 3]; turn: frame of the turning point, infinite without one."""
+
+    background: Floats
+    sprites: tuple[tuple[Track, Look], ...]
+    turn: float
+
+
+def make_scene(rng: np.random.Generator, *, motion: Motion, size: int, num_frames: int) -> Scene:
+    """Draw a scene; every class takes the same random numbers, so that only the motion differs between two of them."""
+    turn = rng.uniform(*TURN) * (num_frames - 1)
+    bright_sprites = bool(rng.integers(2))
+    background = _make_background(rng, size, bright=not bright_sprites)
+    time = np.arange(num_frames, dtype=np.float64)
+    progress = turn - np.abs(time - turn) if motion.turns else time
+    count = rng.integers(SPRITES[0], SPRITES[1] + 1)
+    sprites = tuple(
+        (_make_track(rng, motion, progress, size=size), _make_look(rng, bright=bright_sprites)) for _ in range(count)
+    )
+    return Scene(background, sprites, turn if motion.turns else np.inf)
+
+
+def _make_track(rng: np.random.Generator, motion: Motion, progress: Floats, *, size: int) -> Track:
+    speed, spin, growth = rng.uniform(*SPEED) * size, rng.uniform(*ANGULAR_SPEED), rng.uniform(*GROWTH)
+    x, y = rng.uniform(0, size, 2)
+    angle = rng.uniform(0, 2 * np.pi)
+    low, high = np.log(np.asarray(RADIUS) * size)
+    middle = rng.uniform(low + growth / 2, high - growth / 2)
+    still_share = rng.uniform(-0.5, 0.5)
+
+    def along(quantity: Quantity, step: float) -> Floats:
+        return motion.sign * step * progress if motion.quantity == quantity else np.zeros_like(progress)
+
+    last = max(len(progress) - 1, 1)
+    if motion.quantity == "radius":
+        log_radius = middle + motion.sign * growth * (progress / last - 0.5)
+    else:
+        log_radius = np.full_like(progress, middle + growth * still_share)
+    return Track(x + along("x", speed), y + along("y", speed), np.exp(log_radius), angle + along("angle", spin))
+
+
+def _make_look(rng: np.random.Generator, *, bright: bool) -> Look:
+    outline: Literal["disc", "polygon", "star"] = ("disc", "polygon", "star")[rng.integers(3)]
+    pattern: Literal["stripes", "checks", "halves", "wedges"] = ("stripes", "checks", "halves", "wedges")[
+        rng.integers(4)
+    ]
+    corners, frequency = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8)
+    # A strong main colour against the background, and a second one that shows the pattern.
+    main = rng.uniform(170, 255, 3) if bright else rng.uniform(0, 70, 3)
+    second = rng.uniform(0, 255, 3)
+    return Look(outline, corners, pattern, frequency, np.stack([main, second]).astype(np.float32))
+
+
+def _make_background(rng: np.random.Generator, size: int, *, bright: bool) -> Floats:
+    """A base colour plus a dozen waves of random direction and length: [size, size, 3]."""
+    base = rng.uniform(150, 220, 3) if bright else rng.uniform(35, 105, 3)
+    row, column = np.mgrid[0:size, 0:size] / size
+    picture = np.tile(base, (size, size, 1))
+    for _ in range(12):
+        cycles = rng.uniform(1, 9)
+        direction, phase = rng.uniform(0, 2 * np.pi, 2)
+        wave = np.sin(2 * np.pi * cycles * (np.cos(direction) * column + np.sin(direction) * row) + phase)
+        picture += wave[..., None] * rng.uniform(-8, 8, 3)
+    return picture
+
+
+def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw the scene's frames: uint8 [T, H, W, 3]. The generator gives the camera noise."""
+    frames = np.repeat(scene.background[None].astype(np.float32), len(scene.sprites[0][0].x), axis=0)
+    for track, look in scene.sprites:
+        _draw(frames, track, look)
+    frames += rng.standard_normal(frames.shape, dtype=np.float32) * np.float32(NOISE)
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+
+
+def _draw(frames: Floats, track: Track, look: Look) -> None:
+    """Paint one sprite over the frames [T, H, W, 3], in place, with edges softened over one pixel.
+
+    Only the square around the sprite is worked on, which is about a tenth of the picture.
+    """
+    size = frames.shape[1]
+    reach = int(np.ceil(track.radius.max())) + 1
+    steps = np.arange(-reach, reach + 1)
+    columns, rows = (np.rint(centre).astype(np.int64)[:, None] + steps for centre in (track.x, track.y))
+    dx = (columns - track.x[:, None]).astype(np.float32)[:, None, :]
+    dy = (rows - track.y[:, None]).astype(np.float32)[:, :, None]
+    radius, angle = (values.astype(np.float32)[:, None, None] for values in (track.radius, track.angle))
+    right = (np.cos(angle) * dx + np.sin(angle) * dy) / radius
+    down = (-np.sin(angle) * dx + np.cos(angle) * dy) / radius
+    polar = np.arctan2(down, right)
+    edge = (_outline_radius(look, polar) - np.hypot(right, down)) * radius
+    alpha = np.clip(edge + 0.5, 0, 1)[..., None]
+    mix = _pattern(look, right, down, polar)[..., None]
+    color = look.colors[0] * (1 - mix) + look.colors[1] * mix
+    where = (np.arange(len(frames))[:, None, None], rows[:, :, None] % size, columns[:, None, :] % size)
+    under = frames[where]
+    frames[where] = under + alpha * (color - under)
+
+
+def _outline_radius(look: Look, polar: Floats) -> Floats | float:
+    """The outline's distance from the centre in every direction, as a share of the radius."""
+    if look.outline == "disc":
+        return 1.0
+    if look.outline == "star":
+        return 0.75 + 0.25 * np.cos(look.corners * polar)
+    sector = 2 * np.pi / look.corners
+    return np.float32(np.cos(sector / 2)) / np.cos(polar % np.float32(sector) - np.float32(sector / 2))
+
+
+def _pattern(look: Look, right: Floats, down: Floats, polar: Floats) -> Floats:
+    """Share of the second colour, 0 to 1; no pattern looks the same from every angle, or rotation would not show."""
+    across, along = (np.sin(np.pi * look.frequency * axis + 0.7) for axis in (right, down))
+    wave = {
+        "stripes": across,
+        "checks": across * along * 2,
+        "halves": right,
+        "wedges": np.sin(2 * polar) + 0.5 * np.sin(polar),
+    }[look.pattern]
+    return 0.5 + 0.5 * np.tanh(4 * wave)
