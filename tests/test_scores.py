@@ -1,0 +1,365 @@
+"""Score files: what is written is what is read, once each, whoever wrote it and however it ended."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from utils.files import FileError, move_to_earlier, write_atomically
+from utils.score_index import index_scores, keep_torn_part
+from utils.scores import MANIFEST_NAME, Manifest, PartWriter, ScoresError, open_scores, read_manifest
+
+CROPS = (0, 1, 2)
+
+
+def make_manifest(**changes):
+    values = {
+        "network": "dg_p3d_resnet18", "checkpoint_sha256": "a" * 64, "list_sha256": "b" * 64, "num_videos": 20,
+        "num_classes": 5, "format": "RAW", "root_path": "data", "num_clips": 4, "num_crops": 3, "num_segments": 1,
+        "clip_length": 16, "num_steps": 1, "crop_size": 56, "use_flow": False, "use_fore": False,
+        "precision": "float32", "checkpoint": "output/x/current.pth", "list_file": "data/list.txt",
+        "versions": {"torch": "2.0"},
+    }  # fmt: skip
+    return Manifest(**{**values, **changes})
+
+
+def score_of(video, crop, *, num_clips=4, num_classes=5):
+    """Scores [clips, classes] that no other (video, crop) has."""
+    return np.random.default_rng((video, crop)).random((num_clips, num_classes), dtype=np.float32)
+
+
+def write_share(folder, manifest, videos, *, rank=0, crops=CROPS, missing=(), videos_per_part=3):
+    writer = PartWriter(folder, manifest, rank=rank, videos_per_part=videos_per_part)
+    for video in videos:
+        if video in missing:
+            writer.add_missing(video, crops, f"v{video}.mp4: no such file")
+        else:
+            writer.add(video, crops, np.stack([score_of(video, crop) for crop in crops], axis=1))
+    writer.flush()
+
+
+def read_all(folder, manifest):
+    blocks = list(index_scores(folder, manifest).blocks(6))
+    return np.concatenate([videos for videos, _ in blocks]), np.concatenate([scores for _, scores in blocks])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "scores"
+    open_scores(folder, make_manifest())
+    return folder
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_rows_come_back_in_list_order_whatever_the_number_of_writers(folder, world_size):
+    manifest = make_manifest()
+    for rank in reversed(range(world_size)):
+        write_share(folder, manifest, range(20)[rank::world_size], rank=rank)
+    index = index_scores(folder, manifest)
+    index.require_complete(completed_by="extract")
+    videos, scores = read_all(folder, manifest)
+    assert videos.tolist() == list(range(20))
+    assert scores.shape == (20, 3, 4, 5)
+    for video in range(20):
+        for crop in CROPS:
+            assert (scores[video, crop] == score_of(video, crop)).all()
+
+
+def test_crops_extracted_one_by_one_join_to_the_same_rows(folder):
+    manifest = make_manifest()
+    for crop in (2, 0, 1):
+        for rank in range(2):
+            write_share(folder, manifest, range(20)[rank::2], rank=rank, crops=(crop,))
+    videos, scores = read_all(folder, manifest)
+    assert videos.tolist() == list(range(20))
+    assert all((scores[v, c] == score_of(v, c)).all() for v in range(20) for c in CROPS)
+
+
+def test_pending_is_what_has_no_row(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, [0, 1, 2], crops=CROPS)
+    write_share(folder, manifest, [3, 4], crops=(1,))
+    index = index_scores(folder, manifest)
+    assert index.pending((1,)) == [(video, (1,)) for video in range(5, 20)]
+    assert index.pending(CROPS)[:3] == [(3, (0, 2)), (4, (0, 2)), (5, CROPS)]
+
+
+def test_incomplete_scores_are_an_error_that_counts_names_and_says_the_command(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(18))
+    write_share(folder, manifest, [18], crops=(0,))
+    with pytest.raises(ScoresError) as caught:
+        index_scores(folder, manifest).require_complete(completed_by="python extract.py")
+    message = str(caught.value)
+    assert "5 of 60 (video, crop) pairs" in message
+    assert "video 18 crop 1+2, video 19 crop 0+1+2" in message
+    assert message.endswith("python extract.py")
+
+
+def test_declared_missing_videos_are_no_gap_and_give_no_rows(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(20), missing={3, 19})
+    index = index_scores(folder, manifest)
+    index.require_complete(completed_by="")
+    assert index.missing == {3: "v3.mp4: no such file", 19: "v19.mp4: no such file"}
+    assert read_all(folder, manifest)[0].tolist() == [v for v in range(20) if v not in (3, 19)]
+    assert [video for video, _ in index.pending(CROPS)] == [3, 19]  # they are tried again
+
+
+def test_a_missing_video_that_is_scored_later_is_missing_no_more(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(20), missing={7})
+    write_share(folder, manifest, [7])
+    assert index_scores(folder, manifest).missing == {}
+    assert len(read_all(folder, manifest)[0]) == 20
+
+
+def test_a_video_missing_on_one_crop_is_missing_as_a_whole(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(20), crops=(0,))
+    write_share(folder, manifest, range(20), crops=(1, 2), missing={7})
+    index = index_scores(folder, manifest)
+    index.require_complete(completed_by="")
+    assert list(index.missing) == [7]
+    assert 7 not in read_all(folder, manifest)[0]
+
+
+def test_all_missing_is_an_error(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(20), missing=set(range(20)))
+    with pytest.raises(ScoresError, match=r"no video could be scored, all 20 are missing: v0\.mp4: no such file"):
+        index_scores(folder, manifest).require_complete(completed_by="")
+
+
+def test_a_row_that_is_there_twice_is_an_error_that_names_both_files(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, [0, 1], videos_per_part=9)
+    write_share(folder, manifest, [1, 2], crops=(2,), rank=1)
+    first, second = sorted(folder.glob("part-*"))
+    with pytest.raises(ScoresError, match=r"1 .video, crop. pairs are there twice, e\.g\. video 1 crop 2") as caught:
+        index_scores(folder, manifest)
+    assert first.name in str(caught.value)
+    assert second.name in str(caught.value)
+
+
+def test_two_writers_of_the_same_rank_do_not_clobber_each_other(folder):
+    write_share(folder, make_manifest(), [0], rank=0)
+    write_share(folder, make_manifest(), [1], rank=0)
+    assert len(list(folder.glob("part-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"checkpoint_sha256": "c" * 64}, "checkpoint_sha256 aaaaaaaaaaaa, now cccccccccccc"),
+        ({"num_clips": 10}, "num_clips 4, now 10"),
+        (
+            {"list_sha256": "d" * 64, "num_videos": 21},
+            "list_sha256 bbbbbbbbbbbb, now dddddddddddd; num_videos 20, now 21",
+        ),
+        ({"crop_size": 64}, "crop_size 56, now 64"),
+        ({"precision": "bfloat16"}, "precision float32, now bfloat16"),
+    ],
+)
+def test_scores_of_something_else_are_an_error_that_names_the_difference(folder, change, said):
+    with pytest.raises(ScoresError) as caught:
+        open_scores(folder, make_manifest(**change))
+    assert said in str(caught.value)
+    assert "another record name" in str(caught.value)
+    assert "--force" in str(caught.value)
+
+
+def test_the_same_thing_under_another_path_is_the_same(folder):
+    moved = make_manifest(checkpoint="elsewhere.pth", list_file="/mnt/list.txt", versions={"torch": "3.0"})
+    open_scores(folder, moved)
+    assert read_manifest(folder) == make_manifest()
+    assert moved.fingerprint == make_manifest().fingerprint
+
+
+def test_every_other_field_of_the_manifest_changes_the_fingerprint():
+    manifest = make_manifest()
+    informative = {"checkpoint", "list_file", "versions"}
+    for field in dataclasses.fields(manifest):
+        value = getattr(manifest, field.name)
+        other = {} if isinstance(value, dict) else not value if isinstance(value, bool) else value * 2
+        changed = dataclasses.replace(manifest, **{field.name: other})
+        assert (changed.fingerprint == manifest.fingerprint) == (field.name in informative), field.name
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"layout": 99}', '{"layout": 1, "network": "x"}'])
+def test_a_broken_manifest_is_an_error_with_a_way_out(folder, content):
+    (folder / MANIFEST_NAME).write_text(content)
+    with pytest.raises(ScoresError, match=r"manifest\.json cannot be read .* --force"):
+        read_manifest(folder)
+
+
+def test_no_manifest_is_none(tmp_path):
+    assert read_manifest(tmp_path) is None
+
+
+def test_the_manifest_is_readable_json(folder):
+    assert json.loads((folder / MANIFEST_NAME).read_text())["num_videos"] == 20
+
+
+def tear(path, how):
+    content = path.read_bytes()
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "half":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "foreign":
+        path.write_bytes(b"not an archive at all" * 50)
+    else:  # one bit of a score
+        place = content.index(score_of(0, 0)[0].tobytes()[:8])
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "foreign", "bit"])
+def test_a_torn_part_is_named_kept_aside_and_its_videos_are_pending_again(folder, how):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(3), crops=(0,))
+    write_share(folder, manifest, range(3), crops=(1,))
+    torn = next(path for path in folder.glob("part-*") if score_of(0, 0)[0].tobytes()[:8] in path.read_bytes())
+    tear(torn, how)
+    with pytest.raises(ScoresError) as caught:
+        index_scores(folder, manifest)
+    assert str(torn) in str(caught.value)
+    assert "torn or damaged" in str(caught.value)
+    assert "run the extraction again" in str(caught.value)
+
+    seen = []
+    index = index_scores(folder, manifest, on_torn=lambda path, error: seen.append((path, keep_torn_part(path))))
+    assert [path for path, _ in seen] == [torn]
+    assert seen[0][1].exists()
+    assert not torn.exists()
+    assert index.pending((0,)) == [(video, (0,)) for video in range(20)]
+    assert index.pending((1,)) == [(video, (1,)) for video in range(3, 20)]
+    index_scores(folder, manifest)  # the torn part is out of the way
+
+
+def test_any_damaged_byte_is_noticed_or_harmless(folder):
+    """Flip every 13th byte of a part: either it is refused, or what is read is what was written."""
+    manifest = make_manifest()
+    write_share(folder, manifest, range(3), missing={1})
+    (path,) = folder.glob("part-*")
+    content = path.read_bytes()
+    expected = read_all(folder, manifest)
+    refused = 0
+    for place in range(0, len(content), 13):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            videos, scores = read_all(folder, manifest)
+        except ScoresError:
+            refused += 1
+            continue
+        assert (videos == expected[0]).all()
+        assert (scores == expected[1]).all()
+    assert refused > len(content) / 13 / 2
+
+
+def test_a_part_of_other_scores_is_refused(folder, tmp_path):
+    other = make_manifest(checkpoint_sha256="c" * 64)
+    write_share(folder, other, [0])
+    with pytest.raises(ScoresError, match="belongs to other scores"):
+        index_scores(folder, make_manifest())
+
+
+def test_scores_that_are_not_numbers_are_refused(folder):
+    writer = PartWriter(folder, make_manifest(), rank=0)
+    with pytest.raises(ScoresError, match="video 3 has scores that are not numbers"):
+        writer.add(3, (0,), np.full((4, 1, 5), np.nan, dtype=np.float32))
+
+
+def test_a_part_is_written_when_its_time_is_up(folder):
+    writer = PartWriter(folder, make_manifest(), rank=0, seconds_per_part=0.0)
+    writer.add(0, (0,), score_of(0, 0)[:, None])
+    assert len(list(folder.glob("part-*"))) == 1
+
+
+def test_nothing_added_writes_nothing(folder):
+    PartWriter(folder, make_manifest(), rank=0).flush()
+    assert not list(folder.glob("part-*"))
+
+
+def test_a_full_disk_is_one_clear_error_and_earlier_parts_are_safe(folder, monkeypatch):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(3))
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    writer = PartWriter(folder, manifest, rank=0)
+    writer.add(5, CROPS, np.stack([score_of(5, crop) for crop in CROPS], axis=1))
+    with pytest.raises(FileError, match="no space left on the disk; free some and run the same command again"):
+        writer.flush()
+    monkeypatch.undo()
+    writer.flush()  # what could not be written is not tried again and again
+    assert read_all(folder, manifest)[0].tolist() == [0, 1, 2]
+    assert not list(folder.glob(".*"))
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    def fail(file):
+        file.write(b"half of the new")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_where_a_folder_should_be_is_a_clear_error(tmp_path):
+    (tmp_path / "scores").write_text("")
+    with pytest.raises(FileError, match=r"cannot be written \(File exists\)"):
+        open_scores(tmp_path / "scores", make_manifest())
+
+
+def test_earlier_results_are_moved_and_numbered_never_lost(tmp_path):
+    for round_number in (1, 2):
+        (tmp_path / "scores").mkdir()
+        (tmp_path / "scores" / "part").write_text(str(round_number))
+        (tmp_path / "result.txt").write_text(str(round_number))
+        assert move_to_earlier(tmp_path, ["scores", "result.txt", "absent"]) == tmp_path / f"earlier-{round_number:03d}"
+    assert move_to_earlier(tmp_path, ["scores", "result.txt"]) is None
+    for round_number in (1, 2):
+        assert (tmp_path / f"earlier-{round_number:03d}" / "scores" / "part").read_text() == str(round_number)
+        assert (tmp_path / f"earlier-{round_number:03d}" / "result.txt").read_text() == str(round_number)
+
+
+def test_a_killed_writer_leaves_whole_parts_only(folder):
+    """SIGKILL in the middle of writing: what can be seen under a part's name is whole."""
+    script = textwrap.dedent(
+        f"""
+        from pathlib import Path
+        from tests.test_scores import make_manifest, write_share
+        for start in range(0, 20):
+            write_share(Path({str(folder)!r}), make_manifest(num_clips=4), [start], videos_per_part=1)
+            print(start, flush=True)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "5":
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    manifest = make_manifest()
+    done = index_scores(folder, manifest).scored_videos.tolist()
+    assert done[:6] == list(range(6))
+    write_share(folder, manifest, [video for video, _ in index_scores(folder, manifest).pending(CROPS)])
+    assert read_all(folder, manifest)[0].tolist() == list(range(20))

@@ -1,0 +1,84 @@
+"""Writing and keeping files so that neither a kill nor a full disk costs what was there before."""
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO
+
+from utils.errors import UserError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FileError(UserError):
+    """A file that cannot be written: names it and the cause."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that at any moment either the old content or the whole new one is under its name.
+
+    Args:
+        path: the file; its folder is made when absent.
+        write: gets the open binary file and writes the content.
+
+    Raises:
+        FileError: a full disk or any other refusal of the system. What was under the name before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileError(_refusal(path, error)) from error
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """`write_atomically` for UTF-8 text."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def move_to_earlier(run_dir: Path, names: Iterable[str]) -> Path | None:
+    """Move files and folders of a run into `run_dir/earlier-NNN`, the next free number.
+
+    Returns:
+        The folder they are in now, None when there was nothing to move.
+    """
+    present = [name for name in names if (run_dir / name).exists()]
+    if not present:
+        return None
+    number = 1
+    while (earlier := run_dir / f"earlier-{number:03d}").exists():
+        number += 1
+    try:
+        earlier.mkdir()
+        for name in present:
+            (run_dir / name).rename(earlier / name)
+    except OSError as error:
+        raise FileError(f"cannot move earlier results from {run_dir} to {earlier}: {error.strerror}") from error
+    return earlier
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    if error.errno in _DISK_FULL:
+        return f"{path}: no space left on the disk; free some and run the same command again, what is written is safe"
+    return f"{path}: cannot be written ({error.strerror or error})"

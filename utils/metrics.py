@@ -1,0 +1,125 @@
+"""Accuracies from scores, by way of one number per prediction: the rank of the true class.
+
+The rank is how many classes come before the true one when the classes are put in order of falling score. A prediction
+counts for top-k when its rank is below k. Equal scores are ordered by class number, the lower first, as `argmax` does,
+so the predicted class is always the one of rank 0 and a tie counts the same whatever made the scores.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOP_KS = (1, 3, 5)
+
+
+def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Ranks of the true classes, 0 for the best.
+
+    Args:
+        scores: [..., classes], finite.
+        labels: class numbers, of any shape that broadcasts against scores.shape[:-1].
+
+    Returns:
+        int64 [...]: the number of classes with a higher score, or the same score and a lower class number.
+    """
+    labels = np.broadcast_to(labels, scores.shape[:-1])[..., None]
+    own = np.take_along_axis(scores, labels, axis=-1)
+    higher = np.count_nonzero(scores > own, axis=-1)
+    tied_before = np.count_nonzero((scores == own) & (np.arange(scores.shape[-1]) < labels), axis=-1)
+    return (higher + tied_before).astype(np.int64)
+
+
+def max_top_k_ranks(clip_scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Ranks by the "max-top-k mean" of the paper's released code, for every k at once.
+
+    For each class by itself the scores of a video's clips are sorted; its score is the mean of the k highest, so that a
+    class may be judged by other clips than its neighbour. k = clips is the plain mean.
+
+    Args:
+        clip_scores: [videos, clips, classes], already averaged over crops.
+        labels: [videos].
+
+    Returns:
+        int64 [videos, clips]; column k - 1 belongs to k.
+    """
+    falling = -np.sort(-clip_scores, axis=1)
+    counts = np.arange(1, clip_scores.shape[1] + 1)[:, None]
+    return label_ranks(np.cumsum(falling, axis=1) / counts, labels[:, None])
+
+
+def top_k_accuracy(ranks: NDArray[np.int64], k: int) -> float:
+    """Share of predictions with a rank below k, nan when there is none."""
+    return float(np.mean(ranks < k)) if ranks.size else math.nan
+
+
+def confusion_matrix(
+    labels: NDArray[np.integer], predictions: NDArray[np.integer], num_classes: int
+) -> NDArray[np.int64]:
+    """Counts [true class, predicted class]."""
+    cells = np.asarray(labels, dtype=np.int64) * num_classes + predictions
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of each class's videos that are predicted right [classes], nan for a class without a video."""
+    totals = confusion.sum(axis=1)
+    return np.divide(np.diag(confusion), totals, out=np.full(len(confusion), np.nan), where=totals > 0)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What `ViewMetrics` has counted. Accuracies are shares of 1, keyed by k."""
+
+    num_videos: int
+    video: dict[int, float]
+    clip: dict[int, float]
+    best_k: int
+    max_top_k: dict[int, float]
+    max_top_k_top1: tuple[float, ...]
+    mean_class: float
+    confusion: NDArray[np.int64]
+
+
+class ViewMetrics:
+    """Counts over blocks of videos, so that the scores of a large list never have to be in memory together."""
+
+    def __init__(self, num_classes: int) -> None:
+        """Start with nothing counted, for scores of `num_classes` classes."""
+        self._confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+        self._video_ranks: list[NDArray[np.int64]] = []
+        self._max_top_k_ranks: list[NDArray[np.int64]] = []
+        self._clip_hits = dict.fromkeys(TOP_KS, 0)
+        self._num_views = 0
+
+    def add(self, scores: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
+        """Count a block: scores [videos, crops, clips, classes], labels [videos].
+
+        Means are taken in float64 and over each video alone, so the block a video comes in changes nothing.
+        """
+        mean = scores.mean(axis=(1, 2), dtype=np.float64)
+        self._video_ranks.append(label_ranks(mean, labels))
+        self._confusion += confusion_matrix(labels, mean.argmax(axis=-1), len(self._confusion))
+        self._max_top_k_ranks.append(max_top_k_ranks(scores.mean(axis=1, dtype=np.float64), labels))
+        view_ranks = label_ranks(scores, labels[:, None, None])
+        self._num_views += view_ranks.size
+        for k in TOP_KS:
+            self._clip_hits[k] += int(np.count_nonzero(view_ranks < k))
+
+    def result(self) -> Metrics:
+        """The accuracies of everything added; at least one video must have been."""
+        video_ranks = np.concatenate(self._video_ranks)
+        by_k = np.concatenate(self._max_top_k_ranks)
+        top1 = tuple(float(share) for share in np.mean(by_k < 1, axis=0))
+        best_k = int(np.argmax(top1)) + 1
+        return Metrics(
+            num_videos=len(video_ranks),
+            video={k: top_k_accuracy(video_ranks, k) for k in TOP_KS},
+            clip={k: hits / self._num_views for k, hits in self._clip_hits.items()},
+            best_k=best_k,
+            max_top_k={k: top_k_accuracy(by_k[:, best_k - 1], k) for k in TOP_KS},
+            max_top_k_top1=top1,
+            mean_class=float(np.nanmean(class_accuracies(self._confusion))),
+            confusion=self._confusion.copy(),
+        )

@@ -1,0 +1,173 @@
+"""Which row of which part file holds a (video, crop): coverage, continuing, and reading in the order of the list."""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.files import FileError
+from utils.scores import PART_PATTERN, Manifest, Part, ScoresError, TornPartError, read_part
+
+_ABSENT = -1
+# Parts that are kept in memory while reading in the order of the list: each process writes its own as it goes, so
+# neighbouring videos are spread over as many parts as there were processes (times the crops, if extracted one by one).
+_PARTS_IN_MEMORY = 64
+_TORN_ADVICE = "run the extraction again: it keeps this file aside and scores its videos again"
+
+
+@dataclass(frozen=True)
+class ScoreIndex:
+    """The rows of all parts of a folder.
+
+    Attributes:
+        manifest: What the scores are of.
+        parts: The part files.
+        part_of: int32 [videos, crops], number of the part that holds the row, -1 where there is none.
+        row_of: int32 [videos, crops], the row in that part.
+        missing: Why a video could not be read, for videos without a row for every crop.
+    """
+
+    manifest: Manifest
+    parts: tuple[Path, ...]
+    part_of: NDArray[np.int32]
+    row_of: NDArray[np.int32]
+    missing: dict[int, str]
+
+    @property
+    def scored_videos(self) -> NDArray[np.int64]:
+        """The videos that have a row for every crop, in the order of the list."""
+        return np.flatnonzero((self.part_of != _ABSENT).all(axis=1))
+
+    @property
+    def digest(self) -> str:
+        """Changes with every part that comes or goes; parts are never written twice under one name."""
+        lines = [self.manifest.fingerprint, *(f"{part.name} {part.stat().st_size}" for part in self.parts)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def pending(self, crops: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
+        """Return (video, its crops without a row) for every video that lacks one, in the order of the list."""
+        absent = self.part_of[:, list(crops)] == _ABSENT
+        return [
+            (int(video), tuple(crop for crop, lacks in zip(crops, absent[video], strict=True) if lacks))
+            for video in np.flatnonzero(absent.any(axis=1))
+        ]
+
+    def require_complete(self, *, completed_by: str) -> None:
+        """Raise a ScoresError unless every (video, crop) has a row or its video is declared missing.
+
+        Args:
+            completed_by: The command that fills the gaps, for the message.
+        """
+        crops = tuple(range(self.manifest.num_crops))
+        gaps = [(video, lacking) for video, lacking in self.pending(crops) if video not in self.missing]
+        if gaps:
+            count = sum(len(lacking) for _, lacking in gaps)
+            first = ", ".join(f"video {video} crop {'+'.join(map(str, lacking))}" for video, lacking in gaps[:3])
+            raise ScoresError(
+                f"the scores are incomplete: {count} of {self.part_of.size} (video, crop) pairs are not there, e.g. "
+                f"{first} (videos counted from 0); complete them with: {completed_by}"
+            )
+        if not len(self.scored_videos):
+            cause = next(iter(self.missing.values()))
+            raise ScoresError(f"no video could be scored, all {len(self.missing)} are missing: {cause}")
+
+    def blocks(self, size: int = 64) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield (videos [N], scores [N, crops, clips, classes]) of all scored videos in the order of the list.
+
+        The order, and so every result, is the same whatever processes wrote the parts. Memory: a few parts.
+        """
+        cache = _PartCache(self)
+        num_crops, (num_clips, num_classes) = self.manifest.num_crops, self.manifest.row_shape
+        scored = self.scored_videos
+        for begin in range(0, len(scored), size):
+            videos = scored[begin : begin + size]
+            scores = np.empty((len(videos), num_crops, num_clips, num_classes), dtype=np.float32)
+            for place, video in enumerate(videos):
+                for crop in range(num_crops):
+                    scores[place, crop] = cache.row(int(video), crop)
+            yield videos, scores
+
+
+class _PartCache:
+    """The parts read last."""
+
+    def __init__(self, index: ScoreIndex) -> None:
+        self._index = index
+        self._parts: OrderedDict[int, tuple[NDArray[np.float32], dict[int, int]]] = OrderedDict()
+
+    def row(self, video: int, crop: int) -> NDArray[np.float32]:
+        """Return scores [clips, classes]."""
+        number = int(self._index.part_of[video, crop])
+        if number in self._parts:
+            self._parts.move_to_end(number)
+        else:
+            part = read_part(self._index.parts[number], self._index.manifest)
+            self._parts[number] = part.scores, {int(c): axis for axis, c in enumerate(part.crops)}
+            if len(self._parts) > _PARTS_IN_MEMORY:
+                self._parts.popitem(last=False)
+        scores, axis_of = self._parts[number]
+        return scores[self._index.row_of[video, crop], :, axis_of[crop]]
+
+
+def index_scores(
+    folder: Path, manifest: Manifest, *, on_torn: Callable[[Path, TornPartError], None] | None = None
+) -> ScoreIndex:
+    """Read all parts of a folder once and note where every row is.
+
+    Args:
+        folder: The folder of scores.
+        manifest: Its manifest.
+        on_torn: Called with a part that cannot be read, which then counts as not there; without it that is an error.
+
+    Raises:
+        ScoresError: a torn part (without `on_torn`), a part of other scores, or a row that is there twice.
+    """
+    part_of = np.full((manifest.num_videos, manifest.num_crops), _ABSENT, dtype=np.int32)
+    row_of = part_of.copy()
+    paths: list[Path] = []
+    missing: dict[int, str] = {}
+    for path in sorted(folder.glob(PART_PATTERN)):
+        try:
+            part = read_part(path, manifest)
+        except TornPartError as error:
+            if on_torn is None:
+                raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
+            on_torn(path, error)
+            continue
+        rows = np.ix_(part.videos, part.crops)
+        _require_single(part, part_of[rows], paths)
+        part_of[rows] = len(paths)
+        row_of[rows] = np.arange(len(part.videos), dtype=np.int32)[:, None]
+        missing.update(part.missing)
+        paths.append(path)
+    complete = (part_of != _ABSENT).all(axis=1)
+    still_missing = {video: cause for video, cause in sorted(missing.items()) if not complete[video]}
+    return ScoreIndex(manifest, tuple(paths), part_of, row_of, still_missing)
+
+
+def _require_single(part: Part, earlier: NDArray[np.int32], paths: list[Path]) -> None:
+    taken = np.argwhere(earlier != _ABSENT)
+    repeated = len(part.videos) - len(np.unique(part.videos))
+    if len(taken) or repeated:
+        row, column = taken[0] if len(taken) else (0, 0)
+        other = paths[earlier[row, column]].name if len(taken) else "itself"
+        raise ScoresError(
+            f"{len(taken) + repeated} (video, crop) pairs are there twice, e.g. video {part.videos[row]} crop "
+            f"{part.crops[column]} in {part.path} and {other}: two extractions ran at the same time. Move one of the "
+            "two files away and run the extraction again, which fills what is then lacking"
+        )
+
+
+def keep_torn_part(path: Path) -> Path:
+    """Rename a torn part so that it is no longer read, and return its new name; nothing is deleted."""
+    aside = path.with_name(f"torn-{secrets.token_hex(2)}-{path.name}")
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise FileError(f"{path} is torn and cannot be renamed ({error.strerror})") from error
+    return aside

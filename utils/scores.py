@@ -1,0 +1,268 @@
+"""Scores on disk: one row per (video, clip, crop), whatever the number of processes that made them.
+
+A folder of scores holds `manifest.json`, which says what the scores are of, and part files `part-*.npz`, each written
+whole or not at all. A video is known by its line in the list, counted from 0. A part holds
+
+    fingerprint      text, that of the manifest
+    videos           int64 [V]
+    crops            int64 [C], the crops every video of this part has been scored on
+    scores           float32 [V, clips, C, classes], probabilities
+    missing_videos   int64 [M], videos that could not be read (on these crops)
+    missing_causes   text [M]
+
+Nothing here needs torch, so that merging starts at once and runs anywhere.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import secrets
+import time
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import UserError
+from utils.files import write_atomically, write_text_atomically
+
+MANIFEST_NAME = "manifest.json"
+SCORES_FOLDER = "scores"
+PART_PATTERN = "part-*.npz"
+_LAYOUT = 1
+# What reading a damaged .npz can end in (tried by damaging every byte): zipfile and numpy have no common exception.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class ScoresError(UserError):
+    """Scores that cannot be used: names the file or what differs, and the way out."""
+
+
+class TornPartError(ScoresError):
+    """A part file that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of scores is of; everything but the last three, informative fields must agree to join scores."""
+
+    network: str
+    checkpoint_sha256: str
+    list_sha256: str
+    num_videos: int
+    num_classes: int
+    format: str
+    root_path: str
+    num_clips: int
+    num_crops: int
+    num_segments: int
+    clip_length: int
+    num_steps: int
+    crop_size: int
+    use_flow: bool
+    use_fore: bool
+    precision: str
+    checkpoint: str
+    list_file: str
+    versions: dict[str, str]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that make two sets of scores the same or not."""
+        informative = ("checkpoint", "list_file", "versions")
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in informative}
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def row_shape(self) -> tuple[int, int]:
+        """(clips, classes)."""
+        return self.num_clips, self.num_classes
+
+    def differences(self, other: "Manifest") -> list[str]:
+        """Return 'num_clips 10, now 20' for every field of the identity in which `other` differs."""
+        found = []
+        for key, value in self.identity.items():
+            new = getattr(other, key)
+            if new != value:
+                short = slice(12) if key.endswith("sha256") else slice(None)
+                found.append(f"{key} {str(value)[short]}, now {str(new)[short]}")
+        return found
+
+
+@dataclass(frozen=True)
+class Part:
+    """The content of one part file."""
+
+    path: Path
+    videos: NDArray[np.int64]
+    crops: NDArray[np.int64]
+    missing: dict[int, str]
+    scores: NDArray[np.float32]
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read the manifest of a folder of scores, None when there is none.
+
+    Raises:
+        ScoresError: the file is not a manifest of this layout.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content.pop("layout") != _LAYOUT:
+            raise ValueError("written by another version of this project")
+        return Manifest(**content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ScoresError(
+            f"{path} cannot be read ({error}); extract again with --force, which moves these scores aside"
+        ) from error
+
+
+def open_scores(folder: Path, manifest: Manifest) -> None:
+    """Start a folder of scores, or make sure that the scores in it are of the same thing.
+
+    Raises:
+        ScoresError: the folder holds scores of something else; says of what.
+    """
+    found = read_manifest(folder)
+    if found is None:
+        content = {"layout": _LAYOUT, **dataclasses.asdict(manifest)}
+        write_text_atomically(folder / MANIFEST_NAME, json.dumps(content, indent=2) + "\n")
+    else:
+        require_same(folder, found, manifest)
+
+
+def require_same(folder: Path, found: Manifest, expected: Manifest) -> None:
+    """Raise a ScoresError that names the differences between two manifests, if there are any."""
+    differences = found.differences(expected)
+    if differences:
+        raise ScoresError(
+            f"{folder} holds scores of something else: {'; '.join(differences)}. Use another record name, or extract "
+            "again with --force, which moves the earlier scores and results aside"
+        )
+
+
+def read_part(path: Path, manifest: Manifest) -> Part:
+    """Read and check one part file.
+
+    Raises:
+        TornPartError: the file is torn or damaged (every member has a checksum).
+        ScoresError: the file is whole, but of other scores.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            part, fingerprint = _unpack(path, archive)
+    except _UNREADABLE as error:
+        raise TornPartError(f"{path} is torn or damaged ({error})") from error
+    if fingerprint != manifest.fingerprint:
+        raise ScoresError(f"{path} belongs to other scores ({fingerprint}, not {manifest.fingerprint}); move it away")
+    num_clips, num_classes = manifest.row_shape
+    expected = (len(part.videos), num_clips, len(part.crops), num_classes)
+    fits = part.scores.shape == expected and part.scores.dtype == np.float32
+    fits = fits and all(0 <= video < manifest.num_videos for video in [*part.videos.tolist(), *part.missing])
+    if not fits or not all(0 <= crop < manifest.num_crops for crop in part.crops.tolist()):
+        raise ScoresError(f"{path} does not fit its manifest: scores {part.scores.shape}, expected {expected}")
+    return part
+
+
+def _unpack(path: Path, archive: zipfile.ZipFile) -> tuple[Part, str]:
+    def array(name: str) -> NDArray[Any]:
+        # Reading the whole member first makes zipfile compare its checksum before anything is parsed.
+        return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+    missing = zip(array("missing_videos").tolist(), array("missing_causes").tolist(), strict=True)
+    part = Part(path, array("videos"), array("crops"), dict(missing), array("scores"))
+    return part, str(array("fingerprint"))
+
+
+class PartWriter:
+    """Collects the scores of a process and writes them a part at a time.
+
+    Part names carry a random token, so that processes and runs never write to each other's files.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, *, rank: int, videos_per_part: int = 64, seconds_per_part: float = 60.0
+    ) -> None:
+        """Write to a folder that `open_scores` has opened.
+
+        Args:
+            folder: the folder of scores.
+            manifest: what the scores are of.
+            rank: number of this process, for the eye only.
+            videos_per_part: a part is written after so many videos,
+            seconds_per_part: or after so much time: a kill costs no more than that.
+        """
+        self._folder = folder
+        self._manifest = manifest
+        self._prefix = f"part-{rank:03d}-{secrets.token_hex(6)}"
+        self._videos_per_part = videos_per_part
+        self._seconds_per_part = seconds_per_part
+        self._num_parts = 0
+        self._crops: tuple[int, ...] = ()
+        self._scores: dict[int, NDArray[np.float32]] = {}
+        self._missing: dict[int, str] = {}
+        self._started = time.monotonic()
+
+    def add(self, video: int, crops: tuple[int, ...], scores: NDArray[np.float32]) -> None:
+        """Add a video's scores [clips, crops, classes].
+
+        Raises:
+            ScoresError: a score is not a number.
+            FileError: the part is due and cannot be written.
+        """
+        num_clips, num_classes = self._manifest.row_shape
+        assert scores.shape == (num_clips, len(crops), num_classes), scores.shape
+        if not np.isfinite(scores).all():
+            raise ScoresError(f"video {video} has scores that are not numbers: do the weights hold NaN or infinity?")
+        self._begin(crops)
+        self._scores[video] = scores
+        self._flush_if_due()
+
+    def add_missing(self, video: int, crops: tuple[int, ...], cause: str) -> None:
+        """Record that a video cannot be scored, and why."""
+        self._begin(crops)
+        self._missing[video] = cause
+        self._flush_if_due()
+
+    def flush(self) -> None:
+        """Write what has been added since the last part."""
+        scores, missing, crops = self._scores, self._missing, self._crops
+        self._scores, self._missing = {}, {}
+        self._started = time.monotonic()
+        if not scores and not missing:
+            return
+        num_clips, num_classes = self._manifest.row_shape
+        rows = np.stack(list(scores.values())) if scores else np.zeros((0, num_clips, len(crops), num_classes))
+        arrays: dict[str, NDArray[Any]] = {
+            "fingerprint": np.array(self._manifest.fingerprint),
+            "videos": np.array(list(scores), dtype=np.int64),
+            "crops": np.array(crops, dtype=np.int64),
+            "scores": rows.astype(np.float32, copy=False),
+            "missing_videos": np.array(list(missing), dtype=np.int64),
+            "missing_causes": np.array(list(missing.values()), dtype=np.str_),
+        }
+        path = self._folder / f"{self._prefix}-{self._num_parts:05d}.npz"
+        write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        self._num_parts += 1
+
+    def _begin(self, crops: tuple[int, ...]) -> None:
+        if crops != self._crops:
+            self.flush()
+            self._crops = crops
+
+    def _flush_if_due(self) -> None:
+        is_full = len(self._scores) + len(self._missing) >= self._videos_per_part
+        if is_full or time.monotonic() - self._started >= self._seconds_per_part:
+            self.flush()
