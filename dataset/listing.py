@@ -1,0 +1,168 @@
+"""List files: one video a line, `path num_frames label`, kept packed so that loader workers do not multiply them."""
+
+import hashlib
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import SupportsIndex, overload
+
+import numpy as np
+import torch
+
+from utils.errors import UserError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LARGEST = np.iinfo(np.int32).max
+
+
+class ListError(UserError):
+    """A list file that cannot be used; the message names the file, the line and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One line of a list: where the video is (below the data set's root), its length in frames and its class."""
+
+    path: str
+    num_frames: int
+    label: int
+
+
+class VideoList(Sequence[VideoRecord]):
+    """The videos of one list file, as four arrays: path bytes, where each path ends, frame counts, labels.
+
+    A Python list of 240,000 paths costs some 30 MB, and every forked worker soon has a copy of its own, since counting
+    references writes to the pages. Arrays are never written to. When the list is pickled (workers that are spawned, not
+    forked) the arrays move to shared memory once, and every worker maps the same pages.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], *, path: str, sha256: str) -> None:
+        """Take over the packed arrays.
+
+        Args:
+            arrays: path bytes uint8 [B], path ends int64 [N] (exclusive, into the bytes), frame counts int32 [N],
+                labels int32 [N].
+            path: the list file they come from.
+            sha256: hexadecimal digest of that file.
+        """
+        self._bytes, self._ends, self._num_frames, self._labels = arrays
+        self.path = path
+        self.sha256 = sha256
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> VideoRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[VideoRecord]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> VideoRecord | list[VideoRecord]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[operator.index(index)]
+        start = int(self._ends[position - 1]) if position else 0
+        path = self._bytes[start : int(self._ends[position])].tobytes().decode()
+        return VideoRecord(path, int(self._num_frames[position]), int(self._labels[position]))
+
+    @property
+    def num_frames(self) -> np.ndarray:
+        """Frames of every video as the list has them, int32 [N]."""
+        return self._num_frames
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of every video, int32 [N]."""
+        return self._labels
+
+    def __reduce__(self) -> tuple:
+        # torch hands a tensor in shared memory to another process by reference, and by value to a plain pickle.
+        arrays = (self._bytes, self._ends, self._num_frames, self._labels)
+        tensors = [torch.from_numpy(array).share_memory_() for array in arrays]
+        self._bytes, self._ends, self._num_frames, self._labels = (tensor.numpy() for tensor in tensors)
+        return _from_tensors, (tensors, self.path, self.sha256)
+
+
+def _from_tensors(tensors: list[torch.Tensor], path: str, sha256: str) -> VideoList:
+    return VideoList([tensor.numpy() for tensor in tensors], path=path, sha256=sha256)
+
+
+def read_list(path: str | Path, *, num_classes: int | None = None) -> VideoList:
+    """Read and check a list file.
+
+    A line is `path num_frames label`, split from the right, so that a path may hold spaces; paths are UTF-8. A byte
+    order mark, any line ending, a missing final newline and blank lines are fine.
+
+    Args:
+        path: the list file.
+        num_classes: where given, labels must lie in 0..num_classes-1.
+
+    Raises:
+        ListError: the file cannot be read or is no such list; names the first bad line.
+    """
+    name = str(path)
+    content = _read_bytes(name)
+    lines = content.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    paths: list[bytes] = []
+    num_frames: list[int] = []
+    labels: list[int] = []
+    highest = _LARGEST if num_classes is None else num_classes - 1
+    # 240,000 lines take 0.2 s; what a bad line lacks is worked out only once one is met.
+    for number, line in enumerate(lines, start=1):
+        columns = line.rsplit(None, 2)
+        if len(columns) == 3 and columns[1].isdigit() and columns[2].isdigit():
+            frames, label = int(columns[1]), int(columns[2])
+            if 0 < frames <= _LARGEST and label <= highest:
+                paths.append(columns[0])
+                num_frames.append(frames)
+                labels.append(label)
+                continue
+        if columns:
+            raise ListError(f"{name}, line {number}: {_fault(columns, num_classes=num_classes)}")
+    if not paths:
+        raise ListError(f"{name} lists no videos: every line should be 'path num_frames label'")
+    arrays = (
+        np.frombuffer(bytearray(b"".join(paths)), dtype=np.uint8),
+        np.cumsum([len(video) for video in paths], dtype=np.int64),
+        np.array(num_frames, dtype=np.int32),
+        np.array(labels, dtype=np.int32),
+    )
+    return VideoList(arrays, path=name, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _read_bytes(name: str) -> bytes:
+    """The file's bytes, which are UTF-8 text without NUL bytes.
+
+    Raises:
+        ListError: no such file, not readable, or not such text.
+    """
+    try:
+        content = Path(name).read_bytes()
+    except OSError as error:
+        raise ListError(f"cannot read the list {name}: {error.strerror}") from None
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ListError(f"{name}, line {line}: not UTF-8 text (byte 0x{content[error.start]:02x})") from None
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise ListError(f"{name}, line {line}: not a text file (holds a NUL byte)")
+    return content
+
+
+def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
+    """What is wrong with the columns of a line that was refused."""
+    text = b" ".join(columns).decode()
+    shown = text if len(text) <= 80 else f"{text[:77]}..."
+    if len(columns) < 3:
+        return f"expected 'path num_frames label', found '{shown}'"
+    for column, title in zip(columns[1:], ("num_frames", "label"), strict=True):
+        if not column.removeprefix(b"-").isdigit():
+            return f"{title} '{column.decode()}' is not an integer in '{shown}'"
+    num_frames, label = int(columns[1]), int(columns[2])
+    if not 0 < num_frames <= _LARGEST:
+        return f"num_frames {num_frames} is outside 1..{_LARGEST}"
+    if num_classes is None:
+        return f"label {label} is outside 0..{_LARGEST}"
+    return f"label {label} is outside 0..{num_classes - 1} (num_classes {num_classes})"
