@@ -1,0 +1,174 @@
+"""Stems, residual branches and the blocks around them.
+
+A block is relu(branch(x) + shortcut(x)); blocks with a global view add a term to that sum. Nothing is done in place on
+a residual.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.pooling import average
+from layers.units import C2DUnit, PointwiseUnit, StemUnit, Unit, UnitChain, UnitStyle
+
+MakeUnit = Callable[..., Unit]
+
+# A block's width divided by the width of its fully connected bottleneck.
+REDUCTION = 16
+
+
+class Stem(UnitChain):
+    """The first unit(s), ReLU and max-pooling: 1/early_stride of the frames, 1/4 of the height and width.
+
+    Attributes:
+        out_channels: Channels of the output.
+    """
+
+    out_channels: int
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """[N, C, T, H, W] -> [N, out_channels, T/early_stride, H/4, W/4]; frames left over at the end are not seen."""
+        return F.max_pool3d(F.relu(super().forward(clips)), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+
+
+class PlainStem(Stem):
+    """One 7x7 unit."""
+
+    def __init__(self, in_channels: int, base_width: int, *, early_stride: int, style: UnitStyle) -> None:
+        """Make the stem, `base_width` channels wide."""
+        super().__init__(StemUnit(in_channels, base_width, size=7, early_stride=early_stride, norm=style.norm))
+        self.out_channels = base_width
+
+
+class DeepStem(Stem):
+    """Three 3x3 units, the last of twice the width; the first one alone strides and sees several frames."""
+
+    def __init__(self, in_channels: int, base_width: int, *, early_stride: int, style: UnitStyle) -> None:
+        """Make the stem, `base_width`, `base_width` and twice `base_width` channels wide."""
+        super().__init__(
+            StemUnit(in_channels, base_width, size=3, early_stride=early_stride, norm=style.norm),
+            C2DUnit(base_width, base_width, style=UnitStyle(norm=style.norm)),
+            C2DUnit(base_width, 2 * base_width, style=UnitStyle(norm=style.norm)),
+        )
+        self.out_channels = 2 * base_width
+
+
+class BasicBranch(UnitChain):
+    """Two 3x3 units (ResNet-18 and -34)."""
+
+    expansion = 1
+
+    def __init__(
+        self, in_channels: int, width: int, out_channels: int, *, stride: int, unit: MakeUnit, style: UnitStyle
+    ) -> None:
+        """Make the branch.
+
+        Args:
+            in_channels: Channels of the input.
+            width: Channels inside.
+            out_channels: Channels of the output.
+            stride: Spatial stride.
+            unit: Makes a 3x3 unit.
+            style: What all units have in common.
+        """
+        super().__init__(
+            unit(in_channels, width, stride=stride, style=style),
+            unit(width, out_channels, style=style),
+        )
+
+
+class BottleneckBranch(UnitChain):
+    """1x1, 3x3, 1x1 units; the 3x3 one strides, as torchvision's do."""
+
+    expansion = 4
+
+    def __init__(
+        self, in_channels: int, width: int, out_channels: int, *, stride: int, unit: MakeUnit, style: UnitStyle
+    ) -> None:
+        """Make the branch; arguments as those of BasicBranch."""
+        super().__init__(
+            PointwiseUnit(in_channels, width, norm=style.norm),
+            unit(width, width, stride=stride, style=style),
+            PointwiseUnit(width, out_channels, norm=style.norm),
+        )
+
+
+class Block(nn.Module):
+    """What the blocks share: a residual branch and a shortcut."""
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int) -> None:
+        """Put the block together.
+
+        Args:
+            branch: The residual branch; its output is before the activation.
+            shortcut: Identity, or a unit that brings the input to the shape of the branch's output.
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+        """
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut
+
+
+class ResidualBlock(Block):
+    """relu(branch(x) + shortcut(x))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
+        return F.relu(self.branch(x) + self.shortcut(x))
+
+
+class GlobalContextBlock(Block):
+    """DG: adds fc2(relu(fc1(mean of the branch's output))) to the residual sum."""
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int) -> None:
+        """Put the block together; arguments as those of Block."""
+        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels)
+        hidden = max(1, out_channels // REDUCTION)
+        self.fc1 = nn.Linear(out_channels, hidden)
+        self.fc2 = silent_linear(hidden, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
+        residual = self.branch(x)
+        context = self.fc2(F.relu(self.fc1(average(residual))))
+        return F.relu(residual + everywhere(context) + self.shortcut(x))
+
+
+class DiffusionBlock(Block):
+    """LGD (Qiu et al., CVPR 2019): carries a local feature map x and a global vector g, and lets them meet.
+
+    g' = relu(fc2(fc1(mean of x)) + fc4(fc3(g))); x' = relu(branch(x) + shortcut(x) + fc6(fc5(g'))).
+    """
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int) -> None:
+        """Put the block together; arguments as those of Block."""
+        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels)
+        hidden = max(1, out_channels // REDUCTION)
+        self.fc1 = nn.Linear(in_channels, hidden)
+        self.fc2 = nn.Linear(hidden, out_channels)
+        self.fc3 = nn.Linear(in_channels, hidden)
+        self.fc4 = nn.Linear(hidden, out_channels)
+        self.fc5 = nn.Linear(out_channels, hidden)
+        self.fc6 = silent_linear(hidden, out_channels)
+
+    def forward(self, features: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Map ([N, in_channels, T, H, W], [N, in_channels]) to the same pair with out_channels, space strided."""
+        x, g = features
+        g = F.relu(self.fc2(self.fc1(average(x))) + self.fc4(self.fc3(g)))
+        x = F.relu(self.branch(x) + everywhere(self.fc6(self.fc5(g))) + self.shortcut(x))
+        return x, g
+
+
+def silent_linear(in_features: int, out_features: int) -> nn.Linear:
+    """A fully connected layer that gives zero until it is trained: a new block starts as a plain residual one."""
+    linear = nn.Linear(in_features, out_features)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def everywhere(vector: Tensor) -> Tensor:
+    """[N, C] -> [N, C, 1, 1, 1], to be added at every place of a feature map."""
+    return vector[:, :, None, None, None]

@@ -1,0 +1,20 @@
+"""Pooling of a feature map to one vector."""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def average(features: Tensor) -> Tensor:
+    """Mean over time and space: [N, C, T, H, W] -> [N, C]."""
+    return features.mean(dim=(2, 3, 4))
+
+
+def maximum(features: Tensor) -> Tensor:
+    """Maximum over time and space: [N, C, T, H, W] -> [N, C]."""
+    return F.adaptive_max_pool3d(features, 1).flatten(1)
+
+
+# The names are those of utils.network_names.POOLING_NAMES, which configurations are checked against.
+POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {"PoolingAverage": average, "PoolingMax": maximum}

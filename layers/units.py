@@ -1,0 +1,260 @@
+"""Space-time units: what stands in a 3D network for one convolution and its norm of a 2D network.
+
+A unit's output is before the activation. Every unit knows how to inflate the 2D kernel it stands for into its own
+weights, such that on a clip of equal frames it answers like the 2D network (I3D: away from the clip's first and last
+frame, where its zero padding is seen).
+
+Kernels and strides are written (time, height, width).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.norm import BatchNorm3d
+
+Kernel = tuple[int, int, int]
+
+SPATIAL, TEMPORAL, FULL = (1, 3, 3), (3, 1, 1), (3, 3, 3)
+# Channels of the images that 2D networks are trained on.
+IMAGE_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class UnitStyle:
+    """What all units of a network have in common.
+
+    Attributes:
+        groups: Groups of the spatial convolution.
+        temporal_groups: Groups of the temporal convolution.
+        norm: Makes the norm for a number of channels.
+    """
+
+    groups: int = 1
+    temporal_groups: int = 1
+    norm: Callable[[int], nn.Module] = BatchNorm3d
+
+
+def make_conv(
+    in_channels: int, out_channels: int, *, kernel: Kernel, stride: Kernel = (1, 1, 1), groups: int = 1
+) -> nn.Conv3d:
+    """A convolution without bias, initialised for ReLU (He et al., ICCV 2015).
+
+    It is padded to keep the size, but for its stride; a stride in time gets no padding in time.
+    """
+    time, height, width = kernel
+    padding = (time // 2 if stride[0] == 1 else 0, height // 2, width // 2)
+    conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, groups=groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def picking_kernel(shape: torch.Size, sources: Tensor, *, like: Tensor) -> Tensor:
+    """A temporal kernel of 3 whose output i at each frame is input `sources[i]` at the same frame.
+
+    Args:
+        shape: Shape of the kernel, [out, in per group, 3, 1, 1].
+        sources: Input channel that each output picks, int64 [out]; it must lie in the group of its output.
+        like: Gives data type and device.
+    """
+    kernel = like.new_zeros(shape)
+    kernel[torch.arange(shape[0]), sources % shape[1], 1] = 1
+    return kernel
+
+
+class Unit(nn.Module):
+    """A convolution and its norm: norm(spatial(x)).
+
+    Attributes:
+        shape_2d: Shape [out, in per group, height, width] of the 2D kernel that the unit stands for.
+    """
+
+    def __init__(self, spatial: nn.Conv3d, out_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
+        """Keep the spatial convolution and make the norm.
+
+        Args:
+            spatial: The convolution that takes the 2D kernel.
+            out_channels: Channels of the unit's output.
+            norm: Makes the norm for a number of channels.
+        """
+        super().__init__()
+        self.spatial = spatial
+        self.norm = norm(out_channels)
+        _, in_per_group, _, height, width = spatial.weight.shape
+        self.shape_2d = (out_channels, in_per_group, height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
+        return self.norm(self.spatial(x))
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """Give this unit's convolution weights, by name, made from the 2D `kernel` of shape `shape_2d`."""
+        return {"spatial.weight": kernel.unsqueeze(2)}
+
+
+class PointwiseUnit(Unit):
+    """1x1x1."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Callable[[int], nn.Module] = BatchNorm3d
+    ) -> None:
+        """Make the unit; `stride` is spatial."""
+        conv = make_conv(in_channels, out_channels, kernel=(1, 1, 1), stride=(1, stride, stride))
+        super().__init__(conv, out_channels, norm=norm)
+
+
+class StemUnit(Unit):
+    """The first unit: takes `early_stride` frames to one (kernel = stride in time, no padding) and halves space."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, size: int, early_stride: int, norm: Callable[[int], nn.Module]
+    ) -> None:
+        """Make the unit.
+
+        Args:
+            in_channels: Channels of the clip: 3 for colour, 2 for optical flow.
+            out_channels: Channels of the output.
+            size: Spatial kernel size.
+            early_stride: Temporal kernel size and stride.
+            norm: Makes the norm for a number of channels.
+        """
+        conv = make_conv(in_channels, out_channels, kernel=(early_stride, size, size), stride=(early_stride, 2, 2))
+        super().__init__(conv, out_channels, norm=norm)
+        self.shape_2d = (out_channels, IMAGE_CHANNELS, size, size)
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The 2D kernel sees the middle frame; its mean over colour serves inputs that are no colour images."""
+        weight = kernel.new_zeros(self.spatial.weight.shape)
+        middle = weight.shape[2] // 2
+        same_input = weight.shape[1] == IMAGE_CHANNELS
+        weight[:, :, middle] = kernel if same_input else kernel.mean(dim=1, keepdim=True)
+        return {"spatial.weight": weight}
+
+
+class C2DUnit(Unit):
+    """1x3x3: every frame alone."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
+        """Make the unit; `stride` is spatial."""
+        conv = make_conv(in_channels, out_channels, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
+        super().__init__(conv, out_channels, norm=style.norm)
+
+
+class I3DUnit(Unit):
+    """3x3x3 (Carreira and Zisserman, CVPR 2017)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
+        """Make the unit; `stride` is spatial."""
+        conv = make_conv(in_channels, out_channels, kernel=FULL, stride=(1, stride, stride), groups=style.groups)
+        super().__init__(conv, out_channels, norm=style.norm)
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """A third of the 2D kernel at each of the three frames."""
+        return {"spatial.weight": kernel.unsqueeze(2).repeat(1, 1, 3, 1, 1) / 3}
+
+
+class R2P1DUnit(Unit):
+    """1x3x3 to 9/4 of the width, then 3x1x1, without norm or activation between: as many weights as 3x3x3.
+
+    After R(2+1)D (Tran et al., CVPR 2018), which has a norm and a ReLU between the two; here as the paper's code does.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
+        """Make the unit; `stride` is spatial."""
+        narrow = out_channels // style.groups
+        # Floor of 9/4, group by group, so that narrow networks divide into groups as well.
+        wide = narrow * 9 // 4
+        middle = style.groups * wide
+        conv = make_conv(in_channels, middle, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
+        super().__init__(conv, out_channels, norm=style.norm)
+        self.temporal = make_conv(middle, out_channels, kernel=TEMPORAL, groups=style.temporal_groups)
+        self.widths = (narrow, wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
+        return self.norm(self.temporal(self.spatial(x)))
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The 2D filters stand in the middle of the wider output, zero filters around; the second kernel picks them.
+
+        With groups they stand in the middle of each group's output, since a filter works only on its group's input.
+        """
+        narrow, wide = self.widths
+        channel = torch.arange(self.shape_2d[0])
+        place = channel // narrow * wide + (wide - narrow) // 2 + channel % narrow
+        spatial = kernel.new_zeros(self.spatial.weight.shape)
+        spatial[place, :, 0] = kernel
+        temporal = picking_kernel(self.temporal.weight.shape, place, like=kernel)
+        return {"spatial.weight": spatial, "temporal.weight": temporal}
+
+
+class P3DUnit(Unit):
+    """What P3D-A, B and C share (Qiu et al., ICCV 2017): a 1x3x3 and a 3x1x1 convolution and one norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
+        """Make the unit; `stride` is spatial."""
+        conv = make_conv(in_channels, out_channels, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
+        super().__init__(conv, out_channels, norm=style.norm)
+        self.temporal = self.make_temporal(in_channels, out_channels, stride=stride, groups=style.temporal_groups)
+
+    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> nn.Conv3d:
+        """Make the 3x1x1 convolution, here for the output of the spatial one."""
+        return make_conv(out_channels, out_channels, kernel=TEMPORAL, groups=groups)
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The temporal kernel starts as zero: the unit is the 2D one (B and C)."""
+        return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": kernel.new_zeros(self.temporal.weight.shape)}
+
+
+class P3DAUnit(P3DUnit):
+    """Serial: norm(temporal(spatial(x)))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
+        return self.norm(self.temporal(self.spatial(x)))
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The temporal kernel starts as the identity."""
+        channels = torch.arange(self.shape_2d[0])
+        temporal = picking_kernel(self.temporal.weight.shape, channels, like=kernel)
+        return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": temporal}
+
+
+class P3DBUnit(P3DUnit):
+    """Parallel: norm(spatial(x) + temporal(x))."""
+
+    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> nn.Conv3d:
+        """Make the 3x1x1 convolution: on the same input as the spatial one, so with the same stride."""
+        return make_conv(in_channels, out_channels, kernel=TEMPORAL, stride=(1, stride, stride), groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
+        return self.norm(self.spatial(x) + self.temporal(x))
+
+
+class P3DCUnit(P3DUnit):
+    """Residual: y + temporal(y) with y = relu(norm(spatial(x)))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
+        y = F.relu(super().forward(x))
+        return y + self.temporal(y)
+
+
+class UnitChain(nn.Sequential):
+    """Units `unit1`, `unit2`, ... with a ReLU between two; the output is before the activation."""
+
+    def __init__(self, *units: nn.Module) -> None:
+        """Chain the units in the order given."""
+        super().__init__()
+        for number, unit in enumerate(units, start=1):
+            self.add_module(f"unit{number}", unit)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T', H', W'], before the activation."""
+        for number, unit in enumerate(self):
+            x = unit(x if number == 0 else F.relu(x))
+        return x

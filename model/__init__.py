@@ -1,0 +1,34 @@
+"""Video networks: `create_model`, `list_models`, `load_weights`, `inflate`.
+
+The names are looked up when they are first used, so that importing the package needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.network import VideoNetwork as VideoNetwork
+    from model.registry import create_model as create_model
+    from model.weights import WeightsError as WeightsError
+    from model.weights import inflate as inflate
+    from model.weights import load_weights as load_weights
+    from utils.network_names import list_names as list_models
+
+_HOMES = {
+    "VideoNetwork": ("model.network", "VideoNetwork"),
+    "WeightsError": ("model.weights", "WeightsError"),
+    "create_model": ("model.registry", "create_model"),
+    "inflate": ("model.weights", "inflate"),
+    "list_models": ("utils.network_names", "list_names"),
+    "load_weights": ("model.weights", "load_weights"),
+}
+
+__all__ = ["VideoNetwork", "WeightsError", "create_model", "inflate", "list_models", "load_weights"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

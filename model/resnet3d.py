@@ -1,0 +1,194 @@
+"""3D ResNets: one skeleton, whose units, blocks, branch and depth come from tables, and the networks that vary it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.blocks import BasicBranch, Block, BottleneckBranch, MakeUnit, PlainStem, Stem
+from layers.norm import BatchNorm3d
+from layers.pooling import POOLINGS, average
+from layers.units import PointwiseUnit, UnitStyle
+from model.network import NetworkOptions, VideoNetwork
+from utils.network_names import DUAL_HEAD_STRIDE
+
+# Width of the first stage in the networks that the tables describe.
+PUBLISHED_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A 2D ResNet.
+
+    Attributes:
+        branch: The residual branch.
+        num_blocks: Blocks of each of the four stages.
+        groups: Groups of the 3x3 convolutions.
+        width_per_group: Channels inside a branch, per group, for each 64 of the stage's width.
+        stem: The first layers.
+        norm_eps: Epsilon of batch norm.
+    """
+
+    branch: type[BasicBranch] | type[BottleneckBranch]
+    num_blocks: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = 64
+    stem: Callable[..., Stem] = PlainStem
+    norm_eps: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Family:
+    """A way to make a 2D ResNet space-time.
+
+    Attributes:
+        network: The skeleton or a variation of it.
+        block: What surrounds the branches.
+        units: Stand for the 3x3 convolutions: block i, counted over all stages, has units[i % len(units)].
+        has_grouped_time: Temporal convolutions have the groups of the spatial ones.
+    """
+
+    network: type["ResNet3D"]
+    block: type[Block]
+    units: tuple[MakeUnit, ...]
+    has_grouped_time: bool = False
+
+
+@dataclass(frozen=True)
+class StageMaker:
+    """Makes the four stages (0 to 3) of a network.
+
+    Attributes:
+        family: Row of the table of families.
+        backbone: Row of the table of backbones.
+        base_width: Width of the first stage; it doubles with every stage.
+        stem_channels: Channels of the first stage's input.
+        style: What all units have in common.
+    """
+
+    family: Family
+    backbone: Backbone
+    base_width: int
+    stem_channels: int
+    style: UnitStyle
+
+    def out_channels(self, stage: int) -> int:
+        """Channels of a stage's output."""
+        return self.base_width * 2**stage * self.backbone.branch.expansion
+
+    def make(self, stage: int, *, stride: int) -> nn.Sequential:
+        """Make a stage, whose first block has the spatial stride."""
+        in_channels = self.out_channels(stage - 1) if stage else self.stem_channels
+        first = sum(self.backbone.num_blocks[:stage])
+        blocks = [self._block(stage, number=first, in_channels=in_channels, stride=stride)]
+        for number in range(first + 1, first + self.backbone.num_blocks[stage]):
+            blocks.append(self._block(stage, number=number, in_channels=self.out_channels(stage), stride=1))
+        return nn.Sequential(*blocks)
+
+    def _block(self, stage: int, *, number: int, in_channels: int, stride: int) -> Block:
+        """Make block `number` of the network."""
+        out_channels = self.out_channels(stage)
+        width_per_group = self.base_width * 2**stage * self.backbone.width_per_group // PUBLISHED_WIDTH
+        width = max(1, width_per_group) * self.backbone.groups
+        unit = self.family.units[number % len(self.family.units)]
+        branch = self.backbone.branch(in_channels, width, out_channels, stride=stride, unit=unit, style=self.style)
+        shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            shortcut = PointwiseUnit(in_channels, out_channels, stride=stride, norm=self.style.norm)
+        return self.family.block(branch, shortcut, in_channels=in_channels, out_channels=out_channels)
+
+
+class ResNet3D(VideoNetwork):
+    """The skeleton: stem, four stages, pooling to one vector, dropout, classifier. Time is strided in the stem only."""
+
+    released_rules = (
+        (r"^stem\.", ""),
+        (r"\.branch\.", "."),
+        (r"\bunit(\d)\.spatial\.", r"conv\1."),
+        (r"\bunit(\d)\.temporal\.", r"conv\1_t."),
+        (r"\bunit(\d)\.norm\.", r"bn\1."),
+        (r"\.shortcut\.spatial\.", ".downsample.0."),
+        (r"\.shortcut\.norm\.", ".downsample.1."),
+    )
+
+    def __init__(self, family: Family, backbone: Backbone, options: NetworkOptions) -> None:
+        """Make the network, with random weights from torch's global generator."""
+        super().__init__()
+        style = UnitStyle(
+            groups=backbone.groups,
+            temporal_groups=backbone.groups if family.has_grouped_time else 1,
+            norm=partial(BatchNorm3d, eps=backbone.norm_eps),
+        )
+        self.min_clip_frames = options.early_stride
+        self.stem = backbone.stem(
+            options.in_channels, options.base_width, early_stride=options.early_stride, style=style
+        )
+        stages = StageMaker(family, backbone, options.base_width, self.stem.out_channels, style)
+        self.layer1 = stages.make(0, stride=1)
+        self.layer2 = stages.make(1, stride=2)
+        self.layer3 = stages.make(2, stride=2)
+        self.layer4 = stages.make(3, stride=2)
+        self.pool = POOLINGS[options.pooling_name]
+        self.dropout = nn.Dropout(options.dropout_ratio)
+        self.fc = nn.Linear(stages.out_channels(3), options.num_classes)
+        self.add_heads(stages, options)
+
+    def add_heads(self, stages: StageMaker, options: NetworkOptions) -> None:
+        """Make the layers that a variation has beyond the skeleton's: none here."""
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
+        self.check_clips(clips)
+        features = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(clips)))))
+        return (self.fc(self.dropout(self.pool(features))),)
+
+
+class DualHeadResNet3D(ResNet3D):
+    """DG: a second last stage that sees a quarter of the frames at twice the resolution, with its own classifier."""
+
+    classifier_names = ("fc", "fc_dual")
+
+    def add_heads(self, stages: StageMaker, options: NetworkOptions) -> None:
+        """Make the second last stage, with the units of the first one, and its classifier."""
+        self.min_clip_frames = options.early_stride * DUAL_HEAD_STRIDE
+        self.layer4_dual = stages.make(3, stride=1)
+        self.fc_dual = nn.Linear(stages.out_channels(3), options.num_classes)
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> two of [N, num_classes]: many small frames, few large ones."""
+        self.check_clips(clips)
+        features = self.layer3(self.layer2(self.layer1(self.stem(clips))))
+        many = self.layer4(features)
+        few = self.layer4_dual(F.max_pool3d(features, (DUAL_HEAD_STRIDE, 1, 1)))
+        return self.fc(self.dropout(self.pool(many))), self.fc_dual(self.dropout(self.pool(few)))
+
+    @classmethod
+    def source_name(cls, name: str) -> str:
+        """Both last stages are inflated from the 2D network's one."""
+        return super().source_name(name).replace("layer4_dual.", "layer4.")
+
+
+class DiffusionResNet3D(ResNet3D):
+    """LGD: local features and a global vector side by side; the vector's classifier only helps in training."""
+
+    classifier_names = ("fc", "fc_g")
+
+    def add_heads(self, stages: StageMaker, options: NetworkOptions) -> None:
+        """Make the classifier of the global vector."""
+        self.fc_g = nn.Linear(stages.out_channels(3), options.num_classes)
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> two of [N, num_classes]: local, global."""
+        self.check_clips(clips)
+        local = self.stem(clips)
+        pair = (local, average(local))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            pair = stage(pair)
+        local, vector = pair
+        return self.fc(self.dropout(self.pool(local))), self.fc_g(self.dropout(vector))
+
+    def fuse(self, heads: tuple[Tensor, ...]) -> Tensor:
+        """Take the local head's logits."""
+        return heads[0]
