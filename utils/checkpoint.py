@@ -6,8 +6,6 @@ that lives across steps: sample draws are seeded by (seed, state, epoch, video) 
 step, rank), for any number of loader workers and processes.
 """
 
-import hashlib
-import os
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 
 from utils.errors import UserError
+from utils.files import write_atomically
 
 FORMAT = 1
 
@@ -51,24 +50,18 @@ class Position:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], *, position: Position) -> None:
-    """Write a checkpoint to a temporary name, flush it to the disk and rename it.
+    """Write a checkpoint whole or not at all.
 
     Raises:
-        CheckpointError: The disk refused (full, read-only); an earlier checkpoint of that name is untouched.
+        FileError, CheckpointError: The disk refused (full, read-only); an earlier checkpoint of that name is untouched.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    whole = {"format": FORMAT, "position": asdict(position), **content}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            torch.save({"format": FORMAT, "position": asdict(position), **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        partial.unlink(missing_ok=True)
+        write_atomically(path, lambda file: torch.save(whole, file))
+    except RuntimeError as error:  # torch's own report of a failed write
+        reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
-            f"{path}: the checkpoint cannot be written: {' '.join(str(error).split())[:200]}; "
-            "free space or permissions are missing, an earlier checkpoint there is untouched"
+            f"{path}: the checkpoint cannot be written, is the disk full? An earlier one there is untouched ({reason})"
         ) from None
 
 
@@ -109,9 +102,3 @@ def network_weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
             content = content[name]
             break
     return {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, torch.Tensor)}
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

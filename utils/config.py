@@ -291,11 +291,10 @@ def _check(config: RunConfig) -> None:
         raise ConfigError(f"{config.sources[name]}: {name}: {message}")
 
     net_name, early_stride = config.network.net_name, config.network.early_stride
-    known = network_names.list_names()
-    if net_name not in known:
-        close = difflib.get_close_matches(net_name, known, n=3)
-        fail("network.net_name", f"unknown network '{net_name}'; "
-             + (f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"))
+    try:
+        network_names.parse_name(net_name)
+    except network_names.UnknownNetworkError as error:
+        fail("network.net_name", str(error))
     needed = network_names.min_clip_frames(net_name, early_stride)
     for index, state in enumerate(config.states):
         if state.num_frames < needed:
@@ -313,5 +312,7 @@ def _check(config: RunConfig) -> None:
         fail("dataset.use_flow", "flow is read from images; dataset.format must be FRAME or LMDB")
     if config.dataset.use_flow and config.dataset.use_fore:
         fail("dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow")
+    if config.network.transfer_weights and not config.network.remove_fc:
+        fail("network.transfer_weights", "a 2D network's classifier is not transferred; set network.remove_fc: true")
     if config.optimizer.nesterov and config.optimizer.momentum == 0 and not config.optimizer.adamw_solver:
         fail("optimizer.nesterov", "Nesterov needs a momentum above 0")

@@ -69,6 +69,15 @@ class EpochTotals:
     waiting: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of_rank(cls, saved: dict[str, Any] | None) -> "EpochTotals":
+        """Return this rank's share of the totals in a checkpoint (None: an epoch begins): rank 0 takes the sums over."""
+        if saved is None:
+            return cls()
+        if distributed.is_main():
+            return cls(**saved)
+        return cls(seconds=saved["seconds"], waiting=saved["waiting"])
+
     def merged(self) -> "EpochTotals":
         """Return the totals over all processes: sums of clips and losses, means of times."""
         everyone = distributed.gather_objects(asdict(self))
@@ -238,7 +247,10 @@ def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> Q
         clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
         with autocast(learner.device, learner.dtype):
             logits = learner.network.fuse(learner.network(clips))  # type: ignore[operator]
-        ranks = label_ranks(logits.float().cpu().numpy(), batch.labels.numpy())
+        scores = logits.float().cpu()
+        if not torch.isfinite(scores).all():
+            raise TrainingError("the network's scores are NaN or infinite; its weights are broken")
+        ranks = label_ranks(scores.numpy(), batch.labels.numpy())
         counts[:3] += torch.tensor([int((ranks < k).sum()) for k in ks], device=learner.device)
         counts[3] += len(batch.labels)
     right1, right3, right5, videos, missing = distributed.sum_over_ranks(counts).tolist()

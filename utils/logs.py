@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from utils import distributed
 from utils.checkpoint import Position
+from utils.files import write_text_atomically
 
 EPOCHS_FILE = "log.jsonl"
 
@@ -63,9 +64,7 @@ class EpochLog:
         if not distributed.is_main() or not self.path.exists():
             return
         kept = [line for line in self.read() if (line["state"], line["epoch"]) <= (position.state, position.epoch)]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(self.path)
+        write_text_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def read(self) -> list[dict[str, Any]]:
         """Return the lines that are whole (a kill may have torn the last one)."""

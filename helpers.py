@@ -1,0 +1,293 @@
+"""Composition root: turns sections of a configuration into wired objects. No loops over data, no maths, no file formats.
+
+Only this module knows both the configuration and the classes of dataset, layers and model.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+import model
+from dataset.listing import VideoList, read_list
+from dataset.mixing import MixUp
+from dataset.normalization import ClipNormalizer
+from dataset.readers import Reader, open_reader
+from dataset.transforms import build_train_transform
+from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
+from layers.losses import LABEL_SMOOTHING, HeadsLoss
+from layers.norm import set_frozen_batch_norm
+from utils import distributed
+from utils.batches import EpochBatches, StepPlan, plan_steps
+from utils.checkpoint import load_tensors, network_weights
+from utils.config import RunConfig
+from utils.engine import Learner
+from utils.precision import make_scaler, resolve_dtype
+from utils.schedule import Schedule
+from utils.training import StateTrainer
+
+CLASSIFIER_RATE = 10.0  # fc_higher_lr
+LIST_HINT = "write it ('path num_frames label' a line) or set the key to yours; README.md says how for each data set"
+WEIGHTS_HINT = "put the file there or set the key to yours (network.pretrained_model= for random weights)"
+
+
+def read_training_list(config: RunConfig) -> VideoList:
+    """Read and validate the training list."""
+    path = config.require_file("dataset", "list_file", hint=LIST_HINT)
+    return read_list(path, num_classes=config.dataset.num_classes)
+
+
+def read_evaluation_list(config: RunConfig) -> VideoList:
+    """Read and validate the evaluation list."""
+    path = config.require_file("dataset", "eva_list_file", hint=LIST_HINT)
+    return read_list(path, num_classes=config.dataset.num_classes)
+
+
+def read_quick_list(config: RunConfig) -> VideoList | None:
+    """Read the list of the quick evaluation while training; None when there is none."""
+    return read_evaluation_list(config) if config.optimizer.eva_inter else None
+
+
+def make_reader(config: RunConfig, root_path: str) -> Reader:
+    """Return the reader of the data set's format."""
+    return open_reader(config.dataset.format, root_path, use_flow=config.dataset.use_flow)
+
+
+def make_normalizer(config: RunConfig) -> ClipNormalizer:
+    """Return the device-side step from uint8 clips to network input."""
+    return ClipNormalizer(use_flow=config.dataset.use_flow, use_fore=config.dataset.use_fore)
+
+
+def make_plan(config: RunConfig, state_index: int) -> StepPlan:
+    """Share a state's batches among the processes of this run."""
+    state = config.states[state_index]
+    return plan_steps(
+        batch_size=state.batch_size,
+        iter_size=state.iter_size,
+        num_gpu=config.optimizer.num_gpu,
+        world_size=distributed.world_size(),
+    )
+
+
+def make_training_loader(
+    config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
+) -> tuple[DataLoader, EpochBatches]:
+    """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
+    state, data = config.states[state_index], config.dataset
+    seed = (config.optimizer.seed, state_index)
+    transform = build_train_transform(
+        data.transform_type,
+        crop_size=data.crop_size,
+        ra_n=data.ra_n,
+        ra_m=data.ra_m,
+        horizontal_flip=not data.no_horizontal_flip,
+        use_flow=data.use_flow,
+    )
+    clips = TrainingClips(
+        videos,
+        make_reader(config, data.root_path),
+        transform,
+        num_segments=state.num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        seed=seed,
+        on_error=data.on_error,
+    )
+    batches = EpochBatches(len(videos), plan, rank=distributed.rank(), seed=seed)
+    return _make_loader(config, clips, batches), batches
+
+
+def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList) -> DataLoader:
+    """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video."""
+    state = config.states[state_index]
+    clips = EvaluationClips(
+        videos,
+        make_reader(config, config.dataset.eva_root_path),
+        crop_size=config.dataset.crop_size,
+        num_segments=state.num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        on_error=config.dataset.on_error,
+    )
+    share = range(distributed.rank(), len(videos), distributed.world_size())
+    batches = [list(share[i : i + state.batch_size]) for i in range(0, len(share), state.batch_size)]
+    return _make_loader(config, clips, batches)
+
+
+def _make_loader(
+    config: RunConfig, clips: TrainingClips | EvaluationClips, batches: EpochBatches | list[list[int]]
+) -> DataLoader:
+    workers = config.dataset.num_workers
+    return DataLoader(
+        clips,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate_clips,
+        worker_init_fn=worker_init,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> DataLoader:
+    """Return the loader of the final evaluation: one item per video, its unique frames and the clips' rows in them."""
+    state, data, sampler = config.states[-1], config.dataset, config.sampler
+    views = VideoViews(
+        videos,
+        make_reader(config, data.eva_root_path),
+        short_side=data.eva_crop_size,
+        num_clips=sampler.eva_num_clips,
+        num_segments=sampler.eva_num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        on_error=data.on_error,
+    )
+    return DataLoader(
+        views,
+        sampler=indices,
+        batch_size=None,  # an item is a whole video; its clips are batched on the device
+        num_workers=data.num_workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=worker_init,
+        prefetch_factor=1 if data.num_workers else None,  # a long video's frames may be hundreds of megabytes
+    )
+
+
+def _as_it_is(video: VideoFrames) -> VideoFrames:
+    return video
+
+
+def _create_network(config: RunConfig) -> nn.Module:
+    net = config.network
+    return model.create_model(
+        net.net_name,
+        num_classes=config.dataset.num_classes,
+        early_stride=net.early_stride,
+        dropout_ratio=net.dropout_ratio,
+        image_size=config.dataset.crop_size,
+        pooling_name=net.pooling_name,
+        base_width=net.base_width,
+        in_channels=2 if config.dataset.use_flow else 3,
+    )
+
+
+def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -> nn.Module:
+    """Return the network that training starts or continues from, on the CPU.
+
+    Args:
+        config: The record.
+        trained: A checkpoint's content to continue from; None: random (seeded), pretrained or inflated weights.
+    """
+    torch.manual_seed(config.optimizer.seed)
+    network = _create_network(config)
+    net = config.network
+    if trained is not None:
+        network.load_state_dict(trained["network"])
+    elif net.pretrained_model:
+        weights = read_weights(config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT))
+        if net.transfer_weights:
+            model.inflate(network, weights)
+        else:
+            if net.remove_fc:
+                heads = tuple(f"{name}." for name in network.classifier_names)
+                weights = {key: value for key, value in weights.items() if not key.startswith(heads)}
+            model.load_weights(network, weights, missing=network.classifier_names if net.remove_fc else ())
+    return network
+
+
+def make_trained_network(config: RunConfig, path: Path) -> nn.Module:
+    """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
+    network = _create_network(config)
+    model.load_weights(network, read_weights(path))
+    return network
+
+
+def describe_network(config: RunConfig, network: nn.Module) -> str:
+    """Return 'name, N M weights'."""
+    return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the network's tensors from a checkpoint or a bare weight file."""
+    return network_weights(load_tensors(path))
+
+
+def make_learner(
+    config: RunConfig, state_index: int, *, network: nn.Module, num_videos: int, device: torch.device
+) -> Learner:
+    """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
+    state, settings = config.states[state_index], config.optimizer
+    plan = make_plan(config, state_index)
+    dtype = resolve_dtype(settings.amp, device)
+    network.to(device)
+    set_frozen_batch_norm(network, state.frozen_bn)
+    wrapped: nn.Module = network
+    if distributed.world_size() > 1:
+        wrapped = DistributedDataParallel(
+            network,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # running statistics are averaged before every evaluation instead
+            gradient_as_bucket_view=True,
+        )
+    return Learner(
+        network=network,
+        model=wrapped,
+        optimizer=make_optimizer(config, network),
+        scaler=make_scaler(device, dtype),
+        schedule=Schedule(
+            base=state.base_learning_rate,
+            batches_per_epoch=plan.batches_per_epoch(num_videos),
+            epochs=state.epochs,
+            warmup_epochs=settings.warmup_epoch,
+            warmup_multiplier=settings.warmup_multiplier,
+            decay_epochs=settings.lr_decay_epochs if settings.lr_scheduler == "step" else None,
+            decay_rate=settings.lr_decay_rate,
+        ),
+        plan=plan,
+        criterion=HeadsLoss(label_smoothing=LABEL_SMOOTHING if settings.label_smooth else 0.0),
+        normalize=make_normalizer(config),
+        mix=MixUp(num_classes=config.dataset.num_classes) if config.dataset.use_mixup else None,
+        dtype=dtype,
+        device=device,
+        loss_weight=settings.loss_weight,
+        clip_gradient=settings.clip_gradient,
+        seed=(settings.seed, state_index),
+        num_videos=num_videos,
+    )
+
+
+def make_state_trainer(
+    config: RunConfig,
+    state_index: int,
+    *,
+    network: nn.Module,
+    videos: VideoList,
+    eva_videos: VideoList | None,
+    device: torch.device,
+) -> StateTrainer:
+    """Return a state ready to train: learner, loader and quick evaluation."""
+    learner = make_learner(config, state_index, network=network, num_videos=len(videos), device=device)
+    loader, batches = make_training_loader(config, state_index, videos=videos, plan=learner.plan)
+    quick = make_quick_loader(config, state_index, videos=eva_videos) if eva_videos is not None else None
+    return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick)
+
+
+def make_optimizer(config: RunConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Return SGD or AdamW; `rate_factor` of a group multiplies the schedule's rate (classifiers: 10 with fc_higher_lr)."""
+    settings = config.optimizer
+    heads = tuple(f"{name}." for name in network.classifier_names)  # type: ignore[union-attr]
+    factor = CLASSIFIER_RATE if settings.fc_higher_lr else 1.0
+    named = list(network.named_parameters())
+    groups = [
+        {"params": [weight for name, weight in named if not name.startswith(heads)], "rate_factor": 1.0},
+        {"params": [weight for name, weight in named if name.startswith(heads)], "rate_factor": factor},
+    ]
+    make = torch.optim.AdamW if settings.adamw_solver else functools.partial(
+        torch.optim.SGD, momentum=settings.momentum, nesterov=settings.nesterov
+    )
+    return make(groups, lr=0.0, weight_decay=settings.weight_decay)  # the rate is set before every step

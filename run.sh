@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Train, extract scores of all crops, merge: one command for one record.
+#
+#   bash run.sh [RECORD] [section.key=value ...]
+#
+# RECORD is the name of a file in record/ (default: the embedded experiment, which needs no download and no GPU).
+# What is missing is set up first: an active environment that satisfies requirements.txt is used as it is, otherwise
+# .venv here; the embedded data set is made when the record needs it. Everything is written to output/RECORD/.
+# A step that is finished is not done again; an interrupted one continues.
+#
+#   FORCE=1    do all steps again; earlier results are moved to output/RECORD/earlier-NNN
+#   SEARCH=1   search the optimization path (train_3d_op.py) in place of plain training
+#   NPROC      processes on this node (default: one per visible GPU, one on a CPU)
+#   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes, as in torchrun (a shared output folder is needed)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
+    sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p;}' run.sh
+    exit 0
+fi
+
+record=synthetic-dg-p3d-resnet18
+case "${1:-}" in
+    "" | *=*) ;;
+    *) record=$(basename "$1" .yml); shift ;;
+esac
+config=record/$record.yml
+if [ ! -f "$config" ]; then
+    echo "error: $config: no such record; there are:" >&2
+    ls record/*.yml | sed 's#record/#  #; s#\.yml$##' >&2
+    exit 2
+fi
+
+. utils/environment.sh
+use_environment requirements.txt
+
+force=()
+if [ "${FORCE:-0}" = 1 ]; then force=(--force); fi
+train=train_3d.py
+if [ "${SEARCH:-0}" = 1 ]; then train=train_3d_op.py; fi
+
+"$PYTHON" -m dataset.embedded --config_file "$config" "$@"
+echo "== training ($train)"
+"$PYTHON" -m utils.launch "$train" --config_file "$config" ${force[@]+"${force[@]}"} "$@"
+echo "== extracting scores"
+"$PYTHON" -m utils.launch extract_score_3d.py --config_file "$config" ${force[@]+"${force[@]}"} "$@"
+if [ "${NODE_RANK:-0}" = 0 ]; then
+    echo "== merging"
+    "$PYTHON" merge_score.py --config_file "$config" ${force[@]+"${force[@]}"} "$@"
+fi

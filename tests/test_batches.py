@@ -1,0 +1,76 @@
+"""Which videos make up which micro-batch, for any number of processes."""
+
+import pytest
+
+from utils.batches import BatchError, EpochBatches, StepPlan, plan_steps
+
+
+def steps_of(plan: StepPlan, num_videos: int, *, epoch: int = 0) -> list[list[int]]:
+    """The videos of each optimizer step, over all ranks."""
+    steps: list[list[int]] = [[] for _ in range(plan.steps_per_epoch(num_videos))]
+    for rank in range(plan.world_size):
+        batches = EpochBatches(num_videos, plan, rank=rank, seed=(3, 1))
+        batches.start(epoch)
+        listed = list(batches)
+        assert len(listed) == len(batches) == plan.batches_per_epoch(num_videos)
+        for number, batch in enumerate(listed):
+            assert len(batch) == plan.micro_batch
+            assert {key_epoch for key_epoch, _ in batch} == {epoch}
+            steps[number // plan.micro_batches] += [video for _, video in batch]
+    return [sorted(step) for step in steps]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 12])
+def test_a_step_sees_the_same_number_of_clips_on_any_number_of_processes(world_size: int) -> None:
+    plan = plan_steps(batch_size=2, iter_size=3, num_gpu=4, world_size=world_size)
+    assert plan.micro_batch * plan.micro_batches * world_size == 24
+    assert plan.micro_batch <= 2
+
+
+def test_the_record_is_followed_to_the_letter_on_its_own_number_of_gpus() -> None:
+    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=4) == StepPlan(16, 4, 4)
+    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=1) == StepPlan(16, 16, 1)
+    assert plan_steps(batch_size=16, iter_size=1, num_gpu=1, world_size=4) == StepPlan(4, 1, 4)
+
+
+@pytest.mark.parametrize("world_size", [5, 7, 48])
+def test_clips_that_cannot_be_shared_are_refused(world_size: int) -> None:
+    with pytest.raises(BatchError, match=rf"24 clips .*{world_size} processes"):
+        plan_steps(batch_size=2, iter_size=3, num_gpu=4, world_size=world_size)
+
+
+def test_steps_hold_the_same_videos_for_one_two_and_four_processes() -> None:
+    plans = [plan_steps(batch_size=2, iter_size=2, num_gpu=4, world_size=world) for world in (1, 2, 4)]
+    for num_videos in (16, 40, 47):  # whole steps, a part of a step, videos left over
+        assert steps_of(plans[0], num_videos) == steps_of(plans[1], num_videos) == steps_of(plans[2], num_videos)
+
+
+def test_an_epoch_sees_every_video_once_but_those_that_fill_no_batch() -> None:
+    plan = plan_steps(batch_size=4, iter_size=3, num_gpu=1, world_size=1)
+    seen = [video for step in steps_of(plan, 50) for video in step]
+    assert len(seen) == len(set(seen)) == 48
+    assert [len(step) for step in steps_of(plan, 50)] == [12, 12, 12, 12]
+    assert [len(step) for step in steps_of(plan, 44)] == [12, 12, 12, 8]
+    assert plan.batches_of_step(3, 44) == 2
+
+
+def test_epochs_differ_and_repeat_by_seed() -> None:
+    plan = plan_steps(batch_size=4, iter_size=1, num_gpu=1, world_size=1)
+    assert steps_of(plan, 40, epoch=0) == steps_of(plan, 40, epoch=0)
+    assert steps_of(plan, 40, epoch=0) != steps_of(plan, 40, epoch=1)
+
+
+def test_an_epoch_can_begin_in_its_middle() -> None:
+    plan = plan_steps(batch_size=4, iter_size=1, num_gpu=1, world_size=1)
+    batches = EpochBatches(40, plan, rank=0, seed=(0,))
+    batches.start(2)
+    whole = list(batches)
+    batches.start(2, first_batch=7)
+    assert list(batches) == whole[7:]
+    assert len(batches) == 3
+
+
+def test_a_list_shorter_than_a_batch_is_refused() -> None:
+    plan = plan_steps(batch_size=8, iter_size=1, num_gpu=1, world_size=1)
+    with pytest.raises(BatchError, match="7 videos, fewer than one micro-batch of 8"):
+        EpochBatches(7, plan, rank=0, seed=(0,))

@@ -1,0 +1,89 @@
+"""Checkpoints: whole or not at all, plain types only, one clear line for anything else."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils.checkpoint import CheckpointError, Position, load_checkpoint, load_tensors, network_weights, save_checkpoint
+from utils.errors import UserError
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "current.pth"
+    network = torch.nn.Linear(3, 2)
+    save_checkpoint(path, {"network": network.state_dict(), "note": "x"}, position=Position(1, 4, 7))
+    content, position = load_checkpoint(path)
+    assert position == Position(state=1, epoch=4, step=7)
+    assert torch.equal(content["network"]["weight"], network.weight)
+    assert content["note"] == "x"
+    assert [file.name for file in path.parent.iterdir()] == ["current.pth"]
+
+
+@pytest.mark.parametrize("limit", [0, 1000, 30_000])
+def test_a_full_disk_leaves_the_earlier_checkpoint_whole(tmp_path: Path, limit: int) -> None:
+    resource = pytest.importorskip("resource")
+    signal = pytest.importorskip("signal")
+    path = tmp_path / "current.pth"
+    save_checkpoint(path, {"network": {"w": torch.ones(4)}}, position=Position(0, 1))
+    old_limit, old_handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old_limit[1]))  # writes beyond fail as on a full disk
+    try:
+        with pytest.raises(UserError, match="current.pth"):
+            save_checkpoint(path, {"network": {"w": torch.ones(40_000)}}, position=Position(0, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    content, position = load_checkpoint(path)
+    assert position.epoch == 1
+    assert torch.equal(content["network"]["w"], torch.ones(4))
+    assert [file.name for file in tmp_path.iterdir()] == ["current.pth"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04torn"])
+def test_a_torn_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "torn.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="torn.pth: not a readable checkpoint"):
+        load_tensors(path)
+
+
+def test_half_a_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "half.pth"
+    save_checkpoint(path, {"network": {"w": torch.ones(1000)}}, position=Position())
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match="half.pth: not a readable checkpoint"):
+        load_tensors(path)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "attacked",)
+
+    path = tmp_path / "attack.pth"
+    torch.save({"network": Attack()}, path)
+    with pytest.raises(CheckpointError, match="attack.pth"):
+        load_tensors(path)
+    path.write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(CheckpointError, match="attack.pth"):
+        load_tensors(path)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_a_missing_file_and_a_foreign_one_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="none.pth: no such file"):
+        load_tensors(tmp_path / "none.pth")
+    torch.save({"state_dict": {}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="not a training checkpoint of this project"):
+        load_checkpoint(tmp_path / "other.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="holds a list"):
+        load_tensors(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"state_dict": w}, lambda w: {"model": w}, lambda w: {"network": w}])
+def test_weights_are_found_in_the_usual_wrappings(wrap) -> None:
+    weights = {"module.fc.weight": torch.ones(2), "conv1.weight": torch.zeros(1)}
+    assert set(network_weights(wrap(weights))) == {"fc.weight", "conv1.weight"}

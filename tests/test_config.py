@@ -1,0 +1,198 @@
+"""The configuration: released records as they were, one precise line for every mistake."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from utils.config import RunConfig, list_differences, load_config
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASED = json.loads((ROOT / "tests/data/released_records.json").read_text())
+RECORDS = sorted(path.relative_to(ROOT) for path in ROOT.glob("record/*.yml"))
+STATE_KEYS = {field.name for field in dataclasses.fields(RunConfig.__annotations__["states"].__args__[0])}
+
+
+@pytest.fixture(autouse=True)
+def _in_project_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("name", sorted(RELEASED))
+def test_released_files_hold_their_released_values(name: str) -> None:
+    ours = yaml.safe_load((ROOT / name).read_text())
+    assert ours.get("base") == RELEASED[name].get("base")
+    for section, values in RELEASED[name].items():
+        if isinstance(values, dict):
+            assert {key: ours[section].get(key) for key in values} == values
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
+    config = load_config(path)
+    record = yaml.safe_load(path.read_text())
+    merged: dict[str, dict] = {}
+    for name in ("base_config/default.yml", record["base"], path):
+        for section, values in yaml.safe_load((ROOT / name).read_text()).items():
+            if isinstance(values, dict):
+                merged.setdefault(section, {}).update(values)
+    for section, values in merged.items():
+        for key, value in values.items():
+            if key in STATE_KEYS:
+                expected = value if isinstance(value, list) else [value] * len(config.states)
+                assert [getattr(state, key) for state in config.states] == expected
+            else:
+                found = getattr(getattr(config, section), key)
+                assert (list(found) if isinstance(found, tuple) else found) == value
+    epochs = merged["optimizer"]["epochs"]
+    assert len(config.states) == (len(epochs) if isinstance(epochs, list) else 1)
+
+
+def test_effective_configuration_reads_back_equal(tmp_path: Path) -> None:
+    for record in RECORDS:
+        config = load_config(record)
+        saved = tmp_path / record.name
+        saved.write_text(config.to_yaml())
+        assert load_config(saved) == config
+
+
+def test_later_layers_win_and_the_command_line_wins_over_all() -> None:
+    record = "record/op-kinetics-dg-p3d-resnet50.yml"
+    config = load_config(record)
+    assert config.dataset.transform_type == "default"  # the record, over the base's rand_augment
+    assert config.dataset.ra_m == 27  # the base
+    assert config.optimizer.num_gpu == 4  # default.yml
+    changed = load_config(record, ["optimizer.num_gpu=2", "optimizer.epochs=[1, 2, 3, 4, 5]", "dataset.root_path=/a b"])
+    assert changed.optimizer.num_gpu == 2
+    assert [state.epochs for state in changed.states] == [1, 2, 3, 4, 5]
+    assert changed.dataset.root_path == "/a b"
+
+
+def test_scalars_hold_for_every_state_of_a_multi_state_run() -> None:
+    config = load_config("record/kinetics-p3d-resnet50-1x16x1-128e.yml", ["sampler.clip_length=[8, 16, 32]"])
+    assert [(state.clip_length, state.batch_size, state.frozen_bn) for state in config.states] == [
+        (8, 16, False), (16, 16, False), (32, 16, False)]
+
+
+def test_eva_model_of_released_records_means_their_own_weights() -> None:
+    record = "record/kinetics-p3d-resnet50-1x16x1-128e.yml"
+    assert load_config(record).eva_model == Path("output/kinetics-p3d-resnet50-1x16x1-128e/current.pth")
+    assert load_config(record, ["network.eva_model=weights/best.pth"]).eva_model == Path("weights/best.pth")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("2E3", 2000.0), (".5", 0.5), ("010", 10.0), ("3", 3.0), ("-1", -1.0)],
+)
+def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
+    config = load_config("record/synthetic-dg-p3d-resnet18.yml", [f"optimizer.warmup_epoch={text}", "optimizer.epochs=5000"])
+    assert config.optimizer.warmup_epoch == value
+
+
+def test_off_is_a_word() -> None:
+    assert load_config("record/synthetic-dg-p3d-resnet18.yml", ["optimizer.amp=off"]).optimizer.amp == "off"
+
+
+BAD_OVERRIDES = [
+    ("network.net_nam=x", ["network.net_nam", "unknown key", "did you mean 'net_name'"]),
+    ("dataset.clip_length=8", ["dataset.clip_length", "belongs to section 'sampler'"]),
+    ("datset.format=RAW", ["datset", "unknown section", "did you mean 'dataset'"]),
+    ("dataset.format=LMBD", ["dataset.format", "'LMBD'", "RAW, FRAME, LMDB", "did you mean 'LMDB'"]),
+    ("optimizer.epochs=ten", ["optimizer.epochs", "'ten'", "a whole number"]),
+    ("optimizer.epochs=1.5", ["optimizer.epochs", "1.5", "a whole number"]),
+    ("optimizer.epochs=true", ["optimizer.epochs", "True", "a whole number"]),
+    ("optimizer.nesterov=no", ["optimizer.nesterov", "'no'", "true or false"]),
+    ("optimizer.base_learning_rate=.inf", ["optimizer.base_learning_rate", "finite"]),
+    ("optimizer.lr_decay_epochs=30", ["optimizer.lr_decay_epochs", "a list"]),
+    ("dataset.num_classes=1", ["dataset.num_classes", "at least 2"]),
+    ("network.dropout_ratio=1.0", ["network.dropout_ratio", "below 1"]),
+    ("network.net_name=dg_p3d_resnet51", ["network.net_name", "dg_p3d_resnet51", "dg_p3d_resnet50"]),
+    ("sampler.clip_length=4", ["sampler.clip_length", "4 frames", "needs at least"]),
+    ("sampler.clip_length=[]", ["sampler.clip_length", "empty"]),
+    ("optimizer.lr_scheduler=step", ["optimizer.lr_decay_epochs", "[30, 60]"]),
+    ("optimizer.warmup_epoch=100", ["optimizer.warmup_epoch", "do not fit"]),
+    ("dataset.use_flow=true", ["dataset.use_flow", "FRAME or LMDB"]),
+    ("network.transfer_weights=true", ["network.transfer_weights", "remove_fc"]),
+    ("optimizer.epochs", ["section.key=value"]),
+    ("optimizer.epochs=[1", ["command line", "not valid YAML"]),
+]
+
+
+@pytest.mark.parametrize(("override", "parts"), BAD_OVERRIDES, ids=[override for override, _ in BAD_OVERRIDES])
+def test_a_mistake_is_one_line_that_says_where_what_and_what_is_allowed(override: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("record/synthetic-dg-p3d-resnet18.yml", [override])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in parts)
+
+
+BAD_FILES = [
+    ("base: base_config/kinetic_base.yml\n", ["base", "kinetic_base.yml", "did you mean 'base_config/kinetics_base.yml'"]),
+    ("base: 3\n", ["base", "3"]),
+    ("- a\n", ["list", "sections"]),
+    ("dataset: 5\n", ["dataset", "5", "keys below"]),
+    ("dataset: {num_classes: 5\n", ["not valid YAML", "line"]),
+    ("base: base_config/synthetic_base.yml\nnetwork:\n  net_name: a\n  net_name: b\n", ["line 4", "given twice"]),
+    ("base: base_config/synthetic_base.yml\nnetwork:\n  net_nam: a\n", ["x.yml", "network.net_nam"]),
+    ("base: base_config/synthetic_base.yml\n", ["network.net_name", "missing"]),
+    (
+        "base: base_config/synthetic_base.yml\nnetwork: {net_name: p3d_resnet18}\n"
+        "sampler: {clip_length: [8, 16], batch_size: [1, 2, 3]}\n",
+        ["x.yml", "unequal length", "clip_length has 2", "batch_size has 3"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "parts"), BAD_FILES, ids=range(len(BAD_FILES)))
+def test_a_mistake_in_a_file_names_the_file(text: str, parts: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "x.yml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_missing_record_names_it() -> None:
+    with pytest.raises(UserError, match=r"record/nothing\.yml: no such file"):
+        load_config("record/nothing.yml")
+
+
+def test_missing_data_file_names_key_file_and_path() -> None:
+    config = load_config("record/kinetics-p3d-resnet50-1x16x1-128e.yml")
+    with pytest.raises(UserError) as caught:
+        config.require_file("dataset", "list_file", hint="write it")
+    assert str(caught.value) == (
+        "base_config/kinetics_base.yml: dataset.list_file: no such file "
+        "'dataset/kinetics_frame128_train_list.txt'; write it"
+    )
+
+
+def test_differences_name_what_changes_the_weights_and_nothing_else() -> None:
+    record = "record/synthetic-dg-p3d-resnet18.yml"
+    old = load_config(record)
+    assert list_differences(load_config(record, ["dataset.num_workers=3", "sampler.eva_num_clips=7"]), old) == []
+    new = load_config(record, ["optimizer.seed=5", "sampler.clip_length=32"])
+    assert list_differences(new, old) == ["optimizer.seed: was 0, is 5", "sampler.clip_length: was 16, is 32"]
+
+
+@pytest.mark.parametrize("script", ["train_3d.py", "extract_score_3d.py", "merge_score.py"])
+def test_scripts_end_with_one_line_and_code_2_before_torch_is_imported(script: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{script}', '--config_file', 'record/synthetic-dg-p3d-resnet18.yml', 'network.net_nam=x']\n"
+        "try:\n"
+        f"    runpy.run_path('{script}', run_name='__main__')\n"
+        "finally:\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert done.stdout.strip() == "False"
+    assert done.stderr.startswith("error: command line (network.net_nam=x): network.net_nam: unknown key")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,64 @@
+"""Train a network along the states of a record (a plain record has one state).
+
+  python train_3d.py --config_file record/synthetic-dg-p3d-resnet18.yml
+  torchrun --nproc_per_node=4 train_3d.py --config_file record/op-kinetics-dg-p3d-resnet50.yml
+
+Every state starts from the weights of the last one with a fresh optimizer. After each epoch the run is saved to
+output/<record>/current.pth; the same command continues an interrupted run from there, across states, to the same
+weights as if it had never stopped. A record that was changed since is refused.
+
+Written to output/<record>/: current.pth, state*_epoch*.pth every logging.save_freq epochs, config.yml (the effective
+configuration), log.txt, log.jsonl (one line per epoch) and tensorboard/.
+"""
+
+from utils.cli import run_script, script_parser
+from utils.config import RunConfig, load_config
+
+
+def main() -> None:
+    """Parse, then train the states that are not done yet."""
+    arguments = script_parser(__doc__).parse_intermixed_args()
+    train(load_config(arguments.config_file, arguments.overrides), force=arguments.force)
+
+
+def train(config: RunConfig, *, force: bool) -> None:
+    """Train a record from wherever its checkpoint stands."""
+    import helpers  # brings torch: only once the configuration is known to be right
+    from utils import distributed, run_folder
+    from utils.checkpoint import Position
+    from utils.engine import EpochTotals
+    from utils.logs import open_log
+    from utils.training import TrainingRecord
+
+    with distributed.session() as device:
+        videos, eva_videos = helpers.read_training_list(config), helpers.read_quick_list(config)
+        notice = run_folder.open_for_training(config, force=force)
+        log = open_log(config.run_dir, "train")
+        if notice:
+            log.info(notice)
+        record = TrainingRecord(config, log)
+        content, position = record.read()
+        if position.state == len(config.states):
+            log.info(f"training is complete: {config.weights_path}")
+            return
+        network = helpers.make_initial_network(config, trained=content)
+        log.info(f"{config.name}: {helpers.describe_network(config, network)}, {len(videos)} training videos, {device.type}")
+        if content is not None:
+            log.info(f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done")
+        for index in range(position.state, len(config.states)):
+            trainer = helpers.make_state_trainer(
+                config, index, network=network, videos=videos, eva_videos=eva_videos, device=device
+            )
+            totals = EpochTotals()
+            if content is not None and (position.epoch or position.step):
+                trainer.learner.load_state_dict(content)
+                totals = EpochTotals.of_rank(content["totals"])
+            log.info(trainer.describe())
+            trainer.train(record, position, totals)
+            position, content = Position(state=index + 1), None
+        record.epochs.close()
+        log.info(f"trained weights: {config.weights_path}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,40 @@
+"""torchrun for run.sh: one process per visible GPU (one on a CPU), and no traceback when a process has said why it ends.
+
+  python -m utils.launch train_3d.py --config_file record/X.yml
+
+NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are torchrun's.
+"""
+
+import os
+import sys
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import parse_args, run
+
+
+def torchrun_arguments(script: list[str], environment: dict[str, str]) -> list[str]:
+    """Return torchrun's arguments for a script and its arguments."""
+    processes = environment.get("NPROC") or str(max(1, torch.cuda.device_count()))
+    nodes = environment.get("NNODES") or "1"
+    arguments = ["--nproc_per_node", processes, "--nnodes", nodes]
+    if nodes == "1" and not environment.get("MASTER_PORT"):
+        return [*arguments, "--standalone", *script]  # a free port of its own: several runs on one machine
+    arguments += ["--node_rank", environment.get("NODE_RANK") or "0"]
+    arguments += ["--master_addr", environment.get("MASTER_ADDR") or "127.0.0.1"]
+    return [*arguments, "--master_port", environment.get("MASTER_PORT") or "29500", *script]
+
+
+def main() -> None:
+    """Run the script; exit with the code of the first process that failed."""
+    try:
+        run(parse_args(torchrun_arguments(sys.argv[1:], dict(os.environ))))
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        sys.exit(next((code for code in codes if code > 0), 1))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

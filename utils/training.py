@@ -1,0 +1,157 @@
+"""Train one state epoch by epoch, and keep the record of it: log line, checkpoint, position.
+
+`helpers.make_state_trainer` wires these parts; train_3d.py runs a record's states with them.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+from utils import distributed
+from utils.batches import EpochBatches
+from utils.checkpoint import Position, load_checkpoint, save_checkpoint
+from utils.config import RunConfig
+from utils.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
+from utils.logs import EpochLog
+
+
+class TrainingRecord:
+    """What a run leaves behind while it trains: current.pth, numbered checkpoints, log.txt and log.jsonl."""
+
+    def __init__(self, config: RunConfig, log: logging.Logger) -> None:
+        self.config, self.log = config, log
+        self.epochs = EpochLog(config.run_dir)
+
+    def read(self) -> tuple[dict[str, Any] | None, Position]:
+        """Return the checkpoint to continue from (None: start) and its position, the same on every rank."""
+        path = self.config.weights_path
+        found = load_checkpoint(path) if distributed.is_main() and path.exists() else (None, Position())
+        content, position = distributed.broadcast_object(found)
+        self.epochs.rewind(position)
+        return content, position
+
+    def save(
+        self, learner: Learner, position: Position, totals: EpochTotals | None, *, name: str = "current.pth"
+    ) -> None:
+        """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
+        if not distributed.is_main():
+            return
+        content = {
+            **learner.state_dict(),
+            "totals": dataclasses.asdict(totals) if totals is not None else None,
+            "config": self.config.to_dict(),
+        }
+        save_checkpoint(self.config.run_dir / name, content, position=position)
+
+    def finish_epoch(self, learner: Learner, position: Position, totals: EpochTotals, score: QuickScore | None) -> None:
+        """Log a complete epoch, then save it: a kill between the two costs nothing, `read` drops the log line again."""
+        state = self.config.states[position.state]
+        self.log.info(_describe_epoch(position.epoch, state.epochs, totals, score))
+        for note in totals.notes:
+            self.log.info(f"  {note}")
+        line: dict[str, Any] = {
+            "state": position.state,
+            "epoch": position.epoch,
+            "train_loss": totals.loss_sum / totals.clips,
+            "learning_rate": learner.optimizer.param_groups[0]["lr"],
+            "clips": totals.clips,
+            "clips_per_second": totals.clips / totals.seconds,
+            "data_wait_share": totals.waiting / totals.seconds,
+            "seconds": totals.seconds,
+            "num_frames": state.num_frames,
+            "skipped": totals.skipped,
+        }
+        if score is not None:
+            line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}
+        before = sum(earlier.epochs for earlier in self.config.states[: position.state])
+        self.epochs.write(line, total_epoch=before + position.epoch)
+        complete = position.epoch == state.epochs
+        self.save(learner, position.next_state() if complete else position, None)
+        if self.config.logging.save_freq and position.epoch % self.config.logging.save_freq == 0:
+            self.save(learner, position, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
+
+
+def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickScore | None) -> str:
+    text = f"epoch {epoch}/{epochs}: loss {totals.loss_sum / totals.clips:.4f}, {totals.seconds:.1f} s"
+    text += f", {totals.clips / totals.seconds:.1f} clips/s, waiting for data {totals.waiting / totals.seconds:.0%}"
+    if score is not None:
+        text += f"; 1 clip, centre crop: top-1 {score.top1:.2f}%, top-3 {score.top3:.2f}%, top-5 {score.top5:.2f}%"
+        text += f" of {score.videos} videos" + (f", {score.missing} unreadable" if score.missing else "")
+    return text + (f"; {totals.skipped} unreadable videos replaced" if totals.skipped else "")
+
+
+class StateTrainer:
+    """One state of a record, ready to train: its learner, its loader and the quick evaluation."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        index: int,
+        *,
+        learner: Learner,
+        loader: Iterable[Any],
+        batches: EpochBatches,
+        quick: Iterable[Any] | None,
+    ) -> None:
+        self.config, self.index, self.state = config, index, config.states[index]
+        self.learner, self.loader, self.batches, self.quick = learner, loader, batches, quick
+
+    def describe(self) -> str:
+        """Return the state in a line."""
+        state, plan = self.state, self.learner.plan
+        frozen = ", batch norm frozen" if state.frozen_bn else ""
+        return (
+            f"state {self.index + 1} of {len(self.config.states)}: clips of {state.num_segments} x {state.clip_length} "
+            f"frames, every {state.num_steps}; rate {state.base_learning_rate:g}; {state.epochs} epochs of "
+            f"{plan.steps_per_epoch(self.learner.num_videos)} steps of {plan.micro_batch} clips x {plan.micro_batches} "
+            f"micro-batches x {plan.world_size} processes{frozen}"
+        )
+
+    def train(self, record: TrainingRecord, position: Position, totals: EpochTotals) -> None:
+        """Train the epochs from a position to the end of the state, recording each."""
+        while position.epoch < self.state.epochs:
+            totals = self.train_epoch(position, totals, record).merged()
+            position = position.next_epoch()
+            record.finish_epoch(self.learner, position, totals, self.score(position.epoch))
+            totals = EpochTotals()
+
+    def train_epoch(self, position: Position, totals: EpochTotals, record: TrainingRecord) -> EpochTotals:
+        """Train the epoch at a position, or the rest of it, with a progress bar; return this rank's totals."""
+        self.batches.start(position.epoch, first_batch=position.step * self.learner.plan.micro_batches)
+        steps = self.learner.plan.steps_per_epoch(self.learner.num_videos)
+        name = f"state {self.index + 1} epoch {position.epoch + 1}/{self.state.epochs}"
+        with tqdm(total=steps, initial=position.step, desc=name, unit="step", disable=not distributed.is_main()) as bar:
+
+            def report(done: int, line: dict[str, float]) -> None:
+                bar.set_postfix_str(
+                    f"loss {line['loss']:.3f}, rate {line['rate']:.2g}, {line['clips_per_second']:.1f} clips/s, "
+                    f"waiting {line['data_wait']:.0%}",
+                    refresh=False,
+                )
+                bar.update(done - bar.n)
+
+            def save(done: int, so_far: EpochTotals) -> None:
+                record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
+
+            return train_epoch(
+                self.learner,
+                self.loader,
+                epoch=position.epoch,
+                first_step=position.step,
+                totals=totals,
+                report=report,
+                report_every=self.config.logging.print_freq,
+                save=save,
+                save_every=self.config.logging.save_steps,
+            )
+
+    def score(self, epochs_done: int) -> QuickScore | None:
+        """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""
+        distributed.average_buffers(self.learner.network)
+        due = epochs_done == self.state.epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
+        if self.quick is None or not due:
+            return None
+        return evaluate(self.learner, self.quick, num_classes=self.config.dataset.num_classes)
