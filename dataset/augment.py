@@ -1,0 +1,309 @@
+"""Operations on clips of bytes: what a transform may do, with every parameter given.
+
+A clip is a uint8 array [T, H, W, C] of any strides. Each function returns a new C-contiguous uint8 clip, leaves its
+argument as it was, and does the same to all frames. No function draws a random number (`dataset.transforms` does).
+
+The meaning of every operation is Pillow's (its enhancers, `ImageOps`, affine transforms and filters); the arithmetic
+is done by OpenCV, numpy and torch on the whole clip, which is several times faster than an image at a time.
+`tests/test_augment.py` compares each with Pillow and lists the differences that remain.
+"""
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+Clip = np.ndarray  # uint8 [T, H, W, C]
+Affine = tuple[float, float, float, float, float, float]
+
+# Three box passes approximate a Gaussian; Pillow's number of passes.
+BLUR_PASSES = 3
+# Pillow blends by truncating, OpenCV by rounding. Just under a half, so that an exact integer is not rounded down.
+TRUNCATE = -0.498
+SMOOTH_KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # PIL.ImageFilter.SMOOTH
+
+
+def _map_frames(clip: Clip, operation: Callable[[np.ndarray], np.ndarray]) -> Clip:
+    """Applies an operation on [H, W, C] to each frame; a frame fits in a processor's cache, a clip does not."""
+    clip = np.ascontiguousarray(clip)
+    out = np.empty_like(clip)
+    for target, frame in zip(out, clip, strict=True):
+        target[...] = operation(frame)
+    return out
+
+
+def _look_up(clip: Clip, table: np.ndarray) -> Clip:
+    """Replaces every byte by its entry in one table [256] of bytes."""
+    clip = np.ascontiguousarray(clip)
+    return cv2.LUT(clip.reshape(len(clip), -1), table).reshape(clip.shape)
+
+
+def _look_up_frames(clip: Clip, tables: np.ndarray) -> Clip:
+    """Replaces the bytes of frame t, channel c by their entries in tables [T, 256, C]."""
+    clip = np.ascontiguousarray(clip)
+    return np.stack([cv2.LUT(frame, table[None]) for frame, table in zip(clip, tables, strict=True)])
+
+
+def _blend_table(background: np.ndarray | float, factor: float) -> np.ndarray:
+    """Tables [..., 256] for background + factor * (value - background), truncated in float32 as `Image.blend` does."""
+    ground = np.asarray(background, np.float32)[..., None]
+    values = ground + np.float32(factor) * (np.arange(256, dtype=np.float32) - ground)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, width: int) -> Clip:
+    """Resizes a part of every frame, bilinear and antialiased.
+
+    Args:
+        clip: uint8 [T, H, W, C].
+        box: (top, left, height, width) of the part.
+        height: of the result.
+        width: of the result.
+    """
+    top, left, box_height, box_width = box
+    part = clip[:, top : top + box_height, left : left + box_width]
+    if part.shape[1:3] == (height, width):
+        return np.array(part, order="C")
+    if not part.flags.writeable or min(part.strides) < 0:  # torch shares neither with numpy
+        part = part.copy()
+    # The permuted view is channels-last, for which torch's uint8 kernel is far faster than for planes or floats.
+    frames = torch.from_numpy(part).permute(0, 3, 1, 2)
+    resized = functional.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
+    return resized.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def flip_horizontal(clip: Clip) -> Clip:
+    """Mirrors left and right."""
+    return np.ascontiguousarray(clip[:, :, ::-1])
+
+
+def flip_flow(clip: Clip) -> Clip:
+    """Mirrors left and right a clip of optical flow: the x component (channel 0) also changes its sign.
+
+    A byte b stands for a displacement proportional to b - 127.5, so 255 - b is its exact opposite.
+    """
+    mirrored = np.array(clip[:, :, ::-1], order="C")
+    mirrored[..., 0] = 255 - mirrored[..., 0]
+    return mirrored
+
+
+def brightness(clip: Clip, factor: float) -> Clip:
+    """Blends with black: 0 gives black, 1 the clip."""
+    return _look_up(clip, _blend_table(0, factor))
+
+
+def contrast(clip: Clip, factor: float) -> Clip:
+    """Blends every frame with its mean grey: 0 gives that grey, 1 the clip."""
+    clip = np.ascontiguousarray(clip)
+    means = np.array([math.floor(cv2.mean(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0] + 0.5) for frame in clip])
+    return _look_up_frames(clip, _blend_table(means, factor)[..., None].repeat(clip.shape[-1], axis=-1))
+
+
+def saturation(clip: Clip, factor: float) -> Clip:
+    """Blends with the grey clip: 0 gives grey, 1 the clip."""
+
+    def operation(frame: np.ndarray) -> np.ndarray:
+        grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        return cv2.addWeighted(grey, 1 - factor, frame, factor, TRUNCATE)
+
+    return _map_frames(clip, operation)
+
+
+def hue(clip: Clip, turns: float) -> Clip:
+    """Turns the colour circle by a fraction of a full turn, -0.5 to 0.5."""
+    shift = np.zeros((clip.shape[2], 3), np.uint8)
+    shift[:, 0] = round(turns * 256) % 256  # the FULL scale has 256 steps a turn, so bytes wrap by themselves
+
+    def operation(frame: np.ndarray) -> np.ndarray:
+        frame = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV_FULL)
+        frame += shift
+        return cv2.cvtColor(frame, cv2.COLOR_HSV2RGB_FULL)
+
+    return _map_frames(clip, operation)
+
+
+def grayscale(clip: Clip) -> Clip:
+    """Three equal channels of luma (ITU-R 601)."""
+    return _map_frames(clip, lambda frame: cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
+def blur_kernel(sigma: float) -> np.ndarray:
+    """The kernel [K] (float32, sum 1) that Pillow's Gaussian blur of radius sigma amounts to.
+
+    It is a box with fractional ends, three times over; its variance is sigma ** 2 for any sigma (Gwosdek et al.,
+    "Theoretical foundations of Gaussian convolution by extended box filtering", 2011), so it differs little from the
+    Gaussian and, below sigma 0.5, is the better approximation of the two on a pixel grid.
+    """
+    length = math.sqrt(12 * sigma**2 / BLUR_PASSES + 1)
+    whole = math.floor((length - 1) / 2)
+    end = (2 * whole + 1) * (whole * (whole + 1) - 3 * sigma**2 / BLUR_PASSES)
+    end /= 6 * (sigma**2 / BLUR_PASSES - (whole + 1) ** 2)
+    box = np.ones(2 * whole + 3)
+    box[[0, -1]] = end
+    box /= box.sum()
+    kernel = np.ones(1)
+    for _ in range(BLUR_PASSES):
+        kernel = np.convolve(kernel, box)
+    return kernel.astype(np.float32)
+
+
+def gaussian_blur(clip: Clip, sigma: float) -> Clip:
+    """Blurs every frame; sigma in pixels, edges repeated."""
+    kernel = blur_kernel(sigma)
+    return _map_frames(clip, lambda frame: cv2.sepFilter2D(frame, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE))
+
+
+def sharpness(clip: Clip, factor: float) -> Clip:
+    """Blends with a smoothed clip (the frame's outermost pixels are not smoothed): 0 gives it, 1 the clip."""
+
+    def operation(frame: np.ndarray) -> np.ndarray:
+        if min(frame.shape[:2]) < 3:
+            return frame
+        smooth = frame.copy()
+        smooth[1:-1, 1:-1] = cv2.filter2D(frame, -1, SMOOTH_KERNEL)[1:-1, 1:-1]
+        return cv2.addWeighted(smooth, 1 - factor, frame, factor, TRUNCATE)
+
+    return _map_frames(clip, operation)
+
+
+def autocontrast(clip: Clip) -> Clip:
+    """Stretches every channel of every frame to 0..255; a constant channel stays."""
+    low = clip.min(axis=1).min(axis=1)[:, None].astype(np.float64)  # [T, 1, C]
+    high = clip.max(axis=1).max(axis=1)[:, None].astype(np.float64)
+    values = np.arange(256)[None, :, None]
+    scale = 255 / np.maximum(high - low, 1)
+    stretched = np.clip((values * scale - low * scale).astype(np.int64), 0, 255)
+    return _look_up_frames(clip, np.where(high > low, stretched, values).astype(np.uint8))
+
+
+def equalize(clip: Clip) -> Clip:
+    """Makes the histogram of every channel of every frame as flat as a table can."""
+    clip = np.ascontiguousarray(clip)
+    tables = np.empty((len(clip), 256, clip.shape[-1]), np.uint8)
+    for frame, table in zip(clip, tables, strict=True):
+        for channel in range(clip.shape[-1]):
+            histogram = cv2.calcHist([frame], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
+            table[:, channel] = _equalizing_table(histogram)
+    return _look_up_frames(clip, tables)
+
+
+def _equalizing_table(histogram: np.ndarray) -> np.ndarray:
+    """The table [256] for a histogram [256]: the share of smaller values, where the brightest value does not count."""
+    step = (histogram.sum() - histogram[histogram.nonzero()[0][-1]]) // 255
+    if step == 0:
+        return np.arange(256)
+    below = np.cumsum(histogram) - histogram
+    return np.minimum((step // 2 + below) // step, 255)
+
+
+def invert(clip: Clip) -> Clip:
+    """255 - value."""
+    return np.bitwise_not(np.ascontiguousarray(clip))
+
+
+def posterize(clip: Clip, bits: int) -> Clip:
+    """Keeps the highest bits of every byte: 0 (black) to 8 (the clip)."""
+    return np.bitwise_and(np.ascontiguousarray(clip), np.uint8(256 - 2 ** (8 - bits)))
+
+
+def solarize(clip: Clip, threshold: float) -> Clip:
+    """Inverts the values that are not below a threshold."""
+    values = np.arange(256)
+    return _look_up(clip, np.where(values < threshold, values, 255 - values).astype(np.uint8))
+
+
+def solarize_add(clip: Clip, amount: int) -> Clip:
+    """Adds to the values below 128."""
+    values = np.arange(256)
+    return _look_up(clip, np.where(values < 128, np.clip(values + amount, 0, 255), values).astype(np.uint8))
+
+
+def affine(clip: Clip, matrix: Affine, *, fill: int, bicubic: bool = False) -> Clip:
+    """Takes the pixel at (x, y) from (a x + b y + c, d x + e y + f), where a pixel's centre is at a half.
+
+    Args:
+        clip: uint8 [T, H, W, C].
+        matrix: (a, b, c, d, e, f).
+        fill: value of the pixels whose source lies outside of the frame.
+        bicubic: interpolate instead of taking the nearest pixel.
+    """
+    clip = np.ascontiguousarray(clip)
+    height, width, channels = clip.shape[1:]
+    source_x, source_y = _source_positions(matrix, height=height, width=width, bicubic=bicubic)
+    nearest = np.stack([np.floor(source_x).clip(-1, width), np.floor(source_y).clip(-1, height)], axis=-1)
+    nearest = nearest.astype(np.int16)
+    if not bicubic:
+        border = (float(fill),) * channels
+        return _map_frames(
+            clip,
+            lambda frame: cv2.remap(
+                frame, nearest, np.empty(0), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+            ),
+        )
+    inside = (nearest >= 0).all(axis=-1) & (nearest[..., 0] < width) & (nearest[..., 1] < height)
+    fixed, fractions = cv2.convertMaps(
+        (source_x - 0.5).astype(np.float32), (source_y - 0.5).astype(np.float32), cv2.CV_16SC2
+    )
+    moved = _map_frames(
+        clip, lambda frame: cv2.remap(frame, fixed, fractions, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    )
+    moved[:, ~inside] = fill
+    return moved
+
+
+def _source_positions(matrix: Affine, *, height: int, width: int, bicubic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Source x and y (float64 [H, W]) of every pixel.
+
+    Where Pillow takes the nearest pixel it computes with 16 bits of fraction, unless the axes stay apart. The same is
+    done here, so that the same pixels are taken.
+    """
+    a, b, c, d, e, f = matrix
+    if bicubic or (b == 0 and d == 0):
+        columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        return a * columns + b * rows + c, d * columns + e * rows + f
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    a, b, d, e, x, y = (
+        math.floor(value * 65536 + 0.5) for value in (a, b, d, e, c + 0.5 * a + 0.5 * b, f + 0.5 * d + 0.5 * e)
+    )
+    return (a * columns + b * rows + x) / 65536, (d * columns + e * rows + y) / 65536
+
+
+def rotate(clip: Clip, degrees: float, *, fill: int, bicubic: bool = False) -> Clip:
+    """Rotates counter-clockwise about the centre of the frame; the size stays."""
+    height, width = clip.shape[1:3]
+    angle = -math.radians(degrees)
+    cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    centre_x, centre_y = width / 2, height / 2
+    shift_x = -cosine * centre_x - sine * centre_y + centre_x
+    shift_y = sine * centre_x - cosine * centre_y + centre_y
+    return affine(clip, (cosine, sine, shift_x, -sine, cosine, shift_y), fill=fill, bicubic=bicubic)
+
+
+def shear_x(clip: Clip, amount: float, *, fill: int, bicubic: bool = False) -> Clip:
+    """Moves each row to the left by `amount` times its distance from the top."""
+    return affine(clip, (1, amount, 0, 0, 1, 0), fill=fill, bicubic=bicubic)
+
+
+def shear_y(clip: Clip, amount: float, *, fill: int, bicubic: bool = False) -> Clip:
+    """Moves each column up by `amount` times its distance from the left."""
+    return affine(clip, (1, 0, 0, amount, 1, 0), fill=fill, bicubic=bicubic)
+
+
+def translate_x(clip: Clip, widths: float, *, fill: int, bicubic: bool = False) -> Clip:
+    """Moves the frame to the left by a part of its width."""
+    return affine(clip, (1, 0, widths * clip.shape[2], 0, 1, 0), fill=fill, bicubic=bicubic)
+
+
+def translate_y(clip: Clip, heights: float, *, fill: int, bicubic: bool = False) -> Clip:
+    """Moves the frame up by a part of its height."""
+    return affine(clip, (1, 0, 0, 0, 1, heights * clip.shape[1]), fill=fill, bicubic=bicubic)
+
+
+def paste(clip: Clip, patch: np.ndarray, *, top: int, left: int) -> Clip:
+    """Puts the same patch, uint8 [h, w, C], at the same place of every frame (cutout, random erasing)."""
+    out = np.array(clip, order="C")
+    out[:, top : top + patch.shape[0], left : left + patch.shape[1]] = patch
+    return out

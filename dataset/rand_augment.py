@@ -1,0 +1,140 @@
+"""RandAugment (Cubuk et al., 2020): a few operations drawn from a table, all at one strength."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from dataset import augment
+from dataset.augment import Clip
+
+CUTOUT_COLOUR = (125, 123, 114)
+BLACK, GREY = 0, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A row of a table.
+
+    Attributes:
+        name: of the operation.
+        limit: its value at full strength; 0 if it has none.
+        signed: whether the value is negative half of the time.
+        apply: called with the clip, the value and, for what else it draws, the generator; gives a new clip.
+    """
+
+    name: str
+    limit: float
+    signed: bool
+    apply: Callable[[Clip, float, np.random.Generator], Clip]
+
+
+@dataclass(frozen=True, slots=True)
+class RandAugment:
+    """Draws `count` operations with replacement and applies them one after the other.
+
+    Attributes:
+        operations: the table to draw from.
+        count: how many to draw.
+        strength: the part of each operation's limit that is its value, 0 to 1.
+        deviation: standard deviation of the strength, drawn anew for each operation and clipped to 0..1.
+        probability: that a drawn operation is applied at all.
+    """
+
+    operations: tuple[Operation, ...]
+    count: int
+    strength: float
+    deviation: float = 0.0
+    probability: float = 1.0
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Applies one draw to all frames of a clip uint8 [T, H, W, 3]."""
+        for _ in range(self.count):
+            operation = self.operations[rng.integers(len(self.operations))]
+            if rng.random() >= self.probability:
+                continue
+            value = operation.limit * float(np.clip(rng.normal(self.strength, self.deviation), 0, 1))
+            if operation.signed and rng.random() < 0.5:
+                value = -value
+            clip = operation.apply(clip, value, rng)
+        return clip
+
+
+def _plain(operation: Callable[[Clip], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    return operation(clip)
+
+
+def _enhance(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    return operation(clip, 1 + value)
+
+
+def _posterize(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    return augment.posterize(clip, 4 - int(value))
+
+
+def _solarize(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    return augment.solarize(clip, 256 - value)
+
+
+def _solarize_add(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    return augment.solarize_add(clip, int(value))
+
+
+def _move(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    return operation(clip, value)
+
+
+def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+    """Covers a square with sides of `value` widths around a point drawn evenly; what lies outside is cut off."""
+    height, width, channels = clip.shape[1:]
+    side = value * width
+    left, top = (int(max(0, rng.uniform(0, size) - side / 2)) for size in (width, height))
+    right, bottom = int(min(width, left + side)), int(min(height, top + side))
+    patch = np.empty((bottom - top, right - left, channels), np.uint8)
+    patch[...] = CUTOUT_COLOUR
+    return augment.paste(clip, patch, top=top, left=left)
+
+
+def _shared_operations() -> tuple[Operation, ...]:
+    """The operations on colours, with the same limits in both tables."""
+    return (
+        Operation("AutoContrast", 0, False, partial(_plain, augment.autocontrast)),
+        Operation("Equalize", 0, False, partial(_plain, augment.equalize)),
+        Operation("Invert", 0, False, partial(_plain, augment.invert)),
+        Operation("Posterize", 4, False, _posterize),
+        Operation("Solarize", 256, False, _solarize),
+        Operation("SolarizeAdd", 110, False, _solarize_add),
+        Operation("Color", 0.9, True, partial(_enhance, augment.saturation)),
+        Operation("Contrast", 0.9, True, partial(_enhance, augment.contrast)),
+        Operation("Brightness", 0.9, True, partial(_enhance, augment.brightness)),
+        Operation("Sharpness", 0.9, True, partial(_enhance, augment.sharpness)),
+    )
+
+
+def _geometric_operations(*, translation: float, fill: int, bicubic: bool) -> tuple[Operation, ...]:
+    def row(name: str, limit: float, operation: Callable[..., Clip]) -> Operation:
+        return Operation(name, limit, True, partial(_move, partial(operation, fill=fill, bicubic=bicubic)))
+
+    return (
+        row("Rotate", 30, augment.rotate),
+        row("ShearX", 0.3, augment.shear_x),
+        row("ShearY", 0.3, augment.shear_y),
+        row("TranslateX", translation, augment.translate_x),
+        row("TranslateY", translation, augment.translate_y),
+    )
+
+
+# The paper's table: 16 operations, nearest pixels, black outside.
+PAPER_OPERATIONS = (
+    *_shared_operations(),
+    *_geometric_operations(translation=0.4464, fill=BLACK, bicubic=False),
+    Operation("Cutout", 0.3571, False, _cutout),
+)
+
+# The table usual for MViT ("rand-m7-n4-mstd0.5-inc1"): 15 operations, all stronger with rising magnitude, no cutout
+# (random erasing does that), bicubic, grey outside.
+INCREASING_OPERATIONS = (
+    *_shared_operations(),
+    *_geometric_operations(translation=0.45, fill=GREY, bicubic=True),
+)

@@ -1,0 +1,267 @@
+"""What is drawn for a clip: the training transforms, and the resize and crops of the evaluation.
+
+A transform is called with a clip, uint8 [T, H, W, C], and a numpy generator. It draws every parameter once for all
+frames of the clip, so that still frames stay still, and the same state of the generator gives the same clip.
+Transforms are plain values: they can be pickled, compared and printed.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset import augment
+from dataset.augment import Clip
+from dataset.normalization import IMAGENET_MEAN, IMAGENET_STD
+from dataset.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, RandAugment
+
+Step = Callable[[Clip, np.random.Generator], Clip]
+
+TRANSFORM_TYPES = ("default", "rand_augment", "mvit_default")
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+CROP_ATTEMPTS = 10
+FULL_MAGNITUDE = 30  # of ra_m
+ERASE_AREA = (0.02, 1 / 3)
+ERASE_RATIOS = (0.3, 1 / 0.3)
+ERASE_ATTEMPTS = 10
+
+
+def draw_crop(
+    height: int, width: int, *, scale: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Draws a box (top, left, height, width) of an evenly drawn part of the area and a log-evenly drawn shape.
+
+    If ten boxes in a row do not fit, the largest central box of an allowed shape is taken (as torchvision's
+    RandomResizedCrop does; Szegedy et al., 2015).
+    """
+    for _ in range(CROP_ATTEMPTS):
+        area = height * width * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(ASPECT_RATIOS[0]), math.log(ASPECT_RATIOS[1])))
+        box_width, box_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(rng.integers(0, height - box_height + 1))
+            left = int(rng.integers(0, width - box_width + 1))
+            return top, left, box_height, box_width
+    box_height, box_width = height, width
+    if width / height < ASPECT_RATIOS[0]:
+        box_height = round(width / ASPECT_RATIOS[0])
+    elif width / height > ASPECT_RATIOS[1]:
+        box_width = round(height * ASPECT_RATIOS[1])
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+@dataclass(frozen=True, slots=True)
+class RandomResizedCrop:
+    """Cuts a random box out of every frame and resizes it to `size` x `size`."""
+
+    size: int
+    scale: tuple[float, float]
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        height, width = clip.shape[1:3]
+        box = draw_crop(height, width, scale=self.scale, rng=rng)
+        return augment.crop_resize(clip, box, height=self.size, width=self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class ColorJitter:
+    """Changes brightness, contrast, saturation (factors 1 +- amount) and hue (turns +- amount) in random order."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        changes = (
+            (augment.brightness, rng.uniform(1 - self.brightness, 1 + self.brightness)),
+            (augment.contrast, rng.uniform(1 - self.contrast, 1 + self.contrast)),
+            (augment.saturation, rng.uniform(1 - self.saturation, 1 + self.saturation)),
+            (augment.hue, rng.uniform(-self.hue, self.hue)),
+        )
+        for index in rng.permutation(len(changes)):
+            operation, value = changes[index]
+            clip = operation(clip, value)
+        return clip
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianBlur:
+    """Blurs with a sigma drawn from a range, in pixels."""
+
+    sigma: tuple[float, float]
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        return augment.gaussian_blur(clip, rng.uniform(*self.sigma))
+
+
+@dataclass(frozen=True, slots=True)
+class RandomErasing:
+    """Replaces a box by noise (Zhong et al., 2020), the same for all frames.
+
+    The noise is what would be standard normal after the normalisation with the statistics of ImageNet, as in
+    implementations that erase normalised floats; on bytes it is rounded, and cut off at 0 and 255 (2.1 to 2.6
+    standard deviations from the mean).
+    """
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        height, width, channels = clip.shape[1:]
+        for _ in range(ERASE_ATTEMPTS):
+            area = height * width * rng.uniform(*ERASE_AREA)
+            ratio = math.exp(rng.uniform(math.log(ERASE_RATIOS[0]), math.log(ERASE_RATIOS[1])))
+            box_height, box_width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < box_height < height and 0 < box_width < width:
+                top = int(rng.integers(0, height - box_height + 1))
+                left = int(rng.integers(0, width - box_width + 1))
+                noise = rng.standard_normal((box_height, box_width, channels)) * IMAGENET_STD + IMAGENET_MEAN
+                patch = np.clip(np.rint(noise * 255), 0, 255).astype(np.uint8)
+                return augment.paste(clip, patch, top=top, left=left)
+        return clip
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """An operation without parameters as a step."""
+
+    operation: Callable[[Clip], Clip]
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        return self.operation(clip)
+
+
+@dataclass(frozen=True, slots=True)
+class Sometimes:
+    """A step taken with some probability."""
+
+    probability: float
+    step: Step
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        return self.step(clip, rng) if rng.random() < self.probability else clip
+
+
+@dataclass(frozen=True, slots=True)
+class TrainTransform:
+    """Steps taken one after the other on clips uint8 [T, H, W, channels], of any T, H, W; the first one crops."""
+
+    steps: tuple[Step, ...]
+    channels: int
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        _check_clip(clip)
+        if clip.shape[-1] != self.channels:
+            raise ValueError(f"the transform is for clips of {self.channels} channels, not {clip.shape[-1]}")
+        for step in self.steps:
+            clip = step(clip, rng)
+        return clip
+
+
+def _check_clip(clip: Clip) -> None:
+    if clip.dtype != np.uint8 or clip.ndim != 4 or 0 in clip.shape:
+        raise ValueError(f"a clip is uint8 [T, H, W, C] and not empty; this is {clip.dtype} {list(clip.shape)}")
+
+
+def build_train_transform(
+    transform_type: str,
+    *,
+    crop_size: int,
+    ra_n: int = 0,
+    ra_m: float = 0,
+    horizontal_flip: bool,
+    use_flow: bool = False,
+) -> TrainTransform:
+    """Builds the transform of training clips.
+
+    Args:
+        transform_type: for RGB clips, one of
+            "default": crop, color jitter, grayscale, blur, flip;
+            "rand_augment": crop, ra_n of the paper's 16 operations at strength ra_m / 30, flip;
+            "mvit_default": crop, RandAugment "m7-n4-mstd0.5", flip, random erasing. The paper gives these three
+            settings and the probability 0.25 of erasing. It leaves open what is chosen here as in the training of
+            MViT (Fan et al., 2021): the increasing table, an operation applied with probability 0.5, bicubic moves
+            with grey outside, the erased area (2 % to a third) and its noise.
+        crop_size: height and width of the result, in pixels.
+        ra_n: number of operations of "rand_augment".
+        ra_m: their magnitude, 0 to 30.
+        horizontal_flip: whether half of the clips are mirrored (left and right matter in some data sets).
+        use_flow: for clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
+
+    Returns:
+        transform(clip, rng) -> C-contiguous uint8 [T, crop_size, crop_size, C]; it does not change its argument.
+
+    Raises:
+        ValueError: for an unknown type, a magnitude outside of its range, or a size that is not positive.
+    """
+    if transform_type not in TRANSFORM_TYPES:
+        raise ValueError(f"unknown transform_type {transform_type!r}; there are {', '.join(TRANSFORM_TYPES)}")
+    if crop_size < 1:
+        raise ValueError(f"crop_size {crop_size} is not positive")
+    flip: tuple[Step, ...] = ()
+    if horizontal_flip:
+        flip = (Sometimes(0.5, Fixed(augment.flip_flow if use_flow else augment.flip_horizontal)),)
+    if use_flow:
+        return TrainTransform((RandomResizedCrop(crop_size, (0.5, 1.0)), *flip), channels=2)
+    if transform_type == "mvit_default":
+        operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
+        crop = RandomResizedCrop(crop_size, (0.08, 1.0))
+        return TrainTransform((crop, operations, *flip, Sometimes(0.25, RandomErasing())), channels=3)
+    middle = _default_colors() if transform_type == "default" else (_rand_augment(ra_n, ra_m),)
+    return TrainTransform((RandomResizedCrop(crop_size, (0.2, 1.0)), *middle, *flip), channels=3)
+
+
+def _default_colors() -> tuple[Step, ...]:
+    return (
+        Sometimes(0.8, ColorJitter(0.4, 0.4, 0.4, 0.1)),
+        Sometimes(0.2, Fixed(augment.grayscale)),
+        Sometimes(0.5, GaussianBlur((0.1, 2.0))),
+    )
+
+
+def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
+    if ra_n < 0:
+        raise ValueError(f"ra_n {ra_n} is negative")
+    if not 0 <= ra_m <= FULL_MAGNITUDE:
+        raise ValueError(f"ra_m {ra_m} is outside of 0..{FULL_MAGNITUDE}")
+    return RandAugment(PAPER_OPERATIONS, ra_n, ra_m / FULL_MAGNITUDE)
+
+
+def resize_short_side(clip: Clip, size: int) -> Clip:
+    """Resizes a clip uint8 [T, H, W, C] so that its short side is `size` pixels; the shape of the frame stays."""
+    _check_clip(clip)
+    height, width = clip.shape[1:3]
+    short = min(height, width)
+    box = (0, 0, height, width)
+    return augment.crop_resize(clip, box, height=size * height // short, width=size * width // short)
+
+
+def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple[int, int]:
+    """Places a square crop for the evaluation.
+
+    Args:
+        height: of the frame.
+        width: of the frame.
+        size: of the crop.
+        crop_idx: 0 is the centre, 1 the first (top left) and 2 the last (bottom right).
+
+    Returns:
+        (top, left).
+
+    Raises:
+        ValueError: if the frame is smaller than the crop, or for another crop_idx.
+    """
+    if size > min(height, width):
+        raise ValueError(f"a crop of {size} pixels does not fit into a frame of {width} x {height} (width x height)")
+    rows, columns = height - size, width - size
+    positions = ((round(rows / 2), round(columns / 2)), (0, 0), (rows, columns))
+    if crop_idx not in range(len(positions)):
+        raise ValueError(f"crop_idx {crop_idx} is outside of 0..{len(positions) - 1}")
+    return positions[crop_idx]
+
+
+def evaluation_transform(clip: Clip, *, size: int) -> Clip:
+    """Resizes the short side to `size` and cuts out the centre: C-contiguous uint8 [T, size, size, C]."""
+    resized = resize_short_side(clip, size)
+    height, width = resized.shape[1:3]
+    top, left = crop_position(height, width, size, crop_idx=0)
+    return np.ascontiguousarray(resized[:, top : top + size, left : left + size])
