@@ -28,9 +28,9 @@ def test_a_step_sees_the_same_number_of_clips_on_any_number_of_processes(world_s
 
 
 def test_the_record_is_followed_to_the_letter_on_its_own_number_of_gpus() -> None:
-    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=4) == StepPlan(16, 4, 4)
-    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=1) == StepPlan(16, 16, 1)
-    assert plan_steps(batch_size=16, iter_size=1, num_gpu=1, world_size=4) == StepPlan(4, 1, 4)
+    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=4) == StepPlan(16, 4, 4, unit=64)
+    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=1) == StepPlan(16, 16, 1, unit=64)
+    assert plan_steps(batch_size=16, iter_size=1, num_gpu=1, world_size=4) == StepPlan(4, 1, 4, unit=16)
 
 
 @pytest.mark.parametrize("world_size", [5, 7, 48])
@@ -72,5 +72,5 @@ def test_an_epoch_can_begin_in_its_middle() -> None:
 
 def test_a_list_shorter_than_a_batch_is_refused() -> None:
     plan = plan_steps(batch_size=8, iter_size=1, num_gpu=1, world_size=1)
-    with pytest.raises(BatchError, match="7 videos, fewer than one micro-batch of 8"):
+    with pytest.raises(BatchError, match="7 videos, fewer than the 8 clips of one batch"):
         EpochBatches(7, plan, rank=0, seed=(0,))

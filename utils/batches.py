@@ -5,6 +5,7 @@ any machine: fewer processes accumulate more micro-batches, more processes take 
 means the same training on one GPU and on eight (batch norm still sees one micro-batch at a time).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,15 +27,18 @@ class StepPlan:
         micro_batch: Clips of one forward pass.
         micro_batches: Forward passes a step.
         world_size: Processes that step together.
+        unit: An epoch is a whole number of so many clips, whatever the number of processes: one batch on each of the
+            record's num_gpu processes.
     """
 
     micro_batch: int
     micro_batches: int
     world_size: int
+    unit: int
 
     def batches_per_epoch(self, num_videos: int) -> int:
-        """Return the micro-batches of one process in an epoch; videos that fill none are left out of that epoch."""
-        return num_videos // (self.micro_batch * self.world_size)
+        """Return the micro-batches of one process in an epoch; videos that fill no unit are left out of that epoch."""
+        return num_videos // self.unit * (self.unit // (self.micro_batch * self.world_size))
 
     def steps_per_epoch(self, num_videos: int) -> int:
         """Return the optimizer steps of an epoch; the last one may have fewer micro-batches."""
@@ -59,7 +63,9 @@ def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int
             f"a step of {clips} clips (batch_size {batch_size} x iter_size {iter_size} x num_gpu {num_gpu}) cannot be "
             f"shared evenly by {world_size} processes; use a number of processes that divides it (NPROC=...)"
         )
-    return StepPlan(micro_batch=share // micro_batches, micro_batches=micro_batches, world_size=world_size)
+    micro_batch = share // micro_batches
+    unit = math.lcm(batch_size * num_gpu, micro_batch * world_size)
+    return StepPlan(micro_batch=micro_batch, micro_batches=micro_batches, world_size=world_size, unit=unit)
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -76,8 +82,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.first_batch = 0
         if plan.batches_per_epoch(num_videos) == 0:
             raise BatchError(
-                f"the training list has {num_videos} videos, fewer than one micro-batch of "
-                f"{plan.micro_batch} clips on {plan.world_size} processes; lower sampler.batch_size"
+                f"the training list has {num_videos} videos, fewer than the {plan.unit} clips of one batch on every "
+                "process; lower sampler.batch_size or optimizer.num_gpu"
             )
 
     def start(self, epoch: int, *, first_batch: int = 0) -> None:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from utils.files import write_atomically
@@ -22,9 +22,9 @@ from utils.metrics import class_accuracies
 
 _INK, _MUTED, _GRID, _BAND = "#1f2933", "#66727f", "#e4e8ec", "#f4f6f8"
 _BLUE, _GREEN, _ORANGE, _PURPLE = "#2262a8", "#1b8a5a", "#c2571a", "#7b4ea3"
-_COLOURS = matplotlib.colormaps["Blues"]
-# Up to here every cell has its number written in it, and every class its name on both axes.
-_NAMED_CELLS = 24
+_COLOURS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
+# Up to so many classes every cell has its number written in it; up to so many the axes name every class.
+_WRITTEN_CELLS, _NAMED_CLASSES = 24, 64
 _LONGEST_NAME = 26
 
 
@@ -53,17 +53,19 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
     names = [_shorten(name) for name in class_names]
-    if len(names) <= _NAMED_CELLS:
+    if len(names) <= _WRITTEN_CELLS:
         figure, axes, bar_axes = _small_layout(names)
         _write_cells(axes, shares)
     else:
-        figure, axes, bar_axes, text_axes = _large_layout(len(names))
+        figure, axes, bar_axes, text_axes = _large_layout(names)
         _write_findings(text_axes, confusion, names)
     # The square root lifts rare mistakes off the white of the cells that hold none.
-    image = axes.imshow(shares, cmap=_COLOURS, norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
+    image = axes.imshow(
+        np.ma.masked_equal(shares, 0), cmap=_COLOURS, norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest"
+    )
     bar = figure.colorbar(image, cax=bar_axes, ticks=[0, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8, labelcolor=_MUTED)
     bar.set_label("share of the true class's videos", fontsize=8, color=_MUTED)
     axes.set_xlabel("predicted class", color=_INK, labelpad=8)
@@ -94,14 +96,19 @@ def _small_layout(names: list[str]) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(max(margin + side + 1.1, 5.6), margin + side + 0.95), facecolor="white")
     axes = _place(figure, margin, margin, side, side)
     bar_axes = _place(figure, margin + side + 0.2, margin, 0.14, side)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=9)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    _name_classes(axes, names, fontsize=9)
+    return figure, axes, bar_axes
+
+
+def _name_classes(axes: Axes, names: list[str], *, fontsize: float) -> None:
+    """Write every class on both axes, with thin lines between the cells."""
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=fontsize)
+    axes.set_yticks(range(len(names)), names, fontsize=fontsize)
     axes.tick_params(length=0, labelcolor=_INK)
     axes.set_xticks(np.arange(len(names) - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.grid(which="minor", color=_GRID, linewidth=0.6)
     axes.tick_params(which="minor", length=0)
-    return figure, axes, bar_axes
 
 
 def _write_cells(axes: Axes, shares: NDArray[np.float64]) -> None:
@@ -112,15 +119,20 @@ def _write_cells(axes: Axes, shares: NDArray[np.float64]) -> None:
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def _large_layout(num_classes: int) -> tuple[Figure, Axes, Axes, Axes]:
-    """Classes by number on the axes, room for findings on the right."""
-    figure = Figure(figsize=(14.2, 9.6), facecolor="white")
-    axes = _place(figure, 0.85, 0.75, 7.9, 7.9)
-    bar_axes = _place(figure, 8.95, 0.75, 0.14, 7.9)
-    text_axes = _place(figure, 10.0, 0.75, 4.0, 7.9)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.tick_params(length=3, color=_GRID, labelcolor=_MUTED, labelsize=9)
+def _large_layout(names: list[str]) -> tuple[Figure, Axes, Axes, Axes]:
+    """Classes named where that can be read, by number otherwise; room for findings on the right."""
+    is_named = len(names) <= _NAMED_CLASSES
+    margin = 0.55 + 0.062 * max(len(name) for name in names) if is_named else 0.85
+    figure = Figure(figsize=(margin + 13.35, margin + 8.85), facecolor="white")
+    axes = _place(figure, margin, margin, 7.9, 7.9)
+    bar_axes = _place(figure, margin + 8.1, margin, 0.14, 7.9)
+    text_axes = _place(figure, margin + 9.15, margin, 4.0, 7.9)
+    if is_named:
+        _name_classes(axes, names, fontsize=7)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.tick_params(length=3, color=_GRID, labelcolor=_MUTED, labelsize=9)
     return figure, axes, bar_axes, text_axes
 
 
@@ -135,7 +147,9 @@ def _write_findings(axes: Axes, confusion: NDArray[np.int64], names: list[str], 
     mistakes = confusion * ~np.eye(len(names), dtype=bool)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
     pairs = [(divmod(int(cell), len(names))) for cell in order if mistakes.flat[cell]]
-    rows = [(f"{names[true]} \u2192 {names[other]}", f"{mistakes[true, other]}  of {totals[true]}") for true, other in pairs]
+    rows = [
+        (f"{names[true]} \u2192 {names[other]}", f"{mistakes[true, other]}  of {totals[true]}") for true, other in pairs
+    ]
     _write_table(axes, line + 0.35, "Mistaken most often (true \u2192 predicted)", rows)
 
 
@@ -161,28 +175,29 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
         epochs: the lines of log.jsonl, at least one.
         title: first line.
     """
-    panels = [_draw_loss, _draw_accuracy, _draw_rate, _draw_speed]
+    panels = [(_draw_loss, 2.2), (_draw_accuracy, 2.6), (_draw_rate, 1.3), (_draw_speed, 1.3)]
     if not any("eval_top1" in epoch for epoch in epochs):
-        panels.remove(_draw_accuracy)
-    heights = {_draw_loss: 2.2, _draw_accuracy: 2.6, _draw_rate: 1.3, _draw_speed: 1.3}
-    total = sum(heights[panel] for panel in panels) + 0.42 * (len(panels) - 1) + 1.5
+        del panels[1]
+    gap, head, foot = 0.3, 1.2, 0.65
+    total = head + sum(height for _, height in panels) + gap * (len(panels) - 1) + foot
     figure = Figure(figsize=(9.6, total), facecolor="white")
-    top = total - 1.0
-    last = max(epoch["total_epoch"] for epoch in epochs)
-    for number, panel in enumerate(panels):
-        axes = _place(figure, 0.85, top - heights[panel], 7.6, heights[panel])
-        top -= heights[panel] + 0.42
-        _prepare(axes, epochs, last, name_states=number == 0)
-        panel(axes, epochs)
-        if number == len(panels) - 1:
-            axes.set_xlabel("epoch, counted over all states", color=_INK)
-        else:
-            axes.tick_params(labelbottom=False)
+    top = total - head
+    for number, (draw, height) in enumerate(panels):
+        axes = _place(figure, 1.05, top - height, 7.3, height)
+        top -= height + gap
+        _prepare(axes, epochs, name_states=number == 0)
+        draw(axes, epochs)
+        axes.tick_params(labelbottom=number == len(panels) - 1)
+    axes.set_xlabel("epoch" if epochs[-1]["state"] == 0 else "epoch, counted over all states", color=_INK)
     states = len({epoch["state"] for epoch in epochs})
     seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
-    subtitle = f"{len(epochs)} epochs in {states} state{'s' if states > 1 else ''}, {_duration(seconds)} of training"
-    _write_title(figure, title, subtitle)
+    counts = f"{_count(len(epochs), 'epoch')} in {_count(states, 'state')}"
+    _write_title(figure, title, f"{counts}, {_duration(seconds)} of training")
     return figure
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: float) -> str:
@@ -191,9 +206,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], last: int, *, name_states: bool) -> None:
+def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool) -> None:
     """Grid, epoch axis, and a band behind every second state."""
-    axes.set_xlim(0.5, max(last, 2) + 0.5)
+    last = max(epoch["total_epoch"] for epoch in epochs)
+    axes.set_xlim(0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -210,9 +226,13 @@ def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], last: int, *, name_st
         if state % 2:
             axes.axvspan(first - 0.5, final + 0.5, color=_BAND, zorder=0, linewidth=0)
         if name_states:
-            label = f"{state + 1}" + (f"\n{mine[0]['num_frames']} fr." if final - first >= 0.06 * last else "")
+            label = (
+                f"state {state + 1}\n{mine[0]['num_frames']} frames"
+                if final - first >= 0.075 * last
+                else f"{state + 1}"
+            )
             axes.annotate(
-                label, ((first + final) / 2, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3),
+                label, ((first + final) / 2, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 4),
                 textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=_MUTED,
             )  # fmt: skip
 
@@ -233,12 +253,16 @@ def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, colour: s
 
 def _name_panel(axes: Axes, text: str) -> None:
     axes.set_ylabel(text, fontsize=9, color=_INK)
-    axes.yaxis.set_label_coords(-0.075, 0.5)
+    axes.yaxis.set_label_coords(-0.07, 0.5)
+
+
+def _start_at_zero(axes: Axes) -> None:
+    axes.set_ylim(0, 1.06 * axes.dataLim.y1)
 
 
 def _draw_loss(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     _draw_line(axes, epochs, "train_loss", _BLUE, name="{:.3f}")
-    axes.set_ylim(bottom=0)
+    _start_at_zero(axes)
     _name_panel(axes, "training loss")
 
 
@@ -264,14 +288,18 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
 
 def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     _draw_line(axes, epochs, "learning_rate", _INK, name="{:.2g}")
-    axes.set_yscale("log")
+    if epochs[-1]["state"] == 0:  # one warm-up and decay; several states differ by powers of ten
+        _start_at_zero(axes)
+    else:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
     _name_panel(axes, "learning rate")
 
 
 def _draw_speed(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     """Clips a second; the share of time spent waiting for data is said in words."""
     _draw_line(axes, epochs, "clips_per_second", _BLUE, name="{:.3g}/s")
-    axes.set_ylim(bottom=0)
+    _start_at_zero(axes)
     waits = [epoch["data_wait_share"] for epoch in epochs if epoch.get("data_wait_share") is not None]
     if waits:
         share = f"waiting for data {100 * sum(waits) / len(waits):.0f}% of the time"
