@@ -36,7 +36,7 @@ def train(config: RunConfig, *, force: bool) -> None:
         log = open_log(config.run_dir, "train")
         if notice:
             log.info(notice)
-        record = TrainingRecord(config, log)
+        record = TrainingRecord(config, log, list_sha256=videos.sha256)
         content, position = record.read()
         if position.state == len(config.states):
             log.info(f"training is complete: {config.weights_path}")

@@ -1,7 +1,59 @@
-"""Put the project's root on the path, so that tests import the packages as the scripts do."""
+"""Shared by all tests: the project's root on the path, a small embedded data set, records that use it."""
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+# One thread everywhere: small networks are no slower, and the processes that tests start compute the very same sums.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 36 training and 25 test videos of the embedded set: 16 frames of 32 x 32 pixels, real H.264."""
+    from dataset.synthetic import make_synthetic
+
+    root = tmp_path_factory.mktemp("tiny")
+    make_synthetic(root, num_train=36, num_test=25, size=32, frames=16, workers=2)
+    return root
+
+
+MakeRecord = Callable[..., Path]
+
+
+@pytest.fixture
+def make_record(tiny_set: Path, tmp_path: Path) -> MakeRecord:
+    """Write a record of a small, quick experiment on the tiny set; sections given as keywords are merged over it."""
+
+    def make(name: str = "tiny", **sections: dict[str, Any]) -> Path:
+        content: dict[str, Any] = {
+            "base": "base_config/synthetic_base.yml",
+            "dataset": {
+                "list_file": str(tiny_set / "train_list.txt"),
+                "root_path": str(tiny_set),
+                "eva_list_file": str(tiny_set / "test_list.txt"),
+                "eva_root_path": str(tiny_set),
+                "crop_size": 24,
+                "eva_crop_size": 24,
+                "num_workers": 0,
+            },
+            "optimizer": {"epochs": 2, "warmup_epoch": -1},
+            "sampler": {"clip_length": 8, "batch_size": 4, "eva_num_clips": 2},
+            "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
+            "logging": {"output_dir": str(tmp_path / "output"), "print_freq": 2},
+        }
+        for section, values in sections.items():
+            content.setdefault(section, {}).update(values)
+        path = tmp_path / f"{name}.yml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return make

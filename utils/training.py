@@ -13,7 +13,7 @@ from tqdm import tqdm
 from utils import distributed
 from utils.batches import EpochBatches
 from utils.checkpoint import Position, load_checkpoint, save_checkpoint
-from utils.config import RunConfig
+from utils.config import ConfigError, RunConfig
 from utils.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
 from utils.logs import EpochLog
 
@@ -21,15 +21,25 @@ from utils.logs import EpochLog
 class TrainingRecord:
     """What a run leaves behind while it trains: current.pth, numbered checkpoints, log.txt and log.jsonl."""
 
-    def __init__(self, config: RunConfig, log: logging.Logger) -> None:
-        self.config, self.log = config, log
+    def __init__(self, config: RunConfig, log: logging.Logger, *, list_sha256: str) -> None:
+        """Keep the record of a run on a training list whose content has this SHA-256."""
+        self.config, self.log, self.list_sha256 = config, log, list_sha256
         self.epochs = EpochLog(config.run_dir)
 
     def read(self) -> tuple[dict[str, Any] | None, Position]:
-        """Return the checkpoint to continue from (None: start) and its position, the same on every rank."""
+        """Return the checkpoint to continue from (None: start) and its position, the same on every rank.
+
+        Raises:
+            ConfigError: The training list is not the one the checkpoint was trained on.
+        """
         path = self.config.weights_path
         found = load_checkpoint(path) if distributed.is_main() and path.exists() else (None, Position())
         content, position = distributed.broadcast_object(found)
+        if content is not None and content["list_sha256"] != self.list_sha256:
+            raise ConfigError(
+                f"{self.config.dataset.list_file} has changed since {path} was trained on it; give this record a name "
+                "of its own, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
+            )
         self.epochs.rewind(position)
         return content, position
 
@@ -43,6 +53,7 @@ class TrainingRecord:
             **learner.state_dict(),
             "totals": dataclasses.asdict(totals) if totals is not None else None,
             "config": self.config.to_dict(),
+            "list_sha256": self.list_sha256,
         }
         save_checkpoint(self.config.run_dir / name, content, position=position)
 
