@@ -1,4 +1,4 @@
-"""Composition root: turns sections of a configuration into wired objects. No loops over data, no maths, no file formats.
+"""Composition root: sections of a configuration become wired objects. No loops over data, no maths, no file formats.
 
 Only this module knows both the configuration and the classes of dataset, layers and model.
 """
@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from dataset.readers import Reader, open_reader
+from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 import model
+from dataset.augment import crop_position
 from dataset.listing import VideoList, read_list
 from dataset.mixing import MixUp
 from dataset.normalization import ClipNormalizer
-from dataset.readers import Reader, open_reader
 from dataset.transforms import build_train_transform
-from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed
@@ -30,6 +31,7 @@ from utils.engine import Learner
 from utils.precision import make_scaler, resolve_dtype
 from utils.schedule import Schedule
 from utils.training import StateTrainer
+from utils.views import ViewScorer
 
 CLASSIFIER_RATE = 10.0  # fc_higher_lr
 LIST_HINT = "write it ('path num_frames label' a line) or set the key to yours; README.md says how for each data set"
@@ -162,7 +164,7 @@ def _as_it_is(video: VideoFrames) -> VideoFrames:
     return video
 
 
-def _create_network(config: RunConfig) -> nn.Module:
+def _create_network(config: RunConfig) -> model.VideoNetwork:
     net = config.network
     return model.create_model(
         net.net_name,
@@ -176,7 +178,7 @@ def _create_network(config: RunConfig) -> nn.Module:
     )
 
 
-def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -> nn.Module:
+def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -> model.VideoNetwork:
     """Return the network that training starts or continues from, on the CPU.
 
     Args:
@@ -200,14 +202,29 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
     return network
 
 
-def make_trained_network(config: RunConfig, path: Path) -> nn.Module:
+def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
     network = _create_network(config)
     model.load_weights(network, read_weights(path))
     return network
 
 
-def describe_network(config: RunConfig, network: nn.Module) -> str:
+def make_view_scorer(
+    config: RunConfig, *, network: model.VideoNetwork, dtype: torch.dtype | None, device: torch.device
+) -> ViewScorer:
+    """Return what scores the clips and crops of a video with a network that is on the device, in evaluation mode."""
+    return ViewScorer(
+        network=network,
+        normalize=make_normalizer(config),
+        crop_position=crop_position,
+        crop_size=config.dataset.eva_crop_size,
+        batch_size=config.states[-1].batch_size,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def describe_network(config: RunConfig, network: model.VideoNetwork) -> str:
     """Return 'name, N M weights'."""
     return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
 
@@ -218,7 +235,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def make_learner(
-    config: RunConfig, state_index: int, *, network: nn.Module, num_videos: int, device: torch.device
+    config: RunConfig, state_index: int, *, network: model.VideoNetwork, num_videos: int, device: torch.device
 ) -> Learner:
     """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
     state, settings = config.states[state_index], config.optimizer
@@ -265,7 +282,7 @@ def make_state_trainer(
     config: RunConfig,
     state_index: int,
     *,
-    network: nn.Module,
+    network: model.VideoNetwork,
     videos: VideoList,
     eva_videos: VideoList | None,
     device: torch.device,
@@ -277,17 +294,19 @@ def make_state_trainer(
     return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick)
 
 
-def make_optimizer(config: RunConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """Return SGD or AdamW; `rate_factor` of a group multiplies the schedule's rate (classifiers: 10 with fc_higher_lr)."""
+def make_optimizer(config: RunConfig, network: model.VideoNetwork) -> torch.optim.Optimizer:
+    """Return SGD or AdamW; a group's `rate_factor` multiplies the schedule's (classifiers: 10 with fc_higher_lr)."""
     settings = config.optimizer
-    heads = tuple(f"{name}." for name in network.classifier_names)  # type: ignore[union-attr]
+    heads = tuple(f"{name}." for name in network.classifier_names)
     factor = CLASSIFIER_RATE if settings.fc_higher_lr else 1.0
     named = list(network.named_parameters())
     groups = [
         {"params": [weight for name, weight in named if not name.startswith(heads)], "rate_factor": 1.0},
         {"params": [weight for name, weight in named if name.startswith(heads)], "rate_factor": factor},
     ]
-    make = torch.optim.AdamW if settings.adamw_solver else functools.partial(
-        torch.optim.SGD, momentum=settings.momentum, nesterov=settings.nesterov
+    make = (
+        torch.optim.AdamW
+        if settings.adamw_solver
+        else functools.partial(torch.optim.SGD, momentum=settings.momentum, nesterov=settings.nesterov)
     )
     return make(groups, lr=0.0, weight_decay=settings.weight_decay)  # the rate is set before every step

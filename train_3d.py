@@ -42,9 +42,13 @@ def train(config: RunConfig, *, force: bool) -> None:
             log.info(f"training is complete: {config.weights_path}")
             return
         network = helpers.make_initial_network(config, trained=content)
-        log.info(f"{config.name}: {helpers.describe_network(config, network)}, {len(videos)} training videos, {device.type}")
+        log.info(
+            f"{config.name}: {helpers.describe_network(config, network)}, {len(videos)} training videos, {device.type}"
+        )
         if content is not None:
-            log.info(f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done")
+            log.info(
+                f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done"
+            )
         for index in range(position.state, len(config.states)):
             trainer = helpers.make_state_trainer(
                 config, index, network=network, videos=videos, eva_videos=eva_videos, device=device

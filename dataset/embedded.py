@@ -1,4 +1,6 @@
-"""Make the embedded data set when a record asks for it and it is absent: `python -m dataset.embedded --config_file X.yml`.
+"""Make the embedded data set when a record asks for it and it is absent.
+
+  python -m dataset.embedded --config_file record/X.yml
 
 run.sh calls this before training; as it parses the record, it is also where a mistake in the record shows first.
 """

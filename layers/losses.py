@@ -8,7 +8,7 @@ LABEL_SMOOTHING = 0.1
 
 
 class HeadsLoss(nn.Module):
-    """Cross-entropy of every head against the same target, summed over heads (dual head: two terms; LGD: local and global).
+    """Cross-entropy of every head against the same target, summed over heads (DG: two terms; LGD: local and global).
 
     Args:
         label_smoothing: Share of the target spread evenly over all classes. Soft targets (mixup) bring their own.

@@ -83,7 +83,9 @@ def test_a_missing_file_and_a_foreign_one_are_named(tmp_path: Path) -> None:
         load_tensors(tmp_path / "list.pth")
 
 
-@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"state_dict": w}, lambda w: {"model": w}, lambda w: {"network": w}])
+@pytest.mark.parametrize(
+    "wrap", [lambda w: w, lambda w: {"state_dict": w}, lambda w: {"model": w}, lambda w: {"network": w}]
+)
 def test_weights_are_found_in_the_usual_wrappings(wrap) -> None:
     weights = {"module.fc.weight": torch.ones(2), "conv1.weight": torch.zeros(1)}
     assert set(network_weights(wrap(weights))) == {"fc.weight", "conv1.weight"}

@@ -76,7 +76,10 @@ def test_later_layers_win_and_the_command_line_wins_over_all() -> None:
 def test_scalars_hold_for_every_state_of_a_multi_state_run() -> None:
     config = load_config("record/kinetics-p3d-resnet50-1x16x1-128e.yml", ["sampler.clip_length=[8, 16, 32]"])
     assert [(state.clip_length, state.batch_size, state.frozen_bn) for state in config.states] == [
-        (8, 16, False), (16, 16, False), (32, 16, False)]
+        (8, 16, False),
+        (16, 16, False),
+        (32, 16, False),
+    ]
 
 
 def test_eva_model_of_released_records_means_their_own_weights() -> None:
@@ -90,7 +93,9 @@ def test_eva_model_of_released_records_means_their_own_weights() -> None:
     [("1e-4", 1e-4), ("2E3", 2000.0), (".5", 0.5), ("010", 10.0), ("3", 3.0), ("-1", -1.0)],
 )
 def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
-    config = load_config("record/synthetic-dg-p3d-resnet18.yml", [f"optimizer.warmup_epoch={text}", "optimizer.epochs=5000"])
+    config = load_config(
+        "record/synthetic-dg-p3d-resnet18.yml", [f"optimizer.warmup_epoch={text}", "optimizer.epochs=5000"]
+    )
     assert config.optimizer.warmup_epoch == value
 
 
@@ -133,7 +138,10 @@ def test_a_mistake_is_one_line_that_says_where_what_and_what_is_allowed(override
 
 
 BAD_FILES = [
-    ("base: base_config/kinetic_base.yml\n", ["base", "kinetic_base.yml", "did you mean 'base_config/kinetics_base.yml'"]),
+    (
+        "base: base_config/kinetic_base.yml\n",
+        ["base", "kinetic_base.yml", "did you mean 'base_config/kinetics_base.yml'"],
+    ),
     ("base: 3\n", ["base", "3"]),
     ("- a\n", ["list", "sections"]),
     ("dataset: 5\n", ["dataset", "5", "keys below"]),

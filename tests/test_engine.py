@@ -3,6 +3,7 @@
 import copy
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,8 +53,8 @@ def normalize(clips: Tensor) -> Tensor:
     return (clips.permute(0, 4, 1, 2, 3) / 255).double()
 
 
-def make_learner(network: nn.Module, *, plan: StepPlan, num_videos: int, epochs: int = 2, **changes) -> Learner:
-    settings = {"clip_gradient": 0.05, "loss_weight": 4.0, "dtype": None, "mix": None} | changes
+def make_learner(network: TwoHeads, *, plan: StepPlan, num_videos: int, epochs: int = 2, **changes: Any) -> Learner:
+    settings: dict[str, Any] = {"clip_gradient": 0.05, "loss_weight": 4.0, "dtype": None, "mix": None} | changes
     return Learner(
         network=network,
         model=network,
@@ -62,10 +63,15 @@ def make_learner(network: nn.Module, *, plan: StepPlan, num_videos: int, epochs:
                 {"params": list(network.fc.parameters()), "rate_factor": 10.0},
                 {"params": list(network.fc_dual.parameters()), "rate_factor": 1.0},
             ],
-            lr=0.0, momentum=0.9, nesterov=True, weight_decay=0.01,
+            lr=0.0,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=0.01,
         ),
         scaler=make_scaler(CPU, settings["dtype"]),
-        schedule=Schedule(base=0.1, batches_per_epoch=plan.batches_per_epoch(num_videos), epochs=epochs, warmup_epochs=1),
+        schedule=Schedule(
+            base=0.1, batches_per_epoch=plan.batches_per_epoch(num_videos), epochs=epochs, warmup_epochs=1
+        ),
         plan=plan,
         criterion=DoubleLoss(),
         normalize=normalize,
@@ -80,19 +86,24 @@ class DoubleLoss(HeadsLoss):
     """The loss without its float32 cast, so that the comparison is exact to float64."""
 
     def forward(self, heads: tuple[Tensor, ...], targets: Tensor) -> Tensor:
-        return sum(F.cross_entropy(logits, targets) for logits in heads)
+        return torch.stack([F.cross_entropy(logits, targets) for logits in heads]).sum()
 
 
-def run_epoch(learner: Learner, batches: list[SimpleNamespace], *, epoch: int = 0, **changes) -> EpochTotals:
-    settings = {"first_step": 0, "totals": EpochTotals(), "report_every": 1, "save_every": 0} | changes
+def run_epoch(learner: Learner, batches: list[SimpleNamespace], *, epoch: int = 0, **changes: Any) -> EpochTotals:
+    settings: dict[str, Any] = {"first_step": 0, "totals": EpochTotals(), "report_every": 1, "save_every": 0} | changes
     return train_epoch(
-        learner, batches, epoch=epoch,
-        report=settings.pop("report", lambda done, line: None), save=settings.pop("save", lambda done, totals: None),
+        learner,
+        batches,
+        epoch=epoch,
+        report=settings.pop("report", lambda done, line: None),
+        save=settings.pop("save", lambda done, totals: None),
         **settings,
     )
 
 
-def by_hand(network: TwoHeads, batches: list[SimpleNamespace], *, group: int, schedule: Schedule) -> dict[str, np.ndarray]:
+def by_hand(
+    network: TwoHeads, batches: list[SimpleNamespace], *, group: int, schedule: Schedule
+) -> dict[str, np.ndarray]:
     """Softmax regression of two heads with accumulation, clipping and Nesterov SGD, in numpy."""
     weights = {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
     velocity = {name: np.zeros_like(value) for name, value in weights.items()}
@@ -157,7 +168,10 @@ def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
     whole = fresh()
     saved: list[tuple[int, dict, EpochTotals]] = []
     totals = run_epoch(
-        whole, make_batches(7), save_every=1, report_every=100,
+        whole,
+        make_batches(7),
+        save_every=1,
+        report_every=100,
         save=lambda done, so_far: saved.append((done, copy.deepcopy(whole.state_dict()), copy.deepcopy(so_far))),
     )
     assert [done for done, _, _ in saved] == [1, 2, 3]
@@ -175,7 +189,9 @@ def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
     plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
     network = TwoHeads().double()
     nn.init.constant_(network.fc.weight, math.inf)
-    with pytest.raises(TrainingError, match=r"NaN or infinite by step 1 of epoch 1; lower optimizer\.base_learning_rate"):
+    with pytest.raises(
+        TrainingError, match=r"NaN or infinite by step 1 of epoch 1; lower optimizer\.base_learning_rate"
+    ):
         run_epoch(make_learner(network, plan=plan, num_videos=6), make_batches(3))
 
 
@@ -243,7 +259,7 @@ def test_label_smoothing_and_soft_targets() -> None:
     heads = (torch.randn(5, 4), torch.randn(5, 4))
     labels = torch.tensor([0, 1, 2, 3, 0])
     target = F.one_hot(labels, 4).double() * 0.9 + 0.1 / 4
-    expected = sum(-(target * F.log_softmax(logits.double(), 1)).sum(1).mean() for logits in heads)
+    expected = torch.stack([-(target * F.log_softmax(logits.double(), 1)).sum(1).mean() for logits in heads]).sum()
     assert HeadsLoss(label_smoothing=0.1)(heads, labels).item() == pytest.approx(expected.item(), rel=1e-6)
     assert HeadsLoss(label_smoothing=0.7)(heads, target.float()).item() == pytest.approx(expected.item(), rel=1e-6)
 

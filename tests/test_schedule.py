@@ -1,5 +1,7 @@
 """The learning rate at every step, against torch's own schedulers and against arithmetic."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -20,14 +22,16 @@ def torch_rates(make_scheduler, base: float, count: int) -> list[float]:
 def test_cosine_equals_torch() -> None:
     schedule = Schedule(base=0.04, batches_per_epoch=7, epochs=5)
     expected = torch_rates(
-        lambda opt: torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=35, eta_min=1e-6), 0.04, 35)
+        lambda opt: torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=35, eta_min=1e-6), 0.04, 35
+    )
     assert [schedule.rate(batch) for batch in range(35)] == pytest.approx(expected, rel=1e-9)
 
 
 def test_steps_equal_torch() -> None:
     schedule = Schedule(base=0.1, batches_per_epoch=10, epochs=9, decay_epochs=(3, 6), decay_rate=0.2)
     expected = torch_rates(
-        lambda opt: torch.optim.lr_scheduler.MultiStepLR(opt, milestones=[30, 60], gamma=0.2), 0.1, 90)
+        lambda opt: torch.optim.lr_scheduler.MultiStepLR(opt, milestones=[30, 60], gamma=0.2), 0.1, 90
+    )
     assert [schedule.rate(batch) for batch in range(90)] == pytest.approx(expected, rel=1e-9)
 
 
@@ -35,7 +39,7 @@ def test_warm_up_is_a_line_from_a_hundredth_then_the_cosine_over_the_rest() -> N
     schedule = Schedule(base=1.0, batches_per_epoch=10, epochs=6, warmup_epochs=2)
     rates = [schedule.rate(batch) for batch in range(60)]
     assert rates[0] == pytest.approx(0.01)
-    differences = [after - before for before, after in zip(rates[:20], rates[1:20], strict=False)]
+    differences = [after - before for before, after in itertools.pairwise(rates[:20])]
     assert differences == pytest.approx([0.99 / 20] * 19)
     assert rates[20] == 1.0
     assert rates[40] == pytest.approx((1 + 1e-6) / 2)  # half of the 40 batches that are left
@@ -49,7 +53,9 @@ def test_fractions_of_an_epoch_warm_up_too() -> None:
 
 
 def test_the_released_path_records_keep_a_constant_rate() -> None:
-    schedule = Schedule(base=0.004, batches_per_epoch=3, epochs=4, warmup_epochs=-1, decay_epochs=(1000000,), decay_rate=1.0)
+    schedule = Schedule(
+        base=0.004, batches_per_epoch=3, epochs=4, warmup_epochs=-1, decay_epochs=(1000000,), decay_rate=1.0
+    )
     assert {schedule.rate(batch) for batch in range(12)} == {0.004}
 
 

@@ -53,11 +53,15 @@ def test_states_follow_each_other_and_leave_their_record(make_record: MakeRecord
     assert all(0 < line["train_loss"] < 10 and 0 <= line["eval_top1"] <= 100 for line in lines)
     assert {line["eval_videos"] for line in lines} == {25}
     assert sorted(path.name for path in run_dir.glob("*.pth")) == [
-        "current.pth", "state1_epoch001.pth", "state1_epoch002.pth", "state2_epoch001.pth"]
+        "current.pth",
+        "state1_epoch001.pth",
+        "state1_epoch002.pth",
+        "state2_epoch001.pth",
+    ]
     assert load_config(run_dir / "config.yml").states == load_config(record).states
     assert any((run_dir / "tensorboard").iterdir())
     assert "state 2 of 2: clips of 1 x 16 frames" in (run_dir / "log.txt").read_text()
-    # The second state began at the first one's weights, and its frozen norms kept their statistics; the first norm moved.
+    # The second state began at the first one's weights; its frozen norms kept their statistics, the first norm moved.
     before = load_checkpoint(run_dir / "state1_epoch002.pth")[0]["network"]
     moved = [name for name in weights if name.endswith("running_mean") and not torch.equal(before[name], weights[name])]
     assert moved == ["stem.unit1.norm.running_mean"]
@@ -146,8 +150,10 @@ def test_two_gloo_processes_equal_one(make_record: MakeRecord, tmp_path: Path) -
             moved = (weight - start[name]).abs().max().item()
             assert moved > 0
             assert (weight - found[name]).abs().max().item() < 1e-3 * moved + 1e-6, name
-    lines = [[json.loads(line) for line in (tmp_path / f"output/{name}/log.jsonl").read_text().splitlines()]
-             for name in ("one", "two")]
+    lines = [
+        [json.loads(line) for line in (tmp_path / f"output/{name}/log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
     assert lines[1][0]["clips"] == lines[0][0]["clips"] == 32
     assert lines[1][0]["train_loss"] == pytest.approx(lines[0][0]["train_loss"], rel=1e-3)
     assert lines[1][0]["eval_videos"] == 25  # no padding: 25 videos on two processes
@@ -177,9 +183,7 @@ def test_a_rate_that_is_too_high_ends_in_one_line(make_record: MakeRecord) -> No
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_mistakes_end_in_one_line_and_code_2(make_record: MakeRecord, change: dict, message: str) -> None:
-    done = subprocess.run(
-        command(make_record(**change)), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command(make_record(**change)), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
@@ -191,12 +195,19 @@ def test_an_unreadable_video_stops_or_is_counted(
 ) -> None:
     own_list = tmp_path / "own_list.txt"
     own_list.write_text((tiny_set / "train_list.txt").read_text() + "videos/not there.mp4 16 0\n")
-    record = make_record(optimizer={"epochs": 1}, dataset={"list_file": str(own_list), "num_workers": 1},
-                         sampler={"batch_size": 1})
+    record = make_record(
+        optimizer={"epochs": 1}, dataset={"list_file": str(own_list), "num_workers": 1}, sampler={"batch_size": 1}
+    )
     with pytest.raises(ValueError, match=r"not there\.mp4"):
         train(record)
-    train(make_record("skipping", optimizer={"epochs": 1}, dataset={"list_file": str(own_list), "on_error": "skip"},
-                      sampler={"batch_size": 1}))
+    train(
+        make_record(
+            "skipping",
+            optimizer={"epochs": 1},
+            dataset={"list_file": str(own_list), "on_error": "skip"},
+            sampler={"batch_size": 1},
+        )
+    )
     said = capsys.readouterr().out
     assert "1 unreadable videos replaced" in said
     assert "not there.mp4" in said
@@ -205,7 +216,15 @@ def test_an_unreadable_video_stops_or_is_counted(
 def test_augmentation_and_optimizer_choices_train(make_record: MakeRecord) -> None:
     record = make_record(
         dataset={"transform_type": "mvit_default", "use_mixup": True, "use_fore": True},
-        optimizer={"adamw_solver": True, "fc_higher_lr": True, "label_smooth": True, "lr_scheduler": "step",
-                   "lr_decay_epochs": [1], "epochs": 1, "base_learning_rate": 0.001, "amp": "bf16"},
+        optimizer={
+            "adamw_solver": True,
+            "fc_higher_lr": True,
+            "label_smooth": True,
+            "lr_scheduler": "step",
+            "lr_decay_epochs": [1],
+            "epochs": 1,
+            "base_learning_rate": 0.001,
+            "amp": "bf16",
+        },
     )
     assert all(torch.isfinite(weight).all() for weight in train(record).values() if weight.is_floating_point())

@@ -99,7 +99,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Position]:
 
 
 def network_weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the network's tensors of a checkpoint of this project, of others' ('state_dict', 'model'), or of a bare file."""
+    """Return the network's tensors of this project's checkpoints, others' ('state_dict', 'model') or a bare file."""
     for name in ("network", "state_dict", "model"):
         if isinstance(content.get(name), dict):
             content = content[name]

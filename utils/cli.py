@@ -10,7 +10,7 @@ from utils.errors import UserError
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with --config_file, --force and section.key=value overrides; the script's docstring is its help."""
+    """Return a parser with --config_file, --force and section.key=value overrides; a script's docstring is its help."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config_file", required=True, type=Path, metavar="record/X.yml", help="the record: what to run (required)"

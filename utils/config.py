@@ -140,10 +140,13 @@ def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
     """Return 'section.key: was OLD, is NEW' for every key whose change changes the trained weights."""
     before, after = old.to_dict(), new.to_dict()
     names = [f"{section}.{key}" for section in SECTIONS for key in _keys(section) if _scope(section, key) == TRAINING]
-    pairs = [(name, before[name.split(".")[0]][name.split(".")[1]], after[name.split(".")[0]][name.split(".")[1]])
-             for name in names]
-    return [f"{name}: was {old_value}, is {new_value}" for name, old_value, new_value in pairs
-            if old_value != new_value]
+    pairs = [
+        (name, before[name.split(".")[0]][name.split(".")[1]], after[name.split(".")[0]][name.split(".")[1]])
+        for name in names
+    ]
+    return [
+        f"{name}: was {old_value}, is {new_value}" for name, old_value, new_value in pairs if old_value != new_value
+    ]
 
 
 def _display(path: Path) -> str:
@@ -221,7 +224,9 @@ def _build(name: str, settings: Settings) -> RunConfig:
             if key not in settings[section]:
                 raise ConfigError(f"{name}: {section}.{key} is missing; set it in the record or in its base config")
     sections: dict[str, Any] = {
-        section: owner(**{f.name: _parse(section, f.name, settings[section][f.name]) for f in dataclasses.fields(owner)})
+        section: owner(
+            **{f.name: _parse(section, f.name, settings[section][f.name]) for f in dataclasses.fields(owner)}
+        )
         for section, owner in SECTIONS.items()
     }
     sources = {f"{s}.{k}": setting.source for s, values in settings.items() for k, setting in values.items()}
@@ -298,14 +303,23 @@ def _check(config: RunConfig) -> None:
     needed = network_names.min_clip_frames(net_name, early_stride)
     for index, state in enumerate(config.states):
         if state.num_frames < needed:
-            fail("sampler.clip_length", f"state {index + 1} has clips of {state.num_frames} frames (num_segments x "
-                 f"clip_length); {net_name} with early_stride {early_stride} needs at least {needed}")
+            fail(
+                "sampler.clip_length",
+                f"state {index + 1} has clips of {state.num_frames} frames (num_segments x "
+                f"clip_length); {net_name} with early_stride {early_stride} needs at least {needed}",
+            )
         if 0 < config.optimizer.warmup_epoch >= state.epochs:
-            fail("optimizer.warmup_epoch", f"{config.optimizer.warmup_epoch:g} epochs of warm-up do not fit into the "
-                 f"{state.epochs} epochs of state {index + 1}; a negative number means none")
+            fail(
+                "optimizer.warmup_epoch",
+                f"{config.optimizer.warmup_epoch:g} epochs of warm-up do not fit into the "
+                f"{state.epochs} epochs of state {index + 1}; a negative number means none",
+            )
     if config.eva_num_frames < needed:
-        fail("sampler.eva_num_segments", f"evaluation clips have {config.eva_num_frames} frames; {net_name} with "
-             f"early_stride {early_stride} needs at least {needed}")
+        fail(
+            "sampler.eva_num_segments",
+            f"evaluation clips have {config.eva_num_frames} frames; {net_name} with "
+            f"early_stride {early_stride} needs at least {needed}",
+        )
     if config.optimizer.lr_scheduler == "step" and not config.optimizer.lr_decay_epochs:
         fail("optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
     if config.dataset.use_flow and config.dataset.format == "RAW":

@@ -62,7 +62,9 @@ def _local_device() -> torch.device:
         return torch.device("cpu")
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
-        raise DistributedError(f"process {index + 1} of this node has no GPU of its own: {count} visible; set NPROC={count}")
+        raise DistributedError(
+            f"process {index + 1} of this node has no GPU of its own: {count} visible; set NPROC={count}"
+        )
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device

@@ -1,4 +1,4 @@
-"""Train an epoch and score a network: the loops, with nothing in them that knows a data set or a configuration."""
+"""Train an epoch and score a network: the loops, nothing of which knows a data set or a configuration."""
 
 import contextlib
 import time
@@ -25,7 +25,7 @@ class TrainingError(UserError):
 
 @dataclass
 class Learner:
-    """Everything a state trains with. `model` is the network as it is called: itself, or wrapped for several processes."""
+    """What a state trains with; `model` is the network as it is called: itself, or wrapped for several processes."""
 
     network: nn.Module
     model: nn.Module
@@ -71,7 +71,7 @@ class EpochTotals:
 
     @classmethod
     def of_rank(cls, saved: dict[str, Any] | None) -> "EpochTotals":
-        """Return this rank's share of the totals in a checkpoint (None: an epoch begins): rank 0 takes the sums over."""
+        """Return this rank's share of the totals in a checkpoint (None: an epoch begins); rank 0 takes the sums."""
         if saved is None:
             return cls()
         if distributed.is_main():

@@ -1,4 +1,4 @@
-"""torchrun for run.sh: one process per visible GPU (one on a CPU), and no traceback when a process has said why it ends.
+"""torchrun for run.sh: one process per visible GPU (one on a CPU), no traceback when a process has said why it ends.
 
   python -m utils.launch train_3d.py --config_file record/X.yml
 

@@ -86,7 +86,8 @@ class EpochLog:
         if not distributed.is_main():
             return
         with self.path.open("a") as file:
-            file.write(json.dumps({**line, "total_epoch": total_epoch, "time": time.strftime("%Y-%m-%d %H:%M:%S")}) + "\n")
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(json.dumps({**line, "total_epoch": total_epoch, "time": now}) + "\n")
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only when there is an epoch
 
