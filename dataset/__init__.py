@@ -1,1 +1,1 @@
-"""From a line of a list file to a uint8 clip: lists, frame sampling, readers, transforms and the data sets over them."""
+"""From a line of a list file to a uint8 clip: lists, sampling, readers, transforms and data sets."""

@@ -1,0 +1,134 @@
+"""Videos that were taken apart into numbered pictures: reading them from wherever the pictures are kept."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dataset.jpeg import ImageError, decode_image
+from dataset.listing import VideoRecord
+from dataset.read_errors import FewerFramesError, ReadError
+
+RGB_SUFFIXES = ("",)
+FLOW_SUFFIXES = ("_c1", "_c2")
+
+
+class ImageStore(Protocol):
+    """Where encoded pictures are kept. Frames are numbered from 1; flow has a grey picture each for x and y."""
+
+    def images(self, video: str, numbers: Iterable[int], suffix: str) -> Iterator[bytes | None]:
+        """The encoded pictures of these frames, None for one that is not there.
+
+        Raises:
+            ReadError: the video as a whole cannot be had.
+        """
+
+    def last_number(self, video: str, suffix: str) -> int:
+        """The highest frame number there is, 0 for none."""
+
+    def describe(self, video: str, number: int, suffix: str) -> str:
+        """What a picture is called, for messages."""
+
+    def close(self) -> None:
+        """Let go of everything open."""
+
+
+class NumberedImageReader:
+    """Reads frames out of a store of numbered pictures."""
+
+    def __init__(self, store: ImageStore, *, use_flow: bool = False) -> None:
+        self._store = store
+        self._suffixes = FLOW_SUFFIXES if use_flow else RGB_SUFFIXES
+
+    def close(self) -> None:
+        """Let go of everything open; a later read opens it again."""
+        self._store.close()
+
+    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Decode the asked frames, each once.
+
+        Args:
+            record: the video.
+            frame_indices: frame numbers from 0 in any order, repeated or not.
+
+        Returns:
+            uint8 [N, H, W, C] in the order asked; C is 3, or 2 (x, y) for flow.
+
+        Raises:
+            FewerFramesError: a frame beyond the last one.
+            ReadError: a picture is missing, broken, or not of the size of the others.
+        """
+        wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
+        if not len(wanted) or wanted[0] < 0:
+            raise ValueError(f"frame numbers must be 0 or more, and some: {frame_indices}")
+        numbers = (wanted + 1).tolist()
+        channels = len(self._suffixes) if len(self._suffixes) > 1 else 3
+        frames = np.empty((len(numbers), 0, 0, channels), dtype=np.uint8)
+        for position, suffix in enumerate(self._suffixes):
+            encoded = self._store.images(record.path, numbers, suffix)
+            for place, (number, data) in enumerate(zip(numbers, encoded, strict=True)):
+                pixels = self._decode(record.path, number, suffix, data=data)
+                if not frames.size:
+                    frames = np.empty((len(numbers), *pixels.shape[:2], channels), dtype=np.uint8)
+                if pixels.shape[:2] != frames.shape[1:3]:
+                    name = self._store.describe(record.path, number, suffix)
+                    sizes = f"{_size(pixels.shape)}, frames before it {_size(frames.shape[1:])} (height x width)"
+                    raise ReadError(f"cannot read {name}: it is {sizes}")
+                frames[place, :, :, position : position + pixels.shape[2]] = pixels
+        in_order = len(places) == len(wanted) and bool(np.all(places[1:] > places[:-1]))
+        return torch.from_numpy(frames if in_order else frames[places])
+
+    def _decode(self, video: str, number: int, suffix: str, *, data: bytes | None) -> np.ndarray:
+        name = self._store.describe(video, number, suffix)
+        if data is None:
+            last = self._store.last_number(video, suffix)
+            if 0 < last < number:
+                message = f"{name}: frame {number - 1} (from 0) is wanted, there are {last}"
+                raise FewerFramesError(message, last)
+            cause = "it is missing, though later frames are there" if last else "the video has no frames of such a name"
+            raise ReadError(f"cannot read {name}: {cause}")
+        try:
+            return decode_image(data, colour=self._suffixes == RGB_SUFFIXES)
+        except ImageError as error:
+            raise ReadError(f"cannot read {name}: {error}") from None
+
+
+class FolderStore:
+    """A folder of JPEG files for each video: 00001.jpg, 00002.jpg, ...; flow 00001_c1.jpg and 00001_c2.jpg, ..."""
+
+    def __init__(self, root_path: str | Path) -> None:
+        self._root = Path(root_path)
+
+    def images(self, video: str, numbers: Iterable[int], suffix: str) -> Iterator[bytes | None]:
+        """Read the files, None for one that is not there."""
+        folder = self._root / video
+        for number in numbers:
+            path = folder / f"{number:05d}{suffix}.jpg"
+            try:
+                yield path.read_bytes()
+            except FileNotFoundError:
+                if not folder.is_dir():
+                    raise ReadError(f"cannot read the frames of {folder}: no such folder") from None
+                yield None
+            except OSError as error:
+                raise ReadError(f"cannot read {path}: {error.strerror}") from None
+
+    def last_number(self, video: str, suffix: str) -> int:
+        """The highest number of a file, by a look through the folder."""
+        pattern = re.compile(rf"(\d{{5,}}){suffix}\.jpg")
+        matches = (pattern.fullmatch(path.name) for path in (self._root / video).iterdir())
+        return max((int(match[1]) for match in matches if match), default=0)
+
+    def describe(self, video: str, number: int, suffix: str) -> str:
+        """The file's path."""
+        return str(self._root / video / f"{number:05d}{suffix}.jpg")
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[0]}x{shape[1]}"

@@ -1,0 +1,103 @@
+"""Numbered pictures in LMDB: an environment for each video, or one for a whole data set."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import lmdb
+
+from dataset.caching import BoundedCache
+from dataset.read_errors import ReadError
+
+# Every open environment takes a file descriptor or two and a memory map, and 1,024 descriptors are a common limit.
+_OPEN_ENVIRONMENTS = 128
+
+
+class LmdbStore:
+    """JPEGs under the keys 000001.jpg, 000002.jpg, ... (flow 000001_c1.jpg and 000001_c2.jpg, ...).
+
+    Either `root/video` is an LMDB environment (folder or single file), or the root is one itself, and keys are preceded
+    by the video's path and a slash.
+    """
+
+    def __init__(self, root_path: str | Path) -> None:
+        self._root = Path(root_path)
+        self._shared = self._root.is_file() or (self._root / "data.mdb").is_file()
+
+    def images(self, video: str, numbers: Iterable[int], suffix: str) -> Iterator[bytes | None]:
+        """Fetch the values, None for a key that is not there."""
+        path = self._environment_path(video)
+        try:
+            with _open(path).begin() as transaction:
+                for number in numbers:
+                    yield transaction.get(self._key(video, number, suffix))
+        except lmdb.Error as error:
+            raise _unreadable(path, error) from None
+
+    def last_number(self, video: str, suffix: str) -> int:
+        """The highest number of a key: keys are sorted, and numbers have as many digits each."""
+        with _open(self._environment_path(video)).begin() as transaction, transaction.cursor() as cursor:
+            prefix = self._prefix(video)
+            found = cursor.set_range(prefix + b":")  # the first character after the digits
+            found = cursor.prev() if found else cursor.last()
+            ending = f"{suffix}.jpg".encode()
+            while found and bytes(cursor.key()).startswith(prefix):
+                digits = bytes(cursor.key()).removeprefix(prefix).removesuffix(ending)
+                if digits.isdigit():
+                    return int(digits)
+                found = cursor.prev()
+        return 0
+
+    def describe(self, video: str, number: int, suffix: str) -> str:
+        """The environment and the key."""
+        return f"{self._environment_path(video)}, key {self._key(video, number, suffix).decode()}"
+
+    def close(self) -> None:
+        """Close every environment that this process has open; they are shared between readers."""
+        _environments.clear()
+
+    def _environment_path(self, video: str) -> Path:
+        return self._root if self._shared else self._root / video
+
+    def _prefix(self, video: str) -> bytes:
+        return f"{video}/".encode() if self._shared else b""
+
+    def _key(self, video: str, number: int, suffix: str) -> bytes:
+        return self._prefix(video) + f"{number:06d}{suffix}.jpg".encode()
+
+
+# LMDB refuses to open an environment twice in one process, so open ones belong to the process, not to a reader.
+_environments: BoundedCache[lmdb.Environment] = BoundedCache(
+    _OPEN_ENVIRONMENTS, dispose=lambda environment: environment.close()
+)
+_owner = os.getpid()
+
+
+def _open(path: Path) -> lmdb.Environment:
+    """The open environment at a path, opened if need be.
+
+    Raises:
+        ReadError: there is none, or it is damaged.
+    """
+    global _owner
+    if _owner != os.getpid():
+        # A forked worker must not use its parent's environments, and closing its own copy is what lets it open them.
+        _environments.clear()
+        _owner = os.getpid()
+    key = path.resolve()
+    environment = _environments.get(key)
+    if environment is None:
+        try:
+            # Without locks nobody may write meanwhile; with read-ahead a cold read fetches 19 bytes for every one used.
+            environment = lmdb.open(
+                str(key), subdir=key.is_dir(), readonly=True, create=False, lock=False, readahead=False
+            )
+        except lmdb.Error as error:
+            raise _unreadable(path, error) from None
+        _environments.put(key, environment)
+    return environment
+
+
+def _unreadable(path: Path, error: lmdb.Error) -> ReadError:
+    cause = str(error).removeprefix(f"{path.resolve()}: ")
+    return ReadError(f"cannot read the LMDB environment {path}: {cause}")

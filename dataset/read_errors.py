@@ -1,0 +1,21 @@
+"""What goes wrong when frames of a video are read."""
+
+from utils.errors import UserError
+
+
+class ReadError(UserError):
+    """Frames of a video cannot be had; the message names the video and the cause."""
+
+
+class FewerFramesError(ReadError):
+    """A frame beyond the real end of a video was asked for: its list claims more frames than there are."""
+
+    def __init__(self, message: str, num_frames: int = 0) -> None:
+        """Keep the count beside the message; pickling rebuilds from the message and restores the attribute.
+
+        Args:
+            message: one line that names the video.
+            num_frames: how many frames the video really has, at least 1.
+        """
+        super().__init__(message)
+        self.num_frames = num_frames

@@ -1,0 +1,57 @@
+"""The readers of the three formats, behind one call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dataset.frame_images import FolderStore, NumberedImageReader
+from dataset.listing import VideoRecord
+from dataset.lmdb_frames import LmdbStore
+from dataset.raw_video import RawVideoReader
+from dataset.read_errors import FewerFramesError, ReadError
+from utils.errors import UserError
+
+__all__ = ["FORMATS", "FewerFramesError", "ReadError", "Reader", "open_reader"]
+
+FORMATS = ("RAW", "FRAME", "LMDB")
+
+
+class Reader(Protocol):
+    """Gives frames of videos by number. Readers can be pickled; each process opens for itself what it reads."""
+
+    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """The asked frames, uint8 [N, H, W, C], in the order asked; repeated ones are decoded once.
+
+        Raises:
+            FewerFramesError: a frame beyond the video's real end.
+            ReadError: the video cannot be read.
+        """
+
+    def close(self) -> None:
+        """Let go of everything open or cached; a later read starts afresh."""
+
+
+def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -> Reader:
+    """The reader of a format.
+
+    Args:
+        format: `RAW` (video files), `FRAME` (a folder of JPEGs a video) or `LMDB` (JPEGs in LMDB environments).
+        root_path: what the paths of records are relative to; an absolute path in a list is used as it is.
+        use_flow: read optical flow (x and y as two channels) in place of RGB.
+
+    Raises:
+        UserError: no such format, no such root, or flow asked of a format that has none.
+    """
+    if format not in FORMATS:
+        raise UserError(f"unknown data format '{format}': choose one of {', '.join(FORMATS)}")
+    if not Path(root_path).exists():
+        raise UserError(f"the root of the videos, {root_path}, does not exist")
+    if format == "RAW":
+        if use_flow:
+            raise UserError("format RAW holds no optical flow: use FRAME or LMDB")
+        return RawVideoReader(root_path)
+    store = FolderStore(root_path) if format == "FRAME" else LmdbStore(root_path)
+    return NumberedImageReader(store, use_flow=use_flow)

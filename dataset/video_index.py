@@ -1,0 +1,172 @@
+"""Where the frames of a video file are: time stamps in presentation order, and the key frames to start decoding from.
+
+Frame i of a video is the i-th frame that decoding the whole file gives. Neither i / rate nor the order of packets finds
+it (variable rates, B-frames, edit lists), but one pass over the packets without decoding does wherever every packet
+becomes one frame that carries its time stamp. Where that is not certain, the file is decoded once instead.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import av.error
+import numpy as np
+
+from dataset.video_file import VideoFile, cause_of, unreadable
+
+# Every packet of these is one frame, and these containers keep presentation times. Elsewhere packets may show nothing
+# (MPEG-4's not coded pictures, VP8's alternative references), or times are made up by FFmpeg (AVI).
+_PLAIN_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
+_PLAIN_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
+
+# A seek with its guard costs about as much as decoding this many small frames.
+_FRAMES_WORTH_A_SEEK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FrameIndex:
+    """The frames of one file.
+
+    Attributes:
+        num_frames: how many decoding the whole file gives.
+        pts: their time stamps, strictly increasing int64 [num_frames]; None where time stamps do not tell frames apart,
+            so that a frame is only found by counting from the start.
+        keys: time stamps of the key frames, increasing; the first is not after the first frame.
+        damage: why decoding ends after the last frame, empty for a sound file.
+    """
+
+    num_frames: int
+    pts: np.ndarray | None
+    keys: tuple[int, ...]
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Wanted frames that are decoded in one go.
+
+    Attributes:
+        starts: time stamps of the key frames to start from; the first is nearest, the others are for when it fails.
+        frames: the wanted frames, by number, increasing.
+    """
+
+    starts: tuple[int, ...]
+    frames: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What one pass over the packets of a file shows."""
+
+    shown: list[int | None] = field(default_factory=list)
+    keys: list[int | None] = field(default_factory=list)
+    num_packets: int = 0
+    starts_with_key: bool = False
+    damaged: bool = False
+    in_order: bool = True
+
+
+def build_index(video: VideoFile) -> FrameIndex:
+    """Index a file by its packets alone where that is certain to be right, otherwise by decoding it once.
+
+    Raises:
+        ReadError: nothing in the file can be decoded.
+    """
+    scan = _scan(video)
+    if _is_plain(video, scan):
+        pts = np.sort(np.array(scan.shown, dtype=np.int64))
+        return FrameIndex(len(pts), pts, tuple(sorted(key for key in scan.keys if key is not None)))
+    return decode_index(video, scan)
+
+
+def rebuild_index(video: VideoFile) -> FrameIndex:
+    """Index a file by decoding it, after its packets turned out to mislead."""
+    return decode_index(video, _scan(video))
+
+
+def decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
+    """Index a file by decoding it once; what follows an undecodable packet does not count.
+
+    Raises:
+        ReadError: nothing in the file can be decoded.
+    """
+    times: list[int | None] = []
+    damage = ""
+    try:
+        for packet in video.packets_from_start():
+            times += [frame.pts for frame in video.decoder.decode(packet)]
+        times += [frame.pts for frame in video.drain()]
+    except av.error.FFmpegError as error:
+        damage = cause_of(error)
+    if not times:
+        raise unreadable(video.path, damage or "no frame of it can be decoded")
+    return _index_of_decoded(times, scan, damage)
+
+
+def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
+    """Group wanted frames into runs: a new one starts where going to a key frame saves decoding.
+
+    Args:
+        index: of a file whose frames are told apart by their time stamps.
+        wanted: frame numbers, strictly increasing.
+    """
+    assert index.pts is not None
+    key_of = np.searchsorted(index.keys, index.pts[list(wanted)], side="right") - 1
+    first_shown = np.searchsorted(index.pts, index.keys)
+    groups: list[tuple[int, list[int]]] = []
+    for frame, key in zip(wanted, key_of.tolist(), strict=True):
+        if groups and first_shown[key] - groups[-1][1][-1] - 1 <= _FRAMES_WORTH_A_SEEK:
+            groups[-1][1].append(frame)
+        else:
+            groups.append((key, [frame]))
+    return [Run(index.keys[max(key - 1, 0) : key + 1][::-1], tuple(frames)) for key, frames in groups]
+
+
+def _scan(video: VideoFile) -> _Scan:
+    scan = _Scan()
+    last_dts: int | None = None
+    try:
+        for packet in video.packets_from_start():
+            if not scan.num_packets:
+                scan.starts_with_key = packet.is_keyframe
+            scan.num_packets += 1
+            scan.damaged |= packet.is_corrupt
+            if packet.dts is not None:
+                scan.in_order &= last_dts is None or packet.dts >= last_dts
+                last_dts = packet.dts
+            if packet.is_keyframe:
+                scan.keys.append(packet.pts)
+            if not packet.is_discard:  # an edit list cuts it away, though others may need it for decoding
+                scan.shown.append(packet.pts)
+    except av.error.FFmpegError:
+        scan.damaged = True
+    return scan
+
+
+def _is_plain(video: VideoFile, scan: _Scan) -> bool:
+    """Whether every shown packet is certain to become one frame with the packet's time stamp."""
+    if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS or video.may_be_interlaced:
+        return False
+    if scan.damaged or not scan.in_order or not scan.starts_with_key or not scan.shown:
+        return False
+    if video.declared_frames not in (0, scan.num_packets):
+        return False
+    if None in scan.shown or None in scan.keys or len(set(scan.shown)) < len(scan.shown):
+        return False
+    first_key = scan.keys[0]
+    return first_key is not None and all(pts is not None and pts >= first_key for pts in scan.shown)
+
+
+def _index_of_decoded(times: list[int | None], scan: _Scan, damage: str) -> FrameIndex:
+    keys = tuple(sorted({key for key in scan.keys if key is not None}))
+    known = [time for time in times if time is not None]
+    told_apart = (
+        len(known) == len(times)
+        and all(before < after for before, after in itertools.pairwise(known))
+        and len(set(scan.shown)) == len(scan.shown)
+        and set(known) <= set(scan.shown)
+        and scan.in_order
+        and bool(keys)
+        and keys[0] <= known[0]
+    )
+    return FrameIndex(len(times), np.array(known, dtype=np.int64) if told_apart else None, keys, damage)
