@@ -79,8 +79,10 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
 def _write_title(figure: Figure, title: str, subtitle: str) -> None:
     """Two lines in the upper left corner, at a fixed distance from the edge whatever the size of the figure."""
     width, height = figure.get_size_inches()
-    figure.text(0.25 / width, 1 - 0.34 / height, title, fontsize=13, fontweight="bold", color=_INK, va="center")
-    figure.text(0.25 / width, 1 - 0.62 / height, subtitle, fontsize=9, color=_MUTED, va="center")
+    figure.text(
+        0.25 / width, 1 - 0.34 / height, _literal(title), fontsize=13, fontweight="bold", color=_INK, va="center"
+    )
+    figure.text(0.25 / width, 1 - 0.62 / height, _literal(subtitle), fontsize=9, color=_MUTED, va="center")
 
 
 def _place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -165,7 +167,12 @@ def _write_table(axes: Axes, top: float, heading: str, rows: list[tuple[str, str
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"
+    return _literal(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026")
+
+
+def _literal(text: str) -> str:
+    """Keep matplotlib from reading dollar signs as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
@@ -178,7 +185,8 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
     panels = [(_draw_loss, 2.2), (_draw_accuracy, 2.6), (_draw_rate, 1.3), (_draw_speed, 1.3)]
     if not any("eval_top1" in epoch for epoch in epochs):
         del panels[1]
-    gap, head, foot = 0.3, 1.2, 0.65
+    states = len({epoch["state"] for epoch in epochs})
+    gap, head, foot = 0.3, 0.95 if states == 1 else 1.2, 0.65
     total = head + sum(height for _, height in panels) + gap * (len(panels) - 1) + foot
     figure = Figure(figsize=(9.6, total), facecolor="white")
     top = total - head
@@ -189,7 +197,6 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
         draw(axes, epochs)
         axes.tick_params(labelbottom=number == len(panels) - 1)
     axes.set_xlabel("epoch" if epochs[-1]["state"] == 0 else "epoch, counted over all states", color=_INK)
-    states = len({epoch["state"] for epoch in epochs})
     seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
     counts = f"{_count(len(epochs), 'epoch')} in {_count(states, 'state')}"
     _write_title(figure, title, f"{counts}, {_duration(seconds)} of training")
@@ -257,7 +264,8 @@ def _name_panel(axes: Axes, text: str) -> None:
 
 
 def _start_at_zero(axes: Axes) -> None:
-    axes.set_ylim(0, 1.06 * axes.dataLim.y1)
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.06 * highest if 0 < highest < math.inf else 1)
 
 
 def _draw_loss(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
@@ -288,9 +296,9 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
 
 def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     _draw_line(axes, epochs, "learning_rate", _INK, name="{:.2g}")
-    if epochs[-1]["state"] == 0:  # one warm-up and decay; several states differ by powers of ten
+    if epochs[-1]["state"] == 0 or not axes.dataLim.minposy < math.inf:
         _start_at_zero(axes)
-    else:
+    else:  # the rates of several states differ by powers of ten
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
     _name_panel(axes, "learning rate")

@@ -125,7 +125,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ScoresError(
-            f"{path} cannot be read ({error}); extract again with --force, which moves these scores aside"
+            f"{path} cannot be read ({error}); extract_score_3d.py --force moves these scores aside and starts anew"
         ) from error
 
 
@@ -148,8 +148,8 @@ def require_same(folder: Path, found: Manifest, expected: Manifest) -> None:
     differences = found.differences(expected)
     if differences:
         raise ScoresError(
-            f"{folder} holds scores of something else: {'; '.join(differences)}. Use another record name, or extract "
-            "again with --force, which moves the earlier scores and results aside"
+            f"{folder} holds scores of something else: {'; '.join(differences)}. Use another record name, or run "
+            "extract_score_3d.py --force, which moves the earlier scores and results aside (the training stays)"
         )
 
 

@@ -1,0 +1,304 @@
+"""Score the evaluation list of a record: every clip and crop of every video, in files that merge_score.py joins.
+
+  python extract_score_3d.py --config_file record/synthetic-dg-p3d-resnet18.yml
+  torchrun --nproc_per_node=4 extract_score_3d.py --config_file record/op-kinetics-dg-p3d-resnet50.yml
+
+Each video is decoded once; its sampler.eva_num_clips clips and dataset.eva_num_crop crops are cut from the decoded
+frames on the device. The weights are network.eva_model (the record's own output/<record>/current.pth by default), the
+clip has the geometry of the last state. An interrupted extraction is continued by the same command, with any number of
+processes; a video is scored once. With --crop_idx one crop only is scored; merging joins the crops.
+
+A video that cannot be read stops the extraction (dataset.on_error=raise) or is recorded as missing (skip), never
+replaced by another one; the same command tries missing videos again.
+
+Written to output/<record>/scores/: manifest.json (what the scores are of) and part-*.npz. Scores of another checkpoint,
+list or protocol are never mixed in: that is an error, and --force moves them and their result to
+output/<record>/earlier-NNN first.
+"""
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from utils.cli import run_script, script_parser
+from utils.config import RunConfig, load_config
+from utils.errors import UserError
+from utils.evaluation import (
+    EVALUATION_FILES,
+    MERGE_SCRIPT,
+    TRAIN_SCRIPT,
+    checkpoint_sha256,
+    command_line,
+    make_manifest,
+    scores_folder,
+    training_differences,
+)
+from utils.files import move_to_earlier
+from utils.score_index import index_scores, keep_torn_part
+from utils.scores import Manifest, PartWriter, TornPartError, open_scores
+
+if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
+    from dataset.listing import VideoList
+    from utils.views import ViewScorer
+
+Value = TypeVar("Value")
+VideoCrops = tuple[int, tuple[int, ...]]
+# Videos that each process scores before all of them compare notes: how far they are, and whether one met an error.
+_ROUND = 16
+
+
+class ExtractionError(UserError):
+    """An extraction that cannot go on; every process raises the same."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What rank 0 found to be done.
+
+    Attributes:
+        manifest: What the scores are of.
+        pending: Videos and, of each, the crops to score.
+        missing: Why videos were recorded as missing before.
+    """
+
+    manifest: Manifest
+    pending: list[VideoCrops]
+    missing: dict[int, str]
+
+
+@dataclass
+class Round:
+    """What one process did in a round."""
+
+    scored: int = 0
+    missing: int = 0
+    notes: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+def main() -> None:
+    """Parse, then extract."""
+    parser = script_parser(__doc__)
+    parser.add_argument("--crop_idx", type=int, metavar="i", help="score this crop only, 0 .. dataset.eva_num_crop-1")
+    arguments = parser.parse_intermixed_args()
+    config_file, overrides = arguments.config_file, arguments.overrides
+    config = load_config(config_file, overrides)
+    extract(
+        config,
+        crops=choose_crops(config, arguments.crop_idx),
+        force=arguments.force,
+        trained_by=command_line(TRAIN_SCRIPT, config_file, overrides),
+        merged_by=command_line(MERGE_SCRIPT, config_file, overrides),
+    )
+
+
+def choose_crops(config: RunConfig, crop_idx: int | None) -> tuple[int, ...]:
+    """Return the crops to score: one, or all of the record."""
+    count = config.dataset.eva_num_crop
+    if crop_idx is None:
+        return tuple(range(count))
+    if not 0 <= crop_idx < count:
+        raise ExtractionError(f"--crop_idx {crop_idx}: dataset.eva_num_crop is {count}, the crops are 0..{count - 1}")
+    return (crop_idx,)
+
+
+def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_by: str, merged_by: str) -> None:
+    """Score what has no score yet.
+
+    Args:
+        config: The record.
+        crops: The crops to score.
+        force: Move earlier scores and results aside first.
+        trained_by: The command that makes the weights, for messages.
+        merged_by: The command that comes next, for messages.
+    """
+    import helpers
+    from utils import distributed
+    from utils.logs import describe_time, open_log
+    from utils.precision import resolve_dtype
+
+    with distributed.session() as device:
+        videos = helpers.read_evaluation_list(config)
+        dtype = resolve_dtype(config.optimizer.amp, device)
+        precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+        log = open_log(config.run_dir, "extract")
+        task = _decide_on_main(
+            lambda: _plan(config, videos, crops=crops, precision=precision, force=force, trained_by=trained_by, log=log)
+        )
+        if not task.pending:
+            log.info(f"all scores are there: {scores_folder(config)}; merge them with: {merged_by}")
+            return
+        network = _on_all(lambda: helpers.make_trained_network(config, config.eva_model)).to(device).eval()
+        log.info(
+            f"{config.name}: {helpers.describe_network(config, network)}, {config.eva_model}; {len(task.pending)} of "
+            f"{len(videos)} videos x {config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {device.type}"
+        )
+        scorer = helpers.make_view_scorer(config, network=network, dtype=dtype, device=device)
+        share = task.pending[distributed.rank() :: distributed.world_size()]
+        loader = helpers.make_views_loader(config, videos=videos, indices=[video for video, _ in share])
+        began = time.monotonic()
+        total = score_pending(scores_folder(config), task, zip(share, loader, strict=True), scorer=scorer, log=log)
+        missing = f", {total.missing} could not be read" if total.missing else ""
+        log.info(f"{total.scored} videos scored in {describe_time(time.monotonic() - began)}{missing}")
+        log.info(f"scores: {scores_folder(config)}; merge them with: {merged_by}")
+
+
+def _plan(
+    config: RunConfig,
+    videos: "VideoList",
+    *,
+    crops: tuple[int, ...],
+    precision: str,
+    force: bool,
+    trained_by: str,
+    log: logging.Logger,
+) -> Task:
+    """Open the folder of scores and find what is lacking in it; torn parts are set aside."""
+    manifest = make_manifest(
+        config,
+        list_sha256=videos.sha256,
+        num_videos=len(videos),
+        checkpoint_sha256=checkpoint_sha256(config, trained_by=trained_by),
+        precision=precision,
+    )
+    if force and (earlier := move_to_earlier(config.run_dir, EVALUATION_FILES)) is not None:
+        log.info(f"moved the earlier scores and results to {earlier}")
+    for difference in training_differences(config):
+        log.info(f"the weights were trained with another configuration: {difference}")
+    folder = scores_folder(config)
+    open_scores(folder, manifest)
+
+    def set_aside(path: Path, error: TornPartError) -> None:
+        log.info(f"{error}; kept as {keep_torn_part(path).name}, its videos are scored again")
+
+    index = index_scores(folder, manifest, on_torn=set_aside)
+    pending = index.pending(crops)
+    if pending and len(pending) < len(videos):
+        log.info(f"continuing: {len(videos) - len(pending)} of {len(videos)} videos have their scores")
+    return Task(manifest, pending, index.missing)
+
+
+def score_pending(
+    folder: Path,
+    task: Task,
+    items: Iterable[tuple[VideoCrops, Any]],
+    *,
+    scorer: "ViewScorer",
+    log: logging.Logger,
+) -> Round:
+    """Score this process's share, a round at a time; an error of one process stops all of them after the round.
+
+    What has been scored until then is written, so that the same command goes on from there.
+
+    Args:
+        folder: The folder of scores.
+        task: What all processes together have to do.
+        items: This process's share: (video, its crops) and the video's frames.
+        scorer: Scores a video's views.
+        log: Of this process.
+
+    Returns:
+        The counts over all processes.
+
+    Raises:
+        ExtractionError: on every process, with the first message of any.
+    """
+    from tqdm import tqdm
+
+    from utils import distributed
+
+    processes = distributed.world_size()
+    writer = PartWriter(folder, task.manifest, rank=distributed.rank())
+    remaining, total = iter(items), Round()
+    num_rounds = math.ceil(len(task.pending) / (processes * _ROUND))
+    with tqdm(total=len(task.pending), desc="scoring", unit="video", disable=not distributed.is_main()) as bar:
+        for number in range(num_rounds):
+            own = _score_round(
+                itertools.islice(remaining, _ROUND),
+                task,
+                scorer=scorer,
+                writer=writer,
+                is_last=number == num_rounds - 1,
+                advance=lambda: bar.update(min(processes, len(task.pending) - bar.n)),
+            )
+            for one in distributed.gather_objects(own):
+                total.scored += one.scored
+                total.missing += one.missing
+                total.problem = total.problem or one.problem
+                for note in one.notes:
+                    log.info(note)
+            if total.problem:
+                writer.flush()
+                raise ExtractionError(total.problem)
+            bar.update(total.scored + total.missing - bar.n)
+    return total
+
+
+def _score_round(
+    items: Iterable[tuple[VideoCrops, Any]],
+    task: Task,
+    *,
+    scorer: "ViewScorer",
+    writer: PartWriter,
+    is_last: bool,
+    advance: Callable[[], object],
+) -> Round:
+    """Score some videos; a user's mistake is returned, so that the other processes hear of it."""
+    done = Round()
+    try:
+        for (video, crops), frames in items:
+            done.notes += frames.notes
+            if frames.missing:
+                done.missing += 1
+                done.notes.append(f"missing: {frames.missing}")
+                if task.missing.get(video) != frames.missing:
+                    writer.add_missing(video, crops, frames.missing)
+            else:
+                writer.add(video, crops, scorer(frames.frames, frames.clip_frames, crops))
+                done.scored += 1
+            advance()
+        if is_last:
+            writer.flush()
+    except UserError as error:
+        done.problem = str(error)
+    return done
+
+
+def _decide_on_main(decide: Callable[[], Value]) -> Value:
+    """Run something on rank 0 and return its value, or raise its `UserError`, on every rank."""
+    from utils import distributed
+
+    outcome: tuple[Value | None, str] = (None, "")
+    if distributed.is_main():
+        try:
+            outcome = decide(), ""
+        except UserError as error:
+            outcome = None, str(error)
+    value, problem = distributed.broadcast_object(outcome)
+    if problem:
+        raise ExtractionError(problem)
+    return value  # type: ignore[return-value]
+
+
+def _on_all(act: Callable[[], Value]) -> Value:
+    """Run something on every rank; if it raises a `UserError` on any, raise that on all."""
+    from utils import distributed
+
+    value, own_problem = None, ""
+    try:
+        value = act()
+    except UserError as error:
+        own_problem = str(error)
+    for problem in distributed.gather_objects(own_problem):
+        if problem:
+            raise ExtractionError(problem)
+    return value  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    run_script(main)

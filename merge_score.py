@@ -1,0 +1,153 @@
+"""Merge the scores of a record into its result.
+
+  python merge_score.py --config_file record/synthetic-dg-p3d-resnet18.yml
+
+Every (video, clip, crop) must be there exactly once, whatever processes extracted them; videos that could not be read
+are counted and named. The headline is video accuracy by the plain mean over all views.
+
+Written to output/<record>/: result.txt (for people), result.json (for programs: metrics, protocol, missing videos,
+checkpoint, versions, effective configuration), confusion.png and, when the record was trained here, curves.png.
+A result that is already there for the same scores stays; one of other scores is moved to output/<record>/earlier-NNN.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from dataset.listing import VideoList, read_list
+from utils.cli import run_script, script_parser
+from utils.config import RunConfig, load_config
+from utils.evaluation import (
+    EXTRACT_SCRIPT,
+    EvaluationError,
+    checkpoint_sha256,
+    command_line,
+    make_manifest,
+    scores_folder,
+    training_differences,
+)
+from utils.files import move_to_earlier, write_text_atomically
+from utils.metrics import Metrics, ViewMetrics
+from utils.plots import confusion_figure, curves_figure, save_figure
+from utils.report import (
+    CONFUSION_PICTURE,
+    CURVES_PICTURE,
+    RESULT_FILES,
+    RESULT_JSON,
+    RESULT_TEXT,
+    build_result,
+    read_class_names,
+    read_epochs,
+    render_summary,
+    render_text,
+)
+from utils.score_index import ScoreIndex, index_scores
+from utils.scores import Manifest, read_manifest, require_same
+
+
+def main() -> None:
+    """Parse, then merge."""
+    arguments = script_parser(__doc__).parse_intermixed_args()
+    config = load_config(arguments.config_file, arguments.overrides)
+    merge(
+        config,
+        extracted_by=command_line(EXTRACT_SCRIPT, arguments.config_file, arguments.overrides),
+        force=arguments.force,
+    )
+
+
+def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
+    """Check the scores of a record, compute its metrics and write its result.
+
+    Args:
+        config: The record.
+        extracted_by: The command that makes its scores, for messages.
+        force: Merge again although the result is there.
+
+    Raises:
+        UserError: no scores, scores of something else, gaps, or a file that cannot be read or written.
+    """
+    videos = read_list(
+        config.require_file("dataset", "eva_list_file", hint="it must be the list that was extracted"),
+        num_classes=config.dataset.num_classes,
+    )
+    names = read_class_names(config.dataset.eva_list_file, config.dataset.num_classes)
+    manifest = _read_own_manifest(config, videos, extracted_by=extracted_by)
+    index = index_scores(scores_folder(config), manifest)
+    index.require_complete(completed_by=extracted_by)
+    if not force and (summary := _read_summary(config.run_dir, index.digest)):
+        print(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)\n{summary}")
+        return
+    metrics = _count(index, videos)
+    result = build_result(
+        config.name,
+        manifest=manifest,
+        metrics=metrics,
+        labels=videos.labels,
+        class_names=names,
+        missing={videos[video].path: cause for video, cause in index.missing.items()},
+        config=config.to_dict(),
+        training_differences=training_differences(config),
+        scores_digest=index.digest,
+    )
+    if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
+        print(f"moved the earlier result to {earlier}")
+    _write(config, result, metrics, names)
+    print(f"{render_summary(result)}\nresult: {config.run_dir / RESULT_TEXT}")
+
+
+def _read_own_manifest(config: RunConfig, videos: VideoList, *, extracted_by: str) -> Manifest:
+    """Read the manifest of the record's scores and make sure that they are what the record asks for."""
+    folder = scores_folder(config)
+    found = read_manifest(folder)
+    if found is None:
+        raise EvaluationError(f"there are no scores in {folder}; make them with: {extracted_by}")
+    is_there = config.eva_model.is_file()  # weights may be deleted once the scores are made
+    expected = make_manifest(
+        config,
+        list_sha256=videos.sha256,
+        num_videos=len(videos),
+        checkpoint_sha256=checkpoint_sha256(config, trained_by="") if is_there else found.checkpoint_sha256,
+        precision=found.precision,
+    )
+    require_same(folder, found, expected)
+    return dataclasses.replace(expected, versions=found.versions)
+
+
+def _count(index: ScoreIndex, videos: VideoList) -> Metrics:
+    counts = ViewMetrics(index.manifest.num_classes)
+    for numbers, scores in index.blocks():
+        counts.add(scores, videos.labels[numbers])
+    return counts.result()
+
+
+def _read_summary(run_dir: Path, digest: str) -> str:
+    """Return the summary of the result that is there, "" unless it is complete and of these scores."""
+    try:
+        result = json.loads((run_dir / RESULT_JSON).read_text("utf-8"))
+        is_complete = all((run_dir / name).exists() for name in (RESULT_TEXT, CONFUSION_PICTURE))
+        return render_summary(result) if is_complete and result["scores_digest"] == digest else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _write(config: RunConfig, result: dict[str, Any], metrics: Metrics, names: list[str]) -> None:
+    """Write pictures and texts; result.json comes last, so that a result that is there is complete."""
+    protocol = result["protocol"]
+    views = f"{protocol['num_views']} views ({protocol['num_clips']} clips x {protocol['num_crops']} crops)"
+    confusion = confusion_figure(
+        metrics.confusion,
+        class_names=names,
+        title=f"Confusion matrix of {config.name}",
+        subtitle=f"{metrics.num_videos:,} videos, mean of {views}: top-1 {100 * metrics.video[1]:.2f}%",
+    )
+    save_figure(confusion, config.run_dir / CONFUSION_PICTURE)
+    if epochs := read_epochs(config.run_dir):
+        save_figure(curves_figure(epochs, title=f"Training of {config.name}"), config.run_dir / CURVES_PICTURE)
+    write_text_atomically(config.run_dir / RESULT_TEXT, render_text(result, config.to_yaml()))
+    write_text_atomically(config.run_dir / RESULT_JSON, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main)

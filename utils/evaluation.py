@@ -1,0 +1,87 @@
+"""What the evaluation of a record is: whose scores, where they are, and which commands make them. No torch here."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.config import RunConfig, list_differences, load_config
+from utils.errors import UserError
+from utils.files import file_sha256
+from utils.report import RESULT_FILES, versions
+from utils.scores import SCORES_FOLDER, Manifest
+
+EXTRACT_SCRIPT, MERGE_SCRIPT, TRAIN_SCRIPT = "extract_score_3d.py", "merge_score.py", "train_3d.py"
+EVALUATION_FILES = (SCORES_FOLDER, *RESULT_FILES)
+
+
+class EvaluationError(UserError):
+    """An evaluation that cannot be made: names what is not there."""
+
+
+def scores_folder(config: RunConfig) -> Path:
+    """Return the folder of a record's scores."""
+    return config.run_dir / SCORES_FOLDER
+
+
+def command_line(script: str, config_file: Path, overrides: Sequence[str]) -> str:
+    """Return the command of a script for the same record, to be copied from a message."""
+    return shlex.join(["python", script, "--config_file", str(config_file), *overrides])
+
+
+def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:
+    """Return the SHA-256 of the weights that are evaluated.
+
+    Raises:
+        EvaluationError: there is no such file.
+    """
+    if not config.eva_model.is_file():
+        raise EvaluationError(f"no weights to evaluate: {config.eva_model} is not there; train them with: {trained_by}")
+    return file_sha256(config.eva_model)
+
+
+def make_manifest(
+    config: RunConfig, *, list_sha256: str, num_videos: int, checkpoint_sha256: str, precision: str
+) -> Manifest:
+    """Return what scores made with this configuration are of.
+
+    Args:
+        config: The record; clips have the geometry of its last state.
+        list_sha256: Of the evaluation list.
+        num_videos: In that list.
+        checkpoint_sha256: Of the weights.
+        precision: Type of the forward pass, e.g. "float32": a CPU and a GPU may differ in it.
+    """
+    net, data, state = config.network, config.dataset, config.states[-1]
+    return Manifest(
+        network=f"{net.net_name} (early_stride {net.early_stride}, base_width {net.base_width}, {net.pooling_name})",
+        checkpoint_sha256=checkpoint_sha256,
+        list_sha256=list_sha256,
+        num_videos=num_videos,
+        num_classes=data.num_classes,
+        format=data.format,
+        root_path=data.eva_root_path,
+        num_clips=config.sampler.eva_num_clips,
+        num_crops=data.eva_num_crop,
+        num_segments=config.sampler.eva_num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        crop_size=data.eva_crop_size,
+        use_flow=data.use_flow,
+        use_fore=data.use_fore,
+        precision=precision,
+        checkpoint=str(config.eva_model),
+        list_file=data.eva_list_file,
+        versions=versions(),
+    )
+
+
+def training_differences(config: RunConfig) -> list[str]:
+    """Return 'section.key: was X, is Y' for the keys with which the record's own weights were trained otherwise.
+
+    Training refuses to go on with a changed record; evaluating its weights is no mistake (dataset.on_error=skip, say),
+    so the result names what differs. Empty when the weights are not this record's own.
+    """
+    saved = config.run_dir / "config.yml"
+    if config.eva_model != config.weights_path or not saved.exists():
+        return []
+    return list_differences(config, load_config(saved))

@@ -1,0 +1,249 @@
+"""What a merge reports: result.json for programs, result.txt for people.
+
+Both name the protocol of every number. The headline is the plain mean over all views; the "max-top-k mean" of the
+paper's released code is there too, as what it is: its k is chosen on the labels it is evaluated with.
+"""
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import UserError
+from utils.metrics import TOP_KS, Metrics, class_accuracies
+from utils.scores import Manifest
+
+RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
+RESULT_FILES = (RESULT_TEXT, RESULT_JSON, CONFUSION_PICTURE, CURVES_PICTURE)
+CLASSES_FILE, EPOCHS_FILE = "classes.txt", "log.jsonl"
+CROP_NAMES = ("centre", "top left", "bottom right")
+_PACKAGES = ("torch", "torchvision", "av", "numpy", "opencv-python-headless", "lmdb", "matplotlib")
+
+
+class ReportError(UserError):
+    """A report that cannot be made: names the file."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that scores depend on, without importing any of them."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def read_class_names(list_file: str, num_classes: int) -> list[str]:
+    """Read classes.txt next to a list file: line i is the name of class i. Without one a class is called by number.
+
+    Raises:
+        ReportError: the file is not text, or has another number of names.
+    """
+    path = Path(list_file).with_name(CLASSES_FILE)
+    if not path.exists():
+        return [str(number) for number in range(num_classes)]
+    try:
+        names = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    while names and not names[-1].strip():
+        names.pop()
+    if len(names) != num_classes:
+        raise ReportError(f"{path}: {len(names)} names for dataset.num_classes {num_classes}; line i names class i")
+    return [name.strip() for name in names]
+
+
+def build_result(
+    record: str,
+    *,
+    manifest: Manifest,
+    metrics: Metrics,
+    labels: NDArray[np.integer],
+    class_names: Sequence[str],
+    missing: Mapping[str, str],
+    config: Mapping[str, Any],
+    training_differences: Sequence[str],
+    scores_digest: str,
+) -> dict[str, Any]:
+    """Collect everything a result says, in plain types; accuracies are shares of 1.
+
+    Args:
+        record: Name of the record.
+        manifest: What the scores are of.
+        metrics: Accuracies over the scored videos.
+        labels: Classes of all videos of the list, scored or missing.
+        class_names: One for each class.
+        missing: Path and cause of each video that could not be scored.
+        config: The effective configuration.
+        training_differences: In what the configuration of the training was another one.
+        scores_digest: Tells whether a result is of these very scores.
+    """
+    accuracies, totals = class_accuracies(metrics.confusion), metrics.confusion.sum(axis=1)
+    return {
+        "record": record,
+        "metrics": {
+            "video": {**_by_k(metrics.video), "mean_class": metrics.mean_class},
+            "video_missing_counted_wrong": _missing_counted_wrong(metrics, labels),
+            "clip": _by_k(metrics.clip),
+            "max_top_k": {
+                **_by_k(metrics.max_top_k),
+                "k": metrics.best_k,
+                "k_chosen_on": "the evaluated labels",
+                "top1_for_each_k": list(metrics.max_top_k_top1),
+            },
+        },
+        "protocol": {
+            "num_clips": manifest.num_clips,
+            "num_crops": manifest.num_crops,
+            "num_views": manifest.num_clips * manifest.num_crops,
+            "num_segments": manifest.num_segments,
+            "clip_length": manifest.clip_length,
+            "num_steps": manifest.num_steps,
+            "crop_size": manifest.crop_size,
+            "crops": list(CROP_NAMES[: manifest.num_crops]),
+            "num_classes": manifest.num_classes,
+            "list": manifest.list_file,
+            "list_sha256": manifest.list_sha256,
+            "num_videos": manifest.num_videos,
+            "num_scored": metrics.num_videos,
+            "num_missing": len(missing),
+            "precision": manifest.precision,
+        },
+        "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
+        "checkpoint": {
+            "network": manifest.network,
+            "path": manifest.checkpoint,
+            "sha256": manifest.checkpoint_sha256,
+        },
+        "classes": [
+            {"name": name, "videos": int(total), "accuracy": None if math.isnan(accuracy) else float(accuracy)}
+            for name, total, accuracy in zip(class_names, totals, accuracies, strict=True)
+        ],
+        "versions": {"extraction": manifest.versions, "merging": versions()},
+        "scores_digest": scores_digest,
+        "config": dict(config),
+        "training_differences": list(training_differences),
+    }
+
+
+def _by_k(accuracies: Mapping[int, float]) -> dict[str, float]:
+    return {f"top{k}": accuracies[k] for k in TOP_KS}
+
+
+def _missing_counted_wrong(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, float]:
+    """Accuracies over all videos of the list, as if every missing one had been answered wrong."""
+    share = metrics.num_videos / len(labels)
+    totals = np.bincount(labels, minlength=len(metrics.confusion))
+    per_class = np.diag(metrics.confusion)[totals > 0] / totals[totals > 0]
+    return {**{f"top{k}": metrics.video[k] * share for k in TOP_KS}, "mean_class": float(per_class.mean())}
+
+
+def read_epochs(run_dir: Path) -> list[dict[str, Any]]:
+    """Read the lines of log.jsonl that are whole (a kill may have torn the last one); none when nothing was trained."""
+    path = run_dir / EPOCHS_FILE
+    epochs: list[dict[str, Any]] = []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        try:
+            epochs.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return epochs
+
+
+def render_summary(result: Mapping[str, Any]) -> str:
+    """Return the table of accuracies."""
+    return "\n".join(_accuracy_lines(result))
+
+
+def render_text(result: Mapping[str, Any], config_yaml: str) -> str:
+    """Lay a result out for people."""
+    protocol = result["protocol"]
+    sections = [
+        f"{result['record']}: video top-1 {_percent(result['metrics']['video']['top1']).strip()}\n",
+        "\n".join(_accuracy_lines(result)),
+        "Protocol\n" + "\n".join(_protocol_lines(result)),
+        "Classes (share of a class's scored videos that are predicted right)\n" + "\n".join(_class_lines(result)),
+    ]
+    if result["missing"]:
+        shown = "\n".join(f"  {video['path']}: {video['cause']}" for video in result["missing"])
+        sections.insert(2, f"Missing videos ({protocol['num_missing']} of {protocol['num_videos']})\n{shown}")
+    sections.append("Versions\n" + "\n".join(_version_lines(result["versions"])))
+    indented = "\n".join(f"  {line}" for line in config_yaml.strip().splitlines())
+    sections.append(f"Effective configuration\n{indented}")
+    if result["training_differences"]:
+        sections.append("Trained with another configuration\n  " + "\n  ".join(result["training_differences"]))
+    return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:7.2f} %"
+
+
+def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
+    metrics, protocol = result["metrics"], result["protocol"]
+    best_k, num_classes = metrics["max_top_k"]["k"], protocol["num_classes"]
+    rows = [(f"video: mean of all {protocol['num_views']} views", "video")]
+    if protocol["num_missing"]:
+        rows.append(("  the same, missing videos counted as wrong", "video_missing_counted_wrong"))
+    rows.append(("clip: one view", "clip"))
+    rows.append((f"video: max-top-k mean, k = {best_k} of {protocol['num_clips']} clips (*)", "max_top_k"))
+    width = max(len(title) for title, _ in rows) + 2
+    lines = [f"{'':{width}}{'top-1':>9}{'top-3':>11}{'top-5':>11}{'mean of classes':>19}"]
+    for title, key in rows:
+        values = metrics[key]
+        cells = "  ".join(_percent(values[f"top{k}"]) for k in TOP_KS)
+        mean = f"{_percent(values['mean_class']):>17}" if "mean_class" in values else ""
+        lines.append(f"{title:{width}}{cells}{mean}".rstrip())
+    if num_classes <= max(TOP_KS):
+        always = " and ".join(f"top-{k}" for k in TOP_KS if k >= num_classes)
+        lines.append(f"With {num_classes} classes {always} is right by definition.")
+    empty = sum(not entry["videos"] for entry in result["classes"])
+    if empty:
+        lines.append(f"The mean of classes leaves out {empty} classes without a scored video.")
+    by_k = " ".join(f"{100 * share:.2f}" for share in metrics["max_top_k"]["top1_for_each_k"])
+    lines += [
+        "",
+        "(*) For each class by itself, the mean of the k clips that score it highest. This k was chosen because it",
+        "    gives the best top-1 on these very labels, so the row is optimistic: quote the first row.",
+        f"    Top-1 for k = 1 .. {protocol['num_clips']}: {by_k}",
+    ]
+    return lines
+
+
+def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
+    protocol, checkpoint = result["protocol"], result["checkpoint"]
+    pieces = f"{protocol['num_segments']} x {protocol['clip_length']} frames"
+    spacing = "consecutive" if protocol["num_steps"] == 1 else f"every {protocol['num_steps']} frames"
+    rows = [
+        ("list", f"{protocol['list']} (sha256 {protocol['list_sha256'][:16]})"),
+        ("videos", f"{protocol['num_scored']} scored of {protocol['num_videos']}, {protocol['num_missing']} missing"),
+        ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {spacing}"),
+        ("crops", f"{protocol['num_crops']} of {protocol['crop_size']} pixels: {', '.join(protocol['crops'])}"),
+        ("score", "probabilities, mean over the views; of equal scores the lower class number comes first"),
+        ("precision", protocol["precision"]),
+        ("network", checkpoint["network"]),
+        ("checkpoint", f"{checkpoint['path']} (sha256 {checkpoint['sha256']})"),
+    ]
+    return [f"  {name:12}{value}" for name, value in rows]
+
+
+def _class_lines(result: Mapping[str, Any]) -> list[str]:
+    width = max(len(entry["name"]) for entry in result["classes"]) + 2
+    lines = []
+    for number, entry in enumerate(result["classes"]):
+        accuracy = "no video" if entry["accuracy"] is None else f"{_percent(entry['accuracy'])} of {entry['videos']}"
+        lines.append(f"  {number:4}  {entry['name']:{width}}{accuracy}")
+    return lines
+
+
+def _version_lines(found: Mapping[str, Mapping[str, str]]) -> list[str]:
+    lines = [f"  {step:12}" + ", ".join(f"{name} {version}" for name, version in found[step].items()) for step in found]
+    return lines[:1] if found["extraction"] == found["merging"] else lines

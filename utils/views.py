@@ -1,0 +1,68 @@
+"""Scores of the views of a video: clips and crops are cut from its decoded frames on the device, a few at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from utils.precision import autocast
+
+
+@dataclass(frozen=True)
+class ViewScorer:
+    """Scores videos with a network in evaluation mode.
+
+    The views of a video are scored by themselves and in a fixed order, crop by crop, at most `batch_size` clips in a
+    forward pass. So the scores of a video do not depend on the process it comes to, on the videos before it, or on the
+    crops that are scored along with it.
+
+    Attributes:
+        network: On `device`, in evaluation mode; its `fuse` joins the heads.
+        normalize: uint8 clips [N, T, H, W, C] to network input.
+        crop_position: (height, width, size, *, crop_idx) to (top, left).
+        crop_size: Side of a crop, pixels.
+        batch_size: Clips of one forward pass.
+        dtype: Autocast type; None is float32.
+        device: Where the network is.
+    """
+
+    network: nn.Module
+    normalize: Callable[[torch.Tensor], torch.Tensor]
+    crop_position: Callable[..., tuple[int, int]]
+    crop_size: int
+    batch_size: int
+    dtype: torch.dtype | None
+    device: torch.device
+
+    def __call__(self, frames: torch.Tensor, clip_frames: torch.Tensor, crops: tuple[int, ...]) -> NDArray[np.float32]:
+        """Score every clip on every crop asked for.
+
+        Args:
+            frames: The video's distinct frames, uint8 [U, H, W, C], no side shorter than crop_size.
+            clip_frames: Which of them make up each clip, int64 [clips, T].
+            crops: Numbers of crops.
+
+        Returns:
+            Probabilities, float32 [clips, crops, classes].
+        """
+        with torch.inference_mode():
+            frames = frames.to(self.device, non_blocking=True)
+            clip_frames = clip_frames.to(self.device, non_blocking=True)
+            scores = [self._score_crop(frames, clip_frames, crop) for crop in crops]
+            return torch.stack(scores, dim=1).cpu().numpy()
+
+    def _score_crop(self, frames: torch.Tensor, clip_frames: torch.Tensor, crop: int) -> torch.Tensor:
+        """Return probabilities [clips, classes] on one crop."""
+        height, width, size = frames.shape[1], frames.shape[2], self.crop_size
+        top, left = self.crop_position(height, width, size, crop_idx=crop)
+        window = frames[:, top : top + size, left : left + size]
+        scores = []
+        for rows in clip_frames.split(self.batch_size):
+            clips = self.normalize(window[rows])
+            with autocast(self.device, self.dtype):
+                logits = self.network.fuse(self.network(clips))  # type: ignore[operator]
+            scores.append(torch.softmax(logits.float(), dim=1))
+        return torch.cat(scores)
