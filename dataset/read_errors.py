@@ -6,6 +6,8 @@ from utils.errors import UserError
 class ReadError(UserError):
     """Frames of a video cannot be had; the message names the video and the cause."""
 
+    on_every_rank = False
+
 
 class FewerFramesError(ReadError):
     """A frame beyond the real end of a video was asked for: its list claims more frames than there are."""

@@ -1,0 +1,312 @@
+"""The data sets: clips for training and for the quick evaluation, whole videos for the extraction of scores."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from dataset import sampling
+from dataset.listing import VideoList, VideoRecord
+from dataset.readers import FewerFramesError, Reader, ReadError
+from dataset.transforms import evaluation_transform, resize_short_side
+
+Result = TypeVar("Result")
+
+# Unreadable videos in a row before training gives up: then it is the disk or the root path, not a video here and there.
+MAX_DRAWS = 10
+
+
+class ClipSample(NamedTuple):
+    """One clip.
+
+    Attributes:
+        clip: uint8 [T, H, W, C]; empty if the video could not be read and nothing may stand in for it.
+        label: its class.
+        video: number of the list's record that the clip is of.
+        notes: what a user should hear about the videos involved.
+        skipped: how many videos could not be read on the way to this sample.
+    """
+
+    clip: torch.Tensor
+    label: int
+    video: int
+    notes: tuple[str, ...] = ()
+    skipped: int = 0
+
+
+class ClipBatch(NamedTuple):
+    """Clips uint8 [N, T, H, W, C], labels and videos int64 [N], all their notes, and how many videos were skipped."""
+
+    clips: torch.Tensor
+    labels: torch.Tensor
+    videos: torch.Tensor
+    notes: tuple[str, ...]
+    skipped: int
+
+
+class VideoFrames(NamedTuple):
+    """All that is needed of one video for every one of its views.
+
+    Attributes:
+        video: number of the list's record.
+        label: its class.
+        frames: every frame that some clip uses, once: uint8 [U, H, W, C], short side resized. Empty if missing.
+        clip_frames: int64 [num_clips, T], rows of `frames`. Empty if missing.
+        missing: why the video could not be read; empty if it could.
+        notes: what a user should hear about the video.
+    """
+
+    video: int
+    label: int
+    frames: torch.Tensor
+    clip_frames: torch.Tensor
+    missing: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ClipShape:
+    """Pieces a clip, frames a piece, and the step between its frames."""
+
+    num_segments: int
+    clip_length: int
+    num_steps: int
+
+    def draw(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Frames of a random clip, int64 [T]."""
+        offsets = sampling.train_offsets(
+            num_frames,
+            num_segments=self.num_segments,
+            clip_length=self.clip_length,
+            num_steps=self.num_steps,
+            rng=rng,
+        )
+        return self._frames(offsets, num_frames)
+
+    def spread(self, num_frames: int, *, num_clips: int) -> np.ndarray:
+        """Frames of evenly spread clips, int64 [num_clips, T]."""
+        clips = []
+        for clip in range(num_clips):
+            offsets = sampling.test_offsets(
+                num_frames,
+                num_segments=self.num_segments,
+                clip_length=self.clip_length,
+                num_steps=self.num_steps,
+                clip=clip,
+                num_clips=num_clips,
+            )
+            clips.append(self._frames(offsets, num_frames))
+        return np.stack(clips)
+
+    def _frames(self, offsets: np.ndarray, num_frames: int) -> np.ndarray:
+        return sampling.frame_indices(
+            offsets, clip_length=self.clip_length, num_steps=self.num_steps, num_frames=num_frames
+        )
+
+
+class TrainingClips(Dataset[ClipSample]):
+    """Random clips for training, addressed by (epoch, index): the same sample whichever worker or rank makes it."""
+
+    def __init__(
+        self,
+        videos: VideoList,
+        reader: Reader,
+        transform: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+        *,
+        num_segments: int,
+        clip_length: int,
+        num_steps: int,
+        seed: tuple[int, ...],
+        on_error: str = "raise",
+    ) -> None:
+        """Wire the data set.
+
+        Args:
+            videos: the training list.
+            reader: gives their frames.
+            transform: from a clip uint8 [T, H, W, C] and a generator to the augmented clip, uint8 as well.
+            num_segments: pieces a clip.
+            clip_length: frames a piece.
+            num_steps: step between the frames of a piece.
+            seed: with epoch and index, all that a sample depends on.
+            on_error: what to do about a video that cannot be read: `raise` a ReadError, or `skip` it, that is draw
+                another one, say so in the sample's notes and count it.
+        """
+        self._videos = videos
+        self._reader = reader
+        self._transform = transform
+        self._shape = _ClipShape(num_segments, clip_length, num_steps)
+        self._seed = seed
+        self._on_error = on_error
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, key: tuple[int, int]) -> ClipSample:
+        """Make the sample of (epoch, index).
+
+        Raises:
+            ReadError: the video cannot be read, or, where such are skipped, neither can MAX_DRAWS - 1 others.
+        """
+        epoch, video = key
+        rng = np.random.default_rng((*self._seed, epoch, video))
+        notes: tuple[str, ...] = ()
+        for skipped in range(MAX_DRAWS):
+            record = self._videos[video]
+            try:
+                frames, new_notes = _with_true_length(record, lambda it: self._read(it, rng))
+            except ReadError as error:
+                if self._on_error == "raise":
+                    raise
+                notes += (f"skipped: {error}",)
+                video = int(rng.integers(len(self._videos)))
+                continue
+            clip = torch.from_numpy(self._transform(frames.numpy(), rng))
+            return ClipSample(clip, record.label, video, notes + new_notes, skipped)
+        raise ReadError(f"{MAX_DRAWS} videos drawn in a row could not be read; last {notes[-1]}")
+
+    def _read(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        return self._reader.read(record, self._shape.draw(record.num_frames, rng))
+
+
+class EvaluationClips(Dataset[ClipSample]):
+    """The first evenly spread clip of each video, centre crop: the quick evaluation's view.
+
+    No other video ever stands in for one that cannot be read: with `skip` its sample is empty and counts as skipped.
+    """
+
+    def __init__(
+        self,
+        videos: VideoList,
+        reader: Reader,
+        *,
+        crop_size: int,
+        num_segments: int,
+        clip_length: int,
+        num_steps: int,
+        on_error: str = "raise",
+    ) -> None:
+        """Wire the data set; arguments as for TrainingClips, `crop_size` is the side of the crop in pixels."""
+        self._videos = videos
+        self._reader = reader
+        self._crop_size = crop_size
+        self._shape = _ClipShape(num_segments, clip_length, num_steps)
+        self._on_error = on_error
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, index: int) -> ClipSample:
+        """Make the sample of a video.
+
+        Raises:
+            ReadError: the video cannot be read, and such are not to be skipped.
+        """
+        record = self._videos[index]
+        try:
+            frames, notes = _with_true_length(record, self._read)
+        except ReadError as error:
+            if self._on_error == "raise":
+                raise
+            nothing = torch.empty((0, 0, 0, 0), dtype=torch.uint8)
+            return ClipSample(nothing, record.label, index, (f"skipped: {error}",), skipped=1)
+        clip = evaluation_transform(frames.numpy(), size=self._crop_size)
+        return ClipSample(torch.from_numpy(clip), record.label, index, notes)
+
+    def _read(self, record: VideoRecord) -> torch.Tensor:
+        return self._reader.read(record, self._shape.spread(record.num_frames, num_clips=1)[0])
+
+
+class VideoViews(Dataset[VideoFrames]):
+    """Whole videos for the extraction of scores: each is decoded once, whatever the number of clips and crops."""
+
+    def __init__(
+        self,
+        videos: VideoList,
+        reader: Reader,
+        *,
+        short_side: int,
+        num_clips: int,
+        num_segments: int,
+        clip_length: int,
+        num_steps: int,
+        on_error: str = "raise",
+    ) -> None:
+        """Wire the data set; arguments as for TrainingClips, and:
+
+        Args:
+            short_side: of the frames after resizing, in pixels.
+            num_clips: evenly spread clips a video.
+            on_error: `raise` a ReadError for a video that cannot be read, or `skip` it: its item says that it is
+                missing and why. Nothing stands in for it.
+        """
+        self._videos = videos
+        self._reader = reader
+        self._short_side = short_side
+        self._num_clips = num_clips
+        self._shape = _ClipShape(num_segments, clip_length, num_steps)
+        self._on_error = on_error
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, index: int) -> VideoFrames:
+        """Read a video.
+
+        Raises:
+            ReadError: the video cannot be read, and such are not to be skipped.
+        """
+        record = self._videos[index]
+        try:
+            (frames, rows), notes = _with_true_length(record, self._read)
+        except ReadError as error:
+            if self._on_error == "raise":
+                raise
+            nothing = torch.empty((0, 0, 0, 0), dtype=torch.uint8)
+            no_rows = torch.empty((0, 0), dtype=torch.int64)
+            return VideoFrames(index, record.label, nothing, no_rows, str(error), ())
+        resized = torch.from_numpy(resize_short_side(frames.numpy(), self._short_side))
+        return VideoFrames(index, record.label, resized, rows, "", notes)
+
+    def _read(self, record: VideoRecord) -> tuple[torch.Tensor, torch.Tensor]:
+        clips = self._shape.spread(record.num_frames, num_clips=self._num_clips)
+        unique, rows = np.unique(clips, return_inverse=True)
+        return self._reader.read(record, unique), torch.from_numpy(rows.reshape(clips.shape))
+
+
+def collate_clips(samples: list[ClipSample]) -> ClipBatch:
+    """Put samples together; empty ones are left out but for their notes and their count, so N may even be 0."""
+    whole = [sample for sample in samples if sample.clip.numel()]
+    return ClipBatch(
+        # default_collate stacks into shared memory when a loader's worker calls it.
+        clips=default_collate([sample.clip for sample in whole]) if whole else torch.empty((0,) * 5, dtype=torch.uint8),
+        labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
+        videos=torch.tensor([sample.video for sample in whole], dtype=torch.int64),
+        notes=tuple(note for sample in samples for note in sample.notes),
+        skipped=sum(sample.skipped for sample in samples),
+    )
+
+
+def worker_init(worker_id: int) -> None:
+    """Set up a loader's worker process: one thread each, as the workers share the cores; Ctrl-C is for the parent."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _with_true_length(record: VideoRecord, read: Callable[[VideoRecord], Result]) -> tuple[Result, tuple[str, ...]]:
+    """Read a video; should its list claim more frames than there are, choose and read again with the true number.
+
+    Returns:
+        What `read` gives, and notes about the list.
+    """
+    try:
+        return read(record), ()
+    except FewerFramesError as error:
+        note = f"{record.path}: list says {record.num_frames} frames, the file has {error.num_frames}"
+        return read(replace(record, num_frames=error.num_frames)), (note,)
