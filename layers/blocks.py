@@ -5,6 +5,7 @@ a residual.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,9 +73,11 @@ class BasicBranch(UnitChain):
             unit: Makes a 3x3 unit.
             style: What all units have in common.
         """
+        # In front of the residual sum there is no activation, as in the 2D branch: neither behind nor in the last unit.
+        last_style = replace(style, activation=_identity)
         super().__init__(
             unit(in_channels, width, stride=stride, style=style),
-            unit(width, out_channels, style=style),
+            unit(width, out_channels, style=last_style),
         )
 
 
@@ -167,6 +170,10 @@ def silent_linear(in_features: int, out_features: int) -> nn.Linear:
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
 
 
 def everywhere(vector: Tensor) -> Tensor:

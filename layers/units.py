@@ -31,11 +31,13 @@ class UnitStyle:
         groups: Groups of the spatial convolution.
         temporal_groups: Groups of the temporal convolution.
         norm: Makes the norm for a number of channels.
+        activation: Acts inside the units that have an activation inside (P3D-C).
     """
 
     groups: int = 1
     temporal_groups: int = 1
     norm: Callable[[int], nn.Module] = BatchNorm3d
+    activation: Callable[[Tensor], Tensor] = F.relu
 
 
 def make_conv(
@@ -180,7 +182,8 @@ class R2P1DUnit(Unit):
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """The 2D filters stand in the middle of the wider output, zero filters around; the second kernel picks them.
 
-        With groups they stand in the middle of each group's output, since a filter works only on its group's input.
+        With groups they stand in the middle of each group's output, since a filter is right for its group's input only
+        (the paper's code counts over all groups, and moves filters into others).
         """
         narrow, wide = self.widths
         channel = torch.arange(self.shape_2d[0])
@@ -224,7 +227,12 @@ class P3DAUnit(P3DUnit):
 
 
 class P3DBUnit(P3DUnit):
-    """Parallel: norm(spatial(x) + temporal(x))."""
+    """Parallel: norm(spatial(x) + temporal(x)).
+
+    Both see the unit's input, also in the second unit of a basic block. The paper's code gives that one's temporal
+    convolution the sum's temporal part alone in some families, and in others a first temporal convolution of a width
+    that cannot run.
+    """
 
     def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> nn.Conv3d:
         """Make the 3x1x1 convolution: on the same input as the spatial one, so with the same stride."""
@@ -238,9 +246,14 @@ class P3DBUnit(P3DUnit):
 class P3DCUnit(P3DUnit):
     """Residual: y + temporal(y) with y = relu(norm(spatial(x)))."""
 
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
+        """Make the unit; `stride` is spatial."""
+        super().__init__(in_channels, out_channels, stride=stride, style=style)
+        self.activation = style.activation
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
-        y = F.relu(super().forward(x))
+        y = self.activation(super().forward(x))
         return y + self.temporal(y)
 
 
