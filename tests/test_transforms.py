@@ -217,6 +217,17 @@ def test_mvit_erases_a_quarter_of_the_clips(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(erased) / 1000 == pytest.approx(0.25, abs=0.04)
 
 
+def test_flow_is_cropped_from_half_of_the_area_and_its_flip_inverts_x() -> None:
+    transform = build_train_transform("mvit_default", crop_size=8, horizontal_flip=True, use_flow=True)
+    clip = np.full((2, 30, 40, 2), (200, 90), np.uint8)
+    results = [transform(clip, np.random.default_rng(seed)) for seed in range(300)]
+    assert {int(value) for result in results for value in np.unique(result[..., 1])} == {90}
+    assert {int(value) for result in results for value in np.unique(result[..., 0])} == {200, 55}
+    # A crop of half of the area or more always holds the middle of the frame.
+    clip[:, 14:16, 19:21, 1] = 255
+    assert all(transform(clip, np.random.default_rng(seed))[..., 1].max() > 90 for seed in range(300))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
