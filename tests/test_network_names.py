@@ -1,0 +1,74 @@
+"""Network names: the facts' list, nearest names, frames a clip must have, no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.networks import SHAPES
+from utils.errors import UserError
+from utils.network_names import NetworkName, UnknownNetworkError, list_names, min_clip_frames, parse_name
+
+
+def test_names_are_those_of_the_released_code() -> None:
+    released = set(SHAPES) - {"resnet18", "resnet50", "resnet103"}
+    assert len(list_names()) == len(set(list_names()))
+    assert set(list_names()) == released
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "backbone"),
+    [
+        ("c2d_resnet18", "c2d", "resnet18"),
+        ("p3da_wide_resnet101_2", "p3da", "wide_resnet101_2"),
+        ("dg_p3d_resnext103_64x4d", "dg_p3d", "resnext103_64x4d"),
+    ],
+)
+def test_parse_name(name: str, family: str, backbone: str) -> None:
+    assert parse_name(name) == NetworkName(family, backbone)
+    assert str(parse_name(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("dg_p3d_resnet5", "dg_p3d_resnet50"),
+        ("i3d-resnet50", "i3d_resnet50"),
+        ("lgdp3d_resnet101", "lgd_p3d_resnet101"),
+        ("p3d_resnext103_64x4d", "dg_p3d_resnext103_64x4d"),
+    ],
+)
+def test_unknown_name_suggests_the_nearest(wrong: str, meant: str) -> None:
+    with pytest.raises(UnknownNetworkError) as caught:
+        parse_name(wrong)
+    message = str(caught.value)
+    assert repr(wrong) in message and meant in message.split("did you mean")[1]
+    assert "\n" not in message
+    assert isinstance(caught.value, UserError)
+
+
+def test_far_name_lists_the_families() -> None:
+    with pytest.raises(
+        UnknownNetworkError, match=r"^no network is called 'transformer' \(families: c2d, i3d, .*dg_p3d"
+    ):
+        parse_name("transformer")
+
+
+@pytest.mark.parametrize(
+    ("name", "early_stride", "frames"),
+    [("p3d_resnet50", 1, 1), ("lgd_p3d_resnet50", 4, 4), ("dg_p3d_resnet18", 1, 4), ("dg_p3d_resnext103_64x4d", 4, 16)],
+)
+def test_min_clip_frames(name: str, early_stride: int, frames: int) -> None:
+    assert min_clip_frames(name, early_stride) == frames
+
+
+def test_min_clip_frames_of_an_unknown_name() -> None:
+    with pytest.raises(UnknownNetworkError):
+        min_clip_frames("dg_p3d_resnet51", 4)
+
+
+def test_names_need_no_torch() -> None:
+    code = "import sys, model, utils.network_names; model.list_models(); sys.exit('torch' in sys.modules)"
+    root = Path(__file__).resolve().parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
