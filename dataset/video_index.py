@@ -20,7 +20,7 @@ _PLAIN_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"
 _PLAIN_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
 
 # A seek with its guard costs about as much as decoding this many small frames.
-_FRAMES_WORTH_A_SEEK = 2
+FRAMES_WORTH_A_SEEK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
     first_shown = np.searchsorted(index.pts, index.keys)
     groups: list[tuple[int, list[int]]] = []
     for frame, key in zip(wanted, key_of.tolist(), strict=True):
-        if groups and first_shown[key] - groups[-1][1][-1] - 1 <= _FRAMES_WORTH_A_SEEK:
+        if groups and first_shown[key] - groups[-1][1][-1] - 1 <= FRAMES_WORTH_A_SEEK:
             groups[-1][1].append(frame)
         else:
             groups.append((key, [frame]))
