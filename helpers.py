@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dataset.readers import Reader, open_reader
-from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 import model
-from dataset.augment import crop_position
 from dataset.listing import VideoList, read_list
+from dataset.loading import VideoLoader
 from dataset.mixing import MixUp
 from dataset.normalization import ClipNormalizer
-from dataset.transforms import build_train_transform
+from dataset.readers import Reader, open_reader
+from dataset.transforms import build_train_transform, crop_position
+from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed
@@ -78,7 +77,7 @@ def make_plan(config: RunConfig, state_index: int) -> StepPlan:
 
 def make_training_loader(
     config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
-) -> tuple[DataLoader, EpochBatches]:
+) -> tuple[VideoLoader, EpochBatches]:
     """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
     state, data = config.states[state_index], config.dataset
     seed = (config.optimizer.seed, state_index)
@@ -104,7 +103,7 @@ def make_training_loader(
     return _make_loader(config, clips, batches), batches
 
 
-def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList) -> DataLoader:
+def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList) -> VideoLoader:
     """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video."""
     state = config.states[state_index]
     clips = EvaluationClips(
@@ -123,9 +122,9 @@ def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList)
 
 def _make_loader(
     config: RunConfig, clips: TrainingClips | EvaluationClips, batches: EpochBatches | list[list[int]]
-) -> DataLoader:
+) -> VideoLoader:
     workers = config.dataset.num_workers
-    return DataLoader(
+    return VideoLoader(
         clips,
         batch_sampler=batches,
         num_workers=workers,
@@ -136,7 +135,7 @@ def _make_loader(
     )
 
 
-def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> DataLoader:
+def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> VideoLoader:
     """Return the loader of the final evaluation: one item per video, its unique frames and the clips' rows in them."""
     state, data, sampler = config.states[-1], config.dataset, config.sampler
     views = VideoViews(
@@ -149,7 +148,7 @@ def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence
         num_steps=state.num_steps,
         on_error=data.on_error,
     )
-    return DataLoader(
+    return VideoLoader(
         views,
         sampler=indices,
         batch_size=None,  # an item is a whole video; its clips are batched on the device
@@ -258,7 +257,7 @@ def make_learner(
         scaler=make_scaler(device, dtype),
         schedule=Schedule(
             base=state.base_learning_rate,
-            batches_per_epoch=plan.batches_per_epoch(num_videos),
+            batches_per_epoch=plan.record_batches_per_epoch(num_videos),
             epochs=state.epochs,
             warmup_epochs=settings.warmup_epoch,
             warmup_multiplier=settings.warmup_multiplier,

@@ -11,6 +11,8 @@ Written to output/<record>/: current.pth, state*_epoch*.pth every logging.save_f
 configuration), log.txt, log.jsonl (one line per epoch) and tensorboard/.
 """
 
+import contextlib
+
 from utils.cli import run_script, script_parser
 from utils.config import RunConfig, load_config
 
@@ -49,18 +51,18 @@ def train(config: RunConfig, *, force: bool) -> None:
             log.info(
                 f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done"
             )
-        for index in range(position.state, len(config.states)):
-            trainer = helpers.make_state_trainer(
-                config, index, network=network, videos=videos, eva_videos=eva_videos, device=device
-            )
-            totals = EpochTotals()
-            if content is not None and (position.epoch or position.step):
-                trainer.learner.load_state_dict(content)
-                totals = EpochTotals.of_rank(content["totals"])
-            log.info(trainer.describe())
-            trainer.train(record, position, totals)
-            position, content = Position(state=index + 1), None
-        record.epochs.close()
+        with contextlib.closing(record):
+            for index in range(position.state, len(config.states)):
+                trainer = helpers.make_state_trainer(
+                    config, index, network=network, videos=videos, eva_videos=eva_videos, device=device
+                )
+                totals = EpochTotals()
+                if content is not None and (position.epoch or position.step):
+                    trainer.learner.load_state_dict(content)
+                    totals = EpochTotals.of_rank(content["totals"])
+                log.info(trainer.describe())
+                trainer.train(record, position, totals)
+                position, content = Position(state=index + 1), None
         log.info(f"trained weights: {config.weights_path}")
 
 

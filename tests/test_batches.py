@@ -28,9 +28,27 @@ def test_a_step_sees_the_same_number_of_clips_on_any_number_of_processes(world_s
 
 
 def test_the_record_is_followed_to_the_letter_on_its_own_number_of_gpus() -> None:
-    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=4) == StepPlan(16, 4, 4, unit=64)
-    assert plan_steps(batch_size=16, iter_size=4, num_gpu=4, world_size=1) == StepPlan(16, 16, 1, unit=64)
-    assert plan_steps(batch_size=16, iter_size=1, num_gpu=1, world_size=4) == StepPlan(4, 1, 4, unit=16)
+    def shares(world_size: int, **sizes: int) -> tuple[int, int]:
+        plan = plan_steps(world_size=world_size, **sizes)
+        return plan.micro_batch, plan.micro_batches
+
+    assert shares(4, batch_size=16, iter_size=4, num_gpu=4) == (16, 4)
+    assert shares(1, batch_size=16, iter_size=4, num_gpu=4) == (16, 16)
+    assert shares(8, batch_size=16, iter_size=4, num_gpu=4) == (16, 2)
+    assert shares(4, batch_size=16, iter_size=1, num_gpu=1) == (4, 1)
+
+
+def test_the_rate_is_taken_at_the_same_place_on_any_number_of_processes() -> None:
+    for num_videos in (96, 100, 120):
+        positions = []
+        for world in (1, 2, 4, 8):
+            plan = plan_steps(batch_size=2, iter_size=3, num_gpu=4, world_size=world)
+            steps = range(plan.steps_per_epoch(num_videos))
+            positions.append([plan.schedule_position(epoch=1, step=step, num_videos=num_videos) for step in steps])
+        assert positions[0] == positions[1] == positions[2] == positions[3]
+        length = num_videos // 8  # record batches of 2 x 4 clips
+        assert positions[0][:2] == [length + 2, length + 5]
+        assert positions[0][-1] == 2 * length - 1
 
 
 @pytest.mark.parametrize("world_size", [5, 7, 48])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.losses import HeadsLoss
-from utils.batches import StepPlan
+from utils.batches import StepPlan, plan_steps
 from utils.engine import EpochTotals, Learner, TrainingError, evaluate, train_epoch
 from utils.precision import PrecisionError, autocast, make_scaler, resolve_dtype
 from utils.schedule import Schedule
@@ -70,7 +70,7 @@ def make_learner(network: TwoHeads, *, plan: StepPlan, num_videos: int, epochs: 
         ),
         scaler=make_scaler(CPU, settings["dtype"]),
         schedule=Schedule(
-            base=0.1, batches_per_epoch=plan.batches_per_epoch(num_videos), epochs=epochs, warmup_epochs=1
+            base=0.1, batches_per_epoch=plan.record_batches_per_epoch(num_videos), epochs=epochs, warmup_epochs=1
         ),
         plan=plan,
         criterion=DoubleLoss(),
@@ -134,7 +134,7 @@ def by_hand(
 def test_steps_equal_the_arithmetic_written_out() -> None:
     torch.manual_seed(0)
     network = TwoHeads().double()
-    plan = StepPlan(micro_batch=2, micro_batches=3, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=3, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=14)  # 7 micro-batches: groups of 3, 3 and 1
     expected = by_hand(network, make_batches(7), group=3, schedule=learner.schedule)
     run_epoch(learner, make_batches(7))
@@ -145,7 +145,7 @@ def test_steps_equal_the_arithmetic_written_out() -> None:
 def test_totals_are_means_over_clips() -> None:
     torch.manual_seed(0)
     network = TwoHeads().double()
-    plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=6)
     learner.schedule = Schedule(base=0.0, batches_per_epoch=3, epochs=1)  # the network stays as it is
     batches = make_batches(3)
@@ -159,7 +159,7 @@ def test_totals_are_means_over_clips() -> None:
 
 
 def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
-    plan = StepPlan(micro_batch=2, micro_batches=2, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=2, num_gpu=1, world_size=1)
 
     def fresh() -> Learner:
         torch.manual_seed(1)
@@ -186,7 +186,7 @@ def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
-    plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     network = TwoHeads().double()
     nn.init.constant_(network.fc.weight, math.inf)
     with pytest.raises(
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
 
 
 def test_a_weight_outside_the_loss_is_named() -> None:
-    plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     network = TwoHeads().double()
     network.unused = nn.Parameter(torch.ones(1))
     with pytest.raises(TrainingError, match="1 weights take no part in the loss and would never be trained: unused"):
@@ -207,7 +207,7 @@ def test_quick_evaluation_counts_like_a_sort() -> None:
     torch.manual_seed(3)
     network = TwoHeads(classes=7)
     network.fc_dual.load_state_dict(network.fc.state_dict())
-    plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=6)
     learner.normalize = lambda clips: normalize(clips).float()
     batches = make_batches(40, size=3)
@@ -227,7 +227,7 @@ def test_quick_evaluation_counts_like_a_sort() -> None:
 def test_top_5_of_three_classes_is_capped_at_two() -> None:
     torch.manual_seed(3)
     network = TwoHeads()
-    plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=6)
     learner.normalize = lambda clips: normalize(clips).float()
     score = evaluate(learner, make_batches(60), num_classes=3)
@@ -238,7 +238,7 @@ def test_bf16_is_really_on() -> None:
     seen: list[torch.dtype] = []
     network = TwoHeads()
     network.fc.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    plan = StepPlan(micro_batch=2, micro_batches=1, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=6, dtype=resolve_dtype("bf16", CPU))
     learner.normalize, learner.criterion = lambda clips: normalize(clips).float(), HeadsLoss()
     run_epoch(learner, make_batches(3))
@@ -271,7 +271,7 @@ def test_mixing_is_seeded_by_the_position() -> None:
         drawn.append(torch.rand((), generator=generator).item())
         return clips, labels
 
-    plan = StepPlan(micro_batch=2, micro_batches=2, world_size=1, unit=2)
+    plan = plan_steps(batch_size=2, iter_size=2, num_gpu=1, world_size=1)
     for _ in range(2):
         run_epoch(make_learner(TwoHeads().double(), plan=plan, num_videos=8, mix=mix), make_batches(4))
     assert drawn[:4] == drawn[4:]

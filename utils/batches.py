@@ -27,14 +27,30 @@ class StepPlan:
         micro_batch: Clips of one forward pass.
         micro_batches: Forward passes a step.
         world_size: Processes that step together.
-        unit: An epoch is a whole number of so many clips, whatever the number of processes: one batch on each of the
-            record's num_gpu processes.
+        record_batch: Clips of one batch on every process the record is written for: batch_size x num_gpu. Learning
+            rate schedules are counted in these, whatever the number of processes.
+        iter_size: Record batches a step.
     """
 
     micro_batch: int
     micro_batches: int
     world_size: int
-    unit: int
+    record_batch: int
+    iter_size: int
+
+    @property
+    def unit(self) -> int:
+        """Clips that an epoch is a whole number of: whole batches of the record and of this run."""
+        return math.lcm(self.record_batch, self.micro_batch * self.world_size)
+
+    def record_batches_per_epoch(self, num_videos: int) -> int:
+        """Return the length of an epoch as the learning rate schedule counts it."""
+        return num_videos // self.unit * (self.unit // self.record_batch)
+
+    def schedule_position(self, *, epoch: int, step: int, num_videos: int) -> int:
+        """Return the number, over all epochs, of the last record batch of a step: where its rate is taken."""
+        length = self.record_batches_per_epoch(num_videos)
+        return epoch * length + min((step + 1) * self.iter_size, length) - 1
 
     def batches_per_epoch(self, num_videos: int) -> int:
         """Return the micro-batches of one process in an epoch; videos that fill no unit are left out of that epoch."""
@@ -57,15 +73,19 @@ def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int
     """
     clips = batch_size * iter_size * num_gpu
     share, rest = divmod(clips, world_size)
-    micro_batches = -(-share // batch_size)
-    if rest or share == 0 or share % micro_batches:
+    if rest or share == 0:
         raise BatchError(
             f"a step of {clips} clips (batch_size {batch_size} x iter_size {iter_size} x num_gpu {num_gpu}) cannot be "
             f"shared evenly by {world_size} processes; use a number of processes that divides it (NPROC=...)"
         )
-    micro_batch = share // micro_batches
-    unit = math.lcm(batch_size * num_gpu, micro_batch * world_size)
-    return StepPlan(micro_batch=micro_batch, micro_batches=micro_batches, world_size=world_size, unit=unit)
+    micro_batches = next(count for count in range(-(-share // batch_size), share + 1) if share % count == 0)
+    return StepPlan(
+        micro_batch=share // micro_batches,
+        micro_batches=micro_batches,
+        world_size=world_size,
+        record_batch=batch_size * num_gpu,
+        iter_size=iter_size,
+    )
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -157,8 +157,7 @@ def _train_step(
 ) -> torch.Tensor:
     """Accumulate the micro-batches of one step, update the weights; return the sum of losses over its clips."""
     count = learner.plan.batches_of_step(step, learner.num_videos)
-    position = epoch * learner.plan.batches_per_epoch(learner.num_videos) + step * learner.plan.micro_batches
-    rate = learner.schedule.rate(position + count - 1)
+    rate = learner.schedule.rate(learner.plan.schedule_position(epoch=epoch, step=step, num_videos=learner.num_videos))
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
     learner.optimizer.zero_grad(set_to_none=True)

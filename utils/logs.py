@@ -22,6 +22,18 @@ class _ScreenHandler(logging.Handler):
         tqdm.write(self.format(record))
 
 
+class _FileHandler(logging.Handler):
+    """Appends to a file that is open only while a line is written: nothing to close, and the folder may be moved."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self.format(record) + "\n")
+
+
 def open_log(run_dir: Path, script: str) -> logging.Logger:
     """Return the logger of a script: rank 0 writes to the screen and to run_dir/log.txt, other ranks stay silent."""
     logger = logging.getLogger(f"planning.{script}")
@@ -32,7 +44,7 @@ def open_log(run_dir: Path, script: str) -> logging.Logger:
         logger.addHandler(logging.NullHandler())
         return logger
     run_dir.mkdir(parents=True, exist_ok=True)
-    screen, file = _ScreenHandler(), logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
+    screen, file = _ScreenHandler(), _FileHandler(run_dir / "log.txt")
     screen.setFormatter(logging.Formatter("%(message)s"))
     file.setFormatter(logging.Formatter(f"%(asctime)s {script}: %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logger.addHandler(screen)

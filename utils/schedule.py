@@ -8,11 +8,11 @@ COSINE_FLOOR = 1e-6  # the rate a cosine schedule ends at
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up, then cosine or steps; counted in micro-batches, as the released code steps its scheduler.
+    """Linear warm-up, then cosine or steps; counted in batches of the record, as the released code steps its scheduler.
 
     Attributes:
         base: Rate after warm-up.
-        batches_per_epoch: Micro-batches of one process in an epoch.
+        batches_per_epoch: Batches in an epoch (`StepPlan.record_batches_per_epoch`).
         epochs: Epochs of the state.
         warmup_epochs: Epochs of warm-up; 0 or negative for none.
         warmup_multiplier: Warm-up rises linearly from base / warmup_multiplier.
@@ -29,7 +29,7 @@ class Schedule:
     decay_rate: float = 0.1
 
     def rate(self, batch: int) -> float:
-        """Return the rate for micro-batch `batch`, counted from 0 over all epochs of the state."""
+        """Return the rate for batch number `batch`, counted from 0 over all epochs of the state."""
         warmup = max(self.warmup_epochs, 0.0) * self.batches_per_epoch
         if batch < warmup:
             start = self.base / self.warmup_multiplier

@@ -43,6 +43,10 @@ class TrainingRecord:
         self.epochs.rewind(position)
         return content, position
 
+    def close(self) -> None:
+        """Close the files of the epoch log."""
+        self.epochs.close()
+
     def save(
         self, learner: Learner, position: Position, totals: EpochTotals | None, *, name: str = "current.pth"
     ) -> None:

@@ -1,0 +1,97 @@
+"""The house rules that a reader may rely on: imports point down, files and functions stay small."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGES = ("dataset", "layers", "model", "utils")
+SCRIPTS = ("train_3d", "train_3d_op", "extract_score_3d", "merge_score")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("*.py"))
+
+# What each part may import of this project.
+ALLOWED = {
+    "utils": {"utils"},
+    "layers": {"layers", "utils"},
+    "model": {"model", "layers", "utils"},
+    "dataset": {"dataset", "utils"},
+    "helpers": {"dataset", "layers", "model", "utils"},
+    **dict.fromkeys(SCRIPTS, {"helpers", "dataset", "model", "utils"}),
+}
+# Read before torch is there: a mistake in a record must show at once.
+TORCH_FREE = (
+    "utils/config.py",
+    "utils/config_schema.py",
+    "utils/network_names.py",
+    "utils/cli.py",
+    "utils/scores.py",
+    "utils/metrics.py",
+    "utils/report.py",
+    "merge_score.py",
+    "dataset/synthetic.py",
+)
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    own = {*PACKAGES, "helpers", *SCRIPTS, "tests", "benchmarks"}
+    used = {module.split(".")[0] for module in imported_modules(path)} & own
+    assert used <= ALLOWED[part_of(path)]
+
+
+def test_the_walk_sees_imports_inside_functions() -> None:
+    assert "helpers" in set(imported_modules(ROOT / "train_3d.py"))
+
+
+def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
+    """Files that import torch at their top, among a file and what it imports at its top."""
+    if path in seen or not path.exists():
+        return
+    seen.add(path)
+    for node in ast.parse(path.read_text()).body:
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            modules = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for module in modules:
+            if module.split(".")[0] in ("torch", "torchvision"):
+                yield path
+            yield from torch_users(ROOT / (module.replace(".", "/") + ".py"), seen)
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_configuration_and_merging_need_no_torch(name: str) -> None:
+    assert list(torch_users(ROOT / name, set())) == []
+
+
+def test_the_walk_finds_torch() -> None:
+    assert list(torch_users(ROOT / "utils/engine.py", set()))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_small(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= LONGEST_FILE
+    long = [
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
+    ]
+    assert long == []
