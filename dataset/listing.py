@@ -5,12 +5,14 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsIndex, overload
+from typing import TYPE_CHECKING, SupportsIndex, overload
 
 import numpy as np
-import torch
 
 from utils.errors import UserError
+
+if TYPE_CHECKING:  # merging scores reads lists and does without torch, which takes seconds to import
+    import torch
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGEST = np.iinfo(np.int32).max
@@ -76,6 +78,8 @@ class VideoList(Sequence[VideoRecord]):
         return self._labels
 
     def __reduce__(self) -> tuple:
+        import torch
+
         # torch hands a tensor in shared memory to another process by reference, and by value to a plain pickle.
         arrays = (self._bytes, self._ends, self._num_frames, self._labels)
         tensors = [torch.from_numpy(array).share_memory_() for array in arrays]
@@ -83,7 +87,7 @@ class VideoList(Sequence[VideoRecord]):
         return _from_tensors, (tensors, self.path, self.sha256)
 
 
-def _from_tensors(tensors: list[torch.Tensor], path: str, sha256: str) -> VideoList:
+def _from_tensors(tensors: "list[torch.Tensor]", path: str, sha256: str) -> VideoList:
     return VideoList([tensor.numpy() for tensor in tensors], path=path, sha256=sha256)
 
 
