@@ -193,7 +193,7 @@ class PartWriter:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, *, rank: int, videos_per_part: int = 64, seconds_per_part: float = 60.0
+        self, folder: Path, manifest: Manifest, *, rank: int, videos_per_part: int = 16, seconds_per_part: float = 60.0
     ) -> None:
         """Write to a folder that `open_scores` has opened.
 

@@ -1,0 +1,410 @@
+"""extract_score_3d.py and merge_score.py end to end: real videos, real processes, killed and continued."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import extract_score_3d
+import helpers
+import merge_score
+from dataset import sampling
+from dataset.listing import read_list
+from dataset.transforms import resize_short_side
+from tests.conftest import ROOT, MakeRecord
+from tests.test_metrics import brute_metrics
+from utils.config import load_config
+from utils.errors import UserError
+from utils.evaluation import make_manifest, scores_folder, training_differences
+from utils.score_index import index_scores
+from utils.scores import PartWriter, open_scores, read_manifest
+
+NUM_VIDEOS = 25
+
+
+def save_weights(record: Path, *, seed: int = 0) -> Path:
+    """Put random weights where the record's training would put its own."""
+    config = load_config(record, [f"optimizer.seed={seed}"])
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    torch.save({"network": helpers.make_initial_network(config, trained=None).state_dict()}, config.weights_path)
+    return record
+
+
+@pytest.fixture
+def record(make_record: MakeRecord) -> Path:
+    """A record with weights, ready to be evaluated."""
+    return save_weights(make_record())
+
+
+def extract(record: Path, *overrides: str, crops: tuple[int, ...] = (0, 1, 2), force: bool = False) -> None:
+    extract_score_3d.extract(
+        load_config(record, overrides), crops=crops, force=force, trained_by="TRAIN", merged_by="MERGE"
+    )
+
+
+def merge(record: Path, *overrides: str, force: bool = False) -> dict[str, Any]:
+    config = load_config(record, overrides)
+    merge_score.merge(config, extracted_by="EXTRACT", force=force)
+    return json.loads((config.run_dir / "result.json").read_text())
+
+
+def read_scores(record: Path, *overrides: str) -> tuple[np.ndarray, np.ndarray]:
+    """All scores of a record: (videos, scores [videos, crops, clips, classes])."""
+    folder = scores_folder(load_config(record, overrides))
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    blocks = list(index_scores(folder, manifest).blocks())
+    return np.concatenate([videos for videos, _ in blocks]), np.concatenate([scores for _, scores in blocks])
+
+
+def command(script: str, record: Path, *arguments: str) -> list[str]:
+    return [sys.executable, script, "--config_file", str(record), *arguments]
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def own_list(record_folder: Path, tiny_set: Path, **replaced: str) -> str:
+    """Copy the evaluation list with some paths replaced ('v3' is line 3); return the override that names it."""
+    lines = (tiny_set / "test_list.txt").read_text().splitlines()
+    for key, other in replaced.items():
+        number = int(key[1:])
+        lines[number] = " ".join([other, *lines[number].split()[1:]])
+    path = record_folder / "own_list.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return f"dataset.eva_list_file={path}"
+
+
+def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
+    """Decode, cut, normalise and classify single views another way; the middle video, every clip and crop."""
+    overrides = ("sampler.eva_num_clips=3", "sampler.clip_length=8")
+    extract(record, *overrides)
+    config = load_config(record, overrides)
+    videos = helpers.read_evaluation_list(config)
+    reader = helpers.make_reader(config, config.dataset.eva_root_path)
+    network = helpers.make_trained_network(config, config.eva_model).eval()
+    _, scores = read_scores(record, *overrides)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    for clip in range(3):
+        offsets = sampling.test_offsets(16, num_segments=1, clip_length=8, num_steps=1, clip=clip, num_clips=3)
+        rows = sampling.frame_indices(offsets, clip_length=8, num_steps=1, num_frames=16)
+        frames = torch.as_tensor(resize_short_side(np.asarray(reader.read(videos[12], rows)), 24))
+        height, width = frames.shape[1:3]
+        corners = [((height - 24) // 2, (width - 24) // 2), (0, 0), (height - 24, width - 24)]
+        for crop, (top, left) in enumerate(corners):
+            view = frames[:, top : top + 24, left : left + 24].float() / 255
+            with torch.no_grad():
+                logits = network.fuse(network(((view - mean) / std).permute(3, 0, 1, 2)[None]))
+            expected = torch.softmax(logits.double(), dim=1)[0].numpy()
+            np.testing.assert_allclose(scores[12, crop, clip], expected, atol=1e-5)
+
+
+def test_extract_then_merge_gives_the_result_of_its_scores(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extract(record)
+    result = merge(record)
+    config = load_config(record)
+    videos, scores = read_scores(record)
+    labels = read_list(config.dataset.eva_list_file).labels
+    assert videos.tolist() == list(range(NUM_VIDEOS))
+    assert scores.shape == (NUM_VIDEOS, 3, 2, 12)
+    np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-5)
+    video, clip, mean_class = brute_metrics(scores, labels.tolist(), 12)
+    assert result["metrics"]["video"] == pytest.approx(
+        {**{f"top{k}": video[k] for k in video}, "mean_class": mean_class}
+    )
+    assert result["metrics"]["clip"] == pytest.approx({f"top{k}": clip[k] for k in clip})
+    assert result["protocol"]["num_views"] == 6
+    assert result["config"] == config.to_dict()
+    assert [entry["name"] for entry in result["classes"]][:2] == ["right", "left"]
+    for name in ("result.txt", "result.json", "confusion.png"):
+        assert (config.run_dir / name).stat().st_size > 500
+    assert not (config.run_dir / "curves.png").exists()  # nothing was trained here
+    assert f"{100 * video[1]:.2f} %" in (config.run_dir / "result.txt").read_text()
+    assert f"{100 * video[1]:.2f} %" in capsys.readouterr().out
+
+
+def test_crops_one_by_one_are_the_crops_of_one_pass(record: Path, make_record: MakeRecord) -> None:
+    extract(record)
+    single = save_weights(make_record("single"))
+    for crop in (1, 0, 2):
+        extract(single, crops=(crop,))
+    (videos, scores), (own_videos, own_scores) = read_scores(record), read_scores(single)
+    assert (videos == own_videos).all()
+    assert (scores == own_scores).all()
+    assert merge(record)["metrics"] == merge(single)["metrics"]
+
+
+def test_the_result_does_not_depend_on_which_processes_wrote_the_parts(make_record: MakeRecord) -> None:
+    """Scores of random numbers, written as 1, 2 and 3 processes would, in all crops or crop by crop."""
+    scores = np.random.default_rng(0).random((NUM_VIDEOS, 2, 3, 12), dtype=np.float32)
+    results = []
+    for world_size in (1, 2, 3):
+        record = make_record(f"of{world_size}")
+        config = load_config(record)
+        videos = helpers.read_evaluation_list(config)
+        manifest = make_manifest(
+            config, list_sha256=videos.sha256, num_videos=len(videos), checkpoint_sha256="0" * 64, precision="float32"
+        )
+        open_scores(scores_folder(config), manifest)
+        for rank in reversed(range(world_size)):
+            writer = PartWriter(scores_folder(config), manifest, rank=rank, videos_per_part=2 + world_size)
+            for crops in [(0, 1, 2)] if world_size < 3 else [(2,), (0, 1)]:
+                for video in range(NUM_VIDEOS)[rank::world_size]:
+                    writer.add(video, crops, scores[video][:, crops])
+            writer.flush()
+        result = merge(record)  # the weights need not be there any more
+        results.append({key: result[key] for key in ("metrics", "classes", "protocol")})
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_killed_extraction_goes_on_to_the_same_scores(record: Path, make_record: MakeRecord) -> None:
+    killed = save_weights(make_record("killed"))
+    folder = scores_folder(load_config(killed))
+    process = subprocess.Popen(command("extract_score_3d.py", killed), cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("part-*")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = len(read_scores(killed)[0])
+    assert 0 < done < NUM_VIDEOS
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("part-*")}
+    extract(killed)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "continuing: 16 of 25 videos" in (folder.parent / "log.txt").read_text()
+    extract(record)
+    for mine, theirs in zip(read_scores(killed), read_scores(record), strict=True):
+        assert (mine == theirs).all()
+
+
+def test_a_finished_extraction_is_not_done_again(record: Path) -> None:
+    extract(record)
+    folder = scores_folder(load_config(record))
+    before = sorted(folder.iterdir())
+    extract(record)
+    assert sorted(folder.iterdir()) == before
+    assert "all scores are there" in (folder.parent / "log.txt").read_text()
+
+
+def run_pair(*words: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run a script as two processes that know each other, as torchrun does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    pair = [
+        subprocess.Popen(
+            words, cwd=ROOT, env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=120) for process in pair]
+    return [
+        subprocess.CompletedProcess(words, process.returncode, *output)
+        for process, output in zip(pair, outputs, strict=True)
+    ]
+
+
+def test_two_processes_stop_together_and_give_the_scores_of_one(
+    record: Path, make_record: MakeRecord, tiny_set: Path, tmp_path: Path
+) -> None:
+    """Line 17, a video of the second process, is not there at first."""
+    pair = save_weights(make_record("pair"))
+    shutil.copytree(tiny_set, tmp_path / "videos")
+    lines = (tiny_set / "test_list.txt").read_text().splitlines()
+    lost = tmp_path / "videos" / lines[17].split()[0]
+    lost.rename(tmp_path / "lost")
+    words = command("extract_score_3d.py", pair, f"dataset.eva_root_path={tmp_path / 'videos'}")
+    stopped = run_pair(*words)
+    assert [one.returncode for one in stopped] == [2, 2]
+    errors = [line for one in stopped for line in one.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert lost.name in errors[0]
+    assert not any("Traceback" in one.stderr for one in stopped)
+
+    (tmp_path / "lost").rename(lost)
+    finished = run_pair(*words)
+    assert [one.returncode for one in finished] == [0, 0], [one.stderr for one in finished]
+    assert "continuing: 21 of 25 videos have their scores" in finished[0].stdout
+    assert "4 videos scored" in finished[0].stdout
+    extract(record)
+    for mine, theirs in zip(read_scores(pair), read_scores(record), strict=True):
+        assert (mine == theirs).all()
+
+
+def test_a_missing_video_is_named_in_the_result_and_never_replaced(
+    record: Path, tiny_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = (own_list(tmp_path, tiny_set, v3="gone.mp4", v20="also gone.mp4"), "dataset.on_error=skip")
+    extract(record, *overrides)
+    videos, _ = read_scores(record, *overrides)
+    assert videos.tolist() == [video for video in range(NUM_VIDEOS) if video not in (3, 20)]
+    result = merge(record, *overrides)
+    assert [video["path"] for video in result["missing"]] == ["gone.mp4", "also gone.mp4"]
+    assert result["protocol"]["num_scored"] == NUM_VIDEOS - 2
+    counted_wrong = result["metrics"]["video"]["top1"] * (NUM_VIDEOS - 2) / NUM_VIDEOS
+    assert result["metrics"]["video_missing_counted_wrong"]["top1"] == pytest.approx(counted_wrong)
+    text = (load_config(record).run_dir / "result.txt").read_text()
+    assert "Missing videos (2 of 25)" in text
+    assert "also gone.mp4: " in text
+
+    # Trying again finds them missing still: nothing new is written, and the result stays.
+    folder = scores_folder(load_config(record))
+    before = sorted(folder.iterdir())
+    extract(record, *overrides)
+    assert sorted(folder.iterdir()) == before
+    capsys.readouterr()
+    merge(record, *overrides)
+    assert "is already there for these scores" in capsys.readouterr().out
+
+
+def test_an_unreadable_video_stops_the_extraction_and_what_is_scored_stays(
+    record: Path, tiny_set: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"this is no video")
+    overrides = (own_list(tmp_path, tiny_set, v20=str(tmp_path / "broken.mp4")),)
+    with pytest.raises(UserError, match=r"broken\.mp4"):
+        extract(record, *overrides)
+    assert read_scores(record, *overrides)[0].tolist() == list(range(20))
+    with pytest.raises(UserError, match="15 of 75 .* complete them with: EXTRACT"):
+        merge(record, *overrides)
+
+
+def test_other_weights_are_refused_and_force_moves_the_earlier_scores(record: Path) -> None:
+    extract(record)
+    earlier = merge(record)
+    save_weights(record, seed=1)
+    with pytest.raises(UserError, match=r"checkpoint_sha256 .* another record name, .* --force"):
+        extract(record)
+    with pytest.raises(UserError, match="checkpoint_sha256"):
+        merge(record)
+    extract(record, force=True)
+    run_dir = load_config(record).run_dir
+    assert json.loads((run_dir / "earlier-001" / "result.json").read_text()) == earlier
+    assert (run_dir / "earlier-001" / "scores" / "manifest.json").exists()
+    assert not (run_dir / "result.json").exists()
+    assert merge(record)["checkpoint"]["sha256"] != earlier["checkpoint"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("sampler.eva_num_clips=3", "num_clips 2, now 3"),
+        ("dataset.eva_num_crop=1", "num_crops 3, now 1"),
+        ("sampler.clip_length=16", "clip_length 8, now 16"),
+    ],
+)
+def test_another_protocol_is_refused(record: Path, change: str, said: str) -> None:
+    extract(record, crops=(1,))
+    with pytest.raises(UserError, match=f"holds scores of something else: {said}"):
+        extract(record, change, crops=(0,))
+    with pytest.raises(UserError, match=f"holds scores of something else: {said}"):
+        merge(record, change)
+
+
+def test_a_torn_part_is_kept_aside_and_its_videos_are_scored_again(record: Path) -> None:
+    extract(record)
+    scores = read_scores(record)[1]
+    folder = scores_folder(load_config(record))
+    torn = max(folder.glob("part-*"), key=lambda path: path.stat().st_size)
+    torn.write_bytes(torn.read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{torn.name} is torn or damaged .* run the extraction again"):
+        merge(record)
+    extract(record)
+    assert len(list(folder.glob(f"torn-*-{torn.name}"))) == 1
+    assert (read_scores(record)[1] == scores).all()
+
+
+def test_a_merge_is_done_once_and_force_keeps_the_earlier_result(
+    record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extract(record)
+    merge(record)
+    run_dir = load_config(record).run_dir
+    written = (run_dir / "result.txt").stat().st_mtime_ns
+    merge(record)
+    assert (run_dir / "result.txt").stat().st_mtime_ns == written
+    assert not list(run_dir.glob("earlier-*"))
+    merge(record, force=True)
+    assert (run_dir / "earlier-001" / "result.txt").exists()
+    (run_dir / "confusion.png").unlink()
+    merge(record)  # an incomplete result is made again
+    assert (run_dir / "confusion.png").exists()
+    assert "already there" in capsys.readouterr().out
+
+
+def test_curves_are_drawn_when_the_record_was_trained(record: Path) -> None:
+    run_dir = load_config(record).run_dir
+    line = {"state": 0, "epoch": 1, "total_epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "clips_per_second": 1.0}
+    (run_dir / "log.jsonl").write_text(json.dumps({**line, "num_frames": 8}) + "\n")
+    extract(record)
+    merge(record)
+    assert (run_dir / "curves.png").stat().st_size > 1000
+
+
+def test_a_result_says_when_the_training_had_another_configuration(record: Path) -> None:
+    config = load_config(record)
+    assert training_differences(config) == []
+    (config.run_dir / "config.yml").write_text(load_config(record, ["optimizer.epochs=7"]).to_yaml())
+    extract(record)
+    assert merge(record)["training_differences"] == ["optimizer.epochs: was 7, is 2"]
+
+
+def test_missing_things_are_said_with_the_command_that_makes_them(make_record: MakeRecord) -> None:
+    bare = make_record("bare")
+    with pytest.raises(UserError, match=r"bare/current\.pth is not there; train them with: TRAIN"):
+        extract(bare)
+    with pytest.raises(UserError, match="no scores in .*bare/scores; make them with: EXTRACT"):
+        merge(bare)
+
+
+@pytest.mark.parametrize("crop_idx", [-1, 3])
+def test_a_crop_that_is_not_there_is_refused(record: Path, crop_idx: int) -> None:
+    with pytest.raises(UserError, match=r"--crop_idx .*: dataset\.eva_num_crop is 3, the crops are 0\.\.2"):
+        extract_score_3d.choose_crops(load_config(record), crop_idx)
+
+
+@pytest.mark.parametrize("script", ["extract_score_3d.py", "merge_score.py"])
+def test_help_and_mistakes_come_without_torch(script: str) -> None:
+    cases = [
+        ["--help"],
+        ["--config_file", "no.yml"],
+        ["--config_file", "record/synthetic-dg-p3d-resnet18.yml", "a.b=1"],
+    ]
+    code = (
+        "import runpy, sys\n"
+        f"for words in {cases!r}:\n"
+        f"    sys.argv = [{script!r}, *words]\n"
+        f"    try: runpy.run_path({script!r}, run_name='__main__')\n"
+        "    except SystemExit as end: print('code', end.code)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("code")] == ["code 0", "code 2", "code 2"]
+    assert [line[:7] for line in done.stderr.splitlines()] == ["error: ", "error: "]
+    assert f"python {script} --config_file" in done.stdout
+
+
+def test_one_crop_from_the_command_line_is_a_gap_that_merging_names(record: Path) -> None:
+    done = run(*command("extract_score_3d.py", record, "--crop_idx", "1", "dataset.num_workers=2"))
+    assert done.returncode == 0, done.stderr
+    assert f"merge them with: python merge_score.py --config_file {record} dataset.num_workers=2" in done.stdout
+    gaps = run(*command("merge_score.py", record))
+    assert gaps.returncode == 2
+    assert "50 of 75 (video, crop) pairs are not there, e.g. video 0 crop 0+2" in gaps.stderr
+    assert f"complete them with: python extract_score_3d.py --config_file {record}" in gaps.stderr
