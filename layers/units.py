@@ -229,9 +229,9 @@ class P3DAUnit(P3DUnit):
 class P3DBUnit(P3DUnit):
     """Parallel: norm(spatial(x) + temporal(x)).
 
-    Both see the unit's input, also in the second unit of a basic block. The paper's code gives that one's temporal
-    convolution the sum's temporal part alone in some families, and in others a first temporal convolution of a width
-    that cannot run.
+    Both see the unit's input. The paper's code differs in basic blocks: there some families chain the temporal
+    convolutions of a block's two units apart from the spatial ones, and others give the first one a width that does
+    not fit its input, so that they cannot run.
     """
 
     def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> nn.Conv3d:
@@ -244,7 +244,7 @@ class P3DBUnit(P3DUnit):
 
 
 class P3DCUnit(P3DUnit):
-    """Residual: y + temporal(y) with y = relu(norm(spatial(x)))."""
+    """Residual: y + temporal(y) with y = relu(norm(spatial(x))), or norm(spatial(x)) in front of a residual sum."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
         """Make the unit; `stride` is spatial."""

@@ -111,6 +111,13 @@ def test_r2p1d_has_the_weights_of_a_full_kernel() -> None:
     assert count[R2P1DUnit] == count[I3DUnit]
 
 
+def test_r2p1d_is_inflated_in_the_middle_of_its_width() -> None:
+    kernel = torch.randn(16, 12, 3, 3)
+    spatial = R2P1DUnit(12, 16, style=UnitStyle()).inflated(kernel)["spatial.weight"][:, :, 0]
+    # 36 filters: 5/8 of 16 zeros before and behind the 16 of the 2D network.
+    assert torch.equal(spatial, torch.cat([torch.zeros(10, 12, 3, 3), kernel, torch.zeros(10, 12, 3, 3)]))
+
+
 @pytest.mark.parametrize("early_stride", [1, 2, 4])
 @pytest.mark.parametrize("channels", [3, 2])
 def test_inflated_stem_sees_the_middle_frame(early_stride: int, channels: int) -> None:
