@@ -132,7 +132,8 @@ def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: P
         assert sample.notes == ("0.mp4: list says 3000 frames, the file has 30",)
         assert sample.skipped == 0
     assert seen == set(range(30)) - {14, 29}  # the last frame of a span of 8 frames in steps of 2 is never shown
-    assert set(frame_numbers(clips[0, 1].clip.numpy())) == set(range(5))
+    short = [frame for epoch in range(10) for frame in frame_numbers(clips[epoch, 1].clip.numpy())]
+    assert set(short) == set(range(5))
     quick = EvaluationClips(videos, open_reader("RAW", root), crop_size=48, **SHAPE)[0]
     assert quick.notes == ("0.mp4: list says 3000 frames, the file has 30",)
     views = VideoViews(videos, open_reader("RAW", root), short_side=48, num_clips=3, **SHAPE)[0]
