@@ -42,9 +42,12 @@ def _look_up(clip: Clip, table: np.ndarray) -> Clip:
 
 
 def _look_up_frames(clip: Clip, tables: np.ndarray) -> Clip:
-    """Replaces the bytes of frame t, channel c by their entries in tables [T, 256, C]."""
+    """Replaces the bytes of frame t, channel c by their entries in tables [T, 256, C], or [T, 256, 1] for all."""
     clip = np.ascontiguousarray(clip)
-    return np.stack([cv2.LUT(frame, table[None]) for frame, table in zip(clip, tables, strict=True)])
+    out = np.empty_like(clip)
+    for target, frame, table in zip(out, clip, tables, strict=True):
+        cv2.LUT(frame, table[None], dst=target)
+    return out
 
 
 def _blend_table(background: np.ndarray | float, factor: float) -> np.ndarray:
@@ -77,7 +80,9 @@ def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, widt
 
 def flip_horizontal(clip: Clip) -> Clip:
     """Mirrors left and right."""
-    return np.ascontiguousarray(clip[:, :, ::-1])
+    frames, height, width, channels = clip.shape
+    rows = np.ascontiguousarray(clip).reshape(frames * height, width, channels)
+    return np.asarray(cv2.flip(rows, 1)).reshape(clip.shape)
 
 
 def flip_flow(clip: Clip) -> Clip:
@@ -85,7 +90,7 @@ def flip_flow(clip: Clip) -> Clip:
 
     A byte b stands for a displacement proportional to b - 127.5, so 255 - b is its exact opposite.
     """
-    mirrored = np.array(clip[:, :, ::-1], order="C")
+    mirrored = flip_horizontal(clip)
     mirrored[..., 0] = 255 - mirrored[..., 0]
     return mirrored
 
@@ -99,7 +104,7 @@ def contrast(clip: Clip, factor: float) -> Clip:
     """Blends every frame with its mean grey: 0 gives that grey, 1 the clip."""
     clip = np.ascontiguousarray(clip)
     means = np.array([math.floor(cv2.mean(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0] + 0.5) for frame in clip])
-    return _look_up_frames(clip, _blend_table(means, factor)[..., None].repeat(clip.shape[-1], axis=-1))
+    return _look_up_frames(clip, _blend_table(means, factor)[..., None])
 
 
 def saturation(clip: Clip, factor: float) -> Clip:
@@ -230,12 +235,9 @@ def affine(clip: Clip, matrix: Affine, *, fill: int, bicubic: bool = False) -> C
         fill: value of the pixels whose source lies outside of the frame.
         bicubic: interpolate instead of taking the nearest pixel.
     """
-    clip = np.ascontiguousarray(clip)
     height, width, channels = clip.shape[1:]
-    source_x, source_y = _source_positions(matrix, height=height, width=width, bicubic=bicubic)
-    nearest = np.stack([np.floor(source_x).clip(-1, width), np.floor(source_y).clip(-1, height)], axis=-1)
-    nearest = nearest.astype(np.int16)
     if not bicubic:
+        nearest = _nearest_pixels(matrix, height=height, width=width)
         border = (float(fill),) * channels
         return _map_frames(
             clip,
@@ -243,32 +245,40 @@ def affine(clip: Clip, matrix: Affine, *, fill: int, bicubic: bool = False) -> C
                 frame, nearest, np.empty(0), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
             ),
         )
-    inside = (nearest >= 0).all(axis=-1) & (nearest[..., 0] < width) & (nearest[..., 1] < height)
-    fixed, fractions = cv2.convertMaps(
-        (source_x - 0.5).astype(np.float32), (source_y - 0.5).astype(np.float32), cv2.CV_16SC2
-    )
+    x, y = _source_positions(matrix, height=height, width=width)
+    pixels, fractions = cv2.convertMaps((x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32), cv2.CV_16SC2)
     moved = _map_frames(
-        clip, lambda frame: cv2.remap(frame, fixed, fractions, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        clip, lambda frame: cv2.remap(frame, pixels, fractions, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     )
-    moved[:, ~inside] = fill
+    moved[:, (x < 0) | (x >= width) | (y < 0) | (y >= height)] = fill
     return moved
 
 
-def _source_positions(matrix: Affine, *, height: int, width: int, bicubic: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Source x and y (float64 [H, W]) of every pixel.
+def _source_positions(matrix: Affine, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Source x and y (float64 [H, W]) of every pixel's centre."""
+    a, b, c, d, e, f = matrix
+    columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    return a * columns + b * rows + c, d * columns + e * rows + f
 
-    Where Pillow takes the nearest pixel it computes with 16 bits of fraction, unless the axes stay apart. The same is
-    done here, so that the same pixels are taken.
+
+def _nearest_pixels(matrix: Affine, *, height: int, width: int) -> np.ndarray:
+    """The source column and row of every pixel, int16 [H, W, 2]; those outside of the frame are just outside.
+
+    Pillow computes them with 16 bits of fraction, unless the axes stay apart. The same is done here, so that the same
+    pixels are taken.
     """
     a, b, c, d, e, f = matrix
-    if bicubic or (b == 0 and d == 0):
-        columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        return a * columns + b * rows + c, d * columns + e * rows + f
-    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    a, b, d, e, x, y = (
-        math.floor(value * 65536 + 0.5) for value in (a, b, d, e, c + 0.5 * a + 0.5 * b, f + 0.5 * d + 0.5 * e)
-    )
-    return (a * columns + b * rows + x) / 65536, (d * columns + e * rows + y) / 65536
+    if b == 0 and d == 0:
+        x, y = (np.floor(position) for position in _source_positions(matrix, height=height, width=width))
+    else:
+        columns, rows = np.arange(width), np.arange(height)[:, None]
+        a, b, c, d, e, f = (
+            math.floor(value * 65536 + 0.5) for value in (a, b, c + 0.5 * a + 0.5 * b, d, e, f + 0.5 * d + 0.5 * e)
+        )
+        x, y = (a * columns + b * rows + c) >> 16, (d * columns + e * rows + f) >> 16
+    pixels = np.empty((height, width, 2), np.int16)
+    pixels[..., 0], pixels[..., 1] = x.clip(-1, width), y.clip(-1, height)
+    return pixels
 
 
 def rotate(clip: Clip, degrees: float, *, fill: int, bicubic: bool = False) -> Clip:

@@ -227,10 +227,15 @@ def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
 
 
 def resize_short_side(clip: Clip, size: int) -> Clip:
-    """Resizes a clip uint8 [T, H, W, C] so that its short side is `size` pixels; the shape of the frame stays."""
+    """Resizes a clip uint8 [T, H, W, C] so that its short side is `size` pixels; the shape of the frame stays.
+
+    The result is C-contiguous. It is the clip itself if that is of the size already.
+    """
     _check_clip(clip)
     height, width = clip.shape[1:3]
     short = min(height, width)
+    if short == size:
+        return np.ascontiguousarray(clip)
     box = (0, 0, height, width)
     return augment.crop_resize(clip, box, height=size * height // short, width=size * width // short)
 

@@ -1,0 +1,268 @@
+"""Clips per second of our loader against the plain way, and against itself with Pillow in place of OpenCV.
+
+It makes its own encoded videos, then runs the three loaders in turns, over the same clips, each with its own worker
+processes. Every clip ends as normalised floats on the device (a GPU if there is one): ours are normalised there, those
+of the plain loader in its workers. A ratio is the median over the turns, with the smallest and largest; speeds are
+medians too. Close other programs first.
+
+    python benchmarks/loader.py --workers 2
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.plain_loader import Augmentation, PillowReader, PillowTransform, PlainClips
+from dataset.frame_images import FolderStore
+from dataset.listing import VideoList, read_list
+from dataset.lmdb_frames import LmdbStore
+from dataset.loading import VideoLoader
+from dataset.normalization import ClipNormalizer
+from dataset.readers import Reader, open_reader
+from dataset.synthetic_store import FrameFolders, VideoEnvironments, encode_jpegs
+from dataset.transforms import build_train_transform
+from dataset.video_dataset import TrainingClips, collate_clips, worker_init
+
+HEIGHT, WIDTH = 256, 340
+# Folder, format and distance of key frames.
+STORES = {"RAW-250": ("RAW", 250), "RAW-12": ("RAW", 12), "FRAME": ("FRAME", 0), "LMDB": ("LMDB", 0)}
+TRANSFORM_TYPES = ("default", "rand_augment")
+
+
+def make_frames(number: int, num_frames: int) -> np.ndarray:
+    """A pan with zoom over a texture with the spectrum of photographs, with moving discs and the noise of a sensor."""
+    rng = np.random.default_rng(number)
+    size = 640
+    texture = np.zeros((size, size, 3), np.float32)
+    for octave in range(1, 8):
+        cells = rng.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
+        cells *= 90 / 2 ** (octave / 1.5)
+        texture += np.asarray(cv2.resize(cells, (size, size), interpolation=cv2.INTER_CUBIC))
+    noise = rng.normal(0, 1.5, (4, HEIGHT, WIDTH, 3)).astype(np.float32)
+    course = rng.uniform(-0.7, 0.7, (4, 2))
+    colours = rng.integers(0, 256, (3, 3)).tolist()
+    frames = np.empty((num_frames, HEIGHT, WIDTH, 3), np.uint8)
+    for time_step, frame in enumerate(frames):
+        zoom = 1 + 0.2 * np.sin(time_step / 40)
+        shift = 100 + time_step * course[3] / 4
+        matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+        view = cv2.warpAffine(texture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        view = view + noise[time_step % 4] + 128
+        frame[...] = view.clip(0, 255)
+        for sprite in range(3):
+            centre = (np.array([WIDTH, HEIGHT]) * (0.2 + 0.3 * sprite) + time_step * course[sprite]).astype(int)
+            cv2.circle(frame, centre.tolist(), 20 + 8 * sprite, colours[sprite], -1, cv2.LINE_AA)
+    return frames
+
+
+def write_video(path: Path, frames: np.ndarray, *, key_interval: int) -> None:
+    """Encode with x264 at its defaults, but for the distance of key frames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "23", "g": str(key_interval)})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def make_data(root: Path, *, videos: int, frames: int) -> None:
+    """Write every store and its list below a folder, unless they are there."""
+    if (root / "done").exists():
+        return
+    lists: dict[str, list[str]] = {name: [] for name in STORES}
+    for number in range(videos):
+        pixels = make_frames(number, frames)
+        jpegs = encode_jpegs(pixels)
+        for name, (format, key_interval) in STORES.items():
+            path = f"video{number}.mp4" if format == "RAW" else f"video{number}"
+            if format == "RAW":
+                write_video(root / name / path, pixels, key_interval=key_interval)
+            else:
+                (FrameFolders if format == "FRAME" else VideoEnvironments)(root / name).write(path, jpegs)
+            lists[name].append(f"{path} {frames} {number}")
+    for name, lines in lists.items():
+        (root / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "done").touch()
+
+
+class Keys:
+    """Batches of (epoch, video): `clips` of them, all videos in turn, others for another `turn`."""
+
+    def __init__(self, *, videos: int, clips: int, batch: int) -> None:
+        self.videos, self.clips, self.batch = videos, clips, batch
+        self.turn = 0
+
+    def __len__(self) -> int:
+        return -(-self.clips // self.batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        keys = [(self.turn * self.clips + number, number % self.videos) for number in range(self.clips)]
+        for start in range(0, self.clips, self.batch):
+            yield keys[start : start + self.batch]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A loader, the batches that it is given, and what makes device floats of a batch of it."""
+
+    loader: DataLoader
+    keys: Keys
+    finish: Callable[[Any], torch.Tensor]
+
+    def run(self, turn: int) -> float:
+        """Load one turn's clips; clips per second."""
+        self.keys.turn = turn
+        clips = 0
+        start = time.perf_counter()
+        for batch in self.loader:
+            clips += len(self.finish(batch))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return clips / (time.perf_counter() - start)
+
+
+def make_contenders(options: argparse.Namespace, root: Path, *, store: str, transform_type: str) -> list[Contender]:
+    """The plain loader, ours with Pillow, ours."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    format, folder = STORES[store][0], root / store
+    videos = read_list(root / f"{store}.txt")
+    augmentation = Augmentation(transform_type, options.ra_n, options.ra_m)
+    normalizer = ClipNormalizer()
+
+    def keys() -> Keys:
+        return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
+
+    def ours(reader: Reader, transform: Any) -> Contender:
+        clips = TrainingClips(
+            videos, reader, transform, num_segments=1, clip_length=options.length, num_steps=1, seed=(0,)
+        )
+        batches = keys()
+        loader = VideoLoader(
+            clips,
+            batch_sampler=batches,
+            collate_fn=collate_clips,
+            num_workers=options.workers,
+            worker_init_fn=worker_init,
+            persistent_workers=True,
+        )
+        return Contender(loader, batches, lambda batch: normalizer(batch.clips.to(device)))
+
+    pillow_reader = open_reader(format, folder)
+    if format != "RAW":  # which no part of OpenCV decodes
+        pillow_reader = PillowReader(FolderStore(folder) if format == "FRAME" else LmdbStore(folder))
+    transform = build_train_transform(
+        transform_type, crop_size=options.size, ra_n=options.ra_n, ra_m=options.ra_m, horizontal_flip=True
+    )
+    return [
+        _plain(options, videos, folder, format=format, augmentation=augmentation, keys=keys(), device=device),
+        ours(pillow_reader, PillowTransform(augmentation, options.size)),
+        ours(open_reader(format, folder), transform),
+    ]
+
+
+def _plain(
+    options: argparse.Namespace,
+    videos: VideoList,
+    folder: Path,
+    *,
+    format: str,
+    augmentation: Augmentation,
+    keys: Keys,
+    device: torch.device,
+) -> Contender:
+    clips = PlainClips(videos, folder, augmentation, format=format, crop_size=options.size, clip_length=options.length)
+    loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True)
+    return Contender(loader, keys, lambda batch: batch[0].to(device))
+
+
+def describe_machine() -> str:
+    """Cores, processor and versions, in a line or two."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    except OSError:
+        names = []
+    processor = names[0] if names else platform.processor()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    versions = " ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "av", "lmdb", "pillow"))
+    versions = f"Python {platform.python_version()} {versions} opencv {cv2.__version__}"
+    return f"{cores} cores of {processor}, {device}\n{versions}"
+
+
+def ratio_text(numerators: list[float], denominators: list[float]) -> str:
+    """Median of the paired ratios, and their range."""
+    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
+    return f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
+
+
+def measure(options: argparse.Namespace, root: Path) -> None:
+    """Run and print one line for each store and transform."""
+    print(f"{'':22}{'clips/s: plain':>15}{'with Pillow':>13}{'ours':>8}   {'ours / plain':22}{'ours / with Pillow':22}")
+    for store in options.stores:
+        for transform_type in options.transforms:
+            contenders = make_contenders(options, root, store=store, transform_type=transform_type)
+            for contender in contenders:
+                contender.run(0)
+            speeds: list[list[float]] = [[] for _ in contenders]
+            for turn in range(1, options.turns + 1):
+                for contender, results in zip(contenders, speeds, strict=True):
+                    results.append(contender.run(turn))
+            plain, pillow, ours = speeds
+            medians = [statistics.median(results) for results in speeds]
+            print(
+                f"{store + ' ' + transform_type:22}{medians[0]:15.1f}{medians[1]:13.1f}{medians[2]:8.1f}   "
+                f"{ratio_text(ours, plain):22}{ratio_text(ours, pillow):22}",
+                flush=True,
+            )
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=12, help="how many to make (12)")
+    parser.add_argument("--frames", type=int, default=300, help="of each video (300)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of each loader (2)")
+    parser.add_argument("--batch", type=int, default=8, help="clips a batch (8)")
+    parser.add_argument("--length", type=int, default=16, help="frames a clip (16)")
+    parser.add_argument("--size", type=int, default=224, help="of the crop, in pixels (224)")
+    parser.add_argument("--clips", type=int, default=64, help="a turn (64)")
+    parser.add_argument("--turns", type=int, default=5, help="timed runs of each loader, after one that is not (5)")
+    parser.add_argument("--ra_n", type=int, default=2, help="operations of rand_augment (2)")
+    parser.add_argument("--ra_m", type=int, default=9, help="their magnitude of 30 (9)")
+    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    parser.add_argument("--transforms", nargs="+", choices=TRANSFORM_TYPES, default=list(TRANSFORM_TYPES))
+    parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the videos, measure, print."""
+    options = parse_options()
+    print(describe_machine())
+    with tempfile.TemporaryDirectory() as temporary:
+        root = options.root or Path(temporary)
+        make_data(root, videos=options.videos, frames=options.frames)
+        measure(options, root)
+
+
+if __name__ == "__main__":
+    main()

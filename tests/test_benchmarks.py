@@ -1,0 +1,44 @@
+"""The loader benchmark: its baseline loads the same frames, and it runs."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import loader
+from benchmarks.plain_loader import FETCHERS
+from dataset.listing import read_list
+from dataset.readers import open_reader
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark")
+    loader.make_data(folder, videos=2, frames=40)
+    return folder
+
+
+@pytest.mark.parametrize("store", loader.STORES)
+def test_the_plain_way_reads_the_frames_that_we_read(root: Path, store: str) -> None:
+    format = loader.STORES[store][0]
+    numbers = [0, 1, 2, 9, 30, 31, 39]
+    reader = open_reader(format, root / store)
+    for record in read_list(root / f"{store}.txt"):
+        ours = reader.read(record, numbers).numpy()
+        reader.close()  # an LMDB environment can be open only once
+        images = FETCHERS[format](root / store / record.path, numbers)
+        np.testing.assert_array_equal(np.stack([np.asarray(image) for image in images]), ours)
+        assert len({frame.tobytes() for frame in ours}) == len(numbers)
+
+
+def test_it_runs_and_prints_a_line_for_each_store_and_transform(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--clips 4 --batch 2 --length 4 --size 32 --turns 1 --workers 1 --stores RAW-12 LMDB --transforms default"
+    monkeypatch.setattr(sys, "argv", ["loader.py", "--root", str(root), *options.split()])
+    loader.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "cores of" in lines[0]
+    assert [line.split()[:2] for line in lines[-2:]] == [["RAW-12", "default"], ["LMDB", "default"]]
+    assert all(float(number) > 0 for line in lines[-2:] for number in line.split()[2:6])
