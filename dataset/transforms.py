@@ -177,10 +177,7 @@ def build_train_transform(
         transform_type: for RGB clips, one of
             "default": crop, color jitter, grayscale, blur, flip;
             "rand_augment": crop, ra_n of the paper's 16 operations at strength ra_m / 30, flip;
-            "mvit_default": crop, RandAugment "m7-n4-mstd0.5", flip, random erasing. The paper gives these three
-            settings and the probability 0.25 of erasing. It leaves open what is chosen here as in the training of
-            MViT (Fan et al., 2021): the increasing table, an operation applied with probability 0.5, bicubic moves
-            with grey outside, the erased area (2 % to a third) and its noise.
+            "mvit_default": crop, RandAugment "m7-n4-mstd0.5", flip, random erasing (see `_mvit_steps`).
         crop_size: height and width of the result, in pixels.
         ra_n: number of operations of "rand_augment".
         ra_m: their magnitude, 0 to 30.
@@ -203,9 +200,7 @@ def build_train_transform(
     if use_flow:
         return TrainTransform((RandomResizedCrop(crop_size, (0.5, 1.0)), *flip), channels=2)
     if transform_type == "mvit_default":
-        operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
-        crop = RandomResizedCrop(crop_size, (0.08, 1.0))
-        return TrainTransform((crop, operations, *flip, Sometimes(0.25, RandomErasing())), channels=3)
+        return TrainTransform(_mvit_steps(crop_size, flip), channels=3)
     middle = _default_colors() if transform_type == "default" else (_rand_augment(ra_n, ra_m),)
     return TrainTransform((RandomResizedCrop(crop_size, (0.2, 1.0)), *middle, *flip), channels=3)
 
@@ -216,6 +211,17 @@ def _default_colors() -> tuple[Step, ...]:
         Sometimes(0.2, Fixed(augment.grayscale)),
         Sometimes(0.5, GaussianBlur((0.1, 2.0))),
     )
+
+
+def _mvit_steps(crop_size: int, flip: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The recipe of MViT (Fan et al., 2021).
+
+    Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
+    0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
+    a drawn operation, bicubic moves with grey outside, and the erased area and noise. The crop is bilinear.
+    """
+    operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
+    return RandomResizedCrop(crop_size, (0.08, 1.0)), operations, *flip, Sometimes(0.25, RandomErasing())
 
 
 def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
