@@ -37,6 +37,7 @@ from utils.evaluation import (
     make_manifest,
     scores_folder,
     training_differences,
+    training_progress,
 )
 from utils.files import move_to_earlier
 from utils.score_index import index_scores, keep_torn_part
@@ -168,6 +169,9 @@ def _plan(
     )
     if force and (earlier := move_to_earlier(config.run_dir, EVALUATION_FILES)) is not None:
         log.info(f"moved the earlier scores and results to {earlier}")
+    progress = training_progress(config)
+    if progress and progress[0] < progress[1]:
+        log.info(f"the training is not complete: {progress[0]} of {progress[1]} epochs")
     for difference in training_differences(config):
         log.info(f"the weights were trained with another configuration: {difference}")
     folder = scores_folder(config)

@@ -26,6 +26,7 @@ from utils.evaluation import (
     make_manifest,
     scores_folder,
     training_differences,
+    training_progress,
 )
 from utils.files import move_to_earlier, write_text_atomically
 from utils.metrics import Metrics, ViewMetrics
@@ -88,6 +89,7 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
         class_names=names,
         missing={videos[video].path: cause for video, cause in index.missing.items()},
         config=config.to_dict(),
+        training_progress=training_progress(config),
         training_differences=training_differences(config),
         scores_digest=index.digest,
     )

@@ -143,7 +143,7 @@ def test_crops_one_by_one_are_the_crops_of_one_pass(record: Path, make_record: M
         extract(single, crops=(crop,))
     (videos, scores), (own_videos, own_scores) = read_scores(record), read_scores(single)
     assert (videos == own_videos).all()
-    assert (scores == own_scores).all()
+    np.testing.assert_allclose(own_scores, scores, atol=1e-6)  # other views share a forward pass
     assert merge(record)["metrics"] == merge(single)["metrics"]
 
 
@@ -352,8 +352,9 @@ def test_curves_are_drawn_when_the_record_was_trained(record: Path) -> None:
     line = {"state": 0, "epoch": 1, "total_epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "clips_per_second": 1.0}
     (run_dir / "log.jsonl").write_text(json.dumps({**line, "num_frames": 8}) + "\n")
     extract(record)
-    merge(record)
+    assert merge(record)["checkpoint"]["epochs_trained"] == 1
     assert (run_dir / "curves.png").stat().st_size > 1000
+    assert "the training is not complete: 1 of 2 epochs" in (run_dir / "log.txt").read_text()
 
 
 def test_a_result_says_when_the_training_had_another_configuration(record: Path) -> None:

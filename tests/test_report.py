@@ -28,7 +28,14 @@ from utils.report import (
 )
 
 
-def make_result(*, num_classes: int = 6, missing: int = 0, classes_used: int | None = None, **changes: Any) -> Any:
+def make_result(
+    *,
+    num_classes: int = 6,
+    missing: int = 0,
+    classes_used: int | None = None,
+    training_progress: tuple[int, int] | None = None,
+    **changes: Any,
+) -> Any:
     """A result of 40 scored videos with random scores, and `missing` ones of class 0."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % (classes_used or num_classes)
@@ -44,6 +51,7 @@ def make_result(*, num_classes: int = 6, missing: int = 0, classes_used: int | N
         class_names=[f"class {number}" for number in range(num_classes)],
         missing={f"v{number}.mp4": "no such file" for number in range(missing)},
         config={"optimizer": {"epochs": 3}},
+        training_progress=training_progress,
         training_differences=[],
         scores_digest="digest",
     )
@@ -109,6 +117,12 @@ def test_training_differences_are_in_the_text_when_there_are_any() -> None:
     assert "Trained with another" not in render_text(make_result(), "")
     text = render_text(make_result(training_differences=["optimizer.epochs: was 2, is 3"]), "")
     assert "Trained with another configuration\n  optimizer.epochs: was 2, is 3" in text
+
+
+def test_weights_of_an_unfinished_training_are_said_to_be_that() -> None:
+    assert "  trained " not in render_text(make_result(), "")
+    assert "6 of 6 epochs\n" in render_text(make_result(training_progress=(6, 6)), "")
+    assert "2 of 6 epochs: THE TRAINING IS NOT COMPLETE" in render_text(make_result(training_progress=(2, 6)), "")
 
 
 def test_versions_are_those_of_the_modules() -> None:

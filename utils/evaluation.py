@@ -7,7 +7,7 @@ from pathlib import Path
 from utils.config import RunConfig, list_differences, load_config
 from utils.errors import UserError
 from utils.files import file_sha256
-from utils.report import RESULT_FILES, versions
+from utils.report import RESULT_FILES, read_epochs, versions
 from utils.scores import SCORES_FOLDER, Manifest
 
 EXTRACT_SCRIPT, MERGE_SCRIPT, TRAIN_SCRIPT = "extract_score_3d.py", "merge_score.py", "train_3d.py"
@@ -73,6 +73,14 @@ def make_manifest(
         list_file=data.eva_list_file,
         versions=versions(),
     )
+
+
+def training_progress(config: RunConfig) -> tuple[int, int] | None:
+    """Return (epochs trained, epochs of the record) of the record's own weights, None for weights from elsewhere."""
+    epochs = read_epochs(config.run_dir)
+    if config.eva_model != config.weights_path or not epochs:
+        return None
+    return int(epochs[-1]["total_epoch"]), sum(state.epochs for state in config.states)
 
 
 def training_differences(config: RunConfig) -> list[str]:

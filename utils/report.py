@@ -70,6 +70,7 @@ def build_result(
     class_names: Sequence[str],
     missing: Mapping[str, str],
     config: Mapping[str, Any],
+    training_progress: tuple[int, int] | None,
     training_differences: Sequence[str],
     scores_digest: str,
 ) -> dict[str, Any]:
@@ -83,6 +84,7 @@ def build_result(
         class_names: One for each class.
         missing: Path and cause of each video that could not be scored.
         config: The effective configuration.
+        training_progress: Epochs trained and epochs of the record, where the weights are the record's own.
         training_differences: In what the configuration of the training was another one.
         scores_digest: Tells whether a result is of these very scores.
     """
@@ -122,6 +124,8 @@ def build_result(
             "network": manifest.network,
             "path": manifest.checkpoint,
             "sha256": manifest.checkpoint_sha256,
+            "epochs_trained": training_progress[0] if training_progress else None,
+            "epochs_of_record": training_progress[1] if training_progress else None,
         },
         "classes": [
             {"name": name, "videos": int(total), "accuracy": None if math.isnan(accuracy) else float(accuracy)}
@@ -232,6 +236,10 @@ def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
         ("network", checkpoint["network"]),
         ("checkpoint", f"{checkpoint['path']} (sha256 {checkpoint['sha256']})"),
     ]
+    if checkpoint["epochs_trained"] is not None:
+        done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
+        unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
+        rows.append(("trained", f"{done} of {planned} epochs{unfinished}"))
     return [f"  {name:12}{value}" for name, value in rows]
 
 

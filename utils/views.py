@@ -15,16 +15,15 @@ from utils.precision import autocast
 class ViewScorer:
     """Scores videos with a network in evaluation mode.
 
-    The views of a video are scored by themselves and in a fixed order, crop by crop, at most `batch_size` clips in a
-    forward pass. So the scores of a video do not depend on the process it comes to, on the videos before it, or on the
-    crops that are scored along with it.
+    The views of a video are scored by themselves and in a fixed order, at most `batch_size` in a forward pass, so that
+    the scores of a video do not depend on the process it comes to or on the videos before it.
 
     Attributes:
         network: On `device`, in evaluation mode; its `fuse` joins the heads.
         normalize: uint8 clips [N, T, H, W, C] to network input.
         crop_position: (height, width, size, *, crop_idx) to (top, left).
         crop_size: Side of a crop, pixels.
-        batch_size: Clips of one forward pass.
+        batch_size: Views of one forward pass.
         dtype: Autocast type; None is float32.
         device: Where the network is.
     """
@@ -51,18 +50,20 @@ class ViewScorer:
         with torch.inference_mode():
             frames = frames.to(self.device, non_blocking=True)
             clip_frames = clip_frames.to(self.device, non_blocking=True)
-            scores = [self._score_crop(frames, clip_frames, crop) for crop in crops]
-            return torch.stack(scores, dim=1).cpu().numpy()
+            views = [(clip, crop) for clip in range(len(clip_frames)) for crop in crops]
+            chunks = [views[begin : begin + self.batch_size] for begin in range(0, len(views), self.batch_size)]
+            scores = torch.cat([self._score_views(frames, clip_frames, chunk) for chunk in chunks])
+            return scores.unflatten(0, (len(clip_frames), len(crops))).cpu().numpy()
 
-    def _score_crop(self, frames: torch.Tensor, clip_frames: torch.Tensor, crop: int) -> torch.Tensor:
-        """Return probabilities [clips, classes] on one crop."""
+    def _score_views(
+        self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]]
+    ) -> torch.Tensor:
+        """Return probabilities [views, classes] of (clip, crop) pairs."""
         height, width, size = frames.shape[1], frames.shape[2], self.crop_size
-        top, left = self.crop_position(height, width, size, crop_idx=crop)
-        window = frames[:, top : top + size, left : left + size]
-        scores = []
-        for rows in clip_frames.split(self.batch_size):
-            clips = self.normalize(window[rows])
-            with autocast(self.device, self.dtype):
-                logits = self.network.fuse(self.network(clips))  # type: ignore[operator]
-            scores.append(torch.softmax(logits.float(), dim=1))
-        return torch.cat(scores)
+        cut = []
+        for clip, crop in views:
+            top, left = self.crop_position(height, width, size, crop_idx=crop)
+            cut.append(frames[:, top : top + size, left : left + size][clip_frames[clip]])
+        with autocast(self.device, self.dtype):
+            logits = self.network.fuse(self.network(self.normalize(torch.stack(cut))))  # type: ignore[operator]
+        return torch.softmax(logits.float(), dim=1)
