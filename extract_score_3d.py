@@ -217,10 +217,12 @@ def score_pending(
     from utils import distributed
 
     processes = distributed.world_size()
-    writer = PartWriter(folder, task.manifest, rank=distributed.rank())
     remaining, total = iter(items), Round()
     num_rounds = math.ceil(len(task.pending) / (processes * _ROUND))
-    with tqdm(total=len(task.pending), desc="scoring", unit="video", disable=not distributed.is_main()) as bar:
+    with (
+        PartWriter(folder, task.manifest, rank=distributed.rank()) as writer,
+        tqdm(total=len(task.pending), desc="scoring", unit="video", disable=not distributed.is_main()) as bar,
+    ):
         for number in range(num_rounds):
             own = _score_round(
                 itertools.islice(remaining, _ROUND),
@@ -237,7 +239,6 @@ def score_pending(
                 for note in one.notes:
                     log.info(note)
             if total.problem:
-                writer.flush()
                 raise ExtractionError(total.problem)
             bar.update(total.scored + total.missing - bar.n)
     return total

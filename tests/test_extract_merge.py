@@ -20,7 +20,7 @@ import helpers
 import merge_score
 from dataset import sampling
 from dataset.listing import read_list
-from dataset.transforms import resize_short_side
+from dataset.transforms import crop_position, resize_short_side
 from tests.conftest import ROOT, MakeRecord
 from tests.test_metrics import brute_metrics
 from utils.config import load_config
@@ -28,6 +28,7 @@ from utils.errors import UserError
 from utils.evaluation import make_manifest, scores_folder, training_differences
 from utils.score_index import index_scores
 from utils.scores import PartWriter, open_scores, read_manifest
+from utils.views import ViewScorer
 
 NUM_VIDEOS = 25
 
@@ -110,6 +111,36 @@ def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
                 logits = network.fuse(network(((view - mean) / std).permute(3, 0, 1, 2)[None]))
             expected = torch.softmax(logits.double(), dim=1)[0].numpy()
             np.testing.assert_allclose(scores[12, crop, clip], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
+    """A network that answers with the pixels it sees, on frames that are wider than high."""
+
+    class Mirror(torch.nn.Module):
+        def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor]:
+            assert len(clips) <= batch_size
+            return (clips.flatten(1),)
+
+        def fuse(self, heads: tuple[torch.Tensor]) -> torch.Tensor:
+            return heads[0]
+
+    scorer = ViewScorer(
+        Mirror(),
+        normalize=lambda clips: clips.float() / 100,
+        crop_position=crop_position,
+        crop_size=4,
+        batch_size=batch_size,
+        dtype=None,
+        device=torch.device("cpu"),
+    )
+    frames = torch.randint(256, (7, 4, 9, 3), dtype=torch.uint8)
+    clip_frames = torch.tensor([[0, 1], [2, 6], [6, 6], [5, 3]])
+    scores = scorer(frames, clip_frames, (1, 2, 0))
+    for clip, rows in enumerate(clip_frames):
+        for place, left in enumerate((0, 5, 2)):  # first, last, centre
+            expected = torch.softmax(frames[rows][:, :, left : left + 4].flatten().double() / 100, dim=0)
+            np.testing.assert_allclose(scores[clip, place], expected.numpy(), rtol=1e-5)
 
 
 def test_extract_then_merge_gives_the_result_of_its_scores(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +303,24 @@ def test_a_missing_video_is_named_in_the_result_and_never_replaced(
     assert "is already there for these scores" in capsys.readouterr().out
 
 
+def test_a_video_that_is_repaired_later_completes_the_scores_and_renews_the_result(
+    record: Path, tiny_set: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_set, tmp_path / "videos")
+    lost = tmp_path / "videos" / (tiny_set / "test_list.txt").read_text().splitlines()[4].split()[0]
+    lost.rename(tmp_path / "lost")
+    overrides = (f"dataset.eva_root_path={tmp_path / 'videos'}", "dataset.on_error=skip")
+    extract(record, *overrides)
+    incomplete = merge(record, *overrides)
+    assert [video["path"] for video in incomplete["missing"]] == [str(lost.relative_to(tmp_path / "videos"))]
+
+    (tmp_path / "lost").rename(lost)
+    extract(record, *overrides)
+    assert merge(record, *overrides)["missing"] == []
+    earlier = load_config(record).run_dir / "earlier-001" / "result.json"
+    assert json.loads(earlier.read_text()) == incomplete
+
+
 def test_an_unreadable_video_stops_the_extraction_and_what_is_scored_stays(
     record: Path, tiny_set: Path, tmp_path: Path
 ) -> None:
@@ -369,6 +418,8 @@ def test_missing_things_are_said_with_the_command_that_makes_them(make_record: M
     bare = make_record("bare")
     with pytest.raises(UserError, match=r"bare/current\.pth is not there; train them with: TRAIN"):
         extract(bare)
+    with pytest.raises(UserError, match=r"other\.pth is not there; network\.eva_model must name a file"):
+        extract(bare, "network.eva_model=other.pth")
     with pytest.raises(UserError, match="no scores in .*bare/scores; make them with: EXTRACT"):
         merge(bare)
 

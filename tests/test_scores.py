@@ -363,3 +363,10 @@ def test_a_killed_writer_leaves_whole_parts_only(folder):
     assert done[:6] == list(range(6))
     write_share(folder, manifest, [video for video, _ in index_scores(folder, manifest).pending(CROPS)])
     assert read_all(folder, manifest)[0].tolist() == list(range(20))
+
+
+def test_what_is_added_is_written_however_the_scoring_ends(folder):
+    with pytest.raises(KeyboardInterrupt), PartWriter(folder, make_manifest(), rank=0) as writer:
+        writer.add(4, (0,), score_of(4, 0)[:, None])
+        raise KeyboardInterrupt
+    assert index_scores(folder, make_manifest()).part_of[4].tolist() == [0, -1, -1]

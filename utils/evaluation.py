@@ -35,7 +35,9 @@ def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:
         EvaluationError: there is no such file.
     """
     if not config.eva_model.is_file():
-        raise EvaluationError(f"no weights to evaluate: {config.eva_model} is not there; train them with: {trained_by}")
+        is_own = config.eva_model == config.weights_path
+        hint = f"train them with: {trained_by}" if is_own else "network.eva_model must name a file"
+        raise EvaluationError(f"no weights to evaluate: {config.eva_model} is not there; {hint}")
     return file_sha256(config.eva_model)
 
 

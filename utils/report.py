@@ -102,31 +102,9 @@ def build_result(
                 "top1_for_each_k": list(metrics.max_top_k_top1),
             },
         },
-        "protocol": {
-            "num_clips": manifest.num_clips,
-            "num_crops": manifest.num_crops,
-            "num_views": manifest.num_clips * manifest.num_crops,
-            "num_segments": manifest.num_segments,
-            "clip_length": manifest.clip_length,
-            "num_steps": manifest.num_steps,
-            "crop_size": manifest.crop_size,
-            "crops": list(CROP_NAMES[: manifest.num_crops]),
-            "num_classes": manifest.num_classes,
-            "list": manifest.list_file,
-            "list_sha256": manifest.list_sha256,
-            "num_videos": manifest.num_videos,
-            "num_scored": metrics.num_videos,
-            "num_missing": len(missing),
-            "precision": manifest.precision,
-        },
+        "protocol": _protocol(manifest, num_scored=metrics.num_videos, num_missing=len(missing)),
         "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
-        "checkpoint": {
-            "network": manifest.network,
-            "path": manifest.checkpoint,
-            "sha256": manifest.checkpoint_sha256,
-            "epochs_trained": training_progress[0] if training_progress else None,
-            "epochs_of_record": training_progress[1] if training_progress else None,
-        },
+        "checkpoint": _checkpoint(manifest, training_progress),
         "classes": [
             {"name": name, "videos": int(total), "accuracy": None if math.isnan(accuracy) else float(accuracy)}
             for name, total, accuracy in zip(class_names, totals, accuracies, strict=True)
@@ -135,6 +113,37 @@ def build_result(
         "scores_digest": scores_digest,
         "config": dict(config),
         "training_differences": list(training_differences),
+    }
+
+
+def _protocol(manifest: Manifest, *, num_scored: int, num_missing: int) -> dict[str, Any]:
+    return {
+        "num_clips": manifest.num_clips,
+        "num_crops": manifest.num_crops,
+        "num_views": manifest.num_clips * manifest.num_crops,
+        "num_segments": manifest.num_segments,
+        "clip_length": manifest.clip_length,
+        "num_steps": manifest.num_steps,
+        "crop_size": manifest.crop_size,
+        "crops": list(CROP_NAMES[: manifest.num_crops]),
+        "num_classes": manifest.num_classes,
+        "list": manifest.list_file,
+        "list_sha256": manifest.list_sha256,
+        "num_videos": manifest.num_videos,
+        "num_scored": num_scored,
+        "num_missing": num_missing,
+        "precision": manifest.precision,
+    }
+
+
+def _checkpoint(manifest: Manifest, training_progress: tuple[int, int] | None) -> dict[str, Any]:
+    trained, planned = training_progress or (None, None)
+    return {
+        "network": manifest.network,
+        "path": manifest.checkpoint,
+        "sha256": manifest.checkpoint_sha256,
+        "epochs_trained": trained,
+        "epochs_of_record": planned,
     }
 
 

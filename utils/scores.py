@@ -215,6 +215,13 @@ class PartWriter:
         self._missing: dict[int, str] = {}
         self._started = time.monotonic()
 
+    def __enter__(self) -> "PartWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is left, however the scoring ended."""
+        self.flush()
+
     def add(self, video: int, crops: tuple[int, ...], scores: NDArray[np.float32]) -> None:
         """Add a video's scores [clips, crops, classes].
 
