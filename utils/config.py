@@ -67,6 +67,11 @@ class RunConfig:
         return Path(self.logging.output_dir) / self.name
 
     @property
+    def saved_path(self) -> Path:
+        """The effective configuration as it was trained."""
+        return self.run_dir / "config.yml"
+
+    @property
     def weights_path(self) -> Path:
         """The checkpoint that training writes and continues from."""
         return self.run_dir / "current.pth"

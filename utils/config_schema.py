@@ -55,7 +55,7 @@ class DatasetConfig:
     use_flow: bool = key("read optical flow (x and y) in place of RGB")
     use_fore: bool = key("subtract the mean frame of every 16 frames")
     use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")
-    on_error: str = key("an unreadable video: stop, or skip and count it", choices=("raise", "skip"))
+    on_error: str = key("an unreadable video: stop, or skip and count it", scope=NEITHER, choices=("raise", "skip"))
     embedded: bool = key("the data set is made by dataset/synthetic.py when it is absent", scope=NEITHER)
 
 

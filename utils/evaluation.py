@@ -91,7 +91,7 @@ def training_differences(config: RunConfig) -> list[str]:
     Training refuses to go on with a changed record; evaluating its weights is no mistake (dataset.on_error=skip, say),
     so the result names what differs. Empty when the weights are not this record's own.
     """
-    saved = config.run_dir / "config.yml"
+    saved = config.saved_path
     if config.eva_model != config.weights_path or not saved.exists():
         return []
     return list_differences(config, load_config(saved))

@@ -11,8 +11,7 @@ from tqdm import tqdm
 from utils import distributed
 from utils.checkpoint import Position
 from utils.files import write_text_atomically
-
-EPOCHS_FILE = "log.jsonl"
+from utils.report import EPOCHS_FILE, read_epochs
 
 
 class _ScreenHandler(logging.Handler):
@@ -75,18 +74,12 @@ class EpochLog:
         """Drop the lines of epochs at or after a position."""
         if not distributed.is_main() or not self.path.exists():
             return
-        kept = [line for line in self.read() if (line["state"], line["epoch"]) <= (position.state, position.epoch)]
+        kept = [
+            line
+            for line in read_epochs(self.run_dir)
+            if (line["state"], line["epoch"]) <= (position.state, position.epoch)
+        ]
         write_text_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return the lines that are whole (a kill may have torn the last one)."""
-        lines = []
-        for text in self.path.read_text().splitlines() if self.path.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-        return lines
 
     def write(self, line: dict[str, Any], *, total_epoch: int) -> None:
         """Append an epoch's line.

@@ -6,7 +6,6 @@ from utils import distributed
 from utils.config import ConfigError, RunConfig, list_differences, load_config
 from utils.files import move_to_earlier, write_text_atomically
 
-CONFIG_FILE = "config.yml"
 EARLIER_PATTERN = "earlier-*"
 
 
@@ -22,7 +21,7 @@ def open_for_training(config: RunConfig, *, force: bool) -> str:
     problem, notice = "", ""
     if distributed.is_main():
         config.run_dir.mkdir(parents=True, exist_ok=True)
-        saved = config.run_dir / CONFIG_FILE
+        saved = config.saved_path
         if force and (folder := _move_everything(config.run_dir)) is not None:
             notice = f"moved the earlier run to {folder}"
         if saved.exists():
