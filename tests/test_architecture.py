@@ -19,7 +19,7 @@ ALLOWED = {
     "model": {"model", "layers", "utils"},
     "dataset": {"dataset", "utils"},
     "helpers": {"dataset", "layers", "model", "utils"},
-    **dict.fromkeys(SCRIPTS, {"helpers", "dataset", "model", "utils"}),
+    **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS},
 }
 # Read before torch is there: a mistake in a record must show at once.
 TORCH_FREE = (
