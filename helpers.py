@@ -88,6 +88,7 @@ def make_training_loader(
         ra_m=data.ra_m,
         horizontal_flip=not data.no_horizontal_flip,
         use_flow=data.use_flow,
+        crop_scale=(data.crop_scale[0], data.crop_scale[1]) if data.crop_scale else None,
     )
     clips = TrainingClips(
         videos,

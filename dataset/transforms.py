@@ -170,6 +170,7 @@ def build_train_transform(
     ra_m: float = 0,
     horizontal_flip: bool,
     use_flow: bool = False,
+    crop_scale: tuple[float, float] | None = None,
 ) -> TrainTransform:
     """Builds the transform of training clips.
 
@@ -183,6 +184,8 @@ def build_train_transform(
         ra_m: their magnitude, 0 to 30.
         horizontal_flip: whether half of the clips are mirrored (left and right matter in some data sets).
         use_flow: for clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
+        crop_scale: smallest and largest area of a crop, as shares of the frame's; None for the transform's own:
+            0.2 to 1, "mvit_default" 0.08 to 1, flow 0.5 to 1.
 
     Returns:
         transform(clip, rng) -> C-contiguous uint8 [T, crop_size, crop_size, C]; it does not change its argument.
@@ -198,11 +201,12 @@ def build_train_transform(
     if horizontal_flip:
         flip = (Sometimes(0.5, Fixed(augment.flip_flow if use_flow else augment.flip_horizontal)),)
     if use_flow:
-        return TrainTransform((RandomResizedCrop(crop_size, (0.5, 1.0)), *flip), channels=2)
+        return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.5, 1.0)), *flip), channels=2)
     if transform_type == "mvit_default":
-        return TrainTransform(_mvit_steps(crop_size, flip), channels=3)
+        crop = RandomResizedCrop(crop_size, crop_scale or (0.08, 1.0))
+        return TrainTransform((crop, *_mvit_steps(flip)), channels=3)
     middle = _default_colors() if transform_type == "default" else (_rand_augment(ra_n, ra_m),)
-    return TrainTransform((RandomResizedCrop(crop_size, (0.2, 1.0)), *middle, *flip), channels=3)
+    return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.2, 1.0)), *middle, *flip), channels=3)
 
 
 def _default_colors() -> tuple[Step, ...]:
@@ -213,15 +217,15 @@ def _default_colors() -> tuple[Step, ...]:
     )
 
 
-def _mvit_steps(crop_size: int, flip: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The recipe of MViT (Fan et al., 2021).
+def _mvit_steps(flip: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The recipe of MViT (Fan et al., 2021), behind the crop.
 
     Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
     0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
     a drawn operation, bicubic moves with grey outside, and the erased area and noise. The crop is bilinear.
     """
     operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
-    return RandomResizedCrop(crop_size, (0.08, 1.0)), operations, *flip, Sometimes(0.25, RandomErasing())
+    return operations, *flip, Sometimes(0.25, RandomErasing())
 
 
 def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:

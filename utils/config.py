@@ -327,6 +327,9 @@ def _check(config: RunConfig) -> None:
         )
     if config.optimizer.lr_scheduler == "step" and not config.optimizer.lr_decay_epochs:
         fail("optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
+    scale = config.dataset.crop_scale
+    if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
+        fail("dataset.crop_scale", f"found {list(scale)}, expected two shares of the frame's area such as [0.5, 1.0]")
     if config.dataset.use_flow and config.dataset.format == "RAW":
         fail("dataset.use_flow", "flow is read from images; dataset.format must be FRAME or LMDB")
     if config.dataset.use_flow and config.dataset.use_fore:

@@ -49,6 +49,7 @@ class DatasetConfig:
     eva_num_crop: int = key("crops in the final evaluation", scope=EVALUATION, choices=(1, 2, 3))
     num_workers: int = key("loader processes per training process", scope=NEITHER, at_least=0)
     transform_type: str = key("training augmentation", choices=("default", "rand_augment", "mvit_default"))
+    crop_scale: tuple[float, ...] = key("smallest and largest area of a training crop; []: the transform's own")
     ra_n: int = key("rand_augment: operations a clip", at_least=0)
     ra_m: float = key("rand_augment: magnitude, of 30", at_least=0)
     no_horizontal_flip: bool = key("never flip (left and right differ in meaning)")
