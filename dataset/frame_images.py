@@ -1,7 +1,7 @@
 """Videos that were taken apart into numbered pictures: reading them from wherever the pictures are kept."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ FLOW_SUFFIXES = ("_c1", "_c2")
 class ImageStore(Protocol):
     """Where encoded pictures are kept. Frames are numbered from 1; flow has a grey picture each for x and y."""
 
-    def images(self, video: str, numbers: Iterable[int], suffix: str) -> Iterator[bytes | None]:
+    def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """The encoded pictures of these frames, None for one that is not there.
 
         Raises:
@@ -102,19 +102,9 @@ class FolderStore:
     def __init__(self, root_path: str | Path) -> None:
         self._root = Path(root_path)
 
-    def images(self, video: str, numbers: Iterable[int], suffix: str) -> Iterator[bytes | None]:
+    def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Read the files, None for one that is not there."""
-        folder = self._root / video
-        for number in numbers:
-            path = folder / f"{number:05d}{suffix}.jpg"
-            try:
-                yield path.read_bytes()
-            except FileNotFoundError:
-                if not folder.is_dir():
-                    raise ReadError(f"cannot read the frames of {folder}: no such folder") from None
-                yield None
-            except OSError as error:
-                raise ReadError(f"cannot read {path}: {error.strerror}") from None
+        return [self._image(self._root / video, f"{number:05d}{suffix}.jpg") for number in numbers]
 
     def last_number(self, video: str, suffix: str) -> int:
         """The highest number of a file, by a look through the folder."""
@@ -128,6 +118,16 @@ class FolderStore:
 
     def close(self) -> None:
         """Nothing stays open between calls."""
+
+    def _image(self, folder: Path, name: str) -> bytes | None:
+        try:
+            return (folder / name).read_bytes()
+        except FileNotFoundError:
+            if not folder.is_dir():
+                raise ReadError(f"cannot read the frames of {folder}: no such folder") from None
+            return None
+        except OSError as error:
+            raise ReadError(f"cannot read {folder / name}: {error.strerror}") from None
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """Numbered pictures in LMDB: an environment for each video, or one for a whole data set."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import lmdb
@@ -24,13 +24,12 @@ class LmdbStore:
         self._root = Path(root_path)
         self._shared = self._root.is_file() or (self._root / "data.mdb").is_file()
 
-    def images(self, video: str, numbers: Iterable[int], suffix: str) -> Iterator[bytes | None]:
+    def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Fetch the values, None for a key that is not there."""
         path = self._environment_path(video)
         try:
             with _open(path).begin() as transaction:
-                for number in numbers:
-                    yield transaction.get(self._key(video, number, suffix))
+                return [transaction.get(self._key(video, number, suffix)) for number in numbers]
         except lmdb.Error as error:
             raise _unreadable(path, error) from None
 

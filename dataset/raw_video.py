@@ -16,8 +16,8 @@ from dataset.read_errors import FewerFramesError
 from dataset.video_file import VideoFile, naming, unreadable
 from dataset.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
 
-# A frame that no other refers to can be left out without touching any other; these codecs say so packet by packet.
-# HEVC says it within a temporal layer only, and VP9 may carry statistics over from such a frame.
+# A frame that no other refers to can be left out without touching any other, and these codecs mark such frames. HEVC
+# marks them within a temporal layer only, so others may still refer to them.
 _SKIPPABLE_CODECS = frozenset({"h264", "mpeg4"})
 
 
@@ -76,6 +76,7 @@ class RawVideoReader:
     def _decode(self, video: VideoFile, wanted: list[int]) -> np.ndarray:
         """The wanted frames (numbers increasing), uint8 [N, H, W, 3]."""
         for misled in (False, True):
+            # A second time around, frames are missing or hold two fields each, which may have come in two packets.
             index = self._index(video, misled=misled)
             if wanted[-1] >= index.num_frames:
                 cause = f" ({index.damage} after that)" if index.damage else ""
@@ -87,12 +88,12 @@ class RawVideoReader:
             else:
                 for run in plan_runs(index, wanted):
                     _decode_run(video, index, run, canvas)
-            if not canvas.missing:
+            if not canvas.missing and (index.is_decoded or not canvas.is_interlaced):
                 return canvas.upright_frames()
         raise unreadable(video.path, f"frame {min(canvas.missing)} of {index.num_frames} does not come out of decoding")
 
     def _index(self, video: VideoFile, *, misled: bool) -> FrameIndex:
-        """The index of a file: kept, new, or made again since the one so far names frames that do not come."""
+        """The index of a file: kept, new, or, since that one may be wrong, made again by decoding."""
         key = (video.path, video.version)
         index = None if misled else self._indices.get(key)
         if index is None:
@@ -114,6 +115,7 @@ class _Canvas:
         self._reformatter = reformatter
         self._frames = np.empty((len(wanted), 0, 0, 3), dtype=np.uint8)
         self._rotation = 0
+        self.is_interlaced = False
 
     def put(self, number: int, frame: VideoFrame) -> None:
         """Take a decoded frame, unless that number is not wanted or has come already."""
@@ -127,6 +129,7 @@ class _Canvas:
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(height, plane.line_size)
         self._frames[self._places[number]] = rows[:, : 3 * width].reshape(height, width, 3)
+        self.is_interlaced |= frame.interlaced_frame
         self.missing.remove(number)
 
     def upright_frames(self) -> np.ndarray:
@@ -185,13 +188,7 @@ def _walk(video: VideoFile, packets: Iterator[Packet], wanted: set[int]) -> Iter
 def _decode_by_count(video: VideoFile, canvas: _Canvas) -> None:
     """Decode from the start and count, up to the last wanted frame."""
     last = max(canvas.missing)
-    for number, frame in enumerate(_all_frames(video)):
+    for number, frame in enumerate(video.frames_from_start()):
         canvas.put(number, frame)
         if number == last:
             return
-
-
-def _all_frames(video: VideoFile) -> Iterator[VideoFrame]:
-    for packet in video.packets_from_start():
-        yield from video.decoder.decode(packet)
-    yield from video.drain()

@@ -81,11 +81,6 @@ class VideoFile:
         """The number of packets that the header claims; 0 where it says nothing."""
         return self._stream.frames
 
-    @property
-    def may_be_interlaced(self) -> bool:
-        """Whether the header or the first pictures tell of fields: then a packet may hold half a frame."""
-        return self.decoder.field_order > 1
-
     def packets_from_start(self) -> Iterator[Packet]:
         """All packets of the stream, with a decoder that has seen nothing."""
         if self._touched:
@@ -123,6 +118,12 @@ class VideoFile:
                     return None
                 return _chain(packet, packets)
         return None
+
+    def frames_from_start(self) -> Iterator[VideoFrame]:
+        """All frames of the stream."""
+        for packet in self.packets_from_start():
+            yield from self.decoder.decode(packet)
+        yield from self.drain()
 
     def drain(self) -> list[VideoFrame]:
         """The frames that the decoder still holds back; it takes no packet after this."""

@@ -32,12 +32,14 @@ class FrameIndex:
         pts: their time stamps, strictly increasing int64 [num_frames]; None where time stamps do not tell frames apart,
             so that a frame is only found by counting from the start.
         keys: time stamps of the key frames, increasing; the first is not after the first frame.
+        is_decoded: it comes from decoding the file, not from its packets alone.
         damage: why decoding ends after the last frame, empty for a sound file.
     """
 
     num_frames: int
     pts: np.ndarray | None
     keys: tuple[int, ...]
+    is_decoded: bool = False
     damage: str = ""
 
 
@@ -91,16 +93,19 @@ def decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
         ReadError: nothing in the file can be decoded.
     """
     times: list[int | None] = []
+    interlaced = False
     damage = ""
     try:
-        for packet in video.packets_from_start():
-            times += [frame.pts for frame in video.decoder.decode(packet)]
-        times += [frame.pts for frame in video.drain()]
+        for frame in video.frames_from_start():
+            times.append(frame.pts)
+            interlaced |= frame.interlaced_frame
     except av.error.FFmpegError as error:
         damage = cause_of(error)
     if not times:
         raise unreadable(video.path, damage or "no frame of it can be decoded")
-    return _index_of_decoded(times, scan, damage)
+    keys = tuple(sorted({key for key in scan.keys if key is not None}))
+    pts = _distinct_times(times, scan, keys=keys, interlaced=interlaced)
+    return FrameIndex(len(times), pts, keys, is_decoded=True, damage=damage)
 
 
 def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
@@ -145,7 +150,7 @@ def _scan(video: VideoFile) -> _Scan:
 
 def _is_plain(video: VideoFile, scan: _Scan) -> bool:
     """Whether every shown packet is certain to become one frame with the packet's time stamp."""
-    if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS or video.may_be_interlaced:
+    if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS:
         return False
     if scan.damaged or not scan.in_order or not scan.starts_with_key or not scan.shown:
         return False
@@ -157,16 +162,16 @@ def _is_plain(video: VideoFile, scan: _Scan) -> bool:
     return first_key is not None and all(pts is not None and pts >= first_key for pts in scan.shown)
 
 
-def _index_of_decoded(times: list[int | None], scan: _Scan, damage: str) -> FrameIndex:
-    keys = tuple(sorted({key for key in scan.keys if key is not None}))
+def _distinct_times(
+    times: list[int | None], scan: _Scan, *, keys: tuple[int, ...], interlaced: bool
+) -> np.ndarray | None:
+    """The time stamps of decoded frames as an array, or None if a frame cannot be found by its time stamp."""
     known = [time for time in times if time is not None]
-    told_apart = (
-        len(known) == len(times)
-        and all(before < after for before, after in itertools.pairwise(known))
-        and len(set(scan.shown)) == len(scan.shown)
-        and set(known) <= set(scan.shown)
-        and scan.in_order
-        and bool(keys)
-        and keys[0] <= known[0]
-    )
-    return FrameIndex(len(times), np.array(known, dtype=np.int64) if told_apart else None, keys, damage)
+    shown = set(scan.shown)
+    if len(known) < len(times) or len(shown) < len(scan.shown) or not shown.issuperset(known):
+        return None
+    if any(before >= after for before, after in itertools.pairwise(known)) or not keys or keys[0] > known[0]:
+        return None
+    if interlaced and len(known) < len(shown):
+        return None  # the two fields of a frame may come in a packet each, and one of them would be half the frame
+    return np.array(known, dtype=np.int64)

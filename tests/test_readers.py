@@ -2,10 +2,12 @@
 
 import io
 import multiprocessing
+import os
 import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -226,23 +228,38 @@ def test_few_environments_stay_open_and_all_remain_readable(tmp_path: Path, monk
             assert frame_numbers(reader.read(VideoRecord(name, 2, 0), [1]).numpy()) == [1]
     assert len(cache) == 2
     assert closed == ["a", "b", "c", "a", "b", "c", "a"]
+    assert frame_numbers(readers[0].read(VideoRecord("c", 2, 0), [0]).numpy()) == [0]
+    assert len(closed) == 7  # by way of the link it was open already
     readers[0].close()
     assert len(cache) == 0
     assert frame_numbers(readers[1].read(VideoRecord("a", 2, 0), [0]).numpy()) == [0]
 
 
-def read_numbers(reader: Reader, results: "multiprocessing.Queue[list[int]]") -> None:
+def read_numbers(reader: Reader, opened: list[int], results: "multiprocessing.Queue[list[int]]") -> None:
     results.put(frame_numbers(reader.read(VideoRecord("v", 3, 0), [2, 1]).numpy()))
+    results.put(opened)
 
 
-def test_a_reader_works_in_the_parent_and_in_forked_workers(tmp_path: Path, layout: str) -> None:
+def test_a_reader_works_in_the_parent_and_in_forked_workers(
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    open_environment = lmdb.open
+
+    def watched(*arguments: Any, **options: Any) -> lmdb.Environment:
+        opened.append(os.getpid())
+        return open_environment(*arguments, **options)
+
     reader = open_layout(layout, tmp_path / "root", {"v": numbered_pictures(3)})
+    monkeypatch.setattr(lmdb, "open", watched)
     assert frame_numbers(reader.read(VideoRecord("v", 3, 0), [0]).numpy()) == [0]  # it has things open now
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    worker = context.Process(target=read_numbers, args=(reader, results))
+    worker = context.Process(target=read_numbers, args=(reader, opened, results))
     worker.start()
     assert results.get(timeout=60) == [2, 1]
+    # The worker opens for itself what its parent has open.
+    assert results.get(timeout=60) == ([] if layout == "FRAME" else [os.getpid(), worker.pid])
     worker.join()
     assert worker.exitcode == 0
     assert frame_numbers(reader.read(VideoRecord("v", 3, 0), [1]).numpy()) == [1]
