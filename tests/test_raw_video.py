@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -55,16 +56,21 @@ def cut_within_group(folder: Path) -> Path:
 
 def joined_broadcasts(folder: Path) -> Path:
     """Time stamps start again half way."""
-    return joined(folder, range(N // 2))
+    return joined(folder, (range(N // 2), range(N // 2)))
 
 
 def joined_backwards(folder: Path) -> Path:
     """The first half comes much later than the second, by its time stamps."""
-    return joined(folder, range(1000, 1000 + N // 2))
+    return joined(folder, (range(1000, 1000 + N // 2), range(N // 2)))
 
 
-def joined(folder: Path, pts_of_first_half: range) -> Path:
-    halves = [encode_video(folder / f"{i}.ts", N // 2, pts=pts) for i, pts in enumerate((pts_of_first_half, None))]
+def joined_interleaved(folder: Path) -> Path:
+    """By their time stamps, the frames of the second half belong between those of the first."""
+    return joined(folder, (range(0, N, 2), range(5, 5 + N, 2)))
+
+
+def joined(folder: Path, pts_of_halves: tuple[range, range]) -> Path:
+    halves = [encode_video(folder / f"{i}.ts", N // 2, pts=pts) for i, pts in enumerate(pts_of_halves)]
     (folder / "joined.ts").write_bytes(b"".join(half.read_bytes() for half in halves))
     return folder / "joined.ts"
 
@@ -109,6 +115,7 @@ VIDEOS: dict[str, Callable[[Path], Path]] = {
     "within a group": cut_within_group,
     "joined": joined_broadcasts,
     "joined backwards": joined_backwards,
+    "joined interleaved": joined_interleaved,
     "program stream": encoded("a.mpg", codec="mpeg2video", options={"bf": "2", "g": "12"}),
     "bare h264": encoded("a.h264"),
     "vp9": encoded("a.webm", codec="libvpx-vp9", options=VP9),
@@ -422,6 +429,69 @@ def test_only_what_is_needed_is_decoded_and_each_frame_converted_once(
     assert frame_numbers(got) == [100, 6, 100, 5, 6]
     assert converted == [5, 6, 100]
     assert len(packets) <= most  # groups of pictures, not the 93 frames between them, and no new scan
+
+
+def test_going_to_a_key_frame_is_refused_where_it_lands_later(tmp_path: Path) -> None:
+    with VideoFile(encode_video(tmp_path / "a.mp4", N)) as video:
+        keys = build_index(video).keys
+        assert len(keys) > 3
+        assert video.packets_from_key(keys[2], latest=keys[1], known_keys=keys) is None
+        assert video.packets_from_key(keys[1], latest=keys[2], known_keys=(keys[0], keys[2])) is None
+        packets = video.packets_from_key(keys[1], latest=keys[2], known_keys=keys)
+        assert packets is not None
+        first = next(packets)
+        assert first.is_keyframe and first.pts == keys[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("format_name", "avi"),
+        ("codec_name", "mpeg4"),
+        ("declared_frames", 4),
+        ("shown", [2, 6, None]),
+        ("shown", [2, 6, 6]),
+        ("shown", [2, 6, 1]),
+        ("shown", []),
+        ("keys", [2, None]),
+        ("starts_with_key", False),
+        ("damaged", True),
+        ("in_order", False),
+    ],
+)
+def test_packets_alone_are_trusted_only_if_nothing_at_all_is_odd(field: str, value: object) -> None:
+    file: Any = SimpleNamespace(format_name="mpegts", codec_name="h264", declared_frames=3)
+    scan = video_index._Scan(shown=[2, 6, 4], keys=[2], num_packets=3, starts_with_key=True)
+    assert video_index._is_plain(file, scan)
+    setattr(file if hasattr(file, field) else scan, field, value)
+    assert not video_index._is_plain(file, scan)
+
+
+@pytest.mark.parametrize(
+    ("times", "shown", "keys", "interlaced", "expected"),
+    [
+        ([2, 4, 6], [2, 6, 4], (2,), False, [2, 4, 6]),
+        ([2, 4, 6], [0, 2, 6, 4], (0,), False, [2, 4, 6]),  # a packet that shows nothing
+        ([2, 4, 6], [2, 3, 4, 5, 6, 7], (2,), True, None),  # two fields a frame
+        ([2, 4, 6], [2, 6, 4], (2,), True, [2, 4, 6]),
+        ([2, None, 6], [2, 6, None], (2,), False, None),
+        ([2, 6, 4], [2, 6, 4], (2,), False, None),
+        ([2, 4, 6], [2, 4, 4], (2,), False, None),
+        ([2, 4, 6], [2, 4, 7], (2,), False, None),
+        ([2, 4, 6], [2, 4, 6], (4,), False, None),
+        ([2, 4, 6], [2, 4, 6], (), False, None),
+    ],
+)
+def test_decoded_times_find_frames_only_where_nothing_is_ambiguous(
+    times: list[int | None],
+    shown: list[int | None],
+    keys: tuple[int, ...],
+    interlaced: bool,
+    expected: list[int] | None,
+) -> None:
+    scan = video_index._Scan(shown=shown)
+    found = video_index._distinct_times(times, scan, keys=keys, interlaced=interlaced)
+    assert (found is None) if expected is None else (found is not None and found.tolist() == expected)
 
 
 def test_a_file_that_was_replaced_is_scanned_again(tmp_path: Path) -> None:
