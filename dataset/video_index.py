@@ -78,15 +78,15 @@ def build_index(video: VideoFile) -> FrameIndex:
     if _is_plain(video, scan):
         pts = np.sort(np.array(scan.shown, dtype=np.int64))
         return FrameIndex(len(pts), pts, tuple(sorted(key for key in scan.keys if key is not None)))
-    return decode_index(video, scan)
+    return _decode_index(video, scan)
 
 
 def rebuild_index(video: VideoFile) -> FrameIndex:
     """Index a file by decoding it, after its packets turned out to mislead."""
-    return decode_index(video, _scan(video))
+    return _decode_index(video, _scan(video))
 
 
-def decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
+def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
     """Index a file by decoding it once; what follows an undecodable packet does not count.
 
     Raises:
