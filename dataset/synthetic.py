@@ -42,7 +42,7 @@ class SyntheticError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a data set is made from; size in pixels."""
+    """What a data set is made from; `size` is the height of a frame, in pixels."""
 
     num_train: int
     num_test: int
@@ -95,7 +95,7 @@ def make_synthetic(
     num_train: int = 480,
     num_test: int = 240,
     size: int = 72,
-    frames: int = 32,
+    frames: int = 40,
     format: str = "RAW",
     seed: int = 0,
     workers: int | None = None,
@@ -106,7 +106,7 @@ def make_synthetic(
         root: folder of the data set; made if absent.
         num_train: training videos; classes take turns.
         num_test: test videos, drawn with other seeds.
-        size: height and width in pixels, even.
+        size: height in pixels, even; the width is four thirds of it.
         frames: frames a video.
         format: RAW (MP4 files), FRAME (folders of JPEGs), LMDB (an environment a video), LMDB_SET (one environment).
         seed: another one gives other videos.
@@ -217,8 +217,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="data/synthetic", help="folder of the data set")
     parser.add_argument("--num_train", type=int, default=480, help="training videos")
     parser.add_argument("--num_test", type=int, default=240, help="test videos")
-    parser.add_argument("--size", type=int, default=72, help="height and width in pixels, even")
-    parser.add_argument("--frames", type=int, default=32, help="frames a video")
+    parser.add_argument("--size", type=int, default=72, help="height in pixels, even; the width is four thirds of it")
+    parser.add_argument("--frames", type=int, default=40, help="frames a video")
     parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="LMDB_SET: one environment for all")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other videos")
     parser.add_argument(

@@ -6,8 +6,10 @@ class. Radii follow one law too, taken over all frames of a video: `grow` and `s
 and in the other classes a sprite keeps a radius that a growing one has at some random frame. Hence one frame, and any
 unordered set of frames, cannot tell a motion from its reversal.
 
-A two-phase motion turns around once, at a random time in the middle half of the video; all sprites turn together.
+A two-phase motion turns around once, at a random time in the middle of the video; all sprites turn together.
 A clip that misses the turn looks like a one-phase motion.
+
+Frames are four to three, so that the three crops of an evaluation differ.
 """
 
 from __future__ import annotations
@@ -21,14 +23,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Quantity = Literal["x", "y", "angle", "radius"]
 
-# Per-video draws, lengths as shares of the picture's side. At 72 px: 1.2 to 2.4 px a frame, radii of 6 to 20 px.
-SPEED = (1.2 / 72, 2.4 / 72)
-RADIUS = (6 / 72, 20 / 72)
+# Per-video draws, lengths as shares of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 6 to 15 px.
+SPEED = (1.5 / 72, 2.8 / 72)
+RADIUS = (6 / 72, 15 / 72)
 ANGULAR_SPEED = (np.radians(6), np.radians(12))  # radians a frame
-GROWTH = (0.8, 1.1)  # log of the last radius over the first one
-SPRITES = (2, 4)
-TURN = (0.25, 0.75)  # when a two-phase motion turns, as a share of the video
+GROWTH = (0.5, 0.75)  # log of the last radius over the first one
+SPRITES = (5, 8)
+TURN = (0.35, 0.65)  # when a two-phase motion turns, as a share of the video
 NOISE = 3.0  # standard deviation of the camera noise, grey levels
+WAVES = 5.0  # largest amplitude of a background wave, grey levels
+PATTERN = 0.7  # strength of a sprite's pattern: 0 is one colour
+
+
+def frame_width(height: int) -> int:
+    """Width of a frame, four thirds of its height and even."""
+    return 2 * round(height * 2 / 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +102,17 @@ class Scene:
 def make_scene(rng: np.random.Generator, *, motion: Motion, size: int, num_frames: int) -> Scene:
     """Draw a scene; every class takes the same random numbers, so that only the motion differs between two of them."""
     turn = rng.uniform(*TURN) * (num_frames - 1)
-    bright_sprites = bool(rng.integers(2))
-    background = _make_background(rng, size, bright=not bright_sprites)
+    background = _make_background(rng, size)
     time = np.arange(num_frames, dtype=np.float64)
     progress = turn - np.abs(time - turn) if motion.turns else time
     count = rng.integers(SPRITES[0], SPRITES[1] + 1)
-    sprites = tuple(
-        (_make_track(rng, motion, progress, size=size), _make_look(rng, bright=bright_sprites)) for _ in range(count)
-    )
+    sprites = tuple((_make_track(rng, motion, progress, size=size), _make_look(rng)) for _ in range(count))
     return Scene(background, sprites, turn if motion.turns else np.inf)
 
 
 def _make_track(rng: np.random.Generator, motion: Motion, progress: Floats, *, size: int) -> Track:
     speed, spin, growth = rng.uniform(*SPEED) * size, rng.uniform(*ANGULAR_SPEED), rng.uniform(*GROWTH)
-    x, y = rng.uniform(0, size, 2)
+    x, y = rng.uniform(0, frame_width(size)), rng.uniform(0, size)
     angle = rng.uniform(0, 2 * np.pi)
     low, high = np.log(np.asarray(RADIUS) * size)
     middle = rng.uniform(low + growth / 2, high - growth / 2)
@@ -123,28 +129,27 @@ def _make_track(rng: np.random.Generator, motion: Motion, progress: Floats, *, s
     return Track(x + along("x", speed), y + along("y", speed), np.exp(log_radius), angle + along("angle", spin))
 
 
-def _make_look(rng: np.random.Generator, *, bright: bool) -> Look:
+def _make_look(rng: np.random.Generator) -> Look:
     outline: Literal["disc", "polygon", "star"] = ("disc", "polygon", "star")[rng.integers(3)]
     pattern: Literal["stripes", "checks", "halves", "wedges"] = ("stripes", "checks", "halves", "wedges")[
         rng.integers(4)
     ]
     corners, frequency = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8)
-    # A strong main colour against the background, and a second one that shows the pattern.
-    main = rng.uniform(170, 255, 3) if bright else rng.uniform(0, 70, 3)
-    second = rng.uniform(0, 255, 3)
+    # A main colour that stands out from the dark background, and a second one that shows the pattern.
+    main = rng.uniform(170, 255, 3)
+    second = main + PATTERN * (rng.uniform(0, 255, 3) - main)
     return Look(outline, corners, pattern, frequency, np.stack([main, second]).astype(np.float32))
 
 
-def _make_background(rng: np.random.Generator, size: int, *, bright: bool) -> Floats:
-    """A base colour plus a dozen waves of random direction and length: [size, size, 3]."""
-    base = rng.uniform(150, 220, 3) if bright else rng.uniform(35, 105, 3)
-    row, column = np.mgrid[0:size, 0:size] / size
-    picture = np.tile(base, (size, size, 1))
+def _make_background(rng: np.random.Generator, size: int) -> Floats:
+    """A dark base colour plus a dozen waves of random direction and length: [size, frame_width(size), 3]."""
+    row, column = np.mgrid[0:size, 0 : frame_width(size)] / size
+    picture = np.tile(rng.uniform(35, 105, 3), (*row.shape, 1))
     for _ in range(12):
         cycles = rng.uniform(1, 9)
         direction, phase = rng.uniform(0, 2 * np.pi, 2)
         wave = np.sin(2 * np.pi * cycles * (np.cos(direction) * column + np.sin(direction) * row) + phase)
-        picture += wave[..., None] * rng.uniform(-8, 8, 3)
+        picture += wave[..., None] * rng.uniform(-WAVES, WAVES, 3)
     return picture
 
 
@@ -162,7 +167,7 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
 
     Only the square around the sprite is worked on, which is about a tenth of the picture.
     """
-    size = frames.shape[1]
+    height, width = frames.shape[1:3]
     reach = int(np.ceil(track.radius.max())) + 1
     steps = np.arange(-reach, reach + 1)
     columns, rows = (np.rint(centre).astype(np.int64)[:, None] + steps for centre in (track.x, track.y))
@@ -176,7 +181,7 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
     alpha = np.clip(edge + 0.5, 0, 1)[..., None]
     mix = _pattern(look, right, down, polar)[..., None]
     color = look.colors[0] * (1 - mix) + look.colors[1] * mix
-    where = (np.arange(len(frames))[:, None, None], rows[:, :, None] % size, columns[:, None, :] % size)
+    where = (np.arange(len(frames))[:, None, None], rows[:, :, None] % height, columns[:, None, :] % width)
     under = frames[where]
     frames[where] = under + alpha * (color - under)
 

@@ -25,8 +25,19 @@ def torchrun_arguments(script: list[str], environment: dict[str, str]) -> list[s
     return [*arguments, "--master_port", environment.get("MASTER_PORT") or "29500", *script]
 
 
+def cpu_threads(processes: int, cores: int) -> int:
+    """Return the threads of one process on a CPU: its share of the cores, less one for its loader.
+
+    OpenMP threads wait for each other by spinning: one thread more than there are free cores costs many times its gain.
+    """
+    return max(1, cores // processes - 1)
+
+
 def main() -> None:
     """Run the script; exit with the code of the first process that failed."""
+    if not torch.cuda.is_available():
+        processes, cores = int(os.environ.get("NPROC") or 1), len(os.sched_getaffinity(0))
+        os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, cores)))
     try:
         run(parse_args(torchrun_arguments(sys.argv[1:], dict(os.environ))))
     except ChildFailedError as error:
