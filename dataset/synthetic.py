@@ -2,7 +2,7 @@
 
     python -m dataset.synthetic --root data/synthetic
 
-writes 480 training and 240 test videos of 12 motion classes (`dataset.synthetic_scene` says what they show),
+writes 600 training and 180 test videos of 12 motion classes (`dataset.synthetic_scene` says what they show),
 `train_list.txt` and `test_list.txt` ("path frames label"), and `classes.txt` (one class name a line). A video depends
 on (seed, split, its index) and on nothing else, so any number of worker processes makes the same set. A killed run is
 continued by the same command; a folder with another set in it is left alone.
@@ -92,8 +92,8 @@ def make_video(video: Video, parameters: Parameters) -> tuple[Scene, NDArray[np.
 def make_synthetic(
     root: str | Path,
     *,
-    num_train: int = 480,
-    num_test: int = 240,
+    num_train: int = 600,
+    num_test: int = 180,
     size: int = 72,
     frames: int = 40,
     format: str = "RAW",
@@ -215,8 +215,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--root", default="data/synthetic", help="folder of the data set")
-    parser.add_argument("--num_train", type=int, default=480, help="training videos")
-    parser.add_argument("--num_test", type=int, default=240, help="test videos")
+    parser.add_argument("--num_train", type=int, default=600, help="training videos")
+    parser.add_argument("--num_test", type=int, default=180, help="test videos")
     parser.add_argument("--size", type=int, default=72, help="height in pixels, even; the width is four thirds of it")
     parser.add_argument("--frames", type=int, default=40, help="frames a video")
     parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="LMDB_SET: one environment for all")
