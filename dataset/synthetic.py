@@ -15,6 +15,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from utils.files import write_text_atomically
 GENERATOR_VERSION = 1  # raised when the same parameters begin to make other videos
 SPLITS = ("train", "test")
 DESCRIPTION = "synthetic.json"
+SMALLEST_FREE_SPACE = 1 << 20  # bytes; about what LMDB adds to the disk for one video
 
 
 class SyntheticError(UserError):
@@ -130,8 +132,9 @@ def make_synthetic(
 
 
 def _explain(error: OSError | lmdb.Error, root: Path) -> str:
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    if full:
+    # LMDB reports a write that was cut short by a full disk as an input/output error.
+    out_of_space = root.exists() and shutil.disk_usage(root).free < SMALLEST_FREE_SPACE
+    if out_of_space or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {root} is full; finished videos are kept: free some space and run the same command again"
     return f"cannot write the data set in {root}: {error}"
 

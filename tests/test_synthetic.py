@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
+import lmdb
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
 import dataset.synthetic as synthetic
+import dataset.synthetic_store as synthetic_store
 from dataset.listing import read_list
 from dataset.readers import open_reader
 from dataset.synthetic import Parameters, SyntheticError, Video, make_synthetic, make_video
@@ -396,6 +399,18 @@ def test_a_full_disk_is_one_clear_error(format, method, tmp_path, monkeypatch):
     monkeypatch.undo()
     make_synthetic(root, workers=1, format=format, **SMALL)
     assert not [path for path in root.rglob("*") if "partial" in path.name or path.name.endswith(".tmp")]
+
+
+def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
+    def fail(folder, items):
+        raise lmdb.Error("mdb_txn_commit: Input/output error")  # what LMDB says on a full disk
+
+    monkeypatch.setattr(synthetic_store, "_put", fail)
+    with pytest.raises(SyntheticError, match="cannot write .* Input/output error"):
+        make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
+    monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SyntheticError, match="disk of .* is full"):
+        make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
 
 
 def test_the_command_line_says_what_is_wrong():
