@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Quantity = Literal["x", "y", "angle", "radius"]
 
-# Per-video draws, lengths as shares of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 6 to 15 px.
+# Per-video draws, lengths as shares of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 9 to 20 px.
 SPEED = (1.5 / 72, 2.8 / 72)
-RADIUS = (6 / 72, 15 / 72)
-ANGULAR_SPEED = (np.radians(6), np.radians(12))  # radians a frame
+RADIUS = (9 / 72, 20 / 72)
+ANGULAR_SPEED = (np.radians(5), np.radians(9))  # radians a frame; a pattern may repeat every half turn
 GROWTH = (0.5, 0.75)  # log of the last radius over the first one
-SPRITES = (5, 8)
+STRETCH = (1.5, 2.2)
+SPRITES = (4, 6)
 TURN = (0.35, 0.65)  # when a two-phase motion turns, as a share of the video
 NOISE = 3.0  # standard deviation of the camera noise, grey levels
 WAVES = 5.0  # largest amplitude of a background wave, grey levels
@@ -81,12 +82,16 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A sprite's appearance: outline, pattern, and the pattern's two RGB colours (0 to 255)."""
+    """A sprite's appearance: outline, pattern, and the pattern's two RGB colours (0 to 255).
+
+    stretch: length over width; the radius is their geometric mean.
+    """
 
     outline: Literal["disc", "polygon", "star"]
     corners: int
     pattern: Literal["stripes", "checks", "halves", "wedges"]
     frequency: float
+    stretch: float
     colors: Floats  # [2, 3]
 
 
@@ -134,11 +139,11 @@ def _make_look(rng: np.random.Generator) -> Look:
     pattern: Literal["stripes", "checks", "halves", "wedges"] = ("stripes", "checks", "halves", "wedges")[
         rng.integers(4)
     ]
-    corners, frequency = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8)
+    corners, frequency, stretch = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8), rng.uniform(*STRETCH)
     # A main colour that stands out from the dark background, and a second one that shows the pattern.
     main = rng.uniform(170, 255, 3)
     second = main + PATTERN * (rng.uniform(0, 255, 3) - main)
-    return Look(outline, corners, pattern, frequency, np.stack([main, second]).astype(np.float32))
+    return Look(outline, corners, pattern, frequency, stretch, np.stack([main, second]).astype(np.float32))
 
 
 def _make_background(rng: np.random.Generator, size: int) -> Floats:
@@ -168,14 +173,15 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
     Only the square around the sprite is worked on, which is about a tenth of the picture.
     """
     height, width = frames.shape[1:3]
-    reach = int(np.ceil(track.radius.max())) + 1
+    reach = int(np.ceil(track.radius.max() * look.stretch**0.5)) + 1
     steps = np.arange(-reach, reach + 1)
     columns, rows = (np.rint(centre).astype(np.int64)[:, None] + steps for centre in (track.x, track.y))
     dx = (columns - track.x[:, None]).astype(np.float32)[:, None, :]
     dy = (rows - track.y[:, None]).astype(np.float32)[:, :, None]
     radius, angle = (values.astype(np.float32)[:, None, None] for values in (track.radius, track.angle))
-    right = (np.cos(angle) * dx + np.sin(angle) * dy) / radius
-    down = (-np.sin(angle) * dx + np.cos(angle) * dy) / radius
+    long, short = radius * look.stretch**0.5, radius / look.stretch**0.5
+    right = (np.cos(angle) * dx + np.sin(angle) * dy) / long
+    down = (-np.sin(angle) * dx + np.cos(angle) * dy) / short
     polar = np.arctan2(down, right)
     edge = (_outline_radius(look, polar) - np.hypot(right, down)) * radius
     alpha = np.clip(edge + 0.5, 0, 1)[..., None]
