@@ -46,7 +46,7 @@ def make_record(tiny_set: Path, tmp_path: Path) -> MakeRecord:
                 "num_workers": 0,
             },
             "optimizer": {"epochs": 2, "warmup_epoch": -1},
-            "sampler": {"clip_length": 8, "batch_size": 4, "eva_num_clips": 2},
+            "sampler": {"clip_length": 8, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
             "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
             "logging": {"output_dir": str(tmp_path / "output"), "print_freq": 2},
         }

@@ -104,7 +104,8 @@ def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
         rows = sampling.frame_indices(offsets, clip_length=8, num_steps=1, num_frames=16)
         frames = torch.as_tensor(resize_short_side(np.asarray(reader.read(videos[12], rows)), 24))
         height, width = frames.shape[1:3]
-        corners = [((height - 24) // 2, (width - 24) // 2), (0, 0), (height - 24, width - 24)]
+        centre = (round((height - 24) / 2), round((width - 24) / 2))  # as torchvision's CenterCrop rounds
+        corners = [centre, (0, 0), (height - 24, width - 24)]
         for crop, (top, left) in enumerate(corners):
             view = frames[:, top : top + 24, left : left + 24].float() / 255
             with torch.no_grad():
