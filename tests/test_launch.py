@@ -51,3 +51,20 @@ def test_the_exit_code_of_a_process_comes_back_without_a_traceback(tmp_path: Pat
     assert "[rank 0]" in done.stdout
     assert "[rank 1]" in done.stdout
     assert "Traceback" not in done.stderr
+    assert "exitcode" not in done.stderr
+
+
+def test_a_process_that_is_killed_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "utils.launch", str(script)],
+        cwd=ROOT,
+        env={**os.environ, "NPROC": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "process 0 was ended by SIGKILL" in done.stderr

@@ -5,6 +5,7 @@
 NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are torchrun's.
 """
 
+import logging
 import os
 import sys
 
@@ -38,10 +39,15 @@ def main() -> None:
     if not torch.cuda.is_available():
         processes, cores = int(os.environ.get("NPROC") or 1), len(os.sched_getaffinity(0))
         os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, cores)))
+    # A process that ends with an exit code has said why; torchrun's own report of it would only repeat that it did.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
         run(parse_args(torchrun_arguments(sys.argv[1:], dict(os.environ))))
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
+        for failed_rank, failure in error.failures.items():
+            if failure.exitcode < 0:
+                print(f"process {failed_rank} was ended by {failure.signal_name()}", file=sys.stderr)
         sys.exit(next((code for code in codes if code > 0), 1))
     except KeyboardInterrupt:
         sys.exit(130)
