@@ -41,6 +41,12 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
         for section, values in yaml.safe_load((ROOT / name).read_text()).items():
             if isinstance(values, dict):
                 merged.setdefault(section, {}).update(values)
+    search = merged.pop("search")
+    assert config.is_search == bool(search["inputs"])
+    if config.is_search:  # the states are those of the graph, the rate is constant
+        assert config.optimizer.lr_decay_epochs == (1_000_000,)
+        check_search(config, search, merged)
+        return
     for section, values in merged.items():
         for key, value in values.items():
             if key in STATE_KEYS:
@@ -51,6 +57,27 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
                 assert (list(found) if isinstance(found, tuple) else found) == value
     epochs = merged["optimizer"]["epochs"]
     assert len(config.states) == (len(epochs) if isinstance(epochs, list) else 1)
+
+
+def check_search(config: RunConfig, search: dict, merged: dict[str, dict]) -> None:
+    """Every key of a search record as its files say it."""
+    rewritten = {"lr_scheduler", "lr_decay_epochs", "lr_decay_rate", "warmup_epoch"}
+    for section, values in merged.items():
+        for key in set(values) - STATE_KEYS - rewritten:
+            found = getattr(getattr(config, section), key)
+            assert (list(found) if isinstance(found, tuple) else found) == values[key]
+    own = {key: value for values in merged.values() for key, value in values.items() if key in STATE_KEYS}
+    expected = [
+        {key: value for key, value in {**own, **entry}.items() if key != "epochs"} for entry in search["inputs"]
+    ]
+    assert [dataclasses.asdict(entry) for entry in config.search.inputs] == expected
+    for key in set(search) - {"inputs"}:
+        found = getattr(config.search, key)
+        assert found == (
+            (search[key],) if key == "graph" else tuple(search[key]) if key == "lr_factors" else search[key]
+        )
+    assert config.states[0].base_learning_rate == pytest.approx(expected[-1]["base_learning_rate"] * 0.01)
+    assert config.states[0].num_frames == expected[-1]["num_segments"] * expected[-1]["clip_length"]
 
 
 def test_effective_configuration_reads_back_equal(tmp_path: Path) -> None:

@@ -5,52 +5,46 @@ in one line that names the file, the section and the key. No torch is imported, 
 """
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
 
-from utils import network_names
+from utils.config_checks import check_config, check_search
 from utils.config_schema import (
     SECTIONS,
     STATE_KEYS,
     TRAINING,
     DatasetConfig,
+    InputConfig,
     LoggingConfig,
     NetworkConfig,
     OptimizerConfig,
     SamplerConfig,
+    SearchConfig,
     StateConfig,
 )
-from utils.errors import UserError
+from utils.config_values import ConfigError, Setting, find_field, parse_value, suggest
+from utils.planning.graph import Graph, State, build_graph
 from utils.yaml_file import parse_yaml, read_yaml
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = PROJECT_ROOT / "base_config" / "default.yml"
 OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
-
-
-class ConfigError(UserError):
-    """A configuration that cannot be used: names file, section, key, what was found and what is allowed."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A value as it stands in a file or on the command line, before its type is checked."""
-
-    value: Any
-    source: str
-
+NEVER = 1_000_000  # the epoch of a decay that never comes: how the released records say "constant rate"
 
 Settings = dict[str, dict[str, Setting]]
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One experiment, ready to use. `states` has one entry per state of the path (a plain run has one)."""
+    """One experiment, ready to use.
+
+    `states` has one entry per state of the path (a plain run has one). A search record has the goal of its graph there:
+    the setting that what it finds is evaluated at.
+    """
 
     name: str
     dataset: DatasetConfig
@@ -58,7 +52,9 @@ class RunConfig:
     sampler: SamplerConfig
     network: NetworkConfig
     logging: LoggingConfig
+    search: SearchConfig
     states: tuple[StateConfig, ...]
+    base: str = field(default="", compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -86,6 +82,27 @@ class RunConfig:
     def eva_num_frames(self) -> int:
         """Frames of an evaluation clip: the last state's piece, eva_num_segments times."""
         return self.sampler.eva_num_segments * self.states[-1].clip_length
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the record describes a search for a path (train_3d_op.py) and not a path to train (train_3d.py)."""
+        return bool(self.search.inputs)
+
+    @property
+    def graph(self) -> Graph:
+        """The candidate graph of a search."""
+        search = self.search
+        return build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(search.lr_factors))
+
+    def state_config(self, state: State, *, epochs: int) -> StateConfig:
+        """Return the setting of a state of the graph."""
+        chosen = self.search.inputs[state.input]
+        rate = float(f"{chosen.base_learning_rate * self.search.lr_factors[state.level]:.12g}")  # 0.07 x 0.1 is 0.007
+        return StateConfig(**{**dataclasses.asdict(chosen), "base_learning_rate": rate, "epochs": epochs})
+
+    def with_states(self, states: Sequence[StateConfig]) -> "RunConfig":
+        """Return the plain record that trains states one after the other, otherwise as this one."""
+        return replace(self, states=tuple(states), search=replace(self.search, inputs=()))
 
     def require_file(self, section: str, key: str, *, hint: str) -> Path:
         """Return the path under a key, which must exist; the error names the key and its file."""
@@ -128,29 +145,58 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     record_path = Path(path)
     record = read_yaml(record_path)
     base = record.pop("base", None)
-    layers = [(DEFAULT_CONFIG, read_yaml(DEFAULT_CONFIG))]
-    if base is not None:
-        base_path = _find_base(base, record_path)
-        layers.append((base_path, read_yaml(base_path)))
-    layers.append((record_path, record))
-    settings: Settings = {name: {} for name in SECTIONS}
-    for source, content in layers:
-        _merge_layer(settings, content, _display(source))
+    settings = _merge_base(base, record_path)
+    _merge_layer(settings, record, _display(record_path))
     for word in overrides:
         _merge_override(settings, word)
-    return _build(record_path.stem, settings)
+    return replace(_build(record_path.stem, settings), base=base or "")
+
+
+def _merge_base(base: Any, record_path: Path) -> Settings:
+    settings: Settings = {name: {} for name in SECTIONS}
+    _merge_layer(settings, read_yaml(DEFAULT_CONFIG), _display(DEFAULT_CONFIG))
+    if base is not None:
+        base_path = _find_base(base, record_path)
+        _merge_layer(settings, read_yaml(base_path), _display(base_path))
+    return settings
+
+
+def own_sections(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Return the sections of a record of this configuration: of `to_dict` what its base does not say already.
+
+    The keys of states are all there, as lists.
+    """
+    base = _merge_base(config.base or None, Path(config.name))
+    sections = {
+        name: {
+            key: value
+            for key, value in values.items()
+            if key not in STATE_KEYS.get(name, ()) and (key not in base[name] or base[name][key].value != value)
+        }
+        for name, values in config.to_dict().items()
+    }
+    for name, keys in STATE_KEYS.items():
+        sections[name] |= {key: [getattr(state, key) for state in config.states] for key in keys}
+    return sections
+
+
+def training_values(config: RunConfig) -> dict[str, Any]:
+    """Return the value of every key whose change changes the trained weights, by 'section.key'."""
+    sections = config.to_dict()
+    return {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in values.items()
+        if _scope(section, key) == TRAINING and (section != "search" or config.is_search)
+    }
 
 
 def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
     """Return 'section.key: was OLD, is NEW' for every key whose change changes the trained weights."""
-    before, after = old.to_dict(), new.to_dict()
-    names = [f"{section}.{key}" for section in SECTIONS for key in _keys(section) if _scope(section, key) == TRAINING]
-    pairs = [
-        (name, before[name.split(".")[0]][name.split(".")[1]], after[name.split(".")[0]][name.split(".")[1]])
-        for name in names
-    ]
+    before, after = training_values(old), training_values(new)
+    names = [*after, *(name for name in before if name not in after)]
     return [
-        f"{name}: was {old_value}, is {new_value}" for name, old_value, new_value in pairs if old_value != new_value
+        f"{name}: was {before.get(name)}, is {after.get(name)}" for name in names if after.get(name) != before.get(name)
     ]
 
 
@@ -166,7 +212,7 @@ def _find_base(base: Any, record_path: Path) -> Path:
         if (folder / base).is_file():
             return folder / base
     known = sorted(f"base_config/{file.name}" for file in (PROJECT_ROOT / "base_config").glob("*_base.yml"))
-    raise ConfigError(f"{record_path}: base: no such file '{base}'{_suggest(base, known)}")
+    raise ConfigError(f"{record_path}: base: no such file '{base}'{suggest(base, known)}")
 
 
 def _keys(section: str) -> list[str]:
@@ -177,25 +223,14 @@ def _owner(section: str, key: str) -> type:
     return StateConfig if key in STATE_KEYS.get(section, ()) else SECTIONS[section]
 
 
-def _field(owner: type, key: str) -> Any:
-    return next(f for f in dataclasses.fields(owner) if f.name == key)
-
-
 def _scope(section: str, key: str) -> str:
-    return str(_field(_owner(section, key), key).metadata["scope"])
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    """Return '; did you mean X? (known: ...)'."""
-    names = list(known)
-    close = difflib.get_close_matches(str(word), names, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+    return str(find_field(_owner(section, key), key).metadata["scope"])
 
 
 def _merge_layer(settings: Settings, content: Mapping[str, Any], source: str) -> None:
     for section, values in content.items():
         if section not in SECTIONS:
-            raise ConfigError(f"{source}: {section}: unknown section{_suggest(section, SECTIONS)}")
+            raise ConfigError(f"{source}: {section}: unknown section{suggest(section, SECTIONS)}")
         if values is None:
             continue
         if not isinstance(values, dict):
@@ -211,33 +246,80 @@ def _merge_override(settings: Settings, word: str) -> None:
         raise ConfigError(f"command line: {word!r}: expected section.key=value, e.g. optimizer.epochs=10")
     source = f"command line ({word})"
     if section not in SECTIONS:
-        raise ConfigError(f"{source}: {section}: unknown section{_suggest(section, SECTIONS)}")
+        raise ConfigError(f"{source}: {section}: unknown section{suggest(section, SECTIONS)}")
     _set(settings, section, key, Setting(parse_yaml(text, source=source), source))
 
 
 def _set(settings: Settings, section: str, key: Any, setting: Setting) -> None:
     if key not in _keys(section):
         elsewhere = [name for name in SECTIONS if key in _keys(name)]
-        hint = f"; it belongs to section '{elsewhere[0]}'" if elsewhere else _suggest(key, _keys(section))
+        hint = f"; it belongs to section '{elsewhere[0]}'" if elsewhere else suggest(key, _keys(section))
         raise ConfigError(f"{setting.source}: {section}.{key}: unknown key{hint}")
     settings[section][key] = setting
 
 
 def _build(name: str, settings: Settings) -> RunConfig:
+    inputs = _build_inputs(settings)
     for section in SECTIONS:
         for key in _keys(section):
-            if key not in settings[section]:
+            derived = bool(inputs) and key in STATE_KEYS.get(section, ())
+            if key not in settings[section] and not derived:
                 raise ConfigError(f"{name}: {section}.{key} is missing; set it in the record or in its base config")
     sections: dict[str, Any] = {
         section: owner(
-            **{f.name: _parse(section, f.name, settings[section][f.name]) for f in dataclasses.fields(owner)}
+            **{
+                f.name: _parse(section, f.name, settings[section][f.name])
+                for f in dataclasses.fields(owner)
+                if f.name != "inputs"
+            },
+            **({"inputs": inputs} if section == "search" else {}),
         )
         for section, owner in SECTIONS.items()
     }
+    if inputs:  # a search trains every transition at a constant rate
+        sections["optimizer"] = replace(
+            sections["optimizer"], lr_scheduler="step", lr_decay_epochs=(NEVER,), lr_decay_rate=1.0, warmup_epoch=-1.0
+        )
     sources = {f"{s}.{k}": setting.source for s, values in settings.items() for k, setting in values.items()}
-    config = RunConfig(name=name, states=_build_states(settings), sources=sources, **sections)
-    _check(config)
+    config = RunConfig(name=name, states=(), sources=sources, **sections)
+    if inputs:
+        check_search(config)
+        goal = config.state_config(config.graph.goal, epochs=config.search.max_epochs)
+    config = replace(config, states=(goal,) if inputs else _build_states(settings))
+    check_config(config)
     return config
+
+
+def _build_inputs(settings: Settings) -> tuple[InputConfig, ...]:
+    """Return the inputs of a search; a key that an input leaves out has the record's own value."""
+    setting = settings["search"]["inputs"]
+    entries = setting.value if isinstance(setting.value, list) else [setting.value]
+    known = [f.name for f in dataclasses.fields(InputConfig)]
+    own = {key: (section, settings[section].get(key)) for section, keys in STATE_KEYS.items() for key in keys}
+    inputs = []
+    for number, entry in enumerate(entries):
+        name = f"search.inputs[{number}]"
+        if not isinstance(entry, dict):
+            example = "[{clip_length: 16}, {clip_length: 32}]"
+            raise ConfigError(f"{setting.source}: {name}: found {entry!r}, expected keys, as in {example}")
+        for key in entry:
+            if key not in known:
+                raise ConfigError(f"{setting.source}: {name}.{key}: unknown key{suggest(key, known)}")
+        values = {}
+        for key in known:
+            section, fallback = own[key]
+            if key in entry:
+                values[key] = parse_value(InputConfig, key, Setting(entry[key], setting.source), name=f"{name}.{key}")
+            elif fallback is None or isinstance(fallback.value, list):
+                raise ConfigError(f"{setting.source}: {name}.{key} is missing (or set {section}.{key} for all inputs)")
+            else:
+                values[key] = parse_value(InputConfig, key, fallback, name=f"{section}.{key}")
+        inputs.append(InputConfig(**values))
+    return tuple(inputs)
+
+
+def _parse(section: str, key: str, setting: Setting) -> Any:
+    return parse_value(_owner(section, key), key, setting, name=f"{section}.{key}")
 
 
 def _build_states(settings: Settings) -> tuple[StateConfig, ...]:
@@ -259,82 +341,3 @@ def _build_states(settings: Settings) -> tuple[StateConfig, ...]:
         for section, key, setting in named
     }
     return tuple(StateConfig(**{key: values[i] for key, values in columns.items()}) for i in range(count))
-
-
-def _parse(section: str, key: str, setting: Setting) -> Any:
-    """Check one value against its declaration."""
-    owner = _owner(section, key)
-    where = f"{setting.source}: {section}.{key}"
-    value = _coerce(setting.value, get_type_hints(owner)[key], where)
-    limits = _field(owner, key).metadata
-    if limits["choices"] and value not in limits["choices"]:
-        allowed = ", ".join(map(str, limits["choices"]))
-        close = difflib.get_close_matches(str(value), [str(choice) for choice in limits["choices"]], n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"{where}: found '{value}', allowed: {allowed}{hint}")
-    if limits["at_least"] is not None and not value >= limits["at_least"]:
-        raise ConfigError(f"{where}: found {value}, must be at least {limits['at_least']}")
-    if limits["below"] is not None and not value < limits["below"]:
-        raise ConfigError(f"{where}: found {value}, must be below {limits['below']}")
-    return value
-
-
-def _coerce(value: Any, expected: type, where: str) -> Any:
-    if get_origin(expected) is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: found {value!r}, expected a list such as [30, 60]")
-        return tuple(_coerce(item, get_args(expected)[0], where) for item in value)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not expected:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{where}: found {value!r} ({type(value).__name__}), expected {names[expected]}")
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        raise ConfigError(f"{where}: found {value}, expected a finite number")
-    return value
-
-
-def _check(config: RunConfig) -> None:
-    """Refuse combinations of values that could only fail later."""
-
-    def fail(name: str, message: str) -> None:
-        raise ConfigError(f"{config.sources[name]}: {name}: {message}")
-
-    net_name, early_stride = config.network.net_name, config.network.early_stride
-    try:
-        network_names.parse_name(net_name)
-    except network_names.UnknownNetworkError as error:
-        fail("network.net_name", str(error))
-    needed = network_names.min_clip_frames(net_name, early_stride)
-    for index, state in enumerate(config.states):
-        if state.num_frames < needed:
-            fail(
-                "sampler.clip_length",
-                f"state {index + 1} has clips of {state.num_frames} frames (num_segments x "
-                f"clip_length); {net_name} with early_stride {early_stride} needs at least {needed}",
-            )
-        if 0 < config.optimizer.warmup_epoch >= state.epochs:
-            fail(
-                "optimizer.warmup_epoch",
-                f"{config.optimizer.warmup_epoch:g} epochs of warm-up do not fit into the "
-                f"{state.epochs} epochs of state {index + 1}; a negative number means none",
-            )
-    if config.eva_num_frames < needed:
-        fail(
-            "sampler.eva_num_segments",
-            f"evaluation clips have {config.eva_num_frames} frames; {net_name} with "
-            f"early_stride {early_stride} needs at least {needed}",
-        )
-    if config.optimizer.lr_scheduler == "step" and not config.optimizer.lr_decay_epochs:
-        fail("optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
-    scale = config.dataset.crop_scale
-    if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
-        fail("dataset.crop_scale", f"found {list(scale)}, expected two shares of the frame's area such as [0.5, 1.0]")
-    if config.dataset.use_flow and config.dataset.format == "RAW":
-        fail("dataset.use_flow", "flow is read from images; dataset.format must be FRAME or LMDB")
-    if config.dataset.use_flow and config.dataset.use_fore:
-        fail("dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow")
-    if config.network.transfer_weights and not config.network.remove_fc:
-        fail("network.transfer_weights", "a 2D network's classifier is not transferred; set network.remove_fc: true")
-    if config.optimizer.nesterov and config.optimizer.momentum == 0 and not config.optimizer.adamw_solver:
-        fail("optimizer.nesterov", "Nesterov needs a momentum above 0")

@@ -62,7 +62,7 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the weights are learned; base_learning_rate and epochs are per state (see StateConfig)."""
+    """How the weights are learned; base_learning_rate and epochs are per state (see InputConfig)."""
 
     warmup_epoch: float = key("epochs of linear warm-up from base_learning_rate / warmup_multiplier; negative: none")
     warmup_multiplier: float = key("warm-up starts at base_learning_rate / warmup_multiplier", at_least=1)
@@ -86,7 +86,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Evaluation sampling; the training clip and batch are per state (see StateConfig)."""
+    """Evaluation sampling; the training clip and batch are per state (see InputConfig)."""
 
     eva_num_segments: int = key("segments of an evaluation clip", scope=EVALUATION, at_least=1)
     eva_num_clips: int = key("clips a video in the final evaluation", scope=EVALUATION, at_least=1)
@@ -94,7 +94,7 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network, from which weights; frozen_bn is per state (see StateConfig)."""
+    """Which network, from which weights; frozen_bn is per state (see InputConfig)."""
 
     net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50")
     pooling_name: str = key("last pooling over space and time", choices=("PoolingAverage", "PoolingMax"))
@@ -118,10 +118,9 @@ class LoggingConfig:
 
 
 @dataclass(frozen=True)
-class StateConfig:
-    """One state of the optimization path: input, batch and rate. A list in the record gives one entry per state."""
+class InputConfig:
+    """What one state of the optimization path trains on and how fast: input, batch and rate."""
 
-    epochs: int = key("epochs of this state", at_least=1)
     base_learning_rate: float = key("learning rate", at_least=0)
     num_segments: int = key("pieces a clip is put together from", at_least=1)
     clip_length: int = key("frames of a piece", at_least=1)
@@ -136,12 +135,36 @@ class StateConfig:
         return self.num_segments * self.clip_length
 
 
+@dataclass(frozen=True)
+class StateConfig(InputConfig):
+    """One state of the optimization path. A list in the record gives one entry per state."""
+
+    epochs: int = key("epochs of this state", at_least=1)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The search space of train_3d_op.py; a record with inputs is a search, one without is trained as it is."""
+
+    inputs: tuple[InputConfig, ...] = key("inputs from short to long; a key left out has the record's own value")
+    lr_factors: tuple[float, ...] = key("learning rates of every input, high to low, as factors of its own")
+    graph: tuple[str, ...] = key("basic | extended | a list of transitions such as 'initial -> (0,0)'")
+    attempt_epochs: int = key("epochs that must pass beyond the knee of a curve", at_least=1)
+    max_epochs: int = key("most epochs of one transition", at_least=1)
+    horizon: int = key("last epoch that may be the knee of a fitted curve", at_least=1)
+    metric: str = key("score of a state, of one clip a video", choices=("mean", "top1", "top3", "top5"))
+    selection: str = key("videos that score the states", choices=("heldout", "eval_list"))
+    heldout_fraction: float = key("heldout: share of the training list that is set aside", at_least=0, below=1)
+    heldout_seed: int = key("heldout: seed of the draw", at_least=0)
+
+
 SECTIONS: dict[str, type] = {
     "dataset": DatasetConfig,
     "optimizer": OptimizerConfig,
     "sampler": SamplerConfig,
     "network": NetworkConfig,
     "logging": LoggingConfig,
+    "search": SearchConfig,
 }
 
 # In which section of a record each key of StateConfig is written.

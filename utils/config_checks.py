@@ -1,0 +1,92 @@
+"""Combinations of values that could only fail later: refused when the configuration is parsed, by key."""
+
+from typing import TYPE_CHECKING, NoReturn
+
+from utils import network_names
+from utils.config_values import ConfigError
+from utils.planning.graph import GraphError, build_graph
+
+if TYPE_CHECKING:
+    from utils.config import RunConfig
+
+
+def check_config(config: "RunConfig") -> None:
+    """Refuse combinations of values that cannot work.
+
+    Raises:
+        ConfigError: The first that is found, with its file and key.
+    """
+    _check_clips(config)
+    _check_training(config)
+
+
+def _fail(config: "RunConfig", name: str, message: str) -> NoReturn:
+    raise ConfigError(f"{config.sources[name]}: {name}: {message}")
+
+
+def _check_clips(config: "RunConfig") -> None:
+    net_name, early_stride = config.network.net_name, config.network.early_stride
+    try:
+        needed = network_names.min_clip_frames(net_name, early_stride)
+    except network_names.UnknownNetworkError as error:
+        _fail(config, "network.net_name", str(error))
+    limit = f"{net_name} with early_stride {early_stride} needs at least {needed}"
+    for index, state in enumerate(config.search.inputs or config.states):
+        if state.num_frames < needed:
+            what, name = ("input", "search.inputs") if config.is_search else ("state", "sampler.clip_length")
+            frames = f"{state.num_frames} frames (num_segments x clip_length)"
+            _fail(config, name, f"{what} {index + 1} has clips of {frames}; {limit}")
+    if config.eva_num_frames < needed:
+        _fail(config, "sampler.eva_num_segments", f"evaluation clips have {config.eva_num_frames} frames; {limit}")
+
+
+def _check_training(config: "RunConfig") -> None:
+    settings, data = config.optimizer, config.dataset
+    for index, state in enumerate(config.states):
+        if 0 < settings.warmup_epoch >= state.epochs:
+            _fail(
+                config,
+                "optimizer.warmup_epoch",
+                f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the "
+                f"{state.epochs} epochs of state {index + 1}; a negative number means none",
+            )
+    if settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
+        _fail(config, "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
+    scale = data.crop_scale
+    if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
+        expected = "two shares of the frame's area such as [0.5, 1.0]"
+        _fail(config, "dataset.crop_scale", f"found {list(scale)}, expected {expected}")
+    if data.use_flow and data.format == "RAW":
+        _fail(config, "dataset.use_flow", "flow is read from images; dataset.format must be FRAME or LMDB")
+    if data.use_flow and data.use_fore:
+        _fail(config, "dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow")
+    if config.network.transfer_weights and not config.network.remove_fc:
+        name = "network.transfer_weights"
+        _fail(config, name, "a 2D network's classifier is not transferred; set network.remove_fc: true")
+    if settings.nesterov and settings.momentum == 0 and not settings.adamw_solver:
+        _fail(config, "optimizer.nesterov", "Nesterov needs a momentum above 0")
+
+
+def check_search(config: "RunConfig") -> None:
+    """Refuse a search that cannot work; the states of the configuration are not needed.
+
+    Raises:
+        ConfigError: The first mistake that is found, with its file and key.
+    """
+    search = config.search
+    factors = search.lr_factors
+    if not factors or min(factors) <= 0 or list(factors) != sorted(set(factors), reverse=True):
+        _fail(
+            config, "search.lr_factors", f"found {list(factors)}, expected factors from high to low: [1.0, 0.1, 0.01]"
+        )
+    try:
+        build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(factors))
+    except GraphError as error:
+        _fail(config, "search.graph", str(error))
+    if search.max_epochs < search.attempt_epochs:
+        message = f"found {search.max_epochs}, must be at least attempt_epochs ({search.attempt_epochs})"
+        _fail(config, "search.max_epochs", message)
+    if search.selection == "heldout" and search.heldout_fraction == 0:
+        _fail(
+            config, "search.heldout_fraction", "nothing would be held out; give a share of the training list, e.g. 0.1"
+        )

@@ -1,0 +1,77 @@
+"""Single values of a configuration: from what stands in a file to what its declaration allows, or one precise line."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from utils.errors import UserError
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used: names file, section, key, what was found and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value as it stands in a file or on the command line, before its type is checked."""
+
+    value: Any
+    source: str
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return '; did you mean X?' or '; known: X, Y'."""
+    names = list(known)
+    close = difflib.get_close_matches(str(word), names, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+
+
+def find_field(owner: type, key: str) -> Any:
+    """Return the declaration of a key."""
+    return next(f for f in dataclasses.fields(owner) if f.name == key)
+
+
+def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
+    """Check one value against its declaration.
+
+    Args:
+        owner: The section's class.
+        key: The key in it.
+        setting: The value and where it stands.
+        name: What errors call it, e.g. "sampler.batch_size".
+
+    Raises:
+        ConfigError: Not the type, not among the choices or outside the limits.
+    """
+    where = f"{setting.source}: {name}"
+    value = _coerce(setting.value, get_type_hints(owner)[key], where)
+    limits = find_field(owner, key).metadata
+    if limits["choices"] and value not in limits["choices"]:
+        allowed = ", ".join(map(str, limits["choices"]))
+        close = difflib.get_close_matches(str(value), [str(choice) for choice in limits["choices"]], n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"{where}: found '{value}', allowed: {allowed}{hint}")
+    if limits["at_least"] is not None and not value >= limits["at_least"]:
+        raise ConfigError(f"{where}: found {value}, must be at least {limits['at_least']}")
+    if limits["below"] is not None and not value < limits["below"]:
+        raise ConfigError(f"{where}: found {value}, must be below {limits['below']}")
+    return value
+
+
+def _coerce(value: Any, expected: type, where: str) -> Any:
+    if get_origin(expected) is tuple:
+        if get_args(expected)[0] is str and isinstance(value, str):
+            return (value,)
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}: found {value!r}, expected a list such as [30, 60]")
+        return tuple(_coerce(item, get_args(expected)[0], where) for item in value)
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not expected:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise ConfigError(f"{where}: found {value!r} ({type(value).__name__}), expected {names[expected]}")
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise ConfigError(f"{where}: found {value}, expected a finite number")
+    return value
