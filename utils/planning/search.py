@@ -1,0 +1,105 @@
+"""Dynamic programming over the candidate graph (paper, section 3.3).
+
+Every transition is explored once, states in topological order; a state keeps the best way into it; the path is read
+back from the goal. A transition is explored from the weights that its start state has kept.
+
+What this is not: a search over all paths. The outcome of a transition depends on the weights it starts from, and a
+state hands on only those of its best way in. The plan is the best of all paths when a better start never makes a worse
+end, that is when every transition's score is a non-decreasing function of its start state's score. Where a worse start
+would lead to a better end the search does not see it: it is exact in the graph and greedy in the weights.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from utils.planning.graph import INITIAL, Graph, State, Transition
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What exploring a transition gave.
+
+    Attributes:
+        score: The fitted score at the knee, higher is better; NaN counts as worse than any other.
+        epochs: The knee; 0: the start weights stay.
+        weights: Where the weights of the knee are; the search only hands it on.
+    """
+
+    score: float
+    epochs: int
+    weights: Any = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A transition that has been taken, and its outcome."""
+
+    transition: Transition
+    outcome: Outcome
+
+
+Path = tuple[Step, ...]
+Explore = Callable[[Transition, Path], Outcome]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The best path found.
+
+    Attributes:
+        steps: Every transition from the initial state to the goal, those of 0 epochs included.
+        best: For each state the best way into it, from the initial state on.
+        outcomes: Every transition's outcome.
+    """
+
+    steps: Path
+    best: dict[State, Path]
+    outcomes: dict[Transition, Outcome]
+
+    @property
+    def score(self) -> float:
+        """The score of the goal."""
+        return self.steps[-1].outcome.score
+
+    @property
+    def trained_steps(self) -> Path:
+        """The steps that a record of the path trains: those with epochs."""
+        return trained(self.steps)
+
+
+def trained(path: Path) -> Path:
+    """Return the steps of a path that train at least one epoch."""
+    return tuple(step for step in path if step.outcome.epochs > 0)
+
+
+def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], None] = lambda state, path: None) -> Plan:
+    """Find the best path of a graph.
+
+    Args:
+        graph: The candidate graph.
+        explore: Called once for each transition, in `graph.exploration_order`, with the transition and the best path
+            to its start state (empty for the initial state). It trains, or looks up, and returns the outcome.
+        arrive: Called with each state and its best path as soon as all ways into it are explored: the weights of the
+            other ways are not needed any more.
+
+    Returns:
+        The plan. Of equal scores the transition that comes first in the graph wins.
+    """
+    best: dict[State, Path] = {INITIAL: ()}
+    outcomes: dict[Transition, Outcome] = {}
+    for state in graph.states:
+        ways: list[Path] = []
+        for transition in graph.incoming(state):
+            path = best[transition.start]
+            outcomes[transition] = explore(transition, path)
+            ways.append((*path, Step(transition, outcomes[transition])))
+        best[state] = max(ways, key=_final_score)
+        arrive(state, best[state])
+    return Plan(best[graph.goal], best, outcomes)
+
+
+def _final_score(path: Path) -> float:
+    score = path[-1].outcome.score
+    return -math.inf if math.isnan(score) else score
