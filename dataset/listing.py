@@ -77,6 +77,19 @@ class VideoList(Sequence[VideoRecord]):
         """Class of every video, int32 [N]."""
         return self._labels
 
+    def subset(self, indices: np.ndarray) -> "VideoList":
+        """Return the videos at these indices, in this order, as a list of their own; its digest tells it apart."""
+        starts = np.concatenate([[0], self._ends[:-1]])
+        pieces = [self._bytes[starts[i] : self._ends[i]] for i in indices]
+        arrays = (
+            np.concatenate([*pieces, np.empty(0, np.uint8)]),
+            np.cumsum([len(piece) for piece in pieces], dtype=np.int64),
+            self._num_frames[indices],
+            self._labels[indices],
+        )
+        chosen = np.asarray(indices, dtype="<i8").tobytes()
+        return VideoList(arrays, path=self.path, sha256=hashlib.sha256(self.sha256.encode() + chosen).hexdigest())
+
     def __reduce__(self) -> tuple:
         import torch
 
@@ -132,6 +145,34 @@ def read_list(path: str | Path, *, num_classes: int | None = None) -> VideoList:
         np.array(labels, dtype=np.int32),
     )
     return VideoList(arrays, path=name, sha256=hashlib.sha256(content).hexdigest())
+
+
+def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
+    """Set a part of every class aside.
+
+    Of a class with n videos round(n x fraction) are held out, but at least one, and never the last one; a class with a
+    single video is trained on and not held out.
+
+    Args:
+        videos: The list.
+        fraction: Share of every class, between 0 and 1.
+        seed: Of the draw.
+
+    Returns:
+        The videos to train on and the videos held out, both in the order of the list.
+
+    Raises:
+        ListError: No class has two videos, so nothing can be held out.
+    """
+    rng = np.random.default_rng((seed, len(videos)))
+    is_heldout = np.zeros(len(videos), dtype=bool)
+    for label in np.unique(videos.labels):
+        members = np.flatnonzero(videos.labels == label)
+        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
+        is_heldout[rng.permutation(members)[:count]] = True
+    if not is_heldout.any():
+        raise ListError(f"{videos.path}: no class has two videos to hold one out; use search.selection=eval_list")
+    return videos.subset(np.flatnonzero(~is_heldout)), videos.subset(np.flatnonzero(is_heldout))
 
 
 def _read_bytes(name: str) -> bytes:
