@@ -52,6 +52,10 @@ class StepPlan:
         length = self.record_batches_per_epoch(num_videos)
         return epoch * length + min((step + 1) * self.iter_size, length) - 1
 
+    def clips_per_epoch(self, num_videos: int) -> int:
+        """Return the clips of all processes in an epoch: one of every video that fills a unit."""
+        return num_videos // self.unit * self.unit
+
     def batches_per_epoch(self, num_videos: int) -> int:
         """Return the micro-batches of one process in an epoch; videos that fill no unit are left out of that epoch."""
         return num_videos // self.unit * (self.unit // (self.micro_batch * self.world_size))

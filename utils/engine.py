@@ -23,6 +23,10 @@ class TrainingError(UserError):
     """Training that cannot go on: the loss is not finite, or weights take no part in it."""
 
 
+class DivergedError(TrainingError):
+    """A loss or scores that are NaN or infinite; raised on all ranks together."""
+
+
 @dataclass
 class Learner:
     """What a state trains with; `model` is the network as it is called: itself, or wrapped for several processes."""
@@ -202,7 +206,7 @@ def _require_finite(loss_sum: torch.Tensor, *, epoch: int, step: int) -> None:
     """Stop all ranks together when any rank's loss has become NaN or infinite."""
     broken = distributed.sum_over_ranks((~torch.isfinite(loss_sum)).float())
     if broken.item() > 0:
-        raise TrainingError(
+        raise DivergedError(
             f"the loss became NaN or infinite by step {step + 1} of epoch {epoch + 1}; lower "
             "optimizer.base_learning_rate, lengthen warmup_epoch, or set optimizer.amp=off; "
             "the last checkpoint is from before"
@@ -238,7 +242,8 @@ def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> Q
     """
     learner.network.eval()
     ks = [min(k, num_classes - 1) for k in (1, 3, 5)]
-    counts = torch.zeros(5, dtype=torch.float64, device=learner.device)  # right at k = 1, 3, 5; videos; missing
+    # Videos right at k = 1, 3, 5; videos; missing; videos whose scores are not finite.
+    counts = torch.zeros(6, dtype=torch.float64, device=learner.device)
     for batch in batches:
         counts[4] += batch.skipped
         if len(batch.labels) == 0:
@@ -247,13 +252,15 @@ def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> Q
         with autocast(learner.device, learner.dtype):
             logits = learner.network.fuse(learner.network(clips))  # type: ignore[operator]
         scores = logits.float().cpu()
-        if not torch.isfinite(scores).all():
-            raise TrainingError("the network's scores are NaN or infinite; its weights are broken")
-        ranks = label_ranks(scores.numpy(), batch.labels.numpy())
+        finite = torch.isfinite(scores).all(dim=1)
+        counts[5] += (~finite).sum()
+        ranks = label_ranks(scores[finite].numpy(), batch.labels[finite].numpy())
         counts[:3] += torch.tensor([int((ranks < k).sum()) for k in ks], device=learner.device)
         counts[3] += len(batch.labels)
-    right1, right3, right5, videos, missing = distributed.sum_over_ranks(counts).tolist()
+    right1, right3, right5, videos, missing, broken = distributed.sum_over_ranks(counts).tolist()
+    if broken:
+        raise DivergedError("the network's scores are NaN or infinite; its weights are broken")
     if videos == 0:
-        raise TrainingError("the quick evaluation found no readable video in dataset.eva_list_file")
+        raise TrainingError("the quick evaluation found no readable video in its list")
     top1, top3, top5 = (100.0 * right / videos for right in (right1, right3, right5))
     return QuickScore(top1, top3, top5, (top1 + top3 + top5) / 3, int(videos), int(missing))

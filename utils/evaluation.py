@@ -10,7 +10,8 @@ from utils.files import file_sha256
 from utils.report import RESULT_FILES, read_epochs, versions
 from utils.scores import SCORES_FOLDER, Manifest
 
-EXTRACT_SCRIPT, MERGE_SCRIPT, TRAIN_SCRIPT = "extract_score_3d.py", "merge_score.py", "train_3d.py"
+EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"
+TRAIN_SCRIPT, SEARCH_SCRIPT = "train_3d.py", "train_3d_op.py"
 EVALUATION_FILES = (SCORES_FOLDER, *RESULT_FILES)
 
 
@@ -80,7 +81,7 @@ def make_manifest(
 def training_progress(config: RunConfig) -> tuple[int, int] | None:
     """Return (epochs trained, epochs of the record) of the record's own weights, None for weights from elsewhere."""
     epochs = read_epochs(config.run_dir)
-    if config.eva_model != config.weights_path or not epochs:
+    if config.eva_model != config.weights_path or not epochs or config.is_search:  # a search is as long as it is
         return None
     return int(epochs[-1]["total_epoch"]), sum(state.epochs for state in config.states)
 

@@ -6,7 +6,7 @@
 import dataclasses
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -16,6 +16,13 @@ from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, RunConfig
 from utils.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
 from utils.logs import EpochLog
+
+
+class StepRecord(Protocol):
+    """What keeps checkpoints inside an epoch."""
+
+    def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
+        """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
 
 
 class TrainingRecord:
@@ -110,19 +117,27 @@ class StateTrainer:
         loader: Iterable[Any],
         batches: EpochBatches,
         quick: Iterable[Any] | None,
+        title: str = "",
     ) -> None:
+        """Take over the parts of a state; `title` stands in front of the progress bar."""
         self.config, self.index, self.state = config, index, config.states[index]
+        self.title = title or f"state {index + 1}"
         self.learner, self.loader, self.batches, self.quick = learner, loader, batches, quick
 
     def describe(self) -> str:
         """Return the state in a line."""
+        return (
+            f"state {self.index + 1} of {len(self.config.states)}: {self.describe_setting()}, {self.state.epochs} epochs"
+        )
+
+    def describe_setting(self) -> str:
+        """Return the state's input, rate and steps."""
         state, plan = self.state, self.learner.plan
         frozen = ", batch norm frozen" if state.frozen_bn else ""
         return (
-            f"state {self.index + 1} of {len(self.config.states)}: clips of {state.num_segments} x {state.clip_length} "
-            f"frames, every {state.num_steps}; rate {state.base_learning_rate:g}; {state.epochs} epochs of "
-            f"{plan.steps_per_epoch(self.learner.num_videos)} steps of {plan.micro_batch} clips x {plan.micro_batches} "
-            f"micro-batches x {plan.world_size} processes{frozen}"
+            f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}; rate "
+            f"{state.base_learning_rate:g}; {plan.steps_per_epoch(self.learner.num_videos)} steps an epoch of "
+            f"{plan.micro_batch} clips x {plan.micro_batches} micro-batches x {plan.world_size} processes{frozen}"
         )
 
     def train(self, record: TrainingRecord, position: Position, totals: EpochTotals) -> None:
@@ -133,11 +148,11 @@ class StateTrainer:
             record.finish_epoch(self.learner, position, totals, self.score(position.epoch))
             totals = EpochTotals()
 
-    def train_epoch(self, position: Position, totals: EpochTotals, record: TrainingRecord) -> EpochTotals:
+    def train_epoch(self, position: Position, totals: EpochTotals, record: "StepRecord") -> EpochTotals:
         """Train the epoch at a position, or the rest of it, with a progress bar; return this rank's totals."""
         self.batches.start(position.epoch, first_batch=position.step * self.learner.plan.micro_batches)
         steps = self.learner.plan.steps_per_epoch(self.learner.num_videos)
-        name = f"state {self.index + 1} epoch {position.epoch + 1}/{self.state.epochs}"
+        name = f"{self.title} epoch {position.epoch + 1}/{self.state.epochs}"
         with tqdm(total=steps, initial=position.step, desc=name, unit="step", disable=not distributed.is_main()) as bar:
 
             def report(done: int, line: dict[str, float]) -> None:
@@ -165,8 +180,18 @@ class StateTrainer:
 
     def score(self, epochs_done: int) -> QuickScore | None:
         """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""
-        distributed.average_buffers(self.learner.network)
         due = epochs_done == self.state.epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
-        if self.quick is None or not due:
-            return None
+        if self.quick is not None and due:
+            return self.evaluate()
+        distributed.average_buffers(self.learner.network)
+        return None
+
+    def evaluate(self) -> QuickScore:
+        """Run the quick evaluation of the network as it is.
+
+        Raises:
+            DivergedError: Its scores are not finite.
+        """
+        assert self.quick is not None
+        distributed.average_buffers(self.learner.network)
         return evaluate(self.learner, self.quick, num_classes=self.config.dataset.num_classes)
