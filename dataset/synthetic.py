@@ -32,7 +32,7 @@ from utils.cli import run_script
 from utils.errors import UserError
 from utils.files import write_text_atomically
 
-GENERATOR_VERSION = 1  # raised when the same parameters begin to make other videos
+GENERATOR_VERSION = 2  # raised when the same parameters begin to make other videos
 SPLITS = ("train", "test")
 DESCRIPTION = "synthetic.json"
 SMALLEST_FREE_SPACE = 1 << 20  # bytes; about what LMDB adds to the disk for one video

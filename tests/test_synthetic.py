@@ -431,3 +431,10 @@ def test_h264_is_real():
     assert len(pictures) == 32
     assert sum(picture.key_frame for picture in pictures) >= 3
     assert {int(picture.pict_type) for picture in pictures} == {1, 2, 3}  # FFmpeg's I, P and B
+
+
+def test_a_video_is_encoded_to_the_same_bytes_every_time() -> None:
+    parameters = Parameters(60, 12, 32, 16, "RAW", 0)
+    for split, index in itertools.product(("train", "test"), range(12)):
+        frames = make_video(Video(split, index), parameters)[1]
+        assert len({encode_h264(frames)[0] for _ in range(20)}) == 1
