@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,11 @@ from tests.conftest import ROOT
 from utils.planning.journal import JournalError, open_journal
 
 IDENTITY = {"graph": ["initial -> (0,0)"], "optimizer.seed": 0, "rates": (1.0, 0.1)}
-EVENTS = [{"event": "score", "score": 1.5}, {"event": "score", "score": None}, {"event": "decision", "edge": "größer"}]
+EVENTS: list[dict[str, Any]] = [
+    {"event": "score", "score": 1.5},
+    {"event": "score", "score": None},
+    {"event": "decision", "edge": "größer"},
+]
 
 
 @pytest.fixture
@@ -72,9 +77,9 @@ def test_the_journal_of_another_search_is_refused_by_name(path: Path, identity: 
         (lambda lines: [b'{"format": 99, "identity": {}}\n', *lines[1:]], "line 1: not a journal of this version"),
     ],
 )
-def test_damage_inside_is_named(path: Path, damage: object, message: str) -> None:
+def test_damage_inside_is_named(path: Path, damage: Any, message: str) -> None:
     write(path)
-    path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))  # type: ignore[operator]
+    path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     with pytest.raises(JournalError, match=message):
         open_journal(path, IDENTITY)
 
@@ -116,7 +121,12 @@ except JournalError as error:
 def test_an_event_is_on_the_disk_when_append_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (real(descriptor), synced.append(path.read_bytes()))[0])
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
     journal = open_journal(path, IDENTITY)
     journal.append(EVENTS[0])
     assert len(synced) == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch.multiprocessing as multiprocessing
 
-from dataset.listing import ListError, VideoList, VideoRecord, read_list
+from dataset.listing import ListError, VideoList, VideoRecord, read_list, split_heldout
 
 GOOD = "a/one.mp4 10 0\nspaces in a name.avi 300 2\nünï/视频.mkv 7 1\n"
 
@@ -141,3 +141,51 @@ def test_a_quarter_million_lines_load_in_under_a_second(tmp_path: Path) -> None:
     assert seconds < 1.0  # 0.3 s on one core of 2023
     packed = len(pickle.dumps(videos))
     assert packed < 70 * 240_000  # about 46 path bytes and 16 bytes of numbers a video
+
+
+def write_classes(path: Path, counts: list[int]) -> VideoList:
+    """A list with so many videos of each class, classes mixed."""
+    lines = [f"class {label}/v{i} é.mp4 {10 + i} {label}" for label, count in enumerate(counts) for i in range(count)]
+    path.write_text("\n".join(sorted(lines, key=lambda line: hash_of(line))) + "\n")
+    return read_list(path)
+
+
+def hash_of(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.25, 0.5, 0.99])
+def test_a_part_of_every_class_is_held_out(tmp_path: Path, fraction: float) -> None:
+    counts = [40, 17, 2, 1, 8]
+    videos = write_classes(tmp_path / "list.txt", counts)
+    kept, heldout = split_heldout(videos, fraction=fraction, seed=3)
+    assert sorted([*kept, *heldout], key=str) == sorted(videos, key=str)
+    assert [video for video in videos if video in set(kept)] == list(kept)
+    for label, count in enumerate(counts):
+        share = sum(video.label == label for video in heldout)
+        assert share == (0 if count == 1 else min(max(round(count * fraction), 1), count - 1))
+    assert len({videos.sha256, kept.sha256, heldout.sha256}) == 3
+
+
+def test_the_split_is_the_seeds(tmp_path: Path) -> None:
+    videos = write_classes(tmp_path / "list.txt", [30, 30])
+    first, again = (split_heldout(videos, fraction=0.3, seed=1)[1] for _ in range(2))
+    other = split_heldout(videos, fraction=0.3, seed=2)[1]
+    assert (list(first), first.sha256) == (list(again), again.sha256)
+    assert list(first) != list(other)
+    assert first.sha256 != other.sha256
+
+
+def test_nothing_to_hold_out_is_an_error(tmp_path: Path) -> None:
+    videos = write_classes(tmp_path / "list.txt", [1, 1, 1])
+    with pytest.raises(ListError, match=r"list\.txt: no class has two videos.*eval_list"):
+        split_heldout(videos, fraction=0.5, seed=0)
+
+
+def test_a_subset_is_a_list(tmp_path: Path) -> None:
+    videos = write_classes(tmp_path / "list.txt", [5, 5])
+    for indices in ([], [3], [9, 0, 4]):
+        subset = videos.subset(np.array(indices, dtype=np.int64))
+        assert list(subset) == [videos[i] for i in indices]
+        assert subset.labels.tolist() == [videos[i].label for i in indices]
+        assert list(pickle.loads(pickle.dumps(subset))) == list(subset)

@@ -1,5 +1,6 @@
 """The search against brute force over all paths of small graphs, with simulated and with recorded outcomes."""
 
+import itertools
 import math
 
 import numpy as np
@@ -15,7 +16,14 @@ GRAPHS = {
     "extended 2x3": build_graph("extended", num_inputs=2, num_levels=3),
     "one state": build_graph("basic", num_inputs=1, num_levels=1),
     "long edges": build_graph(
-        ["initial -> (2,0)", "initial -> (0,0)", "(0,0) -> (2,2)", "(2,0) -> (0,0)", "(2,0) -> (2,2)", "(0,0) -> (1,1)"],
+        [
+            "initial -> (2,0)",
+            "initial -> (0,0)",
+            "(0,0) -> (2,2)",
+            "(2,0) -> (0,0)",
+            "(2,0) -> (2,2)",
+            "(0,0) -> (1,1)",
+        ],
         num_inputs=3,
         num_levels=3,
     ),
@@ -43,7 +51,7 @@ class Simulated:
         scores = {}
         for states in all_paths(graph):
             score = 0.0
-            for start, end in zip(states, states[1:], strict=False):
+            for start, end in itertools.pairwise(states):
                 score = self.score(Transition(start, end), score)
             scores[tuple(states)] = score
         return scores
@@ -78,14 +86,16 @@ def test_recorded_outcomes_are_planned_as_all_paths_say(name: str) -> None:
     """A table of scores, whatever the start: the best path enters every state by its best recorded transition."""
     graph = GRAPHS[name]
     rng = np.random.default_rng(8)
-    table = {transition: float(score) for transition, score in zip(graph.transitions, rng.permutation(100), strict=False)}
+    table = {
+        transition: float(score) for transition, score in zip(graph.transitions, rng.permutation(100), strict=False)
+    }
     plan = search(graph, lambda transition, path: Outcome(table[transition], epochs=2))
     for state in graph.states:
         best = max(graph.incoming(state), key=table.__getitem__)
         assert plan.best[state][-1].transition == best
         assert plan.best[state][:-1] == plan.best[best.start]
     ends = [tuple(states) for states in all_paths(graph)]
-    entering = {path: [table[Transition(a, b)] for a, b in zip(path, path[1:], strict=False)][::-1] for path in ends}
+    entering = {path: [table[Transition(a, b)] for a, b in itertools.pairwise(path)][::-1] for path in ends}
     assert (INITIAL, *(step.transition.end for step in plan.steps)) == max(ends, key=entering.__getitem__)
 
 

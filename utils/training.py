@@ -126,9 +126,8 @@ class StateTrainer:
 
     def describe(self) -> str:
         """Return the state in a line."""
-        return (
-            f"state {self.index + 1} of {len(self.config.states)}: {self.describe_setting()}, {self.state.epochs} epochs"
-        )
+        place = f"state {self.index + 1} of {len(self.config.states)}"
+        return f"{place}: {self.describe_setting()}, {self.state.epochs} epochs"
 
     def describe_setting(self) -> str:
         """Return the state's input, rate and steps."""

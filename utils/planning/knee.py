@@ -65,7 +65,7 @@ class KneeFit(NamedTuple):
         return self._replace(epoch=epoch, value=float(self.curve(epoch)))
 
 
-def fit_knee(scores: Sequence[float], *, horizon: int = HORIZON) -> KneeFit:
+def fit_knee(scores: Sequence[float] | _Floats, *, horizon: int = HORIZON) -> KneeFit:
     """Fit the curve to scores after 0, 1, 2, ... epochs and find its knee.
 
     The fit is the least-squares optimum over all coefficients, found without start values: for fixed b the curve is
