@@ -31,6 +31,7 @@ from utils.errors import UserError
 from utils.evaluation import (
     EVALUATION_FILES,
     MERGE_SCRIPT,
+    SEARCH_SCRIPT,
     TRAIN_SCRIPT,
     checkpoint_sha256,
     command_line,
@@ -93,7 +94,7 @@ def main() -> None:
         config,
         crops=choose_crops(config, arguments.crop_idx),
         force=arguments.force,
-        trained_by=command_line(TRAIN_SCRIPT, config_file, overrides),
+        trained_by=command_line(SEARCH_SCRIPT if config.is_search else TRAIN_SCRIPT, config_file, overrides),
         merged_by=command_line(MERGE_SCRIPT, config_file, overrides),
     )
 

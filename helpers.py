@@ -4,7 +4,8 @@ Only this module knows both the configuration and the classes of dataset, layers
 """
 
 import functools
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import model
-from dataset.listing import VideoList, read_list
+from dataset.listing import VideoList, read_list, split_heldout
 from dataset.loading import VideoLoader
 from dataset.mixing import MixUp
 from dataset.normalization import ClipNormalizer
@@ -29,6 +30,8 @@ from utils.config import RunConfig
 from utils.engine import Learner
 from utils.precision import make_scaler, resolve_dtype
 from utils.schedule import Schedule
+from utils.search_result import SEARCH_FOLDER
+from utils.search_run import EdgeExplorer, SearchJournal
 from utils.training import StateTrainer
 from utils.views import ViewScorer
 
@@ -52,6 +55,14 @@ def read_evaluation_list(config: RunConfig) -> VideoList:
 def read_quick_list(config: RunConfig) -> VideoList | None:
     """Read the list of the quick evaluation while training; None when there is none."""
     return read_evaluation_list(config) if config.optimizer.eva_inter else None
+
+
+def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
+    """Read the videos a search trains on and those that score its states."""
+    videos, search = read_training_list(config), config.search
+    if search.selection == "heldout":
+        return split_heldout(videos, fraction=search.heldout_fraction, seed=search.heldout_seed)
+    return videos, read_evaluation_list(config)
 
 
 def make_reader(config: RunConfig, root_path: str) -> Reader:
@@ -104,12 +115,12 @@ def make_training_loader(
     return _make_loader(config, clips, batches), batches
 
 
-def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList) -> VideoLoader:
+def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList, root_path: str) -> VideoLoader:
     """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video."""
     state = config.states[state_index]
     clips = EvaluationClips(
         videos,
-        make_reader(config, config.dataset.eva_root_path),
+        make_reader(config, root_path),
         crop_size=config.dataset.crop_size,
         num_segments=state.num_segments,
         clip_length=state.clip_length,
@@ -286,12 +297,68 @@ def make_state_trainer(
     videos: VideoList,
     eva_videos: VideoList | None,
     device: torch.device,
+    eva_root_path: str = "",
+    title: str = "",
 ) -> StateTrainer:
-    """Return a state ready to train: learner, loader and quick evaluation."""
+    """Return a state ready to train: learner, loader and quick evaluation (of the evaluation set's root by default)."""
     learner = make_learner(config, state_index, network=network, num_videos=len(videos), device=device)
     loader, batches = make_training_loader(config, state_index, videos=videos, plan=learner.plan)
-    quick = make_quick_loader(config, state_index, videos=eva_videos) if eva_videos is not None else None
-    return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick)
+    root_path = eva_root_path or config.dataset.eva_root_path
+    quick = make_quick_loader(config, state_index, videos=eva_videos, root_path=root_path) if eva_videos else None
+    return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick, title=title)
+
+
+def make_edge_trainer(
+    config: RunConfig,
+    state_index: int,
+    network: model.VideoNetwork,
+    title: str,
+    *,
+    training: VideoList,
+    scoring: VideoList,
+    device: torch.device,
+) -> StateTrainer:
+    """Return a transition of a search ready to train: the last state of the record of its path."""
+    heldout = config.search.selection == "heldout"
+    return make_state_trainer(
+        config,
+        state_index,
+        network=network,
+        videos=training,
+        eva_videos=scoring,
+        device=device,
+        eva_root_path=config.dataset.root_path if heldout else config.dataset.eva_root_path,
+        title=title,
+    )
+
+
+def make_explorer(
+    config: RunConfig,
+    *,
+    journal: SearchJournal,
+    training: VideoList,
+    scoring: VideoList,
+    device: torch.device,
+    log: logging.Logger,
+    report: Callable[[], None],
+) -> EdgeExplorer:
+    """Return what explores the transitions of a search."""
+    return EdgeExplorer(
+        config,
+        journal=journal,
+        folder=config.run_dir / SEARCH_FOLDER,
+        make_network=lambda weights: make_initial_network(config, trained=weights and {"network": weights}),
+        make_trainer=functools.partial(make_edge_trainer, training=training, scoring=scoring, device=device),
+        log=log,
+        report=report,
+    )
+
+
+def measure_weights(config: RunConfig) -> int:
+    """Return the bytes of the network's weights, without making them."""
+    with torch.device("meta"):
+        network = _create_network(config)
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
 def make_optimizer(config: RunConfig, network: model.VideoNetwork) -> torch.optim.Optimizer:

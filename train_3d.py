@@ -14,13 +14,19 @@ configuration), log.txt, log.jsonl (one line per epoch) and tensorboard/.
 import contextlib
 
 from utils.cli import run_script, script_parser
-from utils.config import RunConfig, load_config
+from utils.config import ConfigError, RunConfig, load_config
 
 
 def main() -> None:
     """Parse, then train the states that are not done yet."""
     arguments = script_parser(__doc__).parse_intermixed_args()
-    train(load_config(arguments.config_file, arguments.overrides), force=arguments.force)
+    config = load_config(arguments.config_file, arguments.overrides)
+    if config.is_search:
+        raise ConfigError(
+            f"{arguments.config_file} is a search record (search.inputs); search its path with train_3d_op.py, which "
+            "writes a record that this script trains"
+        )
+    train(config, force=arguments.force)
 
 
 def train(config: RunConfig, *, force: bool) -> None:

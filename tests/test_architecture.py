@@ -30,6 +30,12 @@ TORCH_FREE = (
     "utils/scores.py",
     "utils/metrics.py",
     "utils/report.py",
+    "utils/planning/graph.py",
+    "utils/planning/knee.py",
+    "utils/planning/search.py",
+    "utils/planning/journal.py",
+    "utils/planning/record.py",
+    "utils/search_result.py",
     "merge_score.py",
     "dataset/synthetic.py",
 )

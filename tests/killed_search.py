@@ -1,0 +1,73 @@
+"""Run a search in processes that kill themselves: python -m tests.killed_search RECORD SEED.
+
+Every process forks from this one, continues the search and is killed at a random one of the next moments at which
+something reaches the disk (before or after it does), until one of them ends by itself. Prints how many were killed.
+"""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import train_3d_op
+from utils.config import RunConfig, load_config
+from utils.engine import train_epoch
+
+# What reaches the disk: a file's content, a finished file's name, a folder or file that goes. Nothing else is kept.
+MOMENTS = ("fsync", "replace", "unlink", "rmdir", "truncate")
+# Most moments between one kill and the next; writing what a finished search says takes 16 of them in a row.
+MOST_MOMENTS = (8, 8, 40)
+
+
+def kill_at(moment: int, *, after: bool) -> None:
+    """Have this process kill itself at its so-manieth moment."""
+    left = [moment]
+
+    def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **keywords: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*arguments, **keywords)
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return counted
+
+    for name in MOMENTS:
+        setattr(os, name, wrap(getattr(os, name)))
+
+
+def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
+    """Continue the search in a process of its own; return its exit status."""
+    child = os.fork()
+    if child == 0:
+        kill_at(moment, after=after)
+        train_3d_op.search_path(config, force=False)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def next_moment(rng: random.Random) -> int:
+    """Draw how many moments the next process lives."""
+    return rng.randint(1, rng.choice(MOST_MOMENTS))
+
+
+def main() -> None:
+    """Kill and continue until the search is complete."""
+    assert train_epoch is not None  # torch is imported before the first fork
+    config = load_config(Path(sys.argv[1]))
+    rng, kills = random.Random(int(sys.argv[2])), 0
+    while (status := search_until_killed(config, next_moment(rng), after=rng.random() < 0.5)) != 0:
+        assert os.WIFSIGNALED(status), f"ended with {status}"
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        kills += 1
+    print(kills)
+
+
+if __name__ == "__main__":
+    main()

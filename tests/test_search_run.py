@@ -1,0 +1,354 @@
+"""train_3d_op.py end to end: real videos, real training, killed at any moment, one process and two."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train_3d
+import train_3d_op
+from dataset.listing import read_list
+from tests.conftest import ROOT, MakeRecord
+from tests.test_train import assert_equal
+from utils.checkpoint import CheckpointError, load_checkpoint
+from utils.config import ConfigError, RunConfig, load_config
+from utils.errors import UserError
+from utils.planning.journal import JournalError
+from utils.planning.search import Outcome, search
+
+SPACE = {
+    "inputs": [{"clip_length": 8}, {"clip_length": 16, "batch_size": 2, "iter_size": 2}],
+    "lr_factors": [1.0, 0.1],
+    "graph": "extended",
+    "attempt_epochs": 1,
+    "max_epochs": 2,
+    "heldout_fraction": 0.3,
+}
+OWN_FILES = {
+    "search.json",
+    "search.html",
+    "search-graph.png",
+    "search-curves.png",
+    "config.yml",
+    "log.txt",
+    "log.jsonl",
+}
+
+
+@pytest.fixture
+def make_search(make_record: MakeRecord) -> Any:
+    """Write a record of a small search; keywords of `search` are merged over it."""
+
+    def make(name: str = "tiny", search: dict[str, Any] | None = None, **sections: dict[str, Any]) -> Path:
+        saving = {"logging": {"save_steps": 3}}
+        return make_record(name, search=SPACE | (search or {}), **{**saving, **sections})
+
+    return make
+
+
+def run(record: Path, *overrides: str, force: bool = False) -> tuple[RunConfig, dict[str, Any]]:
+    """Search in this process; return the configuration and search.json."""
+    config = load_config(record, overrides)
+    train_3d_op.search_path(config, force=force)
+    return config, read_result(config)
+
+
+def read_result(config: RunConfig) -> dict[str, Any]:
+    return json.loads((config.run_dir / "search.json").read_text())
+
+
+def weights_of(config: RunConfig) -> dict[str, torch.Tensor]:
+    return load_checkpoint(config.weights_path)[0]["network"]
+
+
+def decisions(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything of the edges that does not depend on the clock."""
+    return [{key: value for key, value in edge.items() if key != "seconds"} for edge in result["edges"]]
+
+
+def command(record: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "train_3d_op.py", "--config_file", str(record), *arguments]
+
+
+def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any, tiny_set: Path) -> None:
+    config, result = run(make_search())
+    assert result["complete"]
+    assert len(result["edges"]) == len(config.graph.transitions) == 7
+    names = {path.name for path in config.run_dir.iterdir()}
+    assert names == OWN_FILES | {"current.pth", "tiny-path.yml", "search"}
+    # The plan is what dynamic programming makes of the recorded edges.
+    edges = {f"{edge['start']} -> {edge['end']}": edge for edge in result["edges"]}
+
+    def recorded(transition: Any, path: Any) -> Outcome:
+        knee = edges[str(transition)]["knee"]
+        return Outcome(knee["value"], knee["epoch"])
+
+    plan = search(config.graph, recorded)
+    assert result["score"] == plan.score
+    trained = [(str(step.transition.end), step.outcome.epochs) for step in plan.trained_steps]
+    assert [(state["state"], state["epochs"]) for state in result["path"]] == trained
+    # The record of the path has these states, and says where its weights are evaluated.
+    path = load_config(config.run_dir / "tiny-path.yml")
+    assert path.states == tuple(
+        config.state_config(step.transition.end, epochs=step.outcome.epochs) for step in plan.trained_steps
+    )
+    assert not path.is_search
+    assert (path.dataset, path.network, path.sampler) == (config.dataset, config.network, config.sampler)
+    # Every epoch of every edge trained and scored what it says.
+    for edge in result["edges"]:
+        assert 1 <= edge["epochs_trained"] <= 2
+        batch = 4
+        assert edge["clips"] == edge["epochs_trained"] * (24 // batch * batch)
+        points = edge["epochs_trained"] + (edge["start"] != "initial")
+        assert edge["scored_clips"] == 12 * points
+        assert (edge["start"] == "initial") == (edge["scores"][0] == 0.0 and edge["scored_clips"] % 24 in (0, 12))
+    # Only what is needed is left: the weights of the start and of the goal.
+    left = sorted(
+        str(file.relative_to(config.run_dir / "search")) for file in (config.run_dir / "search").rglob("*.pth")
+    )
+    assert "initial.pth" in left
+    assert len(left) == 2
+    assert_equal(weights_of(config), load_checkpoint(config.run_dir / "search" / left[0])[0]["network"])
+    lines = [json.loads(line) for line in (config.run_dir / "log.jsonl").read_text().splitlines()]
+    assert len(lines) == sum(epochs for _, epochs in trained)
+    assert [line["total_epoch"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+def test_states_are_scored_on_videos_that_are_not_trained_on(make_search: Any, tiny_set: Path) -> None:
+    config, result = run(make_search(search={"graph": ["initial -> (1,1)"]}))
+    journal = [json.loads(line) for line in (config.run_dir / "search/journal.jsonl").read_text().splitlines()]
+    tests = [event for event in journal if event.get("event") == "test"]
+    assert len(tests) == 1, "the test list is scored once"
+    assert (tests[0]["videos"], tests[0]["list"]) == (25, str(tiny_set / "test_list.txt"))
+    assert journal.index(tests[0]) == len(journal) - 2, "at the end"
+    assert result["test"]["top1"] == tests[0]["top1"]
+    assert result["selection"]["kind"] == "heldout"
+    assert (result["selection"]["videos"], result["selection"]["training_videos"]) == (12, 24)
+    assert "12 videos held out of" in (config.run_dir / "tiny-path.yml").read_text()
+
+
+def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
+    config, result = run(make_search(search={"graph": ["initial -> (1,1)"], "selection": "eval_list"}))
+    assert result["selection"]["kind"] == "eval_list"
+    assert "no test of it" in result["selection"]["text"]
+    for name in ("tiny-path.yml", "search.html", "log.txt"):
+        assert "no test of it" in (config.run_dir / name).read_text(), name
+    assert result["edges"][0]["scored_clips"] == 25 * result["edges"][0]["epochs_trained"]
+
+
+def test_the_record_of_the_path_trains_to_the_weights_of_the_search(make_search: Any, tiny_set: Path) -> None:
+    """With the whole training list in the search, and so the same videos for both; scored where scores must rise."""
+    data = {"eva_list_file": str(tiny_set / "train_list.txt")}
+    space = {"selection": "eval_list", "graph": "basic", "lr_factors": [1.0, 0.5]}
+    config, result = run(make_search(search=space, dataset=data, optimizer={"base_learning_rate": 0.01}))
+    assert len(result["path"]) >= 2
+    path = load_config(config.run_dir / "tiny-path.yml")
+    train_3d.train(path, force=False)
+    assert_equal(weights_of(path), weights_of(config))
+    lines = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (path.run_dir, config.run_dir)
+    ]
+    exact = ("state", "epoch", "total_epoch", "train_loss", "clips", "learning_rate", "eval_top1", "eval_mean")
+    assert [[line[key] for key in exact] for line in lines[0]] == [[line[key] for key in exact] for line in lines[1]]
+
+
+def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(make_search: Any) -> None:
+    small = {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "(0,0) -> (0,1)", "(0,1) -> (1,1)"]}
+    whole, expected = run(make_search("first", search=small))
+    record = make_search("second", search=small)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killed_search", str(record), "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    kills = int(done.stdout.splitlines()[-1])
+    assert kills >= 5, "too few kills to mean anything"
+    config = load_config(record)
+    result = read_result(config)
+    assert decisions(result) == decisions(expected)
+    assert result["path"] == expected["path"]
+    assert result["test"] == expected["test"]
+    assert_equal(weights_of(config), weights_of(whole))
+    ours, theirs = ((c.run_dir / f"{c.name}-path.yml").read_text() for c in (config, whole))
+    assert ours.replace("second", "first") == theirs
+
+
+def test_a_finished_search_is_left_alone(make_search: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    record = make_search(search={"graph": ["initial -> (1,1)"]})
+    config, _ = run(record)
+    before = {path: path.stat().st_mtime_ns for path in config.run_dir.rglob("*") if path.suffix != ".txt"}
+    run(record)
+    assert "the search is complete" in capsys.readouterr().out
+    before.pop(config.run_dir / "config.yml")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    (config.run_dir / "search.html").unlink()  # what is missing is written again, nothing is trained again
+    (config.run_dir / "current.pth").unlink()
+    journal = (config.run_dir / "search/journal.jsonl").read_text()
+    run(record)
+    assert (config.run_dir / "search.html").exists()
+    assert (config.run_dir / "current.pth").exists()
+    assert (config.run_dir / "search/journal.jsonl").read_text().startswith(journal)
+    run(record, force=True)
+    assert (config.run_dir / "earlier-001" / "search.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"search": {"attempt_epochs": 2}}, "search.attempt_epochs: was 1, is 2"),
+        ({"search": {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)"]}}, "search.graph: was"),
+        ({"optimizer": {"seed": 4}}, "optimizer.seed: was 0, is 4"),
+    ],
+)
+def test_a_search_of_another_record_is_refused(make_search: Any, change: dict[str, Any], named: str) -> None:
+    small = {"graph": ["initial -> (1,1)"]}
+    config, _ = run(make_search(search=small))
+    changed = {**change, "search": small | change.get("search", {})}
+    with pytest.raises(ConfigError, match=named):
+        run(make_search(**changed))
+    config.saved_path.unlink()  # the journal itself holds it too
+    with pytest.raises(JournalError, match=named):
+        run(make_search(**changed))
+
+
+def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, tiny_set: Path) -> None:
+    own_list = tmp_path / "own_list.txt"
+    own_list.write_text((tiny_set / "train_list.txt").read_text())
+    record = make_search(search={"graph": ["initial -> (1,1)"]}, dataset={"list_file": str(own_list)})
+    run(record)
+    own_list.write_text("".join((tiny_set / "train_list.txt").read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(JournalError, match=r"training videos: was 24 of .*own_list\.txt.*, is 2"):
+        run(record)
+
+
+def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
+    record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
+    program = (
+        "import os, signal, sys\n"
+        "import utils.search_run as s\n"
+        "s.describe_epoch = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import train_3d_op\nfrom utils.config import load_config\n"
+        "train_3d_op.search_path(load_config(sys.argv[1]), force=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(record)], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    config = load_config(record)
+    (found,) = config.run_dir.glob("search/*/current.pth")
+    found.unlink()
+    with pytest.raises(CheckpointError, match=r"current\.pth: older than the journal.*--force"):
+        run(record)
+
+
+def test_a_full_disk_stops_it_and_it_continues(make_search: Any) -> None:
+    whole, expected = run(make_search("whole"))
+    record = make_search("full")
+    size = whole.weights_path.stat().st_size
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, resource.RLIM_INFINITY))  # weights fit, all else not
+
+    done = subprocess.run(
+        command(record), cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120
+    )
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "cannot be written" in errors[0]
+    assert "Traceback" not in done.stderr
+    config, result = run(record)
+    assert decisions(result) == decisions(expected)
+    assert_equal(weights_of(config), weights_of(whole))
+
+
+def test_two_gloo_processes_search_together(make_search: Any) -> None:
+    record = make_search(
+        optimizer={"num_gpu": 2, "warmup_epoch": -1},
+        sampler={"clip_length": 8, "num_steps": 1, "batch_size": 2, "eva_num_clips": 2},
+        search={"graph": ["initial -> (0,0)", "(0,0) -> (0,1)", "(0,0) -> (1,1)", "(0,1) -> (1,1)"]},
+    )
+    launch = [sys.executable, "-m", "utils.launch", *command(record)[1:]]
+    done = subprocess.run(
+        launch, cwd=ROOT, env={**os.environ, "NPROC": "2"}, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = load_config(record)
+    result = read_result(config)
+    assert result["complete"]
+    assert [len(edge["scores"]) for edge in result["edges"]] == [edge["epochs_trained"] + 1 for edge in result["edges"]]
+    for edge in result["edges"]:  # no padding: 12 videos on two processes
+        assert edge["scored_clips"] == 12 * (edge["epochs_trained"] + (edge["start"] != "initial"))
+    assert load_config(config.run_dir / "tiny-path.yml").states
+
+
+def test_training_that_breaks_down_is_hopeless_and_the_search_goes_on(make_search: Any) -> None:
+    steep = {"lr_factors": [1e12, 1.0], "graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "initial -> (1,1)"]}
+    _, result = run(make_search(search=steep, optimizer={"base_learning_rate": 0.02, "clip_gradient": 0}))
+    first = result["edges"][0]
+    assert first["scores"][-1] is None
+    assert first["verdict"] in ("hopeless", "capped")
+    assert result["complete"]
+    assert result["path"][-1]["state"] == "(1,1)"
+
+
+def test_nothing_but_breakdowns_ends_in_one_line_and_a_page(make_search: Any) -> None:
+    record = make_search(
+        search={"graph": ["initial -> (1,1)"]}, optimizer={"base_learning_rate": 1e20, "clip_gradient": 0}
+    )
+    for _ in range(2):
+        with pytest.raises(UserError, match="no transition improved"):
+            run(record)
+    config = load_config(record)
+    assert (config.run_dir / "search.html").exists()
+    assert not config.weights_path.exists()
+
+
+def test_what_is_no_search_is_refused(make_search: Any, make_record: MakeRecord) -> None:
+    for script, record in (("train_3d_op.py", make_record("plain")), ("train_3d.py", make_search("space"))):
+        done = subprocess.run(
+            [sys.executable, script, "--config_file", str(record)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "search.inputs" in done.stderr
+        assert ("train_3d.py" if script == "train_3d_op.py" else "train_3d_op.py") in done.stderr
+
+
+def test_a_dry_run_draws_and_counts(make_search: Any) -> None:
+    record = make_search()
+    done = subprocess.run(command(record, "--dry-run"), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "7 transitions over 4 states" in done.stdout
+    assert "at least 7 epochs (1 a transition), at most 14 (2 a transition)" in done.stdout
+    assert "at least 168 training clips and 144 scoring clips, at most 336 and 228" in done.stdout
+    assert not load_config(record).run_dir.exists()
+    missing = subprocess.run(
+        command(record, "--dry-run", "dataset.list_file=none.txt"), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "no such file 'none.txt'" in missing.stdout
+    assert "at least 7 epochs" in missing.stdout
+
+
+def test_the_costs_of_a_search_lie_in_the_range_it_said(make_search: Any) -> None:
+    config, result = run(make_search())
+    said = "\n".join(train_3d_op.describe_search(config))
+    ledger = result["ledger"]["search"]
+    assert 168 <= ledger["clips"] <= 336
+    assert 144 <= ledger["scored_clips"] <= 228
+    assert "144 scoring clips" in said
+    assert len(read_list(config.dataset.list_file)) == 36

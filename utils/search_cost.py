@@ -1,0 +1,91 @@
+"""What a search will do and cost, before it does: the graph in lines of text, and ranges of epochs, clips and disk."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from utils.config import RunConfig
+from utils.planning.graph import INITIAL, State, Transition
+from utils.search_result import describe_input
+
+_CELL = 26
+
+
+def describe_graph(config: RunConfig) -> list[str]:
+    """Draw the graph: inputs from left to right, learning rates from high to low downwards, then all transitions."""
+    graph, inputs = config.graph, config.search.inputs
+    lines = [" " * 12 + "".join(f"{describe_input(asdict(entry)):<{_CELL}}" for entry in inputs)]
+    for level, factor in enumerate(config.search.lr_factors):
+        row = [State(i, level) for i in range(len(inputs))]
+        drawn = "".join(_draw_state(config, state) for state in row)
+        lines.append(f"{f'rate x {factor:g}':<12}{drawn}".rstrip())
+        downwards = [_draw_arrows_below(config, state) for state in row]
+        if any(text.strip() for text in downwards):
+            lines.append((" " * 12 + "".join(downwards)).rstrip())
+    starts = ", ".join(str(transition.end) for transition in graph.transitions if transition.start == INITIAL)
+    lines.append(f"training starts in {starts} and ends in {graph.goal}")
+    lines.append(f"{len(graph.transitions)} transitions over {len(graph.states)} states, in the order of exploration:")
+    for number, transition in enumerate(graph.exploration_order, start=1):
+        end = config.state_config(transition.end, epochs=1)
+        setting = f"{describe_input(asdict(end))}, rate {end.base_learning_rate:g}"
+        frozen = ", batch norm frozen" if end.frozen_bn else ""
+        lines.append(f"  {number:3}  {transition!s:<18}  {setting}, {end.batch_size} x {end.iter_size} clips{frozen}")
+    if graph.dead_ends:
+        names = ", ".join(map(str, graph.dead_ends))
+        lines.append(f"no path leads on from {names} to the goal: exploring them costs and cannot help")
+    return lines
+
+
+def _draw_state(config: RunConfig, state: State) -> str:
+    """Return the cell of a state: its name and rate, and an arrow to the next longer input."""
+    if state not in config.graph.states:
+        return " " * _CELL
+    text = f"{state} {config.state_config(state, epochs=1).base_learning_rate:g} "
+    longer = Transition(state, State(state.input + 1, state.level)) in config.graph.transitions
+    return f"{text:{'-' if longer else ' '}<{_CELL - 2}}{'> ' if longer else '  '}"
+
+
+def _draw_arrows_below(config: RunConfig, state: State) -> str:
+    """Return the arrows below a state: to the lower rate, and to the lower rate of the next shorter input."""
+    lower = Transition(state, State(state.input, state.level + 1)) in config.graph.transitions
+    shorter = Transition(state, State(state.input + 1, state.level)).end  # the state that leads back to this column
+    back = Transition(shorter, State(state.input, state.level + 1)) in config.graph.transitions
+    text = f"{'  v' if lower else '   '}{' ' * (_CELL // 2 - 4)}{'/' if back else ' '}"
+    return f"{text:<{_CELL}}"
+
+
+def describe_cost(
+    config: RunConfig, *, clips_per_epoch: Sequence[int] | None, scoring_videos: int, weight_bytes: int
+) -> list[str]:
+    """Return the ranges of a search's cost.
+
+    Args:
+        config: The search record.
+        clips_per_epoch: Training clips of an epoch, for each input; None where the lists are not there.
+        scoring_videos: Videos that score a state.
+        weight_bytes: Size of the network's weights.
+    """
+    graph, search = config.graph, config.search
+    edges = len(graph.transitions)
+    epochs = (edges * search.attempt_epochs, edges * search.max_epochs)
+    lines = [
+        f"at least {epochs[0]:,} epochs ({search.attempt_epochs} a transition), "
+        f"at most {epochs[1]:,} ({search.max_epochs} a transition)"
+    ]
+    if clips_per_epoch is not None:
+        trained = [sum(clips_per_epoch[t.end.input] for t in graph.transitions) * n for n in _range(config)]
+        points = [edges * (n + 1) - len(graph.outgoing(INITIAL)) for n in _range(config)]
+        scored = [count * scoring_videos for count in points]
+        lines.append(
+            f"at least {trained[0]:,} training clips and {scored[0]:,} scoring clips, "
+            f"at most {trained[1]:,} and {scored[1]:,}"
+        )
+    into = max(len(graph.incoming(state)) for state in graph.states)
+    checkpoint = 3  # weights and what the optimizer keeps of them: once (SGD) or twice (AdamW)
+    files = min(search.max_epochs, search.horizon) + len(graph.states) + into + checkpoint
+    gigabytes = files * weight_bytes / 1e9
+    lines.append(f"disk: at most {gigabytes:.2g} GB while it runs ({files} times the weights), then one checkpoint")
+    return lines
+
+
+def _range(config: RunConfig) -> tuple[int, int]:
+    return config.search.attempt_epochs, config.search.max_epochs

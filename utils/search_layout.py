@@ -1,0 +1,383 @@
+"""Where the graph of a search is drawn: nodes, edges and labels in plain numbers, for the page and for the pictures.
+
+States are on a grid: inputs from left to right, short to long; learning rates from top to bottom, high to low; the
+initial state has a row of its own above. Neighbours, diagonal ones included, are joined by straight lines. Any other
+edge runs through the channels between the rows and columns, each in a lane of its own, so that none hides a state.
+Units are those of SVG: pixels, y downwards.
+"""
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from utils.search_words import (
+    edge_label,
+    edge_name,
+    edge_role,
+    initial_weights,
+    state_lines,
+    state_score,
+    state_tag,
+)
+
+Cell = tuple[int, int]  # column, row; the initial state is in row -1
+Point = tuple[float, float]
+
+ARROW = 8.0  # length of an arrow's head
+_LANE = 13.0  # distance between lanes of a channel
+_CORNER = 7.0  # radius where a lane turns
+_MARGIN = 5.0
+LABEL_FONT = 12.0
+# Widths of a letter as shares of the size of its font, enough for wide fonts: of words, and of bold words and numbers.
+_LETTER, _BOLD_LETTER = 0.56, 0.64
+# Where a label may be, as shares of its edge's length, the best first.
+_LABEL_PLACES = (0.46, 0.36, 0.56, 0.28, 0.64, 0.2, 0.72, 0.12, 0.8)
+
+
+class Box(NamedTuple):
+    """A rectangle: upper left corner and size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """The right side."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """The lower side."""
+        return self.y + self.height
+
+    def overlaps(self, other: "Box") -> bool:
+        """Return whether the two share any area."""
+        return self.x < other.right and other.x < self.right and self.y < other.bottom and other.y < self.bottom
+
+
+class Sizes(NamedTuple):
+    """Measures of a drawing.
+
+    Attributes:
+        node: Width of a state, where its words do not need more.
+        gap_x: Least distance between columns.
+        gap_y: Least distance between rows.
+        line: Height of a line of text.
+        font: Size of the words in a state.
+        pad: Their distance from its border.
+        wraps: Whether the words of a state are broken into short lines and labels are numbers only.
+    """
+
+    node: float
+    gap_x: float
+    gap_y: float
+    line: float
+    font: float
+    pad: float
+    wraps: bool
+
+
+WIDE = Sizes(node=172, gap_x=128, gap_y=62, line=18, font=13, pad=10, wraps=False)
+COMPACT = Sizes(node=88, gap_x=42, gap_y=46, line=14.5, font=11.5, pad=6, wraps=True)  # three columns on a phone
+
+
+class Node(NamedTuple):
+    """A state as it is drawn.
+
+    Attributes:
+        name: Its name, "initial" or "(input,level)".
+        box: Its place.
+        score: Its best score in words, written in the upper right corner.
+        lines: What is written below its name.
+        tag: What the state is in the plan ("goal", "passed through"), or empty.
+        is_on_path: Whether the chosen path leads through it.
+    """
+
+    name: str
+    box: Box
+    score: str
+    lines: tuple[str, ...]
+    tag: str
+    is_on_path: bool
+
+
+class Edge(NamedTuple):
+    """A transition as it is drawn.
+
+    Attributes:
+        name: "start -> end".
+        role: "path", "best", "lost", "running" or "waiting".
+        points: Corners of its line, from the start state's border to the end state's border.
+        label: The knee in words.
+        label_box: Where the label is.
+        entry: The edge of the result.
+    """
+
+    name: str
+    role: str
+    points: tuple[Point, ...]
+    label: str
+    label_box: Box
+    entry: Mapping[str, Any]
+
+
+class Drawing(NamedTuple):
+    """A whole graph."""
+
+    width: float
+    height: float
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Which cell every state is in, and which lanes the edges take that do not join neighbours."""
+
+    cells: Mapping[str, Cell]
+    edges: Sequence[tuple[str, str]]
+
+    def route(self, edge: tuple[str, str]) -> tuple[tuple[str, int], ...]:
+        """Return the channels an edge runs through: ("h", k) is above row k, ("v", k) left of column k."""
+        (column, row), (end_column, end_row) = self.cells[edge[0]], self.cells[edge[1]]
+        if max(abs(end_column - column), abs(end_row - row)) == 1:
+            return ()
+        leave = row + 1 if end_row > row else row
+        enter = end_row if end_row >= row else end_row + 1
+        if leave == enter:
+            return (("h", leave),)
+        side = end_column + 1 if end_column < column else end_column
+        return (("h", leave), ("v", side), ("h", enter))
+
+    @cached_property
+    def lanes(self) -> dict[tuple[tuple[str, str], tuple[str, int]], int]:
+        """The number of the lane that each edge takes in each channel it runs through."""
+        taken: Counter[tuple[str, int]] = Counter()
+        lanes = {}
+        for edge in self.edges:
+            for channel in self.route(edge):
+                lanes[edge, channel] = taken[channel]
+                taken[channel] += 1
+        return lanes
+
+    def width_of_lanes(self, kind: str, last: int) -> float:
+        """Return how wide all lanes are of the channels ("h" or "v") with the numbers 0 to `last`."""
+        return _LANE * sum(channel[0] == kind and channel[1] <= last for _, channel in self.lanes)
+
+
+def lay_out(result: Mapping[str, Any], sizes: Sizes) -> Drawing:
+    """Place the graph of a result (see `utils.search_result.build_result`).
+
+    Args:
+        result: The result, of a search that runs or has finished.
+        sizes: Measures of the drawing.
+    """
+    edges = [(edge["start"], edge["end"]) for edge in result["edges"]]
+    grid = _Grid(_place_in_cells(result), edges)
+    labels = [edge_label(entry, in_short=sizes.wraps) for entry in result["edges"]]
+    boxes = _place_boxes(grid, result, sizes, labels=labels)
+    columns, rows = _channel_starts(grid, boxes)
+    ports = _place_ports(grid, boxes)
+    lines = [_draw_line(grid, edge, boxes, ports, columns, rows) for edge in edges]
+    label_boxes = _place_labels(lines, labels, list(boxes.values()))
+    return Drawing(
+        width=max(box.right for box in boxes.values()) + _MARGIN,
+        height=max(box.bottom for box in boxes.values()) + _MARGIN,
+        nodes=tuple(node._replace(box=boxes[node.name]) for node in _list_nodes(result, sizes)),
+        edges=tuple(
+            Edge(edge_name(entry), edge_role(entry, result), line, label, box, entry)
+            for entry, line, label, box in zip(result["edges"], lines, labels, label_boxes, strict=True)
+        ),
+    )
+
+
+def _place_in_cells(result: Mapping[str, Any]) -> dict[str, Cell]:
+    """Give every state a column and a row; inputs and rates that no state uses take no place."""
+    inputs = sorted({state["input"] for state in result["states"]})
+    levels = sorted({state["level"] for state in result["states"]})
+    cells = {s["state"]: (inputs.index(s["input"]), levels.index(s["level"])) for s in result["states"]}
+    first = [cells[edge["end"]] for edge in result["edges"] if edge["start"] == "initial"]
+    return {"initial": (min(first, key=lambda cell: (cell[1], cell[0]))[0], -1), **cells}
+
+
+def _place_boxes(grid: _Grid, result: Mapping[str, Any], sizes: Sizes, *, labels: Sequence[str]) -> dict[str, Box]:
+    """Return the place of every state."""
+    # Left of the first column there is room for the labels of the edges that run there.
+    left = _MARGIN + (max(map(_label_width, labels)) / 2 if grid.width_of_lanes("v", 0) else 0)
+    most = max(len(state_lines(state, wraps=sizes.wraps)) for state in result["states"])
+    has_tag = any(state_tag(state, result, in_short=sizes.wraps) for state in result["states"])
+    start_height, height = sizes.line * 2 + 13, sizes.line * (1 + most + has_tag) + 13
+    width = max([sizes.node] + [_width_of_words(node, sizes) for node in _list_nodes(result, sizes)])
+    boxes = {}
+    for name, (column, row) in grid.cells.items():
+        x = left + column * (width + sizes.gap_x) + grid.width_of_lanes("v", column)
+        y = _MARGIN + start_height + row * height + (row + 1) * sizes.gap_y + grid.width_of_lanes("h", row)
+        boxes[name] = Box(x, y, width, height) if row >= 0 else Box(x, _MARGIN, width, start_height)
+    return boxes
+
+
+def _label_width(label: str) -> float:
+    return _BOLD_LETTER * LABEL_FONT * len(label) + 6
+
+
+def _width_of_words(node: Node, sizes: Sizes) -> float:
+    """Return how wide a state must be to hold its words."""
+    head = _BOLD_LETTER * len(f"{node.name} {node.score}")
+    rest = [_LETTER * len(line) for line in node.lines] + [_BOLD_LETTER * len(node.tag)]
+    return 2 * sizes.pad + sizes.font * max(head, *rest)
+
+
+def _channel_starts(grid: _Grid, boxes: Mapping[str, Box]) -> tuple[list[float], list[float]]:
+    """Return where channels begin: the left side of ("v", 0), ("v", 1), ... and the upper side of ("h", 0), ..."""
+    by_column = {column: boxes[name] for name, (column, _) in grid.cells.items()}
+    by_row = {row: boxes[name] for name, (_, row) in grid.cells.items()}
+    left = min(box.x for box in boxes.values()) - grid.width_of_lanes("v", 0)
+    columns = [left] + [by_column[column].right for column in sorted(by_column)]
+    rows = [by_row[row].bottom for row in sorted(by_row)]
+    return columns, rows
+
+
+def _place_ports(grid: _Grid, boxes: Mapping[str, Box]) -> dict[tuple[tuple[str, str], str], Point]:
+    """Return where every edge that takes lanes leaves and enters the border of its states.
+
+    They share the upper or lower side with the vertical edge, which has its middle, and the diagonal ones, which have
+    its corners: edges to and from the left are spread over the left half, others over the right half. Those that come
+    down into a channel and those that leave it downwards in the same column get different places, or their lines could
+    run over one another.
+    """
+    wanted: dict[tuple[int, int, str], list[tuple[tuple[str, str], str]]] = defaultdict(list)
+    for edge in grid.edges:
+        if route := grid.route(edge):
+            (column, _), (end_column, _) = grid.cells[edge[0]], grid.cells[edge[1]]
+            turns = column if len(route) == 1 else route[1][1] - 0.5
+            for name, (_, channel), towards in (
+                (edge[0], route[0], end_column if len(route) == 1 else turns),
+                (edge[1], route[-1], turns),
+            ):
+                half = "left" if towards < grid.cells[name][0] else "right"
+                wanted[channel, grid.cells[name][0], half].append((edge, name))
+    ports = {}
+    for (channel, _, half), users in wanted.items():
+        for number, (edge, name) in enumerate(users, start=1):
+            share, box = 0.12 + 0.34 * number / (len(users) + 1), boxes[name]
+            x = box.x + box.width * (share if half == "left" else 1 - share)
+            ports[edge, name] = (x, box.bottom if channel > grid.cells[name][1] else box.y)
+    return ports
+
+
+def _draw_line(
+    grid: _Grid,
+    edge: tuple[str, str],
+    boxes: Mapping[str, Box],
+    ports: Mapping[tuple[tuple[str, str], str], Point],
+    columns: Sequence[float],
+    rows: Sequence[float],
+) -> tuple[Point, ...]:
+    """Return the corners of an edge's line."""
+    route = grid.route(edge)
+    if not route:
+        return _draw_straight(grid, edge, boxes)
+    start, end = ports[edge, edge[0]], ports[edge, edge[1]]
+    starts = {"v": columns, "h": rows}
+    first = {"v": 0.5, "h": 0.85}  # a line that turns below a state shall not stick to it
+    lanes = [starts[kind][k] + _LANE * (grid.lanes[edge, (kind, k)] + first[kind]) for kind, k in route]
+    if len(lanes) == 1:
+        return (start, (start[0], lanes[0]), (end[0], lanes[0]), end)
+    leave, side, enter = lanes
+    return (start, (start[0], leave), (side, leave), (side, enter), (end[0], enter), end)
+
+
+def _draw_straight(grid: _Grid, edge: tuple[str, str], boxes: Mapping[str, Box]) -> tuple[Point, ...]:
+    """Return the line between neighbours: middle to middle, or corner to corner."""
+    (column, row), (end_column, end_row) = grid.cells[edge[0]], grid.cells[edge[1]]
+    start, end = boxes[edge[0]], boxes[edge[1]]
+    right, down = end_column - column, end_row - row
+    if down == 0:
+        y = start.y + start.height / 2
+        return ((start.right, y), (end.x, y)) if right > 0 else ((start.x, y), (end.right, y))
+    leave, enter = (start.bottom, end.y) if down > 0 else (start.y, end.bottom)
+    share = 0.5 + 0.42 * right
+    return ((start.x + share * start.width, leave), (end.x + (1 - share) * end.width, enter))
+
+
+def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes: Sequence[Box]) -> list[Box]:
+    """Place every label on its line, off the states and, where there is room, off other labels and lines."""
+    placed: list[Box] = []
+    straight = [[point_at(line, k / 24) for k in range(25)] for line in lines]
+    for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
+        width, height = _label_width(label), LABEL_FONT + 4
+        best, least = None, math.inf
+        for share in _LABEL_PLACES:
+            x, y = point_at(line, share)
+            box = Box(x - width / 2, y - height / 2, width, height)
+            cost = 100.0 * sum(box.overlaps(other) for other in boxes) + 10 * sum(box.overlaps(o) for o in placed)
+            others = (points for k, points in enumerate(straight) if k != number)
+            cost += sum(any(box.overlaps(Box(px, py, 0.1, 0.1)) for px, py in points) for points in others)
+            if cost < least:
+                best, least = box, cost
+        assert best is not None
+        placed.append(best)
+    return placed
+
+
+def point_at(line: Sequence[Point], share: float) -> Point:
+    """Return the point of a line at a share (0 to 1) of its length."""
+    lengths = [math.dist(a, b) for a, b in itertools.pairwise(line)]
+    left = share * sum(lengths)
+    for (a, b), length in zip(itertools.pairwise(line), lengths, strict=True):
+        if left <= length and length > 0:
+            part = left / length
+            return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
+        left -= length
+    return line[-1]
+
+
+def round_corners(line: Sequence[Point]) -> list[tuple[Point, Point]]:
+    """Return a line as curves: for every corner, the point where the line begins to turn and that where it has turned.
+
+    The first and last points of the line come with themselves.
+    """
+    turns = [(line[0], line[0])]
+    for before, corner, after in zip(line, line[1:], line[2:], strict=False):
+        pair = []
+        for other in (before, after):
+            length = math.dist(corner, other)
+            part = min(_CORNER, length / 2) / length if length else 0.0
+            pair.append((corner[0] + part * (other[0] - corner[0]), corner[1] + part * (other[1] - corner[1])))
+        turns.append((pair[0], pair[1]))
+    return [*turns, (line[-1], line[-1])]
+
+
+def arrow_head(line: Sequence[Point], *, width: float) -> tuple[tuple[Point, Point, Point], Point]:
+    """Return the triangle at a line's end, tip first, and where the line itself stops.
+
+    Args:
+        line: Corners of the line.
+        width: Half of the triangle's base.
+    """
+    tip = line[-1]
+    before = next(point for point in reversed(line[:-1]) if point != tip)
+    length = math.dist(before, tip)
+    x, y = (tip[0] - before[0]) / length, (tip[1] - before[1]) / length
+    base = (tip[0] - ARROW * x, tip[1] - ARROW * y)
+    left, right = (base[0] - width * y, base[1] + width * x), (base[0] + width * y, base[1] - width * x)
+    return (tip, left, right), base
+
+
+def _list_nodes(result: Mapping[str, Any], sizes: Sizes) -> list[Node]:
+    """Return the states with what is written in them; they have no place yet."""
+    nowhere = Box(0, 0, 0, 0)
+    is_on_path = any(edge["start"] == "initial" and edge["on_path"] for edge in result["edges"])
+    words = (initial_weights(result, in_short=sizes.wraps),)
+    nodes = [Node("initial", nowhere, "", words, "", is_on_path)]
+    for state in result["states"]:
+        lines = state_lines(state, wraps=sizes.wraps)
+        score, tag = state_score(state, result), state_tag(state, result, in_short=sizes.wraps)
+        nodes.append(Node(state["state"], nowhere, score, lines, tag, state["on_path"]))
+    return nodes

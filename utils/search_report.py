@@ -1,0 +1,97 @@
+"""The files a search leaves for people and programs. No torch."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.config import RunConfig, own_sections
+from utils.files import write_text_atomically
+from utils.planning.record import render_record
+from utils.planning.search import Plan
+from utils.plots import save_figure
+from utils.report import EPOCHS_FILE
+from utils.search_page import render_page
+from utils.search_plots import edges_figure, graph_figure
+from utils.search_result import (
+    CURVES_PICTURE,
+    END,
+    GRAPH_PICTURE,
+    SEARCH_JSON,
+    SEARCH_PAGE,
+    build_result,
+    edge_events,
+    path_record_name,
+    plan_record,
+)
+
+Event = Mapping[str, Any]
+
+
+def record_path(config: RunConfig) -> Path:
+    """Return the file of the record that a search writes."""
+    return config.run_dir / f"{path_record_name(config)}.yml"
+
+
+def is_finished(config: RunConfig, events: Sequence[Event]) -> bool:
+    """Return whether a search has written everything it writes."""
+    files = [config.run_dir / name for name in (SEARCH_JSON, SEARCH_PAGE, GRAPH_PICTURE, CURVES_PICTURE)]
+    files += [config.weights_path, record_path(config)]
+    return any(event["event"] == END for event in events) and all(path.exists() for path in files)
+
+
+def write_progress(config: RunConfig, events: Sequence[Event], *, about: Mapping[str, Any]) -> None:
+    """Write search.json and search.html of a search that is running."""
+    _write_result(config, build_result(config, events, plan=None, about=about))
+
+
+def write_plan(config: RunConfig, events: Sequence[Event], plan: Plan, *, about: Mapping[str, Any]) -> None:
+    """Write everything a finished search says: the record of the path, its epochs, search.json, page and pictures."""
+    result = build_result(config, events, plan=plan, about=about)
+    if plan.trained_steps:
+        write_text_atomically(record_path(config), render_path_record(config, plan, result))
+        lines = [json.dumps(line) + "\n" for line in path_epochs(config, events, plan)]
+        write_text_atomically(config.run_dir / EPOCHS_FILE, "".join(lines))
+    save_figure(graph_figure(result), config.run_dir / GRAPH_PICTURE)
+    save_figure(edges_figure(result), config.run_dir / CURVES_PICTURE)
+    _write_result(config, result)
+
+
+def _write_result(config: RunConfig, result: Mapping[str, Any]) -> None:
+    text = json.dumps(_without_infinity(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text_atomically(config.run_dir / SEARCH_JSON, text)
+    write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(result))
+
+
+def _without_infinity(value: Any) -> Any:
+    """Return a value as JSON can have it: a number that is not finite is null."""
+    if isinstance(value, Mapping):
+        return {key: _without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def render_path_record(config: RunConfig, plan: Plan, result: Mapping[str, Any]) -> str:
+    """Return the record of a plan, in the form of record/op-*.yml."""
+    sections = own_sections(plan_record(config, plan))
+    del sections["search"]
+    comments = [
+        f"The path that train_3d_op.py planned from {config.name}: score {plan.score:.2f} "
+        f"({config.search.metric}, 1 clip, centre crop, fitted at the knee).",
+        f"{result['selection']['text']}.",
+    ]
+    if result["skipped_states"]:
+        comments.append(f"Passed through without training: {', '.join(result['skipped_states'])}.")
+    return render_record(sections, base=config.base, comments=comments)
+
+
+def path_epochs(config: RunConfig, events: Sequence[Event], plan: Plan) -> list[dict[str, Any]]:
+    """Return the epochs of the path as lines of log.jsonl, as if train_3d.py had trained its record."""
+    lines: list[dict[str, Any]] = []
+    for index, step in enumerate(plan.trained_steps):
+        for event in edge_events(events, step.transition)[1 : step.outcome.epochs + 1]:
+            kept = {key: value for key, value in event.items() if key not in ("event", "edge", "score")}
+            lines.append({"state": index, **kept, "total_epoch": len(lines) + 1})
+    return lines

@@ -1,0 +1,300 @@
+"""The words, numbers and curves that the page and the pictures of a search share. Scores are in percent."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from utils.planning.knee import KneeRule
+from utils.search_result import describe_input
+
+Entry = Mapping[str, Any]
+Range = tuple[float, float]
+
+METRICS = {"mean": "mean of top-1, top-3 and top-5", "top1": "top-1", "top3": "top-3", "top5": "top-5"}
+PROTOCOL = "1 clip, centre crop"
+NOTHING = "–"  # written where there is no number
+# Verdicts have a sign as well as a word, so that neither colour nor memory is needed to tell them apart.
+SIGNS = {"settled": "●", "capped": "▲", "hopeless": "○", "running": "◐", "waiting": "◌"}
+BROKEN = "✕"
+PATH, BEST, LOST, RUNNING, WAITING = "path", "best", "lost", "running", "waiting"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a score with so many digits; a dash where there is none."""
+    return f"{value:.{digits}f}" if is_number(value) else NOTHING
+
+
+def is_number(value: float | None) -> bool:
+    """Return whether there is a finite value: training that broke down has none."""
+    return value is not None and math.isfinite(value)
+
+
+def count(value: int, noun: str) -> str:
+    """Return a number of things: '1 epoch', '1,200 epochs'."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: '45 s', '12 min', '3.5 h'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def edge_name(edge: Entry) -> str:
+    """Return the name of a transition as the journal has it."""
+    return f"{edge['start']} -> {edge['end']}"
+
+
+def arrow_name(edge: Entry) -> str:
+    """Return the name of a transition as people read it."""
+    return f"{edge['start']} → {edge['end']}"
+
+
+def knee_epoch(edge: Entry) -> int | None:
+    """Return the knee of a transition; None while it is undecided."""
+    return edge["knee"]["epoch"] if edge["knee"] else None
+
+
+def knee_value(edge: Entry) -> float | None:
+    """Return the fitted score at the knee; None while there is none."""
+    value = edge["knee"]["value"] if edge["knee"] else None
+    return value if is_number(value) else None
+
+
+def broke_down(edge: Entry) -> int | None:
+    """Return the epoch whose score is null because training broke down; None where it did not."""
+    return next((epoch for epoch, score in enumerate(edge["scores"]) if not is_number(score)), None)
+
+
+def find_winner(result: Entry, state: str) -> Entry | None:
+    """Return the best way into a state; while the search runs, as soon as all ways are decided."""
+    into = [edge for edge in result["edges"] if edge["end"] == state]
+    if result["complete"]:
+        return next((edge for edge in into if edge["best_into_end"]), None)
+    if any(edge["knee"] is None for edge in into):
+        return None
+    return max(into, key=_rank, default=None)
+
+
+def _rank(edge: Entry) -> float:
+    value = knee_value(edge)
+    return -math.inf if value is None else value
+
+
+def edge_role(edge: Entry, result: Entry) -> str:
+    """Return what an edge is in the plan: on the path, the best way into its end, lost, running or waiting."""
+    if edge["on_path"]:
+        return PATH
+    if edge["knee"] is None:
+        return RUNNING if edge["verdict"] == RUNNING else WAITING
+    return BEST if find_winner(result, edge["end"]) is edge else LOST
+
+
+def describe_roles(result: Entry) -> dict[str, str]:
+    """Return what each role means that the edges of a result have, in the order of a legend."""
+    words = {
+        PATH: "on the path",
+        BEST: "best way into its state",
+        LOST: "not taken",
+        RUNNING: "in training",
+        WAITING: "not begun",
+    }
+    found = {edge_role(edge, result) for edge in result["edges"]}
+    return {role: text for role, text in words.items() if role in found}
+
+
+def edge_label(edge: Entry, *, in_short: bool) -> str:
+    """Return what is written on an edge: the epochs up to its knee, a cross where training broke down."""
+    epoch = knee_epoch(edge)
+    if epoch is None:
+        return "…" if edge["verdict"] == RUNNING else "?"
+    text = f"{epoch}" if in_short else count(epoch, "epoch")
+    return text if broke_down(edge) is None else f"{text} ✕"
+
+
+def describe_edge(edge: Entry, result: Entry) -> str:
+    """Return an edge as a sentence."""
+    role = {
+        PATH: ", on the path",
+        BEST: f", best way into {edge['end']}",
+        LOST: ", not taken",
+    }.get(edge_role(edge, result), "")
+    if edge["knee"] is None:
+        trained = f" after {count(edge['epochs_trained'], 'epoch')}" if edge["scores"] else ""
+        return f"{arrow_name(edge)}: {edge['verdict']}{trained}"
+    broken = broke_down(edge)
+    breakdown = "" if broken is None else f", training broke down in epoch {broken}"
+    score = f"knee at epoch {knee_epoch(edge)}, score {number(knee_value(edge))}"
+    return f"{arrow_name(edge)}: {score}, {edge['verdict']}{breakdown}{role}"
+
+
+def describe_estimate(edge: Entry, result: Entry) -> str:
+    """Return where the knee of a transition in training is, as far as its fitted curve says."""
+    values = [fitted_score(edge["fit"], epoch) for epoch in range(result["max_epochs"] + 1)]
+    epoch = max(range(len(values)), key=values.__getitem__)
+    is_rising = epoch == result["max_epochs"]
+    return "no knee yet" if is_rising else f"its knee at epoch {epoch} so far (score {number(values[epoch])})"
+
+
+def walk_path(result: Entry) -> Iterator[Entry]:
+    """Yield the edges of the chosen path in order, those of 0 epochs included."""
+    following = {edge["start"]: edge for edge in result["edges"] if edge["on_path"]}
+    state = "initial"
+    while state in following:
+        yield following[state]
+        state = following[state]["end"]
+
+
+def ordered_edges(result: Entry) -> list[tuple[int, Entry]]:
+    """Return the edges with their places in the exploration order, those of the path first."""
+    numbers = {edge_name(edge): place for place, edge in enumerate(result["edges"], start=1)}
+    first = list(walk_path(result))
+    rest = [edge for edge in result["edges"] if not edge["on_path"]]
+    return [(numbers[edge_name(edge)], edge) for edge in [*first, *rest]]
+
+
+def state_score(state: Entry, result: Entry) -> str:
+    """Return the best score of a state; while the search runs a bound, as soon as there is any."""
+    if result["complete"]:
+        return number(state["score"], 1)
+    into = [edge for edge in result["edges"] if edge["end"] == state["state"]]
+    values = [value for edge in into if (value := knee_value(edge)) is not None]
+    if not values:
+        return NOTHING
+    return f"{'' if all(edge['knee'] for edge in into) else '≥ '}{max(values):.1f}"
+
+
+def state_lines(state: Entry, *, wraps: bool) -> tuple[str, ...]:
+    """Return what is written in a state below its name: its clip and rate."""
+    clip = describe_input(state)
+    pieces = clip.split(", ") if wraps else [clip]
+    clip_lines = [piece + ("," if place < len(pieces) else "") for place, piece in enumerate(pieces, start=1)]
+    return (*clip_lines, f"rate {state['learning_rate']:g}")
+
+
+def state_tag(state: Entry, result: Entry, *, in_short: bool) -> str:
+    """Return what a state is in the plan, where it is something."""
+    is_skipped = state["state"] in result["skipped_states"]
+    if state["state"] == result["goal"]:
+        return "goal, 0 epochs" if is_skipped and not in_short else "goal"
+    return ("skipped" if in_short else "passed through") if is_skipped else ""
+
+
+def initial_weights(result: Entry, *, in_short: bool) -> str:
+    """Return which weights a search starts from."""
+    kind = "pretrained" if result["config"]["network"]["pretrained_model"] else "random"
+    return kind if in_short else f"{kind} weights"
+
+
+def fitted_score(fit: Mapping[str, float], epoch: float) -> float:
+    """Return the fitted curve at an epoch."""
+    decay = fit["a"] * math.exp(-fit["b"] * epoch)
+    return -decay - fit["c"] * epoch - fit["d"] * epoch**2 + fit["e"]
+
+
+def fitted_epochs(edge: Entry) -> int:
+    """Return the last epoch whose score the curve was fitted to."""
+    broken = broke_down(edge)
+    return (len(edge["scores"]) if broken is None else broken) - 1
+
+
+def fitted_curve(edge: Entry, *, points: int = 60) -> list[tuple[float, float]]:
+    """Return points of the fitted curve over the epochs it was fitted to, closer together where it rises."""
+    last = fitted_epochs(edge)
+    if not edge["fit"] or last < 1:
+        return []
+    steps = [last * (k / points) ** 2 for k in range(points + 1)]
+    return [(epoch, fitted_score(edge["fit"], epoch)) for epoch in steps]
+
+
+def score_range(edge: Entry, *, least: float = 4.0) -> tuple[float, float]:
+    """Return the lowest and highest score to draw, at least `least` apart: noise shall not look like progress."""
+    found = [*edge["scores"], *(score for _, score in fitted_curve(edge)), knee_value(edge)]
+    values = [score for score in found if is_number(score)]
+    low, high = (min(values), max(values)) if values else (0.0, 0.0)
+    pad = max(0.06 * (high - low), (least - (high - low)) / 2)
+    return low - pad, high + pad
+
+
+class Ranges(NamedTuple):
+    """The axes of a chart: first and last epoch, lowest and highest score."""
+
+    epochs: Range
+    scores: Range
+
+
+def chart_ranges(result: Entry) -> dict[str, Ranges]:
+    """Return the axes of the chart of every transition that has scores, by its name.
+
+    Transitions into one state compete, so they have the same axes; those from the initial state, whose scores begin at
+    0, have theirs among themselves.
+    """
+    rivals: dict[str, list[Entry]] = {}
+    for edge in result["edges"]:
+        if edge["scores"]:
+            rivals.setdefault("initial" if edge["start"] == "initial" else edge["end"], []).append(edge)
+    ranges: dict[str, Ranges] = {}
+    for edges in rivals.values():
+        last = max([len(edge["scores"]) - 1 for edge in edges] + [result["attempt_epochs"]])
+        lows, highs = zip(*map(score_range, edges), strict=True)
+        ranges |= {edge_name(edge): Ranges((0.0, float(last)), (min(lows), max(highs))) for edge in edges}
+    return ranges
+
+
+def verdict_text(edge: Entry) -> tuple[str, str]:
+    """Return the sign and the word of a verdict; a transition whose training broke down says so."""
+    if broke_down(edge) is not None:
+        return BROKEN, f"{edge['verdict']}, broke down"
+    return SIGNS[edge["verdict"]], edge["verdict"]
+
+
+class Left(NamedTuple):
+    """What the undecided transitions still take, at least and at most."""
+
+    epochs: tuple[int, int]
+    seconds: Range
+
+
+def estimate_left(result: Entry) -> Left:
+    """Return what is left of a search that runs, at the speed so far."""
+    rule = KneeRule(result["attempt_epochs"], result["max_epochs"], result["horizon"])
+    inputs = {state["state"]: state["input"] for state in result["states"]}
+    seconds = _epoch_seconds(result, inputs)
+    fewest = most = 0
+    shortest = longest = 0.0
+    for edge in (edge for edge in result["edges"] if edge["knee"] is None):
+        scores = [math.nan if score is None else score for score in edge["scores"]] or [0.0]
+        if rule.judge(scores) is None:  # otherwise its decision is just about to be written
+            low, high = rule.epochs_left(scores)
+            fewest, most = fewest + low, most + high
+            cost = seconds[inputs[edge["end"]]]
+            shortest, longest = shortest + low * cost, longest + high * cost
+    return Left((fewest, most), (shortest, longest))
+
+
+def _epoch_seconds(result: Entry, inputs: Mapping[str, int]) -> list[float]:
+    """Return how long an epoch of each input takes; 0 while nothing is known.
+
+    An input that has not been trained yet is taken to cost as much for a frame as those that have.
+    """
+    frames = [entry["num_segments"] * entry["clip_length"] for entry in result["inputs"]]
+    epochs, seconds = [0] * len(frames), [0.0] * len(frames)
+    for edge in result["edges"]:
+        epochs[inputs[edge["end"]]] += edge["epochs_trained"]
+        seconds[inputs[edge["end"]]] += edge["seconds"]
+    trained = sum(count * length for count, length in zip(epochs, frames, strict=True))
+    per_frame = sum(seconds) / trained if trained else 0.0
+    known = zip(epochs, seconds, frames, strict=True)
+    return [total / number if number else per_frame * length for number, total, length in known]
+
+
+def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
+    """Return round numbers between two values, at most `most` of them."""
+    span = max(high - low, 1e-9)
+    power = 10.0 ** math.floor(math.log10(span / most))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power, 20 * power) if span / step <= most - 1)
+    if whole:
+        step = max(1.0, step)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [k * step for k in range(first, last + 1)]
