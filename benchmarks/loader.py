@@ -9,15 +9,12 @@ medians too. Close other programs first.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import describe_machine
 from benchmarks.plain_loader import Augmentation, PillowReader, PillowTransform, PlainClips
 from dataset.frame_images import FolderStore
 from dataset.listing import VideoList, read_list
@@ -191,21 +189,6 @@ def _plain(
     clips = PlainClips(videos, folder, augmentation, format=format, crop_size=options.size, clip_length=options.length)
     loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True)
     return Contender(loader, keys, lambda batch: batch[0].to(device))
-
-
-def describe_machine() -> str:
-    """Cores, processor and versions, in a line or two."""
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
-    except OSError:
-        names = []
-    processor = names[0] if names else platform.processor()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    versions = " ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "av", "lmdb", "pillow"))
-    versions = f"Python {platform.python_version()} {versions} opencv {cv2.__version__}"
-    return f"{cores} cores of {processor}, {device}\n{versions}"
 
 
 def ratio_text(numerators: list[float], denominators: list[float]) -> str:

@@ -1,0 +1,24 @@
+"""What a measurement was made on."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import torch
+
+
+def describe_machine() -> str:
+    """Cores, processor and versions, in a line or two."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    except OSError:
+        names = []
+    processor = names[0] if names else platform.processor()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    versions = " ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "av", "lmdb", "pillow"))
+    versions = f"Python {platform.python_version()} {versions} opencv {cv2.__version__}"
+    return f"{cores} cores of {processor}, {device}\n{versions}"

@@ -1,0 +1,189 @@
+"""Is the planned path worth it? Schedules of equal length, several seeds each, on the test list of a search record.
+
+After the search of a record (train_3d_op.py) this trains, for every seed, as many clips as the planned path has:
+
+  planned        the record of the path, from the start, on the whole training list
+  cosine         one state at the highest rate for each input: warm-up of an epoch, then cosine to zero
+  by hand        a hand-written short-to-long path with steps of the rate, its epochs scaled
+  random path    a random walk through the graph to its goal, its epochs divided at random, another one for each seed
+
+then extracts and merges, and prints mean, smallest and largest top-1. Every run is evaluated with the clip of its last
+state. What is finished is not done again: interrupt it whenever you like.
+
+    python train_3d_op.py --config_file record/search-synthetic-dg-p3d-resnet18.yml
+    python benchmarks/schedules.py --config_file record/search-synthetic-dg-p3d-resnet18.yml \\
+        --by_hand record/op-synthetic-dg-p3d-resnet18.yml
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import extract_score_3d
+import helpers
+import merge_score
+import train_3d
+from benchmarks.machine import describe_machine
+from utils.cli import run_script
+from utils.config import ConfigError, RunConfig, StateConfig, load_config
+from utils.planning.graph import INITIAL, State
+from utils.report import RESULT_JSON
+from utils.search_report import record_path
+from utils.search_result import describe_input
+
+WARMUP_EPOCHS = 1.0  # in front of the cosine, as in the base configs
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One way to spend the clips: a record for each seed."""
+
+    name: str
+    about: str
+    records: Sequence[RunConfig]
+
+
+def scale_epochs(epochs: Sequence[int], total: int) -> list[int]:
+    """Return epochs in the same proportion that add up to `total`, at least one each.
+
+    Raises:
+        ConfigError: There are fewer epochs than states.
+    """
+    if total < len(epochs):
+        raise ConfigError(f"{total} epochs cannot be divided among {len(epochs)} states")
+    shares = [1 + (total - len(epochs)) * count / sum(epochs) for count in epochs]
+    scaled = [int(share) for share in shares]
+    by_remainder = sorted(range(len(epochs)), key=lambda i: scaled[i] - shares[i])
+    for i in by_remainder[: total - sum(scaled)]:
+        scaled[i] += 1
+    return scaled
+
+
+def walk_at_random(search: RunConfig, total: int, rng: random.Random) -> list[StateConfig]:
+    """Return the states of a random path to the goal; of `total` epochs each of its states has a random share."""
+    graph = search.graph
+    dead = set(graph.dead_ends)
+    state, path = INITIAL, list[State]()
+    while state != graph.goal:
+        ends = [transition.end for transition in graph.outgoing(state) if transition.end not in dead]
+        state = rng.choice(ends)
+        path.append(state)
+    path = path[-total:]  # fewer epochs than states: the last ones
+    cuts = [0, *sorted(rng.sample(range(1, total), len(path) - 1)), total]
+    return [search.state_config(s, epochs=b - a) for s, a, b in zip(path, cuts, cuts[1:], strict=False)]
+
+
+def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | None, seeds: int) -> list[Schedule]:
+    """Return all schedules; `total` epochs each, of the same number of clips."""
+    total = sum(state.epochs for state in planned.states)
+    constant = search.with_states(planned.states)
+    schedules = [_repeat("planned", constant, planned.states, seeds)]
+    for number, chosen in enumerate(search.search.inputs):
+        cosine = replace(
+            constant,
+            optimizer=replace(constant.optimizer, lr_scheduler="cosine", warmup_epoch=min(WARMUP_EPOCHS, total / 2)),
+        )
+        states = [search.state_config(State(number, 0), epochs=total)]
+        schedules.append(_repeat(f"cosine, {describe_input(vars(chosen))}", cosine, states, seeds))
+    if by_hand is not None:
+        epochs = scale_epochs([state.epochs for state in by_hand.states], total)
+        states = [replace(state, epochs=n) for state, n in zip(by_hand.states, epochs, strict=True)]
+        schedules.append(_repeat("by hand", constant, states, seeds))
+    walks = [walk_at_random(search, total, random.Random(seed)) for seed in range(seeds)]
+    records = [_seeded(constant, "random path", states, seed) for seed, states in enumerate(walks)]
+    schedules.append(Schedule("random path", "another one for each seed", records))
+    return schedules
+
+
+def _repeat(name: str, config: RunConfig, states: Sequence[StateConfig], seeds: int) -> Schedule:
+    return Schedule(name, describe_states(states), [_seeded(config, name, states, seed) for seed in range(seeds)])
+
+
+def _seeded(config: RunConfig, name: str, states: Sequence[StateConfig], seed: int) -> RunConfig:
+    folder = "".join(letter if letter.isalnum() else "-" for letter in name.replace(",", ""))
+    return replace(
+        config,
+        name=f"{folder}-seed{seed}",
+        states=tuple(states),
+        optimizer=replace(config.optimizer, seed=seed),
+        logging=replace(config.logging, save_freq=0),
+    )
+
+
+def describe_states(states: Sequence[StateConfig]) -> str:
+    """Return states as 'epochs x (input, rate)' in their order."""
+    return "; ".join(f"{s.epochs} x ({describe_input(vars(s))}, {s.base_learning_rate:g})" for s in states)
+
+
+def count_clips(config: RunConfig) -> tuple[int, int]:
+    """Return how many clips and frames a record trains."""
+    videos = len(helpers.read_training_list(config))
+    clips = [helpers.make_plan(config, i).clips_per_epoch(videos) * s.epochs for i, s in enumerate(config.states)]
+    return sum(clips), sum(count * state.num_frames for count, state in zip(clips, config.states, strict=True))
+
+
+def run(config: RunConfig) -> tuple[float, float]:
+    """Train, extract and merge a record, or what is left of it; return video and clip top-1 in percent."""
+    train_3d.train(config, force=False)
+    crops = extract_score_3d.choose_crops(config, None)
+    extract_score_3d.extract(config, crops=crops, force=False, trained_by="this benchmark", merged_by="this benchmark")
+    merge_score.merge(config, extracted_by="this benchmark", force=False)
+    metrics = json.loads((config.run_dir / RESULT_JSON).read_text("utf-8"))["metrics"]
+    return 100 * metrics["video"]["top1"], 100 * metrics["clip"]["top1"]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return mean, smallest and largest."""
+    return f"{statistics.mean(values):.1f} [{min(values):.1f}..{max(values):.1f}]"
+
+
+def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
+    """Return the lines of a Markdown table; scores are percent of the test list."""
+    lines = [
+        "| schedule | clips | frames | video top-1 | clip top-1 | states: epochs x (input, rate) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for schedule, scores in zip(schedules, results, strict=True):
+        counts = [count_clips(config) for config in schedule.records]
+        clips, frames = (statistics.mean(column) for column in zip(*counts, strict=True))
+        video, clip = (spread(column) for column in zip(*scores, strict=True))
+        lines.append(f"| {schedule.name} | {clips:,.0f} | {frames:,.0f} | {video} | {clip} | {schedule.about} |")
+    return lines
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config_file", type=Path, required=True, help="the search record, already searched")
+    parser.add_argument("--by_hand", type=Path, help="a record whose states are the hand-written schedule")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each schedule (3)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="as for train_3d_op.py")
+    return parser.parse_intermixed_args()
+
+
+def main() -> None:
+    """Train what is left, print the table."""
+    options = parse_options()
+    search = load_config(options.config_file, options.overrides)
+    if not search.is_search or not record_path(search).exists():
+        raise ConfigError(f"{record_path(search)} is not there; run train_3d_op.py --config_file {options.config_file}")
+    folder = str(search.run_dir / "schedules")
+    planned = load_config(record_path(search))
+    by_hand = load_config(options.by_hand) if options.by_hand else None
+    search = replace(search, logging=replace(search.logging, output_dir=folder))
+    schedules = make_schedules(search, planned, by_hand, options.seeds)
+    results = [[run(config) for config in schedule.records] for schedule in schedules]
+    lines = [describe_machine(), f"{options.config_file}, {options.seeds} seeds; mean [smallest..largest]", ""]
+    lines += render_table(schedules, results)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    run_script(main)
