@@ -1,6 +1,7 @@
 """train_3d_op.py end to end: real videos, real training, killed at any moment, one process and two."""
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -20,6 +21,8 @@ from tests.test_train import assert_equal
 from utils.checkpoint import CheckpointError, load_checkpoint
 from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
+from utils.files import FileError
+from utils.logs import _FileHandler
 from utils.planning.journal import JournalError
 from utils.planning.search import Outcome, search
 
@@ -271,6 +274,14 @@ def test_a_full_disk_stops_it_and_it_continues(make_search: Any) -> None:
     config, result = run(record)
     assert decisions(result) == decisions(expected)
     assert_equal(weights_of(config), weights_of(whole))
+
+
+def test_a_log_that_cannot_be_written_stops_in_one_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    log = _FileHandler(Path("/dev/full"))
+    with pytest.raises(FileError, match="no space left"):
+        log.emit(logging.LogRecord("name", logging.INFO, "", 0, "text", None, None))
 
 
 def test_two_gloo_processes_search_together(make_search: Any) -> None:

@@ -48,6 +48,19 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append UTF-8 text to a file that only grows, such as a log.
+
+    Raises:
+        FileError: a full disk or any other refusal of the system.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise FileError(_refusal(path, error)) from error
+
+
 def move_to_earlier(run_dir: Path, names: Iterable[str]) -> Path | None:
     """Move files and folders of a run into `run_dir/earlier-NNN`, the next free number.
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from utils import distributed
 from utils.checkpoint import Position
-from utils.files import write_text_atomically
+from utils.files import append_text, write_text_atomically
 from utils.report import EPOCHS_FILE, read_epochs
 
 
@@ -29,8 +29,7 @@ class _FileHandler(logging.Handler):
         self.path = path
 
     def emit(self, record: logging.LogRecord) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(self.format(record) + "\n")
+        append_text(self.path, self.format(record) + "\n")
 
 
 def open_log(run_dir: Path, script: str) -> logging.Logger:
@@ -90,9 +89,8 @@ class EpochLog:
         """
         if not distributed.is_main():
             return
-        with self.path.open("a") as file:
-            now = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(json.dumps({**line, "total_epoch": total_epoch, "time": now}) + "\n")
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        append_text(self.path, json.dumps({**line, "total_epoch": total_epoch, "time": now}) + "\n")
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only when there is an epoch
 
