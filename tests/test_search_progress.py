@@ -1,0 +1,107 @@
+"""What a running search says of itself, from journals whose outcome is known; and the record that it writes."""
+
+import math
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from utils.config import RunConfig, load_config
+from utils.planning.graph import INITIAL, Transition
+from utils.planning.record import render_record
+from utils.planning.search import Outcome, Path, search
+from utils.search_cost import describe_cost
+from utils.search_progress import describe_epoch, remaining_epochs, remaining_seconds
+from utils.search_result import DECISION, SCORE, make_rule
+
+SECONDS_A_FRAME = 0.25
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    monkeypatch.chdir(ROOT)
+    return load_config("record/search-synthetic-dg-p3d-resnet18.yml", ["search.max_epochs=6"])
+
+
+def simulate(config: RunConfig, curve: Any) -> list[dict[str, Any]]:
+    """The journal of a whole search whose edge number n has the score curve(n, epoch)."""
+    events: list[dict[str, Any]] = []
+    order, rule = config.graph.exploration_order, make_rule(config)
+
+    def explore(transition: Transition, path: Path) -> Outcome:
+        number, scores = order.index(transition), list[float]()
+        while True:
+            epoch = len(scores)
+            scores.append(0.0 if transition.start == INITIAL and epoch == 0 else curve(number, epoch))
+            frames = config.search.inputs[transition.end.input].num_frames
+            event = {"event": SCORE, "edge": str(transition), "epoch": epoch, "score": scores[-1], "clips": 480}
+            event |= {"seconds": SECONDS_A_FRAME * frames if epoch else 0.0, "scoring_seconds": 0.0}
+            event |= {"num_frames": frames, "train_loss": 1.0, "eval_top1": 50.0, "clips_per_second": 9.0}
+            events.append(event)
+            if verdict := rule.judge(scores):
+                event = {"event": DECISION, "edge": str(transition), "verdict": verdict.kind}
+                events.append(event | {"epoch": verdict.epoch, "value": verdict.value})
+                return Outcome(verdict.value, verdict.epoch)
+
+    search(config.graph, explore)
+    return events
+
+
+def noisy(number: int, epoch: int) -> float:
+    rate = (0.4, 3.0, 0.0)[number % 3]
+    return 60 - 40 * math.exp(-rate * epoch) - 0.5 * epoch + math.sin(7 * number + 3 * epoch)
+
+
+def test_what_is_left_lies_in_the_range_at_every_moment(config: RunConfig) -> None:
+    events = simulate(config, noisy)
+    epochs = [event for event in events if event["event"] == SCORE and event["epoch"] > 0]
+    assert {event["verdict"] for event in events if event["event"] == DECISION} == {"settled", "capped", "hopeless"}
+    for count in range(0, len(events) + 1, 5):
+        done = sum(event["event"] == SCORE and event["epoch"] > 0 for event in events[:count])
+        fewest, most = remaining_epochs(config, events[:count])
+        assert fewest <= len(epochs) - done <= most, f"after {count} events"
+        if done > 12:  # two inputs have been trained: the third is taken to cost as much a frame, and here it does
+            left = sum(event["seconds"] for event in epochs[done:])
+            shortest, longest = remaining_seconds(config, events[:count])
+            assert shortest - 1e-6 <= left <= longest + 1e-6
+    assert remaining_epochs(config, events) == (0, 0)
+    assert remaining_seconds(config, []) == (0.0, 0.0)
+
+
+def test_an_epoch_is_said_with_its_knee_and_what_is_left(config: RunConfig) -> None:
+    events = simulate(config, noisy)
+    first = config.graph.exploration_order[0]
+    rising = [event for event in events if event["event"] == SCORE and event["edge"] == str(first)]
+    text = describe_epoch(config, rising[:3], first)
+    assert text.startswith("  epoch 2/6: loss 1.0000, score")
+    assert "left 52-106 epochs" in text  # 1 or 4 more here, 17 transitions of 3 to 6
+    assert "min" in text
+    text = describe_epoch(config, rising[:2] + [rising[2] | {"score": None}], first)
+    assert text == "  epoch 2/6: training broke down"
+
+
+def test_the_cost_that_is_said_bounds_what_a_search_takes(config: RunConfig) -> None:
+    lines = describe_cost(config, clips_per_epoch=[480, 480, 480], scoring_videos=120, weight_bytes=10**8)
+    assert lines[0] == "at least 54 epochs (3 a transition), at most 108 (6 a transition)"
+    # 18 transitions; point 0 of the two from the initial state is not scored.
+    clips = "at least 25,920 training clips and 8,400 scoring clips, at most 51,840 and 14,880"
+    assert lines[1] == clips
+    assert (54 * 480, (54 + 16) * 120, 108 * 480, (108 + 16) * 120) == (25920, 8400, 51840, 14880)
+    for curve in (noisy, lambda number, epoch: 50.0, lambda number, epoch: 5.0 * epoch):
+        trained = sum(event["event"] == SCORE and event["epoch"] > 0 for event in simulate(config, curve))
+        assert 54 <= trained <= 108
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e-05, 4e-05, 0.1, 1e20, 1.0, -0.5, 3, 0, True, "plain", 'qu"oted', "no", "1e-4", "010", "a: b # c", "größer", ""],
+)
+def test_a_record_reads_back_as_it_was(value: Any) -> None:
+    sections = {"optimizer": {"x": value, "y": [value, value], "z": []}, "empty": {}}
+    text = render_record(sections, base="base_config/x y.yml", comments=["one", "two: 2"])
+    assert text.startswith("# one\n# two: 2\nbase: ")
+    found = yaml.safe_load(text)
+    assert found == {"base": "base_config/x y.yml", "optimizer": sections["optimizer"]}
+    assert type(found["optimizer"]["x"]) is type(value)
+    assert "base" not in yaml.safe_load(render_record(sections, base="", comments=[]))
