@@ -3,7 +3,8 @@
 #
 #   bash run.sh [RECORD] [section.key=value ...]
 #
-# RECORD is the name of a file in record/ (default: the embedded experiment, which needs no download and no GPU).
+# RECORD is the name of a file in record/, or the path of a record elsewhere, such as the one that a search has written
+# (default: the embedded experiment, which needs no download and no GPU).
 # What is missing is set up first: an active environment that satisfies requirements.txt is used as it is, otherwise
 # .venv here; the embedded data set is made when the record needs it. Everything is written to output/RECORD/.
 # A step that is finished is not done again; an interrupted one continues.
@@ -20,12 +21,12 @@ if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
     exit 0
 fi
 
-record=synthetic-dg-p3d-resnet18
+config=record/synthetic-dg-p3d-resnet18.yml
 case "${1:-}" in
     "" | *=*) ;;
-    *) record=$(basename "$1" .yml); shift ;;
+    */*.yml) config=$1; shift ;;
+    *) config=record/$(basename "$1" .yml).yml; shift ;;
 esac
-config=record/$record.yml
 if [ ! -f "$config" ]; then
     echo "error: $config: no such record; there are:" >&2
     ls record/*.yml | sed 's#record/#  #; s#\.yml$##' >&2

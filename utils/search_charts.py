@@ -4,7 +4,8 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from utils.search_layout import COMPACT, WIDE, Edge, Node, Point, Sizes, arrow_head, lay_out, round_corners
+from utils.search_chart_geometry import Point, arrow_head, round_corners
+from utils.search_layout import COMPACT, WIDE, Edge, Node, Sizes, lay_out
 from utils.search_words import (
     Entry,
     Range,

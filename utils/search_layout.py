@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from utils.search_chart_geometry import Box, Point, length_of, point_at
 from utils.search_words import (
     edge_label,
     edge_name,
@@ -25,40 +26,14 @@ from utils.search_words import (
 )
 
 Cell = tuple[int, int]  # column, row; the initial state is in row -1
-Point = tuple[float, float]
 
-ARROW = 8.0  # length of an arrow's head
 _LANE = 13.0  # distance between lanes of a channel
-_CORNER = 7.0  # radius where a lane turns
 _MARGIN = 5.0
 LABEL_FONT = 12.0
 # Widths of a letter as shares of the size of its font, enough for wide fonts: of words, and of bold words and numbers.
 _LETTER, _BOLD_LETTER = 0.56, 0.64
 # Where a label may be, as shares of its edge's length, the best first.
-_LABEL_PLACES = (0.46, 0.36, 0.56, 0.28, 0.64, 0.2, 0.72, 0.12, 0.8)
-
-
-class Box(NamedTuple):
-    """A rectangle: upper left corner and size."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def right(self) -> float:
-        """The right side."""
-        return self.x + self.width
-
-    @property
-    def bottom(self) -> float:
-        """The lower side."""
-        return self.y + self.height
-
-    def overlaps(self, other: "Box") -> bool:
-        """Return whether the two share any area."""
-        return self.x < other.right and other.x < self.right and self.y < other.bottom and other.y < self.bottom
+_LABEL_PLACES = sorted((k / 50 for k in range(5, 46)), key=lambda share: abs(share - 0.46))
 
 
 class Sizes(NamedTuple):
@@ -308,66 +283,22 @@ def _draw_straight(grid: _Grid, edge: tuple[str, str], boxes: Mapping[str, Box])
 
 def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes: Sequence[Box]) -> list[Box]:
     """Place every label on its line, off the states and, where there is room, off other labels and lines."""
-    placed: list[Box] = []
-    straight = [[point_at(line, k / 24) for k in range(25)] for line in lines]
-    for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
-        width, height = _label_width(label), LABEL_FONT + 4
-        best, least = None, math.inf
+    placed: dict[int, Box] = {}
+    pieces = [(number, a, b) for number, line in enumerate(lines) for a, b in itertools.pairwise(line)]
+    for number in sorted(range(len(lines)), key=lambda number: length_of(lines[number])):  # short ones have no choice
+        width, height = _label_width(labels[number]), LABEL_FONT + 4
+        least = math.inf
         for share in _LABEL_PLACES:
-            x, y = point_at(line, share)
+            x, y = point_at(lines[number], share)
             box = Box(x - width / 2, y - height / 2, width, height)
-            cost = 100.0 * sum(box.overlaps(other) for other in boxes) + 10 * sum(box.overlaps(o) for o in placed)
-            others = (points for k, points in enumerate(straight) if k != number)
-            cost += sum(any(box.overlaps(Box(px, py, 0.1, 0.1)) for px, py in points) for points in others)
+            cost = 100.0 * sum(map(box.overlaps, boxes)) + 10 * sum(map(box.overlaps, placed.values()))
+            cost += len({other for other, a, b in pieces if other != number and box.is_crossed(a, b)})
             if cost < least:
                 best, least = box, cost
-        assert best is not None
-        placed.append(best)
-    return placed
-
-
-def point_at(line: Sequence[Point], share: float) -> Point:
-    """Return the point of a line at a share (0 to 1) of its length."""
-    lengths = [math.dist(a, b) for a, b in itertools.pairwise(line)]
-    left = share * sum(lengths)
-    for (a, b), length in zip(itertools.pairwise(line), lengths, strict=True):
-        if left <= length and length > 0:
-            part = left / length
-            return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
-        left -= length
-    return line[-1]
-
-
-def round_corners(line: Sequence[Point]) -> list[tuple[Point, Point]]:
-    """Return a line as curves: for every corner, the point where the line begins to turn and that where it has turned.
-
-    The first and last points of the line come with themselves.
-    """
-    turns = [(line[0], line[0])]
-    for before, corner, after in zip(line, line[1:], line[2:], strict=False):
-        pair = []
-        for other in (before, after):
-            length = math.dist(corner, other)
-            part = min(_CORNER, length / 2) / length if length else 0.0
-            pair.append((corner[0] + part * (other[0] - corner[0]), corner[1] + part * (other[1] - corner[1])))
-        turns.append((pair[0], pair[1]))
-    return [*turns, (line[-1], line[-1])]
-
-
-def arrow_head(line: Sequence[Point], *, width: float) -> tuple[tuple[Point, Point, Point], Point]:
-    """Return the triangle at a line's end, tip first, and where the line itself stops.
-
-    Args:
-        line: Corners of the line.
-        width: Half of the triangle's base.
-    """
-    tip = line[-1]
-    before = next(point for point in reversed(line[:-1]) if point != tip)
-    length = math.dist(before, tip)
-    x, y = (tip[0] - before[0]) / length, (tip[1] - before[1]) / length
-    base = (tip[0] - ARROW * x, tip[1] - ARROW * y)
-    left, right = (base[0] - width * y, base[1] + width * x), (base[0] + width * y, base[1] - width * x)
-    return (tip, left, right), base
+            if cost == 0:
+                break
+        placed[number] = best
+    return [placed[number] for number in range(len(lines))]
 
 
 def _list_nodes(result: Mapping[str, Any], sizes: Sizes) -> list[Node]:

@@ -115,12 +115,13 @@ def _list_facts(result: Entry) -> Iterable[tuple[str, str]]:
         yield "Score of the path", _fact(_percent(result["score"]), f"{metric}, {PROTOCOL}, fitted at the knee")
         test = result["test"]
         if test:
-            tops = ", ".join(f"top-{k} {number(test[f'top{k}'])}" for k in (3, 5))
+            others = [k for k in (1, 3, 5) if f"top{k}" != result["metric"]]
+            tops = ", ".join(f"top-{k} {number(test[f'top{k}'])}" for k in others)
             missing = f", {test['missing']} missing" if test["missing"] else ""
-            about = f"top-1; {tops}; {PROTOCOL}; {count(test['videos'], 'video')} of {test['list']}{missing}"
+            about = f"{metric}; {tops}; {PROTOCOL}; {count(test['videos'], 'video')} of {test['list']}{missing}"
             was_used = result["selection"]["kind"] == "eval_list"
             term = "On the list it was selected on" if was_used else "Test, once at the end"
-            yield term, _fact(_percent(test["top1"]), about)
+            yield term, _fact(_percent(test[result["metric"]]), about)
         steps = count(len(result["path"]), "state")
         yield "The path trains", _fact(count(sum(s["epochs"] for s in result["path"]), "epoch"), f"in {steps}")
     else:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 
-from utils.search_layout import LABEL_FONT, WIDE, Edge, Node, Point, arrow_head, lay_out, round_corners
+from utils.search_chart_geometry import Point, arrow_head, round_corners
+from utils.search_layout import LABEL_FONT, WIDE, Edge, Node, lay_out
 from utils.search_words import (
     METRICS,
     PROTOCOL,
