@@ -21,7 +21,7 @@ SECONDS_A_FRAME = 0.25
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     monkeypatch.chdir(ROOT)
-    return load_config("record/search-synthetic-dg-p3d-resnet18.yml", ["search.max_epochs=6"])
+    return load_config("record/search-synthetic-dg-p3d-resnet18.yml", ["search.attempt_epochs=3", "search.max_epochs=6"])
 
 
 def simulate(config: RunConfig, curve: Any) -> list[dict[str, Any]]:
