@@ -1,0 +1,95 @@
+"""Points, boxes and lines of a drawing. Units are those of SVG: pixels, y downwards."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Point = tuple[float, float]
+
+ARROW = 8.0  # length of an arrow's head
+_CORNER = 7.0  # radius where a line turns
+
+
+class Box(NamedTuple):
+    """A rectangle: upper left corner and size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """The right side."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """The lower side."""
+        return self.y + self.height
+
+    def overlaps(self, other: "Box") -> bool:
+        """Return whether the two share any area."""
+        return self.x < other.right and other.x < self.right and self.y < other.bottom and other.y < self.bottom
+
+    def is_crossed(self, start: Point, end: Point) -> bool:
+        """Return whether the straight line between two points runs through the inside; its border does not count."""
+        low, high = 0.0, 1.0  # the part of the line that is inside, as shares of its length
+        for a, b, least, most in ((start[0], end[0], self.x, self.right), (start[1], end[1], self.y, self.bottom)):
+            if a == b:
+                if not least < a < most:
+                    return False
+                continue
+            first, last = sorted(((least - a) / (b - a), (most - a) / (b - a)))
+            low, high = max(low, first), min(high, last)
+        return low < high
+
+
+def length_of(line: Sequence[Point]) -> float:
+    """Return the length of a line with corners."""
+    return sum(math.dist(a, b) for a, b in itertools.pairwise(line))
+
+
+def point_at(line: Sequence[Point], share: float) -> Point:
+    """Return the point of a line at a share (0 to 1) of its length."""
+    lengths = [math.dist(a, b) for a, b in itertools.pairwise(line)]
+    left = share * sum(lengths)
+    for (a, b), length in zip(itertools.pairwise(line), lengths, strict=True):
+        if left <= length and length > 0:
+            part = left / length
+            return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
+        left -= length
+    return line[-1]
+
+
+def round_corners(line: Sequence[Point]) -> list[tuple[Point, Point]]:
+    """Return a line as curves: for every corner, the point where the line begins to turn and that where it has turned.
+
+    The first and last points of the line come with themselves.
+    """
+    turns = [(line[0], line[0])]
+    for before, corner, after in zip(line, line[1:], line[2:], strict=False):
+        pair = []
+        for other in (before, after):
+            length = math.dist(corner, other)
+            part = min(_CORNER, length / 2) / length if length else 0.0
+            pair.append((corner[0] + part * (other[0] - corner[0]), corner[1] + part * (other[1] - corner[1])))
+        turns.append((pair[0], pair[1]))
+    return [*turns, (line[-1], line[-1])]
+
+
+def arrow_head(line: Sequence[Point], *, width: float) -> tuple[tuple[Point, Point, Point], Point]:
+    """Return the triangle at a line's end, tip first, and where the line itself stops.
+
+    Args:
+        line: Corners of the line.
+        width: Half of the triangle's base.
+    """
+    tip = line[-1]
+    before = next(point for point in reversed(line[:-1]) if point != tip)
+    length = math.dist(before, tip)
+    x, y = (tip[0] - before[0]) / length, (tip[1] - before[1]) / length
+    base = (tip[0] - ARROW * x, tip[1] - ARROW * y)
+    left, right = (base[0] - width * y, base[1] + width * x), (base[0] + width * y, base[1] - width * x)
+    return (tip, left, right), base
