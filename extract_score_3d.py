@@ -121,7 +121,8 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
     """
     import helpers
     from utils import distributed
-    from utils.logs import describe_time, open_log
+    from utils.durations import describe_time
+    from utils.logs import open_log
     from utils.precision import resolve_dtype
 
     with distributed.session() as device:

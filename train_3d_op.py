@@ -151,7 +151,7 @@ def _test_once(
 ) -> None:
     """Score the final weights on the evaluation list, one clip a video; the journal keeps the score."""
     import helpers
-    from utils.search_result import TEST
+    from utils.search_events import TEST
 
     if any(event["event"] == TEST for event in explore.journal.events):
         return
@@ -165,8 +165,9 @@ def _report(config: RunConfig, plan: "Plan", explore: "EdgeExplorer", *, about: 
     """Write the record of the path, the page and the pictures, and say what came out."""
     from utils import distributed
     from utils.errors import UserError
+    from utils.search_events import END
     from utils.search_report import record_path, write_plan
-    from utils.search_result import END, SEARCH_PAGE, describe_input
+    from utils.search_result import SEARCH_PAGE, describe_input
 
     if distributed.is_main():
         write_plan(config, explore.journal.events, plan, about=about)

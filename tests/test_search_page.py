@@ -17,9 +17,9 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.test_search_layout import CASES, FINISHED, SMALL, journal_of, result_of, simulate
+from utils.durations import describe_time
 from utils.search_page import render_page
-from utils.search_progress import remaining_epochs, remaining_seconds
-from utils.search_words import SIGNS, chart_ranges, duration, edge_name, estimate_left, ticks
+from utils.search_words import SIGNS, chart_ranges, edge_name, ticks
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -336,7 +336,7 @@ def test_every_transition_is_in_the_table(case: str) -> None:
         assert [int(row[key].replace(",", "")) for key in ("epochs", "clips", "scored clips")] == [
             edge["epochs_trained"], edge["clips"], edge["scored_clips"]
         ]  # fmt: skip
-        assert row["time"] == duration(edge["seconds"])
+        assert row["time"] == describe_time(edge["seconds"])
         for key in ("a", "b", "c", "d", "e", "residual"):
             if edge["fit"]:
                 assert float(row[key]) == pytest.approx(edge["fit"][key], rel=6e-3, abs=1e-12)
@@ -423,7 +423,7 @@ def test_the_ledger_adds_up(case: str) -> None:
     }
     for name, key in whole.items():
         assert int(rows[name]["the search"].replace(",", "")) == sum(edge[key] for edge in result["edges"])
-    assert rows["time"]["the search"] == duration(sum(edge["seconds"] for edge in result["edges"]))
+    assert rows["time"]["the search"] == describe_time(sum(edge["seconds"] for edge in result["edges"]))
     epochs = sum(step["epochs"] for step in result["path"])
     assert rows["epochs"]["the path alone"] == str(epochs)
     assert rows["clips trained"]["the path alone"] == f"{480 * epochs:,}"
@@ -443,7 +443,7 @@ def test_a_running_search_says_how_far_it_is() -> None:
     page, result = page_of("running"), result_of("running")
     bar = page.find_one("progress")
     assert (bar.get("value"), bar.get("max")) == ("5", "18")
-    (low, high), _ = estimate_left(result)
+    low, high = result["left"]["epochs"]
     assert f"Left{low} to {high} epochs" in page.text
     assert "In training: transition 6, (1,0) → (2,0), 7 of at most 8 epochs, its knee at epoch" in page.text
     assert "reload the page" in page.find_one("span", id="refresh").text  # what is read without scripts
@@ -451,16 +451,6 @@ def test_a_running_search_says_how_far_it_is() -> None:
     assert not page.find("div", "scroll", aria_label="Table: path")
     for case in FINISHED:
         assert not page_of(case).find("script") and not page_of(case).find("progress")
-
-
-@pytest.mark.parametrize("case", ["first", "running", "breaking, running", "finished"])
-def test_what_is_left_is_what_the_log_says(case: str) -> None:
-    """The page knows the result alone, the log the journal: both say the same."""
-    journal = journal_of(case)
-    left = estimate_left(result_of(case))
-    assert left.epochs == remaining_epochs(journal.config, journal.events)
-    if case != "first":  # no epoch is known, only that point 0 was scored
-        assert left.seconds == pytest.approx(remaining_seconds(journal.config, journal.events), rel=0.2)
 
 
 def test_ticks_are_round_numbers_inside() -> None:
@@ -482,7 +472,7 @@ def test_ticks_are_round_numbers_inside() -> None:
     ("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (720, "12 min"), (12600, "3.5 h"), (3.6e6, "1,000.0 h")]
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert describe_time(seconds) == text
 
 
 def test_a_page_can_be_made_before_anything_is_scored() -> None:

@@ -12,8 +12,8 @@ from utils.planning.graph import INITIAL, Transition
 from utils.planning.record import render_record
 from utils.planning.search import Outcome, Path, search
 from utils.search_cost import describe_cost
+from utils.search_events import DECISION, SCORE, make_rule
 from utils.search_progress import describe_epoch, remaining_epochs, remaining_seconds
-from utils.search_result import DECISION, SCORE, make_rule
 
 SECONDS_A_FRAME = 0.25
 
@@ -21,7 +21,8 @@ SECONDS_A_FRAME = 0.25
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     monkeypatch.chdir(ROOT)
-    return load_config("record/search-synthetic-dg-p3d-resnet18.yml", ["search.attempt_epochs=3", "search.max_epochs=6"])
+    rule = ["search.attempt_epochs=3", "search.max_epochs=6"]
+    return load_config("record/search-synthetic-dg-p3d-resnet18.yml", rule)
 
 
 def simulate(config: RunConfig, curve: Any) -> list[dict[str, Any]]:

@@ -50,13 +50,6 @@ def open_log(run_dir: Path, script: str) -> logging.Logger:
     return logger
 
 
-def describe_time(seconds: float) -> str:
-    """Return a duration as people say it: '45 s', '12 min', '3.5 h'."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
 class EpochLog:
     """One JSON line per epoch in run_dir/log.jsonl, and the same numbers for TensorBoard; rank 0 writes.
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from utils.durations import describe_time
 from utils.files import write_atomically
 from utils.metrics import class_accuracies
 
@@ -199,18 +200,12 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
     axes.set_xlabel("epoch" if epochs[-1]["state"] == 0 else "epoch, counted over all states", color=_INK)
     seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
     counts = f"{_count(len(epochs), 'epoch')} in {_count(states, 'state')}"
-    _write_title(figure, title, f"{counts}, {_duration(seconds)} of training")
+    _write_title(figure, title, f"{counts}, {describe_time(seconds)} of training")
     return figure
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import yaml
 
+from utils.durations import describe_time
 from utils.search_chart_style import RELOAD_SCRIPT, STYLE
 from utils.search_charts import curve_svg, graph_svgs, legend, verdict_mark
 from utils.search_result import describe_input
@@ -22,10 +23,8 @@ from utils.search_words import (
     count,
     describe_estimate,
     describe_roles,
-    duration,
     edge_name,
     edge_role,
-    estimate_left,
     fitted_score,
     is_number,
     knee_epoch,
@@ -125,12 +124,12 @@ def _list_facts(result: Entry) -> Iterable[tuple[str, str]]:
         steps = count(len(result["path"]), "state")
         yield "The path trains", _fact(count(sum(s["epochs"] for s in result["path"]), "epoch"), f"in {steps}")
     else:
-        left = estimate_left(result)
-        shortest, longest = map(duration, left.seconds)
-        about = f"{shortest} to {longest} at the speed so far" if left.seconds[1] else "nothing is trained yet"
-        yield "Left", _fact(_range(*left.epochs), about)
+        epochs, seconds = result["left"]["epochs"], result["left"]["seconds"]
+        shortest, longest = map(describe_time, seconds)
+        about = f"{shortest} to {longest} at the speed so far" if seconds[1] else "nothing is trained yet"
+        yield "Left", _fact(_range(*epochs), about)
     searched = result["ledger"]["search"]
-    about = f"{count(searched['clips'], 'clip')} trained, {duration(searched['seconds'])}"
+    about = f"{count(searched['clips'], 'clip')} trained, {describe_time(searched['seconds'])}"
     yield (
         "The search trained" if result["complete"] else "Trained so far",
         _fact(count(searched["epochs_trained"], "epoch"), about),
@@ -293,7 +292,7 @@ def _render_edges(result: Entry) -> str:
             ("number", f"{edge['epochs_trained']:,}"),
             ("number", f"{edge['clips']:,}"),
             ("number", f"{edge['scored_clips']:,}"),
-            ("number", duration(edge["seconds"])),
+            ("number", describe_time(edge["seconds"])),
             *(("number", f"{fit[key]:.3g}" if key in fit else NOTHING) for key in _FIT_KEYS),
         ]
         rows.append(_row(cells, kind="path" if edge["on_path"] else "", name=f"row-{place}"))
@@ -322,7 +321,7 @@ def _render_ledger(result: Entry) -> str:
         ("clips scored", "scored_clips", "scored_clips"),
         ("time", "seconds", "seconds"),
     ):
-        written = duration if key == "seconds" else "{:,}".format
+        written = describe_time if key == "seconds" else "{:,}".format
         mine, total = path.get(path_key), searched[key]
         cells = [("th", text), ("number", written(total)), ("number", NOTHING if mine is None else written(mine))]
         cells.append(("number", f"{total / mine:.1f} ×" if mine else NOTHING))

@@ -12,16 +12,15 @@ from utils.planning.record import render_record
 from utils.planning.search import Plan
 from utils.plots import save_figure
 from utils.report import EPOCHS_FILE
+from utils.search_events import END, edge_events
 from utils.search_page import render_page
 from utils.search_plots import edges_figure, graph_figure
 from utils.search_result import (
     CURVES_PICTURE,
-    END,
     GRAPH_PICTURE,
     SEARCH_JSON,
     SEARCH_PAGE,
     build_result,
-    edge_events,
     path_record_name,
     plan_record,
 )

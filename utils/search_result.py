@@ -7,43 +7,20 @@ from typing import Any
 
 from utils.config import RunConfig
 from utils.planning.graph import State, Transition
-from utils.planning.knee import KneeRule, Verdict, fit_knee
+from utils.planning.knee import Verdict, fit_knee
 from utils.planning.search import Plan, trained
+from utils.search_events import TEST, Event, edge_events, edge_scores, find_decision, make_rule
+from utils.search_progress import remaining_epochs, remaining_seconds
 
 FORMAT = 1
 SEARCH_FOLDER, JOURNAL_FILE = "search", "journal.jsonl"
 SEARCH_JSON, SEARCH_PAGE = "search.json", "search.html"
 GRAPH_PICTURE, CURVES_PICTURE = "search-graph.png", "search-curves.png"
-SCORE, DECISION, TEST, END = "score", "decision", "test", "end"  # events of the journal
-
-Event = Mapping[str, Any]
 
 
 def path_record_name(config: RunConfig) -> str:
     """Return the name of the record that a search writes."""
     return f"{config.name}-path"
-
-
-def make_rule(config: RunConfig) -> KneeRule:
-    """Return the knee rule of a search record."""
-    search = config.search
-    return KneeRule(search.attempt_epochs, search.max_epochs, search.horizon)
-
-
-def edge_events(events: Sequence[Event], transition: Transition) -> list[Event]:
-    """Return the score events of a transition, one for each epoch from 0 on."""
-    return [event for event in events if event["event"] == SCORE and event["edge"] == str(transition)]
-
-
-def edge_scores(events: Sequence[Event], transition: Transition) -> list[float]:
-    """Return the scores of a transition; training that broke down is NaN."""
-    return [math.nan if event["score"] is None else event["score"] for event in edge_events(events, transition)]
-
-
-def find_decision(events: Sequence[Event], transition: Transition) -> Event | None:
-    """Return the event that decided a transition, None while it is undecided."""
-    name = str(transition)
-    return next((event for event in events if event["event"] == DECISION and event["edge"] == name), None)
 
 
 def describe_selection(config: RunConfig, *, training_videos: int, scoring_videos: int) -> dict[str, Any]:
@@ -81,6 +58,7 @@ def build_result(
         for transition in graph.exploration_order
     ]
     tests = [event for event in events if event["event"] == TEST]
+    left = {"epochs": remaining_epochs(config, events), "seconds": remaining_seconds(config, events)}
     return {
         "format": FORMAT,
         "record": config.name,
@@ -103,6 +81,7 @@ def build_result(
         if tests
         else None,
         "ledger": _ledger(config, edges, plan),
+        "left": left if plan is None else None,
         "path_record": f"{path_record_name(config)}.yml" if plan and plan.trained_steps else None,
         "config": config.to_dict(),
     }
@@ -173,13 +152,13 @@ def _ledger(config: RunConfig, edges: Sequence[Mapping[str, Any]], plan: Plan | 
     ledger: dict[str, Any] = {"search": {name: sum(edge[name] for edge in edges) for name in names}, "path": None}
     if plan:
         by_ends = {(edge["start"], edge["end"]): edge for edge in edges}
-        path = dict.fromkeys(("epochs", "clips", "frames"), 0)
+        path = dict.fromkeys(("epochs", "clips", "frames", "scored_clips", "seconds"), 0)
         for step in trained(plan.steps):
             edge = by_ends[str(step.transition.start), str(step.transition.end)]
             share = step.outcome.epochs / edge["epochs_trained"]
             path["epochs"] += step.outcome.epochs
-            path["clips"] += round(edge["clips"] * share)
-            path["frames"] += round(edge["frames"] * share)
+            for name in ("clips", "frames", "scored_clips", "seconds"):
+                path[name] += round(edge[name] * share)
         ledger["path"] = path
     return ledger
 

@@ -32,8 +32,8 @@ from utils.planning.graph import INITIAL, State, Transition
 from utils.planning.journal import Journal, open_journal
 from utils.planning.search import Outcome, trained
 from utils.planning.search import Path as Steps
+from utils.search_events import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
 from utils.search_progress import describe_epoch
-from utils.search_result import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
 from utils.training import StateTrainer
 
 Weights = dict[str, torch.Tensor]
@@ -121,7 +121,7 @@ class EdgeExplorer:
             make_trainer: Returns the trainer of a state of a record, from the network as it is; the last argument is
                 the title of its progress bar.
             log: For one line an epoch.
-            report: Called on rank 0 whenever a transition is decided.
+            report: Called on rank 0 after every epoch and decision.
         """
         self.config, self.journal, self.folder = config, journal, folder
         self.make_network, self.make_trainer, self.log, self.report = make_network, make_trainer, log, report
@@ -143,8 +143,7 @@ class EdgeExplorer:
             decision = self._train(transition, path)
             self.journal.append(decision)
             self._log_decision(transition, decision)
-            if distributed.is_main():
-                self.report()
+            self._report()
         value = -math.inf if decision["value"] is None else decision["value"]
         weights = self._record(transition).weights(decision["epoch"]) if decision["epoch"] else self.weights_path(path)
         self._outcomes[transition] = Outcome(value, decision["epoch"], weights)
@@ -200,6 +199,7 @@ class EdgeExplorer:
             record.save_epoch(trainer.learner, position, horizon=self.rule.horizon)
             self.journal.append(event)
             self.log.info(describe_epoch(self.config, self.journal.events, transition))
+            self._report()
         return {
             "event": DECISION,
             "edge": str(transition),
@@ -207,6 +207,10 @@ class EdgeExplorer:
             "epoch": verdict.epoch,
             "value": verdict.value if math.isfinite(verdict.value) else None,
         }
+
+    def _report(self) -> None:
+        if distributed.is_main():
+            self.report()
 
     def _lost(self, record: EdgeRecord) -> CheckpointError:
         return CheckpointError(

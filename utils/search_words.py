@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from utils.planning.knee import KneeRule
 from utils.search_result import describe_input
 
 Entry = Mapping[str, Any]
@@ -32,13 +31,6 @@ def is_number(value: float | None) -> bool:
 def count(value: int, noun: str) -> str:
     """Return a number of things: '1 epoch', '1,200 epochs'."""
     return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: '45 s', '12 min', '3.5 h'."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
 def edge_name(edge: Entry) -> str:
@@ -247,46 +239,6 @@ def verdict_text(edge: Entry) -> tuple[str, str]:
     if broke_down(edge) is not None:
         return BROKEN, f"{edge['verdict']}, broke down"
     return SIGNS[edge["verdict"]], edge["verdict"]
-
-
-class Left(NamedTuple):
-    """What the undecided transitions still take, at least and at most."""
-
-    epochs: tuple[int, int]
-    seconds: Range
-
-
-def estimate_left(result: Entry) -> Left:
-    """Return what is left of a search that runs, at the speed so far."""
-    rule = KneeRule(result["attempt_epochs"], result["max_epochs"], result["horizon"])
-    inputs = {state["state"]: state["input"] for state in result["states"]}
-    seconds = _epoch_seconds(result, inputs)
-    fewest = most = 0
-    shortest = longest = 0.0
-    for edge in (edge for edge in result["edges"] if edge["knee"] is None):
-        scores = [math.nan if score is None else score for score in edge["scores"]] or [0.0]
-        if rule.judge(scores) is None:  # otherwise its decision is just about to be written
-            low, high = rule.epochs_left(scores)
-            fewest, most = fewest + low, most + high
-            cost = seconds[inputs[edge["end"]]]
-            shortest, longest = shortest + low * cost, longest + high * cost
-    return Left((fewest, most), (shortest, longest))
-
-
-def _epoch_seconds(result: Entry, inputs: Mapping[str, int]) -> list[float]:
-    """Return how long an epoch of each input takes; 0 while nothing is known.
-
-    An input that has not been trained yet is taken to cost as much for a frame as those that have.
-    """
-    frames = [entry["num_segments"] * entry["clip_length"] for entry in result["inputs"]]
-    epochs, seconds = [0] * len(frames), [0.0] * len(frames)
-    for edge in result["edges"]:
-        epochs[inputs[edge["end"]]] += edge["epochs_trained"]
-        seconds[inputs[edge["end"]]] += edge["seconds"]
-    trained = sum(count * length for count, length in zip(epochs, frames, strict=True))
-    per_frame = sum(seconds) / trained if trained else 0.0
-    known = zip(epochs, seconds, frames, strict=True)
-    return [total / number if number else per_frame * length for number, total, length in known]
 
 
 def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
