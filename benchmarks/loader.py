@@ -34,9 +34,10 @@ from dataset.lmdb_frames import LmdbStore
 from dataset.loading import VideoLoader
 from dataset.normalization import ClipNormalizer
 from dataset.readers import Reader, open_reader
-from dataset.synthetic_store import FrameFolders, VideoEnvironments, encode_jpegs
+from dataset.synthetic_store import encode_jpegs
 from dataset.transforms import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
+from dataset.video_stores import FrameFolders, VideoEnvironments
 
 HEIGHT, WIDTH = 256, 340
 # Folder, format and distance of key frames.

@@ -2,7 +2,8 @@
 
 import hashlib
 import operator
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex, overload
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # merging scores reads lists and does without torch, which ta
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGEST = np.iinfo(np.int32).max
+_SEGMENT = re.compile(r"(.+)#skip=([0-9]{1,10})", re.DOTALL)
 
 
 class ListError(UserError):
@@ -24,11 +26,26 @@ class ListError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One line of a list: where the video is (below the data set's root), its length in frames and its class."""
+    """One line of a list: where the video is (below the data set's root), its length in frames and its class.
+
+    A path that ends in `#skip=N` is a segment: the first N frames of the video are skipped, and `num_frames` counts
+    from there.
+    """
 
     path: str
     num_frames: int
     label: int
+
+
+def split_segment(path: str) -> tuple[str, int]:
+    """Return the path of the video itself and how many of its frames are skipped ('a.mp4#skip=90': 'a.mp4', 90)."""
+    match = _SEGMENT.fullmatch(path)
+    return (match[1], int(match[2])) if match else (path, 0)
+
+
+def segment_path(path: str, skipped: int) -> str:
+    """Return the path of a list line for the frames of a video from number `skipped` (from 0) on."""
+    return f"{path}#skip={skipped}"
 
 
 class VideoList(Sequence[VideoRecord]):
@@ -138,13 +155,28 @@ def read_list(path: str | Path, *, num_classes: int | None = None) -> VideoList:
             raise ListError(f"{name}, line {number}: {_fault(columns, num_classes=num_classes)}")
     if not paths:
         raise ListError(f"{name} lists no videos: every line should be 'path num_frames label'")
-    arrays = (
+    return VideoList(_pack(paths, num_frames, labels), path=name, sha256=hashlib.sha256(content).hexdigest())
+
+
+def list_of(records: Iterable[VideoRecord], *, path: str) -> VideoList:
+    """Return a list that was never a file; `path` is what messages call it, its digest is that of the lines."""
+    taken = list(records)
+    content = "".join(f"{record.path} {record.num_frames} {record.label}\n" for record in taken).encode()
+    arrays = _pack(
+        [record.path.encode() for record in taken],
+        [record.num_frames for record in taken],
+        [record.label for record in taken],
+    )
+    return VideoList(arrays, path=path, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _pack(paths: list[bytes], num_frames: list[int], labels: list[int]) -> tuple[np.ndarray, ...]:
+    return (
         np.frombuffer(bytearray(b"".join(paths)), dtype=np.uint8),
         np.cumsum([len(video) for video in paths], dtype=np.int64),
         np.array(num_frames, dtype=np.int32),
         np.array(labels, dtype=np.int32),
     )
-    return VideoList(arrays, path=name, sha256=hashlib.sha256(content).hexdigest())
 
 
 def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[VideoList, VideoList]:

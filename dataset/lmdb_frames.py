@@ -17,12 +17,14 @@ class LmdbStore:
     """JPEGs under the keys 000001.jpg, 000002.jpg, ... (flow 000001_c1.jpg and 000001_c2.jpg, ...).
 
     Either `root/video` is an LMDB environment (folder or single file), or the root is one itself, and keys are preceded
-    by the video's path and a slash.
+    by the video's path and a slash. A data set of several environments has a folder of the root for each: the first
+    part of a video's path is the environment, the rest of it precedes the keys.
     """
 
     def __init__(self, root_path: str | Path) -> None:
         self._root = Path(root_path)
         self._shared = self._root.is_file() or (self._root / "data.mdb").is_file()
+        self._shards: dict[str, bool] = {}
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Fetch the values, None for a key that is not there."""
@@ -53,13 +55,26 @@ class LmdbStore:
 
     def close(self) -> None:
         """Close every environment that this process has open; they are shared between readers."""
+        self._shards.clear()
         _environments.clear()
 
+    def _split(self, video: str) -> tuple[Path, str]:
+        """The environment that holds a video, and what precedes the video's keys in it."""
+        if self._shared:
+            return self._root, f"{video}/"
+        first, slash, rest = video.partition("/")
+        if slash and first:  # an absolute path has no first part
+            if first not in self._shards:
+                self._shards[first] = (self._root / first / "data.mdb").is_file()
+            if self._shards[first]:
+                return self._root / first, f"{rest}/"
+        return self._root / video, ""
+
     def _environment_path(self, video: str) -> Path:
-        return self._root if self._shared else self._root / video
+        return self._split(video)[0]
 
     def _prefix(self, video: str) -> bytes:
-        return f"{video}/".encode() if self._shared else b""
+        return self._split(video)[1].encode()
 
     def _key(self, video: str, number: int, suffix: str) -> bytes:
         return self._prefix(video) + f"{number:06d}{suffix}.jpg".encode()

@@ -12,6 +12,7 @@ from dataset.listing import VideoRecord
 from dataset.lmdb_frames import LmdbStore
 from dataset.raw_video import RawVideoReader
 from dataset.read_errors import FewerFramesError, ReadError
+from dataset.segments import SegmentReader
 from utils.errors import UserError
 
 __all__ = ["FORMATS", "FewerFramesError", "ReadError", "Reader", "open_reader"]
@@ -42,6 +43,9 @@ def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -
         root_path: what the paths of records are relative to; an absolute path in a list is used as it is.
         use_flow: read optical flow (x and y as two channels) in place of RGB.
 
+    Returns:
+        A reader that also takes segments (`path#skip=N`) of the videos of any format.
+
     Raises:
         UserError: no such format, no such root, or flow asked of a format that has none.
     """
@@ -52,6 +56,6 @@ def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -
     if format == "RAW":
         if use_flow:
             raise UserError("format RAW holds no optical flow: use FRAME or LMDB")
-        return RawVideoReader(root_path)
+        return SegmentReader(RawVideoReader(root_path))
     store = FolderStore(root_path) if format == "FRAME" else LmdbStore(root_path)
-    return NumberedImageReader(store, use_flow=use_flow)
+    return SegmentReader(NumberedImageReader(store, use_flow=use_flow))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -80,6 +81,16 @@ class VideoFile:
     def declared_frames(self) -> int:
         """The number of packets that the header claims; 0 where it says nothing."""
         return self._stream.frames
+
+    @property
+    def time_base(self) -> Fraction | None:
+        """Seconds of one unit of the time stamps, None where the container does not say."""
+        return self._stream.time_base
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        """Frames a second on average, None where neither container nor codec says."""
+        return self._stream.average_rate or self._stream.guessed_rate
 
     def packets_from_start(self) -> Iterator[Packet]:
         """All packets of the stream, with a decoder that has seen nothing."""

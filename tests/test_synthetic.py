@@ -20,7 +20,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 import dataset.synthetic as synthetic
-import dataset.synthetic_store as synthetic_store
+import dataset.video_stores as video_stores
 from dataset.listing import read_list
 from dataset.readers import open_reader
 from dataset.synthetic import Parameters, SyntheticError, Video, make_synthetic, make_video
@@ -405,7 +405,7 @@ def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
     def fail(folder, items):
         raise lmdb.Error("mdb_txn_commit: Input/output error")  # what LMDB says on a full disk
 
-    monkeypatch.setattr(synthetic_store, "_put", fail)
+    monkeypatch.setattr(video_stores, "_put", fail)
     with pytest.raises(SyntheticError, match="cannot write .* Input/output error"):
         make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
     monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))

@@ -22,6 +22,7 @@ from utils.scores import Manifest
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_FILES = (RESULT_TEXT, RESULT_JSON, CONFUSION_PICTURE, CURVES_PICTURE)
 CLASSES_FILE, EPOCHS_FILE = "classes.txt", "log.jsonl"
+OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
 CROP_NAMES = ("centre", "top left", "bottom right")
 _PACKAGES = ("torch", "torchvision", "av", "numpy", "opencv-python-headless", "lmdb", "matplotlib")
 
@@ -42,12 +43,15 @@ def versions() -> dict[str, str]:
 
 
 def read_class_names(list_file: str, num_classes: int) -> list[str]:
-    """Read classes.txt next to a list file: line i is the name of class i. Without one a class is called by number.
+    """Read the class names of a list: line i of X.classes.txt beside X.txt, or of classes.txt, is the name of class i.
+
+    Without either a class is called by its number.
 
     Raises:
         ReportError: the file is not text, or has another number of names.
     """
-    path = Path(list_file).with_name(CLASSES_FILE)
+    path = Path(list_file).with_suffix(OWN_CLASSES_SUFFIX)
+    path = path if path.exists() else path.with_name(CLASSES_FILE)
     if not path.exists():
         return [str(number) for number in range(num_classes)]
     try:
