@@ -1,0 +1,76 @@
+"""Prepare data sets: lists from official annotations, other formats, checks, pictures, speed.
+
+  python -m dataset.prepare kinetics --annotations train=train.csv --annotations val=val.csv --root /data/kinetics
+  python -m dataset.prepare lmdb --list dataset/kinetics_video_val_list.txt --root /data/kinetics --output /data/lmdb
+  python -m dataset.prepare check --list dataset/kinetics_frame128_val_list.txt --root /data/lmdb --format LMDB
+
+Every command has a --help, shows its progress, goes on where it was killed when it is given again, and overwrites
+nothing. docs/data has a page for each data set.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from dataset.prepare import activitynet, folder, hmdb51, kinetics, lists, something, ucf101
+from dataset.prepare.annotations import Annotations
+from utils.cli import run_script
+
+
+@dataclass(frozen=True, slots=True)
+class ListCommand:
+    """A command that writes the lists of a data set."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    read: Callable[[argparse.Namespace], Annotations]
+    default_name: Callable[[argparse.Namespace], str]
+    folders: bool = False
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Write the lists."""
+        lists.make_lists(
+            self.read(arguments),
+            arguments.root,
+            output=arguments.output,
+            name=arguments.name or self.default_name(arguments),
+            workers=arguments.workers,
+            folders=self.folders,
+        )
+        return 0
+
+
+def _of_module(module: ModuleType) -> ListCommand:
+    return ListCommand(module.HELP, module.add_arguments, module.read, module.default_name)
+
+
+COMMANDS: dict[str, ListCommand] = {
+    "kinetics": _of_module(kinetics),
+    "ucf101": _of_module(ucf101),
+    "hmdb51": _of_module(hmdb51),
+    "ssv1": ListCommand(
+        something.HELP_V1, something.add_arguments_v1, something.read_v1, something.default_name_v1, folders=True
+    ),
+    "ssv2": ListCommand(something.HELP_V2, something.add_arguments_v2, something.read_v2, something.default_name_v2),
+    "anet": _of_module(activitynet),
+    "folder": _of_module(folder),
+}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run a command; exit code 1 says that videos were refused."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataset.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
+    arguments = parser.parse_args(words)
+    if code := COMMANDS[arguments.command].run(arguments):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,94 @@
+"""ActivityNet: one json file with the labelled segments, in seconds, of every video."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dataset.prepare.annotations import (
+    Annotations,
+    Entry,
+    PrepareError,
+    class_number,
+    read_class_file,
+    read_json,
+)
+from dataset.prepare.options import add_list_options
+
+HELP = "ActivityNet: json; trimmed segments of long videos, or whole videos"
+_SPLITS = {"training": "train", "validation": "val"}
+_PREFIX = "v_"  # of a video's file, in front of its YouTube id
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--annotations", type=Path, required=True, help="activity_net.v1-3.min.json")
+    parser.add_argument(
+        "--mode", choices=("trimmed", "untrimmed"), default="trimmed",
+        help="trimmed: a line for each labelled segment; untrimmed: a line for each video (trimmed)",
+    )  # fmt: skip
+    parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
+    add_list_options(parser)
+
+
+def default_name(arguments: argparse.Namespace) -> str:
+    """Start of the lists' names."""
+    return "anet_video" if arguments.mode == "trimmed" else "anet_untrimmed_video"
+
+
+def read(arguments: argparse.Namespace) -> Annotations:
+    """Read the labelled videos of the training and validation subsets; the test subset has no labels."""
+    path = arguments.annotations
+    content = read_json(path)
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict):
+        raise PrepareError(f"{path}: expected an object 'database' of videos")
+    segments = {video: _segments(video, item, path) for video, item in database.items()}
+    names = sorted({name for found in segments.values() for name, _ in found})
+    source = "the annotations"
+    if arguments.classes:
+        names, source = list(read_class_file(arguments.classes)), str(arguments.classes)
+    numbers = {name: number for number, name in enumerate(names)}
+    notes = [] if len(names) == 200 else [f"{len(names)} classes, ActivityNet 1.3 has 200"]
+    splits: dict[str, list[Entry]] = {split: [] for split in _SPLITS.values()}
+    several = 0
+    for video, found in segments.items():
+        split = _SPLITS.get(database[video].get("subset"))
+        if split is None:
+            continue
+        where = f"{path}, video {video}"
+        if arguments.mode == "untrimmed" and found:
+            several += len({name for name, _ in found}) > 1
+            found = [(_longest_class(found), None)]
+        for name, seconds in found:
+            label = class_number(name, numbers, where=where, source=source)
+            splits[split].append(Entry(_PREFIX + video, label, where, seconds=seconds))
+    if several:
+        notes.append(f"{several} videos show several classes; their label is the one that is seen longest")
+    return Annotations(tuple(names), splits, (path,), notes)
+
+
+def _segments(video: str, item: Any, path: Path) -> list[tuple[str, tuple[float, float] | None]]:
+    """Class name and (begin, end) of the labelled segments of a video."""
+    where = f"{path}, video {video}"
+    if not isinstance(item, dict) or not isinstance(item.get("annotations", []), list):
+        raise PrepareError(f"{where}: expected an object with 'subset' and 'annotations'")
+    found: list[tuple[str, tuple[float, float] | None]] = []
+    for annotation in item.get("annotations", []):
+        try:
+            begin, end = (float(value) for value in annotation["segment"])
+            name = str(annotation["label"]).strip()
+        except (KeyError, TypeError, ValueError):
+            raise PrepareError(f"{where}: expected 'segment': [begin, end] and 'label', found {annotation}") from None
+        if not 0 <= begin <= end:
+            raise PrepareError(f"{where}: a segment from {begin:g} s to {end:g} s")
+        found.append((name, (begin, end)))
+    return found
+
+
+def _longest_class(found: list[tuple[str, tuple[float, float] | None]]) -> str:
+    seconds: Counter[str] = Counter()
+    for name, segment in found:
+        assert segment is not None
+        seconds[name] += segment[1] - segment[0]  # type: ignore[assignment]  # a counter of seconds
+    return max(sorted(seconds), key=seconds.__getitem__)

@@ -1,0 +1,42 @@
+"""HMDB51: a file <class>_test_split<n>.txt for each class and split; a video is for training (1), test (2), no (0)."""
+
+import argparse
+from pathlib import Path, PurePosixPath
+
+from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_lines
+from dataset.prepare.options import add_list_options
+
+HELP = "HMDB51: the 70/30 split files, splits 1-3"
+_SPLITS = {"0": "", "1": "train", "2": "test"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--annotations", type=Path, required=True, help="folder testTrainMulti_7030_splits")
+    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="which of the three splits (1)")
+    add_list_options(parser, root_help="folder with a folder of videos for each class")
+
+
+def default_name(arguments: argparse.Namespace) -> str:
+    """Start of the lists' names."""
+    return "hmdb51_video" if arguments.split == 1 else f"hmdb51_split{arguments.split}_video"
+
+
+def read(arguments: argparse.Namespace) -> Annotations:
+    """Read the files of a split; classes are numbered in the order of their names."""
+    ending = f"_test_split{arguments.split}.txt"
+    files = sorted(path for path in arguments.annotations.glob(f"*{ending}") if not path.name.startswith("."))
+    if not files:
+        raise PrepareError(f"{arguments.annotations}: no file <class>{ending} in it")
+    classes = tuple(path.name.removesuffix(ending) for path in files)
+    splits: dict[str, list[Entry]] = {"train": [], "test": []}
+    for label, path in enumerate(files):
+        for number, line in read_lines(path):
+            video, _, flag = line.rpartition(" ")
+            if flag not in _SPLITS or not video.strip():
+                raise PrepareError(f"{path}, line {number}: expected 'video.avi 0|1|2', found '{line}'")
+            if split := _SPLITS[flag]:
+                stem = PurePosixPath(video.strip()).stem
+                splits[split].append(Entry(stem, label, f"{path}, line {number}", folders=(classes[label],)))
+    notes = [] if len(classes) == 51 else [f"{len(classes)} classes, HMDB51 has 51"]
+    return Annotations(classes, splits, tuple(files), notes)

@@ -1,0 +1,61 @@
+"""Kinetics-400, 600 and 700: csv files with the columns label, youtube_id, time_start, time_end, split."""
+
+import argparse
+from pathlib import Path
+
+from dataset.prepare.annotations import Annotations, Entry, PrepareError, class_number, read_class_file, read_csv
+from dataset.prepare.options import add_list_options, at_split
+
+HELP = "Kinetics-400/600/700: csv files; videos in folders by class or flat"
+CLASSES = {"400": 400, "600": 600, "700": 700}
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument(
+        "--annotations", required=True, action="append", metavar="SPLIT=FILE",
+        help="train=train.csv, val=val.csv; repeat the option for each split",
+    )  # fmt: skip
+    parser.add_argument("--version", choices=tuple(CLASSES), default="400", help="how many classes (400)")
+    parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
+    add_list_options(parser)
+
+
+def default_name(arguments: argparse.Namespace) -> str:
+    """Start of the lists' names."""
+    return "kinetics_video" if arguments.version == "400" else f"kinetics{arguments.version}_video"
+
+
+def read(arguments: argparse.Namespace) -> Annotations:
+    """Read the csv files of all splits; classes are numbered over all of them."""
+    files = at_split(arguments.annotations)
+    rows = {split: list(read_csv(path, columns=_COLUMNS)) for split, path in files.items()}
+    names = sorted({row["label"] for table in rows.values() for _, row in table})
+    source = "the annotations"
+    if arguments.classes:
+        names, source = list(read_class_file(arguments.classes)), str(arguments.classes)
+    notes = []
+    if len(names) != CLASSES[arguments.version]:
+        notes.append(f"{len(names)} classes, Kinetics-{arguments.version} has {CLASSES[arguments.version]}")
+    numbers = {name: number for number, name in enumerate(names)}
+    splits = {
+        split: [_entry(row, f"{files[split]}, line {number}", numbers, source) for number, row in table]
+        for split, table in rows.items()
+    }
+    return Annotations(tuple(names), splits, tuple(files.values()), notes)
+
+
+def _entry(row: dict[str, str], where: str, numbers: dict[str, int], source: str) -> Entry:
+    """A row; its video is named <youtube_id>_<start>_<end> with six digits each, as the official downloader does."""
+    try:
+        start, end = (int(float(row[name])) for name in ("time_start", "time_end"))
+    except ValueError:
+        raise PrepareError(f"{where}: time_start and time_end must be seconds") from None
+    label = row["label"]
+    return Entry(
+        stem=f"{row['youtube_id']}_{start:06d}_{end:06d}",
+        label=class_number(label, numbers, where=where, source=source),
+        where=where,
+        folders=(label, label.replace(" ", "_")),
+    )

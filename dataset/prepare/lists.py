@@ -1,0 +1,208 @@
+"""Writes the lists of an annotation: found, measured, counted, and never over another file."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset.listing import segment_path, split_segment
+from dataset.prepare.annotations import Annotations, Entry, PrepareError, without_repeats
+from dataset.prepare.finding import MissingError, VideoTree
+from dataset.prepare.measuring import Measured, Measurement, measure_all, require_some
+from utils.files import file_sha256, write_text_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """One list and what belongs to it.
+
+    Attributes:
+        path: of the list.
+        lines: of the list, without newlines.
+        missing: what is not in it: title and cause of each.
+        damaged: path and cause of videos that are in it as far as they can be decoded.
+    """
+
+    path: Path
+    lines: list[str]
+    missing: list[tuple[str, str]]
+    damaged: list[tuple[str, str]]
+
+
+def make_lists(
+    annotations: Annotations, root: Path, *, output: Path, name: str, workers: int, folders: bool = False
+) -> list[ListFile]:
+    """Find and measure the videos of every split, write the lists, print the counts.
+
+    Args:
+        annotations: what there should be.
+        root: folder of the videos.
+        output: folder of the lists.
+        name: the lists are `name`_<split>_list.txt.
+        workers: processes.
+        folders: a video is a folder of pictures.
+
+    Raises:
+        PrepareError: nothing was found, or a list of another content is there already.
+    """
+    tree = VideoTree(root, folders=folders)
+    notes = list(annotations.notes)
+    splits = {
+        split: without_repeats(entries, notes=notes, split=split) for split, entries in annotations.splits.items()
+    }
+    found = {split: _find(tree, entries) for split, entries in splits.items()}
+    tasks = _measurements(found, root, folders=folders)
+    every = [entry for entries in splits.values() for entry in entries]
+    if every:
+        require_some(len(tasks), root=root, example=f"'{every[0].title}' ({every[0].where})")
+    measured = measure_all(
+        list(tasks.values()), journal_path=output / f"{name}.counts.jsonl", workers=workers, title="counting frames"
+    )
+    by_path = {path: measured[task] for path, task in tasks.items()}
+    lists = [
+        _compose(output / f"{name}_{split}_list.txt", pairs, tasks=tasks, measured=by_path)
+        for split, pairs in found.items()
+    ]
+    for note in notes:
+        print(f"note: {note}")
+    for made in lists:
+        write_list(made, annotations.classes, root=root, files=annotations.files)
+    return lists
+
+
+def _find(tree: VideoTree, entries: Sequence[Entry]) -> list[tuple[Entry, str, str]]:
+    """Each entry with its path, or the cause for there being none."""
+    found = []
+    for entry in entries:
+        try:
+            found.append((entry, tree.find(entry), ""))
+        except MissingError as error:
+            found.append((entry, "", str(error)))
+    return found
+
+
+def _measurements(
+    found: dict[str, list[tuple[Entry, str, str]]], root: Path, *, folders: bool
+) -> dict[str, Measurement]:
+    """One measurement for each path, of all segments that any split takes of it."""
+    segments: dict[str, dict[tuple[float, float], None]] = {}
+    for pairs in found.values():
+        for entry, path, _ in pairs:
+            if path:
+                taken = segments.setdefault(path, {})
+                if entry.seconds is not None:
+                    taken[entry.seconds] = None
+    return {path: Measurement(str(root), path, folders, tuple(taken)) for path, taken in segments.items()}
+
+
+def _compose(
+    path: Path,
+    pairs: Sequence[tuple[Entry, str, str]],
+    *,
+    tasks: dict[str, Measurement],
+    measured: dict[str, Measured],
+) -> ListFile:
+    lines: list[str] = []
+    missing: list[tuple[str, str]] = []
+    damaged: dict[str, str] = {}
+    for entry, video, cause in pairs:
+        if not video:
+            missing.append((entry.title, cause))
+            continue
+        result = measured[video]
+        where, num_frames, cause = video, result.num_frames, result.cause
+        if entry.seconds is not None and not cause:
+            first, num_frames = result.segments[tasks[video].segments.index(entry.seconds)]
+            where = segment_path(video, first)
+            cause = "" if num_frames else f"the segment shows none of the {result.num_frames} frames"
+        if cause := cause or name_fault(video):
+            missing.append((entry.title if entry.seconds else video, cause))
+            continue
+        if result.damage:
+            damaged[video] = f"only {result.num_frames} frames can be decoded: {result.damage}"
+        lines.append(f"{where} {num_frames} {entry.label}")
+    return ListFile(path, lines, missing, list(damaged.items()))
+
+
+def name_fault(path: str) -> str:
+    """Why a path cannot stand in a list; empty if it can."""
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8; rename it"
+    if b"\n" in encoded or b"\r" in encoded or encoded != encoded.rstrip():
+        return "a line break in its name, or a space at the end; rename it"
+    if split_segment(path)[0] != path:
+        return "a name that ends in #skip=N means a segment in a list; rename it"
+    return ""
+
+
+def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Sequence[Path] = ()) -> None:
+    """Write a list with its class names, fingerprint and missing videos, and print the counts.
+
+    Raises:
+        PrepareError: files of another content are there; nothing is overwritten.
+    """
+    content = "".join(f"{line}\n" for line in made.lines)
+    total = len(made.lines) + len(made.missing)
+    fingerprint = {
+        "list": made.path.name,
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "videos": len(made.lines),
+        "asked_for": total,
+        "missing": len(made.missing),
+        "damaged": len(made.damaged),
+        "frames": sum(int(line.rsplit(None, 2)[1]) for line in made.lines),
+        "classes": len(classes),
+        "root": str(root.resolve()),
+        "annotations": {path.name: file_sha256(path) for path in files},
+    }
+    faults = [*made.missing, *made.damaged]
+    contents = {
+        made.path: content,
+        beside(made.path, "classes.txt"): "".join(f"{name}\n" for name in classes),
+        beside(made.path, "missing.txt"): "".join(f"{shown(video)}\t{cause}\n" for video, cause in faults),
+        beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
+    }
+    if not made.lines:
+        causes = "; ".join(f"{shown(video)}: {cause}" for video, cause in made.missing[:3])
+        raise PrepareError(f"{made.path}: no video for it: {causes or 'the annotations have none'}")
+    is_new = write_new(contents)
+    state = "" if is_new else " (there already, the same)"
+    print(f"{made.path}: {len(made.lines)} of {total} videos, {fingerprint['frames']} frames{state}")
+    for cause, count in Counter(cause for _, cause in faults).most_common(5):
+        print(f"  {count} x {cause}")
+    if faults:
+        print(f"  each by name: {beside(made.path, 'missing.txt')}")
+
+
+def shown(path: str) -> str:
+    """Return a path in one line of UTF-8, whatever is in it."""
+    return path.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the name of a file that belongs to a list: X_list.txt and X_list.<ending>."""
+    return path.with_suffix(f".{ending}")
+
+
+def write_new(contents: dict[Path, str]) -> bool:
+    """Write files of which none may be there with another content.
+
+    Returns:
+        Whether any was written.
+
+    Raises:
+        PrepareError: one is there and differs; none is written then.
+    """
+    absent = []
+    for path, content in contents.items():
+        if not path.exists():
+            absent.append(path)
+        elif path.read_bytes() != content.encode():
+            raise PrepareError(f"{path} is there with another content; move it away, or choose another name")
+    for path in absent:
+        write_text_atomically(path, contents[path])
+    return bool(absent)

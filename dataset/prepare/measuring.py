@@ -1,0 +1,151 @@
+"""How many frames videos really have, and which of them a segment in seconds takes."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataset.jpeg import ImageError, decode_image
+from dataset.prepare.annotations import PrepareError
+from dataset.prepare.journal import Journal
+from dataset.prepare.parallel import each
+from dataset.read_errors import ReadError
+from dataset.video_file import VideoFile
+from dataset.video_index import FrameIndex, build_index
+
+Seconds = tuple[float, float]
+_PICTURE = re.compile(r"([0-9]{5,})\.jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found out about a video.
+
+    Attributes:
+        num_frames: that decoding gives; 0 if it cannot be read.
+        segments: first frame and number of frames of every segment asked for; a number of 0: it shows no frame.
+        cause: why it cannot be read.
+        damage: why decoding ends early, empty for a sound file.
+    """
+
+    num_frames: int
+    segments: tuple[tuple[int, int], ...] = ()
+    cause: str = ""
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A video to measure: a file, or a folder of pictures, below a root; and segments of it, in seconds."""
+
+    root: str
+    path: str
+    is_folder: bool = False
+    segments: tuple[Seconds, ...] = ()
+
+
+def measure(task: Measurement) -> Measured:
+    """Measure a video; that it cannot be read is a result, not an error."""
+    path = Path(task.root, task.path)
+    try:
+        return _measure_folder(path) if task.is_folder else _measure_file(path, task.segments)
+    except ReadError as error:
+        return Measured(0, cause=_cause(error, path))
+
+
+def measure_all(
+    tasks: Sequence[Measurement], *, journal_path: Path, workers: int, title: str
+) -> dict[Measurement, Measured]:
+    """Measure videos in parallel; what a journal knows of files that are as they were is not measured again.
+
+    Args:
+        tasks: the videos.
+        journal_path: file that keeps the counts, so that a killed command continues.
+        workers: processes.
+        title: of the progress bar.
+    """
+    known: dict[Measurement, Measured] = {}
+    keys = {task: _key(task) for task in tasks}
+    with Journal(journal_path, header={"content": "frame counts", "version": 1}) as journal:
+        for task, key in keys.items():
+            if key in journal:
+                num_frames, segments, cause, damage = journal[key]
+                known[task] = Measured(num_frames, tuple((a, b) for a, b in segments), cause, damage)
+        rest = [task for task in keys if task not in known]
+        for task, found in each(measure, rest, workers=workers, title=title, done=len(known)):
+            known[task] = found
+            if not found.cause:  # what could not be read is tried again
+                journal.put(keys[task], [found.num_frames, found.segments, found.cause, found.damage])
+    return known
+
+
+def _key(task: Measurement) -> str:
+    """Changes with the file."""
+    try:
+        status = Path(task.root, task.path).stat()
+        version = f"{status.st_size} {status.st_mtime_ns}"
+    except OSError:
+        version = "missing"
+    return f"{Path(task.root, task.path).resolve()}|{version}|{list(task.segments)}"
+
+
+def _cause(error: ReadError, path: Path) -> str:
+    return str(error).removeprefix(f"cannot read the video {path}: ")
+
+
+def _measure_file(path: Path, segments: Sequence[Seconds]) -> Measured:
+    with VideoFile(path) as video:
+        index = build_index(video)
+        times = _frame_times(video, index) if segments else np.empty(0)
+    return Measured(index.num_frames, tuple(_frames_of(times, segment) for segment in segments), damage=index.damage)
+
+
+def _frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
+    """Seconds from the first frame to each, float64 [num_frames].
+
+    Raises:
+        ReadError: the file says neither time stamps nor a rate.
+    """
+    if index.pts is not None and video.time_base is not None:
+        return (index.pts - index.pts[0]) * float(video.time_base)
+    if video.frame_rate is not None:
+        return np.arange(index.num_frames) / float(video.frame_rate)
+    raise ReadError("it has neither time stamps nor a frame rate, so seconds mean nothing")
+
+
+def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
+    """First frame and number of frames shown in begin <= time < end."""
+    # A frame at 2.0 s may come out as 1.9999999 s.
+    first, last = np.searchsorted(times, np.asarray(segment) - 1e-6)
+    return int(first), int(last - first)
+
+
+def _measure_folder(path: Path) -> Measured:
+    """Count 00001.jpg, 00002.jpg, ...: none may be missing or empty, the first and the last must be pictures."""
+    try:
+        names = {int(match[1]): file for file in path.iterdir() if (match := _PICTURE.fullmatch(file.name))}
+        if not names:
+            raise ReadError("no pictures 00001.jpg, 00002.jpg, ... in it")
+        if gap := next((number for number in range(1, len(names) + 1) if number not in names), None):
+            raise ReadError(f"{gap:05d}.jpg is missing, though there are {len(names)} pictures")
+        if empty := next((file.name for file in names.values() if not file.stat().st_size), None):
+            raise ReadError(f"{empty} is empty")
+        for number in (1, len(names)):
+            decode_image(names[number].read_bytes(), colour=True)
+    except OSError as error:
+        raise ReadError(error.strerror or str(error)) from None
+    except ImageError as error:
+        raise ReadError(f"{names[number].name}: {error}") from None
+    return Measured(len(names))
+
+
+def require_some(count: int, *, root: Path, example: str) -> None:
+    """Refuse a root in which nothing at all was found.
+
+    Raises:
+        PrepareError: nothing was.
+    """
+    if not count:
+        raise PrepareError(f"{root}: none of the videos is in there; the annotations ask for {example}, for one")

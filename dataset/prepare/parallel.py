@@ -1,0 +1,67 @@
+"""The same work on many videos, in this process or in several, with a progress bar."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from dataset.prepare.annotations import PrepareError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_AHEAD = 4  # tasks a worker has waiting; results may be megabytes, and are not to pile up
+
+
+def each(
+    work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, title: str, done: int = 0
+) -> Iterator[tuple[Task, Result]]:
+    """Do some work on every task, and give each result as it comes.
+
+    Args:
+        work: a function of a module; it is imported by the processes.
+        tasks: what to do; they can be pickled.
+        workers: processes; with 1 the work is done in this one.
+        title: of the progress bar.
+        done: tasks that were done before.
+
+    Raises:
+        PrepareError: `workers` is no number of processes, or a process was killed.
+    """
+    if workers < 1:
+        raise PrepareError(f"--workers {workers}: must be at least 1")
+    with tqdm(total=done + len(tasks), initial=done, desc=title, unit="video") as bar:
+        for pair in _results(work, tasks, workers=min(workers, len(tasks))):
+            bar.update()
+            yield pair
+
+
+def _results(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int) -> Iterator[tuple[Task, Result]]:
+    if workers <= 1:
+        for task in tasks:
+            yield task, work(task)
+        return
+    # Spawned, not forked: the caller may have threads that do not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            running: dict[Future[Result], Task] = {}
+            for task in tasks:
+                running[pool.submit(work, task)] = task
+                if len(running) >= _AHEAD * workers:
+                    yield from _finished(running)
+            while running:
+                yield from _finished(running)
+        except BrokenProcessPool:
+            raise PrepareError(
+                "a process was killed (out of memory?); the same command goes on, with fewer --workers if need be"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _finished(running: dict[Future[Result], Task]) -> Iterator[tuple[Task, Result]]:
+    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in finished:
+        yield running.pop(future), future.result()

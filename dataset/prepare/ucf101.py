@@ -1,0 +1,62 @@
+"""UCF101: trainlist01.txt, testlist01.txt, ... and classInd.txt, whose classes are numbered from 1."""
+
+import argparse
+from pathlib import Path, PurePosixPath
+
+from dataset.prepare.annotations import Annotations, Entry, PrepareError, class_number, read_lines
+from dataset.prepare.options import add_list_options
+
+HELP = "UCF101: trainlist/testlist 01-03 and classInd.txt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    parser.add_argument("--annotations", type=Path, required=True, help="folder ucfTrainTestlist")
+    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="which of the three splits (1)")
+    add_list_options(parser, root_help="folder UCF-101 with a folder of videos for each class")
+
+
+def default_name(arguments: argparse.Namespace) -> str:
+    """Start of the lists' names."""
+    return "ucf101_video" if arguments.split == 1 else f"ucf101_split{arguments.split}_video"
+
+
+def read(arguments: argparse.Namespace) -> Annotations:
+    """Read the two lists of a split; labels come from the class names, and are checked where a list has numbers."""
+    folder, number = arguments.annotations, f"{arguments.split:02d}"
+    index = folder / "classInd.txt"
+    classes = _read_classes(index)
+    numbers = {name: label for label, name in enumerate(classes)}
+    paths = {"train": folder / f"trainlist{number}.txt", "test": folder / f"testlist{number}.txt"}
+    splits = {split: _read_list(path, numbers, index=index) for split, path in paths.items()}
+    notes = [] if len(classes) == 101 else [f"{len(classes)} classes, UCF101 has 101"]
+    return Annotations(classes, splits, (index, *paths.values()), notes)
+
+
+def _read_classes(path: Path) -> tuple[str, ...]:
+    """Lines 'number name', numbered from 1."""
+    names: list[str] = []
+    for line_number, line in read_lines(path):
+        number, _, name = line.partition(" ")
+        if not number.isdigit() or int(number) != len(names) + 1 or not name.strip():
+            raise PrepareError(f"{path}, line {line_number}: expected '{len(names) + 1} ClassName', found '{line}'")
+        names.append(name.strip())
+    return tuple(names)
+
+
+def _read_list(path: Path, numbers: dict[str, int], *, index: Path) -> list[Entry]:
+    """Lines 'Class/video.avi', in a training list with the class's number from 1 behind it."""
+    entries = []
+    for line_number, line in read_lines(path):
+        where = f"{path}, line {line_number}"
+        name, _, number = line.rpartition(" ")
+        if not name or not number.isdigit():
+            name, number = line, ""
+        video = PurePosixPath(name.strip())
+        if len(video.parts) != 2:
+            raise PrepareError(f"{where}: expected 'Class/video.avi', found '{line}'")
+        label = class_number(video.parts[0], numbers, where=where, source=str(index))
+        if number and int(number) != label + 1:
+            raise PrepareError(f"{where}: class {number} is not '{video.parts[0]}', which {index} calls {label + 1}")
+        entries.append(Entry(video.stem, label, where, folders=(video.parts[0],)))
+    return entries
