@@ -35,7 +35,7 @@ def layout(tmp_path: Path, videos: Videos) -> Callable[[str], Path]:
     return lambda name: getattr(official_sets, name)(tmp_path / "data set", videos)
 
 
-def prepare(*words: str | Path, output: Path) -> None:
+def prepare(*words: object, output: Path) -> None:
     main([str(word) for word in (*words, "--output", output, "--workers", "1")])
 
 
@@ -45,7 +45,7 @@ def records(path: Path) -> list[tuple[str, int, int]]:
 
 def missing(path: Path) -> dict[str, str]:
     lines = path.with_suffix(".missing.txt").read_text().splitlines()
-    return dict(line.split("\t") for line in lines)  # type: ignore[misc]
+    return dict(line.split("\t") for line in lines)
 
 
 def kinetics_words(data: Path) -> list[str | Path]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from dataset.prepare import activitynet, folder, hmdb51, kinetics, lists, something, ucf101
+from dataset.prepare import activitynet, converters, folder, hmdb51, kinetics, lists, something, ucf101
 from dataset.prepare.annotations import Annotations
 from utils.cli import run_script
 
@@ -46,7 +46,16 @@ def _of_module(module: ModuleType) -> ListCommand:
     return ListCommand(module.HELP, module.add_arguments, module.read, module.default_name)
 
 
-COMMANDS: dict[str, ListCommand] = {
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Any other command; `run` returns the exit code."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+COMMANDS: dict[str, ListCommand | Command] = {
     "kinetics": _of_module(kinetics),
     "ucf101": _of_module(ucf101),
     "hmdb51": _of_module(hmdb51),
@@ -56,6 +65,10 @@ COMMANDS: dict[str, ListCommand] = {
     "ssv2": ListCommand(something.HELP_V2, something.add_arguments_v2, something.read_v2, something.default_name_v2),
     "anet": _of_module(activitynet),
     "folder": _of_module(folder),
+    "frames": Command(converters.HELP["frames"], converters.add_frames, converters.run_frames),
+    "lmdb": Command(converters.HELP["lmdb"], converters.add_lmdb, converters.run_frames),
+    "resize": Command(converters.HELP["resize"], converters.add_resize, converters.run_resize),
+    "flow": Command(converters.HELP["flow"], converters.add_flow, converters.run_flow),
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.listing import segment_path, split_segment
-from dataset.prepare.annotations import Annotations, Entry, PrepareError, without_repeats
+from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree
 from dataset.prepare.measuring import Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
@@ -126,6 +126,14 @@ def _compose(
     return ListFile(path, lines, missing, list(damaged.items()))
 
 
+def class_names(list_file: Path) -> tuple[str, ...]:
+    """Return the class names beside a list, none where there are none."""
+    for path in (beside(list_file, "classes.txt"), list_file.with_name("classes.txt")):
+        if path.exists():
+            return read_class_file(path)
+    return ()
+
+
 def name_fault(path: str) -> str:
     """Why a path cannot stand in a list; empty if it can."""
     try:
@@ -162,7 +170,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
     faults = [*made.missing, *made.damaged]
     contents = {
         made.path: content,
-        beside(made.path, "classes.txt"): "".join(f"{name}\n" for name in classes),
+        **({beside(made.path, "classes.txt"): "".join(f"{name}\n" for name in classes)} if classes else {}),
         beside(made.path, "missing.txt"): "".join(f"{shown(video)}\t{cause}\n" for video, cause in faults),
         beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
     }

@@ -1,0 +1,227 @@
+"""Converts the videos of a list to another format: verified, continued after a kill, never over anything."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import lmdb
+import numpy as np
+
+from dataset.listing import VideoList, VideoRecord, read_list, split_segment
+from dataset.prepare.annotations import PrepareError
+from dataset.prepare.encoders import Encoded, Encoder, spread
+from dataset.prepare.finding import is_video
+from dataset.prepare.journal import Journal
+from dataset.prepare.lists import ListFile, class_names, write_list
+from dataset.prepare.parallel import each
+from dataset.prepare.sources import Source, require_frames
+from dataset.readers import open_reader
+from dataset.video_stores import ShardedEnvironments, Store
+from utils.errors import UserError
+
+_BLOCK = 4096  # bytes that a file or a value takes a multiple of
+_PROBED_VIDEOS, _PROBED_FRAMES = 4, 24
+_SPACE_MARGIN = 1.1
+# A lossy codec may change a frame by so many levels in the mean; another frame differs by more.
+_TOLERANCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A video to convert: where from, what to, where to."""
+
+    record: VideoRecord
+    target: str
+    source: Source
+    encoder: Encoder
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task: frames written, or why not; `encoded` where this process is to write it."""
+
+    num_frames: int = 0
+    cause: str = ""
+    encoded: Encoded | None = None
+
+
+def convert_list(
+    list_file: Path, source: Source, encoder: Encoder, *, root: Path, new_list: Path, workers: int, shard_videos: int
+) -> int:
+    """Convert all videos of a list and write the list of the results.
+
+    Args:
+        list_file: the list.
+        source: where its videos are.
+        encoder: what to make.
+        root: folder of the results.
+        new_list: the list of the results.
+        workers: processes.
+        shard_videos: videos that share an LMDB environment (LMDB_SET).
+
+    Returns:
+        How many videos could not be converted.
+
+    Raises:
+        PrepareError: the disk has not enough space, or the folder is of another conversion.
+    """
+    videos = read_list(list_file)
+    store = encoder.store(root)
+    sharded = isinstance(store, ShardedEnvironments)
+    targets = _targets(
+        videos, encoder.suffix, shard=new_list.stem.removesuffix("_list") if sharded else "", shard_videos=shard_videos
+    )
+    records = dict(zip(targets, videos, strict=True))
+    header = {
+        "source": str(Path(source.root).resolve()),
+        "source format": source.format,
+        **{name: value for name, value in dataclasses.asdict(encoder).items() if name != "device"},  # type: ignore[call-overload]
+        **({"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}),
+    }
+    with Journal(root / f".{new_list.stem}.convert.jsonl", header=header) as journal:
+        done = {
+            target: journal[target]
+            for target in records
+            if target in journal and store.holds(target, num_frames=journal[target])
+        }
+        tasks = [
+            Task(record, target, source, encoder, str(root)) for target, record in records.items() if target not in done
+        ]
+        require_space(tasks, root)
+        work = encode if sharded else convert
+        faults: dict[str, str] = {}
+        for task, outcome in each(work, tasks, workers=workers, title=f"writing {root}", done=len(done)):
+            if outcome.encoded is not None:
+                outcome = _put(task, outcome.encoded)
+            if outcome.cause:
+                faults[task.target] = outcome.cause
+            else:
+                done[task.target] = outcome.num_frames
+                journal.put(task.target, outcome.num_frames)
+    pairs = list(zip(targets, videos, strict=True))
+    lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
+    missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
+    made = ListFile(new_list, lines, missing, [])
+    write_list(made, class_names(list_file), root=root, files=(list_file,))
+    lost = int(encoder.use_flow)  # the last frame has no flow
+    shorter = sum(done[target] + lost < record.num_frames for target, record in pairs if target in done)
+    if shorter:
+        print(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
+    return len(faults)
+
+
+def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -> list[str]:
+    """A path for each line's result: without the video's suffix, unless two videos differ in nothing else."""
+    paths = [split_segment(record.path)[0] for record in videos]
+    plain = [str(PurePosixPath(path).with_suffix("")) if is_video(PurePosixPath(path).name) else path for path in paths]
+    users: dict[str, set[str]] = {}
+    for path, name in zip(paths, plain, strict=True):
+        users.setdefault(name, set()).add(path)
+    targets = []
+    for index, (record, path, name) in enumerate(zip(videos, paths, plain, strict=True)):
+        target = name if len(users[name]) == 1 else path
+        if path != record.path:
+            target += f".from{split_segment(record.path)[1]}.{record.num_frames}"
+        target = target.lstrip("/") + suffix
+        targets.append(f"{shard}-{index // shard_videos:05d}/{target}" if shard else target)
+    return targets
+
+
+def encode(task: Task) -> Outcome:
+    """Encode a video for another process to write."""
+    record = task.record
+    try:
+        frames = task.source.frames(record)
+        rate = task.source.frame_rate(record)
+        encoded = task.encoder.encode(frames, sample=record.num_frames // 2, rate=rate)
+        if not encoded.num_frames and task.encoder.use_flow:
+            return Outcome(cause="flow needs two frames")
+        require_frames(encoded.num_frames, record)
+    except UserError as error:
+        return Outcome(cause=str(error))
+    return Outcome(encoded.num_frames, encoded=encoded)
+
+
+def convert(task: Task) -> Outcome:
+    """Encode a video and write it."""
+    outcome = encode(task)
+    return outcome if outcome.encoded is None else _put(task, outcome.encoded)
+
+
+def _put(task: Task, encoded: Encoded) -> Outcome:
+    """Write a video, unless something is there, and read it back."""
+    store = task.encoder.store(Path(task.root))
+    present = _is_present(store, task)
+    if not present:
+        try:
+            store.write(task.target, encoded.parts)
+        except (OSError, lmdb.Error) as error:
+            raise PrepareError(f"{task.root}: cannot be written ({error}); the same command goes on") from None
+    fault = _verify(store, task, encoded)
+    if fault and present:
+        fault = f"{task.root}/{task.target} is there already and is something else ({fault}); move it away"
+    return Outcome(encoded.num_frames, cause=fault)
+
+
+def _is_present(store: Store, task: Task) -> bool:
+    if isinstance(store, ShardedEnvironments):
+        return store.holds(task.target, num_frames=1)
+    return Path(task.root, task.target).exists()
+
+
+def _verify(store: Store, task: Task, encoded: Encoded) -> str:
+    """Compare what was written with what should have been: the number of frames, and some of them decoded.
+
+    Returns:
+        The difference, empty for none.
+    """
+    if not store.holds(task.target, num_frames=encoded.num_frames):
+        return f"it has not the {encoded.num_frames} frames of the source"
+    numbers = sorted(encoded.samples)
+    reader = open_reader(task.encoder.format, task.root, use_flow=task.encoder.use_flow)
+    try:
+        frames = reader.read(VideoRecord(task.target, encoded.num_frames, 0), numbers).numpy()
+    except UserError as error:
+        return str(error)
+    finally:
+        reader.close()
+    for number, frame in zip(numbers, frames, strict=True):
+        expected = encoded.samples[number]
+        if frame.shape != expected.shape:
+            return f"frame {number} is {list(frame.shape)}, not {list(expected.shape)}"
+        difference = float(np.abs(frame.astype(np.int16) - expected).mean())
+        if difference > _TOLERANCE:
+            return f"frame {number} differs from the source's by {difference:.0f} of 255 levels"
+    return ""
+
+
+def require_space(tasks: Sequence[Task], root: Path) -> None:
+    """Refuse to begin what the disk cannot hold, judged by the first frames of a few videos.
+
+    Raises:
+        PrepareError: there is too little space.
+    """
+    size, frames = 0, 0
+    for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():
+        task = tasks[index]
+        try:
+            pixels = task.source.frames(task.record, limit=_PROBED_FRAMES)
+            probe = task.encoder.encode(pixels, sample=0, rate=task.source.frame_rate(task.record))
+        except PrepareError:
+            raise
+        except UserError:
+            continue  # said when its turn comes
+        size += sum(-(-len(part) // _BLOCK) * _BLOCK for part in probe.parts)
+        frames += probe.num_frames
+    total = sum(task.record.num_frames for task in tasks)
+    needed = int(size / max(frames, 1) * total * _SPACE_MARGIN)
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise PrepareError(
+            f"{root}: about {needed / 1e9:.1f} GB are needed for {total} frames, {free / 1e9:.1f} GB are free; take "
+            "another disk, a smaller --short_side or a lower quality"
+        )

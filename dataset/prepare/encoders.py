@@ -1,0 +1,221 @@
+"""What becomes of a video's frames: JPEGs, or a smaller H.264 file with many key frames."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import cv2
+import numpy as np
+from av.video.stream import VideoStream
+
+from dataset import augment
+from dataset.video_stores import (
+    FrameFolders,
+    ShardedEnvironments,
+    Store,
+    VideoEnvironments,
+    VideoFiles,
+)
+
+__all__ = ["STORES", "Encoded", "Encoder", "PictureEncoder", "VideoEncoder", "shrink"]
+
+STORES: dict[str, Callable[..., Store]] = {
+    "FRAME": FrameFolders,
+    "LMDB": VideoEnvironments,
+    "LMDB_SET": ShardedEnvironments,
+}
+_MAX_RATE_TERM = 1 << 16  # H.264 in MP4 keeps rates as fractions of small numbers
+
+
+@dataclass(slots=True)
+class Encoded:
+    """A video as it will be stored.
+
+    Attributes:
+        parts: for the store.
+        num_frames: that it has.
+        samples: some frames, by number, as they should be read back: uint8 [H, W, C].
+    """
+
+    parts: list[bytes] = field(default_factory=list)
+    num_frames: int = 0
+    samples: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def keep(self, pixels: np.ndarray, *, wanted: int) -> None:
+        """Count a frame; the first one, number `wanted` and the last are kept as samples."""
+        number = self.num_frames
+        if number - 1 not in (0, wanted):
+            self.samples.pop(number - 1, None)
+        self.samples[number] = pixels
+        self.num_frames += 1
+
+
+class Encoder(Protocol):
+    """Makes one format; can be pickled."""
+
+    @property
+    def format(self) -> str:
+        """Of the result: RAW, FRAME or LMDB."""
+
+    @property
+    def use_flow(self) -> bool:
+        """Whether the result is optical flow."""
+
+    @property
+    def suffix(self) -> str:
+        """That files of the result have."""
+
+    def store(self, root: Path) -> Store:
+        """Where results go."""
+
+    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+        """Encode all frames, uint8 [H, W, 3] each.
+
+        Args:
+            frames: of one size.
+            sample: number of a frame to keep for the verification, beside the first and the last.
+            rate: frames a second.
+        """
+
+
+def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False) -> Iterator[np.ndarray]:
+    """Resize frames whose short side is longer than `short_side` pixels (0: none); the shape stays.
+
+    Args:
+        frames: uint8 [H, W, 3] each.
+        short_side: of the result.
+        even: height and width become even numbers, as chroma subsampling wants; a frame that is not resized loses
+            a row or a column for that.
+    """
+    for frame in frames:
+        height, width = frame.shape[:2]
+        short = min(height, width)
+        if short_side and short > short_side:
+            sizes = [round(side * short_side / short) for side in (height, width)]
+            rows, columns = (side + side % 2 if even else side for side in sizes)
+            yield augment.crop_resize(frame[None], (0, 0, height, width), height=rows, width=columns)[0]
+        else:
+            step = 2 if even else 1
+            yield frame[: height - height % step, : width - width % step]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureEncoder:
+    """A JPEG of every frame.
+
+    Attributes:
+        layout: FRAME, LMDB (an environment a video) or LMDB_SET (environments of many videos).
+        short_side: larger frames are made smaller to this, in pixels; 0: none.
+        quality: of the JPEGs, 1 to 100.
+    """
+
+    layout: str
+    short_side: int
+    quality: int
+    use_flow: bool = False
+    suffix: str = ""
+
+    @property
+    def format(self) -> str:
+        """See `Encoder`."""
+        return self.layout.removesuffix("_SET")
+
+    def store(self, root: Path) -> Store:
+        """See `Encoder`."""
+        return STORES[self.layout](root)
+
+    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+        """See `Encoder`."""
+        encoded = Encoded()
+        for frame in shrink(frames, self.short_side):
+            encoded.parts.append(encode_jpeg(frame[:, :, ::-1], self.quality))
+            encoded.keep(frame, wanted=sample)
+        return encoded
+
+
+def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """Encode a picture, uint8 [H, W] or [H, W, 3] with blue first."""
+    return cv2.imencode(".jpg", np.ascontiguousarray(picture), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class VideoEncoder:
+    """An H.264 file without sound.
+
+    Attributes:
+        short_side: larger frames are made smaller to this, in pixels; 0: none.
+        key_interval: most frames from a key frame to the next: what a random access has to decode at most.
+        crf: x264's quality, 0 (lossless) to 51.
+        preset: x264's, from ultrafast to veryslow.
+    """
+
+    short_side: int
+    key_interval: int
+    crf: int
+    preset: str
+    format: str = "RAW"
+    use_flow: bool = False
+    suffix: str = ".mp4"
+
+    def store(self, root: Path) -> Store:
+        """See `Encoder`."""
+        return VideoFiles(root)
+
+    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+        """See `Encoder`."""
+        encoded, file = Encoded(), io.BytesIO()
+        with H264Writer(file, rate=rate, options=self._options()) as writer:
+            for frame in shrink(frames, self.short_side, even=True):
+                writer.write(frame)
+                encoded.keep(frame, wanted=sample)
+        encoded.parts = [file.getvalue()]
+        return encoded
+
+    def _options(self) -> dict[str, str]:
+        return {"preset": self.preset, "crf": str(self.crf), "g": str(self.key_interval), "threads": "1"}
+
+
+class H264Writer:
+    """Writes frames as an MP4 file; use it in a `with`."""
+
+    def __init__(self, file: object, *, rate: Fraction, options: dict[str, str]) -> None:
+        """Begin a file.
+
+        Args:
+            file: path, or a binary file to write to.
+            rate: frames a second.
+            options: of x264.
+        """
+        self._container = av.open(file, "w", format="mp4")
+        self._rate, self._options = rate.limit_denominator(_MAX_RATE_TERM), options
+        self._stream: VideoStream | None = None
+        self._count = 0
+
+    def __enter__(self) -> "H264Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add a frame, uint8 [H, W, 3] of even height and width, the same for all."""
+        if self._stream is None:
+            stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
+            stream.height, stream.width = frame.shape[:2]
+            stream.pix_fmt = "yuv420p"
+            self._stream = stream
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.pts, picture.time_base = self._count, 1 / self._rate
+        self._count += 1
+        self._container.mux(self._stream.encode(picture))
+
+
+def spread(count: int, at_most: int) -> Sequence[int]:
+    """Numbers evenly spread over 0..count-1, the first and the last among them."""
+    return sorted({int(position) for position in np.linspace(0, count - 1, min(count, at_most))})

@@ -1,0 +1,144 @@
+"""Optical flow between neighbouring frames, as two grey JPEGs (x and y) for each frame but the last."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dataset.frame_images import FLOW_SUFFIXES
+from dataset.prepare.annotations import PrepareError
+from dataset.prepare.encoders import STORES, Encoded, encode_jpeg, shrink
+from dataset.video_stores import Store
+from utils.checkpoint import load_tensors
+from utils.torchvision_import import import_torchvision
+
+METHODS = ("dis", "farneback", "raft_small", "raft_large")
+# RAFT correlates at an eighth of the size, down to an eighth of that again, which must leave two pixels.
+_RAFT_STEP, _RAFT_LEAST = 8, 128
+
+# From two frames uint8 [H, W, 3] to the displacement of every pixel, float32 [H, W, 2] (x, y) in pixels.
+Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEncoder:
+    """Two grey JPEGs for each pair of neighbouring frames; a video has one frame less then.
+
+    A displacement v, in pixels, is stored as (v + bound) / (2 bound) x 255, cut off at 0 and 255.
+
+    Attributes:
+        layout: FRAME, LMDB or LMDB_SET.
+        short_side: larger frames are made smaller to this before, in pixels; 0: none.
+        quality: of the JPEGs.
+        bound: largest displacement that can be stored, in pixels.
+        method: one of METHODS.
+        weights: of RAFT: a state dict of torchvision's network.
+        device: of RAFT.
+    """
+
+    layout: str
+    short_side: int
+    quality: int
+    bound: float
+    method: str
+    weights: str = ""
+    device: str = "cpu"
+    use_flow: bool = True
+    suffix: str = ""
+
+    @property
+    def format(self) -> str:
+        """See `Encoder`."""
+        return self.layout.removesuffix("_SET")
+
+    def store(self, root: Path) -> Store:
+        """See `Encoder`."""
+        return STORES[self.layout](root, suffixes=FLOW_SUFFIXES)
+
+    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+        """See `Encoder`."""
+        encoded = Encoded()
+        method = make_method(self.method, self.weights, self.device)
+        for before, after in _pairs(shrink(frames, self.short_side)):
+            field = quantise(method(before, after), self.bound)
+            encoded.parts += [encode_jpeg(field[:, :, axis], self.quality) for axis in (0, 1)]
+            encoded.keep(field, wanted=sample)
+        return encoded
+
+
+def _pairs(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    before = next(frames, None)
+    for after in frames:
+        assert before is not None
+        yield before, after
+        before = after
+
+
+def quantise(field: np.ndarray, bound: float) -> np.ndarray:
+    """Displacements float [H, W, 2] to bytes: -bound is 0, +bound is 255."""
+    return np.clip(np.rint((field + bound) * (255 / (2 * bound))), 0, 255).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1)
+def make_method(name: str, weights: str, device: str) -> Method:
+    """Return a method by name.
+
+    Raises:
+        PrepareError: RAFT without a weight file that fits it.
+    """
+    if name == "dis":
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return lambda before, after: dis.calc(_grey(before), _grey(after), None)  # type: ignore[call-overload]
+    if name == "farneback":
+        return _farneback
+    return _Raft(name, Path(weights), torch.device(device))
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+
+
+def _farneback(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    flow = np.zeros((*before.shape[:2], 2), dtype=np.float32)
+    return cv2.calcOpticalFlowFarneback(_grey(before), _grey(after), flow, 0.5, 3, 15, 3, 5, 1.2, 0)
+
+
+class _Raft:
+    """torchvision's RAFT (Teed & Deng, 2020)."""
+
+    def __init__(self, name: str, weights: Path, device: torch.device) -> None:
+        import_torchvision()
+        from torchvision.models import optical_flow
+
+        network = getattr(optical_flow, name)(weights=None, progress=False)
+        if not weights.is_file():
+            raise PrepareError(
+                f"{name} needs --weights FILE, a state dict of torchvision's {name}; no file '{weights}'"
+            )
+        try:
+            network.load_state_dict(load_tensors(weights))
+        except RuntimeError as error:  # torch's word for names and shapes that are not the network's
+            cause = " ".join(str(error).split())[:120]
+            raise PrepareError(f"{weights} holds no weights of {name}: {cause}") from None
+        self._network = network.eval().to(device)
+        self._device = device
+
+    def __call__(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        height, width = before.shape[:2]
+        pair = [self._tensor(frame) for frame in (before, after)]
+        with torch.inference_mode():
+            flow = self._network(*pair)[-1][0, :, :height, :width]
+        return flow.permute(1, 2, 0).float().cpu().numpy()
+
+    def _tensor(self, frame: np.ndarray) -> torch.Tensor:
+        """[1, 3, H, W] in -1..1, the last row and column repeated up to sizes that the network takes."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device).permute(2, 0, 1)[None]
+        sides = [max(-(-side // _RAFT_STEP) * _RAFT_STEP, _RAFT_LEAST) for side in frame.shape[:2]]
+        padding = (0, sides[1] - frame.shape[1], 0, sides[0] - frame.shape[0])
+        return functional.pad(pixels.float() / 127.5 - 1, padding, mode="replicate")

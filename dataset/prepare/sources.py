@@ -1,0 +1,110 @@
+"""The frames of a list's videos one after the other, each decoded once, whatever the format."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av.error
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from dataset.listing import VideoRecord, split_segment
+from dataset.readers import FewerFramesError, ReadError, open_reader
+from dataset.video_file import VideoFile, cause_of, unreadable
+
+_CHUNK = 32  # frames of pictures that are read at a time
+DEFAULT_RATE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where videos come from.
+
+    Attributes:
+        format: RAW, FRAME or LMDB.
+        root: folder that paths start from.
+        rate: frames a second where a video does not say; pictures never do.
+    """
+
+    format: str
+    root: str
+    rate: int = DEFAULT_RATE
+
+    def frame_rate(self, record: VideoRecord) -> Fraction:
+        """Frames a second of a video."""
+        if self.format == "RAW":
+            with VideoFile(Path(self.root, split_segment(record.path)[0])) as video:
+                return Fraction(video.frame_rate or self.rate)
+        return Fraction(self.rate)
+
+    def frames(self, record: VideoRecord, *, limit: int | None = None) -> Iterator[np.ndarray]:
+        """Give the frames of a list's line, uint8 [H, W, 3] each, as the reader of the format would.
+
+        Fewer come if the video ends early. All have the size of the first.
+
+        Args:
+            record: the line.
+            limit: most frames to give.
+
+        Raises:
+            ReadError: the video cannot be read.
+        """
+        count = record.num_frames if limit is None else min(limit, record.num_frames)
+        frames = self._decode(record) if self.format == "RAW" else self._read(record)
+        return itertools.islice(frames, count)
+
+    def _decode(self, record: VideoRecord) -> Iterator[np.ndarray]:
+        path, skipped = split_segment(record.path)
+        return itertools.islice(decode_frames(Path(self.root, path)), skipped, None)
+
+    def _read(self, record: VideoRecord) -> Iterator[np.ndarray]:
+        reader = open_reader(self.format, self.root)
+        total = record.num_frames
+        try:
+            start = 0
+            while start < total:
+                stop = min(start + _CHUNK, total)
+                try:
+                    yield from reader.read(record, range(start, stop)).numpy()
+                    start = stop
+                except FewerFramesError as error:
+                    total = error.num_frames
+        finally:
+            reader.close()
+
+
+def decode_frames(path: Path) -> Iterator[np.ndarray]:
+    """Decode a video file from its start to its end, or to where it is damaged.
+
+    Yields:
+        uint8 [H, W, 3], upright, all of the size of the first.
+
+    Raises:
+        ReadError: nothing of it can be decoded.
+    """
+    reformatter = VideoReformatter()
+    size: tuple[int, int] | None = None
+    with VideoFile(path) as video:
+        try:
+            for frame in video.frames_from_start():
+                if size is None:
+                    size, turns = (frame.width, frame.height), round(frame.rotation / 90) % 4
+                rgb = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1)
+                yield np.rot90(rgb.to_ndarray(), turns)
+        except av.error.FFmpegError as error:
+            if size is None:
+                raise unreadable(path, cause_of(error)) from None
+    if size is None:
+        raise unreadable(path, "no frame of it can be decoded")
+
+
+def require_frames(count: int, record: VideoRecord) -> None:
+    """Refuse a video that gave no frame.
+
+    Raises:
+        ReadError: it gave none.
+    """
+    if not count:
+        raise ReadError(f"{record.path}: the video ends before the segment begins")
