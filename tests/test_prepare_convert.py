@@ -202,19 +202,24 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(made: Made) -> None:
     ]
 
 
-@pytest.mark.parametrize("fault", ["a frame less", "frames in another order", "another size"])
+VERIFICATION = {
+    "a frame less": "it has not the 30 frames of the source",
+    "frames in another order": "frame 0 differs from the source's by [0-9]+ of 255 levels",
+    "another size": r"frame 0 is \[8, 8, 3\], not \[48, 64, 3\]",
+}
+
+
+@pytest.mark.parametrize("fault", VERIFICATION)
 def test_the_verification_sees_what_was_written_wrong(fault: str, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     write = FrameFolders.write
 
     def wrong(self: FrameFolders, path: str, parts: Sequence[bytes]) -> None:
         if fault == "another size":
-            name = write_pictures(made.list.parent / "p", 1) / "00001.jpg"
-            picture = np.zeros((8, 8, 3), dtype=np.uint8)
-                parts = [cv2.imencode(".jpg", picture)[1].tobytes()] * len(parts) if name else parts
+            parts = [cv2.imencode(".jpg", np.zeros((8, 8, 3), dtype=np.uint8))[1].tobytes()] * len(parts)
         write(self, path, parts[:-1] if fault == "a frame less" else parts[::-1])
 
     monkeypatch.setattr(FrameFolders, "write", wrong)
-    with pytest.raises((SystemExit, PrepareError)):
+    with pytest.raises(PrepareError, match=f"no video for it: .*{VERIFICATION[fault]}"):
         run("frames", made)
 
 
