@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import model
+from dataset.label_flip import make_label_flip
 from dataset.listing import VideoList, read_list, split_heldout
 from dataset.loading import VideoLoader
 from dataset.mixing import MixUp
@@ -29,14 +31,17 @@ from utils.checkpoint import load_tensors, network_weights
 from utils.config import RunConfig
 from utils.engine import Learner
 from utils.precision import make_scaler, resolve_dtype
+from utils.report import read_class_names
 from utils.schedule import Schedule
 from utils.search_result import SEARCH_FOLDER
 from utils.search_run import EdgeExplorer, SearchJournal
 from utils.training import StateTrainer
 from utils.views import ViewScorer
 
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
 CLASSIFIER_RATE = 10.0  # fc_higher_lr
-LIST_HINT = "write it ('path num_frames label' a line) or set the key to yours; README.md says how for each data set"
+LIST_HINT = "make it with python -m dataset.prepare or set the key to yours; docs/data says how for each data set"
 WEIGHTS_HINT = "put the file there or set the key to yours (network.pretrained_model= for random weights)"
 
 
@@ -86,32 +91,46 @@ def make_plan(config: RunConfig, state_index: int) -> StepPlan:
     )
 
 
-def make_training_loader(
-    config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
-) -> tuple[VideoLoader, EpochBatches]:
-    """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
-    state, data = config.states[state_index], config.dataset
-    seed = (config.optimizer.seed, state_index)
-    transform = build_train_transform(
+def make_transform(config: RunConfig) -> Transform:
+    """Return the augmentation of training clips; with flip_labels, clips are mirrored with their labels instead."""
+    data = config.dataset
+    return build_train_transform(
         data.transform_type,
         crop_size=data.crop_size,
         ra_n=data.ra_n,
         ra_m=data.ra_m,
-        horizontal_flip=not data.no_horizontal_flip,
+        horizontal_flip=not (data.no_horizontal_flip or data.flip_labels),
         use_flow=data.use_flow,
         crop_scale=(data.crop_scale[0], data.crop_scale[1]) if data.crop_scale else None,
     )
-    clips = TrainingClips(
+
+
+def make_training_clips(
+    config: RunConfig, state_index: int, *, videos: VideoList, reader: Reader, transform: Transform
+) -> TrainingClips:
+    """Return the training clips of a state, from a reader and through a transform."""
+    state, data = config.states[state_index], config.dataset
+    names = read_class_names(data.list_file, data.num_classes) if data.flip_labels else []
+    return TrainingClips(
         videos,
-        make_reader(config, data.root_path),
+        reader,
         transform,
         num_segments=state.num_segments,
         clip_length=state.clip_length,
         num_steps=state.num_steps,
-        seed=seed,
+        seed=(config.optimizer.seed, state_index),
         on_error=data.on_error,
+        label_flip=make_label_flip(names, source=data.list_file, use_flow=data.use_flow) if names else None,
     )
-    batches = EpochBatches(len(videos), plan, rank=distributed.rank(), seed=seed)
+
+
+def make_training_loader(
+    config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
+) -> tuple[VideoLoader, EpochBatches]:
+    """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
+    reader = make_reader(config, config.dataset.root_path)
+    clips = make_training_clips(config, state_index, videos=videos, reader=reader, transform=make_transform(config))
+    batches = EpochBatches(len(videos), plan, rank=distributed.rank(), seed=(config.optimizer.seed, state_index))
     return _make_loader(config, clips, batches), batches
 
 

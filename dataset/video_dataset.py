@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from dataset import sampling
+from dataset.label_flip import LabelFlip
 from dataset.listing import VideoList, VideoRecord
 from dataset.readers import FewerFramesError, Reader, ReadError
 from dataset.transforms import evaluation_transform, resize_short_side
@@ -123,6 +124,7 @@ class TrainingClips(Dataset[ClipSample]):
         num_steps: int,
         seed: tuple[int, ...],
         on_error: str = "raise",
+        label_flip: LabelFlip | None = None,
     ) -> None:
         """Wire the data set.
 
@@ -136,6 +138,7 @@ class TrainingClips(Dataset[ClipSample]):
             seed: with epoch and index, all that a sample depends on.
             on_error: what to do about a video that cannot be read: `raise` a ReadError, or `skip` it, that is draw
                 another one, say so in the sample's notes and count it.
+            label_flip: mirrors half of the transformed clips together with their labels; None: labels stay as they are.
         """
         self._videos = videos
         self._reader = reader
@@ -143,6 +146,7 @@ class TrainingClips(Dataset[ClipSample]):
         self._shape = _ClipShape(num_segments, clip_length, num_steps)
         self._seed = seed
         self._on_error = on_error
+        self._label_flip = label_flip
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -166,8 +170,10 @@ class TrainingClips(Dataset[ClipSample]):
                 notes += (f"skipped: {error}",)
                 video = int(rng.integers(len(self._videos)))
                 continue
-            clip = torch.from_numpy(self._transform(frames.numpy(), rng))
-            return ClipSample(clip, record.label, video, notes + new_notes, skipped)
+            clip, label = self._transform(frames.numpy(), rng), record.label
+            if self._label_flip is not None:
+                clip, label = self._label_flip(clip, label, rng)
+            return ClipSample(torch.from_numpy(clip), label, video, notes + new_notes, skipped)
         raise ReadError(f"{MAX_DRAWS} videos drawn in a row could not be read; last {notes[-1]}")
 
     def _read(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:

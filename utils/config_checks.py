@@ -56,6 +56,9 @@ def _check_training(config: "RunConfig") -> None:
     if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
         expected = "two shares of the frame's area such as [0.5, 1.0]"
         _fail(config, "dataset.crop_scale", f"found {list(scale)}, expected {expected}")
+    if data.flip_labels and data.no_horizontal_flip:
+        cause = "clips that are never flipped exchange no labels; set dataset.no_horizontal_flip: false"
+        _fail(config, "dataset.flip_labels", cause)
     if data.use_flow and data.format == "RAW":
         _fail(config, "dataset.use_flow", "flow is read from images; dataset.format must be FRAME or LMDB")
     if data.use_flow and data.use_fore:

@@ -53,6 +53,7 @@ class DatasetConfig:
     ra_n: int = key("rand_augment: operations a clip", at_least=0)
     ra_m: float = key("rand_augment: magnitude, of 30", at_least=0)
     no_horizontal_flip: bool = key("never flip (left and right differ in meaning)")
+    flip_labels: bool = key("flipping a clip exchanges its class for that of the other side (left, right)")
     use_flow: bool = key("read optical flow (x and y) in place of RGB")
     use_fore: bool = key("subtract the mean frame of every 16 frames")
     use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")

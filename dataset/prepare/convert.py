@@ -82,25 +82,14 @@ def convert_list(
         **({"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}),
     }
     with Journal(root / f".{new_list.stem}.convert.jsonl", header=header) as journal:
-        done = {
-            target: journal[target]
-            for target in records
-            if target in journal and store.holds(target, num_frames=journal[target])
-        }
         tasks = [
-            Task(record, target, source, encoder, str(root)) for target, record in records.items() if target not in done
+            Task(record, target, source, encoder, str(root))
+            for target, record in records.items()
+            if not (target in journal and store.holds(target, num_frames=journal[target]))
         ]
         require_space(tasks, root)
-        work = encode if sharded else convert
-        faults: dict[str, str] = {}
-        for task, outcome in each(work, tasks, workers=workers, title=f"writing {root}", done=len(done)):
-            if outcome.encoded is not None:
-                outcome = _put(task, outcome.encoded)
-            if outcome.cause:
-                faults[task.target] = outcome.cause
-            else:
-                done[task.target] = outcome.num_frames
-                journal.put(task.target, outcome.num_frames)
+        faults = _do(tasks, journal, workers=workers, sharded=sharded, done=len(records) - len(tasks))
+        done = {target: journal[target] for target in records if target in journal and target not in faults}
     pairs = list(zip(targets, videos, strict=True))
     lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
     missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
@@ -111,6 +100,20 @@ def convert_list(
     if shorter:
         print(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
     return len(faults)
+
+
+def _do(tasks: Sequence[Task], journal: Journal, *, workers: int, sharded: bool, done: int) -> dict[str, str]:
+    """Convert; what succeeds is noted in the journal, the causes of all else are returned by target."""
+    faults: dict[str, str] = {}
+    title = f"writing {tasks[0].root}" if tasks else "nothing to write"
+    for task, outcome in each(encode if sharded else convert, tasks, workers=workers, title=title, done=done):
+        if outcome.encoded is not None:  # one process alone may write to an environment
+            outcome = _put(task, outcome.encoded)
+        if outcome.cause:
+            faults[task.target] = outcome.cause
+        else:
+            journal.put(task.target, outcome.num_frames)
+    return faults
 
 
 def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -> list[str]:
