@@ -10,6 +10,27 @@ from torch import nn
 
 from utils.precision import autocast
 
+CropPosition = Callable[..., tuple[int, int]]
+
+
+def cut_view(
+    frames: torch.Tensor, rows: torch.Tensor, crop_position: CropPosition, *, size: int, crop: int
+) -> torch.Tensor:
+    """Cut one view out of a video's frames, as the network sees it before it is normalised.
+
+    Args:
+        frames: The video's distinct frames, uint8 [U, H, W, C], no side shorter than `size`.
+        rows: Which of them make up the clip, int64 [T].
+        crop_position: (height, width, size, *, crop_idx) to (top, left).
+        size: Side of the crop, pixels.
+        crop: Number of the crop.
+
+    Returns:
+        uint8 [T, size, size, C].
+    """
+    top, left = crop_position(frames.shape[1], frames.shape[2], size, crop_idx=crop)
+    return frames[:, top : top + size, left : left + size][rows]
+
 
 @dataclass(frozen=True)
 class ViewScorer:
@@ -30,7 +51,7 @@ class ViewScorer:
 
     network: nn.Module
     normalize: Callable[[torch.Tensor], torch.Tensor]
-    crop_position: Callable[..., tuple[int, int]]
+    crop_position: CropPosition
     crop_size: int
     batch_size: int
     dtype: torch.dtype | None
@@ -59,11 +80,10 @@ class ViewScorer:
         self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]]
     ) -> torch.Tensor:
         """Return probabilities [views, classes] of (clip, crop) pairs."""
-        height, width, size = frames.shape[1], frames.shape[2], self.crop_size
-        cut = []
-        for clip, crop in views:
-            top, left = self.crop_position(height, width, size, crop_idx=crop)
-            cut.append(frames[:, top : top + size, left : left + size][clip_frames[clip]])
+        cut = [
+            cut_view(frames, clip_frames[clip], self.crop_position, size=self.crop_size, crop=crop)
+            for clip, crop in views
+        ]
         with autocast(self.device, self.dtype):
             logits = self.network.fuse(self.network(self.normalize(torch.stack(cut))))  # type: ignore[operator]
         return torch.softmax(logits.float(), dim=1)

@@ -1,0 +1,208 @@
+"""How fast a loader is, stage by stage, which stage limits it, and what would help."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.listing import VideoList, VideoRecord, split_segment
+from dataset.readers import Reader, ReadError
+from dataset.video_dataset import ClipBatch, TrainingClips, collate_clips
+from dataset.video_file import VideoFile
+from dataset.video_index import build_index
+
+# A random access decodes half a group of pictures on the way; 12 is what `resize` makes.
+LONG_GROUP = 24
+_PROBED_FILES = 8
+
+
+@dataclass
+class Stopwatch:
+    """Seconds that calls took, and how many there were."""
+
+    seconds: float = 0.0
+    calls: int = 0
+
+    def add(self, began: float) -> None:
+        """Count a call that began then."""
+        self.seconds += time.perf_counter() - began
+        self.calls += 1
+
+
+@dataclass
+class TimedReader:
+    """A reader that is timed."""
+
+    inside: Reader
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """See `Reader`."""
+        began = time.perf_counter()
+        frames = self.inside.read(record, frame_indices)
+        self.watch.add(began)
+        return frames
+
+    def close(self) -> None:
+        """See `Reader`."""
+        self.inside.close()
+
+
+@dataclass
+class TimedTransform:
+    """A transform that is timed."""
+
+    inside: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Transform a clip."""
+        began = time.perf_counter()
+        result = self.inside(clip, rng)
+        self.watch.add(began)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Milliseconds a clip takes in each stage, in one process.
+
+    Attributes:
+        decode: reading and decoding its frames.
+        transform: augmentation.
+        transfer: putting batches together, to the device, normalising them there.
+        loader: clips a second of the real loader with its worker processes, to the device.
+        workers: how many of those there are; with 0 all happens in one process.
+        cores: that this process may use.
+    """
+
+    decode: float
+    transform: float
+    transfer: float
+    loader: float
+    workers: int
+    cores: int
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Clips a second of each stage if nothing else took time; workers share what they do."""
+        shared = max(min(self.workers, self.cores), 1)
+        return {
+            "decode": shared * 1000 / self.decode,
+            "transform": shared * 1000 / self.transform,
+            "transfer": 1000 / self.transfer,
+        }
+
+    @property
+    def limit(self) -> str:
+        """What limits the loader: a stage of the workers, or the transfer of the main process."""
+        rates = self.rates
+        workers = 1 / (1 / rates["decode"] + 1 / rates["transform"])
+        if rates["transfer"] < workers:
+            return "transfer"
+        return "decode" if self.decode >= self.transform else "transform"
+
+
+def measure_stages(
+    clips: TrainingClips,
+    reader: TimedReader,
+    transform: TimedTransform,
+    *,
+    order: Sequence[int],
+    batch_size: int,
+    to_device: Callable[[ClipBatch], object],
+) -> tuple[float, float, float]:
+    """Make clips one after the other in this process.
+
+    Args:
+        clips: that read from `reader` and go through `transform`.
+        reader: timed.
+        transform: timed.
+        order: videos to take clips of; the first batch is for warming up.
+        batch_size: clips of a batch.
+        to_device: moves and normalises a batch, and waits for the device.
+
+    Returns:
+        Milliseconds a clip of decode, transform and transfer.
+    """
+    transfer, moved = Stopwatch(), 0
+    for start in range(0, len(order), batch_size):
+        if start == batch_size:
+            reader.watch, transform.watch, transfer, moved = Stopwatch(), Stopwatch(), Stopwatch(), 0
+        samples = [clips[0, video] for video in order[start : start + batch_size]]
+        began = time.perf_counter()
+        to_device(collate_clips(samples))
+        transfer.add(began)
+        moved += len(samples)
+    return (
+        1000 * reader.watch.seconds / max(reader.watch.calls, 1),
+        1000 * transform.watch.seconds / max(transform.watch.calls, 1),
+        1000 * transfer.seconds / max(moved, 1),
+    )
+
+
+def measure_loader(batches: Iterable[ClipBatch], *, to_device: Callable[[ClipBatch], object], most: int) -> float:
+    """Return clips a second of a loader with its worker processes; the first batch, which starts them, is not timed."""
+    clips, began = 0, 0.0
+    for number, batch in enumerate(batches):
+        to_device(batch)
+        if number == 0:
+            began = time.perf_counter()
+            continue
+        clips += len(batch.labels)
+        if clips >= most:
+            break
+    return clips / max(time.perf_counter() - began, 1e-9)
+
+
+def mean_group(videos: VideoList, root: Path) -> float | None:
+    """Return the mean number of frames from key frame to key frame of some video files; None if none can be read."""
+    frames, keys = 0, 0
+    for index in np.unique(np.linspace(0, len(videos) - 1, _PROBED_FILES).astype(int)):
+        try:
+            with VideoFile(root / split_segment(videos[index].path)[0]) as video:
+                found = build_index(video)
+        except ReadError:
+            continue
+        frames, keys = frames + found.num_frames, keys + max(len(found.keys), 1)
+    return frames / keys if keys else None
+
+
+def advice(stages: Stages, *, format: str, group: float | None) -> list[str]:
+    """Return what would make the loader faster, the best first."""
+    found = []
+    if stages.limit == "transfer":
+        return ["batches are put together and moved in the main process: more workers do not help; smaller clips do"]
+    if stages.limit == "decode" and format == "RAW":
+        if group is not None and group > LONG_GROUP:
+            found.append(
+                f"a key frame comes every {group:.0f} frames only: `python -m dataset.prepare resize` makes one every "
+                "12 and drops what is larger than needed"
+            )
+        found.append("`python -m dataset.prepare lmdb` trades disk space for JPEGs, which need no other frames")
+    if stages.limit == "decode" and format != "RAW":
+        found.append("decoding JPEGs takes longest: frames with a shorter --short_side are quicker")
+    if stages.limit == "transform":
+        found.append("augmentation takes longest: frames with a shorter short side, or fewer operations, are quicker")
+    if stages.workers < stages.cores:
+        found.append(
+            f"dataset.num_workers={stages.cores}: there are {stages.cores} processors, {stages.workers} are used"
+        )
+    elif stages.workers >= stages.cores:
+        found.append(f"all {stages.cores} processors are used: only more of them, or less work a clip, will help")
+    return found
+
+
+def describe(name: str, stages: Stages) -> str:
+    """Return a row of the table."""
+    rates = stages.rates
+    return (
+        f"{name:28}{rates['decode']:10.1f}{rates['transform']:12.1f}{rates['transfer']:11.1f}{stages.loader:10.1f}"
+        f"   {stages.limit}"
+    )
+
+
+HEADER = f"{'clips a second':28}{'decode':>10}{'transform':>12}{'transfer':>11}{'loader':>10}   limited by"

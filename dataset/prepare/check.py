@@ -1,0 +1,115 @@
+"""Decodes the first, the last and some random frames of every video of a list, as training would."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataset.listing import VideoRecord, read_list
+from dataset.prepare.annotations import PrepareError
+from dataset.prepare.journal import Journal
+from dataset.prepare.lists import ListFile, beside, class_names, shown, write_list, write_new
+from dataset.prepare.parallel import each
+from dataset.readers import Reader, ReadError, open_reader
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Frames of one video to decode; `index` is its line in the list, from 0."""
+
+    index: int
+    record: VideoRecord
+    frames: tuple[int, ...]
+    format: str
+    root: str
+    use_flow: bool
+
+
+def check_list(
+    listed: Path,
+    *,
+    format: str,
+    root: Path,
+    use_flow: bool,
+    frames: int,
+    seed: int,
+    output: Path,
+    workers: int,
+) -> int:
+    """Check a list and write X_list.clean.txt and X_list.rejects.txt.
+
+    Args:
+        listed: the list.
+        format: of its videos.
+        root: that their paths start from.
+        use_flow: they are optical flow.
+        frames: random frames to decode, beside the first and the last.
+        seed: of the random frames.
+        output: folder of the two lists.
+        workers: processes.
+
+    Returns:
+        How many videos are rejected.
+
+    Raises:
+        PrepareError: the list was checked before: nothing is overwritten.
+    """
+    clean, rejects = (output / beside(listed, ending).name for ending in ("clean.txt", "rejects.txt"))
+    for path in (clean, rejects):
+        if path.exists():
+            raise PrepareError(f"{path} is there: {listed} was checked; move it away, or choose another --output")
+    videos = read_list(listed)
+    open_reader(format, root, use_flow=use_flow).close()  # a wrong root is said at once
+    samples = [
+        Sample(index, record, _choose(record, seed=(seed, index), count=frames), format, str(root), use_flow)
+        for index, record in enumerate(videos)
+    ]
+    causes = _decode_all(samples, folder=output, name=listed.stem, list_sha256=videos.sha256, workers=workers)
+    rejected = [(record.path, causes[index]) for index, record in enumerate(videos) if causes[index]]
+    write_new({rejects: "".join(f"{shown(path)}\t{cause}\n" for path, cause in rejected)})
+    lines = [f"{v.path} {v.num_frames} {v.label}" for index, v in enumerate(videos) if not causes[index]]
+    write_list(ListFile(clean, lines, rejected, []), class_names(listed), root=root, files=(listed,))
+    return len(rejected)
+
+
+def _choose(record: VideoRecord, *, seed: tuple[int, int], count: int) -> tuple[int, ...]:
+    drawn = np.random.default_rng(seed).integers(0, record.num_frames, size=max(count, 0))
+    return tuple(sorted({0, record.num_frames - 1, *(int(frame) for frame in drawn)}))
+
+
+def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: str, workers: int) -> list[str]:
+    """The cause of rejection of every sample's video, empty for none; a killed command goes on from its journal."""
+    request = hashlib.sha256(repr([sample.frames for sample in samples]).encode()).hexdigest()
+    first = samples[0]
+    header = {
+        "list": list_sha256,
+        "frames": request,
+        "root": first.root,
+        "format": first.format,
+        "flow": first.use_flow,
+    }
+    path = folder / f".{name}.check.jsonl"
+    with Journal(path, header=header) as journal:
+        rest = [sample for sample in samples if str(sample.index) not in journal]
+        done = len(samples) - len(rest)
+        for sample, cause in each(decode, rest, workers=workers, title=f"checking {name}", done=done):
+            journal.put(str(sample.index), cause)
+        causes = [journal[str(sample.index)] for sample in samples]
+    path.unlink()  # what is checked again is to be decoded again
+    return causes
+
+
+def decode(sample: Sample) -> str:
+    """Decode a sample; return why that fails, empty if it does not."""
+    try:
+        _reader(sample.format, sample.root, sample.use_flow).read(sample.record, sample.frames)
+    except ReadError as error:
+        return str(error)
+    return ""
+
+
+@functools.lru_cache(maxsize=1)
+def _reader(format: str, root: str, use_flow: bool) -> Reader:
+    return open_reader(format, root, use_flow=use_flow)
