@@ -283,10 +283,11 @@ def main(words: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
-    arguments, arguments.overrides = parser.parse_known_args(words)
+    arguments, rest = parser.parse_known_args(words)
+    arguments.overrides = rest
     command = COMMANDS[arguments.command]
     takes = isinstance(command, Command) and command.takes_overrides
-    if unknown := [word for word in arguments.overrides if not takes or word.startswith("-")]:
+    if unknown := [word for word in rest if not takes or word.startswith("-")]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if code := command.run(arguments):
         sys.exit(code)

@@ -188,10 +188,8 @@ def advice(stages: Stages, *, format: str, group: float | None) -> list[str]:
     if stages.limit == "transform":
         found.append("augmentation takes longest: frames with a shorter short side, or fewer operations, are quicker")
     if stages.workers < stages.cores:
-        found.append(
-            f"dataset.num_workers={stages.cores}: there are {stages.cores} processors, {stages.workers} are used"
-        )
-    elif stages.workers >= stages.cores:
+        found.append(f"dataset.num_workers={stages.cores}: as many as there are processors, not {stages.workers}")
+    else:
         found.append(f"all {stages.cores} processors are used: only more of them, or less work a clip, will help")
     return found
 

@@ -70,7 +70,10 @@ def check_list(
     rejected = [(record.path, causes[index]) for index, record in enumerate(videos) if causes[index]]
     write_new({rejects: "".join(f"{shown(path)}\t{cause}\n" for path, cause in rejected)})
     lines = [f"{v.path} {v.num_frames} {v.label}" for index, v in enumerate(videos) if not causes[index]]
-    write_list(ListFile(clean, lines, rejected, []), class_names(listed), root=root, files=(listed,))
+    if lines:
+        write_list(ListFile(clean, lines, rejected, []), class_names(listed), root=root, files=(listed,))
+    else:
+        print(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
     return len(rejected)
 
 

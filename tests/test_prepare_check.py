@@ -1,0 +1,264 @@
+"""Checking lists, looking at what a network is shown, and measuring the loader."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import helpers
+from dataset.listing import read_list
+from dataset.prepare import benchmark, check
+from dataset.prepare.__main__ import main
+from dataset.prepare.annotations import PrepareError
+from dataset.prepare.browse import film_strip
+from dataset.transforms import evaluation_transform
+from dataset.video_file import VideoFile
+from dataset.video_index import build_index
+from tests.conftest import MakeRecord
+from tests.videos import encode_video
+from utils.config import load_config
+from utils.config_values import ConfigError
+from utils.report import read_class_names
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """A list, with Windows line ends and no newline at its end, of which three lines are sound."""
+    encode_video(tmp_path / "videos/good one.mp4", 40)
+    content = encode_video(tmp_path / "videos/cut.mkv", 40).read_bytes()
+    (tmp_path / "videos/cut.mkv").write_bytes(content[: len(content) * 6 // 10])
+    (tmp_path / "videos/empty.mp4").touch()
+    (tmp_path / "videos/text.mp4").write_text("no video " * 50)
+    encode_video(tmp_path / "videos/hole.mp4", 40, options={"preset": "ultrafast", "g": "10", "bf": "0"})
+    damage_one_key_frame(tmp_path / "videos/hole.mp4")
+    lines = [
+        "good one.mp4 40 1",
+        "good one.mp4 45 1",
+        "cut.mkv 40 0",
+        "empty.mp4 40 0",
+        "text.mp4 40 0",
+        "none.mp4 40 0",
+        "good one.mp4#skip=10 30 0",
+        "good one.mp4#skip=10 31 0",
+        "good one.mp4#skip=40 3 0",
+        "hole.mp4 40 1",
+        "good one.mp4 39 1",
+    ]
+    (tmp_path / "x_list.txt").write_bytes("\r\n".join(lines).encode())
+    (tmp_path / "classes.txt").write_text("no\nyes\n")
+    return tmp_path / "x_list.txt"
+
+
+def damage_one_key_frame(path: Path) -> None:
+    """Overwrite the third key frame, so that frames 20 to 29 cannot be decoded."""
+    import av
+
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.is_keyframe and packet.size][2]
+        start, size = packet.pos, packet.size
+    assert start is not None
+    data = bytearray(path.read_bytes())
+    data[start + 8 : start + size] = bytes(size - 8)
+    path.write_bytes(data)
+
+
+def run_check(listed: Path, *words: object) -> int:
+    common = ("check", "--list", listed, "--root", listed.parent / "videos", "--workers", 1)
+    try:
+        main([str(word) for word in (*common, *words)])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_rejects_are_listed_with_their_causes(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_check(faulty, "--frames", 30) == 1
+    clean = faulty.with_name("x_list.clean.txt")
+    assert [f"{v.path} {v.num_frames} {v.label}" for v in read_list(clean)] == [
+        "good one.mp4 40 1",
+        "good one.mp4#skip=10 30 0",
+        "good one.mp4 39 1",
+    ]
+    assert read_class_names(str(clean), 2) == ["no", "yes"]
+    rejects = [line.split("\t") for line in faulty.with_name("x_list.rejects.txt").read_text().splitlines()]
+    assert [path for path, _ in rejects] == [
+        "good one.mp4", "cut.mkv", "empty.mp4", "text.mp4", "none.mp4", "good one.mp4#skip=10", "good one.mp4#skip=40",
+        "hole.mp4",
+    ]  # fmt: skip
+    causes = [cause for _, cause in rejects]
+    for cause, expected in zip(
+        causes,
+        [
+            r"frame 44 \(from 0\) is wanted, there are 40",
+            r"frame 39 \(from 0\) is wanted, there are \d\d",
+            "the file is empty",
+            "Invalid data found",
+            "No such file or directory",
+            r"frame 40 \(from 0\) is wanted, there are 40",
+            "nothing is left of the segment",
+            "hole.mp4: ",
+        ],
+        strict=True,
+    ):
+        assert re.search(expected, cause)
+    assert "3 of 11 videos" in capsys.readouterr().out
+    assert not list(faulty.parent.glob(".*.jsonl"))
+    with pytest.raises(PrepareError, match=r"x_list\.clean\.txt is there: .* was checked; move it away"):
+        run_check(faulty)
+
+
+def test_the_first_and_last_frames_alone_miss_a_hole_that_random_frames_find(faulty: Path) -> None:
+    faulty.write_text("hole.mp4 40 1\n")
+    assert run_check(faulty, "--frames", 0, "--output", faulty.parent / "few") == 0
+    assert run_check(faulty, "--frames", 30, "--output", faulty.parent / "many") == 1
+
+
+def test_a_killed_check_goes_on(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, seen = check.decode, []
+
+    def interrupted(sample: check.Sample) -> str:
+        seen.append(sample.index)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return decode(sample)
+
+    monkeypatch.setattr(check, "decode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_check(faulty)
+    assert run_check(faulty) == 1
+    assert seen == [0, 1, 2, 3, 4, *range(4, 11)]
+
+
+def test_a_sound_list_passes_and_another_format_is_checked_by_its_reader(faulty: Path) -> None:
+    faulty.write_text("good one.mp4 40 1\n")
+    assert run_check(faulty) == 0
+    assert faulty.with_name("x_list.rejects.txt").read_bytes() == b""
+    assert run_check(faulty, "--format", "FRAME", "--output", faulty.parent / "other") == 1
+
+
+class Page(HTMLParser):
+    """Every picture and caption of a page, and everything that it would have to fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.pictures: list[np.ndarray] = []
+        self.outside: list[str] = []
+        self.captions: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href"):
+                head, _, data = str(value).partition(",")
+                if head != "data:image/jpeg;base64":
+                    self.outside.append(str(value))
+                    continue
+                with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+                    self.pictures.append(np.asarray(image))
+            elif name == "alt":
+                self.captions.append(str(value))
+
+
+def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_path: Path) -> None:
+    path, page_file = make_record(), tmp_path / "page.html"
+    main(["browse", "--config_file", str(path), "--output", str(page_file), "--clips", "3", "--videos", "2",
+          "sampler.eva_num_clips=2"])  # fmt: skip
+    page = Page(page_file.read_text())
+    config = load_config(path, ["sampler.eva_num_clips=2"])
+    assert not page.outside
+    assert len(page.pictures) == len(page.captions) == 3 + 2 * 2 * config.dataset.eva_num_crop
+    videos = helpers.read_evaluation_list(config)
+    view = next(iter(helpers.make_views_loader(config, videos=videos, indices=[0])))
+    centre = evaluation_transform(view.frames[view.clip_frames[0]].numpy(), size=config.dataset.eva_crop_size)
+    assert np.abs(page.pictures[3].astype(int) - film_strip(centre)).mean() < 6
+    assert f"({videos[0].path}), clip 0, crop 0" in page.captions[3]
+    names = read_class_names(config.dataset.list_file, config.dataset.num_classes)
+    for caption in page.captions[:3]:
+        name, video = re.fullmatch(r"(.*) \((.*)\)", caption).groups()  # type: ignore[union-attr]
+        assert video.split("/")[1] == name and name in names
+    with pytest.raises(PrepareError, match=r"page\.html is there; choose another name"):
+        main(["browse", "--config_file", str(path), "--output", str(page_file)])
+
+
+def test_the_sheet_is_a_picture(make_record: MakeRecord, tmp_path: Path) -> None:
+    words = ["browse", "--config_file", str(make_record()), "--clips", "2", "--videos", "1"]
+    main([*words, "--output", str(tmp_path / "sheet.png")])
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width >= 8 * 24 and sheet.height > (2 + 6) * 24
+        assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 100
+    for wrong, fault in (("x.txt", "choose a name that ends in .html or .png"),):
+        with pytest.raises(PrepareError, match=fault):
+            main([*words, "--output", wrong])
+    with pytest.raises(PrepareError, match=r"--state 2: tiny has the states 1\.\.1"):
+        main([*words, "--state", "2", "--output", str(tmp_path / "other.png")])
+    with pytest.raises(ConfigError, match="unknown key"):
+        main([*words, "--output", str(tmp_path / "other.png"), "dataset.nonsense=1"])
+
+
+def test_flow_is_shown_as_two_grey_pictures() -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (16, 4, 6, 2), dtype=np.uint8)
+    strip = film_strip(clip)
+    assert strip.shape == (8, 8 * 6, 3)
+    assert np.array_equal(strip[:4, :6, 0], clip[0, ..., 0]) and np.array_equal(strip[4:, -6:, 2], clip[-1, ..., 1])
+
+
+def test_the_benchmark_names_the_limit_of_each_store(
+    make_record: MakeRecord, tiny_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, lmdb_list = tiny_set / "train_list.txt", tmp_path / "lmdb_list.txt"
+    main(["lmdb", "--list", str(listed), "--root", str(tiny_set), "--output", str(tmp_path / "lmdb"), "--new_list",
+          str(lmdb_list), "--workers", "1"])  # fmt: skip
+    capsys.readouterr()
+    main(["benchmark", "--config_file", str(make_record()), "--clips", "16", "--store", "LMDB", str(lmdb_list),
+          str(tmp_path / "lmdb")])  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("tiny: clips of 8 x 24 x 24, rand_augment, 0 workers")
+    rows = [line for line in lines if line.startswith(("RAW", "LMDB"))]
+    assert [row.split()[0] for row in rows] == ["RAW", "LMDB"]
+    for row in rows:
+        decode, transform, transfer, loader = (float(word) for word in row.split()[2:6])
+        assert min(decode, transform, transfer, loader) > 0
+        # Without worker processes a clip takes the sum of its stages.
+        assert loader < 1.5 / (1 / decode + 1 / transform + 1 / transfer)
+        assert row.split()[-1] in ("decode", "transform", "transfer")
+    assert any(line.startswith("  - ") for line in lines)
+
+
+def stages(decode: float, transform: float, transfer: float, *, workers: int = 4, cores: int = 8) -> benchmark.Stages:
+    return benchmark.Stages(decode, transform, transfer, 1.0, workers, cores)
+
+
+def test_the_limit_is_the_slowest_part() -> None:
+    assert stages(40, 10, 2).limit == "decode"
+    assert stages(10, 40, 2).limit == "transform"
+    assert stages(10, 10, 6).limit == "transfer"  # 200 clips/s by 4 workers, 167 by the main process
+    assert stages(10, 10, 4).limit == "decode"
+    assert stages(10, 10, 4, workers=64).limit == "transfer"  # 8 processors share the work
+    assert stages(40, 10, 2).rates == {"decode": 100, "transform": 400, "transfer": 500}
+
+
+def test_advice_fits_the_limit() -> None:
+    def says(found: list[str]) -> str:
+        return "\n".join(found)
+
+    long = benchmark.advice(stages(40, 10, 2), format="RAW", group=250)
+    assert "resize" in long[0] and "every 250 frames" in long[0] and "lmdb" in long[1] and "num_workers=8" in long[2]
+    assert "resize" not in says(benchmark.advice(stages(40, 10, 2), format="RAW", group=12))
+    assert "lmdb" not in says(benchmark.advice(stages(40, 10, 2), format="LMDB", group=None))
+    assert "augmentation" in benchmark.advice(stages(10, 40, 2), format="RAW", group=250)[0]
+    assert "more workers do not help" in says(benchmark.advice(stages(1, 1, 9), format="RAW", group=250))
+    assert "all 8 processors" in says(benchmark.advice(stages(40, 10, 2, workers=8), format="RAW", group=12))
+
+
+def test_the_mean_group_of_pictures_is_measured(tmp_path: Path) -> None:
+    for group in (5, 1000):
+        encode_video(tmp_path / f"{group}.mp4", 40, options={"preset": "ultrafast", "g": str(group), "bf": "0"})
+        (tmp_path / "list.txt").write_text(f"{group}.mp4 40 0\nnone.mp4 40 0\n")
+        with VideoFile(tmp_path / f"{group}.mp4") as video:
+            keys = len(build_index(video).keys)
+        assert benchmark.mean_group(read_list(tmp_path / "list.txt"), tmp_path) == 40 / keys == min(group, 40)
