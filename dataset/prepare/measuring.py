@@ -98,11 +98,11 @@ def _cause(error: ReadError, path: Path) -> str:
 def _measure_file(path: Path, segments: Sequence[Seconds]) -> Measured:
     with VideoFile(path) as video:
         index = build_index(video)
-        times = _frame_times(video, index) if segments else np.empty(0)
+        times = frame_times(video, index) if segments else np.empty(0)
     return Measured(index.num_frames, tuple(_frames_of(times, segment) for segment in segments), damage=index.damage)
 
 
-def _frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
+def frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
     """Seconds from the first frame to each, float64 [num_frames].
 
     Raises:

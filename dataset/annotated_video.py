@@ -1,0 +1,67 @@
+"""A copy of a video with words written on it."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av.error
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dataset.prepare.browse import load_font
+from dataset.prepare.encoders import H264Writer, shrink
+from dataset.prepare.sources import decode_frames
+from dataset.video_file import cause_of
+from utils.files import FileError
+
+_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "threads": "1"}
+_LINES_PER_FRAME = 20  # so many lines of text would fill a frame
+_SMALLEST_TEXT = 10  # pixels
+_BAND = (0, 0, 0, 150)  # behind the text
+
+
+def write_annotated(source: Path, target: Path, lines_at: Callable[[int], Sequence[str]], *, rate: Fraction) -> None:
+    """Write an MP4 copy of a video, without its sound, with lines of text at the top left of every frame.
+
+    The copy appears under its name complete or not at all.
+
+    Args:
+        source: the video file.
+        target: the new file; its folder is made.
+        lines_at: the text of a frame, by its number from 0.
+        rate: frames a second.
+
+    Raises:
+        ReadError: nothing of the source can be decoded.
+        FileError: the copy cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with H264Writer(str(partial), rate=rate, options=_OPTIONS) as writer:
+                font: ImageFont.FreeTypeFont | ImageFont.ImageFont | None = None
+                for number, frame in enumerate(shrink(decode_frames(source), 0, even=True)):
+                    font = font or load_font(max(frame.shape[0] // _LINES_PER_FRAME, _SMALLEST_TEXT))
+                    writer.write(write_lines(frame, lines_at(number), font))
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written ({error.strerror})") from None
+    except av.error.FFmpegError as error:
+        raise FileError(f"{target}: cannot be encoded ({cause_of(error)})") from None
+
+
+def write_lines(
+    frame: np.ndarray, lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> np.ndarray:
+    """Return a frame, uint8 [H, W, 3], with lines of white text on a dark band at its top."""
+    picture = Image.fromarray(np.ascontiguousarray(frame)).convert("RGBA")
+    layer = Image.new("RGBA", picture.size)
+    draw = ImageDraw.Draw(layer)
+    text = "\n".join(lines)
+    _, _, right, bottom = draw.multiline_textbbox((4, 4), text, font=font)
+    draw.rectangle((0, 0, right + 4, bottom + 4), fill=_BAND)
+    draw.multiline_text((4, 4), text, font=font, fill="white")
+    return np.asarray(Image.alpha_composite(picture, layer).convert("RGB"))

@@ -1,0 +1,43 @@
+"""The picture of a network's scores over the time of a video."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from utils.predictions import Window
+
+_SHOWN_CLASSES = 5
+_INK, _MUTED, _GRID = "#1f2933", "#66727f", "#e4e8ec"
+
+
+def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: str) -> Figure:
+    """Draw the classes that score highest anywhere in a video, over its time; each window is a level step.
+
+    Args:
+        windows: of the video, one after the other.
+        names: of the classes.
+        title: of the picture.
+    """
+    scores = np.stack([window.scores for window in windows])
+    shown = np.argsort(-scores.max(axis=0), kind="stable")[:_SHOWN_CLASSES]
+    edges = [window.begin for window in windows] + [windows[-1].end]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for colour, label in zip(colours, shown, strict=False):
+        axes.stairs(100 * scores[:, label], edges, color=colour, linewidth=1.8, label=names[label], baseline=None)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, 102)
+    axes.yaxis.set_major_formatter(PercentFormatter(100))
+    axes.set_xlabel("seconds", color=_MUTED)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.tick_params(length=0, labelcolor=_MUTED, labelsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(_GRID)
+    axes.set_title(title, loc="left", color=_INK, fontsize=11)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    return figure
