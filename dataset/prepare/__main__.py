@@ -41,14 +41,18 @@ class ListCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Write the lists."""
-        lists.make_lists(
-            self.read(arguments),
+        annotations = self.read(arguments)
+        made = lists.make_lists(
+            annotations,
             arguments.root,
             output=arguments.output,
             name=arguments.name or self.default_name(arguments),
             workers=arguments.workers,
             folders=self.folders,
         )
+        if record := getattr(arguments, "record", None):
+            paths = [one.path for one in made]
+            folder.write_record(record, arguments.root, paths, num_classes=len(annotations.classes))
         return 0
 
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
 from dataset.prepare.finding import walk
+from dataset.prepare.lists import write_new
 from dataset.prepare.options import add_list_options
 
 HELP = "your own videos: a folder of videos for each class"
 SPLITS = ("train", "test")
+RECORD_BASE = "base_config/own_base.yml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "one) stay on one side, e.g. 'person([0-9]+)'",
     )  # fmt: skip
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
+    parser.add_argument("--record", type=Path, help="also write a record of these lists, e.g. record/my-videos.yml")
     add_list_options(parser, root_help="folder with a folder of videos for each class")
 
 
@@ -56,6 +60,25 @@ def read(arguments: argparse.Namespace) -> Annotations:
         entry = Entry(path, label, str(root), folders=(classes[label],), path=path)
         splits[SPLITS[test]].append(entry)
     return Annotations(classes, splits, (), _notes(classes, splits, groups, has_pattern=bool(arguments.group)))
+
+
+def write_record(path: Path, root: Path, lists: Sequence[Path], *, num_classes: int) -> None:
+    """Write a record that trains on the first of two lists and evaluates on the second.
+
+    Raises:
+        PrepareError: another file is there.
+    """
+    train, test = lists
+    dataset = {
+        "num_classes": num_classes,
+        "list_file": str(train),
+        "root_path": str(root),
+        "eva_list_file": str(test),
+        "eva_root_path": str(root),
+    }
+    content = yaml.safe_dump({"base": RECORD_BASE, "dataset": dataset}, sort_keys=False, allow_unicode=True)
+    is_new = write_new({path: content})
+    print(f"{path}: train with bash run.sh {path.stem}" if is_new else f"{path} is there already, the same")
 
 
 def _groups(paths: Sequence[str], pattern: str | None) -> list[str]:
