@@ -4,6 +4,7 @@ Figures are matplotlib objects made without pyplot, so that nothing global is to
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,15 @@ _LONGEST_NAME = 26
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG, whole or not at all; a letter that the font lacks (in a class name, say) becomes a box.
 
     Raises:
         FileError: the file cannot be written.
     """
     FigureCanvasAgg(figure)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
 def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str], title: str, subtitle: str) -> Figure:
