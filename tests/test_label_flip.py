@@ -76,6 +76,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
     assert {sample.label for sample in samples} == {left, right}
     # The same draws without the exchange: where the label stays the clip does, elsewhere it is its mirror image.
     plain = load_config(make_record("plain", dataset={**data, "flip_labels": False, "no_horizontal_flip": True}))
+    assert helpers.make_transform(plain) == transform  # which must not mirror a second time
     same = helpers.make_training_clips(
         plain, 0, videos=videos, reader=helpers.make_reader(plain, str(tiny_set)), transform=transform
     )

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from dataset.listing import VideoRecord, read_list
 from dataset.prepare import measuring
 from dataset.prepare.__main__ import main
-from dataset.prepare.annotations import PrepareError
+from dataset.prepare.annotations import Entry, PrepareError
+from dataset.prepare.finding import MissingError, VideoTree, walk
 from dataset.prepare.folder import split_groups
 from dataset.readers import open_reader
 from tests import official_sets
@@ -343,3 +345,33 @@ def test_workers_and_the_command_line(layout: Callable[[str], Path], tmp_path: P
     )  # fmt: skip
     assert failed.returncode == 2
     assert failed.stderr.strip() == "error: cannot read nowhere/classInd.txt: No such file or directory"
+
+
+def test_of_several_files_the_class_folder_and_then_the_content_decides(tmp_path: Path, videos: Videos) -> None:
+    root = tmp_path / "root"
+    for name in ("a/x.avi", "b/x.avi", "b/y.avi", "elsewhere/y.avi", "elsewhere/z.avi", "new/z.mp4"):
+        videos.make(root / name, 16)
+    write_text(root / "old/z.avi", "")
+    decomposed = unicodedata.normalize("NFD", "fähre")
+    videos.make(root / f"a/{decomposed}.avi", 17)
+    tree = VideoTree(root)
+    assert tree.find(Entry("x", 0, "", folders=("b",))) == "b/x.avi"
+    assert tree.find(Entry("y", 0, "", folders=("b",))) == "b/y.avi"
+    assert tree.find(Entry(unicodedata.normalize("NFC", "fähre"), 0, "")) == f"a/{decomposed}.avi"
+    for entry in (Entry("x", 0, ""), Entry("z", 0, "", folders=("c",))):
+        with pytest.raises(MissingError, match=r"several files of that name: \w+/[xz].avi, \w+/[xz]"):
+            tree.find(entry)
+    (root / "elsewhere/z.avi").unlink()
+    assert VideoTree(root).find(Entry("z", 0, "")) == "new/z.mp4"  # the other one is empty
+    with pytest.raises(MissingError, match="no such file"):
+        tree.find(Entry("w", 0, ""))
+    with pytest.raises(PrepareError, match="nowhere, is no folder"):
+        VideoTree(tmp_path / "nowhere")
+
+
+def test_links_are_followed_and_circles_end(tmp_path: Path, videos: Videos) -> None:
+    videos.make(tmp_path / "disk/v.mp4", 16)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/link").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/circle").symlink_to(tmp_path / "disk")
+    assert walk(tmp_path / "root") == ["link/v.mp4"]

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import lmdb
 import numpy as np
+from tqdm import tqdm
 
 from dataset.listing import VideoList, VideoRecord, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
@@ -84,7 +85,7 @@ def convert_list(
     with Journal(root / f".{new_list.stem}.convert.jsonl", header=header) as journal:
         tasks = [
             Task(record, target, source, encoder, str(root))
-            for target, record in records.items()
+            for target, record in tqdm(records.items(), desc="looking what is there", unit="video", leave=False)
             if not (target in journal and store.holds(target, num_frames=journal[target]))
         ]
         require_space(tasks, root)

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 
 from dataset.prepare.annotations import Entry, PrepareError
@@ -20,7 +21,7 @@ class VideoTree:
     """All video files, or all folders, below a root, by name."""
 
     def __init__(self, root: Path, *, folders: bool = False) -> None:
-        """Walk the root once, links included.
+        """Take a root, which is walked once, links included, when a video is looked for.
 
         Args:
             root: of the videos.
@@ -32,9 +33,15 @@ class VideoTree:
         if not root.is_dir():
             raise PrepareError(f"the root of the videos, {root}, is no folder")
         self.root = root
-        self._paths: dict[str, list[str]] = defaultdict(list)
-        for path in walk(root, folders=folders):
-            self._paths[_key(Path(path).name if folders else Path(path).stem)].append(path)
+        self._folders = folders
+
+    @cached_property
+    def _paths(self) -> dict[str, list[str]]:
+        """Paths below the root by the name that they are looked for."""
+        paths: dict[str, list[str]] = defaultdict(list)
+        for path in walk(self.root, folders=self._folders):
+            paths[_key(Path(path).name if self._folders else Path(path).stem)].append(path)
+        return paths
 
     def find(self, entry: Entry) -> str:
         """Return the path, below the root, of an entry's video.
@@ -44,6 +51,8 @@ class VideoTree:
         """
         if entry.path:
             return entry.path
+        if self._folders and (self.root / entry.stem).is_dir():
+            return entry.stem  # walking through millions of pictures takes minutes
         paths = self._paths.get(_key(entry.stem), [])
         if not paths:
             raise MissingError("no such file")

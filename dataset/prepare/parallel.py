@@ -1,11 +1,14 @@
 """The same work on many videos, in this process or in several, with a progress bar."""
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+import cv2
 from tqdm import tqdm
 
 from dataset.prepare.annotations import PrepareError
@@ -44,7 +47,8 @@ def _results(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: 
             yield task, work(task)
         return
     # Spawned, not forked: the caller may have threads that do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process) as pool:
         try:
             running: dict[Future[Result], Task] = {}
             for task in tasks:
@@ -59,6 +63,13 @@ def _results(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: 
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """Set up a process: one thread, as the processes share the processors; Ctrl-C is for the parent."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch, where it is needed, is imported after this
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _finished(running: dict[Future[Result], Task]) -> Iterator[tuple[Task, Result]]:
