@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dataset.listing import VideoRecord, read_list
 from dataset.prepare import convert
@@ -92,6 +93,23 @@ def test_every_format_has_the_frames_of_the_source(kind: str, made: Made) -> Non
     shards = ["new-00000/"] * 3 + ["new-00001/"] if "sharded" in kind else [""] * 4
     names = ["a/one.mp4", "b b/zwei ü", "a/one.mkv", "a/one.mp4.from7.15"]
     assert paths == [f"{shard}{name}{suffix}" for shard, name in zip(shards, names, strict=True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_colours_stay(kind: str, made: Made, tmp_path: Path) -> None:
+    picture = np.zeros((32, 48, 3), dtype=np.uint8)
+    picture[:, :16, 0], picture[:, 16:32, 1], picture[:, 32:, 2] = 200, 150, 250
+    (tmp_path / "pictures/v").mkdir(parents=True)
+    for number in (1, 2):
+        Image.fromarray(picture).save(tmp_path / f"pictures/v/{number:05d}.jpg", quality=100, subsampling=0)
+    made.list.write_text("v 2 0\n")
+    format, words = KINDS[kind]
+    new_list = run(kind.split(",")[0], made._replace(root=tmp_path / "pictures"), "--format", "FRAME", *words)
+    reader = open_reader(format, made.out)
+    got = reader.read(read_list(new_list)[0], [1]).numpy()[0]
+    reader.close()
+    for column in (8, 24, 40):
+        assert np.abs(got[8:24, column].astype(int) - picture[8:24, column]).max() < 25
 
 
 def test_jpegs_come_from_other_formats_too(made: Made, tmp_path: Path) -> None:

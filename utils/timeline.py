@@ -34,6 +34,7 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
     axes.yaxis.set_major_formatter(PercentFormatter(100))
     axes.set_xlabel("seconds", color=_MUTED)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=_MUTED, labelsize=9)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
