@@ -239,6 +239,7 @@ def test_the_limit_is_the_slowest_part() -> None:
     assert stages(10, 10, 6).limit == "transfer"  # 200 clips/s by 4 workers, 167 by the main process
     assert stages(10, 10, 4).limit == "decode"
     assert stages(10, 10, 4, workers=64).limit == "transfer"  # 8 processors share the work
+    assert stages(10, 10, 2, workers=64).limit == "decode"
     assert stages(40, 10, 2).rates == {"decode": 100, "transform": 400, "transfer": 500}
 
 
