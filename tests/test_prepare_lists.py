@@ -167,12 +167,12 @@ def test_ucf101(layout: Callable[[str], Path], tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_a_file(layout: Callable[[str], Path], tmp_path: Path) -> None:
     for name, files, words in [
         ("ucf101", "ucfTrainTestlist/*.txt", ["ucf101", "--annotations={}/ucfTrainTestlist", "--root={}/UCF-101"]),
-        ("kinetics", "annotations/*.csv", kinetics_words(Path("{}"))),
+        ("kinetics", "annotations/*.csv", [str(word) for word in kinetics_words(Path("{}"))]),
     ]:
         data, output = layout(name), tmp_path / name
         for path in data.glob(files):
             path.write_bytes("\ufeff".encode() + path.read_bytes())
-        prepare(*(str(word).format(data) for word in words), output=output)
+        prepare(*(word.format(data) for word in words), output=output)
         assert len(records(next(output.glob("*_train_list.txt")))) == 3
 
 

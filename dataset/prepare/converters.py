@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.options import add_source_list, add_workers
+from dataset.prepare.options import add_source_list, add_workers, usable_processors
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
     from dataset.prepare.encoders import Encoder
@@ -51,6 +51,7 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
     _add_shards(parser)
     parser.add_argument("--layout", choices=("FRAME", "LMDB"), default="FRAME", help="format of the result (FRAME)")
     parser.add_argument("--method", choices=FLOW_METHODS, default="dis", help="of OpenCV: dis, farneback (dis)")
+    parser.set_defaults(workers=None)
     parser.add_argument("--weights", default="", help="RAFT: state dict of torchvision's network, a local file")
     parser.add_argument("--device", default="cpu", help="RAFT: cpu or cuda (cpu)")
     parser.add_argument("--bound", type=float, default=20, help="largest displacement, in pixels (20)")
@@ -107,6 +108,8 @@ def run_flow(arguments: argparse.Namespace) -> int:
     if not arguments.bound > 0:
         raise PrepareError(f"--bound {arguments.bound}: must be above 0")
     make_method(arguments.method, arguments.weights, arguments.device)  # a missing weight file shows at once
+    if arguments.workers is None:  # every process would put a network of its own on the device
+        arguments.workers = 1 if arguments.method.startswith("raft") else usable_processors()
     encoder = FlowEncoder(
         _layout(arguments),
         arguments.short_side,
