@@ -12,6 +12,7 @@ A file that cannot be read is named in a line, the others are done, and the exit
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +83,7 @@ def _is_override(word: str) -> bool:
 def main(words: Sequence[str] | None = None) -> None:
     """Parse, then predict."""
     arguments = parse_arguments(words)
-    weights = [f"network.eva_model={arguments.weights}"] if arguments.weights else []
+    weights = [f"network.eva_model={json.dumps(arguments.weights)}"] if arguments.weights else []
     config = load_config(arguments.config_file, [*arguments.overrides, *weights])
     if config.dataset.use_flow:
         raise PredictionError(f"{config.name} looks at optical flow (dataset.use_flow), which no video file holds")

@@ -132,7 +132,7 @@ def measure_stages(
     for start in range(0, len(order), batch_size):
         if start == batch_size:
             reader.watch, transform.watch, transfer, moved = Stopwatch(), Stopwatch(), Stopwatch(), 0
-        samples = [clips[0, video] for video in order[start : start + batch_size]]
+        samples = [clips[start, video] for video in order[start : start + batch_size]]  # an epoch for each batch
         began = time.perf_counter()
         to_device(collate_clips(samples))
         transfer.add(began)
@@ -144,17 +144,24 @@ def measure_stages(
     )
 
 
-def measure_loader(batches: Iterable[ClipBatch], *, to_device: Callable[[ClipBatch], object], most: int) -> float:
-    """Return clips a second of a loader with its worker processes; the first batch, which starts them, is not timed."""
-    clips, began = 0, 0.0
-    for number, batch in enumerate(batches):
-        to_device(batch)
-        if number == 0:
-            began = time.perf_counter()
-            continue
-        clips += len(batch.labels)
-        if clips >= most:
-            break
+def measure_loader(loader: Iterable[ClipBatch], *, to_device: Callable[[ClipBatch], object], most: int) -> float:
+    """Return clips a second of a loader with its worker processes.
+
+    It is run through as often as it takes to get `most` clips; the first batch, which starts the processes, is not
+    timed.
+    """
+    clips, began, before = 0, 0.0, -1
+    while before < clips < most:
+        before = clips
+        for batch in loader:
+            to_device(batch)
+            if not began:
+                began = time.perf_counter()
+                before = -1
+                continue
+            clips += len(batch.labels)
+            if clips >= most:
+                break
     return clips / max(time.perf_counter() - began, 1e-9)
 
 
