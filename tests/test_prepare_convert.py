@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import av
 import cv2
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ from dataset.prepare.sources import Source, decode_frames
 from dataset.readers import open_reader
 from dataset.video_file import VideoFile
 from dataset.video_index import build_index
-from dataset.video_stores import FrameFolders
+from dataset.video_stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_number, frame_numbers, sequential_frames
 from utils.errors import UserError
@@ -246,7 +247,7 @@ def test_too_little_space_is_said_before_anything_is_written(made: Made, monkeyp
     usage = shutil.disk_usage(made.out)._replace(free=real // 2)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     elsewhere = made._replace(out=made.list.parent / "elsewhere")
-    with pytest.raises(PrepareError, match=r"about .* GB are needed for 99 frames, .* GB are free; take another disk"):
+    with pytest.raises(PrepareError, match=r"about .* MB are needed for 99 frames, .* MB are free; take another disk"):
         run("frames", elsewhere, new="else_list.txt")
     assert not list(elsewhere.out.rglob("*.jpg"))
 
@@ -347,3 +348,28 @@ def test_a_source_gives_segments_and_limits(encoded: Path) -> None:
     frames = source.frames(VideoRecord("a/one.mp4#skip=5", 20, 0), limit=4)
     assert [frame_number(frame) for frame in frames] == [5, 6, 7, 8]
     assert source.frame_rate(VideoRecord("a/one.mp4#skip=5", 20, 0)) == 30
+
+
+@pytest.mark.parametrize(("kind", "words"), [("frames", []), ("lmdb", []), ("lmdb", ["--shard_videos", "9"])])
+def test_a_disk_that_gets_full_is_said_and_what_is_done_is_kept(
+    kind: str, words: list[str], made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = {"frames": FrameFolders, "lmdb": ShardedEnvironments if words else VideoEnvironments}[kind]
+    write, calls = store.write, []
+
+    def fail(self: Any, path: str, parts: Sequence[bytes]) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            usage = shutil.disk_usage(made.out)._replace(free=1000)
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+            raise OSError(28, "No space left on device") if kind == "frames" else lmdb.Error("Input/output error")
+        write(self, path, parts)
+
+    monkeypatch.setattr(store, "write", fail)
+    with pytest.raises(
+        PrepareError, match=r"out: cannot be written \(no space left on the disk\)"
+    ):
+        run(kind, made, *words)
+    monkeypatch.undo()
+    new_list = run(kind, made, *words)
+    assert len(read_list(new_list)) == 4 and len(calls) == 3

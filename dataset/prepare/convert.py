@@ -22,6 +22,7 @@ from dataset.readers import open_reader
 from dataset.video_stores import ShardedEnvironments, Store
 from utils.errors import UserError
 
+_LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video
 _BLOCK = 4096  # bytes that a file or a value takes a multiple of
 _PROBED_VIDEOS, _PROBED_FRAMES = 4, 24
 _SPACE_MARGIN = 1.1
@@ -163,7 +164,10 @@ def _put(task: Task, encoded: Encoded) -> Outcome:
         try:
             store.write(task.target, encoded.parts)
         except (OSError, lmdb.Error) as error:
-            raise PrepareError(f"{task.root}: cannot be written ({error}); the same command goes on") from None
+            # LMDB calls it an input/output error when a full disk cuts a write short.
+            is_full = shutil.disk_usage(task.root).free < _LEAST_FREE
+            cause = "no space left on the disk" if is_full else str(error)
+            raise PrepareError(f"{task.root}: cannot be written ({cause}); the same command goes on") from None
     fault = _verify(store, task, encoded)
     if fault and present:
         fault = f"{task.root}/{task.target} is there already and is something else ({fault}); move it away"
@@ -226,6 +230,6 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise PrepareError(
-            f"{root}: about {needed / 1e9:.1f} GB are needed for {total} frames, {free / 1e9:.1f} GB are free; take "
+            f"{root}: about {needed / 1e6:,.0f} MB are needed for {total} frames, {free / 1e6:,.0f} MB are free; take "
             "another disk, a smaller --short_side or a lower quality"
         )
