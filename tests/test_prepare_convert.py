@@ -188,6 +188,14 @@ def test_a_folder_of_another_conversion_is_refused(made: Made) -> None:
         run("frames", made, "--quality", 80)
 
 
+def test_a_list_of_that_name_is_refused_before_hours_of_work(made: Made) -> None:
+    for name in (made.list.name, "mine_list.txt"):
+        made.list.with_name(name).touch()
+        with pytest.raises(PrepareError, match=f"{name} is there and was not made by this command"):
+            run("frames", made, new=name)
+    assert not made.out.exists()
+
+
 @pytest.mark.parametrize("kind", ["frames", "lmdb", "resize"])
 def test_what_is_there_is_never_overwritten(kind: str, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     other = made.out / ("a/one.mkv.mp4" if kind == "resize" else "a/one.mkv")
@@ -336,6 +344,26 @@ def test_impossible_values_are_refused(kind: str, words: list[str], fault: str, 
         run(kind, made, *words)
 
 
+def test_frames_too_small_for_a_video_are_a_fault_of_that_video_alone(made: Made, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures/good", 3)
+    (tmp_path / "pictures/thin").mkdir()
+    Image.fromarray(np.zeros((1, 40, 3), dtype=np.uint8)).save(tmp_path / "pictures/thin/00001.jpg")
+    made.list.write_text("thin 1 0\ngood 3 1\n")
+    with pytest.raises(SystemExit):
+        run("resize", made._replace(root=tmp_path / "pictures"), "--format", "FRAME")
+    new_list = made.list.with_name("new_list.txt")
+    assert [video.path for video in read_list(new_list)] == ["good.mp4"]
+    assert new_list.with_suffix(".missing.txt").read_text() == (
+        "thin\tframes of 40 x 1 pixels are too small for H.264\n"
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(made: Made) -> None:
+    with pytest.raises(PrepareError, match="--device cuda: there is no GPU that torch can use here"):
+        run("flow", made, "--method", "raft_small", "--weights", "w.pth", "--device", "cuda")
+
+
 def test_samples_are_the_first_the_wanted_and_the_last_frame() -> None:
     kept = Encoded()
     for number in range(7):
@@ -366,9 +394,7 @@ def test_a_disk_that_gets_full_is_said_and_what_is_done_is_kept(
         write(self, path, parts)
 
     monkeypatch.setattr(store, "write", fail)
-    with pytest.raises(
-        PrepareError, match=r"out: cannot be written \(no space left on the disk\)"
-    ):
+    with pytest.raises(PrepareError, match=r"out: cannot be written \(no space left on the disk\)"):
         run(kind, made, *words)
     monkeypatch.undo()
     new_list = run(kind, made, *words)

@@ -68,8 +68,11 @@ def convert_list(
         How many videos could not be converted.
 
     Raises:
-        PrepareError: the disk has not enough space, or the folder is of another conversion.
+        PrepareError: the disk has not enough space, the folder is of another conversion, or the new list is there.
     """
+    journal_path = root / f".{new_list.stem}.convert.jsonl"
+    if new_list.exists() and not journal_path.exists():
+        raise PrepareError(f"{new_list} is there and was not made by this command; choose another --new_list")
     videos = read_list(list_file)
     store = encoder.store(root)
     sharded = isinstance(store, ShardedEnvironments)
@@ -83,7 +86,7 @@ def convert_list(
         **{name: value for name, value in dataclasses.asdict(encoder).items() if name != "device"},  # type: ignore[call-overload]
         **({"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}),
     }
-    with Journal(root / f".{new_list.stem}.convert.jsonl", header=header) as journal:
+    with Journal(journal_path, header=header) as journal:
         tasks = [
             Task(record, target, source, encoder, str(root))
             for target, record in tqdm(records.items(), desc="looking what is there", unit="video", leave=False)
@@ -218,8 +221,6 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
         try:
             pixels = task.source.frames(task.record, limit=_PROBED_FRAMES)
             probe = task.encoder.encode(pixels, sample=0, rate=task.source.frame_rate(task.record))
-        except PrepareError:
-            raise
         except UserError:
             continue  # said when its turn comes
         size += sum(-(-len(part) // _BLOCK) * _BLOCK for part in probe.parts)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # torch is imported once the command line is known to be righ
     from dataset.prepare.encoders import Encoder
 
 FORMATS = ("RAW", "FRAME", "LMDB")
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 FLOW_METHODS = ("dis", "farneback", "raft_small", "raft_large")
 HELP = {
     "frames": "convert to FRAME: a folder of JPEGs for each video",
@@ -40,7 +41,7 @@ def add_resize(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--key_interval", type=int, default=12, help="most frames from key frame to key frame (12)")
     parser.add_argument("--crf", type=int, default=20, help="quality of x264, 0 (lossless) to 51 (20)")
-    parser.add_argument("--preset", default="fast", help="preset of x264 (fast)")
+    parser.add_argument("--preset", choices=PRESETS, default="fast", metavar="NAME", help="preset of x264 (fast)")
     parser.add_argument("--rate", type=int, default=25, help="frames a second where a video does not say (25)")
 
 
@@ -53,7 +54,7 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=FLOW_METHODS, default="dis", help="of OpenCV: dis, farneback (dis)")
     parser.set_defaults(workers=None)
     parser.add_argument("--weights", default="", help="RAFT: state dict of torchvision's network, a local file")
-    parser.add_argument("--device", default="cpu", help="RAFT: cpu or cuda (cpu)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="RAFT: where it runs (cpu)")
     parser.add_argument("--bound", type=float, default=20, help="largest displacement, in pixels (20)")
 
 

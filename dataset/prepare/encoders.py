@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 import av
+import av.error
 import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
 from dataset import augment
+from dataset.prepare.annotations import PrepareError
+from dataset.video_file import cause_of
 from dataset.video_stores import (
     FrameFolders,
     ShardedEnvironments,
@@ -90,6 +93,9 @@ def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False)
         short_side: of the result.
         even: height and width become even numbers, as chroma subsampling wants; a frame that is not resized loses
             a row or a column for that.
+
+    Raises:
+        PrepareError: nothing is left of a frame by that.
     """
     for frame in frames:
         height, width = frame.shape[:2]
@@ -100,6 +106,8 @@ def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False)
             yield augment.crop_resize(frame[None], (0, 0, height, width), height=rows, width=columns)[0]
         else:
             step = 2 if even else 1
+            if short < step:
+                raise PrepareError(f"frames of {width} x {height} pixels are too small for H.264")
             yield frame[: height - height % step, : width - width % step]
 
 
@@ -168,10 +176,13 @@ class VideoEncoder:
     def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
         """See `Encoder`."""
         encoded, file = Encoded(), io.BytesIO()
-        with H264Writer(file, rate=rate, options=self._options()) as writer:
-            for frame in shrink(frames, self.short_side, even=True):
-                writer.write(frame)
-                encoded.keep(frame, wanted=sample)
+        try:
+            with H264Writer(file, rate=rate, options=self._options()) as writer:
+                for frame in shrink(frames, self.short_side, even=True):
+                    writer.write(frame)
+                    encoded.keep(frame, wanted=sample)
+        except av.error.FFmpegError as error:
+            raise PrepareError(f"x264 does not encode it: {cause_of(error)}") from None
         encoded.parts = [file.getvalue()]
         return encoded
 

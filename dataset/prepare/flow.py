@@ -116,6 +116,8 @@ class _Raft:
         import_torchvision()
         from torchvision.models import optical_flow
 
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise PrepareError("--device cuda: there is no GPU that torch can use here")
         network = getattr(optical_flow, name)(weights=None, progress=False)
         if not weights.is_file():
             raise PrepareError(
