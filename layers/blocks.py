@@ -10,6 +10,8 @@ from dataclasses import replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.drop import DropPath
+from layers.frames import fold_frames
 from layers.pooling import average
 from layers.units import C2DUnit, PointwiseUnit, StemUnit, Unit, UnitChain, UnitStyle
 
@@ -26,33 +28,92 @@ class Stem(UnitChain):
         out_channels: Channels of the output.
     """
 
-    out_channels: int
+    def __init__(self, first: Unit, *others: Unit, out_channels: int, folds: bool = False) -> None:
+        """Chain the units; with `folds` all but the first see the frames side by side as a batch."""
+        super().__init__(first, *others)
+        self.out_channels = out_channels
+        self.folds = folds
 
     def forward(self, clips: Tensor) -> Tensor:
-        """[N, C, T, H, W] -> [N, out_channels, T/early_stride, H/4, W/4]; frames left over at the end are not seen."""
-        return F.max_pool3d(F.relu(super().forward(clips)), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        """Make the first features; frames left over at the end are not seen.
+
+        Args:
+            clips: [N, C, T, H, W], or images [N, C, H, W].
+
+        Returns:
+            [N, out_channels, T/early_stride, H/4, W/4], or [N, out_channels, H/4, W/4] of images; with `folds`
+            [N x T/early_stride, out_channels, H/4, W/4].
+        """
+        first, *others = self
+        x = F.relu(first(clips))
+        x = fold_frames(x) if self.folds else x
+        for unit in others:
+            x = F.relu(unit(x))
+        return max_pool_space(x)
 
 
 class PlainStem(Stem):
     """One 7x7 unit."""
 
-    def __init__(self, in_channels: int, base_width: int, *, early_stride: int, style: UnitStyle) -> None:
-        """Make the stem, `base_width` channels wide."""
-        super().__init__(StemUnit(in_channels, base_width, size=7, early_stride=early_stride, norm=style.norm))
-        self.out_channels = base_width
+    def __init__(
+        self,
+        in_channels: int,
+        base_width: int,
+        *,
+        early_stride: int,
+        style: UnitStyle,
+        first: UnitStyle | None = None,
+    ) -> None:
+        """Make the stem, `base_width` channels wide.
+
+        Args:
+            in_channels: Channels of the clip.
+            base_width: Channels of the output.
+            early_stride: Temporal kernel size and stride of the first unit.
+            style: What the units of the network have in common.
+            first: The same of the first unit, where it differs.
+        """
+        super().__init__(
+            _first_unit(in_channels, base_width, size=7, early_stride=early_stride, style=first or style),
+            out_channels=base_width,
+            folds=first is not None and first.dims > style.dims,
+        )
 
 
 class DeepStem(Stem):
     """Three 3x3 units, the last of twice the width; the first one alone strides and sees several frames."""
 
-    def __init__(self, in_channels: int, base_width: int, *, early_stride: int, style: UnitStyle) -> None:
-        """Make the stem, `base_width`, `base_width` and twice `base_width` channels wide."""
+    def __init__(
+        self,
+        in_channels: int,
+        base_width: int,
+        *,
+        early_stride: int,
+        style: UnitStyle,
+        first: UnitStyle | None = None,
+    ) -> None:
+        """Make the stem, `base_width`, `base_width` and twice `base_width` wide; arguments as those of PlainStem."""
+        dense = UnitStyle(norm=style.norm, dims=style.dims)
         super().__init__(
-            StemUnit(in_channels, base_width, size=3, early_stride=early_stride, norm=style.norm),
-            C2DUnit(base_width, base_width, style=UnitStyle(norm=style.norm)),
-            C2DUnit(base_width, 2 * base_width, style=UnitStyle(norm=style.norm)),
+            _first_unit(in_channels, base_width, size=3, early_stride=early_stride, style=first or style),
+            C2DUnit(base_width, base_width, style=dense),
+            C2DUnit(base_width, 2 * base_width, style=dense),
+            out_channels=2 * base_width,
+            folds=first is not None and first.dims > style.dims,
         )
-        self.out_channels = 2 * base_width
+
+
+def _first_unit(in_channels: int, out_channels: int, *, size: int, early_stride: int, style: UnitStyle) -> StemUnit:
+    return StemUnit(
+        in_channels, out_channels, size=size, early_stride=early_stride, norm=style.norm, dims=style.dims
+    )
+
+
+def max_pool_space(x: Tensor) -> Tensor:
+    """Maximum over 3 x 3 with stride 2, every frame alone: [N, C, (T,) H, W] -> [N, C, (T,) H/2, W/2]."""
+    if x.dim() == 4:
+        return F.max_pool2d(x, 3, stride=2, padding=1)
+    return F.max_pool3d(x, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
 
 
 class BasicBranch(UnitChain):
@@ -91,16 +152,24 @@ class BottleneckBranch(UnitChain):
     ) -> None:
         """Make the branch; arguments as those of BasicBranch."""
         super().__init__(
-            PointwiseUnit(in_channels, width, norm=style.norm),
+            PointwiseUnit(in_channels, width, norm=style.norm, dims=style.dims),
             unit(width, width, stride=stride, style=style),
-            PointwiseUnit(width, out_channels, norm=style.norm),
+            PointwiseUnit(width, out_channels, norm=style.norm, dims=style.dims),
         )
 
 
 class Block(nn.Module):
-    """What the blocks share: a residual branch and a shortcut."""
+    """What the blocks share: a residual branch, left out by chance in stochastic depth, and a shortcut."""
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        branch: nn.Module,
+        shortcut: nn.Module,
+        *,
+        in_channels: int,
+        out_channels: int,
+        drop_rate: float = 0.0,
+    ) -> None:
         """Put the block together.
 
         Args:
@@ -108,10 +177,12 @@ class Block(nn.Module):
             shortcut: Identity, or a unit that brings the input to the shape of the branch's output.
             in_channels: Channels of the input.
             out_channels: Channels of the output.
+            drop_rate: Share of the clips that skip the branch in training.
         """
         super().__init__()
         self.branch = branch
         self.shortcut = shortcut
+        self.drop_path = DropPath(drop_rate)
 
 
 class ResidualBlock(Block):
@@ -119,15 +190,19 @@ class ResidualBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
-        return F.relu(self.branch(x) + self.shortcut(x))
+        return F.relu(self.drop_path(self.branch(x)) + self.shortcut(x))
 
 
 class GlobalContextBlock(Block):
     """DG: adds fc2(relu(fc1(mean of the branch's output))) to the residual sum."""
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int, drop_rate: float = 0.0
+    ) -> None:
         """Put the block together; arguments as those of Block."""
-        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels)
+        super().__init__(
+            branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate
+        )
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(out_channels, hidden)
         self.fc2 = silent_linear(hidden, out_channels)
@@ -136,7 +211,7 @@ class GlobalContextBlock(Block):
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
         residual = self.branch(x)
         context = self.fc2(F.relu(self.fc1(average(residual))))
-        return F.relu(residual + everywhere(context) + self.shortcut(x))
+        return F.relu(self.drop_path(residual + everywhere(context)) + self.shortcut(x))
 
 
 class DiffusionBlock(Block):
@@ -145,9 +220,13 @@ class DiffusionBlock(Block):
     g' = relu(fc2(fc1(mean of x)) + fc4(fc3(g))); x' = relu(branch(x) + shortcut(x) + fc6(fc5(g'))).
     """
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int, drop_rate: float = 0.0
+    ) -> None:
         """Put the block together; arguments as those of Block."""
-        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels)
+        super().__init__(
+            branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate
+        )
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(in_channels, hidden)
         self.fc2 = nn.Linear(hidden, out_channels)
@@ -160,7 +239,7 @@ class DiffusionBlock(Block):
         """Map ([N, in_channels, T, H, W], [N, in_channels]) to the same pair with out_channels, space strided."""
         x, g = features
         g = F.relu(self.fc2(self.fc1(average(x))) + self.fc4(self.fc3(g)))
-        x = F.relu(self.branch(x) + everywhere(self.fc6(self.fc5(g))) + self.shortcut(x))
+        x = F.relu(self.drop_path(self.branch(x) + everywhere(self.fc6(self.fc5(g)))) + self.shortcut(x))
         return x, g
 
 

@@ -1,10 +1,13 @@
 """Batch norm whose running statistics can be frozen."""
 
+from typing import Self
+
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class BatchNorm3d(nn.BatchNorm3d):
-    """Batch norm over [N, C, T, H, W] that stays in evaluation mode while it is frozen.
+class _FreezableBatchNorm(_BatchNorm):
+    """Batch norm that stays in evaluation mode while it is frozen.
 
     Frozen, it normalises by its running statistics and leaves them as they are, also after `network.train()`;
     weight and bias are trained either way.
@@ -12,10 +15,30 @@ class BatchNorm3d(nn.BatchNorm3d):
 
     frozen = False
 
-    def train(self, mode: bool = True) -> "BatchNorm3d":
+    def train(self, mode: bool = True) -> Self:
         """Set training mode, which a frozen norm does not enter."""
-        super().train(mode and not self.frozen)
-        return self
+        return super().train(mode and not self.frozen)
+
+
+class BatchNorm3d(_FreezableBatchNorm, nn.BatchNorm3d):
+    """Batch norm over [N, C, T, H, W] that can be frozen."""
+
+
+class BatchNorm2d(_FreezableBatchNorm, nn.BatchNorm2d):
+    """Batch norm over [N, C, H, W] that can be frozen."""
+
+
+BATCH_NORMS: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d, 3: BatchNorm3d}
+
+
+def make_freezable(network: nn.Module) -> None:
+    """Exchange every plain 3D batch norm inside `network`, one of another library, for one that can be frozen."""
+    for module in list(network.modules()):
+        for name, norm in module.named_children():
+            if type(norm) is nn.BatchNorm3d:
+                ours = BatchNorm3d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+                ours.load_state_dict(norm.state_dict())
+                setattr(module, name, ours)
 
 
 def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:
@@ -28,7 +51,7 @@ def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:
         network: Any module; its training mode is kept.
         frozen: True to fix the running statistics, False to estimate them from the batches again.
     """
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm3d)]
+    norms = [module for module in network.modules() if isinstance(module, _FreezableBatchNorm)]
     for norm in norms[1:]:
         norm.frozen = frozen
         norm.train(network.training)

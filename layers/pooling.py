@@ -7,13 +7,14 @@ from torch import Tensor
 
 
 def average(features: Tensor) -> Tensor:
-    """Mean over time and space: [N, C, T, H, W] -> [N, C]."""
-    return features.mean(dim=(2, 3, 4))
+    """Mean over time and space: [N, C, T, H, W] or [N, C, H, W] -> [N, C]."""
+    return features.mean(dim=tuple(range(2, features.dim())))
 
 
 def maximum(features: Tensor) -> Tensor:
-    """Maximum over time and space: [N, C, T, H, W] -> [N, C]."""
-    return F.adaptive_max_pool3d(features, 1).flatten(1)
+    """Maximum over time and space: [N, C, T, H, W] or [N, C, H, W] -> [N, C]."""
+    pool = F.adaptive_max_pool3d if features.dim() == 5 else F.adaptive_max_pool2d
+    return pool(features, 1).flatten(1)
 
 
 # The names are those of utils.network_names.POOLING_NAMES, which configurations are checked against.

@@ -28,6 +28,8 @@ class UnitStyle:
     """What all units of a network have in common.
 
     Attributes:
+        dims: 3 for units that see clips, 2 for units that see single frames, [N, C, H, W]; those have no time axis in
+            their weights either.
         groups: Groups of the spatial convolution.
         temporal_groups: Groups of the temporal convolution.
         norm: Makes the norm for a number of channels.
@@ -37,19 +39,37 @@ class UnitStyle:
     groups: int = 1
     temporal_groups: int = 1
     norm: Callable[[int], nn.Module] = BatchNorm3d
+    dims: int = 3
     activation: Callable[[Tensor], Tensor] = F.relu
 
 
 def make_conv(
-    in_channels: int, out_channels: int, *, kernel: Kernel, stride: Kernel = (1, 1, 1), groups: int = 1
-) -> nn.Conv3d:
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: Kernel,
+    stride: Kernel = (1, 1, 1),
+    groups: int = 1,
+    dims: int = 3,
+    padding: Kernel | None = None,
+) -> nn.Conv3d | nn.Conv2d:
     """A convolution without bias, initialised for ReLU (He et al., ICCV 2015).
 
-    It is padded to keep the size, but for its stride; a stride in time gets no padding in time.
+    Unless told otherwise it is padded to keep the size, but for its stride; a stride in time gets no padding in time.
+    With `dims` 2 it is the 2D convolution of the spatial parts of kernel, stride and padding.
     """
     time, height, width = kernel
-    padding = (time // 2 if stride[0] == 1 else 0, height // 2, width // 2)
-    conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, groups=groups, bias=False)
+    if padding is None:
+        padding = (time // 2 if stride[0] == 1 else 0, height // 2, width // 2)
+    conv = (nn.Conv3d if dims == 3 else nn.Conv2d)(
+        in_channels,
+        out_channels,
+        kernel[-dims:],  # type: ignore[arg-type]
+        stride=stride[-dims:],  # type: ignore[arg-type]
+        padding=padding[-dims:],  # type: ignore[arg-type]
+        groups=groups,
+        bias=False,
+    )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -67,14 +87,40 @@ def picking_kernel(shape: torch.Size, sources: Tensor, *, like: Tensor) -> Tenso
     return kernel
 
 
-class Unit(nn.Module):
-    """A convolution and its norm: norm(spatial(x)).
+def inflate_first_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:
+    """Make the first kernel of a network, of `shape`, from a 2D one of colour images.
+
+    The 2D kernel sees the middle frame; its mean over colour serves inputs that are no colour images.
+    """
+    if shape[1] != IMAGE_CHANNELS:
+        kernel = kernel.mean(dim=1, keepdim=True).expand(-1, shape[1], -1, -1)
+    if len(shape) == kernel.dim():
+        return kernel.contiguous()
+    weight = kernel.new_zeros(shape)
+    weight[:, :, shape[2] // 2] = kernel
+    return weight
+
+
+class Inflatable(nn.Module):
+    """A module that makes its weights from the 2D kernel it stands for.
 
     Attributes:
-        shape_2d: Shape [out, in per group, height, width] of the 2D kernel that the unit stands for.
+        kernel_name: Name of the weight that is made from that kernel itself.
+        shape_2d: Shape [out, in per group, height, width] of that kernel.
     """
 
-    def __init__(self, spatial: nn.Conv3d, out_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
+    kernel_name = "spatial.weight"
+    shape_2d: tuple[int, ...]
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """Give the weights that depend on the 2D `kernel`, of shape `shape_2d`, by name."""
+        raise NotImplementedError
+
+
+class Unit(Inflatable):
+    """A convolution and its norm: norm(spatial(x))."""
+
+    def __init__(self, spatial: nn.Module, out_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
         """Keep the spatial convolution and make the norm.
 
         Args:
@@ -85,8 +131,8 @@ class Unit(nn.Module):
         super().__init__()
         self.spatial = spatial
         self.norm = norm(out_channels)
-        _, in_per_group, _, height, width = spatial.weight.shape
-        self.shape_2d = (out_channels, in_per_group, height, width)
+        shape = spatial.weight.shape
+        self.shape_2d = (out_channels, shape[1], *shape[-2:])
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""
@@ -94,17 +140,23 @@ class Unit(nn.Module):
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """Give this unit's convolution weights, by name, made from the 2D `kernel` of shape `shape_2d`."""
-        return {"spatial.weight": kernel.unsqueeze(2)}
+        return {"spatial.weight": kernel.reshape(self.spatial.weight.shape)}
 
 
 class PointwiseUnit(Unit):
     """1x1x1."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Callable[[int], nn.Module] = BatchNorm3d
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        norm: Callable[[int], nn.Module] = BatchNorm3d,
+        dims: int = 3,
     ) -> None:
         """Make the unit; `stride` is spatial."""
-        conv = make_conv(in_channels, out_channels, kernel=(1, 1, 1), stride=(1, stride, stride))
+        conv = make_conv(in_channels, out_channels, kernel=(1, 1, 1), stride=(1, stride, stride), dims=dims)
         super().__init__(conv, out_channels, norm=norm)
 
 
@@ -112,7 +164,15 @@ class StemUnit(Unit):
     """The first unit: takes `early_stride` frames to one (kernel = stride in time, no padding) and halves space."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, size: int, early_stride: int, norm: Callable[[int], nn.Module]
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        size: int,
+        early_stride: int,
+        norm: Callable[[int], nn.Module],
+        dims: int = 3,
+        padding: Kernel | None = None,
     ) -> None:
         """Make the unit.
 
@@ -120,20 +180,19 @@ class StemUnit(Unit):
             in_channels: Channels of the clip: 3 for colour, 2 for optical flow.
             out_channels: Channels of the output.
             size: Spatial kernel size.
-            early_stride: Temporal kernel size and stride.
+            early_stride: Temporal kernel size and stride; a 2D unit has none.
             norm: Makes the norm for a number of channels.
+            dims: As in UnitStyle.
+            padding: As in make_conv.
         """
-        conv = make_conv(in_channels, out_channels, kernel=(early_stride, size, size), stride=(early_stride, 2, 2))
+        kernel, stride = (early_stride, size, size), (early_stride, 2, 2)
+        conv = make_conv(in_channels, out_channels, kernel=kernel, stride=stride, dims=dims, padding=padding)
         super().__init__(conv, out_channels, norm=norm)
         self.shape_2d = (out_channels, IMAGE_CHANNELS, size, size)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """The 2D kernel sees the middle frame; its mean over colour serves inputs that are no colour images."""
-        weight = kernel.new_zeros(self.spatial.weight.shape)
-        middle = weight.shape[2] // 2
-        same_input = weight.shape[1] == IMAGE_CHANNELS
-        weight[:, :, middle] = kernel if same_input else kernel.mean(dim=1, keepdim=True)
-        return {"spatial.weight": weight}
+        return {"spatial.weight": inflate_first_kernel(kernel, self.spatial.weight.shape)}
 
 
 class C2DUnit(Unit):
@@ -141,7 +200,10 @@ class C2DUnit(Unit):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
         """Make the unit; `stride` is spatial."""
-        conv = make_conv(in_channels, out_channels, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
+        stride_3d = (1, stride, stride)
+        conv = make_conv(
+            in_channels, out_channels, kernel=SPATIAL, stride=stride_3d, groups=style.groups, dims=style.dims
+        )
         super().__init__(conv, out_channels, norm=style.norm)
 
 

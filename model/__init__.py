@@ -1,4 +1,4 @@
-"""Video networks: `create_model`, `list_models`, `load_weights`, `inflate`.
+"""Video networks: `create_model`, `list_models`, `load_weights`, `inflate`, `export_weights`.
 
 The names are looked up when they are first used, so that importing the package needs no torch.
 """
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from model.network import VideoNetwork as VideoNetwork
     from model.registry import create_model as create_model
     from model.weights import WeightsError as WeightsError
+    from model.weights import export_weights as export_weights
     from model.weights import inflate as inflate
     from model.weights import load_weights as load_weights
     from utils.network_names import list_names as list_models
@@ -18,12 +19,13 @@ _HOMES = {
     "VideoNetwork": ("model.network", "VideoNetwork"),
     "WeightsError": ("model.weights", "WeightsError"),
     "create_model": ("model.registry", "create_model"),
+    "export_weights": ("model.weights", "export_weights"),
     "inflate": ("model.weights", "inflate"),
     "list_models": ("utils.network_names", "list_names"),
     "load_weights": ("model.weights", "load_weights"),
 }
 
-__all__ = ["VideoNetwork", "WeightsError", "create_model", "inflate", "list_models", "load_weights"]
+__all__ = ["VideoNetwork", "WeightsError", "create_model", "export_weights", "inflate", "list_models", "load_weights"]
 
 
 def __getattr__(name: str) -> Any:

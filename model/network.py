@@ -1,11 +1,14 @@
 """What every network has, whatever its family."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from layers.frames import fold_frames
 
 
 @dataclass(frozen=True)
@@ -14,12 +17,16 @@ class NetworkOptions:
 
     Attributes:
         num_classes: Outputs of each classifier.
-        early_stride: Frames that the stem takes to one.
+        early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's networks have no such
+            stem.
         dropout_ratio: Dropout before each classifier.
-        image_size: Height and width of a clip; ResNets take any size, whatever this says.
+        image_size: Height and width of a clip. EfficientNets pad for it and transformers have position embeddings for
+            it (both take other sizes as well); the others do not look at it.
         pooling_name: How the last feature map becomes one vector, of utils.network_names.POOLING_NAMES.
-        base_width: Channels of the first stage, 64 in the published networks.
+        base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
+        stochastic_depth: Share of the clips that skip the last residual branch in training; it falls linearly to 0 at
+            the first one. None: the network's own, which is 0.2 for EfficientNets and 0 for other released networks.
     """
 
     num_classes: int
@@ -29,6 +36,7 @@ class NetworkOptions:
     pooling_name: str = "PoolingAverage"
     base_width: int = 64
     in_channels: int = 3
+    stochastic_depth: float | None = None
 
 
 class VideoNetwork(nn.Module):
@@ -38,11 +46,13 @@ class VideoNetwork(nn.Module):
         classifier_names: Names of the classifier modules, in the order of the heads.
         released_rules: Regular expressions and their replacements that turn this project's names in the state dict
             into those of the paper's released code, which are torchvision's where it has the layer.
+        without_source: Regular expression for the released names of entries that a 2D network has nothing for.
         min_clip_frames: Frames a clip must have.
     """
 
-    classifier_names: ClassVar[tuple[str, ...]] = ("fc",)
+    classifier_names: tuple[str, ...] = ("fc",)
     released_rules: ClassVar[tuple[tuple[str, str], ...]] = ()
+    without_source: str = r"\bfc"
     min_clip_frames: int
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
@@ -63,20 +73,87 @@ class VideoNetwork(nn.Module):
         """Make one score, [N, num_classes], of the heads' logits: their mean."""
         return torch.stack(heads).mean(dim=0)
 
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Give the blocks that most of the network is made of; activation checkpointing takes them one by one."""
+        raise NotImplementedError
+
     def check_clips(self, clips: Tensor) -> None:
         """Raise ValueError for clips that are too short."""
         frames = clips.shape[2]
         if frames < self.min_clip_frames:
             raise ValueError(f"a clip of {frames} frames is too short: the network needs {self.min_clip_frames}")
 
-    @classmethod
-    def released_name(cls, name: str) -> str:
+    def released_name(self, name: str) -> str:
         """Give the released code's name of an entry of the state dict."""
-        for pattern, replacement in cls.released_rules:
-            name = re.sub(pattern, replacement, name)
-        return name
+        return rename(name, self.released_rules)
 
-    @classmethod
-    def source_name(cls, name: str) -> str:
-        """Give the name, in the 2D network's state dict, of what an entry of the state dict is inflated from."""
-        return cls.released_name(name)
+    def released_names(self, name: str) -> tuple[str, ...]:
+        """Give all names under which the released code lists an entry; where they differ, the last one counts."""
+        return (self.released_name(name),)
+
+    def source_name(self, name: str) -> str:
+        """Give the released name, in the 2D network's state dict, of what an entry of the state dict is inflated from.
+
+        The 2D networks' names are torchvision's (ResNet), and those of the public networks that the released code took
+        over otherwise.
+        """
+        return self.released_name(name)
+
+    def torchvision_name(self, released: str) -> str:
+        """Give torchvision's name of an entry of a state dict, from its released name."""
+        return released
+
+    def adapt(self, name: str, tensor: Tensor) -> Tensor:
+        """Bring a tensor from a file to the shape of this entry where the two may differ: nowhere, here."""
+        return tensor
+
+
+def rename(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    """Apply regular expressions and their replacements one after the other."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+class FrameNetwork(VideoNetwork):
+    """Any image network on every frame by itself, or on every piece of a few frames; scores are the frames' mean.
+
+    Attributes:
+        image: From images, [M, C, H, W] (pieces: [M, C, s, H, W]), to the logits of each head.
+    """
+
+    def __init__(self, image: VideoNetwork, *, frames_per_image: int = 0) -> None:
+        """Wrap an image network.
+
+        Args:
+            image: The network; its attributes are those of a VideoNetwork.
+            frames_per_image: 0 for single frames, s for pieces of s frames.
+        """
+        super().__init__()
+        self.image = image
+        self.frames_per_image = frames_per_image
+        self.min_clip_frames = max(1, frames_per_image)
+        self.classifier_names = tuple(f"image.{name}" for name in image.classifier_names)
+        self.without_source = image.without_source
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> one [N, num_classes] for each head of the image network."""
+        self.check_clips(clips)
+        images = fold_frames(clips, frames_per_image=self.frames_per_image)
+        return tuple(logits.unflatten(0, (clips.shape[0], -1)).mean(dim=1) for logits in self.image(images))
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Give the image network's blocks."""
+        return self.image.repeated_blocks()
+
+    def released_name(self, name: str) -> str:
+        """Give the image network's released name."""
+        return self.image.released_name(name.removeprefix("image."))
+
+    def torchvision_name(self, released: str) -> str:
+        """Give the image network's torchvision name."""
+        return self.image.torchvision_name(released)
+
+    def adapt(self, name: str, tensor: Tensor) -> Tensor:
+        """Leave it to the image network."""
+        return self.image.adapt(name.removeprefix("image."), tensor)

@@ -1,7 +1,8 @@
-"""The tables of families and backbones, and the networks made of a row of each."""
+"""The tables of families and of 2D networks, and the networks made of a row of each."""
 
 from dataclasses import replace
 
+from layers import checkpointing
 from layers.blocks import (
     BasicBranch,
     BottleneckBranch,
@@ -11,14 +12,28 @@ from layers.blocks import (
     ResidualBlock,
 )
 from layers.units import C2DUnit, I3DUnit, P3DAUnit, P3DBUnit, P3DCUnit, R2P1DUnit
-from model.network import NetworkOptions, VideoNetwork
-from model.resnet3d import Backbone, DiffusionResNet3D, DualHeadResNet3D, Family, ResNet3D
+from model.efficientnet import ConvStyle, EfficientNet, Scale
+from model.network import FrameNetwork, NetworkOptions, VideoNetwork
+from model.resnet3d import (
+    Backbone,
+    DiffusionResNet3D,
+    DualHeadResNet3D,
+    Family,
+    ImageResNet,
+    ResNet3D,
+    SequenceResNet,
+)
+from model.s3d import S3D
+from model.torchvision_networks import TorchvisionNetwork
+from model.vit import Shape, VisionTransformer
 from utils.errors import UserError
-from utils.network_names import POOLING_NAMES, parse_name
+from utils.network_names import FRAMES, POOLING_NAMES, TORCHVISION, NetworkName, list_refusals, parse_name
 
 _P3D_UNITS = (P3DAUnit, P3DBUnit, P3DCUnit)
 
 FAMILIES = {
+    FRAMES: Family(ImageResNet, ResidualBlock, (C2DUnit,), stem_dims=2, dims=2),
+    "seq": Family(SequenceResNet, ResidualBlock, (C2DUnit,), dims=2),
     "c2d": Family(ResNet3D, ResidualBlock, (C2DUnit,)),
     "i3d": Family(ResNet3D, ResidualBlock, (I3DUnit,)),
     "r2p1d": Family(ResNet3D, ResidualBlock, (R2P1DUnit,)),
@@ -49,6 +64,38 @@ BACKBONES = {
 }
 
 
+SCALES = {
+    f"eftnet_b{number}": Scale(width, depth)
+    for number, (width, depth) in enumerate(
+        [(1, 1), (1, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2, 3.1), (2.2, 3.6)]
+    )
+}
+
+_TINY, _SMALL = Shape(width=192, depth=12, heads=3, patch=16), Shape(width=384, depth=12, heads=6, patch=16)
+_BASE, _LARGE = Shape(width=768, depth=12, heads=12, patch=16), Shape(width=1024, depth=24, heads=16, patch=16)
+
+SHAPES = {
+    "vit_t_p16": _TINY,
+    "vit_s_p16": _SMALL,
+    "vit_b_p16": _BASE,
+    "vit_b_p32": replace(_BASE, patch=32),
+    "vit_l_p16": _LARGE,
+    "vit_l_p32": replace(_LARGE, patch=32),
+    "vit_deit_t_p16": replace(_TINY, is_distilled=True),
+    # Not DeiT's small network but the shallow, wide one that was public as "small" before it.
+    "vit_deit_s_p16": Shape(
+        width=768, depth=8, heads=8, patch=16, mlp_ratio=3, has_qkv_bias=False, is_distilled=True
+    ),
+    "vit_deit_b_p16": replace(_BASE, is_distilled=True),
+}
+
+CONV_STYLES = {
+    "seq": ConvStyle(stem_dims=3, dims=2),
+    "seq_p3d": ConvStyle(stem_dims=3, dims=2, has_temporal=True),
+    "c2d": ConvStyle(stem_dims=3, dims=3),
+}
+
+
 def create_model(
     net_name: str,
     *,
@@ -59,25 +106,38 @@ def create_model(
     pooling_name: str = "PoolingAverage",
     base_width: int = 64,
     in_channels: int = 3,
+    stochastic_depth: float | None = None,
+    checkpoint_blocks: bool = False,
 ) -> VideoNetwork:
     """Build a network with random weights, drawn from torch's global generator.
 
     Args:
-        net_name: One of utils.network_names.list_names().
+        net_name: One of utils.network_names.list_all_names().
         num_classes: Outputs of each classifier.
         early_stride: Frames that the stem takes to one.
         dropout_ratio: Dropout before each classifier.
-        image_size: Height and width of a clip; ResNets take any size, whatever this says.
+        image_size: Height and width of a clip; see NetworkOptions.
         pooling_name: How the last feature map becomes one vector, of utils.network_names.POOLING_NAMES.
         base_width: Channels of the first stage, 64 in the published networks.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
+        stochastic_depth: Share of the clips that skip the last residual branch in training; None: the network's own.
+        checkpoint_blocks: Keep only the inputs of blocks for the backward pass: less memory, more time.
 
     Raises:
-        UserError: There is no such network (UnknownNetworkError, with the nearest names) or pooling.
+        UserError: There is no such network (UnknownNetworkError, with the nearest names) or pooling, or the network
+            does not have what is asked for.
     """
     name = parse_name(net_name)
     if pooling_name not in POOLING_NAMES:
         raise UserError(f"no pooling is called {pooling_name!r}; there are {', '.join(POOLING_NAMES)}")
+    for key, message in list_refusals(
+        net_name,
+        pooling_name=pooling_name,
+        base_width=base_width,
+        stochastic_depth=stochastic_depth or 0.0,
+        image_size=image_size,
+    ):
+        raise UserError(f"{key}: {message}")
     options = NetworkOptions(
         num_classes=num_classes,
         early_stride=early_stride,
@@ -86,6 +146,27 @@ def create_model(
         pooling_name=pooling_name,
         base_width=base_width,
         in_channels=in_channels,
+        stochastic_depth=stochastic_depth,
     )
+    network = _build(name, options)
+    if checkpoint_blocks:
+        checkpointing.checkpoint_blocks(network.repeated_blocks())
+    return network
+
+
+def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:
+    if name.family == TORCHVISION:
+        return TorchvisionNetwork(name.backbone, options)
+    if name.family in ("s3d", "s3dg"):
+        return S3D(options, has_gates=name.family == "s3dg")
+    if name.backbone in SHAPES:
+        tubelet = options.early_stride if name.family == "c2d" else 0
+        return FrameNetwork(VisionTransformer(SHAPES[name.backbone], options, tubelet=tubelet), frames_per_image=tubelet)
+    if name.backbone in SCALES:
+        if name.family == FRAMES:
+            image = EfficientNet(ConvStyle(stem_dims=2, dims=2), SCALES[name.backbone], options)
+            return FrameNetwork(image)
+        return EfficientNet(CONV_STYLES[name.family], SCALES[name.backbone], options)
     family = FAMILIES[name.family]
-    return family.network(family, BACKBONES[name.backbone], options)
+    network = family.network(family, BACKBONES[name.backbone], options)
+    return FrameNetwork(network) if name.family == FRAMES else network

@@ -1,21 +1,21 @@
-"""3D ResNets: one skeleton, whose units, blocks, branch and depth come from tables, and the networks that vary it."""
+"""ResNets: one skeleton, whose units, blocks, branch and depth come from tables, and the networks that vary it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from itertools import chain
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.blocks import BasicBranch, Block, BottleneckBranch, MakeUnit, PlainStem, Stem
-from layers.norm import BatchNorm3d
+from layers.drop import drop_rates
+from layers.frames import unfold_frames
+from layers.norm import BATCH_NORMS
 from layers.pooling import POOLINGS, average
 from layers.units import PointwiseUnit, UnitStyle
 from model.network import NetworkOptions, VideoNetwork
-from utils.network_names import DUAL_HEAD_STRIDE
-
-# Width of the first stage in the networks that the tables describe.
-PUBLISHED_WIDTH = 64
+from utils.network_names import DUAL_HEAD_STRIDE, PUBLISHED_WIDTH
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,16 @@ class Family:
         block: What surrounds the branches.
         units: Stand for the 3x3 convolutions: block i, counted over all stages, has units[i % len(units)].
         has_grouped_time: Temporal convolutions have the groups of the spatial ones.
+        stem_dims: 3 for a stem that sees clips, 2 for one that sees images.
+        dims: The same of all layers behind the stem.
     """
 
     network: type["ResNet3D"]
     block: type[Block]
     units: tuple[MakeUnit, ...]
     has_grouped_time: bool = False
+    stem_dims: int = 3
+    dims: int = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class StageMaker:
         base_width: Width of the first stage; it doubles with every stage.
         stem_channels: Channels of the first stage's input.
         style: What all units have in common.
+        stochastic_depth: Drop rate of the last block's branch.
     """
 
     family: Family
@@ -73,6 +78,7 @@ class StageMaker:
     base_width: int
     stem_channels: int
     style: UnitStyle
+    stochastic_depth: float = 0.0
 
     def out_channels(self, stage: int) -> int:
         """Channels of a stage's output."""
@@ -96,8 +102,13 @@ class StageMaker:
         branch = self.backbone.branch(in_channels, width, out_channels, stride=stride, unit=unit, style=self.style)
         shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            shortcut = PointwiseUnit(in_channels, out_channels, stride=stride, norm=self.style.norm)
-        return self.family.block(branch, shortcut, in_channels=in_channels, out_channels=out_channels)
+            shortcut = PointwiseUnit(
+                in_channels, out_channels, stride=stride, norm=self.style.norm, dims=self.style.dims
+            )
+        rate = drop_rates(self.stochastic_depth, sum(self.backbone.num_blocks))[number]
+        return self.family.block(
+            branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=rate
+        )
 
 
 class ResNet3D(VideoNetwork):
@@ -119,13 +130,21 @@ class ResNet3D(VideoNetwork):
         style = UnitStyle(
             groups=backbone.groups,
             temporal_groups=backbone.groups if family.has_grouped_time else 1,
-            norm=partial(BatchNorm3d, eps=backbone.norm_eps),
+            norm=partial(BATCH_NORMS[family.dims], eps=backbone.norm_eps),
+            dims=family.dims,
         )
+        stem_norm = partial(BATCH_NORMS[family.stem_dims], eps=backbone.norm_eps)
         self.min_clip_frames = options.early_stride
         self.stem = backbone.stem(
-            options.in_channels, options.base_width, early_stride=options.early_stride, style=style
+            options.in_channels,
+            options.base_width,
+            early_stride=options.early_stride,
+            style=style,
+            first=replace(style, norm=stem_norm, dims=family.stem_dims),
         )
-        stages = StageMaker(family, backbone, options.base_width, self.stem.out_channels, style)
+        stages = StageMaker(
+            family, backbone, options.base_width, self.stem.out_channels, style, options.stochastic_depth or 0.0
+        )
         self.layer1 = stages.make(0, stride=1)
         self.layer2 = stages.make(1, stride=2)
         self.layer3 = stages.make(2, stride=2)
@@ -141,8 +160,33 @@ class ResNet3D(VideoNetwork):
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
         self.check_clips(clips)
-        features = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(clips)))))
+        return (self.fc(self.dropout(self.pool(self.body(self.stem(clips))))),)
+
+    def body(self, x: Tensor) -> Tensor:
+        """Pass the four stages."""
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Give the residual blocks of all stages."""
+        return chain(self.layer1, self.layer2, self.layer3, self.layer4)
+
+
+class SequenceResNet(ResNet3D):
+    """A 3D unit, then a 2D network on every frame, pooled over all frames at once."""
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
+        self.check_clips(clips)
+        features = self.body(self.stem(clips))
+        features = unfold_frames(features, frames=features.shape[0] // clips.shape[0])
         return (self.fc(self.dropout(self.pool(features))),)
+
+
+class ImageResNet(ResNet3D):
+    """The 2D network itself, on images [N, C, H, W]; it is torchvision's but for the depth of 103."""
+
+    def check_clips(self, clips: Tensor) -> None:
+        """Images have no length."""
 
 
 class DualHeadResNet3D(ResNet3D):
@@ -164,10 +208,13 @@ class DualHeadResNet3D(ResNet3D):
         few = self.layer4_dual(F.max_pool3d(features, (DUAL_HEAD_STRIDE, 1, 1)))
         return self.fc(self.dropout(self.pool(many))), self.fc_dual(self.dropout(self.pool(few)))
 
-    @classmethod
-    def source_name(cls, name: str) -> str:
+    def source_name(self, name: str) -> str:
         """Both last stages are inflated from the 2D network's one."""
         return super().source_name(name).replace("layer4_dual.", "layer4.")
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Give the residual blocks of all stages, both last ones among them."""
+        return chain(super().repeated_blocks(), self.layer4_dual)
 
 
 class DiffusionResNet3D(ResNet3D):

@@ -1,10 +1,16 @@
-"""Weights into networks: this project's or the released names, and 2D networks' weights into 3D ones."""
+"""Weights into networks, under this project's or other names, 2D networks' weights into 3D ones, and weights out.
 
+  python -m model.weights export output/RECORD/current.pth weights.pth
+
+writes the network of a checkpoint under the names of the paper's released code.
+"""
+
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
-from layers.units import Unit
+from layers.units import Inflatable
 from model.network import VideoNetwork
 from utils.errors import UserError
 
@@ -14,16 +20,16 @@ _SHOWN = 3
 # Batch norm counts its batches in this entry; old files lack it and no network here depends on it.
 _COUNTER = "num_batches_tracked"
 
-# Entries of a 2D network that no 3D network takes.
-_CLASSIFIER_2D = "fc."
-
-
-class WeightsError(UserError):
-    """A state dict does not fit the network; the message counts the misfits and names some of them."""
+Names = dict[str, tuple[str, ...]]
 
 
 def load_weights(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, missing: Iterable[str] = ()) -> None:
-    """Load weights under this project's names or those of the paper's released code, all of them or none.
+    """Load weights, all of them or none, under this project's names, the released code's or torchvision's.
+
+    torchvision's names are those of its networks of images, which the frame networks `resnet*`, `eftnet_*` and `vit_*`
+    take as they are, and for `torchvision/*` those of its video networks. A file of the released S3D holds every layer
+    twice; one of the two is enough, and where they differ the second name counts, as in the released code. Position
+    embeddings for another image size are resized.
 
     Args:
         network: Takes the weights.
@@ -34,44 +40,113 @@ def load_weights(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, mis
         WeightsError: The network has weights that `state_dict` lacks, or the other way round, or a shape differs.
     """
     own = network.state_dict()
-    released = {name: network.released_name(name) for name in own}
-    is_released = len(state_dict.keys() & released.values()) > len(state_dict.keys() & own.keys())
-    given_names = released if is_released else {name: name for name in own}
+    names = _closest(_namings(network, own), state_dict)
     prefixes = tuple(f"{module}." for module in missing)
-    optional = {given_names[name] for name in own if name.startswith(prefixes)}
-    _check({given_names[name]: own[name].shape for name in own}, state_dict, optional=optional)
-    found = {name: state_dict[given] for name, given in given_names.items() if given in state_dict}
+    found, given = _pick(network, names, state_dict)
+    optional = {names[name][0] for name in own if name.startswith(prefixes)}
+    _check({names[name][0]: tensor.shape for name, tensor in own.items()}, given, optional=optional)
     network.load_state_dict(found, strict=False)
 
 
 def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> None:
-    """Transfer a 2D network's weights into the 3D network of the same backbone, all of them or none.
+    """Transfer a 2D network's weights into the network that extends it, all of them or none.
 
-    Each unit makes its convolutions from the 2D kernel (`layers.units`) and takes over the norm. Classifiers and the
-    fully connected layers of blocks keep their values; a second last stage takes the same weights as the first.
+    Modules that stand for a 2D kernel make theirs from it (`layers.units`); norms and what is the same in both are
+    taken over. Classifiers and what a 2D network has nothing for (the fully connected layers of LGD and DG, the gates
+    of S3D-G) keep their values; a second last stage takes the same weights as the first. S3D extends no published
+    network: it takes weights of images under its own names.
 
     Args:
         network: Takes the weights.
-        state_dict: A 2D ResNet's weights under torchvision's names; its classifier is ignored.
+        state_dict: The 2D network's weights under the released code's or torchvision's names; its classifier is
+            ignored.
 
     Raises:
         WeightsError: A layer is missing, unknown to the network or of another shape.
+        UserError: The network extends no 2D network.
     """
-    units = {path: module for path, module in network.named_modules() if isinstance(module, Unit)}
-    norms = {
-        name: tensor.shape
-        for path, unit in units.items()
-        for name, tensor in unit.norm.state_dict(prefix=f"{path}.norm.").items()
+    modules = {path: module for path, module in network.named_modules() if isinstance(module, Inflatable)}
+    makers = {f"{path}.{module.kernel_name}": (path, module) for path, module in modules.items()}
+    made = {f"{path}.temporal.weight" for path in modules}
+    own = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name not in made
+        and not name.startswith(tuple(f"{classifier}." for classifier in network.classifier_names))
+        and not re.search(network.without_source, network.released_name(name))
     }
-    kernels = {f"{path}.spatial.weight": unit.shape_2d for path, unit in units.items()}
-    sources = {name: network.source_name(name) for name in (*kernels, *norms)}
-    given = {key: tensor for key, tensor in state_dict.items() if not key.startswith(_CLASSIFIER_2D)}
-    _check({sources[name]: shape for name, shape in (kernels | norms).items()}, given)
-    weights = {name: given[sources[name]] for name in norms if sources[name] in given}
-    for path, unit in units.items():
-        kernel = given[sources[f"{path}.spatial.weight"]]
-        weights |= {f"{path}.{name}": tensor for name, tensor in unit.inflated(kernel).items()}
+    sources = {name: network.source_name(name) for name in own}
+    torchvision = {name: (network.torchvision_name(source),) for name, source in sources.items()}
+    released = {name: (source, *network.released_names(name)[1:]) for name, source in sources.items()}
+    names = _closest([released, torchvision], state_dict)
+    found, given = _pick(network, names, without_classifiers(network, state_dict))
+    shapes = {name: makers[name][1].shape_2d if name in makers else _flat(tensor) for name, tensor in own.items()}
+    _check({names[name][0]: shape for name, shape in shapes.items()}, given)
+    weights = {name: tensor.reshape(own[name].shape) for name, tensor in found.items() if name not in makers}
+    for name, (path, module) in makers.items():
+        weights |= {f"{path}.{part}": tensor for part, tensor in module.inflated(found[name]).items()}
     network.load_state_dict(weights, strict=False)
+
+
+def export_weights(network: VideoNetwork) -> dict[str, Tensor]:
+    """Give the weights under the released code's names: `load_weights` of them makes an equal network.
+
+    torchvision's video networks have torchvision's names.
+    """
+    return {
+        released: tensor.detach().cpu()
+        for name, tensor in network.state_dict().items()
+        for released in network.released_names(name)
+    }
+
+
+def without_classifiers(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave the classifiers out of a state dict of this network's, the released code's or torchvision's names."""
+    prefixes = set()
+    for classifier in network.classifier_names:
+        released = network.released_name(f"{classifier}.weight")
+        names = (f"{classifier}.weight", released, network.torchvision_name(released))
+        prefixes |= {name.removesuffix("weight") for name in names}
+    return {key: tensor for key, tensor in state_dict.items() if not key.startswith(tuple(prefixes))}
+
+
+def _namings(network: VideoNetwork, own: Iterable[str]) -> list[Names]:
+    """Give every naming of the network's entries: this project's, the released code's, torchvision's."""
+    return [
+        {name: (name,) for name in own},
+        {name: network.released_names(name) for name in own},
+        {name: (network.torchvision_name(network.released_name(name)),) for name in own},
+    ]
+
+
+def _closest(namings: list[Names], state_dict: Mapping[str, Tensor]) -> Names:
+    """Choose the naming that has most names in common with a state dict."""
+    return max(namings, key=lambda names: sum(key in state_dict for keys in names.values() for key in keys))
+
+
+def _pick(
+    network: VideoNetwork, names: Names, state_dict: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Look up entries under their names.
+
+    Returns:
+        What is found, by this project's names; and the state dict with the first name of each entry in place of all its
+        names, brought to shape where the network knows how.
+    """
+    others = {key for keys in names.values() for key in keys}
+    given = {key: tensor for key, tensor in state_dict.items() if key not in others}
+    found = {}
+    for name, keys in names.items():
+        present = [key for key in keys if key in state_dict]
+        if present:
+            found[name] = given[keys[0]] = network.adapt(name, state_dict[present[-1]])
+    return found, given
+
+
+def _flat(tensor: Tensor) -> tuple[int, ...]:
+    """Give the shape of what a 2D network has for a tensor that no kernel is made for: without a time axis of 1."""
+    shape = tuple(tensor.shape)
+    return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
 
 
 def _check(wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, optional: Collection[str] = ()) -> None:

@@ -1,0 +1,305 @@
+"""EfficientNets (Tan and Le, ICML 2019): on images, behind a 3D stem frame by frame, and with convolutions of clips.
+
+They differ from torchvision's, whose weights they take, in the padding of strided convolutions (here TensorFlow's:
+what `image_size` needs, at even sizes more at the right and bottom; there the same on all sides), and in the batch
+norm's epsilon (here 1e-3; there 1e-5 for b0 to b4). On feature maps of odd sizes only the latter is seen.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.drop import DropPath
+from layers.frames import fold_frames, unfold_frames
+from layers.norm import BATCH_NORMS
+from layers.pooling import POOLINGS
+from layers.units import PointwiseUnit, StemUnit, Unit, make_conv
+from model.network import NetworkOptions, VideoNetwork, rename
+from utils.network_names import PUBLISHED_WIDTH
+
+# Expansion, channels, kernel, stride and repeats of the seven stages, at width and depth 1.
+STAGES = (
+    (1, 16, 3, 1, 1),
+    (6, 24, 3, 2, 2),
+    (6, 40, 5, 2, 2),
+    (6, 80, 3, 2, 3),
+    (6, 112, 5, 1, 3),
+    (6, 192, 5, 2, 4),
+    (6, 320, 3, 1, 1),
+)
+STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
+STOCHASTIC_DEPTH = 0.2
+
+@dataclass(frozen=True)
+class Scale:
+    """Factors of the channels and of the repeats."""
+
+    width: float
+    depth: float
+
+
+@dataclass(frozen=True)
+class ConvStyle:
+    """How an EfficientNet becomes space-time.
+
+    Attributes:
+        stem_dims: 3 for a stem that sees clips, 2 for one that sees images.
+        dims: The same of all layers behind the stem.
+        has_temporal: Depthwise convolutions are followed by temporal ones.
+    """
+
+    stem_dims: int
+    dims: int
+    has_temporal: bool = False
+
+
+def round_channels(channels: float) -> int:
+    """Round to a multiple of 8, by no more than a tenth downwards."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+class PaddedUnit(Unit):
+    """A unit that is padded as TensorFlow's "same" pads images of a size that is known when it is made."""
+
+    def __init__(
+        self, channels: int, *, size: int, stride: int, image_size: int, norm: partial[nn.Module], dims: int
+    ) -> None:
+        """Make a depthwise unit of size x size with a spatial stride, for feature maps of image_size x image_size."""
+        conv = make_conv(
+            channels,
+            channels,
+            kernel=(1, size, size),
+            stride=(1, stride, stride),
+            groups=channels,
+            dims=dims,
+            padding=(0, 0, 0),
+        )
+        super().__init__(conv, channels, norm=norm)
+        self.padding = same_padding(image_size, size=size, stride=stride)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """[N, C, (T,) H, W] -> [N, C, (T,) H/stride, W/stride], before the activation."""
+        return self.norm(self.spatial(F.pad(x, self.padding)))
+
+
+class TemporalUnit(PaddedUnit):
+    """The same on frames that lie side by side as a batch, followed by a depthwise convolution over 3 frames."""
+
+    def __init__(
+        self, channels: int, *, size: int, stride: int, image_size: int, norm: partial[nn.Module], dims: int
+    ) -> None:
+        """Make the unit; arguments as those of PaddedUnit."""
+        super().__init__(channels, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
+        # Its kernel is laid out for [N, C, T, H x W].
+        self.temporal = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
+        nn.init.kaiming_normal_(self.temporal.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """[N x frames, C, H, W] -> [N x frames, C, H/stride, W/stride], before the activation."""
+        clips = unfold_frames(self.spatial(F.pad(x, self.padding)), frames=frames)
+        mixed = self.temporal(clips.flatten(3)).unflatten(3, clips.shape[3:])
+        return self.norm(fold_frames(mixed))
+
+    def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
+        """The temporal kernel starts as the identity."""
+        temporal = kernel.new_zeros(self.temporal.weight.shape)
+        temporal[:, :, 1] = 1
+        return super().inflated(kernel) | {"temporal.weight": temporal}
+
+
+class SqueezeExcite(nn.Module):
+    """Every channel times a gate computed from the means of all (Hu et al., CVPR 2018)."""
+
+    def __init__(self, channels: int, *, hidden: int, dims: int) -> None:
+        """Make the gate, with `hidden` channels inside."""
+        super().__init__()
+        conv = nn.Conv3d if dims == 3 else nn.Conv2d
+        self.reduce = conv(channels, hidden, 1)
+        self.expand = conv(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, (T,) H, W] -> the same; the means are over all that comes behind the channels, time included."""
+        means = x.mean(dim=tuple(range(2, x.dim())), keepdim=True)
+        return x * self.expand(F.silu(self.reduce(means))).sigmoid()
+
+
+class InvertedBlock(nn.Module):
+    """Expansion, depthwise unit, squeeze-excitation, projection; with a residual sum where the shapes allow."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        expansion: int,
+        size: int,
+        stride: int,
+        image_size: int,
+        style: ConvStyle,
+        drop_rate: float,
+    ) -> None:
+        """Make the block, for feature maps of image_size x image_size."""
+        super().__init__()
+        norm, dims = make_norm(style.dims), style.dims
+        wide = in_channels * expansion
+        self.expand = PointwiseUnit(in_channels, wide, norm=norm, dims=dims) if expansion > 1 else None
+        unit = TemporalUnit if style.has_temporal else PaddedUnit
+        self.depthwise = unit(wide, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
+        self.excite = SqueezeExcite(wide, hidden=max(1, in_channels // 4), dims=dims)
+        self.project = PointwiseUnit(wide, out_channels, norm=norm, dims=dims)
+        self.drop_path = DropPath(drop_rate)
+        self.is_residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """[N, in_channels, (T,) H, W] -> [N, out_channels, (T,) H/stride, W/stride].
+
+        `frames` is how many images of the batch in a row are of one clip, where time has no axis of its own.
+        """
+        wide = x if self.expand is None else F.silu(self.expand(x))
+        wide = self.excite(F.silu(self.depthwise(wide, frames)))
+        branch = self.project(wide)
+        return x + self.drop_path(branch) if self.is_residual else branch
+
+
+class EfficientNet(VideoNetwork):
+    """Stem, blocks, head, pooling to one vector, dropout, classifier."""
+
+    released_rules = (
+        (r"^stem\.spatial\.", "_conv_stem."),
+        (r"^stem\.norm\.", "_bn0."),
+        (r"^head\.spatial\.", "_conv_head."),
+        (r"^head\.norm\.", "_bn1."),
+        (r"^blocks\.", "_blocks."),
+        (r"\.expand\.spatial\.", "._expand_conv."),
+        (r"\.expand\.norm\.", "._bn0."),
+        (r"\.depthwise\.spatial\.", "._depthwise_conv."),
+        (r"\.depthwise\.temporal\.", "._depthwise_conv_t.conv."),
+        (r"\.depthwise\.norm\.", "._bn1."),
+        (r"\.excite\.", "._se_"),
+        (r"\.project\.spatial\.", "._project_conv."),
+        (r"\.project\.norm\.", "._bn2."),
+    )
+
+    def __init__(self, style: ConvStyle, scale: Scale, options: NetworkOptions) -> None:
+        """Make the network, with random weights from torch's global generator."""
+        super().__init__()
+        self.style = style
+        self.min_clip_frames = options.early_stride
+        width = scale.width * options.base_width / PUBLISHED_WIDTH
+        image_size, channels = options.image_size, round_channels(STEM_CHANNELS * width)
+        self.stem = PaddedStem(channels, style=style, options=options)
+        self.repeats = [math.ceil(scale.depth * repeats) for *_, repeats in STAGES]
+        rate = STOCHASTIC_DEPTH if options.stochastic_depth is None else options.stochastic_depth
+        image_size, self.blocks = math.ceil(image_size / 2), nn.ModuleList()
+        for (expansion, out_channels, size, first_stride, _), repeats in zip(STAGES, self.repeats, strict=True):
+            for number in range(repeats):
+                stride = first_stride if number == 0 else 1
+                block = InvertedBlock(
+                    channels,
+                    channels := round_channels(out_channels * width),
+                    expansion=expansion,
+                    size=size,
+                    stride=stride,
+                    image_size=image_size,
+                    style=style,
+                    drop_rate=rate * len(self.blocks) / sum(self.repeats),
+                )
+                self.blocks.append(block)
+                image_size = math.ceil(image_size / stride)
+        features = round_channels(HEAD_CHANNELS * width)
+        self.head = PointwiseUnit(channels, features, norm=make_norm(style.dims), dims=style.dims)
+        self.pool = POOLINGS[options.pooling_name]
+        self.dropout = nn.Dropout(options.dropout_ratio)
+        self.fc = nn.Linear(features, options.num_classes)
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],); a network of images takes [N, C, H, W]."""
+        is_sequence = (self.style.stem_dims, self.style.dims) == (3, 2)
+        if self.style.stem_dims == 3:
+            self.check_clips(clips)
+        x = F.silu(self.stem(clips))
+        frames = x.shape[2]
+        x = fold_frames(x) if is_sequence else x
+        for block in self.blocks:
+            x = block(x, frames)
+        x = F.silu(self.head(x))
+        x = unfold_frames(x, frames=frames) if is_sequence else x
+        return (self.fc(self.dropout(self.pool(x))),)
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Give the inverted residual blocks."""
+        return self.blocks
+
+    def torchvision_name(self, released: str) -> str:
+        """Give torchvision's name: there, blocks are numbered within their stage, and layers within their block."""
+        released = rename(released, _TORCHVISION_RULES)
+        match = re.match(r"_blocks\.(\d+)\.(\w+?)\.(?=\w+$)", released)
+        if not match:
+            return released
+        number, stage = int(match[1]), 0
+        while number >= self.repeats[stage]:
+            number -= self.repeats[stage]
+            stage += 1
+        layer = _TORCHVISION_LAYERS[match[2]]
+        if stage == 0:  # its blocks have no expansion
+            layer = f"{int(layer[0]) - 1}{layer[1:]}"
+        return f"features.{stage + 1}.{number}.block.{layer}.{released[match.end() :]}"
+
+
+_TORCHVISION_RULES = (
+    (r"^_conv_stem\.", "features.0.0."),
+    (r"^_bn0\.", "features.0.1."),
+    (r"^_conv_head\.", "features.8.0."),
+    (r"^_bn1\.", "features.8.1."),
+    (r"^fc\.", "classifier.1."),
+)
+# Where the layers of a block with an expansion are in torchvision's.
+_TORCHVISION_LAYERS = {
+    "_expand_conv": "0.0",
+    "_bn0": "0.1",
+    "_depthwise_conv": "1.0",
+    "_bn1": "1.1",
+    "_se_reduce": "2.fc1",
+    "_se_expand": "2.fc2",
+    "_project_conv": "3.0",
+    "_bn2": "3.1",
+}
+
+
+class PaddedStem(StemUnit):
+    """The first unit, 3x3 with stride 2 in space, padded as PaddedUnit is."""
+
+    def __init__(self, out_channels: int, *, style: ConvStyle, options: NetworkOptions) -> None:
+        """Make the stem of a network with these options."""
+        super().__init__(
+            options.in_channels,
+            out_channels,
+            size=3,
+            early_stride=options.early_stride,
+            norm=make_norm(style.stem_dims),
+            dims=style.stem_dims,
+            padding=(0, 0, 0),
+        )
+        self.padding = same_padding(options.image_size, size=3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, (T,) H, W] -> [N, C_out, (T/early_stride,) H/2, W/2], before the activation."""
+        return super().forward(F.pad(x, self.padding))
+
+
+def make_norm(dims: int) -> "partial[nn.Module]":
+    """Give what makes a batch norm as TensorFlow's EfficientNets have it."""
+    return partial(BATCH_NORMS[dims], eps=1e-3, momentum=0.01)
+
+
+def same_padding(image_size: int, *, size: int, stride: int) -> tuple[int, int, int, int]:
+    """Give the padding (left, right, top, bottom) with which an image becomes ceil(image_size / stride) wide."""
+    total = max(0, (math.ceil(image_size / stride) - 1) * stride + size - image_size)
+    before, after = total // 2, total - total // 2
+    return before, after, before, after

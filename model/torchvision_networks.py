@@ -1,0 +1,140 @@
+"""torchvision's video networks under this project's contract.
+
+What changes: the classifier is new (it keeps torchvision's name, so that a weight file fits) and drops out in front of
+itself, the last pooling is over everything (torchvision's S3D takes windows of 2 x 7 x 7, which are everything for 16
+frames of 224 x 224), batch norm can be frozen, and the first convolution takes clips of any number of channels. With
+the same weights the answers are torchvision's.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layers.drop import DropPath, drop_rates
+from layers.norm import make_freezable
+from layers.pooling import POOLINGS
+from layers.units import IMAGE_CHANNELS
+from model.network import NetworkOptions, VideoNetwork
+from utils.errors import UserError
+from utils.network_names import TORCHVISION, ClipLimits, NetworkName, clip_limits
+from utils.torchvision_import import import_torchvision
+
+# Where the classifier of each network is, by the start of its name.
+_CLASSIFIERS = {"r": "fc", "mc3": "fc", "s3d": "classifier.1", "mvit": "head.1", "swin3d": "head"}
+# Classes of the blocks that most of a network is made of.
+_BLOCKS = ("BasicBlock", "SepInceptionBlock3D", "MultiscaleBlock", "SwinTransformerBlock")
+
+
+class DroppingLinear(nn.Linear):
+    """A classifier that drops out in front of itself."""
+
+    def __init__(self, in_features: int, out_features: int, *, dropout_ratio: float) -> None:
+        """Make the classifier."""
+        super().__init__(in_features, out_features)
+        self.dropout_ratio = dropout_ratio
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in_features] -> [N, out_features]."""
+        return super().forward(F.dropout(x, self.dropout_ratio, self.training))
+
+
+class GlobalPool(nn.Module):
+    """Pooling over time and space that keeps the axes."""
+
+    def __init__(self, pooling_name: str) -> None:
+        """Pool as `layers.pooling` does under this name."""
+        super().__init__()
+        self.pool = POOLINGS[pooling_name]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, T, H, W] -> [N, C, 1, 1, 1]."""
+        return self.pool(x)[:, :, None, None, None]
+
+
+class TorchvisionNetwork(VideoNetwork):
+    """One of torchvision's video networks.
+
+    Attributes:
+        video: torchvision's module.
+        limits: The clips it takes.
+    """
+
+    def __init__(self, backbone: str, options: NetworkOptions) -> None:
+        """Make the network, with random weights from torch's global generator."""
+        super().__init__()
+        settings: dict[str, Any] = {"num_classes": options.num_classes}
+        if backbone.startswith(("s3d", "mvit")):  # the others have no dropout in front of their classifier
+            settings["dropout"] = options.dropout_ratio
+        if backbone.startswith(("mvit", "swin3d")) and options.stochastic_depth is not None:
+            settings["stochastic_depth_prob"] = options.stochastic_depth
+        self.video = getattr(import_torchvision().models.video, backbone)(weights=None, **settings)
+        self.limits: ClipLimits = clip_limits(str(NetworkName(TORCHVISION, backbone)), options.early_stride)
+        self.min_clip_frames = self.limits.min_frames
+        name = next(path for start, path in _CLASSIFIERS.items() if backbone.startswith(start))
+        self.classifier_names = (f"video.{name}",)
+        if name in ("fc", "head"):
+            classifier = self.video.get_submodule(name)
+            new = DroppingLinear(classifier.in_features, options.num_classes, dropout_ratio=options.dropout_ratio)
+            new.load_state_dict(classifier.state_dict())  # initialised in torchvision's way
+            setattr(self.video, name, new)
+        if hasattr(self.video, "avgpool"):
+            self.video.avgpool = GlobalPool(options.pooling_name)
+        make_freezable(self.video)
+        self.first = next(path for path, module in self.video.named_modules() if isinstance(module, nn.Conv3d))
+        self._take_channels(options.in_channels)
+        if options.stochastic_depth and backbone.endswith("d_18"):
+            self._drop_branches(options.stochastic_depth)
+
+    def _take_channels(self, in_channels: int) -> None:
+        """Exchange the first convolution for one of clips of `in_channels`."""
+        conv = self.video.get_submodule(self.first)
+        if in_channels == IMAGE_CHANNELS:
+            return
+        parent, _, name = self.first.rpartition(".")
+        new = nn.Conv3d(
+            in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            stride=conv.stride,
+            padding=conv.padding,
+            bias=conv.bias is not None,
+        )
+        setattr(self.video.get_submodule(parent), name, new)
+
+    def _drop_branches(self, rate: float) -> None:
+        """Give the residual blocks of an 18-layer network stochastic depth."""
+        blocks = list(self.repeated_blocks())
+        for block, block_rate in zip(blocks, drop_rates(rate, len(blocks)), strict=True):
+            block.get_submodule("conv2").add_module("drop_path", DropPath(block_rate))
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
+        self.check_clips(clips)
+        return (self.video(clips),)
+
+    def check_clips(self, clips: Tensor) -> None:
+        """Raise ValueError for clips that the network is not made for."""
+        frames, height, width = clips.shape[2:]
+        if not (self.limits.takes_frames(frames) and self.limits.takes_size(height) and self.limits.takes_size(width)):
+            raise ValueError(f"a clip of {frames} frames of {height} x {width} does not fit: it takes {self.limits}")
+
+    def repeated_blocks(self) -> Iterable[nn.Module]:
+        """Give the residual, inception or transformer blocks."""
+        return (module for module in self.video.modules() if type(module).__name__ in _BLOCKS)
+
+    def released_name(self, name: str) -> str:
+        """Give torchvision's name: the released code has no such networks."""
+        return name.removeprefix("video.")
+
+    def source_name(self, name: str) -> str:
+        """Raise UserError: no 2D network is known that these extend."""
+        raise UserError("torchvision's video networks are not inflated from 2D networks; load a weight file of theirs")
+
+    def adapt(self, name: str, tensor: Tensor) -> Tensor:
+        """Average the first kernel of a colour network over colour where clips have other channels (flow)."""
+        if name != f"video.{self.first}.weight" or tensor.dim() != 5 or tensor.shape[1] != IMAGE_CHANNELS:
+            return tensor
+        channels = self.video.get_submodule(self.first).in_channels
+        return tensor if channels == IMAGE_CHANNELS else tensor.mean(1, keepdim=True).repeat(1, channels, 1, 1, 1)
