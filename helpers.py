@@ -194,20 +194,6 @@ def _as_it_is(video: VideoFrames) -> VideoFrames:
     return video
 
 
-def _create_network(config: RunConfig) -> model.VideoNetwork:
-    net = config.network
-    return model.create_model(
-        net.net_name,
-        num_classes=config.dataset.num_classes,
-        early_stride=net.early_stride,
-        dropout_ratio=net.dropout_ratio,
-        image_size=config.dataset.crop_size,
-        pooling_name=net.pooling_name,
-        base_width=net.base_width,
-        in_channels=2 if config.dataset.use_flow else 3,
-    )
-
-
 def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -> model.VideoNetwork:
     """Return the network that training starts or continues from, on the CPU.
 
@@ -216,7 +202,7 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
         trained: A checkpoint's content to continue from; None: random (seeded), pretrained or inflated weights.
     """
     torch.manual_seed(config.optimizer.seed)
-    network = _create_network(config)
+    network = model.create_model(**config.network_arguments)
     net = config.network
     if trained is not None:
         network.load_state_dict(trained["network"])
@@ -226,15 +212,14 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
             model.inflate(network, weights)
         else:
             if net.remove_fc:
-                heads = tuple(f"{name}." for name in network.classifier_names)
-                weights = {key: value for key, value in weights.items() if not key.startswith(heads)}
+                weights = model.without_classifiers(network, weights)
             model.load_weights(network, weights, missing=network.classifier_names if net.remove_fc else ())
     return network
 
 
 def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
-    network = _create_network(config)
+    network = model.create_model(**config.network_arguments)
     model.load_weights(network, read_weights(path))
     return network
 
@@ -376,7 +361,7 @@ def make_explorer(
 def measure_weights(config: RunConfig) -> int:
     """Return the bytes of the network's weights, without making them."""
     with torch.device("meta"):
-        network = _create_network(config)
+        network = model.create_model(**config.network_arguments)
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 

@@ -104,9 +104,7 @@ class DeepStem(Stem):
 
 
 def _first_unit(in_channels: int, out_channels: int, *, size: int, early_stride: int, style: UnitStyle) -> StemUnit:
-    return StemUnit(
-        in_channels, out_channels, size=size, early_stride=early_stride, norm=style.norm, dims=style.dims
-    )
+    return StemUnit(in_channels, out_channels, size=size, early_stride=early_stride, norm=style.norm, dims=style.dims)
 
 
 def max_pool_space(x: Tensor) -> Tensor:
@@ -200,9 +198,7 @@ class GlobalContextBlock(Block):
         self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int, drop_rate: float = 0.0
     ) -> None:
         """Put the block together; arguments as those of Block."""
-        super().__init__(
-            branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate
-        )
+        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate)
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(out_channels, hidden)
         self.fc2 = silent_linear(hidden, out_channels)
@@ -224,9 +220,7 @@ class DiffusionBlock(Block):
         self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int, drop_rate: float = 0.0
     ) -> None:
         """Put the block together; arguments as those of Block."""
-        super().__init__(
-            branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate
-        )
+        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate)
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(in_channels, hidden)
         self.fc2 = nn.Linear(hidden, out_channels)

@@ -18,7 +18,7 @@ def checkpoint_blocks(blocks: Iterable[nn.Module]) -> None:
     batch norm alone, which the first one has updated.
     """
     for block in blocks:
-        block.forward = partial(_run, block, block.forward)  # type: ignore[method-assign]
+        block.forward = partial(_run, block, block.forward)
 
 
 def _run(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:

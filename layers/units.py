@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from layers.norm import BatchNorm3d
 
 Kernel = tuple[int, int, int]
+Conv = nn.Conv3d | nn.Conv2d
 
 SPATIAL, TEMPORAL, FULL = (1, 3, 3), (3, 1, 1), (3, 3, 3)
 # Channels of the images that 2D networks are trained on.
@@ -52,7 +53,7 @@ def make_conv(
     groups: int = 1,
     dims: int = 3,
     padding: Kernel | None = None,
-) -> nn.Conv3d | nn.Conv2d:
+) -> Conv:
     """A convolution without bias, initialised for ReLU (He et al., ICCV 2015).
 
     Unless told otherwise it is padded to keep the size, but for its stride; a stride in time gets no padding in time.
@@ -120,7 +121,9 @@ class Inflatable(nn.Module):
 class Unit(Inflatable):
     """A convolution and its norm: norm(spatial(x))."""
 
-    def __init__(self, spatial: nn.Module, out_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
+    spatial: Conv
+
+    def __init__(self, spatial: Conv, out_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
         """Keep the spatial convolution and make the norm.
 
         Args:
@@ -259,13 +262,15 @@ class R2P1DUnit(Unit):
 class P3DUnit(Unit):
     """What P3D-A, B and C share (Qiu et al., ICCV 2017): a 1x3x3 and a 3x1x1 convolution and one norm."""
 
+    temporal: Conv
+
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
         """Make the unit; `stride` is spatial."""
         conv = make_conv(in_channels, out_channels, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
         super().__init__(conv, out_channels, norm=style.norm)
         self.temporal = self.make_temporal(in_channels, out_channels, stride=stride, groups=style.temporal_groups)
 
-    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> nn.Conv3d:
+    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> Conv:
         """Make the 3x1x1 convolution, here for the output of the spatial one."""
         return make_conv(out_channels, out_channels, kernel=TEMPORAL, groups=groups)
 
@@ -296,7 +301,7 @@ class P3DBUnit(P3DUnit):
     not fit its input, so that they cannot run.
     """
 
-    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> nn.Conv3d:
+    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> Conv:
         """Make the 3x1x1 convolution: on the same input as the spatial one, so with the same stride."""
         return make_conv(in_channels, out_channels, kernel=TEMPORAL, stride=(1, stride, stride), groups=groups)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from model.weights import export_weights as export_weights
     from model.weights import inflate as inflate
     from model.weights import load_weights as load_weights
+    from model.weights import without_classifiers as without_classifiers
     from utils.network_names import list_names as list_models
 
 _HOMES = {
@@ -23,9 +24,19 @@ _HOMES = {
     "inflate": ("model.weights", "inflate"),
     "list_models": ("utils.network_names", "list_names"),
     "load_weights": ("model.weights", "load_weights"),
+    "without_classifiers": ("model.weights", "without_classifiers"),
 }
 
-__all__ = ["VideoNetwork", "WeightsError", "create_model", "export_weights", "inflate", "list_models", "load_weights"]
+__all__ = [
+    "VideoNetwork",
+    "WeightsError",
+    "create_model",
+    "export_weights",
+    "inflate",
+    "list_models",
+    "load_weights",
+    "without_classifiers",
+]
 
 
 def __getattr__(name: str) -> Any:

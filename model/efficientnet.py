@@ -7,7 +7,7 @@ norm's epsilon (here 1e-3; there 1e-5 for b0 to b4). On feature maps of odd size
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +34,7 @@ STAGES = (
 )
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 STOCHASTIC_DEPTH = 0.2
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -68,7 +69,7 @@ class PaddedUnit(Unit):
     """A unit that is padded as TensorFlow's "same" pads images of a size that is known when it is made."""
 
     def __init__(
-        self, channels: int, *, size: int, stride: int, image_size: int, norm: partial[nn.Module], dims: int
+        self, channels: int, *, size: int, stride: int, image_size: int, norm: Callable[[int], nn.Module], dims: int
     ) -> None:
         """Make a depthwise unit of size x size with a spatial stride, for feature maps of image_size x image_size."""
         conv = make_conv(
@@ -83,7 +84,7 @@ class PaddedUnit(Unit):
         super().__init__(conv, channels, norm=norm)
         self.padding = same_padding(image_size, size=size, stride=stride)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """[N, C, (T,) H, W] -> [N, C, (T,) H/stride, W/stride], before the activation."""
         return self.norm(self.spatial(F.pad(x, self.padding)))
 
@@ -92,7 +93,7 @@ class TemporalUnit(PaddedUnit):
     """The same on frames that lie side by side as a batch, followed by a depthwise convolution over 3 frames."""
 
     def __init__(
-        self, channels: int, *, size: int, stride: int, image_size: int, norm: partial[nn.Module], dims: int
+        self, channels: int, *, size: int, stride: int, image_size: int, norm: Callable[[int], nn.Module], dims: int
     ) -> None:
         """Make the unit; arguments as those of PaddedUnit."""
         super().__init__(channels, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
@@ -100,7 +101,7 @@ class TemporalUnit(PaddedUnit):
         self.temporal = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
         nn.init.kaiming_normal_(self.temporal.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """[N x frames, C, H, W] -> [N x frames, C, H/stride, W/stride], before the activation."""
         clips = unfold_frames(self.spatial(F.pad(x, self.padding)), frames=frames)
         mixed = self.temporal(clips.flatten(3)).unflatten(3, clips.shape[3:])
@@ -293,7 +294,7 @@ class PaddedStem(StemUnit):
         return super().forward(F.pad(x, self.padding))
 
 
-def make_norm(dims: int) -> "partial[nn.Module]":
+def make_norm(dims: int) -> Callable[[int], nn.Module]:
     """Give what makes a batch norm as TensorFlow's EfficientNets have it."""
     return partial(BATCH_NORMS[dims], eps=1e-3, momentum=0.01)
 

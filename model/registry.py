@@ -83,9 +83,7 @@ SHAPES = {
     "vit_l_p32": replace(_LARGE, patch=32),
     "vit_deit_t_p16": replace(_TINY, is_distilled=True),
     # Not DeiT's small network but the shallow, wide one that was public as "small" before it.
-    "vit_deit_s_p16": Shape(
-        width=768, depth=8, heads=8, patch=16, mlp_ratio=3, has_qkv_bias=False, is_distilled=True
-    ),
+    "vit_deit_s_p16": Shape(width=768, depth=8, heads=8, patch=16, mlp_ratio=3, has_qkv_bias=False, is_distilled=True),
     "vit_deit_b_p16": replace(_BASE, is_distilled=True),
 }
 
@@ -161,7 +159,9 @@ def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:
         return S3D(options, has_gates=name.family == "s3dg")
     if name.backbone in SHAPES:
         tubelet = options.early_stride if name.family == "c2d" else 0
-        return FrameNetwork(VisionTransformer(SHAPES[name.backbone], options, tubelet=tubelet), frames_per_image=tubelet)
+        return FrameNetwork(
+            VisionTransformer(SHAPES[name.backbone], options, tubelet=tubelet), frames_per_image=tubelet
+        )
     if name.backbone in SCALES:
         if name.family == FRAMES:
             image = EfficientNet(ConvStyle(stem_dims=2, dims=2), SCALES[name.backbone], options)

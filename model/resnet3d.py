@@ -1,9 +1,9 @@
 """ResNets: one skeleton, whose units, blocks, branch and depth come from tables, and the networks that vary it."""
 
 from collections.abc import Callable, Iterable
-from itertools import chain
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -106,9 +106,7 @@ class StageMaker:
                 in_channels, out_channels, stride=stride, norm=self.style.norm, dims=self.style.dims
             )
         rate = drop_rates(self.stochastic_depth, sum(self.backbone.num_blocks))[number]
-        return self.family.block(
-            branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=rate
-        )
+        return self.family.block(branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=rate)
 
 
 class ResNet3D(VideoNetwork):

@@ -1,7 +1,6 @@
 """S3D and S3D-G (Xie et al., ECCV 2018): an Inception network of convolutions that are separated in space and time."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,6 @@ from layers.pooling import POOLINGS, average
 from layers.units import IMAGE_CHANNELS, PointwiseUnit, Unit, UnitChain, inflate_first_kernel, make_conv
 from model.network import NetworkOptions, VideoNetwork
 from utils.network_names import PUBLISHED_WIDTH
-
-_norm = partial(BatchNorm3d, eps=1e-3, momentum=0.001)
 
 # Widths (b0, b1a, b1, b2a, b2, b3) of the mixed blocks.
 MIXED = {
@@ -47,7 +44,7 @@ class SeparableUnit(Unit):
     def __init__(self, in_channels: int, out_channels: int, *, size: int = 3, stride: int = 1) -> None:
         """Make the unit; `stride` is spatial and temporal."""
         spatial = make_conv(in_channels, out_channels, kernel=(1, size, size), stride=(1, stride, stride))
-        super().__init__(spatial, out_channels, norm=_norm)
+        super().__init__(spatial, out_channels, norm=BatchNorm3d)
         padding = (size // 2, 0, 0)
         self.temporal = make_conv(
             out_channels, out_channels, kernel=(size, 1, 1), stride=(stride, 1, 1), padding=padding
@@ -97,13 +94,14 @@ class MixedBlock(nn.Module):
         """Make the block of the widths (b0, b1a, b1, b2a, b2, b3)."""
         super().__init__()
         b0, b1a, b1, b2a, b2, b3 = widths
-        self.branch0 = UnitChain(PointwiseUnit(in_channels, b0, norm=_norm))
-        self.branch1 = UnitChain(PointwiseUnit(in_channels, b1a, norm=_norm), SeparableUnit(b1a, b1))
-        self.branch2 = UnitChain(PointwiseUnit(in_channels, b2a, norm=_norm), SeparableUnit(b2a, b2))
-        self.branch3 = UnitChain(PointwiseUnit(in_channels, b3, norm=_norm))
+        self.branch0 = UnitChain(PointwiseUnit(in_channels, b0))
+        self.branch1 = UnitChain(PointwiseUnit(in_channels, b1a), SeparableUnit(b1a, b1))
+        self.branch2 = UnitChain(PointwiseUnit(in_channels, b2a), SeparableUnit(b2a, b2))
+        self.branch3 = UnitChain(PointwiseUnit(in_channels, b3))
         self.out_channels = b0 + b1 + b2 + b3
-        for number, width in enumerate((b0, b1, b2, b3)):
-            self.add_module(f"gating_b{number}", Gate(width) if has_gates else nn.Identity())
+        self.gating_b0, self.gating_b1, self.gating_b2, self.gating_b3 = (
+            Gate(width) if has_gates else nn.Identity() for width in (b0, b1, b2, b3)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H, W]."""
@@ -142,7 +140,7 @@ class S3D(VideoNetwork):
             return max(1, width * options.base_width // PUBLISHED_WIDTH)
 
         self.conv_1a = SeparableStem(options.in_channels, scaled(64))
-        self.conv_2b = PointwiseUnit(scaled(64), scaled(64), norm=_norm)
+        self.conv_2b = PointwiseUnit(scaled(64), scaled(64))
         self.conv_2c = SeparableUnit(scaled(64), scaled(192))
         channels, self.mixed = scaled(192), nn.ModuleDict()
         for name, widths in MIXED.items():
@@ -174,4 +172,3 @@ class S3D(VideoNetwork):
         released = self.released_name(name)
         layer, _, rest = released.partition(".")
         return (released, f"{_SECOND_NAMES[layer]}.{rest}") if layer in _SECOND_NAMES else (released,)
-

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.drop import DropPath, drop_rates
-from layers.units import Inflatable, inflate_first_kernel
+from layers.units import Conv, Inflatable, inflate_first_kernel
 from model.network import NetworkOptions, VideoNetwork, rename
 from utils.network_names import PUBLISHED_WIDTH
 
@@ -51,7 +51,7 @@ class PatchEmbedding(Inflatable):
         super().__init__()
         if tubelet:
             size = (tubelet, patch, patch)
-            self.proj: nn.Module = nn.Conv3d(in_channels, width, size, stride=size)
+            self.proj: Conv = nn.Conv3d(in_channels, width, size, stride=size)
         else:
             self.proj = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.shape_2d = (width, 3, patch, patch)

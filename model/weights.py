@@ -1,18 +1,27 @@
 """Weights into networks, under this project's or other names, 2D networks' weights into 3D ones, and weights out.
 
-  python -m model.weights export output/RECORD/current.pth weights.pth
+  python -m model.weights export --config_file record/X.yml [--output weights.pth] [section.key=value ...]
 
-writes the network of a checkpoint under the names of the paper's released code.
+writes what a record has trained (or network.eva_model=FILE) under the names of the paper's released code, by default
+to output/X/released.pth. Those networks and ours load the file; so do network.eva_model and network.pretrained_model.
 """
 
+import argparse
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from layers.units import Inflatable
 from model.network import VideoNetwork
+from model.registry import create_model
+from utils.checkpoint import load_tensors, network_weights
+from utils.cli import run_script
+from utils.config import load_config
 from utils.errors import UserError
+from utils.files import write_atomically
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3
@@ -20,7 +29,12 @@ _SHOWN = 3
 # Batch norm counts its batches in this entry; old files lack it and no network here depends on it.
 _COUNTER = "num_batches_tracked"
 
+# Under which names a file may hold each entry of this project's state dict.
 Names = dict[str, tuple[str, ...]]
+
+
+class WeightsError(UserError):
+    """A state dict does not fit the network; the message counts the misfits and names some of them."""
 
 
 def load_weights(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, missing: Iterable[str] = ()) -> None:
@@ -76,8 +90,8 @@ def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> None:
         and not re.search(network.without_source, network.released_name(name))
     }
     sources = {name: network.source_name(name) for name in own}
-    torchvision = {name: (network.torchvision_name(source),) for name, source in sources.items()}
-    released = {name: (source, *network.released_names(name)[1:]) for name, source in sources.items()}
+    torchvision: Names = {name: (network.torchvision_name(source),) for name, source in sources.items()}
+    released: Names = {name: (source, *network.released_names(name)[1:]) for name, source in sources.items()}
     names = _closest([released, torchvision], state_dict)
     found, given = _pick(network, names, without_classifiers(network, state_dict))
     shapes = {name: makers[name][1].shape_2d if name in makers else _flat(tensor) for name, tensor in own.items()}
@@ -168,3 +182,23 @@ def _check(wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, 
 def _some(keys: list[str]) -> str:
     """Name the first few keys."""
     return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+
+
+def main() -> None:
+    """Write the weights of a record's network under the released names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["export"])
+    parser.add_argument("--config_file", required=True, type=Path, metavar="record/X.yml", help="the record (required)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: output/X/released.pth")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a value of the record")
+    arguments = parser.parse_intermixed_args()
+    config = load_config(arguments.config_file, arguments.overrides)
+    network = create_model(**config.network_arguments)
+    load_weights(network, network_weights(load_tensors(config.eva_model)))
+    released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
+    write_atomically(output, lambda file: torch.save(released, file))
+    print(f"{output}: {len(released)} tensors of {config.network.net_name}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -84,6 +84,23 @@ class RunConfig:
         return self.sampler.eva_num_segments * self.states[-1].clip_length
 
     @property
+    def network_arguments(self) -> dict[str, Any]:
+        """The arguments of `model.create_model` for this record's network."""
+        net = self.network
+        return {
+            "net_name": net.net_name,
+            "num_classes": self.dataset.num_classes,
+            "early_stride": net.early_stride,
+            "dropout_ratio": net.dropout_ratio,
+            "image_size": self.dataset.crop_size,
+            "pooling_name": net.pooling_name,
+            "base_width": net.base_width,
+            "in_channels": 2 if self.dataset.use_flow else 3,
+            "stochastic_depth": net.stochastic_depth if net.stochastic_depth >= 0 else None,
+            "checkpoint_blocks": net.checkpoint_blocks,
+        }
+
+    @property
     def is_search(self) -> bool:
         """Whether the record describes a search for a path (train_3d_op.py) and not a path to train (train_3d.py)."""
         return bool(self.search.inputs)

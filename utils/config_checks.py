@@ -27,17 +27,39 @@ def _fail(config: "RunConfig", name: str, message: str) -> NoReturn:
 def _check_clips(config: "RunConfig") -> None:
     net_name, early_stride = config.network.net_name, config.network.early_stride
     try:
-        needed = network_names.min_clip_frames(net_name, early_stride)
+        limits = network_names.clip_limits(net_name, early_stride)
     except network_names.UnknownNetworkError as error:
         _fail(config, "network.net_name", str(error))
-    limit = f"{net_name} with early_stride {early_stride} needs at least {needed}"
+    is_strided = limits != network_names.clip_limits(net_name, early_stride + 1)
+    takes = f"{net_name}{f' with early_stride {early_stride}' if is_strided else ''} needs {limits}"
     for index, state in enumerate(config.search.inputs or config.states):
-        if state.num_frames < needed:
+        if not limits.takes_frames(state.num_frames):
             what, name = ("input", "search.inputs") if config.is_search else ("state", "sampler.clip_length")
             frames = f"{state.num_frames} frames (num_segments x clip_length)"
-            _fail(config, name, f"{what} {index + 1} has clips of {frames}; {limit}")
-    if config.eva_num_frames < needed:
-        _fail(config, "sampler.eva_num_segments", f"evaluation clips have {config.eva_num_frames} frames; {limit}")
+            _fail(config, name, f"{what} {index + 1} has clips of {frames}; {takes}")
+    if not limits.takes_frames(config.eva_num_frames):
+        _fail(config, "sampler.eva_num_segments", f"evaluation clips have {config.eva_num_frames} frames; {takes}")
+    for name in ("crop_size", "eva_crop_size"):
+        size = getattr(config.dataset, name)
+        if not limits.takes_size(size):
+            _fail(config, f"dataset.{name}", f"found {size}; {takes}")
+    _check_network(config)
+
+
+def _check_network(config: "RunConfig") -> None:
+    """Refuse settings that this network does not have."""
+    net = config.network
+    for name, message in network_names.list_refusals(
+        net.net_name,
+        pooling_name=net.pooling_name,
+        base_width=net.base_width,
+        stochastic_depth=net.stochastic_depth,
+        image_size=config.dataset.crop_size,
+    ):
+        _fail(config, f"network.{name}", message)
+    if net.transfer_weights and not network_names.is_inflatable(net.net_name):
+        message = f"{net.net_name} extends no 2D network; load a file of its own weights"
+        _fail(config, "network.transfer_weights", message)
 
 
 def _check_training(config: "RunConfig") -> None:

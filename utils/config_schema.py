@@ -83,6 +83,8 @@ class OptimizerConfig:
     adamw_solver: bool = key("AdamW in place of SGD")
     amp: str = key("mixed precision; auto: bf16 on GPUs that have it", choices=("auto", "bf16", "fp16", "off"))
     seed: int = key("seed of weights, order and augmentation", at_least=0)
+    ema: float = key("decay of the average of the weights that is evaluated; 0: none", at_least=0, below=1)
+    precise_bn: int = key("micro-batches that batch norm is recalculated on at a state change; 0: not", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ class SamplerConfig:
 class NetworkConfig:
     """Which network, from which weights; frozen_bn is per state (see InputConfig)."""
 
-    net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50")
+    net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50, or torchvision/<name>")
     pooling_name: str = key("last pooling over space and time", choices=("PoolingAverage", "PoolingMax"))
     dropout_ratio: float = key("dropout before the classifier", at_least=0, below=1)
     early_stride: int = key("temporal kernel and stride of the stem", choices=(1, 2, 4))
     base_width: int = key("channels of the first stage (64 in the published networks)", at_least=8)
+    stochastic_depth: float = key("share of clips that skip the last block in training; negative: its own", below=1)
+    checkpoint_blocks: bool = key("keep only the inputs of blocks for the backward pass: less memory", scope=NEITHER)
     pretrained_model: str = key("weights to start from; empty: random")
     eva_model: str = key("weights that are evaluated; output/current.pth is this record's own", scope=EVALUATION)
     remove_fc: bool = key("do not take the classifier from pretrained_model")

@@ -109,7 +109,7 @@ class ClipLimits:
     patch: int = 1
 
     def __str__(self) -> str:
-        frames = f"{self.min_frames} or more frames"
+        frames = f"at least {self.min_frames} frame{'s' if self.min_frames > 1 else ''}"
         if self.max_frames is not None:
             frames = f"exactly {self.max_frames} frames"
         if self.image_size is not None:
@@ -180,6 +180,15 @@ def min_clip_frames(net_name: str, early_stride: int) -> int:
     return clip_limits(net_name, early_stride).min_frames
 
 
+def is_inflatable(net_name: str) -> bool:
+    """Say whether a network extends a 2D network, whose weights `model.inflate` transfers.
+
+    Raises:
+        UnknownNetworkError: No network has this name.
+    """
+    return parse_name(net_name).family != TORCHVISION
+
+
 def list_refusals(
     net_name: str, *, pooling_name: str, base_width: int, stochastic_depth: float, image_size: int
 ) -> list[tuple[str, str]]:
@@ -195,11 +204,10 @@ def list_refusals(
         found.append(("pooling_name", f"{net_name} classifies a token, it has no last pooling; set {POOLING_NAMES[0]}"))
     if name.family == TORCHVISION and base_width != PUBLISHED_WIDTH:
         found.append(("base_width", f"{net_name} has one width; set {PUBLISHED_WIDTH}"))
-    if "s3d" in (name.family, name.backbone) or name.family == "s3dg":
-        if stochastic_depth > 0:
-            found.append(("stochastic_depth", f"{net_name} has no residual branches to leave out; set 0"))
+    if stochastic_depth > 0 and (name.family in ("s3d", "s3dg") or name.backbone == "s3d"):
+        found.append(("stochastic_depth", f"{net_name} has no residual branches to leave out; set 0"))
     if not limits.takes_size(image_size):
-        found.append(("image_size", f"{net_name} takes clips of {limits}, not {image_size} x {image_size} pixels"))
+        found.append(("image_size", f"{net_name} needs {limits}, not {image_size} x {image_size} pixels"))
     return found
 
 
