@@ -26,6 +26,7 @@ from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, V
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed
+from utils.averaging import WeightAverage
 from utils.batches import EpochBatches, StepPlan, plan_steps
 from utils.checkpoint import load_tensors, network_weights
 from utils.config import RunConfig
@@ -290,6 +291,7 @@ def make_learner(
         clip_gradient=settings.clip_gradient,
         seed=(settings.seed, state_index),
         num_videos=num_videos,
+        average=WeightAverage(network, decay=settings.ema) if settings.ema else None,
     )
 
 

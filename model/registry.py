@@ -47,7 +47,7 @@ FAMILIES = {
 
 _RESNET50 = Backbone(BottleneckBranch, (3, 4, 6, 3))
 _RESNET101 = Backbone(BottleneckBranch, (3, 4, 23, 3))
-_RESNET103 = replace(_RESNET101, stem=DeepStem, norm_eps=2e-5)
+_RESNET103 = replace(_RESNET101, stem=DeepStem, stem_norm_eps=2e-5)
 
 BACKBONES = {
     "resnet18": Backbone(BasicBranch, (2, 2, 2, 2)),

@@ -28,7 +28,7 @@ class Backbone:
         groups: Groups of the 3x3 convolutions.
         width_per_group: Channels inside a branch, per group, for each 64 of the stage's width.
         stem: The first layers.
-        norm_eps: Epsilon of batch norm.
+        stem_norm_eps: Epsilon of batch norm in the stem; elsewhere it is 1e-5.
     """
 
     branch: type[BasicBranch] | type[BottleneckBranch]
@@ -36,7 +36,7 @@ class Backbone:
     groups: int = 1
     width_per_group: int = 64
     stem: Callable[..., Stem] = PlainStem
-    norm_eps: float = 1e-5
+    stem_norm_eps: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,17 @@ class ResNet3D(VideoNetwork):
         style = UnitStyle(
             groups=backbone.groups,
             temporal_groups=backbone.groups if family.has_grouped_time else 1,
-            norm=partial(BATCH_NORMS[family.dims], eps=backbone.norm_eps),
+            norm=BATCH_NORMS[family.dims],
             dims=family.dims,
         )
-        stem_norm = partial(BATCH_NORMS[family.stem_dims], eps=backbone.norm_eps)
+        stem_style = replace(style, norm=partial(BATCH_NORMS[family.dims], eps=backbone.stem_norm_eps))
+        stem_norm = partial(BATCH_NORMS[family.stem_dims], eps=backbone.stem_norm_eps)
         self.min_clip_frames = options.early_stride
         self.stem = backbone.stem(
             options.in_channels,
             options.base_width,
             early_stride=options.early_stride,
-            style=style,
+            style=stem_style,
             first=replace(style, norm=stem_norm, dims=family.stem_dims),
         )
         stages = StageMaker(

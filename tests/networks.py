@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 
 import model
+from utils.network_names import min_clip_frames
 
 DATA = Path(__file__).parent / "data"
 
@@ -17,11 +18,35 @@ SHAPES: dict[str, dict[str, list[int]]] = json.loads(lzma.decompress((DATA / "ne
 
 CLASSES = 11
 
+# One network of every family and kind: ResNet, EfficientNet, transformer.
+FAMILIES = (
+    "resnet18",
+    "seq_resnet18",
+    "c2d_resnet18",
+    "i3d_resnet18",
+    "r2p1d_resnet18",
+    "p3d_resnet18",
+    "p3da_resnet18",
+    "p3db_resnet18",
+    "p3dc_resnet18",
+    "lgd_p3d_resnet18",
+    "dg_p3d_resnet18",
+    "eftnet_b0",
+    "seq_eftnet_b0",
+    "seq_p3d_eftnet_b0",
+    "c2d_eftnet_b0",
+    "vit_t_p16",
+    "vit_deit_t_p16",
+    "c2d_vit_t_p16",
+    "s3d",
+    "s3dg",
+)
+
 
 def tiny_network(name: str, **options: object) -> Any:
-    """A network of 8 channels in its first stage; the same weights every time."""
+    """A network of 8 channels in its first stage for clips of 32 x 32; the same weights every time."""
     torch.manual_seed(0)
-    settings = {"num_classes": CLASSES, "early_stride": 1, "base_width": 8} | options
+    settings = {"num_classes": CLASSES, "early_stride": 1, "base_width": 8, "image_size": 32} | options
     return model.create_model(name, **settings)  # type: ignore[arg-type]
 
 
@@ -29,5 +54,25 @@ def blank_network(name: str, **options: object) -> Any:
     """A network of full width whose weights are whatever the memory held: drawing them takes most of the time."""
     settings = {"num_classes": CLASSES} | options
     drawing = mock.Mock()
-    with mock.patch.multiple("torch.nn.init", kaiming_normal_=drawing, kaiming_uniform_=drawing, uniform_=drawing):
+    names = ("kaiming_normal_", "kaiming_uniform_", "uniform_", "trunc_normal_")
+    with mock.patch.multiple("torch.nn.init", **dict.fromkeys(names, drawing)):
         return model.create_model(name, **settings)  # type: ignore[arg-type]
+
+
+def tiny_clips(name: str, *, count: int = 2, channels: int = 3, early_stride: int = 1) -> torch.Tensor:
+    """Clips for `tiny_network`, of the fewest frames it takes, but two at least."""
+    generator = torch.Generator().manual_seed(1)
+    frames = max(2, min_clip_frames(name, early_stride))
+    return torch.randn(count, channels, frames, 32, 32, generator=generator)
+
+
+def shuffle_statistics(network: Any) -> Any:
+    """Give batch norms statistics and weights that no layer can ignore; put the network in evaluation mode."""
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+            assert norm.running_mean is not None and norm.running_var is not None
+            torch.nn.init.normal_(norm.running_mean, std=0.1)
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+            torch.nn.init.uniform_(norm.weight, 0.2, 0.6)
+            torch.nn.init.normal_(norm.bias, std=0.1)
+    return network.eval()

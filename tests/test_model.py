@@ -7,18 +7,12 @@ from torch import nn
 
 import model
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
-from tests.networks import CLASSES, SHAPES, blank_network, tiny_network
+from tests.networks import CLASSES, FAMILIES, SHAPES, blank_network, tiny_clips, tiny_network
 from utils.errors import UserError
 from utils.network_names import min_clip_frames
 
 # One of each skeleton.
 KINDS = ("p3d_resnet18", "lgd_p3d_resnet18", "dg_p3d_resnet18")
-
-
-def tiny_clips(name: str, *, channels: int = 3) -> torch.Tensor:
-    """Two clips for `tiny_network`, of the fewest frames it takes."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, channels, min_clip_frames(name, 1), 32, 32, generator=generator)
 
 
 # First temporal convolutions of P3D-B in basic blocks: the released code gives them the output's width as input, with
@@ -36,9 +30,13 @@ MENDED = {
 @pytest.mark.parametrize("name", model.list_models())
 def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
     with torch.device("meta"):
-        network = blank_network(name, num_classes=400)
+        network = blank_network(name, num_classes=400, image_size=64)
     assert network.min_clip_frames == min_clip_frames(name, early_stride=4)
-    shapes = {network.released_name(key): list(tensor.shape) for key, tensor in network.state_dict().items()}
+    shapes = {
+        released: list(tensor.shape)
+        for key, tensor in network.state_dict().items()
+        for released in network.released_names(key)
+    }
     expected = dict(SHAPES[name])
     for stage in MENDED.get(name, ()):
         spatial, temporal = expected[f"{stage}.0.conv1.weight"], f"{stage}.0.conv1_t.weight"
@@ -48,14 +46,13 @@ def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
 
 
 # The same rows as those left out here, and less often repeated.
-SHALLOW = [
-    name for name in model.list_models() if not name.split("_", 1)[1].endswith(("101", "101_2", "101_32x8d", "152"))
-]
+DEEP = ("101", "101_2", "101_32x8d", "152", *(f"_b{number}" for number in range(3, 9)), "vit_l_p32", "vit_b_p16")
+SHALLOW = [name for name in model.list_models() if not name.endswith(DEEP)]
 
 
 @pytest.mark.parametrize("name", SHALLOW)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    network = tiny_network(name)
+    network = tiny_network(name, dropout_ratio=0.0)
     heads = network(tiny_clips(name))
     assert [head.shape for head in heads] == [(2, CLASSES)] * len(network.classifier_names)
     torch.stack([F.cross_entropy(head, torch.tensor([0, 1])) for head in heads]).sum().backward()
@@ -64,7 +61,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert all(weight.grad.isfinite().all() for weight in network.parameters() if weight.grad is not None)
 
 
-@pytest.mark.parametrize("name", [name for name in model.list_models() if name.endswith("resnet18")])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_evaluation_is_deterministic_and_clip_by_clip(name: str) -> None:
     network = tiny_network(name).eval()
     clips = tiny_clips(name)
@@ -131,14 +128,18 @@ def test_units_cycle_over_the_whole_network() -> None:
     assert [type(block.branch.unit2).__name__[3] for block in network.layer4_dual] == ["B", "C", "A"]
 
 
-@pytest.mark.parametrize(("name", "epsilon"), [("p3d_resnet50", 1e-5), ("p3d_resnet103", 2e-5)])
-def test_batch_norm_epsilon(name: str, epsilon: float) -> None:
-    assert {norm.eps for norm in tiny_network(name).modules() if isinstance(norm, BatchNorm3d)} == {epsilon}
+@pytest.mark.parametrize(("name", "stem"), [("p3d_resnet50", 1e-5), ("p3d_resnet103", 2e-5), ("seq_resnet103", 2e-5)])
+def test_batch_norm_epsilon(name: str, stem: float) -> None:
+    # The recorded logits of c2d_resnet103 tell: they are met to 1e-6 with this, and to 1e-5 with 2e-5 everywhere.
+    network = tiny_network(name)
+    assert {norm.eps for norm in network.stem.modules() if hasattr(norm, "eps")} == {stem}
+    assert {norm.eps for norm in network.layer1.modules() if hasattr(norm, "eps")} == {1e-5}
 
 
-def test_flow_networks_take_two_channels() -> None:
-    network = tiny_network("p3d_resnet18", in_channels=2)
-    assert network(tiny_clips("p3d_resnet18", channels=2))[0].shape == (2, CLASSES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_flow_networks_take_two_channels(name: str) -> None:
+    network = tiny_network(name, in_channels=2)
+    assert network(tiny_clips(name, channels=2))[0].shape == (2, CLASSES)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -99,8 +99,11 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Position]:
 
 
 def network_weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the network's tensors of this project's checkpoints, others' ('state_dict', 'model') or a bare file."""
-    for name in ("network", "state_dict", "model"):
+    """Return the network's tensors of this project's checkpoints, others' ('state_dict', 'model') or a bare file.
+
+    Of a checkpoint inside a state with an average of the weights (optimizer.ema) it is the average.
+    """
+    for name in ("average", "network", "state_dict", "model"):
         if isinstance(content.get(name), dict):
             content = content[name]
             break

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils import distributed
+from utils.averaging import WeightAverage
 from utils.batches import StepPlan
 from utils.errors import UserError
 from utils.metrics import label_ranks
@@ -29,7 +30,11 @@ class DivergedError(TrainingError):
 
 @dataclass
 class Learner:
-    """What a state trains with; `model` is the network as it is called: itself, or wrapped for several processes."""
+    """What a state trains with.
+
+    `model` is the network as it is called: itself, or wrapped for several processes. `average` is the average of the
+    weights that is evaluated in their place, if any.
+    """
 
     network: nn.Module
     model: nn.Module
@@ -46,6 +51,7 @@ class Learner:
     clip_gradient: float
     seed: tuple[int, ...]
     num_videos: int
+    average: WeightAverage | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the learner."""
@@ -53,6 +59,7 @@ class Learner:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **(self.average.state_dict() if self.average is not None else {}),
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
@@ -60,6 +67,29 @@ class Learner:
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(content)
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """Return the weights that are evaluated and handed on: their average where there is one."""
+        return self.average.average if self.average is not None else self.network.state_dict()
+
+    def finish(self) -> None:
+        """End the state: the network takes the weights of `result`."""
+        if self.average is not None:
+            self.average.swap()
+            self.average = None
+
+    @contextlib.contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Give the network the weights of `result` for a while, and all ranks the same running statistics."""
+        distributed.average_buffers(self.network)
+        if self.average is None:
+            yield
+            return
+        with self.average.in_place():
+            distributed.average_buffers(self.network)
+            yield
 
 
 @dataclass
@@ -141,6 +171,8 @@ def train_epoch(
         began = time.perf_counter()
         torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
         loss_sum += _train_step(learner, iterator, epoch=epoch, step=step, totals=totals)
+        if learner.average is not None:
+            learner.average.update()
         done, last = step + 1, step + 1 == steps
         reporting = last or done % report_every == 0
         saving = not last and save_every > 0 and done % save_every == 0

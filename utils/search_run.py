@@ -93,7 +93,7 @@ class EdgeRecord:
     def save_epoch(self, learner: Learner, position: Position, *, horizon: int) -> None:
         """Keep the weights of a complete epoch, where it may be a knee, then the checkpoint."""
         if distributed.is_main() and position.epoch <= horizon:
-            save_checkpoint(self.weights(position.epoch), {"network": learner.network.state_dict()}, position=position)
+            save_checkpoint(self.weights(position.epoch), {"network": learner.result()}, position=position)
         self.save(learner, position, None)
 
 

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from utils import distributed
+from utils.averaging import WeightAverage, recalculate_statistics
 from utils.batches import EpochBatches
 from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, RunConfig
@@ -91,6 +93,8 @@ class TrainingRecord:
         before = sum(earlier.epochs for earlier in self.config.states[: position.state])
         self.epochs.write(line, total_epoch=before + position.epoch)
         complete = position.epoch == state.epochs
+        if complete:
+            learner.finish()
         self.save(learner, position.next_state() if complete else position, None)
         if self.config.logging.save_freq and position.epoch % self.config.logging.save_freq == 0:
             self.save(learner, position, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
@@ -148,7 +152,12 @@ class StateTrainer:
             totals = EpochTotals()
 
     def train_epoch(self, position: Position, totals: EpochTotals, record: "StepRecord") -> EpochTotals:
-        """Train the epoch at a position, or the rest of it, with a progress bar; return this rank's totals."""
+        """Train the epoch at a position, or the rest of it, with a progress bar; return this rank's totals.
+
+        Where a state follows another one, its first epoch may begin with new statistics of batch norm.
+        """
+        if self.index > 0 and position.epoch == position.step == 0 and self.config.optimizer.precise_bn:
+            self.recalculate_statistics()
         self.batches.start(position.epoch, first_batch=position.step * self.learner.plan.micro_batches)
         steps = self.learner.plan.steps_per_epoch(self.learner.num_videos)
         name = f"{self.title} epoch {position.epoch + 1}/{self.state.epochs}"
@@ -182,8 +191,8 @@ class StateTrainer:
         due = epochs_done == self.state.epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
         if self.quick is not None and due:
             return self.evaluate()
-        distributed.average_buffers(self.learner.network)
-        return None
+        with self.learner.evaluated():
+            return None
 
     def evaluate(self) -> QuickScore:
         """Run the quick evaluation of the network as it is.
@@ -192,5 +201,20 @@ class StateTrainer:
             DivergedError: Its scores are not finite.
         """
         assert self.quick is not None
-        distributed.average_buffers(self.learner.network)
-        return evaluate(self.learner, self.quick, num_classes=self.config.dataset.num_classes)
+        with self.learner.evaluated():
+            return evaluate(self.learner, self.quick, num_classes=self.config.dataset.num_classes)
+
+    def recalculate_statistics(self) -> None:
+        """Compute the running statistics of batch norm anew on the first clips of this state (optimizer.precise_bn)."""
+        self.batches.start(0)
+        learner, count = self.learner, self.config.optimizer.precise_bn
+        recalculate_statistics(
+            learner.network,
+            (batch.clips for batch in itertools.islice(self.loader, count)),
+            normalize=learner.normalize,
+            dtype=learner.dtype,
+            device=learner.device,
+        )
+        distributed.average_buffers(learner.network)
+        if learner.average is not None:
+            learner.average = WeightAverage(learner.network, decay=learner.average.decay)

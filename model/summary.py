@@ -1,0 +1,155 @@
+"""What every network costs.
+
+  python -m model.summary ['*resnet50'] [--clip 16] [--size 224] [--classes 400] [--early_stride 4] [--markdown]
+
+Networks whose name matches the pattern, with their parameters, the multiply-adds of one clip (convolutions, matrix
+products and attention), the memory that training on one clip keeps for the backward pass, in float32, and the clips
+they take. Nothing is computed: shapes are followed on torch's device "meta".
+"""
+
+import argparse
+import fnmatch
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from model.registry import create_model
+from utils.cli import run_script
+from utils.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_all_names, parse_name
+
+COLUMNS = ("network", "parameters", "multiply-adds", "activations", "clips")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one network costs.
+
+    Attributes:
+        parameters: Number of weights.
+        multiply_adds: Of one clip's forward pass; None where the network does not take the clip.
+        activation_bytes: What the backward pass of one clip needs, weights aside, in float32; None likewise.
+        limits: The clips the network takes.
+    """
+
+    parameters: int
+    multiply_adds: int | None
+    activation_bytes: int | None
+    limits: ClipLimits
+
+
+def measure(net_name: str, *, frames: int, size: int, num_classes: int = 400, early_stride: int = 4) -> Cost:
+    """Follow one clip of frames x size x size pixels through a network.
+
+    Raises:
+        UnknownNetworkError: No network has this name.
+    """
+    limits = clip_limits(net_name, early_stride)
+    fits = limits.takes_frames(frames) and limits.takes_size(size)
+    image_size = size if limits.takes_size(size) else MVIT_SIZE  # a size that every network takes
+    with torch.device("meta"):
+        network = create_model(
+            net_name,
+            num_classes=num_classes,
+            early_stride=early_stride,
+            image_size=image_size,
+            base_width=PUBLISHED_WIDTH,
+        )
+        clip = torch.empty(1, 3, frames, size, size)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    if not fits:
+        return Cost(parameters, None, None, limits)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(clip)
+    return Cost(parameters, counter.get_total_flops() // 2, saved_bytes(network.train(), clip), limits)
+
+
+def saved_bytes(network: nn.Module, clips: Tensor) -> int:
+    """Count the bytes of the tensors that a forward pass keeps for the backward pass; every storage once.
+
+    Args:
+        network: In the mode that is asked about; its weights and buffers do not count.
+        clips: Input of the network.
+    """
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        heads = network(clips)
+    own = {_storage(tensor) for tensor in (*network.parameters(), *network.buffers())}
+    sizes = {_storage(tensor): tensor.untyped_storage().nbytes() for tensor in kept}
+    del heads
+    return sum(size for storage, size in sizes.items() if storage not in own)
+
+
+def _storage(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())
+
+
+def format_row(net_name: str, cost: Cost) -> tuple[str, ...]:
+    """Write a cost in the units of the columns."""
+    if cost.multiply_adds is None or cost.activation_bytes is None:
+        return net_name, f"{cost.parameters / 1e6:.2f} M", "-", "-", str(cost.limits)
+    return (
+        net_name,
+        f"{cost.parameters / 1e6:.2f} M",
+        f"{cost.multiply_adds / 1e9:.2f} G",
+        f"{cost.activation_bytes / 2**20:.0f} MiB",
+        str(cost.limits),
+    )
+
+
+def match_names(pattern: str) -> list[str]:
+    """List the names that match a pattern of shell wildcards.
+
+    Raises:
+        UnknownNetworkError: None does; the message lists the nearest ones.
+    """
+    found = fnmatch.filter(list_all_names(), pattern)
+    return found or [str(parse_name(pattern))]
+
+
+def _rows(names: Iterable[str], arguments: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    for name in names:
+        yield format_row(
+            name,
+            measure(
+                name,
+                frames=arguments.clip,
+                size=arguments.size,
+                num_classes=arguments.classes,
+                early_stride=arguments.early_stride,
+            ),
+        )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell wildcards; default: all")
+    parser.add_argument("--clip", type=int, default=16, metavar="FRAMES")
+    parser.add_argument("--size", type=int, default=224, metavar="PIXELS")
+    parser.add_argument("--classes", type=int, default=400)
+    parser.add_argument("--early_stride", type=int, default=4, choices=(1, 2, 4))
+    parser.add_argument("--markdown", action="store_true", help="a table for a document")
+    arguments = parser.parse_args()
+    names = match_names(arguments.pattern)
+    template = "| {} | {} | {} | {} | {} |"
+    if not arguments.markdown:
+        template = f"{{:{max(map(len, names))}}}  {{:>10}}  {{:>13}}  {{:>11}}  {{}}"
+    print(template.format(*COLUMNS))
+    if arguments.markdown:
+        print(template.format("---", "---:", "---:", "---:", "---"))
+    for row in tqdm(_rows(names, arguments), total=len(names), unit="network", leave=False):
+        tqdm.write(template.format(*row))
+
+
+if __name__ == "__main__":
+    run_script(main)

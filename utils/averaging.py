@@ -1,0 +1,105 @@
+"""What a network is evaluated with beside its last weights: their moving average, and fresh batch norm statistics."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from utils.precision import autocast
+
+
+class WeightAverage:
+    """The exponential moving average of a network's weights and running statistics over the steps of a state.
+
+    The decay begins low, (1 + steps) / (10 + steps), so that short states do not remember their start.
+
+    Attributes:
+        network: The network whose weights are averaged.
+        decay: Share of the average that a step keeps.
+        steps: Steps so far.
+        average: Name in the network's state dict -> average; integers are those of the last step.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float) -> None:
+        """Begin with the weights as they are."""
+        self.network, self.decay, self.steps = network, decay, 0
+        self.average = {name: tensor.detach().clone() for name, tensor in self._tensors()}
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        saved = self.network.state_dict().keys()
+        named = chain(self.network.named_parameters(), self.network.named_buffers())
+        return ((name, tensor) for name, tensor in named if name in saved)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the weights after one more step into the average."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, tensor in self._tensors():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor.detach(), 1 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def swap(self) -> None:
+        """Exchange the network's weights and the average."""
+        for name, tensor in self._tensors():
+            tensor.data, self.average[name] = self.average[name], tensor.data
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the average into the network for a while."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, beside the network's own weights."""
+        return {"average": self.average, "average_steps": self.steps}
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.steps = content["average_steps"]
+        for name, tensor in self.average.items():
+            tensor.copy_(content["average"][name])
+
+
+@torch.no_grad()
+def recalculate_statistics(
+    network: nn.Module,
+    batches: Iterable[torch.Tensor],
+    *,
+    normalize: Callable[[torch.Tensor], torch.Tensor],
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> None:
+    """Compute every batch norm's running statistics anew: their means over batches that all have the same weights.
+
+    Frozen norms take part. Everything else is in evaluation mode meanwhile, and the network is left in it.
+
+    Args:
+        network: Its weights stay as they are.
+        batches: uint8 clips, as the loader gives them.
+        normalize: From these to network input.
+        dtype: Autocast type; None is float32.
+        device: Where the network is.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches since the reset
+        norm.training = True
+    for clips in batches:
+        with autocast(device, dtype):
+            network(normalize(clips.to(device, non_blocking=True)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.training = False
