@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -36,10 +36,13 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 def _without_statistics(block: nn.Module) -> Iterator[None]:
     """Normalise by the batch without a trace in the running statistics; frozen norms go on using theirs."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    counters = [cast(torch.Tensor, norm.num_batches_tracked).clone() for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0  # all of the old statistics, nothing of the batch's
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, counter in zip(norms, momenta, counters, strict=True):
+            norm.momentum = momentum
+            cast(torch.Tensor, norm.num_batches_tracked).copy_(counter)

@@ -9,6 +9,7 @@ Kernels and strides are written (time, height, width).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,20 @@ def make_conv(
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
+
+
+class TimePaddedConv3d(nn.Conv3d):
+    """A convolution that lays its zero padding in time around the clip before it begins.
+
+    On CPUs, torch 2.13's own padding of a kernel of 7 with stride 2 gives infinite gradients of the weights for clips of
+    6 and 7 frames, and writes out of bounds for 5.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
+        time, height, width = cast(Kernel, self.padding)
+        padded = F.pad(x, (0, 0, 0, 0, time, time))
+        return F.conv3d(padded, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
 
 
 def picking_kernel(shape: torch.Size, sources: Tensor, *, like: Tensor) -> Tensor:

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from layers.blocks import everywhere, max_pool_space
 from layers.norm import BatchNorm3d
 from layers.pooling import POOLINGS, average
-from layers.units import IMAGE_CHANNELS, PointwiseUnit, Unit, UnitChain, inflate_first_kernel, make_conv
+from layers.units import (
+    IMAGE_CHANNELS,
+    PointwiseUnit,
+    TimePaddedConv3d,
+    Unit,
+    UnitChain,
+    inflate_first_kernel,
+    make_conv,
+)
 from model.network import NetworkOptions, VideoNetwork
 from utils.network_names import PUBLISHED_WIDTH
 
@@ -71,6 +79,7 @@ class SeparableStem(SeparableUnit):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         """Make the unit for clips of `in_channels`."""
         super().__init__(in_channels, out_channels, size=7, stride=2)
+        self.temporal.__class__ = TimePaddedConv3d
         self.shape_2d = (out_channels, IMAGE_CHANNELS, 7, 7)
 
 

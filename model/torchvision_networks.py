@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from layers.drop import DropPath, drop_rates
 from layers.norm import make_freezable
 from layers.pooling import POOLINGS
-from layers.units import IMAGE_CHANNELS
+from layers.units import IMAGE_CHANNELS, TimePaddedConv3d
 from model.network import NetworkOptions, VideoNetwork
 from utils.errors import UserError
 from utils.network_names import TORCHVISION, ClipLimits, NetworkName, clip_limits
@@ -67,8 +67,6 @@ class TorchvisionNetwork(VideoNetwork):
         settings: dict[str, Any] = {"num_classes": options.num_classes}
         if backbone.startswith(("s3d", "mvit")):  # the others have no dropout in front of their classifier
             settings["dropout"] = options.dropout_ratio
-        if backbone.startswith(("mvit", "swin3d")) and options.stochastic_depth is not None:
-            settings["stochastic_depth_prob"] = options.stochastic_depth
         self.video = getattr(import_torchvision().models.video, backbone)(weights=None, **settings)
         self.limits: ClipLimits = clip_limits(str(NetworkName(TORCHVISION, backbone)), options.early_stride)
         self.min_clip_frames = self.limits.min_frames
@@ -82,9 +80,11 @@ class TorchvisionNetwork(VideoNetwork):
         if hasattr(self.video, "avgpool"):
             self.video.avgpool = GlobalPool(options.pooling_name)
         make_freezable(self.video)
+        if backbone == "s3d":
+            self.video.features[0][1][0].__class__ = TimePaddedConv3d
         self.first = next(path for path, module in self.video.named_modules() if isinstance(module, nn.Conv3d))
         self._take_channels(options.in_channels)
-        if options.stochastic_depth and backbone.endswith("d_18"):
+        if options.stochastic_depth is not None:
             self._drop_branches(options.stochastic_depth)
 
     def _take_channels(self, in_channels: int) -> None:
@@ -104,10 +104,13 @@ class TorchvisionNetwork(VideoNetwork):
         setattr(self.video.get_submodule(parent), name, new)
 
     def _drop_branches(self, rate: float) -> None:
-        """Give the residual blocks of an 18-layer network stochastic depth."""
+        """Give residual blocks stochastic depth (the transformers' have it), rising to `rate` at the last one."""
         blocks = list(self.repeated_blocks())
         for block, block_rate in zip(blocks, drop_rates(rate, len(blocks)), strict=True):
-            block.get_submodule("conv2").add_module("drop_path", DropPath(block_rate))
+            if hasattr(block, "stochastic_depth"):
+                block.stochastic_depth.p = block_rate
+            elif hasattr(block, "conv2"):
+                block.conv2.add_module("drop_path", DropPath(block_rate))
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""

@@ -66,13 +66,31 @@ def tiny_clips(name: str, *, count: int = 2, channels: int = 3, early_stride: in
     return torch.randn(count, channels, frames, 32, 32, generator=generator)
 
 
-def shuffle_statistics(network: Any) -> Any:
-    """Give batch norms statistics and weights that no layer can ignore; put the network in evaluation mode."""
-    for norm in network.modules():
-        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
-            assert norm.running_mean is not None and norm.running_var is not None
-            torch.nn.init.normal_(norm.running_mean, std=0.1)
-            torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
-            torch.nn.init.uniform_(norm.weight, 0.2, 0.6)
-            torch.nn.init.normal_(norm.bias, std=0.1)
+def lively_network(name: str, **options: Any) -> Any:
+    """A tiny network in evaluation mode, whose answers depend on every layer and on the clip."""
+    network = tiny_network(name, **options)
+    size, channels = options.get("image_size", 32), options.get("in_channels", 3)
+    frames = max(4, 2 * min_clip_frames(name, options.get("early_stride", 1)))
+    return shuffle_statistics(network, torch.randn(4, channels, frames, size, size))
+
+
+def shuffle_statistics(network: Any, example: torch.Tensor) -> Any:
+    """Give batch norms weights that no layer can ignore, and about the statistics of what they see of an example.
+
+    Without the latter a deep network's answer hardly depends on its input. The network is in evaluation mode after it.
+    """
+    for norm in _batch_norms(network):
+        norm.momentum = 1.0
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, std=0.1)
+    with torch.no_grad():
+        network.train()(example)
+    for norm in _batch_norms(network):
+        norm.momentum = 0.1
+        norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
+        norm.running_var *= 0.8 + 0.4 * torch.rand_like(norm.running_var)
     return network.eval()
+
+
+def _batch_norms(network: Any) -> list[Any]:
+    return [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]

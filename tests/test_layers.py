@@ -19,6 +19,7 @@ from layers.units import (
     PointwiseUnit,
     R2P1DUnit,
     StemUnit,
+    TimePaddedConv3d,
     Unit,
     UnitStyle,
 )
@@ -235,3 +236,18 @@ def test_freezing_keeps_evaluation_mode() -> None:
     set_frozen_batch_norm(network, True)
     set_frozen_batch_norm(network, False)
     assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("frames", range(1, 9))
+def test_padding_in_time_has_the_gradients_of_the_definition(frames: int) -> None:
+    """torch's own padding gives infinite gradients for 6 and 7 frames on CPUs."""
+    settings = {"stride": (2, 1, 1), "padding": (3, 1, 1), "bias": False}
+    conv = TimePaddedConv3d(64, 64, (7, 1, 1), **settings)  # type: ignore[arg-type]
+    exact = nn.Conv3d(64, 64, (7, 1, 1), **settings).double()  # type: ignore[arg-type]
+    exact.load_state_dict(conv.state_dict())
+    clips = torch.randn(2, 64, frames, 4, 4)
+    first, second = conv(clips), exact(clips.double())
+    torch.testing.assert_close(first, second.float(), atol=1e-4, rtol=1e-4)
+    first.square().sum().backward()
+    second.square().sum().backward()
+    torch.testing.assert_close(conv.weight.grad, exact.weight.grad.float(), atol=0.05, rtol=1e-4)

@@ -190,7 +190,7 @@ def test_first_batch_norm_stays_normal(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_half_precision_is_close(name: str) -> None:
     network = tiny_network(name).eval()
-    clips = tiny_clips(name)
+    clips = tiny_clips(name)[:, :, : min_clip_frames(name, 1)]
     with torch.inference_mode():
         exact = network(clips)
         with torch.autocast("cpu", torch.bfloat16):
@@ -198,12 +198,3 @@ def test_half_precision_is_close(name: str) -> None:
     assert rough[0].dtype == torch.bfloat16
     for a, b in zip(exact, rough, strict=True):
         torch.testing.assert_close(b.float(), a, atol=0.05, rtol=0.05)
-
-
-@pytest.mark.parametrize("name", ["lgd_p3d_resnet18", "dg_p3d_resnet18"])
-def test_exported_network_answers_alike(name: str) -> None:
-    network = tiny_network(name).eval()
-    clips = tiny_clips(name)
-    exported = torch.export.export(network, (clips,)).module()
-    for a, b in zip(network(clips), exported(clips), strict=True):
-        torch.testing.assert_close(a, b)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import model
-from tests.networks import CLASSES, DATA, SHAPES, blank_network, shuffle_statistics, tiny_network
+from tests.networks import CLASSES, DATA, SHAPES, blank_network, tiny_network
 from utils.errors import UserError
 from utils.torchvision_import import import_torchvision
 
@@ -155,7 +155,15 @@ def test_unmatched_weights_raise_by_name_and_load_nothing(damage: Any, message: 
 def plane_network(name: str) -> Any:
     """A 2D ResNet of torchvision in evaluation mode, with batch norms that no layer can ignore."""
     torch.manual_seed(3)
-    return shuffle_statistics(getattr(import_torchvision().models, name)(num_classes=CLASSES))
+    network = getattr(import_torchvision().models, name)(num_classes=CLASSES)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None and norm.running_var is not None
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+            nn.init.uniform_(norm.weight, 0.2, 0.6)
+            nn.init.normal_(norm.bias, std=0.1)
+    return network.eval()
 
 
 def inflated_network(name: str, plane: Any, *, early_stride: int) -> Any:

@@ -49,7 +49,7 @@ def test_unknown_name_suggests_the_nearest(wrong: str, meant: str) -> None:
 
 def test_far_name_lists_the_families() -> None:
     with pytest.raises(
-        UnknownNetworkError, match=r"^no network is called 'transformer' \(families: c2d, i3d, .*dg_p3d"
+        UnknownNetworkError, match=r"^no network is called 'transformer' \(families: frame by frame, .*dg_p3d, torch"
     ):
         parse_name("transformer")
 

@@ -1,0 +1,193 @@
+"""torchvision's video networks: the same answers, this project's contract, training and search."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import model
+import train_3d
+from layers.norm import set_frozen_batch_norm
+from tests.conftest import MakeRecord
+from tests.networks import CLASSES, shuffle_statistics
+from utils.checkpoint import load_checkpoint
+from utils.config import ConfigError, load_config
+from utils.errors import UserError
+from utils.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
+from utils.torchvision_import import import_torchvision
+
+# Those that a CPU runs in no time; the others are their siblings.
+QUICK = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "swin3d_t")
+BLOCKS = {"r3d_18": 8, "mc3_18": 8, "r2plus1d_18": 8, "s3d": 9, "mvit_v1_b": 16, "mvit_v2_s": 16, "swin3d_t": 12}
+
+
+def make(backbone: str, **options: object) -> model.VideoNetwork:
+    torch.manual_seed(0)
+    settings = {"num_classes": CLASSES} | options
+    return model.create_model(f"torchvision/{backbone}", **settings)  # type: ignore[arg-type]
+
+
+def theirs(backbone: str, **options: object) -> nn.Module:
+    torch.manual_seed(1)
+    settings = {"num_classes": CLASSES} | options
+    plain = getattr(import_torchvision().models.video, backbone)(**settings)
+    if backbone == "s3d":  # its own last pooling takes no less than 14 frames of 224 x 224
+        return plain.eval()
+    return plain.eval() if backbone.startswith("mvit") else shuffle_statistics(plain, torch.randn(2, 3, 16, 32, 32))
+
+
+@pytest.mark.parametrize("backbone", TORCHVISION_VIDEO)
+def test_every_network_takes_the_names_of_torchvision(backbone: str) -> None:
+    with torch.device("meta"):
+        network = make(backbone, num_classes=400)
+        plain = getattr(import_torchvision().models.video, backbone)(num_classes=400)
+    released = {network.released_name(key): tensor.shape for key, tensor in network.state_dict().items()}
+    assert released == {key: tensor.shape for key, tensor in plain.state_dict().items()}
+    assert network.get_submodule(network.classifier_names[0]).weight.shape[0] == 400
+    assert len(list(network.repeated_blocks())) == BLOCKS.get(backbone, 24)
+
+
+@pytest.mark.parametrize("backbone", [*QUICK[:3], "swin3d_t"])
+def test_answers_are_those_of_torchvision(backbone: str) -> None:
+    plain, network = theirs(backbone), make(backbone)
+    model.load_weights(network, plain.state_dict())
+    clips = torch.randn(2, 3, 4, 32, 32)
+    with torch.inference_mode():
+        (logits,) = network.eval()(clips)
+        torch.testing.assert_close(logits, plain(clips), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["s3d", "mvit_v2_s"])
+def test_answers_are_those_of_torchvision_at_their_size(backbone: str) -> None:
+    plain, network = theirs(backbone), make(backbone)
+    model.load_weights(network, plain.state_dict())
+    clips = torch.randn(1, 3, 16, 224, 224)
+    with torch.inference_mode():
+        (logits,) = network.eval()(clips)
+        torch.testing.assert_close(logits, plain(clips), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", QUICK)
+def test_every_parameter_gets_a_gradient(backbone: str) -> None:
+    network = make(backbone, checkpoint_blocks=True)
+    clips = torch.randn(2, 3, max(4, network.min_clip_frames), 64, 64)
+    (logits,) = network(clips)
+    assert logits.shape == (2, CLASSES)
+    F.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    assert [key for key, weight in network.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.parametrize("backbone", QUICK)
+def test_the_fewest_frames_run_and_fewer_are_refused(backbone: str) -> None:
+    network = make(backbone).eval()
+    frames = network.min_clip_frames
+    with torch.inference_mode():
+        assert network(torch.randn(1, 3, frames, 32, 32))[0].shape == (1, CLASSES)
+    with pytest.raises(ValueError, match=f"a clip of {frames - 1} frames of 32 x 32 does not fit: it takes at least"):
+        network(torch.randn(1, 3, frames - 1, 32, 32))
+
+
+def test_s3d_of_torchvision_fails_below_the_frames_that_are_stated() -> None:
+    network = make("s3d").eval()
+    frames = network.min_clip_frames
+    with pytest.raises(RuntimeError, match="too small"):
+        network.video(torch.randn(1, 3, frames - 1, 32, 32))
+
+
+def test_limits() -> None:
+    assert clip_limits("torchvision/mvit_v1_b", 4) == ClipLimits(16, 16, image_size=224)
+    assert str(clip_limits("torchvision/mvit_v1_b", 4)) == "exactly 16 frames, 224 x 224 pixels"
+    with pytest.raises(ValueError, match="a clip of 8 frames of 224 x 224 does not fit: it takes exactly 16 frames"):
+        make("mvit_v1_b")(torch.randn(1, 3, 8, 224, 224))
+
+
+def test_frozen_batch_norm_and_dropout() -> None:
+    network = make("r3d_18", dropout_ratio=0.5)
+    set_frozen_batch_norm(network, True)
+    network.train()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    assert [norm.training for norm in norms] == [True] + [False] * (len(norms) - 1)
+    norms[0].eval()
+    clips = torch.randn(1, 3, 2, 16, 16)
+    with torch.no_grad():
+        assert not torch.equal(network(clips)[0], network(clips)[0])
+        assert torch.equal(network.eval()(clips)[0], network(clips)[0])
+
+
+@pytest.mark.parametrize("backbone", ["r3d_18", "swin3d_t"])
+def test_stochastic_depth_and_pooling(backbone: str) -> None:
+    network = make(backbone, stochastic_depth=0.9, dropout_ratio=0.0, pooling_name="PoolingMax")
+    for module in network.train().modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eval()
+    clips = torch.randn(2, 3, 4, 64, 64)
+    with torch.no_grad():
+        answers = [network(clips)[0] for _ in range(8)]
+        assert any(not torch.equal(answer, answers[0]) for answer in answers)
+        average = make(backbone).eval()
+        average.load_state_dict(network.state_dict())
+        assert not torch.allclose(network.eval()(clips)[0], average(clips)[0])
+
+
+def test_flow_averages_the_first_kernel_over_colour() -> None:
+    plain, network = theirs("r3d_18"), make("r3d_18", in_channels=2)
+    model.load_weights(network, plain.state_dict())
+    grey = torch.randn(1, 1, 2, 16, 16)
+    with torch.inference_mode():
+        flow = network.eval()(1.5 * grey.repeat(1, 2, 1, 1, 1))[0]
+        torch.testing.assert_close(flow, plain(grey.repeat(1, 3, 1, 1, 1)), atol=1e-4, rtol=1e-3)
+
+
+def test_they_are_not_inflated() -> None:
+    with pytest.raises(UserError, match="not inflated from 2D networks"):
+        model.inflate(make("mc3_18"), {})
+
+
+MakeTorchvision = Callable[..., Path]
+
+
+@pytest.fixture
+def make_torchvision(make_record: MakeRecord) -> MakeTorchvision:
+    def write(net_name: str, **network: object) -> Path:
+        return make_record(
+            network={"net_name": f"torchvision/{net_name}", "base_width": 64} | network,
+            optimizer={"epochs": 1, "num_gpu": 1},
+            sampler={"clip_length": 2, "batch_size": 6},
+        )
+
+    return write
+
+
+def test_a_weight_file_is_loaded_and_trained(make_torchvision: MakeTorchvision, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    plain = theirs("r3d_18", num_classes=400)
+    torch.save(plain.state_dict(), file)
+    record = make_torchvision("r3d_18", pretrained_model=str(file), remove_fc=True)
+    import helpers
+
+    start = helpers.make_initial_network(load_config(record), trained=None)
+    assert torch.equal(start.video.layer4[1].conv2[0].weight, plain.layer4[1].conv2[0].weight)
+    train_3d.train(load_config(record), force=False)
+    trained = load_checkpoint(tmp_path / "output/tiny/current.pth")[0]["network"]
+    assert not torch.equal(trained["video.layer4.1.conv2.0.weight"], plain.layer4[1].conv2[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("net_name", "overrides", "message"),
+    [
+        ("mvit_v2_s", [], r"clip_length: state 1 has clips of 2 frames .*needs exactly 16 frames"),
+        ("mvit_v2_s", ["sampler.clip_length=16"], r"dataset.crop_size: found 24; .*224 x 224 pixels"),
+        ("s3d", [], r"state 1 has clips of 2 frames .*torchvision/s3d needs at least 5 frames"),
+        ("r3d_18", ["network.base_width=24"], r"network.base_width: torchvision/r3d_18 has one width; set 64"),
+        ("r3d_18", ["network.transfer_weights=true", "network.remove_fc=true"], "extends no 2D network"),
+        ("r3d_81", [], r"net_name: no network is called 'torchvision/r3d_81'; did you mean torchvision/r3d_18"),
+    ],
+)
+def test_limits_are_errors_of_the_configuration(
+    make_torchvision: MakeTorchvision, net_name: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(make_torchvision(net_name), overrides)

@@ -1,0 +1,203 @@
+"""Weights under other names: exported and read back, torchvision's files of images, sizes that differ."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import model
+from tests.conftest import ROOT, MakeRecord
+from tests.networks import CLASSES, FAMILIES, SHAPES, lively_network, shuffle_statistics, tiny_clips, tiny_network
+from utils.torchvision_import import import_torchvision
+
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+def heads_of(network: model.VideoNetwork, clips: Tensor) -> tuple[Tensor, ...]:
+    with torch.inference_mode():
+        return network.eval()(clips)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_exported_weights_make_an_equal_network(name: str) -> None:
+    network = lively_network(name)
+    released = model.export_weights(network)
+    assert released.keys() == SHAPES[name].keys()
+    for weights in (released, network.state_dict()):
+        other = tiny_network(name)
+        for weight in other.parameters():
+            nn.init.zeros_(weight)
+        model.load_weights(other, weights)
+        clips = tiny_clips(name)
+        for a, b in zip(heads_of(network, clips), heads_of(other, clips), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_entry_too_many_or_too_few_is_named(name: str) -> None:
+    network = tiny_network(name)
+    weights = model.export_weights(network)
+    lacking = "fc.weight"
+    for damaged in ({**weights, "other.weight": torch.zeros(1)}, {k: t for k, t in weights.items() if k != lacking}):
+        with pytest.raises(model.WeightsError, match=r"other.weight|1 missing"):
+            model.load_weights(network, damaged)
+
+
+def test_either_of_the_two_names_of_s3d_is_enough_and_the_second_one_counts() -> None:
+    network = lively_network("s3d")
+    both = model.export_weights(network)
+    second = [key for key in both if key.startswith("block")]
+    first = [key for key in both if key.startswith(("Conv", "Mixed"))]
+    assert len(first) == len(second) == len(both) // 2 - 1  # but for the classifier's two
+    clips = tiny_clips("s3d")
+    for ignored in (first, second):
+        other = tiny_network("s3d")
+        model.load_weights(other, {key: tensor for key, tensor in both.items() if key not in ignored})
+        assert torch.equal(heads_of(other, clips)[0], heads_of(network, clips)[0])
+    model.load_weights(other, both | {key: torch.zeros_like(both[key]) for key in first})
+    assert torch.equal(heads_of(other, clips)[0], heads_of(network, clips)[0])
+
+
+def test_torchvision_resnet_is_the_frame_network() -> None:
+    plane = import_torchvision().models.resnext50_32x4d(num_classes=CLASSES)
+    shuffle_statistics(plane, torch.randn(4, 3, 64, 64))
+    network = tiny_network("resnext50_32x4d", base_width=64)
+    model.load_weights(network, plane.state_dict())
+    clips = torch.randn(2, 3, 2, 64, 64)
+    with torch.inference_mode():
+        expected = torch.stack([plane(clips[:, :, frame]) for frame in range(2)]).mean(0)
+    torch.testing.assert_close(heads_of(network, clips)[0], expected, **CLOSE)
+
+
+def test_torchvision_efficientnet_is_the_frame_network_where_maps_have_odd_sizes() -> None:
+    """33, 17, 9, 5, 3 pixels: padding is the same on both sides; at 32 it is not, and the answers differ."""
+    models = import_torchvision().models
+    norm = partial(nn.BatchNorm2d, eps=1e-3)
+    torch.manual_seed(4)
+    plane = models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
+    shuffle_statistics(plane, torch.randn(8, 3, 32, 32))
+    for size, agrees in ((33, True), (32, False)):
+        network = tiny_network("eftnet_b0", base_width=64, image_size=size)
+        model.load_weights(network, plane.state_dict())
+        clips = torch.randn(2, 3, 1, size, size)
+        with torch.inference_mode():
+            expected = plane(clips[:, :, 0])
+        assert torch.allclose(heads_of(network, clips)[0], expected, atol=1e-4, rtol=1e-4) is agrees
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_torchvision_efficientnets_have_the_layers_of_ours(number: int) -> None:
+    with torch.device("meta"):
+        plane = getattr(import_torchvision().models, f"efficientnet_b{number}")(num_classes=CLASSES)
+        network = model.create_model(f"eftnet_b{number}", num_classes=CLASSES)
+        names = {network.torchvision_name(network.released_name(key)): t for key, t in network.state_dict().items()}
+        theirs = plane.state_dict()
+    assert {key: t.shape for key, t in names.items()} == {key: t.shape for key, t in theirs.items()}
+
+
+def tiny_vit(image_size: int) -> nn.Module:
+    """torchvision's transformer of the width of a tiny vit_t_p16, with weights that no layer can ignore."""
+    torch.manual_seed(2)
+    vit = import_torchvision().models.VisionTransformer(
+        image_size=image_size,
+        patch_size=16,
+        num_layers=12,
+        num_heads=3,
+        hidden_dim=24,
+        mlp_dim=96,
+        num_classes=CLASSES,
+    )
+    for weight in vit.parameters():
+        nn.init.normal_(weight, std=0.2)
+    return vit.eval()
+
+
+def test_torchvision_vit_is_the_frame_network() -> None:
+    plane = tiny_vit(32)
+    network = tiny_network("vit_t_p16")
+    model.load_weights(network, plane.state_dict())
+    clips = torch.randn(2, 3, 3, 32, 32)
+    with torch.inference_mode():
+        expected = torch.stack([plane(clips[:, :, frame]) for frame in range(3)]).mean(0)
+    torch.testing.assert_close(heads_of(network, clips)[0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("seq_resnet18", lambda: import_torchvision().models.resnet18(num_classes=1000)),
+        ("c2d_eftnet_b0", lambda: import_torchvision().models.efficientnet_b0(num_classes=1000)),
+        ("seq_p3d_eftnet_b0", lambda: import_torchvision().models.efficientnet_b0(num_classes=1000)),
+        ("c2d_vit_b_p32", lambda: import_torchvision().models.vit_b_32(num_classes=1000)),
+    ],
+)
+def test_torchvision_files_inflate_as_the_released_names_do(name: str, make: object) -> None:
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in make().state_dict().items()}  # type: ignore[operator]
+    plane = {key: torch.randn(shape).abs() for key, shape in shapes.items()}
+    network = tiny_network(name, base_width=64, image_size=64)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    model.inflate(network, plane)
+    changed = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
+    kept = before.keys() - changed
+    assert all("num_batches" in key or key.startswith(("fc.", "image.fc.")) for key in kept)
+
+
+@pytest.mark.parametrize("name", ["vit_t_p16", "c2d_vit_t_p16"])
+def test_position_embeddings_are_resized(name: str) -> None:
+    """A file for 64 pixels in a network for 32: what a grid of 4 x 4 says is halved, the class token's stays."""
+    file = model.export_weights(tiny_network("vit_t_p16", image_size=64))
+    ramp = torch.linspace(0, 3, 4)[:, None].expand(4, 4).reshape(1, 16, 1)  # grows from row to row
+    file["pos_embed"] = torch.cat([torch.full((1, 1, 24), 7.0), ramp.expand(1, 16, 24)], dim=1)
+    network = tiny_network(name, image_size=32)
+    load = model.inflate if name.startswith("c2d") else model.load_weights
+    load(network, file)
+    positions = network.state_dict()["image.pos_embed"]
+    assert positions.shape == (1, 5, 24)
+    assert torch.all(positions[0, 0] == 7)
+    rows = positions[0, 1:].reshape(2, 2, 24)
+    torch.testing.assert_close(rows[:, 0], rows[:, 1])
+    torch.testing.assert_close(rows.mean(), torch.tensor(1.5))
+    assert 0.7 < (rows[1] - rows[0]).mean() / 2 < 1.3  # two rows for four: the slope in pixels is kept
+
+
+def test_a_transformer_takes_other_sizes_than_it_is_made_for() -> None:
+    network = tiny_network("c2d_vit_t_p16", image_size=32, early_stride=2).eval()
+    larger = tiny_network("c2d_vit_t_p16", image_size=64, early_stride=2)
+    model.load_weights(larger, network.state_dict())
+    clips = torch.randn(1, 3, 4, 64, 64)
+    torch.testing.assert_close(heads_of(network, clips)[0], heads_of(larger, clips)[0], **CLOSE)
+    with pytest.raises(ValueError, match="images of 40 x 64 cannot be cut into patches of 16"):
+        network(torch.randn(1, 3, 4, 40, 64))
+
+
+@pytest.mark.parametrize("frames", [2, 5, 12])
+def test_tubelet_transformers_take_shorter_and_longer_clips(frames: int) -> None:
+    network = tiny_network("c2d_vit_t_p16", early_stride=2).eval()
+    clips = torch.randn(1, 3, frames, 32, 32)
+    pieces = [heads_of(network, clips[:, :, i : i + 2])[0] for i in range(0, frames - 1, 2)]
+    torch.testing.assert_close(heads_of(network, clips)[0], torch.stack(pieces).mean(0), **CLOSE)
+
+
+def test_export_command_writes_what_a_record_has_trained(make_record: MakeRecord, tmp_path: Path) -> None:
+    from utils.checkpoint import Position, load_tensors, save_checkpoint
+    from utils.config import load_config
+
+    record = make_record(network={"net_name": "seq_p3d_eftnet_b0", "early_stride": 2})
+    config = load_config(record)
+    network = model.create_model(**config.network_arguments)
+    save_checkpoint(config.weights_path, {"network": network.state_dict()}, position=Position())
+    output = tmp_path / "released.pth"
+    command = [sys.executable, "-m", "model.weights", "export", "--config_file", str(record), "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    released = load_tensors(output)
+    assert released.keys() == SHAPES["seq_p3d_eftnet_b0"].keys()
+    other = model.create_model(**config.network_arguments)
+    model.load_weights(other, released)
+    clips = torch.randn(1, 3, 8, 24, 24)
+    assert torch.equal(heads_of(network, clips)[0], heads_of(other, clips)[0])

@@ -1,0 +1,272 @@
+"""Properties of one network of every family: inflation, options, compilers and memory formats."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import model
+from layers.drop import DropPath
+from layers.norm import set_frozen_batch_norm
+from tests.networks import CLASSES, FAMILIES, lively_network, tiny_clips, tiny_network
+from utils.errors import UserError
+from utils.network_names import min_clip_frames, parse_name
+
+# For float64: what the theory says is equal, rounding aside.
+CLOSE = {"atol": 1e-8, "rtol": 1e-8}
+RESIDUAL = tuple(name for name in FAMILIES if not name.startswith("s3d"))
+CONVOLUTIONAL = tuple(name for name in FAMILIES if "vit" not in name)
+
+
+def plane_of(name: str, **options: object) -> model.VideoNetwork:
+    """The 2D network that a tiny network extends, as a frame network in evaluation mode, in float64."""
+    return lively_network(parse_name(name).backbone, **options).double()
+
+
+def extend(plane: model.VideoNetwork, name: str, **options: object) -> model.VideoNetwork:
+    """Inflate a 2D network, classifiers included, in float64 and evaluation mode."""
+    network = tiny_network(name, **options).double()
+    model.inflate(network, model.export_weights(plane))
+    classifier = plane.get_submodule(plane.classifier_names[0])
+    for head in network.classifier_names:
+        network.get_submodule(head).load_state_dict(classifier.state_dict())
+    return network.eval()
+
+
+# I3D sees its zero padding in time: test_model_weights.py has its middle frame. S3D extends no published 2D network.
+STILL = tuple(name for name in FAMILIES if not name.startswith(("i3d", "s3d")))
+
+
+@pytest.mark.parametrize("early_stride", [1, 2, 4])
+@pytest.mark.parametrize("name", STILL)
+def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(name: str, early_stride: int) -> None:
+    plane = plane_of(name)
+    network = extend(plane, name, early_stride=early_stride)
+    images = torch.randn(2, 3, 1, 32, 32).double()
+    frames = max(2 * early_stride, min_clip_frames(name, early_stride))
+    with torch.inference_mode():
+        expected = plane(images)[0]
+        answer = network(images.repeat(1, 1, frames, 1, 1))[0]
+    torch.testing.assert_close(answer, expected, **CLOSE)
+
+
+def test_the_inflated_stem_sees_the_middle_frame_alone() -> None:
+    for name in ("c2d_resnet18", "c2d_eftnet_b0", "c2d_vit_t_p16"):
+        plane = plane_of(name)
+        network = extend(plane, name, early_stride=4)
+        clip = torch.randn(2, 3, 4, 32, 32).double()
+        with torch.inference_mode():
+            torch.testing.assert_close(network(clip)[0], plane(clip[:, :, 2:3])[0], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["s3d", "s3dg"])
+def test_inflated_s3d_has_temporal_identities(name: str) -> None:
+    """On a still clip every frame of a feature map is the same: nothing of the zero padding in time is seen."""
+    network = lively_network(name).double()
+    kernels = {
+        network.source_name(key): tensor[:, :, 0] if tensor.dim() == 5 else tensor
+        for key, tensor in network.state_dict().items()
+        if not ("temporal" in key or "gating" in key or key.startswith("fc"))
+    }
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items() if "gating" in key}
+    model.inflate(network, kernels)
+    assert all(torch.equal(network.state_dict()[key], tensor) for key, tensor in before.items())
+    images, features = torch.randn(2, 3, 1, 32, 32).double(), []
+    network.mixed["5c"].register_forward_hook(lambda _, __, output: features.append(output))
+    with torch.inference_mode():
+        network(images.repeat(1, 1, 8, 1, 1))
+        network(images.repeat(1, 1, 16, 1, 1))
+    assert features[0].shape[2] == 2 and features[1].shape[2] == 4
+    torch.testing.assert_close(features[1], features[0][:, :, :1].expand(-1, -1, 4, -1, -1), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "seq_resnet18", "eftnet_b0", "c2d_eftnet_b0", "vit_t_p16", "c2d_vit_t_p16"]
+)
+def test_inflation_for_flow_takes_the_mean_over_colour(name: str) -> None:
+    plane = plane_of(name)
+    network = extend(plane, name, in_channels=2)
+    grey = torch.randn(2, 1, 1, 32, 32).double()
+    with torch.inference_mode():
+        # Two equal channels stand for two thirds of a grey image's three.
+        flow = network(1.5 * grey.repeat(1, 2, 1, 1, 1))[0]
+        torch.testing.assert_close(flow, plane(grey.repeat(1, 3, 1, 1, 1))[0], **CLOSE)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if not name.startswith(("i3d", "s3d"))])
+def test_frames_that_fill_no_stride_are_not_seen(name: str) -> None:
+    network = tiny_network(name, early_stride=4).eval()
+    frames = min_clip_frames(name, 4) * 2
+    longer = torch.randn(1, 3, frames + 3, 32, 32)
+    if min_clip_frames(name, 4) == 1:  # frame networks see all
+        return
+    with torch.inference_mode():
+        for a, b in zip(network(longer), network(longer[:, :, :frames]), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "eftnet_b0", "vit_t_p16", "vit_deit_t_p16", "c2d_vit_t_p16"])
+def test_scores_of_a_frame_network_are_the_mean_of_its_frames(name: str) -> None:
+    network = lively_network(name, early_stride=2).double()
+    pieces = torch.randn(3, 2, 3, 2, 32, 32).double()  # three pieces of two clips of two frames
+    with torch.inference_mode():
+        whole = network(torch.cat(list(pieces), dim=2))
+        alone = [network(piece) for piece in pieces]
+    for head, logits in enumerate(whole):
+        torch.testing.assert_close(logits, torch.stack([heads[head] for heads in alone]).mean(0), **CLOSE)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_dropout_and_stochastic_depth_act_in_training_only(name: str) -> None:
+    settings = {"dropout_ratio": 0.5} if name.startswith("s3d") else {"dropout_ratio": 0.0, "stochastic_depth": 0.9}
+    network = lively_network(name, **settings)
+    clips = tiny_clips(name)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(network(clips), network(clips), strict=True))
+        network.train()
+        for module in network.modules():  # nothing but what is random may differ
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        answers = [network(clips)[0] for _ in range(8)]
+        assert any(not torch.equal(answer, answers[0]) for answer in answers)
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_stochastic_depth_rises_from_the_first_to_the_last_block(name: str) -> None:
+    network = tiny_network(name, stochastic_depth=0.8)
+    rates = [module.rate for module in network.modules() if isinstance(module, DropPath)]
+    assert rates[0] == 0 and 0.7 < max(rates) <= 0.8 and len(set(rates)) > 4
+    own = [module.rate for module in tiny_network(name).modules() if isinstance(module, DropPath)]
+    assert max(own) == pytest.approx(0.2 * 15 / 16 if "eftnet" in name else 0)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_pooling_choices(name: str) -> None:
+    mean, maximum = (lively_network(name, pooling_name=f"Pooling{kind}") for kind in ("Average", "Max"))
+    clips = torch.randn(1, 3, 2 * min_clip_frames(name, 1), 64, 64)
+    maximum.load_state_dict(mean.state_dict())
+    with torch.inference_mode():
+        assert not torch.allclose(mean(clips)[0], maximum.eval()(clips)[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("vit_t_p16", {"pooling_name": "PoolingMax"}, "pooling_name: vit_t_p16 classifies a token"),
+        ("torchvision/mvit_v2_s", {"pooling_name": "PoolingMax", "base_width": 64}, "classifies a token"),
+        ("s3d", {"stochastic_depth": 0.1}, "stochastic_depth: s3d has no residual branches to leave out"),
+        ("torchvision/r3d_18", {}, "base_width: torchvision/r3d_18 has one width; set 64"),
+        ("vit_b_p32", {"image_size": 48}, "image_size: vit_b_p32 needs .*multiple of 32, not 48 x 48"),
+        ("torchvision/mvit_v1_b", {"base_width": 64}, "exactly 16 frames, 224 x 224 pixels, not 32 x 32"),
+    ],
+)
+def test_what_a_network_does_not_have_is_refused_by_name(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny_network(name, **options)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_frozen_batch_norm_leaves_all_statistics_but_the_first(name: str) -> None:
+    network = tiny_network(name)
+    set_frozen_batch_norm(network, True)
+    network.train()
+    norms = {
+        path: module for path, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
+    before = {path: norm.running_mean.clone() for path, norm in norms.items()}
+    heads = network(tiny_clips(name))
+    changed = [path for path, norm in norms.items() if not torch.equal(norm.running_mean, before[path])]
+    assert changed == [next(iter(norms))]
+    torch.stack([head.sum() for head in heads]).sum().backward()
+    assert all(norm.weight.grad is not None for norm in norms.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_checkpointed_blocks_compute_the_same_bit_by_bit(name: str) -> None:
+    settings = {} if name.startswith("s3d") else {"stochastic_depth": 0.3}
+    clips, labels = tiny_clips(name, count=3), torch.tensor([0, 1, 2])
+    found = []
+    for checkpoint_blocks in (False, True):
+        network = tiny_network(name, checkpoint_blocks=checkpoint_blocks, **settings).train()
+        torch.manual_seed(5)
+        torch.stack([F.cross_entropy(head, labels) for head in network(clips)]).sum().backward()
+        found.append(
+            {key: weight.grad for key, weight in network.named_parameters()}
+            | {key: buffer.clone() for key, buffer in network.named_buffers()}
+        )
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(tensor, found[1][key]) for key, tensor in found[0].items())
+
+
+def test_checkpointed_blocks_keep_less_for_the_backward_pass() -> None:
+    from model.summary import saved_bytes
+
+    clips = tiny_clips("p3d_resnet18", count=4)
+    plain, checkpointed = (
+        saved_bytes(tiny_network("p3d_resnet18", checkpoint_blocks=flag).train(), clips) for flag in (False, True)
+    )
+    assert checkpointed < 0.6 * plain
+
+
+def test_a_copy_of_a_checkpointed_network_uses_its_own_weights() -> None:
+    network = tiny_network("c2d_resnet18", checkpoint_blocks=True).train()
+    other = copy.deepcopy(network)
+    for weight in other.parameters():
+        nn.init.zeros_(weight)
+    assert torch.count_nonzero(other(tiny_clips("c2d_resnet18"))[0]) == 0
+
+
+def as_channels_last(network: nn.Module) -> nn.Module:
+    """Lay the convolutions out with channels last, each in the format of its own number of axes."""
+    for weight in network.parameters():
+        if weight.dim() >= 4:
+            memory_format = torch.channels_last_3d if weight.dim() == 5 else torch.channels_last
+            weight.data = weight.data.contiguous(memory_format=memory_format)
+    return network
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_channels_last_changes_nothing_but_rounding(name: str) -> None:
+    network = lively_network(name).double()
+    clips = tiny_clips(name).double()
+    with torch.inference_mode():
+        plain = network(clips)
+        last = as_channels_last(network)(clips.contiguous(memory_format=torch.channels_last_3d))
+    for a, b in zip(plain, last, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
+# One of each way to make a network space-time; the other families differ in their units alone.
+TRACED = ("resnet18", "seq_resnet18", "lgd_p3d_resnet18", "seq_p3d_eftnet_b0", "c2d_eftnet_b0", "c2d_vit_t_p16", "s3dg")
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_compiled_network_answers_alike(name: str) -> None:
+    network = lively_network(name).double()
+    clips = tiny_clips(name).double()
+    torch.compiler.reset()
+    with torch.no_grad():
+        compiled = torch.compile(network, backend="aot_eager", fullgraph=True)(clips)
+        for a, b in zip(network(clips), compiled, strict=True):
+            torch.testing.assert_close(a, b, **CLOSE)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_exported_program_answers_alike(name: str) -> None:
+    network = lively_network(name).double()
+    clips = tiny_clips(name).double()
+    exported = torch.export.export(network, (clips,)).module()
+    with torch.no_grad():
+        for a, b in zip(network(clips), exported(clips), strict=True):
+            torch.testing.assert_close(a, b, **CLOSE)
+
+
+def test_heads_have_the_names_that_are_promised() -> None:
+    for name in FAMILIES:
+        network = tiny_network(name)
+        heads: tuple[Tensor, ...] = network.eval()(tiny_clips(name))
+        assert len(heads) == len(network.classifier_names)
+        for classifier in network.classifier_names:
+            assert network.get_submodule(classifier).out_features == CLASSES
