@@ -79,8 +79,8 @@ def make_conv(
 class TimePaddedConv3d(nn.Conv3d):
     """A convolution that lays its zero padding in time around the clip before it begins.
 
-    On CPUs, torch 2.13's own padding of a kernel of 7 with stride 2 gives infinite gradients of the weights for clips of
-    6 and 7 frames, and writes out of bounds for 5.
+    On CPUs, torch 2.13's own padding of a kernel of 7 with stride 2 gives infinite gradients of the weights for clips
+    of 6 and 7 frames, and writes out of bounds for 5.
     """
 
     def forward(self, x: Tensor) -> Tensor:

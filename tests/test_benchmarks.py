@@ -1,4 +1,4 @@
-"""The loader benchmark: its baseline loads the same frames, and it runs."""
+"""The benchmarks: the baseline of the loader loads the same frames, and both scripts run."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import loader
+from benchmarks import checkpointing, loader
 from benchmarks.plain_loader import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -42,3 +42,15 @@ def test_it_runs_and_prints_a_line_for_each_store_and_transform(
     assert "cores of" in lines[0]
     assert [line.split()[:2] for line in lines[-2:]] == [["RAW-12", "default"], ["LMDB", "default"]]
     assert all(float(number) > 0 for line in lines[-2:] for number in line.split()[2:6])
+
+
+def test_checkpointed_blocks_need_less_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--networks c2d_resnet18 --batch 2 --clip 16 --size 112 --steps 1 --turns 1"
+    monkeypatch.setattr(sys, "argv", ["checkpointing.py", *options.split()])
+    checkpointing.main()
+    name, plain, blocks, *seconds = capsys.readouterr().out.splitlines()[-1].split()
+    assert name == "c2d_resnet18"
+    assert 0 < float(blocks) < float(plain)
+    assert all(float(number) > 0 for number in seconds)

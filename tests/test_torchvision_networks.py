@@ -1,5 +1,6 @@
 """torchvision's video networks: the same answers, this project's contract, training and search."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import helpers
 import model
 import train_3d
 from layers.norm import set_frozen_batch_norm
@@ -17,6 +19,8 @@ from utils.checkpoint import load_checkpoint
 from utils.config import ConfigError, load_config
 from utils.errors import UserError
 from utils.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
+from utils.planning.search import search
+from utils.search_run import SearchJournal
 from utils.torchvision_import import import_torchvision
 
 # Those that a CPU runs in no time; the others are their siblings.
@@ -147,6 +151,7 @@ def test_they_are_not_inflated() -> None:
 
 
 MakeTorchvision = Callable[..., Path]
+CLIPS = ("sampler.clip_length=5", "dataset.crop_size=32", "dataset.eva_crop_size=32")
 
 
 @pytest.fixture
@@ -156,6 +161,7 @@ def make_torchvision(make_record: MakeRecord) -> MakeTorchvision:
             network={"net_name": f"torchvision/{net_name}", "base_width": 64} | network,
             optimizer={"epochs": 1, "num_gpu": 1},
             sampler={"clip_length": 2, "batch_size": 6},
+            search={"heldout_fraction": 0.2},
         )
 
     return write
@@ -163,16 +169,36 @@ def make_torchvision(make_record: MakeRecord) -> MakeTorchvision:
 
 def test_a_weight_file_is_loaded_and_trained(make_torchvision: MakeTorchvision, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
-    plain = theirs("r3d_18", num_classes=400)
+    plain = theirs("s3d", num_classes=400)
     torch.save(plain.state_dict(), file)
-    record = make_torchvision("r3d_18", pretrained_model=str(file), remove_fc=True)
-    import helpers
-
-    start = helpers.make_initial_network(load_config(record), trained=None)
-    assert torch.equal(start.video.layer4[1].conv2[0].weight, plain.layer4[1].conv2[0].weight)
-    train_3d.train(load_config(record), force=False)
+    record = make_torchvision("s3d", pretrained_model=str(file), remove_fc=True)
+    start = helpers.make_initial_network(load_config(record, CLIPS), trained=None)
+    key = "features.15.branch0.0.weight"
+    assert torch.equal(start.state_dict()[f"video.{key}"], plain.state_dict()[key])
+    train_3d.train(load_config(record, CLIPS), force=False)
     trained = load_checkpoint(tmp_path / "output/tiny/current.pth")[0]["network"]
-    assert not torch.equal(trained["video.layer4.1.conv2.0.weight"], plain.layer4[1].conv2[0].weight)
+    assert not torch.equal(trained[f"video.{key}"], plain.state_dict()[key])
+
+
+def test_a_path_is_searched(make_torchvision: MakeTorchvision, tmp_path: Path) -> None:
+    record = make_torchvision("s3d")
+    space = ("search.inputs=[{clip_length: 5}, {clip_length: 7}]", "search.lr_factors=[1.0]", "search.graph=basic")
+    config = load_config(record, (*CLIPS, *space, "search.attempt_epochs=1", "search.max_epochs=1"))
+    training, scoring = helpers.read_search_lists(config)
+    journal = SearchJournal(config.run_dir / "search" / "journal.jsonl", {"network": config.network.net_name})
+    explore = helpers.make_explorer(
+        config,
+        journal=journal,
+        training=training,
+        scoring=scoring,
+        device=torch.device("cpu"),
+        log=logging.getLogger("search"),
+        report=lambda: None,
+    )
+    plan = search(config.graph, explore, arrive=explore.arrive)
+    assert len(plan.outcomes) == 3
+    assert all(0 <= outcome.score <= 100 for outcome in plan.outcomes.values())
+    assert explore.read_weights(plan.steps).keys() == make("s3d").state_dict().keys()
 
 
 @pytest.mark.parametrize(
