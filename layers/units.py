@@ -77,7 +77,7 @@ def make_conv(
 
 
 class TimePaddedConv3d(nn.Conv3d):
-    """A convolution that lays its zero padding in time around the clip before it begins.
+    """A convolution that lays its zero padding in time around short clips before it begins.
 
     On CPUs, torch 2.13's own padding of a kernel of 7 with stride 2 gives infinite gradients of the weights for clips
     of 6 and 7 frames, and writes out of bounds for 5.
@@ -85,6 +85,8 @@ class TimePaddedConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
+        if x.shape[2] > self.kernel_size[0]:
+            return super().forward(x)
         time, height, width = cast(Kernel, self.padding)
         padded = F.pad(x, (0, 0, 0, 0, time, time))
         return F.conv3d(padded, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)

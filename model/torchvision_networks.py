@@ -105,7 +105,7 @@ class TorchvisionNetwork(VideoNetwork):
 
     def _drop_branches(self, rate: float) -> None:
         """Give residual blocks stochastic depth (the transformers' have it), rising to `rate` at the last one."""
-        blocks = list(self.repeated_blocks())
+        blocks: list[Any] = list(self.repeated_blocks())
         for block, block_rate in zip(blocks, drop_rates(rate, len(blocks)), strict=True):
             if hasattr(block, "stochastic_depth"):
                 block.stochastic_depth.p = block_rate

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def test_average_is_the_recursion_written_out() -> None:
-    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double()
+    network: Any = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double()
     average = WeightAverage(network, decay=0.3)
     expected = network[0].weight.detach().clone()
     for step in range(1, 6):
@@ -66,7 +66,7 @@ def test_training_goes_on_from_the_weights_and_hands_on_their_average() -> None:
 
 def test_recalculated_statistics_are_means_over_the_batches() -> None:
     torch.manual_seed(0)
-    norm = BatchNorm3d(2)
+    norm: Any = BatchNorm3d(2)
     network = nn.Sequential(norm, nn.Dropout(0.9)).train()
     nn.init.constant_(norm.running_mean, 7.0)
     norm.frozen = True

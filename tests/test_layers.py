@@ -243,7 +243,7 @@ def test_padding_in_time_has_the_gradients_of_the_definition(frames: int) -> Non
     """torch's own padding gives infinite gradients for 6 and 7 frames on CPUs."""
     settings = {"stride": (2, 1, 1), "padding": (3, 1, 1), "bias": False}
     conv = TimePaddedConv3d(64, 64, (7, 1, 1), **settings)  # type: ignore[arg-type]
-    exact = nn.Conv3d(64, 64, (7, 1, 1), **settings).double()  # type: ignore[arg-type]
+    exact: Any = nn.Conv3d(64, 64, (7, 1, 1), **settings).double()  # type: ignore[arg-type]
     exact.load_state_dict(conv.state_dict())
     clips = torch.randn(2, 64, frames, 4, 4)
     first, second = conv(clips), exact(clips.double())

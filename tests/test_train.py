@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import extract_score_3d
 import train_3d
 from tests.conftest import ROOT, MakeRecord
 from utils.checkpoint import load_checkpoint
@@ -228,3 +229,19 @@ def test_augmentation_and_optimizer_choices_train(make_record: MakeRecord) -> No
         },
     )
     assert all(torch.isfinite(weight).all() for weight in train(record).values() if weight.is_floating_point())
+
+
+@pytest.mark.parametrize("net_name", ["vit_deit_t_p16", "seq_p3d_eftnet_b0", "s3dg"])
+def test_every_kind_of_network_trains_and_is_scored(make_record: MakeRecord, tmp_path: Path, net_name: str) -> None:
+    record = make_record(
+        optimizer={"epochs": 1},
+        dataset={"crop_size": 32, "eva_crop_size": 32, "eva_num_crop": 1},
+        network={"net_name": net_name, "checkpoint_blocks": True},
+    )
+    start = train_3d_start(record)
+    weights = train(record)
+    changed = [name for name, weight in weights.items() if not torch.equal(weight, start[name])]
+    assert [name for name in weights if name not in changed and "num_batches" not in name] == []
+    config = load_config(record)
+    extract_score_3d.extract(config, crops=(0,), force=False, trained_by="", merged_by="")
+    assert list((tmp_path / "output/tiny/scores").glob("part-*.npz"))

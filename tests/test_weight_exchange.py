@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tests.conftest import ROOT, MakeRecord
 from tests.networks import CLASSES, FAMILIES, SHAPES, lively_network, shuffle_statistics, tiny_clips, tiny_network
 from utils.torchvision_import import import_torchvision
 
-CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+CLOSE: dict[str, Any] = {"atol": 1e-4, "rtol": 1e-4}
 
 
 def heads_of(network: model.VideoNetwork, clips: Tensor) -> tuple[Tensor, ...]:

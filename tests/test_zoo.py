@@ -1,6 +1,7 @@
 """Properties of one network of every family: inflation, options, compilers and memory formats."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -15,17 +16,17 @@ from utils.errors import UserError
 from utils.network_names import min_clip_frames, parse_name
 
 # For float64: what the theory says is equal, rounding aside.
-CLOSE = {"atol": 1e-8, "rtol": 1e-8}
+CLOSE: dict[str, Any] = {"atol": 1e-8, "rtol": 1e-8}
 RESIDUAL = tuple(name for name in FAMILIES if not name.startswith("s3d"))
 CONVOLUTIONAL = tuple(name for name in FAMILIES if "vit" not in name)
 
 
-def plane_of(name: str, **options: object) -> model.VideoNetwork:
+def plane_of(name: str, **options: object) -> Any:
     """The 2D network that a tiny network extends, as a frame network in evaluation mode, in float64."""
     return lively_network(parse_name(name).backbone, **options).double()
 
 
-def extend(plane: model.VideoNetwork, name: str, **options: object) -> model.VideoNetwork:
+def extend(plane: Any, name: str, **options: object) -> Any:
     """Inflate a 2D network, classifiers included, in float64 and evaluation mode."""
     network = tiny_network(name, **options).double()
     model.inflate(network, model.export_weights(plane))
@@ -172,7 +173,7 @@ def test_frozen_batch_norm_leaves_all_statistics_but_the_first(name: str) -> Non
     network = tiny_network(name)
     set_frozen_batch_norm(network, True)
     network.train()
-    norms = {
+    norms: dict[str, Any] = {
         path: module for path, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
     }
     before = {path: norm.running_mean.clone() for path, norm in norms.items()}
