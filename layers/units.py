@@ -79,8 +79,8 @@ def make_conv(
 class TimePaddedConv3d(nn.Conv3d):
     """A convolution that lays its zero padding in time around short clips before it begins.
 
-    On CPUs, torch 2.13's own padding of a kernel of 7 with stride 2 gives infinite gradients of the weights for clips
-    of 6 and 7 frames, and writes out of bounds for 5.
+    On CPUs, the backward pass of torch 2.13's own padding of a kernel of 7 with stride 2 reaches beyond its buffers for
+    clips of 5 to 7 frames: the process crashes, or gradients of the weights come out infinite.
     """
 
     def forward(self, x: Tensor) -> Tensor:

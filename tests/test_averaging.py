@@ -69,6 +69,7 @@ def test_recalculated_statistics_are_means_over_the_batches() -> None:
     norm: Any = BatchNorm3d(2)
     network = nn.Sequential(norm, nn.Dropout(0.9)).train()
     nn.init.constant_(norm.running_mean, 7.0)
+    norm.num_batches_tracked += 9
     norm.frozen = True
     batches = [torch.randint(0, 256, (3, 2, 4, 5, 5), dtype=torch.uint8) for _ in range(5)]
     recalculate_statistics(network, batches, normalize=lambda clips: clips / 255, dtype=None, device=CPU)

@@ -102,6 +102,12 @@ def test_s3d_of_torchvision_fails_below_the_frames_that_are_stated() -> None:
         network.video(torch.randn(1, 3, frames - 1, 32, 32))
 
 
+def test_new_classifiers_begin_as_those_of_torchvision() -> None:
+    classifier = make("r3d_18").video.fc
+    assert torch.count_nonzero(classifier.bias) == 0
+    assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.1)
+
+
 def test_limits() -> None:
     assert clip_limits("torchvision/mvit_v1_b", 4) == ClipLimits(16, 16, image_size=224)
     assert str(clip_limits("torchvision/mvit_v1_b", 4)) == "exactly 16 frames, 224 x 224 pixels"
