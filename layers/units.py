@@ -83,6 +83,20 @@ class TimePaddedConv3d(nn.Conv3d):
     clips of 5 to 7 frames: the process crashes, or gradients of the weights come out infinite.
     """
 
+    @classmethod
+    def like(cls, conv: nn.Conv3d) -> "TimePaddedConv3d":
+        """Make one with the shape and the weights of a convolution without bias."""
+        ours = cls(
+            conv.in_channels,
+            conv.out_channels,
+            cast(Kernel, conv.kernel_size),
+            stride=cast(Kernel, conv.stride),
+            padding=cast(Kernel, conv.padding),
+            bias=False,
+        )
+        ours.load_state_dict(conv.state_dict())
+        return ours
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
         if x.shape[2] > self.kernel_size[0]:

@@ -193,11 +193,20 @@ class EfficientNet(VideoNetwork):
         self.style = style
         self.min_clip_frames = options.early_stride
         width = scale.width * options.base_width / PUBLISHED_WIDTH
-        image_size, channels = options.image_size, round_channels(STEM_CHANNELS * width)
-        self.stem = PaddedStem(channels, style=style, options=options)
         self.repeats = [math.ceil(scale.depth * repeats) for *_, repeats in STAGES]
+        stem_channels = round_channels(STEM_CHANNELS * width)
+        self.stem = PaddedStem(stem_channels, style=style, options=options)
+        self.blocks, channels = self._make_blocks(stem_channels, width=width, options=options)
+        features = round_channels(HEAD_CHANNELS * width)
+        self.head = PointwiseUnit(channels, features, norm=make_norm(style.dims), dims=style.dims)
+        self.pool = POOLINGS[options.pooling_name]
+        self.dropout = nn.Dropout(options.dropout_ratio)
+        self.fc = nn.Linear(features, options.num_classes)
+
+    def _make_blocks(self, channels: int, *, width: float, options: NetworkOptions) -> tuple[nn.ModuleList, int]:
+        """Make the blocks of all stages behind a stem of `channels`; return them and the channels of their output."""
         rate = STOCHASTIC_DEPTH if options.stochastic_depth is None else options.stochastic_depth
-        image_size, self.blocks = math.ceil(image_size / 2), nn.ModuleList()
+        image_size, blocks = math.ceil(options.image_size / 2), nn.ModuleList()
         for (expansion, out_channels, size, first_stride, _), repeats in zip(STAGES, self.repeats, strict=True):
             for number in range(repeats):
                 stride = first_stride if number == 0 else 1
@@ -208,16 +217,12 @@ class EfficientNet(VideoNetwork):
                     size=size,
                     stride=stride,
                     image_size=image_size,
-                    style=style,
-                    drop_rate=rate * len(self.blocks) / sum(self.repeats),
+                    style=self.style,
+                    drop_rate=rate * len(blocks) / sum(self.repeats),
                 )
-                self.blocks.append(block)
+                blocks.append(block)
                 image_size = math.ceil(image_size / stride)
-        features = round_channels(HEAD_CHANNELS * width)
-        self.head = PointwiseUnit(channels, features, norm=make_norm(style.dims), dims=style.dims)
-        self.pool = POOLINGS[options.pooling_name]
-        self.dropout = nn.Dropout(options.dropout_ratio)
-        self.fc = nn.Linear(features, options.num_classes)
+        return blocks, channels
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],); a network of images takes [N, C, H, W]."""

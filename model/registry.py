@@ -83,7 +83,16 @@ SHAPES = {
     "vit_l_p32": replace(_LARGE, patch=32),
     "vit_deit_t_p16": replace(_TINY, is_distilled=True),
     # Not DeiT's small network but the shallow, wide one that was public as "small" before it.
-    "vit_deit_s_p16": Shape(width=768, depth=8, heads=8, patch=16, mlp_ratio=3, has_qkv_bias=False, is_distilled=True),
+    "vit_deit_s_p16": Shape(
+        width=768,
+        depth=8,
+        heads=8,
+        patch=16,
+        mlp_ratio=3,
+        has_qkv_bias=False,
+        is_distilled=True,
+        is_scaled_by_width=True,
+    ),
     "vit_deit_b_p16": replace(_BASE, is_distilled=True),
 }
 

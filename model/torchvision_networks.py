@@ -81,7 +81,8 @@ class TorchvisionNetwork(VideoNetwork):
             self.video.avgpool = GlobalPool(options.pooling_name)
         make_freezable(self.video)
         if backbone == "s3d":
-            self.video.features[0][1][0].__class__ = TimePaddedConv3d
+            stem = self.video.features[0][1]
+            stem[0] = TimePaddedConv3d.like(stem[0])
         self.first = next(path for path, module in self.video.named_modules() if isinstance(module, nn.Conv3d))
         self._take_channels(options.in_channels)
         if options.stochastic_depth is not None:

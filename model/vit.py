@@ -30,6 +30,7 @@ class Shape:
         mlp_ratio: Width inside the fully connected part of a block, in widths.
         has_qkv_bias: Queries, keys and values have a bias.
         is_distilled: A second token with a classifier of its own.
+        is_scaled_by_width: Attention divides by the root of a token's width in place of that of a head's.
     """
 
     width: int
@@ -39,6 +40,7 @@ class Shape:
     mlp_ratio: int = 4
     has_qkv_bias: bool = True
     is_distilled: bool = False
+    is_scaled_by_width: bool = False
 
 
 class PatchEmbedding(Inflatable):
@@ -73,17 +75,18 @@ class PatchEmbedding(Inflatable):
 class Attention(nn.Module):
     """Every token looks at all."""
 
-    def __init__(self, width: int, *, heads: int, has_bias: bool) -> None:
-        """Make the attention."""
+    def __init__(self, shape: Shape, width: int) -> None:
+        """Make the attention of a transformer of this shape, whose tokens are `width` wide."""
         super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=has_bias)
+        self.heads = shape.heads
+        self.scale = (width if shape.is_scaled_by_width else width // shape.heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width, bias=shape.has_qkv_bias)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, tokens, width] -> the same."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2))
 
 
 class TransformerBlock(nn.Module):
@@ -93,7 +96,7 @@ class TransformerBlock(nn.Module):
         """Make the block."""
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads=shape.heads, has_bias=shape.has_qkv_bias)
+        self.attn = Attention(shape, width)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         hidden = shape.mlp_ratio * width
         layers = (("fc1", nn.Linear(width, hidden)), ("act", nn.GELU()), ("fc2", nn.Linear(hidden, width)))

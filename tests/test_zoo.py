@@ -271,3 +271,16 @@ def test_heads_have_the_names_that_are_promised() -> None:
         assert len(heads) == len(network.classifier_names)
         for classifier in network.classifier_names:
             assert network.get_submodule(classifier).out_features == CLASSES
+
+
+@pytest.mark.parametrize(("name", "divisor"), [("vit_deit_t_p16", 8), ("vit_deit_s_p16", 96)])
+def test_attention_written_out(name: str, divisor: int) -> None:
+    """Tiny networks have heads of 8 or 12 channels and tokens of 24 or 96: the small one is scaled by the latter."""
+    attention = tiny_network(name).image.blocks[0].attn.double()
+    tokens = torch.randn(2, 6, attention.proj.in_features).double()
+    width = tokens.shape[2] // attention.heads
+    parts = [part.split(width, dim=2) for part in attention.qkv(tokens).chunk(3, dim=2)]
+    heads = []
+    for q, k, v in zip(*parts, strict=True):
+        heads.append(torch.softmax(q @ k.transpose(1, 2) / divisor**0.5, dim=2) @ v)
+    torch.testing.assert_close(attention(tokens), attention.proj(torch.cat(heads, dim=2)), **CLOSE)
