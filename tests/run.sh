@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Install what the tests need (an environment that has it is used as it is, otherwise .venv) and run all of them.
+# Install what the tests need (an environment that has it is used as it is, otherwise .venv) and run all of them,
+# one process per core.
 #   bash tests/run.sh [pytest arguments]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . utils/environment.sh
 use_environment requirements.txt tests/requirements.txt
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest --numprocesses auto --dist loadfile "$@"
