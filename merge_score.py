@@ -30,7 +30,6 @@ from utils.evaluation import (
 )
 from utils.files import move_to_earlier, write_text_atomically
 from utils.metrics import Metrics, ViewMetrics
-from utils.plots import confusion_figure, curves_figure, save_figure
 from utils.report import (
     CONFUSION_PICTURE,
     CURVES_PICTURE,
@@ -136,6 +135,8 @@ def _read_summary(run_dir: Path, digest: str) -> str:
 
 def _write(config: RunConfig, result: dict[str, Any], metrics: Metrics, names: list[str]) -> None:
     """Write pictures and texts; result.json comes last, so that a result that is there is complete."""
+    from utils.plots import confusion_figure, curves_figure, save_figure  # matplotlib: not for a --help or a mistake
+
     protocol = result["protocol"]
     views = f"{protocol['num_views']} views ({protocol['num_clips']} clips x {protocol['num_crops']} crops)"
     confusion = confusion_figure(

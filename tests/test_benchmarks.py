@@ -1,15 +1,17 @@
-"""The benchmarks: the baseline of the loader loads the same frames, and both scripts run."""
+"""The benchmarks: baselines do the same work, and the scripts run."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import checkpointing, loader
+from benchmarks import checkpointing, loader, merging, startup
 from benchmarks.plain_loader import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,22 @@ def test_checkpointed_blocks_need_less_memory(
     assert name == "c2d_resnet18"
     assert 0 < float(blocks) < float(plain)
     assert all(float(number) > 0 for number in seconds)
+
+
+def test_the_plain_way_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = merging.make_record(tmp_path, 40)
+    merging.merge(config)
+    video = json.loads((config.run_dir / "result.json").read_text())["metrics"]["video"]
+    found = merging.merge_plainly(config)
+    assert found == pytest.approx([video["top1"], video["top3"], video["top5"]])
+    assert 0 < found[0] <= 1
+    seconds, gigabytes = merging.measure(merging.merge_plainly, config)
+    assert seconds > 0
+    assert 0.01 < gigabytes < 2
+
+
+def test_the_first_step_is_seen_in_the_progress_bar() -> None:
+    bar = b"\rstate 1 epoch 1/8:   0%|          | 0/37 [00:00<?, ?step/s]"
+    assert not startup.FIRST_STEP.search(bar)
+    assert startup.FIRST_STEP.search(bar + b"\rstate 1 epoch 1/8:   3%|1         | 1/37 [00:00<00:09, 3.9step/s]")
