@@ -22,3 +22,13 @@ def describe_machine() -> str:
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "av", "lmdb", "pillow"))
     versions = f"Python {platform.python_version()} {versions} opencv {cv2.__version__}"
     return f"{cores} cores of {processor}, {device}\n{versions}"
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has had (Linux).
+
+    Not getrusage's ru_maxrss: a new program starts with the peak of the process that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kilobytes) * 1024

@@ -9,7 +9,6 @@ Each runs in a process of its own, in turns. A list of 240,000 videos is read, t
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import merge_score
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, peak_resident_bytes
 from dataset.listing import read_list
 from utils.config import RunConfig, load_config
 from utils.evaluation import checkpoint_sha256, make_manifest, scores_folder
@@ -100,7 +99,7 @@ def measure(run: Callable[[RunConfig], object], config: RunConfig) -> tuple[floa
 def _timed(run: Callable[[RunConfig], object], config: RunConfig) -> tuple[float, float]:
     began = time.perf_counter()
     run(config)
-    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return time.perf_counter() - began, peak_resident_bytes() / 1e9
 
 
 def report(name: str, results: Sequence[tuple[float, float]]) -> None:
