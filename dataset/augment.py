@@ -8,6 +8,7 @@ is done by OpenCV, numpy and torch on the whole clip, which is several times fas
 `tests/test_augment.py` compares each with Pillow and lists the differences that remain.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -26,12 +27,16 @@ TRUNCATE = -0.498
 SMOOTH_KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # PIL.ImageFilter.SMOOTH
 
 
-def _map_frames(clip: Clip, operation: Callable[[np.ndarray], np.ndarray]) -> Clip:
-    """Applies an operation on [H, W, C] to each frame; a frame fits in a processor's cache, a clip does not."""
+def _map_frames(clip: Clip, operation: Callable[[np.ndarray, np.ndarray], object]) -> Clip:
+    """Applies an operation on a frame [H, W, C], which writes its result into the second argument, to each frame.
+
+    A frame fits in a processor's cache, a clip does not; and a new array for each frame costs as much as most
+    operations, because memory of that size comes fresh from the system.
+    """
     clip = np.ascontiguousarray(clip)
     out = np.empty_like(clip)
-    for target, frame in zip(out, clip, strict=True):
-        target[...] = operation(frame)
+    for frame, target in zip(clip, out, strict=True):
+        operation(frame, target)
     return out
 
 
@@ -110,9 +115,9 @@ def contrast(clip: Clip, factor: float) -> Clip:
 def saturation(clip: Clip, factor: float) -> Clip:
     """Blends with the grey clip: 0 gives grey, 1 the clip."""
 
-    def operation(frame: np.ndarray) -> np.ndarray:
-        grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        return cv2.addWeighted(grey, 1 - factor, frame, factor, TRUNCATE)
+    def operation(frame: np.ndarray, target: np.ndarray) -> None:
+        _to_grey(frame, target)
+        cv2.addWeighted(target, 1 - factor, frame, factor, TRUNCATE, dst=target)
 
     return _map_frames(clip, operation)
 
@@ -122,17 +127,21 @@ def hue(clip: Clip, turns: float) -> Clip:
     shift = np.zeros((clip.shape[2], 3), np.uint8)
     shift[:, 0] = round(turns * 256) % 256  # the FULL scale has 256 steps a turn, so bytes wrap by themselves
 
-    def operation(frame: np.ndarray) -> np.ndarray:
-        frame = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV_FULL)
-        frame += shift
-        return cv2.cvtColor(frame, cv2.COLOR_HSV2RGB_FULL)
+    def operation(frame: np.ndarray, target: np.ndarray) -> None:
+        cv2.cvtColor(frame, cv2.COLOR_RGB2HSV_FULL, dst=target)
+        target += shift
+        cv2.cvtColor(target, cv2.COLOR_HSV2RGB_FULL, dst=target)
 
     return _map_frames(clip, operation)
 
 
 def grayscale(clip: Clip) -> Clip:
     """Three equal channels of luma (ITU-R 601)."""
-    return _map_frames(clip, lambda frame: cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+    return _map_frames(clip, _to_grey)
+
+
+def _to_grey(frame: np.ndarray, target: np.ndarray) -> None:
+    cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB, dst=target)
 
 
 def blur_kernel(sigma: float) -> np.ndarray:
@@ -158,18 +167,23 @@ def blur_kernel(sigma: float) -> np.ndarray:
 def gaussian_blur(clip: Clip, sigma: float) -> Clip:
     """Blurs every frame; sigma in pixels, edges repeated."""
     kernel = blur_kernel(sigma)
-    return _map_frames(clip, lambda frame: cv2.sepFilter2D(frame, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE))
+    return _map_frames(
+        clip,
+        lambda frame, target: cv2.sepFilter2D(frame, -1, kernel, kernel, dst=target, borderType=cv2.BORDER_REPLICATE),
+    )
 
 
 def sharpness(clip: Clip, factor: float) -> Clip:
     """Blends with a smoothed clip (the frame's outermost pixels are not smoothed): 0 gives it, 1 the clip."""
 
-    def operation(frame: np.ndarray) -> np.ndarray:
+    def operation(frame: np.ndarray, target: np.ndarray) -> None:
         if min(frame.shape[:2]) < 3:
-            return frame
-        smooth = frame.copy()
-        smooth[1:-1, 1:-1] = cv2.filter2D(frame, -1, SMOOTH_KERNEL)[1:-1, 1:-1]
-        return cv2.addWeighted(smooth, 1 - factor, frame, factor, TRUNCATE)
+            target[...] = frame
+            return
+        cv2.filter2D(frame, -1, SMOOTH_KERNEL, dst=target)
+        target[[0, -1]] = frame[[0, -1]]
+        target[:, [0, -1]] = frame[:, [0, -1]]
+        cv2.addWeighted(target, 1 - factor, frame, factor, TRUNCATE, dst=target)
 
     return _map_frames(clip, operation)
 
@@ -236,22 +250,59 @@ def affine(clip: Clip, matrix: Affine, *, fill: int, bicubic: bool = False) -> C
         bicubic: interpolate instead of taking the nearest pixel.
     """
     height, width, channels = clip.shape[1:]
+    a, b, c, d, e, f = matrix
+    if not bicubic and (a, d, e, f) == (1, 0, 1, 0):
+        return _shift_rows(clip, _nearest_shifts(b, c, lines=height), fill=fill)
+    if not bicubic and (a, b, c, e) == (1, 0, 0, 1):
+        columns = clip.swapaxes(1, 2)
+        return np.ascontiguousarray(_shift_rows(columns, _nearest_shifts(d, f, lines=width), fill=fill).swapaxes(1, 2))
     if not bicubic:
         nearest = _nearest_pixels(matrix, height=height, width=width)
         border = (float(fill),) * channels
         return _map_frames(
             clip,
-            lambda frame: cv2.remap(
-                frame, nearest, np.empty(0), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+            lambda frame, target: cv2.remap(
+                frame,
+                nearest,
+                np.empty(0),
+                cv2.INTER_NEAREST,
+                dst=target,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=border,
             ),
         )
     x, y = _source_positions(matrix, height=height, width=width)
     pixels, fractions = cv2.convertMaps((x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32), cv2.CV_16SC2)
     moved = _map_frames(
-        clip, lambda frame: cv2.remap(frame, pixels, fractions, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        clip,
+        lambda frame, target: cv2.remap(
+            frame, pixels, fractions, cv2.INTER_CUBIC, dst=target, borderMode=cv2.BORDER_REPLICATE
+        ),
     )
     moved[:, (x < 0) | (x >= width) | (y < 0) | (y >= height)] = fill
     return moved
+
+
+def _nearest_shifts(slope: float, offset: float, *, lines: int) -> list[int]:
+    """By how many pixels each line is moved: what `_nearest_pixels` gives for a line that moves as a whole."""
+    if slope == 0:
+        return [math.floor(offset + 0.5)] * lines
+    step, first = (math.floor(value * 65536 + 0.5) for value in (slope, offset + 0.5 + 0.5 * slope))
+    return [(first + step * line) >> 16 for line in range(lines)]
+
+
+def _shift_rows(clip: Clip, shifts: list[int], *, fill: int) -> Clip:
+    """Gives the pixel x of row y the value of pixel x + shifts[y]: many rows at once where they move alike."""
+    # Rows and columns stay in the order in which they lie in memory.
+    out = np.full_like(clip, fill)
+    width, top = clip.shape[2], 0
+    for shift, rows in itertools.groupby(shifts):
+        bottom = top + len(list(rows))
+        left, right = max(0, -shift), min(width, width - shift)
+        if left < right:
+            out[:, top:bottom, left:right] = clip[:, top:bottom, left + shift : right + shift]
+        top = bottom
+    return out
 
 
 def _source_positions(matrix: Affine, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
