@@ -197,10 +197,10 @@ class PlainClips(Dataset):
             for image in images
         ]
         images = self.augmentation(images, rng)
-        return torch.stack([_normalised(image) for image in images], dim=1), record.label
+        return torch.stack([normalised(image) for image in images], dim=1), record.label
 
 
-def _normalised(image: Image.Image) -> torch.Tensor:
+def normalised(image: Image.Image) -> torch.Tensor:
     """Float32 [C, H, W] of an image, as torchvision's ToTensor and Normalize make it."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
     return pixels.sub_(torch.tensor(IMAGENET_MEAN).view(3, 1, 1)).div_(torch.tensor(IMAGENET_STD).view(3, 1, 1))

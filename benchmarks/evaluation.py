@@ -1,0 +1,201 @@
+"""Seconds a video of evaluation with 10 clips x 3 crops against the plain way: loading alone, and whole extractions.
+
+Loading ends with normalised float views on the device (a GPU if there is one), as the network takes them. Ours is what
+extract_score_3d.py runs, with a network that looks at nothing; the plain way has one item of its loader for each view
+(plain_evaluation.py). The videos, which it makes itself, are of 340 x 256 pixels: no resize for crops of 256. A whole
+extraction (--network) is the script extract_score_3d.py against the script plain_evaluation.py, start-up and all, on
+random weights; the scores are compared. A ratio is the median over the turns, with the smallest and largest.
+
+    python benchmarks/evaluation.py --sizes 256 224
+    python benchmarks/evaluation.py --stores LMDB RAW-250 --sizes 112 --network 8 --videos 200 --turns 1
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import helpers
+from benchmarks.loader import STORES, make_data, ratio_text
+from benchmarks.machine import describe_machine
+from benchmarks.plain_evaluation import make_plain_loader
+from dataset.listing import read_list
+from utils.config import RunConfig, load_config
+from utils.evaluation import scores_folder
+from utils.score_index import index_scores
+from utils.scores import read_manifest
+
+
+class Blind(nn.Module):
+    """A network that takes views and looks at none."""
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Return scores of one class."""
+        return clips.new_zeros((len(clips), 1))
+
+    def fuse(self, heads: torch.Tensor) -> torch.Tensor:
+        """Return its only head."""
+        return heads
+
+
+def link_video(source: Path, target: Path) -> None:
+    """Give a video, a file or a folder, another name; what it holds is there once."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=os.link)
+    else:
+        os.link(source, target)
+
+
+def make_record(options: argparse.Namespace, root: Path, *, store: str, crop_size: int) -> Path:
+    """Write a record with random weights whose list is the videos of a store, again and again under other names."""
+    folder = root / f"{store}-{crop_size}"
+    distinct = read_list(root / f"{store}.txt")
+    lines = []
+    for number in range(options.videos):
+        video = distinct[number % len(distinct)]
+        link = root / store / f"again{number}{Path(video.path).suffix}"
+        if not link.exists():
+            link_video(root / store / video.path, link)
+        lines.append(f"{link.name} {video.num_frames} {video.label}\n")
+    folder.mkdir(exist_ok=True)
+    (folder / "list.txt").write_text("".join(lines))
+    listed, pixels = str(folder / "list.txt"), str(root / store)
+    record = {
+        "base": "base_config/own_base.yml",
+        "dataset": {"format": STORES[store][0], "num_classes": 20, "num_workers": options.workers}
+        | {"list_file": listed, "eva_list_file": listed, "root_path": pixels, "eva_root_path": pixels}
+        | {"crop_size": crop_size, "eva_crop_size": crop_size, "eva_num_crop": options.crops},
+        "sampler": {"num_segments": 1, "clip_length": options.length, "num_steps": options.steps, "iter_size": 1}
+        | {"batch_size": options.clips, "eva_num_segments": 1, "eva_num_clips": options.clips},
+        "optimizer": {"amp": "off"},
+        "network": {"net_name": "p3d_resnet18", "base_width": options.network or 8},
+        "logging": {"output_dir": str(folder / "output")},
+    }
+    path = folder / "record.yml"
+    path.write_text(yaml.safe_dump(record))
+    config = load_config(path)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    torch.save({"network": helpers.make_initial_network(config, trained=None).state_dict()}, config.weights_path)
+    return path
+
+
+def load_ours(config: RunConfig) -> float:
+    """Make every view as extract_score_3d.py does; return seconds a video."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    videos = helpers.read_evaluation_list(config)
+    crops = tuple(range(config.dataset.eva_num_crop))
+    scorer = helpers.make_view_scorer(config, network=Blind(), dtype=None, device=device)  # type: ignore[arg-type]
+    began = time.perf_counter()
+    for video in helpers.make_views_loader(config, videos=videos, indices=range(len(videos))):
+        scorer(video.frames, video.clip_frames, crops)
+    return (time.perf_counter() - began) / len(videos)
+
+
+def load_plainly(config: RunConfig) -> float:
+    """Make every view the plain way; return seconds a video."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loader = make_plain_loader(config)
+    began = time.perf_counter()
+    for views in loader:
+        views.to(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / len(helpers.read_evaluation_list(config))
+
+
+def run(*words: str) -> float:
+    """Run a script of this project on its threads; return seconds."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def extract(record: Path) -> float:
+    """Run our extraction as a user does; return seconds a video."""
+    seconds = run("-m", "utils.launch", "extract_score_3d.py", "--config_file", str(record), "--force")
+    return seconds / len(helpers.read_evaluation_list(load_config(record)))
+
+
+def extract_plainly(record: Path) -> float:
+    """Run the plain extraction; return seconds a video."""
+    words = ["--config_file", str(record), "--output", str(record.with_name("plain.npy"))]
+    return run("benchmarks/plain_evaluation.py", *words) / len(helpers.read_evaluation_list(load_config(record)))
+
+
+def compare_scores(record: Path) -> tuple[float, float]:
+    """Return the largest difference of two extractions' scores and the share of videos with the same best class."""
+    folder = scores_folder(load_config(record))
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    ours = np.concatenate([scores for _, scores in index_scores(folder, manifest).blocks()]).swapaxes(1, 2)
+    plain = np.load(record.with_name("plain.npy"))
+    best = [scores.mean(axis=(1, 2)).argmax(axis=1) for scores in (ours, plain)]
+    return float(np.abs(ours - plain).max()), float((best[0] == best[1]).mean())
+
+
+def measure(options: argparse.Namespace, record: Path, title: str) -> None:
+    """Run in turns and print a line."""
+    plain, ours = [], []
+    for _ in range(options.turns):
+        if options.network:
+            plain.append(extract_plainly(record))
+            ours.append(extract(record))
+        else:
+            config = load_config(record)
+            plain.append(load_plainly(config))
+            ours.append(load_ours(config))
+    scores = "{:.1e}, {:.1%}".format(*compare_scores(record)) if options.network else ""
+    medians = f"{statistics.median(plain):10.3f}{statistics.median(ours):10.3f}"
+    print(f"{title:16}{medians}   {ratio_text(plain, ours):24}{scores}", flush=True)
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=12, help="of the list (12)")
+    parser.add_argument("--distinct", type=int, default=12, help="videos to make, listed again under other names (12)")
+    parser.add_argument("--frames", type=int, default=300, help="of each video (300)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of each loader (2)")
+    parser.add_argument("--clips", type=int, default=10, help="a video, and views of a batch (10)")
+    parser.add_argument("--crops", type=int, default=3, help="a clip (3)")
+    parser.add_argument("--length", type=int, default=16, help="frames a clip (16)")
+    parser.add_argument("--steps", type=int, default=1, help="between the frames of a clip (1)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256], help="sides of the crops, in pixels (256)")
+    parser.add_argument("--turns", type=int, default=3, help="runs of each way (3)")
+    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    parser.add_argument("--network", type=int, help="whole extractions, by p3d_resnet18 of this width (loading alone)")
+    parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the videos, measure, print."""
+    options = parse_options()
+    torch.set_num_threads(1)
+    print(describe_machine())
+    print(f"{'store, size':16}{'plain':>10}{'ours':>10}   {'s a video; plain / ours':24}", end="")
+    print("largest difference of scores, same best class" if options.network else "")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = options.root or Path(temporary)
+        make_data(root, videos=options.distinct, frames=options.frames)
+        for size in options.sizes:
+            for store in options.stores:
+                measure(options, make_record(options, root, store=store, crop_size=size), f"{store}, {size}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The plain way to extract scores, as the measure for ours: one item of the loader for each crop of each clip.
+
+Every item opens its video, decodes the frames of one clip, resizes and crops them one by one with Pillow and stacks
+them as normalised floats; the network takes batches of those. It scores the same views as extract_score_3d.py, with the
+same weights.
+
+    python benchmarks/plain_evaluation.py --config_file RECORD --output scores.npy
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import helpers
+from benchmarks.plain_loader import FETCHERS, normalised
+from dataset.sampling import frame_indices, test_offsets
+from dataset.transforms import crop_position
+from utils.config import RunConfig, load_config
+
+
+class PlainViews(Dataset[torch.Tensor]):
+    """Every view of a record's evaluation list as normalised floats [C, T, H, W], crop after crop of the whole list."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.videos = helpers.read_evaluation_list(config)
+        self.root = Path(config.dataset.eva_root_path)
+        self.fetch = FETCHERS[config.dataset.format]
+        self.crop_size = config.dataset.eva_crop_size
+        self.num_segments = config.sampler.eva_num_segments
+        self.clip_length = config.states[-1].clip_length
+        self.num_steps = config.states[-1].num_steps
+        self.shape = (config.dataset.eva_num_crop, len(self.videos), config.sampler.eva_num_clips)
+
+    def __len__(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        crop, video, clip = (int(number) for number in np.unravel_index(index, self.shape))
+        record = self.videos[video]
+        offsets = test_offsets(
+            record.num_frames,
+            num_segments=self.num_segments,
+            clip_length=self.clip_length,
+            num_steps=self.num_steps,
+            clip=clip,
+            num_clips=self.shape[2],
+        )
+        numbers = frame_indices(
+            offsets, clip_length=self.clip_length, num_steps=self.num_steps, num_frames=record.num_frames
+        )
+        images = self.fetch(self.root / record.path, numbers.tolist())
+        return torch.stack([normalised(self._cut(image, crop)) for image in images], dim=1)
+
+    def _cut(self, image: Image.Image, crop: int) -> Image.Image:
+        size, short = self.crop_size, min(image.size)
+        if short != size:
+            width, height = (size * side // short for side in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        top, left = crop_position(image.height, image.width, size, crop_idx=crop)
+        return image.crop((left, top, left + size, top + size))
+
+
+def make_plain_loader(config: RunConfig) -> DataLoader:
+    """Batches of views in the order of PlainViews."""
+    return DataLoader(
+        PlainViews(config), batch_size=config.states[-1].batch_size, num_workers=config.dataset.num_workers
+    )
+
+
+def extract_plainly(config: RunConfig) -> np.ndarray:
+    """Probabilities float32 [videos, clips, crops, classes]."""
+    network = helpers.make_trained_network(config, config.eva_model).eval()
+    loader, scores = make_plain_loader(config), []
+    with torch.no_grad():
+        for clips in loader:
+            scores.append(torch.softmax(network.fuse(network(clips)), dim=1))
+    views = torch.cat(scores).unflatten(0, loader.dataset.shape)  # type: ignore[attr-defined]  # PlainViews
+    return views.permute(1, 2, 0, 3).numpy()
+
+
+def main() -> None:
+    """Extract and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config_file", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    np.save(options.output, extract_plainly(load_config(options.config_file)))
+
+
+if __name__ == "__main__":
+    main()
