@@ -3,6 +3,7 @@
 A clip of bytes is a quarter of the size of a clip of floats, in the workers, in shared memory and on the bus.
 """
 
+import cv2
 import torch
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,12 +31,17 @@ class ClipNormalizer:
         self.mean: tuple[float, ...] = FLOW_MEAN if use_flow else IMAGENET_MEAN
         self.std: tuple[float, ...] = FLOW_STD if use_flow else IMAGENET_STD
         self.use_fore = use_fore
+        levels = torch.arange(256, dtype=torch.uint8)
+        self._tables = [
+            self._affine(levels, channel, out=torch.empty(256)).numpy() for channel in range(len(self.mean))
+        ]
 
-    def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+    def __call__(self, clips: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
         """Normalises on the device where the clips are.
 
         Args:
             clips: uint8 [N, T, H, W, C], of any strides.
+            out: contiguous float32 [N, C, T, H, W] to write to; new memory by default.
 
         Returns:
             Contiguous float32 [N, C, T, H, W].
@@ -48,13 +54,27 @@ class ClipNormalizer:
             raise ValueError(
                 f"clips to normalise are uint8 [N, T, H, W, {channels}], not {clips.dtype} {list(clips.shape)}"
             )
-        batch, frames, height, width, _ = clips.shape
-        out = torch.empty((batch, channels, frames, height, width), dtype=torch.float32, device=clips.device)
-        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            # Cast, affine map and permutation in a single pass over the bytes; no tensor in between is written.
-            offset = torch.tensor(-mean / std, device=clips.device)
-            torch.add(offset, clips[..., channel], alpha=1 / (255 * std), out=out[:, channel])
+        if out is None:
+            batch, frames, height, width, _ = clips.shape
+            out = torch.empty((batch, channels, frames, height, width), dtype=torch.float32, device=clips.device)
+        if clips.device.type == "cpu":
+            self._look_up(clips, out)
+        else:
+            for channel in range(channels):
+                self._affine(clips[..., channel], channel, out=out[:, channel])
         if self.use_fore:
             for group in out.split(FORE_FRAMES, dim=2):
                 group.sub_(group.mean(dim=2, keepdim=True))
         return out
+
+    def _affine(self, values: torch.Tensor, channel: int, *, out: torch.Tensor) -> torch.Tensor:
+        """Bytes of a channel to floats: cast, affine map and permutation in a single pass on a GPU."""
+        mean, std = self.mean[channel], self.std[channel]
+        return torch.add(torch.tensor(-mean / std, device=values.device), values, alpha=1 / (255 * std), out=out)
+
+    def _look_up(self, clips: torch.Tensor, out: torch.Tensor) -> None:
+        """The same on a CPU, where torch would first write a float copy of all bytes: tables, plane by plane."""
+        for clip, target in zip(clips.numpy(), out.numpy(), strict=True):
+            for time, frame in enumerate(clip):
+                for channel, plane in enumerate(cv2.split(frame)):
+                    cv2.LUT(plane, self._tables[channel], dst=target[channel, time])

@@ -128,7 +128,7 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
 
     scorer = ViewScorer(
         Mirror(),
-        normalize=lambda clips: clips.float() / 100,
+        normalize=lambda clips, *, out: torch.div(clips.permute(0, 4, 1, 2, 3), 100, out=out),
         crop_position=crop_position,
         crop_size=4,
         batch_size=batch_size,
@@ -140,7 +140,8 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
     scores = scorer(frames, clip_frames, (1, 2, 0))
     for clip, rows in enumerate(clip_frames):
         for place, left in enumerate((0, 5, 2)):  # first, last, centre
-            expected = torch.softmax(frames[rows][:, :, left : left + 4].flatten().double() / 100, dim=0)
+            seen = frames[rows][:, :, left : left + 4].permute(3, 0, 1, 2).flatten()
+            expected = torch.softmax(seen.double() / 100, dim=0)
             np.testing.assert_allclose(scores[clip, place], expected.numpy(), rtol=1e-5)
 
 

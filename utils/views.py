@@ -1,7 +1,8 @@
 """Scores of the views of a video: clips and crops are cut from its decoded frames on the device, a few at a time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,13 @@ from utils.precision import autocast
 CropPosition = Callable[..., tuple[int, int]]
 
 
+class Normalizer(Protocol):
+    """From bytes to network input."""
+
+    def __call__(self, clips: torch.Tensor, *, out: torch.Tensor) -> object:
+        """Write clips uint8 [N, T, H, W, C] to float32 [N, C, T, H, W]."""
+
+
 def cut_view(
     frames: torch.Tensor, rows: torch.Tensor, crop_position: CropPosition, *, size: int, crop: int
 ) -> torch.Tensor:
@@ -20,16 +28,20 @@ def cut_view(
 
     Args:
         frames: The video's distinct frames, uint8 [U, H, W, C], no side shorter than `size`.
-        rows: Which of them make up the clip, int64 [T].
+        rows: Which of them make up the clip, int64 [T], on the CPU.
         crop_position: (height, width, size, *, crop_idx) to (top, left).
         size: Side of the crop, pixels.
         crop: Number of the crop.
 
     Returns:
-        uint8 [T, size, size, C].
+        uint8 [T, size, size, C], a view of the frames where the clip's rows follow one another.
     """
     top, left = crop_position(frames.shape[1], frames.shape[2], size, crop_idx=crop)
-    return frames[:, top : top + size, left : left + size][rows]
+    windows = frames[:, top : top + size, left : left + size]
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows) and bool((rows.diff() == 1).all()):
+        return windows[first : last + 1]  # no copy
+    return windows[rows.to(frames.device)]
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class ViewScorer:
 
     Attributes:
         network: On `device`, in evaluation mode; its `fuse` joins the heads.
-        normalize: uint8 clips [N, T, H, W, C] to network input.
+        normalize: From bytes to network input.
         crop_position: (height, width, size, *, crop_idx) to (top, left).
         crop_size: Side of a crop, pixels.
         batch_size: Views of one forward pass.
@@ -50,19 +62,21 @@ class ViewScorer:
     """
 
     network: nn.Module
-    normalize: Callable[[torch.Tensor], torch.Tensor]
+    normalize: Normalizer
     crop_position: CropPosition
     crop_size: int
     batch_size: int
     dtype: torch.dtype | None
     device: torch.device
+    # Network input by its shape, written again and again: on a CPU, new memory costs more than what is written to it.
+    _inputs: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, frames: torch.Tensor, clip_frames: torch.Tensor, crops: tuple[int, ...]) -> NDArray[np.float32]:
         """Score every clip on every crop asked for.
 
         Args:
             frames: The video's distinct frames, uint8 [U, H, W, C], no side shorter than crop_size.
-            clip_frames: Which of them make up each clip, int64 [clips, T].
+            clip_frames: Which of them make up each clip, int64 [clips, T], on the CPU.
             crops: Numbers of crops.
 
         Returns:
@@ -70,20 +84,27 @@ class ViewScorer:
         """
         with torch.inference_mode():
             frames = frames.to(self.device, non_blocking=True)
-            clip_frames = clip_frames.to(self.device, non_blocking=True)
             views = [(clip, crop) for clip in range(len(clip_frames)) for crop in crops]
             chunks = [views[begin : begin + self.batch_size] for begin in range(0, len(views), self.batch_size)]
-            scores = torch.cat([self._score_views(frames, clip_frames, chunk) for chunk in chunks])
+            shape = (frames.shape[-1], clip_frames.shape[1], self.crop_size, self.crop_size)
+            inputs = self._reused((len(chunks[0]), *shape))
+            scores = torch.cat([self._score_views(frames, clip_frames, chunk, inputs) for chunk in chunks])
             return scores.unflatten(0, (len(clip_frames), len(crops))).cpu().numpy()
 
+    def _reused(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return memory for float32 of that shape; what an earlier call wrote there is no longer needed."""
+        if shape not in self._inputs:
+            self._inputs.clear()
+            self._inputs[shape] = torch.empty(shape, dtype=torch.float32, device=self.device)
+        return self._inputs[shape]
+
     def _score_views(
-        self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]]
+        self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]], inputs: torch.Tensor
     ) -> torch.Tensor:
-        """Return probabilities [views, classes] of (clip, crop) pairs."""
-        cut = [
-            cut_view(frames, clip_frames[clip], self.crop_position, size=self.crop_size, crop=crop)
-            for clip, crop in views
-        ]
+        """Return probabilities [views, classes] of (clip, crop) pairs; `inputs` is what they are written to."""
+        for (clip, crop), target in zip(views, inputs.split(1), strict=False):
+            cut = cut_view(frames, clip_frames[clip], self.crop_position, size=self.crop_size, crop=crop)
+            self.normalize(cut[None], out=target)
         with autocast(self.device, self.dtype):
-            logits = self.network.fuse(self.network(self.normalize(torch.stack(cut))))  # type: ignore[operator]
+            logits = self.network.fuse(self.network(inputs[: len(views)]))  # type: ignore[operator]
         return torch.softmax(logits.float(), dim=1)
