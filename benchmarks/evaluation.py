@@ -12,7 +12,6 @@ random weights; the scores are compared. A ratio is the median over the turns, w
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 import helpers
 from benchmarks.loader import STORES, make_data, ratio_text
 from benchmarks.machine import describe_machine
+from benchmarks.memory import link_video
 from benchmarks.plain_evaluation import make_plain_loader
 from dataset.listing import read_list
 from utils.config import RunConfig, load_config
@@ -49,14 +49,6 @@ class Blind(nn.Module):
     def fuse(self, heads: torch.Tensor) -> torch.Tensor:
         """Return its only head."""
         return heads
-
-
-def link_video(source: Path, target: Path) -> None:
-    """Give a video, a file or a folder, another name; what it holds is there once."""
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=os.link)
-    else:
-        os.link(source, target)
 
 
 def make_record(options: argparse.Namespace, root: Path, *, store: str, crop_size: int) -> Path:
