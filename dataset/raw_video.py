@@ -20,6 +20,9 @@ from dataset.video_index import FrameIndex, Run, build_index, plan_runs, rebuild
 # marks them within a temporal layer only, so others may still refer to them.
 _SKIPPABLE_CODECS = frozenset({"h264", "mpeg4"})
 
+# What a video takes in the cache beside its time stamps (name, objects), in numbers of 8 bytes; measured.
+_INDEX_OVERHEAD = 80
+
 
 class RawVideoReader:
     """Reads frames out of the video files below a root.
@@ -37,11 +40,11 @@ class RawVideoReader:
 
         Args:
             root_path: folder that the paths of records are relative to.
-            index_cache_size: number of frames whose time stamps are kept (8 bytes each).
+            index_cache_size: memory for the time stamps that are kept, in numbers of 8 bytes.
         """
         self._root = Path(root_path)
         self._index_cache_size = index_cache_size
-        self._indices: BoundedCache[FrameIndex] = BoundedCache(index_cache_size, weigh=lambda index: index.num_frames)
+        self._indices: BoundedCache[FrameIndex] = BoundedCache(index_cache_size, weigh=_weigh_index)
         self._reformatter = VideoReformatter()
 
     def __reduce__(self) -> tuple:
@@ -94,12 +97,17 @@ class RawVideoReader:
 
     def _index(self, video: VideoFile, *, misled: bool) -> FrameIndex:
         """The index of a file: kept, new, or, since that one may be wrong, made again by decoding."""
-        key = (video.path, video.version)
+        key = (str(video.path), *video.version)  # a Path takes several times the memory of its name
         index = None if misled else self._indices.get(key)
         if index is None:
             index = rebuild_index(video) if misled else build_index(video)
             self._indices.put(key, index)
         return index
+
+
+def _weigh_index(index: FrameIndex) -> int:
+    """Memory of an index and its place in the cache, in numbers of 8 bytes: a key frame is a Python integer."""
+    return index.num_frames + 5 * len(index.keys) + _INDEX_OVERHEAD
 
 
 def _make_reader(root_path: Path, index_cache_size: int) -> RawVideoReader:
