@@ -24,8 +24,7 @@ import torch
 import yaml
 from torch import nn
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 from benchmarks.loader import STORES, make_data, ratio_text
@@ -37,6 +36,8 @@ from utils.config import RunConfig, load_config
 from utils.evaluation import scores_folder
 from utils.score_index import index_scores
 from utils.scores import read_manifest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Blind(nn.Module):

@@ -74,6 +74,24 @@ def test_views_are_taken_and_the_bytes_stay() -> None:
     assert torch.equal(clips, before)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_it_writes_where_it_is_told_to(device: str) -> None:
+    clips = make_clips(2, 20).to(device)
+    room = torch.full((3, 3, 20, 9, 7), torch.nan, device=device)
+    result = ClipNormalizer(use_fore=True)(clips, out=room[:2])
+    assert result.data_ptr() == room.data_ptr()
+    assert torch.equal(room[:2], ClipNormalizer(use_fore=True)(clips))
+    assert room[2].isnan().all()
+
+
+def test_a_cpu_and_a_gpu_do_the_same_arithmetic() -> None:
+    """The tables of a CPU hold, bit for bit, what one addition and one multiplication of floats give."""
+    clips = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16, 1).repeat(1, 1, 1, 1, 3)
+    for channel, (mean, std) in enumerate(zip(*IMAGENET, strict=True)):
+        expected = torch.add(torch.tensor(-mean / std), clips[..., channel], alpha=1 / (255 * std))
+        assert torch.equal(ClipNormalizer()(clips)[:, channel], expected)
+
+
 @pytest.mark.parametrize(
     ("clips", "use_flow"),
     [

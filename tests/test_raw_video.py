@@ -1,6 +1,7 @@
 """Frames of encoded videos by number, against decoding the whole file, against OpenCV and against numbers in pixels."""
 
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -251,3 +252,19 @@ def test_a_reader_can_be_pickled_and_closed(tmp_path: Path) -> None:
     assert frame_numbers(copy.read(record, [7]).numpy()) == [7]
     reader.close()
     assert frame_numbers(reader.read(record, [7]).numpy()) == [7]
+
+
+def test_the_weight_of_kept_time_stamps_is_the_memory_they_take(tmp_path: Path) -> None:
+    for number in range(60):
+        encode_video(tmp_path / f"a_name_of_usual_length_{number:06d}.mp4", 20 + number)
+    reader = RawVideoReader(tmp_path)
+    tracemalloc.start()
+    began = 0
+    for number in range(60):
+        if number == 10:  # what is made once is there by now
+            began = tracemalloc.get_traced_memory()[0]
+            weight = reader._indices._weight
+        reader.read(VideoRecord(f"a_name_of_usual_length_{number:06d}.mp4", 20 + number, 0), [3])
+    taken = tracemalloc.get_traced_memory()[0] - began
+    tracemalloc.stop()
+    assert taken == pytest.approx(8 * (reader._indices._weight - weight), rel=0.25)

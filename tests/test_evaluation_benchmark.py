@@ -1,0 +1,110 @@
+"""The benchmarks of evaluation and of memory: both ways score the same, and the scripts run."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import extract_score_3d
+from benchmarks import evaluation, loader, memory
+from benchmarks.plain_evaluation import extract_plainly
+from utils.config import load_config
+from utils.evaluation import scores_folder
+from utils.score_index import index_scores
+from utils.scores import read_manifest
+
+TINY = "--videos 3 --clips 2 --length 4 --workers 1 --turns 1"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    loader.make_data(folder, videos=2, frames=12)
+    return folder
+
+
+def options_of(monkeypatch: pytest.MonkeyPatch, root: Path, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluation.py", "--root", str(root), *TINY.split(), *words])
+
+
+def test_loading_is_timed_for_each_store_and_size(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options_of(monkeypatch, root, "--stores", "RAW-12", "LMDB", "--sizes", "64")
+    evaluation.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "cores of" in lines[0]
+    assert [line.split()[:2] for line in lines[-2:]] == [["RAW-12,", "64"], ["LMDB,", "64"]]
+    assert all(float(number) > 0 for line in lines[-2:] for number in line.split()[2:5])
+
+
+def test_whole_extractions_are_timed_and_compared(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options_of(monkeypatch, root, "--stores", "FRAME", "--sizes", "64", "--network", "8")
+    evaluation.main()
+    line = capsys.readouterr().out.splitlines()[-1].split()
+    assert line[:2] == ["FRAME,", "64"]
+    assert line[-1] == "100.0%"
+    assert float(line[-2].rstrip(",")) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("store", "size", "tolerance"), [("LMDB", 256, 1e-6), ("RAW-250", 256, 1e-6), ("LMDB", 96, 1e-3)]
+)
+def test_both_ways_give_the_scores_of_the_same_views(
+    root: Path, monkeypatch: pytest.MonkeyPatch, store: str, size: int, tolerance: float
+) -> None:
+    """The same pixels without a resize; with one, Pillow's differ from torch's by one level here and there."""
+    options_of(monkeypatch, root)
+    record = evaluation.make_record(evaluation.parse_options(), root, store=store, crop_size=size)
+    config = load_config(record)
+    extract_score_3d.extract(config, crops=(0, 1, 2), force=True, trained_by="", merged_by="")
+    manifest = read_manifest(scores_folder(config))
+    assert manifest is not None
+    ours = np.concatenate([scores for _, scores in index_scores(scores_folder(config), manifest).blocks()])
+    plain = extract_plainly(config)
+    assert plain.shape == (3, 2, 3, 20)
+    np.testing.assert_allclose(plain, ours.swapaxes(1, 2), atol=tolerance)
+    views = plain[:2].reshape(-1, 20)  # of two different videos
+    nearest = min(np.abs(a - b).max() for i, a in enumerate(views) for b in views[:i])
+    assert nearest > 3 * np.abs(plain - ours.swapaxes(1, 2)).max()  # no view could be taken for another
+
+
+@pytest.mark.parametrize("store", memory.STORES)
+def test_a_worker_says_what_memory_it_has(tmp_path: Path, store: str) -> None:
+    videos = memory.make_videos(tmp_path, store, distinct=2, listed=5)
+    found = memory.watch_worker(tmp_path, store, videos)
+    assert len(found) == 5
+    assert all(0 < one.written <= one.private for one in found)
+
+
+def test_memory_that_is_written_to_is_the_process_s_own() -> None:
+    before = memory.own_memory()
+    held = np.ones(100 * memory.MEGABYTE, np.uint8)
+    after = memory.own_memory()
+    assert held.nbytes == 100 * memory.MEGABYTE
+    assert after.written - before.written > 90
+    assert after.private - before.private > 90
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_our_list_adds_nothing_to_a_worker(workers: int) -> None:
+    plain = [(f"a/folder/video_{number:08d}.mp4", number % 400) for number in range(60_000)]
+    records = [memory.VideoRecord(path, 300, label) for path, label in plain]
+    ours = memory.added_memory(memory.list_of(records, path="test"), workers=workers)
+    theirs = memory.added_memory(plain, workers=workers)
+    assert len(ours) == len(theirs) == workers
+    assert max(ours) < 2 < min(theirs)
+
+
+def test_the_memory_benchmark_prints_its_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory, "WORKERS", (1, 2))
+    options = "--distinct 1 --after 1 3 --list 1000 --stores FRAME"
+    monkeypatch.setattr(sys, "argv", ["memory.py", *options.split()])
+    memory.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-5:]] == ["FRAME", "a", "workers", "1", "2"]
