@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from dataset.reused_memory import Receiver, Sender
 from utils.errors import UserError
 
 
@@ -24,13 +25,15 @@ class VideoLoader(DataLoader):
         generator is the training's.
         """
         generator = torch.Generator()
-        super().__init__(_Guarded(dataset), collate_fn=_GuardedCollate(collate_fn), generator=generator, **options)
+        collate = _GuardedCollate(collate_fn, Sender())
+        super().__init__(_Guarded(dataset), collate_fn=collate, generator=generator, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
+        receiver = Receiver()
         for batch in super().__iter__():
             if isinstance(batch, _Failure):
                 raise batch.error
-            yield batch
+            yield receiver.take(batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,12 @@ class _Guarded(Dataset):
 
 @dataclass(frozen=True, slots=True)
 class _GuardedCollate:
-    """Passes on the first _Failure among what is to be put together."""
+    """Passes on the first _Failure among what is to be put together, and places large tensors in shared memory."""
 
     inside: Callable[[Any], Any]
+    sender: Sender
 
     def __call__(self, fetched: Any) -> Any:
         samples = fetched if isinstance(fetched, list) else [fetched]
         failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-        return self.inside(fetched) if failure is None else failure
+        return self.sender.place(self.inside(fetched)) if failure is None else failure

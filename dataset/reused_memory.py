@@ -1,0 +1,83 @@
+"""Large tensors from a loader's workers to their parent through shared memory that is written again and again.
+
+torch gives every tensor that a worker sends new shared memory. Each of its pages has to be found and cleared by the
+system and mapped by both processes, which costs several times the copy itself. Here a worker writes to a piece of
+shared memory that its parent has let go of, and only makes a new one when there is none.
+"""
+
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+
+_HEADER = 64  # bytes; the first says whether the parent still uses the piece. The rest keeps what follows aligned.
+_LARGE = 1 << 20  # bytes; smaller tensors go torch's way
+
+
+class Placed:
+    """A tensor on its way to the parent: which piece of the worker's memory it is in, and its shape."""
+
+    def __init__(self, piece: torch.Tensor, number: tuple[int, int], shape: torch.Size) -> None:
+        self.piece, self.number, self.shape = piece, number, shape
+
+
+class Sender:
+    """A worker's pieces of shared memory."""
+
+    def __init__(self) -> None:
+        self._pieces: list[torch.Tensor] = []
+
+    def place(self, item: Any) -> Any:
+        """Return a named tuple with its large uint8 tensors placed; anything else, and in the parent all, as it is."""
+        worker = torch.utils.data.get_worker_info()
+        if worker is None or not hasattr(item, "_replace"):
+            return item
+        large = {name: value for name, value in item._asdict().items() if _is_large(value)}
+        return item._replace(**{name: self._copy(value, worker.id) for name, value in large.items()})
+
+    def _copy(self, tensor: torch.Tensor, worker: int) -> Placed:
+        size = _HEADER + tensor.numel()
+        free = [number for number, piece in enumerate(self._pieces) if not piece[0]]
+        number = next((number for number in free if len(self._pieces[number]) >= size), None)
+        if number is None:
+            piece = torch.empty(size, dtype=torch.uint8).share_memory_()
+            number = free[0] if free else len(self._pieces)
+            self._pieces[number : number + 1] = [piece]
+        piece = self._pieces[number]
+        piece[0] = 1
+        piece[_HEADER:size].view(tensor.shape).copy_(tensor)
+        return Placed(piece, (worker, number), tensor.shape)
+
+
+class Receiver:
+    """The parent's end: it keeps the pieces mapped, as long as workers use them."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[tuple[int, int], torch.Tensor] = {}
+
+    def take(self, item: Any) -> Any:
+        """Return an item as it was before it was placed."""
+        if not hasattr(item, "_replace"):
+            return item
+        placed = {name: value for name, value in item._asdict().items() if isinstance(value, Placed)}
+        return item._replace(**{name: self._open(value) for name, value in placed.items()})
+
+    def _open(self, placed: Placed) -> torch.Tensor:
+        """The tensor in a piece, which goes back to the worker when nothing here uses the tensor or a part of it."""
+        self._pieces[placed.number] = placed.piece
+        memory = placed.piece.numpy()
+        pixels = memory[_HEADER : _HEADER + placed.shape.numel()].reshape(placed.shape)
+        # The tensor's storage, which all its views share, holds this very array.
+        weakref.finalize(pixels, _release, memory).atexit = False
+        return torch.from_numpy(pixels)
+
+
+def _is_large(value: Any) -> bool:
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.uint8 or value.is_shared():
+        return False
+    return value.numel() >= _LARGE
+
+
+def _release(memory: np.ndarray) -> None:
+    memory[0] = 0
