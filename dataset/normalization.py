@@ -70,7 +70,8 @@ class ClipNormalizer:
     def _affine(self, values: torch.Tensor, channel: int, *, out: torch.Tensor) -> torch.Tensor:
         """Bytes of a channel to floats: cast, affine map and permutation in a single pass on a GPU."""
         mean, std = self.mean[channel], self.std[channel]
-        return torch.add(torch.tensor(-mean / std, device=values.device), values, alpha=1 / (255 * std), out=out)
+        # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
+        return torch.add(torch.tensor(-mean / std), values, alpha=1 / (255 * std), out=out)
 
     def _look_up(self, clips: torch.Tensor, out: torch.Tensor) -> None:
         """The same on a CPU, where torch would first write a float copy of all bytes: tables, plane by plane."""
