@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 _HEADER = 64  # bytes; the first says whether the parent still uses the piece. The rest keeps what follows aligned.
 _LARGE = 1 << 20  # bytes; smaller tensors go torch's way
@@ -30,7 +31,7 @@ class Sender:
 
     def place(self, item: Any) -> Any:
         """Return a named tuple with its large uint8 tensors placed; anything else, and in the parent all, as it is."""
-        worker = torch.utils.data.get_worker_info()
+        worker = get_worker_info()
         if worker is None or not hasattr(item, "_replace"):
             return item
         large = {name: value for name, value in item._asdict().items() if _is_large(value)}
