@@ -145,6 +145,8 @@ def make_contenders(options: argparse.Namespace, root: Path, *, store: str, tran
     videos = read_list(root / f"{store}.txt")
     augmentation = Augmentation(transform_type, options.ra_n, options.ra_m)
     normalizer = ClipNormalizer()
+    # Network input is kept and written again, as in the extraction: new memory costs more than what is written to it.
+    memory = torch.empty((options.batch, 3, options.length, options.size, options.size), device=device)
 
     def keys() -> Keys:
         return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
@@ -162,7 +164,9 @@ def make_contenders(options: argparse.Namespace, root: Path, *, store: str, tran
             worker_init_fn=worker_init,
             persistent_workers=True,
         )
-        return Contender(loader, batches, lambda batch: normalizer(batch.clips.to(device)))
+        return Contender(
+            loader, batches, lambda batch: normalizer(batch.clips.to(device), out=memory[: len(batch.clips)])
+        )
 
     pillow_reader = open_reader(format, folder)
     if format != "RAW":  # which no part of OpenCV decodes
@@ -241,6 +245,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     """Make the videos, measure, print."""
     options = parse_options()
+    torch.set_num_threads(1)  # threads that wait for each other spin, on cores that the workers need
     print(describe_machine())
     with tempfile.TemporaryDirectory() as temporary:
         root = options.root or Path(temporary)

@@ -22,6 +22,18 @@ class Placed:
     def __init__(self, piece: torch.Tensor, number: tuple[int, int], shape: torch.Size) -> None:
         self.piece, self.number, self.shape = piece, number, shape
 
+    def open(self) -> torch.Tensor:
+        """The tensor in the piece, which goes back to the worker when nothing uses the tensor or a part of it."""
+        memory = self.piece.numpy()
+        pixels = memory[_HEADER : _HEADER + self.shape.numel()].reshape(self.shape)
+        # The tensor's storage, which all its views share, holds this very array.
+        weakref.finalize(pixels, _release, memory).atexit = False
+        return torch.from_numpy(pixels)
+
+    def pin_memory(self) -> torch.Tensor:
+        """What torch's pinning thread asks of anything that is no tensor: a copy that a GPU can fetch by itself."""
+        return self.open().pin_memory()
+
 
 class Sender:
     """A worker's pieces of shared memory."""
@@ -65,13 +77,8 @@ class Receiver:
         return item._replace(**{name: self._open(value) for name, value in placed.items()})
 
     def _open(self, placed: Placed) -> torch.Tensor:
-        """The tensor in a piece, which goes back to the worker when nothing here uses the tensor or a part of it."""
         self._pieces[placed.number] = placed.piece
-        memory = placed.piece.numpy()
-        pixels = memory[_HEADER : _HEADER + placed.shape.numel()].reshape(placed.shape)
-        # The tensor's storage, which all its views share, holds this very array.
-        weakref.finalize(pixels, _release, memory).atexit = False
-        return torch.from_numpy(pixels)
+        return placed.open()
 
 
 def _is_large(value: Any) -> bool:

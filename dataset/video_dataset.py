@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from dataset import sampling
 from dataset.label_flip import LabelFlip
@@ -289,8 +289,7 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
     """Put samples together; empty ones are left out but for their notes and their count, so N may even be 0."""
     whole = [sample for sample in samples if sample.clip.numel()]
     return ClipBatch(
-        # default_collate stacks into shared memory when a loader's worker calls it.
-        clips=default_collate([sample.clip for sample in whole]) if whole else torch.empty((0,) * 5, dtype=torch.uint8),
+        clips=torch.stack([sample.clip for sample in whole]) if whole else torch.empty((0,) * 5, dtype=torch.uint8),
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
         videos=torch.tensor([sample.video for sample in whole], dtype=torch.int64),
         notes=tuple(note for sample in samples for note in sample.notes),

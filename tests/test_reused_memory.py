@@ -5,8 +5,10 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch.utils.data import Dataset
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from dataset.loading import VideoLoader
+from dataset.reused_memory import Placed
 
 SIDE = 1 << 10
 
@@ -75,3 +77,15 @@ def test_a_list_of_all_items_holds_all_of_them() -> None:
     items = list(load(Pictures(12), workers=2))
     assert [int(item.frames[1, -1, -1]) for item in items] == list(range(12))
     assert len({item.frames.data_ptr() for item in items}) == 12
+
+
+def test_what_torch_pins_is_a_copy_and_gives_the_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With pin_memory, torch's thread sees an item before VideoLoader does; it copies to memory that a GPU reads."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    piece = torch.zeros(64 + 6, dtype=torch.uint8)
+    piece[0], piece[64:] = 1, torch.arange(6)
+    item = pin_memory(Item(3, Placed(piece, (0, 0), torch.Size((2, 3))), torch.tensor([3])))  # type: ignore[arg-type]
+    assert isinstance(item, Item)
+    assert piece[0] == 0
+    piece.fill_(9)
+    assert item.frames.tolist() == [[0, 1, 2], [3, 4, 5]]
