@@ -1,0 +1,184 @@
+"""Channels last: outputs, gradients and state dicts are those of the plain layout."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from layers import layout
+from layers.checkpointing import checkpoint_blocks
+from layers.layout import use_channels_last
+from layers.units import (
+    C2DUnit,
+    I3DUnit,
+    P3DAUnit,
+    P3DBUnit,
+    P3DCUnit,
+    PointwiseUnit,
+    R2P1DUnit,
+    StemUnit,
+    TimePaddedConv3d,
+    UnitStyle,
+    make_conv,
+)
+from tests.networks import tiny_clips, tiny_network
+
+CPU = torch.device("cpu")
+UNITS = (C2DUnit, I3DUnit, R2P1DUnit, P3DAUnit, P3DBUnit, P3DCUnit)
+# Clips of one and two frames have no frame on both sides; 7 x 5 is odd on both sides, and strided.
+CLIPS = ((1, 7, 5), (2, 6, 8), (5, 7, 5))
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+def run(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The output and all gradients of a random weighting of it."""
+    x = x.clone().requires_grad_()
+    module.zero_grad()
+    outputs = module(x)
+    out = torch.cat([head.flatten() for head in outputs]) if isinstance(outputs, tuple) else outputs
+    torch.manual_seed(1)
+    (out * torch.randn(out.shape, dtype=x.dtype)).sum().backward()
+    assert x.grad is not None
+    grads = {name: weight.grad.clone() for name, weight in module.named_parameters() if weight.grad is not None}
+    return {"output": out.detach(), "input": x.grad, **grads}
+
+
+def require_equal(plain: nn.Module, x: Tensor) -> nn.Module:
+    """Compare with a copy in channels last, in float64: what is left is the order of sums."""
+    ours = copy.deepcopy(plain)
+    use_channels_last(ours, CPU)
+    expected, found = run(plain, x), run(ours, x)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
+    return ours
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", UNITS)
+def test_a_unit_answers_and_learns_the_same(kind: Any, stride: int, groups: int, clip: tuple[int, ...]) -> None:
+    style = UnitStyle(groups=groups, temporal_groups=1 if kind is R2P1DUnit else groups)
+    unit = kind(12, 16, stride=stride, style=style).double()
+    require_equal(unit, torch.randn(3, 12, *clip, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_pointwise_unit_and_a_stem_do_too(stride: int) -> None:
+    require_equal(PointwiseUnit(6, 10, stride=stride).double(), torch.randn(2, 6, 3, 7, 5, dtype=torch.float64))
+    stem = StemUnit(3, 8, size=7, early_stride=2 * stride, norm=nn.BatchNorm3d).double()
+    require_equal(stem, torch.randn(2, 3, 9, 17, 15, dtype=torch.float64))
+
+
+def test_float32_agrees_with_float64_as_well_as_torch_does() -> None:
+    unit = P3DAUnit(48, 48, style=UnitStyle())
+    x = torch.randn(2, 48, 4, 9, 9)
+    ours = copy.deepcopy(unit)
+    use_channels_last(ours, CPU)
+    exact = run(copy.deepcopy(unit).double(), x.double())
+    theirs, found = run(unit, x), run(ours, x)
+    for name, value in exact.items():
+        bound = 4 * (theirs[name] - value).abs().max() + 1e-6 * value.abs().max()
+        assert (found[name] - value).abs().max() <= bound, name
+
+
+@pytest.mark.parametrize("kernel, form", [((3, 1, 1), "temporal"), ((1, 3, 3), "spatial"), ((1, 1, 1), "pointwise")])
+def test_derivatives_are_those_of_the_function(kernel: Any, form: str) -> None:
+    conv = make_conv(3, 4, kernel=kernel, stride=(1, 2, 2)).double()
+    found = layout._find_form(conv)
+    assert found is not None and found.__name__ == form
+
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        assert found is not None
+        conv.weight = nn.Parameter(weight) if not isinstance(weight, nn.Parameter) else weight
+        return found(conv, x.contiguous(memory_format=torch.channels_last_3d))
+
+    x = torch.randn(2, 3, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda clips: function(clips, conv.weight), (x,))
+
+
+def test_the_gradient_of_the_weight_is_summed_over_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "UNFOLDED_BYTES", 1)
+    require_equal(C2DUnit(4, 6, style=UnitStyle()).double(), torch.randn(3, 4, 2, 5, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1)),
+        nn.Conv3d(4, 4, 1, bias=False, groups=2),
+        nn.Conv3d(4, 4, (3, 1, 1), bias=False),
+        nn.Conv3d(4, 4, (3, 1, 1), padding=(1, 0, 0), stride=(2, 1, 1), bias=False),
+        nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), dilation=(1, 2, 2), bias=False),
+        nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), padding_mode="circular", bias=False),
+        nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), stride=(1, 2, 1), bias=False),
+        TimePaddedConv3d(4, 4, (3, 1, 1), padding=(1, 0, 0), bias=False),
+    ],
+    ids=str,
+)
+def test_other_convolutions_stay_torchs(conv: nn.Conv3d) -> None:
+    assert layout._find_form(conv) is None
+    require_equal(conv.double(), torch.randn(2, 4, 5, 7, 6, dtype=torch.float64))
+
+
+NETWORKS = ("dg_p3d_resnet18", "lgd_p3d_resnet18", "seq_resnet18", "resnet18", "s3dg", "seq_p3d_eftnet_b0")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_answers_and_learns_the_same(name: str) -> None:
+    network = tiny_network(name, dropout_ratio=0.0, stochastic_depth=0.0 if "eftnet" in name else None).double()
+    clips = tiny_clips(name).double()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    ours = require_equal(network.eval(), clips)
+    after = ours.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], value) and after[key].shape == value.shape for key, value in before.items())
+
+
+def test_laying_out_twice_is_once() -> None:
+    network = tiny_network("dg_p3d_resnet18").eval()
+    clips = tiny_clips("dg_p3d_resnet18")
+    use_channels_last(network, CPU)
+    once = network(clips)
+    use_channels_last(network, CPU)
+    assert all(torch.equal(a, b) for a, b in zip(once, network(clips), strict=True))
+
+
+def test_a_feature_map_stays_in_the_layout() -> None:
+    network = tiny_network("dg_p3d_resnet18")
+    use_channels_last(network, CPU)
+    seen: list[bool] = []
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm3d)):
+        norm.register_forward_hook(
+            lambda _, inputs, out: seen.append(out.is_contiguous(memory_format=torch.channels_last_3d))
+        )
+    network(tiny_clips("dg_p3d_resnet18"))
+    assert seen and all(seen)
+
+
+def test_checkpointed_blocks_learn_bit_by_bit_the_same() -> None:
+    network = tiny_network("dg_p3d_resnet18", dropout_ratio=0.0)
+    use_channels_last(network, CPU)
+    other = copy.deepcopy(network)
+    checkpoint_blocks(other.repeated_blocks())
+    clips = tiny_clips("dg_p3d_resnet18")
+    expected, found = run(network, clips), run(other, clips)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_under_autocast_torchs_own_convolutions_run() -> None:
+    unit = P3DAUnit(8, 8, style=UnitStyle()).eval()
+    x = torch.randn(2, 8, 3, 6, 6)
+    ours = copy.deepcopy(unit)
+    use_channels_last(ours, CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = unit(x), ours(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, atol=0.03, rtol=0.03)
