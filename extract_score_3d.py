@@ -136,7 +136,8 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         if not task.pending:
             log.info(f"all scores are there: {scores_folder(config)}; merge them with: {merged_by}")
             return
-        network = _on_all(lambda: helpers.make_trained_network(config, config.eva_model)).to(device).eval()
+        network = _on_all(lambda: helpers.make_trained_network(config, config.eva_model))
+        network = helpers.place_network(config, network, device).eval()
         log.info(
             f"{config.name}: {helpers.describe_network(config, network)}, {config.eva_model}; {len(task.pending)} of "
             f"{len(videos)} videos x {config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {device.type}"

@@ -23,6 +23,7 @@ from dataset.normalization import ClipNormalizer
 from dataset.readers import Reader, open_reader
 from dataset.transforms import build_train_transform, crop_position
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
+from layers.layout import use_channels_last
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed
@@ -225,6 +226,15 @@ def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     return network
 
 
+def place_network(config: RunConfig, network: model.VideoNetwork, device: torch.device) -> model.VideoNetwork:
+    """Bring the network to a device, in the layout of network.layout; its state dict stays as it is."""
+    network.to(device)
+    layout = config.network.layout
+    if layout == "channels_last" or (layout == "auto" and device.type == "cpu"):
+        use_channels_last(network, device)
+    return network
+
+
 def make_view_scorer(
     config: RunConfig, *, network: model.VideoNetwork, dtype: torch.dtype | None, device: torch.device
 ) -> ViewScorer:
@@ -257,7 +267,7 @@ def make_learner(
     state, settings = config.states[state_index], config.optimizer
     plan = make_plan(config, state_index)
     dtype = resolve_dtype(settings.amp, device)
-    network.to(device)
+    place_network(config, network, device)
     set_frozen_batch_norm(network, state.frozen_bn)
     wrapped: nn.Module = network
     if distributed.world_size() > 1:
@@ -377,9 +387,11 @@ def make_optimizer(config: RunConfig, network: model.VideoNetwork) -> torch.opti
         {"params": [weight for name, weight in named if not name.startswith(heads)], "rate_factor": 1.0},
         {"params": [weight for name, weight in named if name.startswith(heads)], "rate_factor": factor},
     ]
+    on_cpu = all(weight.device.type == "cpu" for _, weight in named)
     make = (
         torch.optim.AdamW
         if settings.adamw_solver
         else functools.partial(torch.optim.SGD, momentum=settings.momentum, nesterov=settings.nesterov)
     )
-    return make(groups, lr=0.0, weight_decay=settings.weight_decay)  # the rate is set before every step
+    # The rate is set before every step. Fused, weights are read once a step; on a CPU torch does not choose it itself.
+    return make(groups, lr=0.0, weight_decay=settings.weight_decay, fused=on_cpu or None)

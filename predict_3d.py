@@ -151,7 +151,8 @@ def predict(
     from utils.precision import resolve_dtype
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = helpers.make_trained_network(config, config.eva_model).to(device).eval()
+    network = helpers.make_trained_network(config, config.eva_model)
+    network = helpers.place_network(config, network, device).eval()
     dtype = resolve_dtype(config.optimizer.amp, device)
     scorer = helpers.make_view_scorer(config, network=network, dtype=dtype, device=device)
     for path, name, problem in inputs:

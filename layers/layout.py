@@ -1,7 +1,7 @@
 """Channels last: where the numbers of feature maps and kernels lie in memory, and the convolutions that gain by it.
 
-Names, shapes and values of weights are the same in every layout; outputs and gradients are equal but for rounding, since
-sums are taken in another order. A clip is put into the layout by the first convolution, and every layer keeps it.
+Names, shapes and values of weights are the same in every layout; outputs and gradients are equal but for rounding,
+since sums are taken in another order. The first convolution puts a clip into the layout, and every layer keeps it.
 
 On a CPU some convolutions are written as matrix products of rows of channels, which is what they are when channels lie
 side by side; benchmarks/training_step.py shows what that gains over torch's own convolutions. Only in float32 and

@@ -45,7 +45,7 @@ def make_record(tiny_set: Path, tmp_path: Path) -> MakeRecord:
                 "eva_crop_size": 24,
                 "num_workers": 0,
             },
-            "optimizer": {"epochs": 2, "warmup_epoch": -1},
+            "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},  # float32 whatever the processor has
             "sampler": {"clip_length": 8, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
             "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
             "logging": {"output_dir": str(tmp_path / "output"), "print_freq": 2},

@@ -246,8 +246,15 @@ def test_bf16_is_really_on() -> None:
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
 
 
+@pytest.mark.parametrize("found, expected", [({}, None), ({"avx512_bf16": True}, torch.bfloat16)])
+def test_automatic_precision_follows_the_processor(
+    found: dict[str, bool], expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert resolve_dtype("auto", CPU) is expected
+
+
 def test_precisions_of_a_cpu() -> None:
-    assert resolve_dtype("auto", CPU) is None
     assert resolve_dtype("off", CPU) is None
     with pytest.raises(PrecisionError, match="fp16 needs a GPU"):
         resolve_dtype("fp16", CPU)

@@ -81,7 +81,7 @@ class OptimizerConfig:
     eva_inter_freq: int = key("epochs between quick evaluations", scope=NEITHER, at_least=1)
     fc_higher_lr: bool = key("10 times the rate on the classifiers")
     adamw_solver: bool = key("AdamW in place of SGD")
-    amp: str = key("mixed precision; auto: bf16 on GPUs that have it", choices=("auto", "bf16", "fp16", "off"))
+    amp: str = key("mixed precision; auto: bf16 where the device has it", choices=("auto", "bf16", "fp16", "off"))
     seed: int = key("seed of weights, order and augmentation", at_least=0)
     ema: float = key("decay of the average of the weights that is evaluated; 0: none", at_least=0, below=1)
     precise_bn: int = key("micro-batches that batch norm is recalculated on at a state change; 0: not", at_least=0)
@@ -106,6 +106,11 @@ class NetworkConfig:
     base_width: int = key("channels of the first stage (64 in the published networks)", at_least=8)
     stochastic_depth: float = key("share of clips that skip the last block in training; negative: its own", below=1)
     checkpoint_blocks: bool = key("keep only the inputs of blocks for the backward pass: less memory", scope=NEITHER)
+    layout: str = key(
+        "where numbers lie in memory; auto: channels_last on CPUs",
+        scope=NEITHER,
+        choices=("auto", "plain", "channels_last"),
+    )
     pretrained_model: str = key("weights to start from; empty: random")
     eva_model: str = key("weights that are evaluated; output/current.pth is this record's own", scope=EVALUATION)
     remove_fc: bool = key("do not take the classifier from pretrained_model")

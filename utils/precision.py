@@ -20,12 +20,20 @@ def resolve_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     """
     on_gpu = device.type == "cuda"
     if amp == "auto":
-        return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if amp == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16 if has_bf16(device) else None
+    if amp == "bf16" and on_gpu and not has_bf16(device):
         raise PrecisionError("optimizer.amp: this GPU has no bf16; use fp16, off or auto")
     if amp == "fp16" and not on_gpu:
         raise PrecisionError("optimizer.amp: fp16 needs a GPU; use bf16, off or auto on a CPU")
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[amp]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device has bf16 instructions; without them bf16 is emulated, which takes longer than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("bf16"))  # x86, ARM
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:

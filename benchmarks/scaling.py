@@ -1,0 +1,143 @@
+"""Clips a second of two processes on two cores, against one process with one thread and with two.
+
+Every setting trains in processes of its own: random clips, `micro_batches` forward and backward passes a step, then the
+optimizer. Two processes exchange gradients by gloo: after the last micro-batch of a step (no_sync on the others, what
+training does) or after every one. The settings run in turns; the ratio is to one thread in the same turn.
+
+    python benchmarks/scaling.py
+    python benchmarks/scaling.py --network p3d_resnet18 --batch 2
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import model
+from benchmarks.machine import describe_machine
+from layers.layout import use_channels_last
+from layers.losses import HeadsLoss
+
+CLASSES = 400
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Processes, threads of each, and what the processes exchange when."""
+
+    processes: int
+    threads: int
+    syncs_once: bool = True
+
+
+SETTINGS = {
+    "1 process, 1 thread": Setting(1, 1),
+    "1 process, 2 threads": Setting(1, 2),
+    "2 processes": Setting(2, 1),
+    "2 processes, always in step": Setting(2, 1, syncs_once=False),
+}
+
+
+def run_steps(options: argparse.Namespace, setting: Setting) -> float:
+    """Train as one of the setting's processes; return the clips a second of all of them."""
+    torch.set_num_threads(setting.threads)
+    torch.manual_seed(0)
+    network = model.create_model(options.network, num_classes=CLASSES, image_size=options.size)
+    use_channels_last(network, torch.device("cpu"))
+    called: nn.Module = network
+    if setting.processes > 1:
+        called = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=True)
+    criterion = HeadsLoss()
+    clips = torch.randn(options.batch, 3, options.frames, options.size, options.size)
+    labels = torch.arange(options.batch)
+    began = 0.0
+    for step in range(options.steps + 1):
+        if step == 1:  # the first one finds its kernels and its memory
+            began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        for micro in range(options.micro_batches):
+            waits = setting.processes > 1 and setting.syncs_once and micro + 1 < options.micro_batches
+            with called.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
+                criterion(called(clips), labels).backward()
+        optimizer.step()
+    seconds = time.perf_counter() - began
+    return setting.processes * options.steps * options.micro_batches * options.batch / seconds
+
+
+def run_setting(name: str) -> float:
+    """Start a setting's processes and return the clips a second that the slowest of them reports."""
+    count = SETTINGS[name].processes
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(SETTINGS[name].threads)}
+        command = [sys.executable, __file__, *sys.argv[1:], "--run", name, folder]
+        processes = [
+            subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
+            for rank in range(count)
+        ]
+        speeds = [float(process.communicate()[0]) for process in processes]
+    return min(speeds)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Run the settings in turns and print a line for each."""
+    speeds: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    for _ in range(options.turns):
+        for name, found in speeds.items():
+            found.append(run_setting(name))
+    base = speeds["1 process, 1 thread"]
+    print(f"{options.network}, {options.micro_batches} micro-batches of {options.batch} clips a step and process")
+    print(f"  {'':30}{'clips/s':>9}   / 1 thread")
+    for name, found in speeds.items():
+        ratios = [this / one for this, one in zip(found, base, strict=True)]
+        text = f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
+        print(f"  {name:30}{statistics.median(found):9.2f}   {text}", flush=True)
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="dg_p3d_resnet50")
+    parser.add_argument("--batch", type=int, default=1, help="clips of a micro-batch (1)")
+    parser.add_argument("--micro_batches", type=int, default=4, help="of a step (4)")
+    parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
+    parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
+    parser.add_argument("--steps", type=int, default=1, help="timed in a turn, after one that is not (1)")
+    parser.add_argument("--turns", type=int, default=4, help="of every setting (4)")
+    parser.add_argument("--run", nargs=3, metavar=("SETTING", "FOLDER", "RANK"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure; or be one process of a setting."""
+    options = parse_options()
+    if options.run is None:
+        print(describe_machine())
+        measure(options)
+        return
+    name, folder, rank = options.run
+    setting = SETTINGS[name]
+    if setting.processes > 1:
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/meet", rank=int(rank), world_size=setting.processes
+        )
+    print(run_steps(options, setting))
+    if setting.processes > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

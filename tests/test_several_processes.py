@@ -1,0 +1,97 @@
+"""Two real processes accumulate the gradients that one does, and exchange them once a step."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+
+import helpers
+from tests.conftest import MakeRecord
+from tests.networks import CLASSES
+from utils import distributed
+from utils.config import RunConfig, load_config
+from utils.engine import EpochTotals, train_epoch
+
+CPU = torch.device("cpu")
+VIDEOS, CLIP = 24, (4, 24, 24, 3)
+# Frozen norms, dropout off and float64: what is left between the two ways is the order of sums.
+OVERRIDES = [
+    *(f"dataset.num_classes={CLASSES}", "sampler.batch_size=2", "sampler.iter_size=3", "optimizer.num_gpu=2"),
+    *("network.net_name=dg_p3d_resnet18", "network.dropout_ratio=0.0", "network.early_stride=1"),
+    *("optimizer.base_learning_rate=0.01", "sampler.clip_length=4", "optimizer.epochs=1"),
+]
+
+
+def make_batches(count: int) -> list[Any]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        SimpleNamespace(
+            clips=torch.randint(0, 256, (2, *CLIP), generator=generator, dtype=torch.uint8),
+            labels=torch.randint(0, CLASSES, (2,), generator=generator),
+            skipped=0,
+            notes=(),
+        )
+        for _ in range(count)
+    ]
+
+
+def train(config: RunConfig, exchanges: list[bool]) -> dict[str, torch.Tensor]:
+    """Train two steps of twelve clips on this process's share; return the weights, and note the exchanges."""
+    network = helpers.make_initial_network(config, trained=None).double()
+    learner = helpers.make_learner(config, 0, network=network, num_videos=VIDEOS, device=CPU)
+    normalize = learner.normalize
+    learner.normalize = lambda clips: normalize(clips).double()
+    if distributed.world_size() > 1:
+
+        def average(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+            exchanges.append(bucket.is_last())
+            future = dist.all_reduce(bucket.buffer().div_(distributed.world_size()), async_op=True).get_future()
+            return future.then(lambda done: done.value()[0])
+
+        learner.model.register_comm_hook(None, average)  # type: ignore[operator]
+    share = make_batches(VIDEOS // 2)[distributed.rank() :: distributed.world_size()]
+    train_epoch(
+        learner,
+        share,
+        epoch=0,
+        first_step=0,
+        totals=EpochTotals(),
+        report=lambda done, line: None,
+        report_every=1,
+        save=lambda done, totals: None,
+        save_every=0,
+    )
+    assert all(weight.dtype == torch.float64 for weight in network.parameters())
+    return {name: weight.detach() for name, weight in network.named_parameters()}
+
+
+def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    found = []
+    for config in configs:
+        exchanges: list[bool] = []
+        found.append((train(config, exchanges), exchanges))
+    torch.save(found, folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record: MakeRecord, tmp_path: Path) -> None:
+    record = make_record()
+    settings = ([], ["network.frozen_bn=true", "network.checkpoint_blocks=true"], ["network.layout=plain"])
+    configs = [load_config(record, [*OVERRIDES, *setting]) for setting in settings]
+    multiprocessing.spawn(be_a_process, (tmp_path, configs), nprocs=2)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    for config, *both in zip(configs, *ranks, strict=True):
+        expected = train(config, [])
+        start = dict(helpers.make_initial_network(config, trained=None).named_parameters())
+        for weights, exchanges in both:
+            assert (
+                sum(exchanges) == 2
+            )  # the last bucket went round once in each of the two steps of three micro-batches
+            for name, value in expected.items():
+                torch.testing.assert_close(weights[name], value, rtol=1e-9, atol=1e-10, msg=name)
+                assert not torch.equal(value, start[name].double())
