@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import gpu_step, training_step
+from benchmarks import convolutions, gpu_step, training_step
 from tests.conftest import ROOT
 
 
@@ -74,3 +74,15 @@ def test_a_measurement_that_fails_is_skipped_with_its_reason(capsys: pytest.Capt
 
     gpu_step.attempt("a name", fail)
     assert capsys.readouterr().out.split("skipped: ") == [f"  {'a name':28}", "RuntimeError: no kernel image\n"]
+
+
+def test_forms_of_convolutions_agree_and_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--network p3d_resnet18 --batch 1 --frames 4 --size 32 --turns 1 --threads 1"
+    monkeypatch.setattr(sys, "argv", ["convolutions.py", *options.split()])
+    convolutions.main()
+    lines = capsys.readouterr().out.splitlines()
+    for kind, form in (("1x1x1", "product, plain"), ("1x3x3", "product, unfolded"), ("3x1x1", "2D, frames x places")):
+        found = [line for line in lines if line.startswith(f"{kind} {form}")]
+        assert len(found) == 1 and float(found[0].removeprefix(f"{kind} {form}").split()[0]) > 0

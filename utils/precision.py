@@ -32,7 +32,7 @@ def has_bf16(device: torch.device) -> bool:
     """Return whether a device has bf16 instructions; without them bf16 is emulated, which takes longer than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not say
     return bool(found.get("avx512_bf16") or found.get("bf16"))  # x86, ARM
 
 
