@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ from utils.precision import autocast
 
 CLASSES = 400
 NO_GPU = 2
+Network = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ class Stepper:
             self.network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=setting.fused or None
         )
         self.criterion = HeadsLoss()
-        self.run: Callable[[Tensor], tuple[Tensor, ...]] = self.network
+        self.run: Network = self.network
         if setting.compiled:
-            self.run = torch.compile(self.network, mode=setting.compiled)
+            self.run = cast(Network, torch.compile(self.network, mode=setting.compiled))
         if setting.graphed:
             with torch.autocast(self.device.type, setting.dtype, cache_enabled=False):
                 self.run = torch.cuda.make_graphed_callables(self.network, (self.clips,))

@@ -21,17 +21,17 @@ from pathlib import Path
 
 import torch
 from torch import distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import helpers
 import model
 from benchmarks.machine import describe_machine
 from layers.layout import use_channels_last
 from layers.losses import HeadsLoss
 
 CLASSES = 400
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,8 @@ def run_steps(options: argparse.Namespace, setting: Setting) -> float:
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
     network = model.create_model(options.network, num_classes=CLASSES, image_size=options.size)
-    use_channels_last(network, torch.device("cpu"))
-    called: nn.Module = network
-    if setting.processes > 1:
-        called = DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+    use_channels_last(network, CPU)
+    called = helpers.wrap_network(network, CPU)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=True)
     criterion = HeadsLoss()
     clips = torch.randn(options.batch, 3, options.frames, options.size, options.size)

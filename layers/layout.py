@@ -10,7 +10,7 @@ float64 and without groups: under autocast torch's own run.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,8 @@ def pointwise(conv: Conv, x: Tensor) -> Tensor:
         conv: The convolution, of any stride.
         x: Channels last, [N, C_in, (T,) H, W].
     """
-    x = x[(..., *(slice(None, None, stride) for stride in conv.stride))]
+    for axis, stride in enumerate(conv.stride, start=2):
+        x = x[(slice(None),) * axis + (slice(None, None, cast(int, stride)),)]
     return F.linear(x.movedim(1, -1), conv.weight.flatten(1)).movedim(-1, 1)
 
 
@@ -86,7 +87,7 @@ def temporal(conv: Any, x: Tensor) -> Tensor:
         x: Channels last, [N, C_in, T, H, W].
     """
     _, height, width = conv.stride
-    return _Temporal.apply(x[:, :, :, ::height, ::width], conv.weight)  # type: ignore[no-any-return]
+    return _Temporal.apply(x[:, :, :, ::height, ::width], conv.weight)
 
 
 def spatial(conv: Any, x: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ def spatial(conv: Any, x: Tensor) -> Tensor:
         conv: The convolution; it may stride in space.
         x: Channels last, [N, C_in, T, H, W].
     """
-    return _Spatial.apply(x, conv.weight, conv.stride)  # type: ignore[no-any-return]
+    return _Spatial.apply(x, conv.weight, conv.stride)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ def _temporal_weight_grad(rows: Tensor, grads: Tensor) -> Tensor:
         for source, target in zip(rows, grads, strict=True):
             total[:, 0].addmm_(target[1:].flatten(0, 1).t(), source[:-1].flatten(0, 1))
             total[:, 2].addmm_(target[:-1].flatten(0, 1).t(), source[1:].flatten(0, 1))
-    return total.transpose(1, 2)[..., None, None]
+    return total[:, :, None, None].movedim(-1, 1)
 
 
 class _Spatial(torch.autograd.Function):

