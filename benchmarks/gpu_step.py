@@ -49,12 +49,13 @@ Network = Callable[[Tensor], tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Setting:
-    """A way to run a step; `compiled` is torch.compile's mode, "" for none."""
+    """A way to run a step; `compiled` is torch.compile's mode, "" for none; `tries` lets cuDNN try its algorithms."""
 
     dtype: torch.dtype | None = None
     tf32: bool = False
     channels_last: bool = False
     fused: bool = False
+    tries: bool = False
     graphed: bool = False
     compiled: str = ""
 
@@ -66,24 +67,26 @@ SETTINGS = {
     "bf16": Setting(BF16),
     "bf16, channels last": Setting(BF16, channels_last=True),
     "the same, fused SGD": Setting(BF16, channels_last=True, fused=True),
-    "the same, CUDA graphs": Setting(BF16, channels_last=True, fused=True, graphed=True),
-    "the same, compile": Setting(BF16, channels_last=True, fused=True, compiled="default"),
-    "compile with CUDA graphs": Setting(BF16, channels_last=True, fused=True, compiled="reduce-overhead"),
+    "all that, cudnn.benchmark": Setting(BF16, channels_last=True, fused=True, tries=True),
+    "all that, CUDA graphs": Setting(BF16, channels_last=True, fused=True, tries=True, graphed=True),
+    "all that, compile": Setting(BF16, channels_last=True, fused=True, tries=True, compiled="default"),
+    "compile with CUDA graphs": Setting(BF16, channels_last=True, fused=True, tries=True, compiled="reduce-overhead"),
 }
 # What the largest batch and the loader are measured with.
 BEST = "the same, fused SGD"
 
 
 @contextlib.contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Let float32 products and convolutions run in TF32, or not, for a while."""
+def backends(setting: Setting) -> Iterator[None]:
+    """Tell torch's libraries what a setting allows, for a while."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = setting.tf32
+    cudnn.benchmark = setting.tries
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
 class Stepper:
@@ -113,13 +116,13 @@ class Stepper:
         if setting.compiled:
             self.run = cast(Network, torch.compile(self.network, mode=setting.compiled))
         if setting.graphed:
-            with torch.autocast(self.device.type, setting.dtype, cache_enabled=False):
-                self.run = torch.cuda.make_graphed_callables(self.network, (self.clips,))
+            with backends(setting), torch.autocast(self.device.type, setting.dtype, cache_enabled=False):
+                self.run = cast(Network, torch.cuda.make_graphed_callables(self.network, (self.clips,)))
 
     def differentiate(self) -> Tensor:
         """Run forward and backward pass; return the loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        with tf32(self.setting.tf32):
+        with backends(self.setting):
             with autocast(self.device, self.setting.dtype):
                 heads = self.run(self.clips)
             loss = self.criterion(heads, self.labels)

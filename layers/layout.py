@@ -10,7 +10,7 @@ float64 and without groups: under autocast torch's own run.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ def pointwise(conv: Conv, x: Tensor) -> Tensor:
         x: Channels last, [N, C_in, (T,) H, W].
     """
     for axis, stride in enumerate(conv.stride, start=2):
-        x = x[(slice(None),) * axis + (slice(None, None, cast(int, stride)),)]
+        x = x[(slice(None),) * axis + (slice(None, None, stride),)]
     return F.linear(x.movedim(1, -1), conv.weight.flatten(1)).movedim(-1, 1)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import convolutions, gpu_step, training_step
+from benchmarks import convolutions, gpu_step, precision, training_step
 from tests.conftest import ROOT
 
 
@@ -48,7 +48,7 @@ def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(
     gpu_step.main()
     output = capsys.readouterr().out
     skipped = [line for line in output.splitlines() if "skipped" in line]
-    assert [line.split("skipped")[0].strip() for line in skipped] == ["the same, CUDA graphs"]
+    assert [line.split("skipped")[0].strip() for line in skipped] == ["all that, CUDA graphs"]
     for name in settings:
         assert re.search(rf"^  {name} ", output, re.MULTILINE), name
     assert len(re.findall(r"\d+% of the matrix product's", output)) == 2
@@ -86,3 +86,14 @@ def test_forms_of_convolutions_agree_and_are_timed(
     for kind, form in (("1x1x1", "product, plain"), ("1x3x3", "product, unfolded"), ("3x1x1", "2D, frames x places")):
         found = [line for line in lines if line.startswith(f"{kind} {form}")]
         assert len(found) == 1 and re.search(r" \d+ +\d+ +\d+\.\d\d, \d+\.\d\d \[", found[0])
+
+
+def test_loss_curves_of_both_precisions_begin_alike(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--seeds 2 --steps 2 --parts 2 --batch 4 --network p3d_resnet18"
+    monkeypatch.setattr(sys, "argv", ["precision.py", *options.split()])
+    precision.main()
+    first = capsys.readouterr().out.splitlines()[-2].split()
+    assert first[0] == "1-1" and first[1] != first[3]
+    assert float(first[1]) == pytest.approx(float(first[3]), rel=0.05)

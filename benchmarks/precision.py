@@ -1,0 +1,91 @@
+"""Loss curves in bf16 and in float32, over seeds: is the difference between them more than that between seeds?
+
+A small network learns random patterns under noise, from the same seeds in both types. Every line is a part of the
+training: the mean loss in float32 with the range of the seeds, the same in bf16, and whether the mean in bf16 lies in
+the range of float32. Without bf16 instructions this takes longer, with the same numbers.
+
+    python benchmarks/precision.py
+"""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import model
+from benchmarks.machine import describe_machine
+from layers.layout import use_channels_last
+from layers.losses import HeadsLoss
+from utils.precision import autocast, has_bf16
+
+
+def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> list[float]:
+    """Return the mean loss of every part of a training."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(seed)
+    network = model.create_model(
+        options.network, num_classes=options.classes, base_width=8, image_size=options.size, early_stride=1
+    ).to(device)
+    use_channels_last(network, device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=options.rate, momentum=0.9, nesterov=True)
+    criterion = HeadsLoss()
+    patterns = torch.randn(options.classes, 3, options.frames, options.size, options.size)
+    losses = []
+    for _ in range(options.steps):
+        labels = torch.randint(0, options.classes, (options.batch,))
+        clips = patterns[labels] + options.noise * torch.randn(options.batch, *patterns.shape[1:])
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(device, dtype):
+            heads = network(clips.to(device))
+        loss = criterion(heads, labels.to(device))
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 40)
+        optimizer.step()
+        losses.append(loss.item())
+    length = options.steps // options.parts
+    return [statistics.mean(losses[part * length : (part + 1) * length]) for part in range(options.parts)]
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Train with every seed in both types and print a line for each part."""
+    curves = {dtype: [train(options, seed, dtype) for seed in range(options.seeds)] for dtype in (None, torch.bfloat16)}
+    print(f"{'steps':12}{'float32':26}{'bf16':26}bf16's mean")
+    length = options.steps // options.parts
+    for part in range(options.parts):
+        exact, rough = ([curve[part] for curve in found] for found in curves.values())
+        texts = [f"{statistics.mean(one):.3f} [{min(one):.3f}..{max(one):.3f}]" for one in (exact, rough)]
+        inside = "inside" if min(exact) <= statistics.mean(rough) <= max(exact) else "outside"
+        print(f"{f'{part * length + 1}-{(part + 1) * length}':12}{texts[0]:26}{texts[1]:26}{inside}", flush=True)
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="dg_p3d_resnet18")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings in each type (5)")
+    parser.add_argument("--steps", type=int, default=80, help="of a training (80)")
+    parser.add_argument("--parts", type=int, default=8, help="of a training that are printed (8)")
+    parser.add_argument("--batch", type=int, default=8, help="clips (8)")
+    parser.add_argument("--classes", type=int, default=10, help="patterns (10)")
+    parser.add_argument("--noise", type=float, default=2.0, help="deviation, the patterns' being 1 (2)")
+    parser.add_argument("--rate", type=float, default=0.02, help="learning rate (0.02)")
+    parser.add_argument("--frames", type=int, default=4, help="of a clip (4)")
+    parser.add_argument("--size", type=int, default=32, help="of a clip, in pixels (32)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, print."""
+    options = parse_options()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"{describe_machine()}\n{'bf16' if has_bf16(device) else 'no bf16'} instructions; {options.network}")
+    measure(options)
+
+
+if __name__ == "__main__":
+    main()
