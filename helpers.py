@@ -5,7 +5,6 @@ Only this module knows both the configuration and the classes of dataset, layers
 
 import functools
 import logging
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 import model
 from dataset.label_flip import make_label_flip
@@ -261,24 +259,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return network_weights(load_tensors(path))
 
 
-def wrap_network(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return the network as training calls it: with several processes, one that averages gradients over them.
-
-    Not with static_graph, which fails an assertion of torch 2.13 when the first backward pass is one under no_sync.
-    """
-    if distributed.world_size() == 1:
-        return network
-    with warnings.catch_warnings():
-        # torch 2.13 has another name for broadcast_buffers, which older versions do not know.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        return DistributedDataParallel(
-            network,
-            device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # running statistics are averaged before every evaluation instead
-            gradient_as_bucket_view=True,
-        )
-
-
 def make_learner(
     config: RunConfig, state_index: int, *, network: model.VideoNetwork, num_videos: int, device: torch.device
 ) -> Learner:
@@ -290,7 +270,7 @@ def make_learner(
     set_frozen_batch_norm(network, state.frozen_bn)
     return Learner(
         network=network,
-        model=wrap_network(network, device),
+        model=distributed.wrap(network, device),
         optimizer=make_optimizer(config, network),
         scaler=make_scaler(device, dtype),
         schedule=Schedule(

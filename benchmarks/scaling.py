@@ -24,11 +24,11 @@ from torch import distributed as dist
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import helpers
 import model
 from benchmarks.machine import describe_machine
 from layers.layout import use_channels_last
 from layers.losses import HeadsLoss
+from utils import distributed
 
 CLASSES = 400
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def run_steps(options: argparse.Namespace, setting: Setting) -> float:
     torch.manual_seed(0)
     network = model.create_model(options.network, num_classes=CLASSES, image_size=options.size)
     use_channels_last(network, CPU)
-    called = helpers.wrap_network(network, CPU)
+    called = distributed.wrap(network, CPU)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=True)
     criterion = HeadsLoss()
     clips = torch.randn(options.batch, 3, options.frames, options.size, options.size)

@@ -5,6 +5,7 @@ per CPU worker (gloo). Rank 0 decides, the decision is broadcast, and all ranks 
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
 
@@ -101,6 +103,24 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
     total = tensor.clone()
     dist.all_reduce(total)
     return total
+
+
+def wrap(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return the network as training calls it: with several processes, one that averages gradients over them.
+
+    Not with static_graph, which fails an assertion of torch 2.13 when the first backward pass is one under no_sync.
+    """
+    if world_size() == 1:
+        return network
+    with warnings.catch_warnings():
+        # torch 2.13 has another name for broadcast_buffers, which older versions do not know.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            network,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # running statistics are averaged before every evaluation instead
+            gradient_as_bucket_view=True,
+        )
 
 
 def average_buffers(network: nn.Module) -> None:
