@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import helpers
 from layers import layout
 from layers.checkpointing import checkpoint_blocks
 from layers.layout import use_channels_last
@@ -23,7 +24,9 @@ from layers.units import (
     UnitStyle,
     make_conv,
 )
+from tests.conftest import MakeRecord
 from tests.networks import tiny_clips, tiny_network
+from utils.config import load_config
 
 CPU = torch.device("cpu")
 UNITS = (C2DUnit, I3DUnit, R2P1DUnit, P3DAUnit, P3DBUnit, P3DCUnit)
@@ -182,3 +185,32 @@ def test_under_autocast_torchs_own_convolutions_run() -> None:
         expected, found = unit(x), ours(x)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0.03)
+
+
+@pytest.mark.parametrize("device, forms", [("cpu", True), ("cuda", False)])
+def test_matrix_products_are_for_cpus(device: str, forms: bool) -> None:
+    conv = make_conv(4, 4, kernel=(1, 3, 3))
+    use_channels_last(conv, torch.device(device))  # where the weights are does not matter to it
+    assert conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert ("forward" in vars(conv)) is forms
+
+
+@pytest.mark.parametrize("layout_name, expected", [("auto", True), ("channels_last", True), ("plain", False)])
+def test_the_configuration_chooses(layout_name: str, expected: bool, make_record: MakeRecord) -> None:
+    config = load_config(make_record(), [f"network.layout={layout_name}"])
+    network = helpers.place_network(config, helpers.make_initial_network(config, trained=None), CPU)
+    weight = network.get_submodule("layer1.0.branch.unit1.spatial").weight
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d) is expected  # type: ignore[operator]
+    assert any("forward" in vars(module) for module in network.modules()) is expected
+
+
+def test_checkpoints_go_from_one_layout_to_the_other() -> None:
+    plain, ours = tiny_network("dg_p3d_resnet18").eval(), tiny_network("dg_p3d_resnet18").eval()
+    use_channels_last(ours, CPU)
+    nn.init.normal_(ours.fc.weight)
+    plain.load_state_dict(ours.state_dict())
+    for name, weight in plain.named_parameters():
+        assert torch.equal(weight, ours.get_parameter(name)) and weight.is_contiguous()
+    clips = tiny_clips("dg_p3d_resnet18")
+    for a, b in zip(plain(clips), ours(clips), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
