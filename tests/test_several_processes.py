@@ -1,14 +1,17 @@
 """Two real processes accumulate the gradients that one does, and exchange them once a step."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
 import helpers
+from benchmarks import scaling
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES
 from utils import distributed
@@ -99,3 +102,12 @@ def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record:
             for name, value in expected.items():
                 torch.testing.assert_close(weights[name], value, rtol=1e-9, atol=1e-10, msg=name)
             assert any(not torch.equal(value, start[name].double()) for name, value in expected.items())
+
+
+def test_the_scaling_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--network p3d_resnet18 --frames 4 --size 32 --micro_batches 2 --turns 1"
+    monkeypatch.setattr(sys, "argv", ["scaling.py", *options.split()])
+    scaling.main()
+    lines = capsys.readouterr().out.splitlines()[-len(scaling.SETTINGS) :]
+    for name, line in zip(scaling.SETTINGS, lines, strict=True):
+        assert float(line.strip().removeprefix(name).split()[0]) > 0
