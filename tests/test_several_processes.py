@@ -105,7 +105,7 @@ def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record:
 
 
 def test_the_scaling_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--network p3d_resnet18 --frames 4 --size 32 --micro_batches 2 --turns 1"
+    options = "--network p3d_resnet18 --frames 4 --size 64 --micro_batches 2 --turns 1"
     monkeypatch.setattr(sys, "argv", ["scaling.py", *options.split()])
     scaling.main()
     lines = capsys.readouterr().out.splitlines()[-len(scaling.SETTINGS) :]
