@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.loader import STORES, make_data
+from benchmarks.loader import STORES, make_data, ratio_text
 from benchmarks.machine import describe_machine
 from dataset.listing import read_list
 from dataset.loading import VideoLoader
@@ -164,12 +164,6 @@ def attempt(name: str, act: Callable[[], None]) -> None:
         print(
             f"  {name:28}skipped: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}", flush=True
         )
-
-
-def ratio_text(numerators: list[float], denominators: list[float]) -> str:
-    """Median of the paired ratios, and their range."""
-    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
-    return f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
 
 
 def measure_steps(options: argparse.Namespace) -> None:

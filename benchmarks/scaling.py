@@ -25,6 +25,7 @@ from torch import distributed as dist
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
+from benchmarks.loader import ratio_text
 from benchmarks.machine import describe_machine
 from layers.layout import use_channels_last
 from layers.losses import HeadsLoss
@@ -86,8 +87,10 @@ def run_setting(name: str) -> float:
             subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
             for rank in range(count)
         ]
-        speeds = [float(process.communicate()[0]) for process in processes]
-    return min(speeds)
+        printed = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        sys.exit(f"scaling.py: {name} failed; what it said stands above")
+    return min(map(float, printed))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -102,9 +105,7 @@ def measure(options: argparse.Namespace) -> None:
     print(f"{options.network}, {options.micro_batches} micro-batches of {options.batch} clips a step and process")
     print(f"  {'':30}{'clips/s':>9}   / 1 thread")
     for name, found in speeds.items():
-        ratios = [this / one for this, one in zip(found, base, strict=True)]
-        text = f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
-        print(f"  {name:30}{statistics.median(found):9.2f}   {text}", flush=True)
+        print(f"  {name:30}{statistics.median(found):9.2f}   {ratio_text(found, base)}", flush=True)
 
 
 def parse_options() -> argparse.Namespace:

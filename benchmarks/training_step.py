@@ -6,7 +6,7 @@ error is the largest difference of the first step's logits and of its gradients 
 there; that of plain float32 stands in the first line.
 
     python benchmarks/training_step.py
-    python benchmarks/training_step.py --networks i3d_resnet50 --variants plain ours --threads 1
+    python benchmarks/training_step.py --networks i3d_resnet50 --variants ours --threads 1
     python benchmarks/training_step.py --forward          # evaluation: the forward pass alone
     python benchmarks/training_step.py --profile          # where the step's time goes, by kind of operation
 """

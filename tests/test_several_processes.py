@@ -96,9 +96,8 @@ def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record:
         expected = train(config, [])
         start = dict(helpers.make_initial_network(config, trained=None).named_parameters())
         for weights, exchanges in both:
-            assert (
-                sum(exchanges) == 2
-            )  # the last bucket went round once in each of the two steps of three micro-batches
+            # The last bucket went round once in each of the two steps of three micro-batches.
+            assert sum(exchanges) == 2
             for name, value in expected.items():
                 torch.testing.assert_close(weights[name], value, rtol=1e-9, atol=1e-10, msg=name)
             assert any(not torch.equal(value, start[name].double()) for name, value in expected.items())
