@@ -1,7 +1,7 @@
 """Stems, residual branches and the blocks around them.
 
-A block is relu(branch(x) + shortcut(x)); blocks with a global view add a term to that sum. Nothing is done in place on
-a residual.
+A block is relu(branch(x) + shortcut(x)); blocks with a global view add a term to that sum. The sum and the activation
+are written into the branch's own output, which a norm has made and which its gradient does not need; x stays as it is.
 """
 
 from collections.abc import Callable
@@ -45,10 +45,10 @@ class Stem(UnitChain):
             [N x T/early_stride, out_channels, H/4, W/4].
         """
         first, *others = self
-        x = F.relu(first(clips))
+        x = F.relu_(first(clips))
         x = fold_frames(x) if self.folds else x
         for unit in others:
-            x = F.relu(unit(x))
+            x = F.relu_(unit(x))
         return max_pool_space(x)
 
 
@@ -188,7 +188,7 @@ class ResidualBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
-        return F.relu(self.drop_path(self.branch(x)) + self.shortcut(x))
+        return F.relu_(self.drop_path(self.branch(x)).add_(self.shortcut(x)))
 
 
 class GlobalContextBlock(Block):
@@ -207,7 +207,7 @@ class GlobalContextBlock(Block):
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
         residual = self.branch(x)
         context = self.fc2(F.relu(self.fc1(average(residual))))
-        return F.relu(self.drop_path(residual + everywhere(context)) + self.shortcut(x))
+        return F.relu_(self.drop_path(residual.add_(everywhere(context))).add_(self.shortcut(x)))
 
 
 class DiffusionBlock(Block):
@@ -233,7 +233,8 @@ class DiffusionBlock(Block):
         """Map ([N, in_channels, T, H, W], [N, in_channels]) to the same pair with out_channels, space strided."""
         x, g = features
         g = F.relu(self.fc2(self.fc1(average(x))) + self.fc4(self.fc3(g)))
-        x = F.relu(self.drop_path(self.branch(x) + everywhere(self.fc6(self.fc5(g)))) + self.shortcut(x))
+        context = everywhere(self.fc6(self.fc5(g)))
+        x = F.relu_(self.drop_path(self.branch(x).add_(context)).add_(self.shortcut(x)))
         return x, g
 
 

@@ -1,7 +1,7 @@
 """Channels last: where the numbers of feature maps and kernels lie in memory, and the convolutions that gain by it.
 
 Names, shapes and values of weights are the same in every layout; outputs and gradients are equal but for rounding,
-since sums are taken in another order. The first convolution puts a clip into the layout, and every layer keeps it.
+since sums are taken in another order. The first convolution puts its maps into the layout, and every layer keeps it.
 
 On a CPU some convolutions are written as matrix products of rows of channels, which is what they are when channels lie
 side by side; benchmarks/training_step.py shows what that gains over torch's own convolutions. Only in float32 and
@@ -21,6 +21,8 @@ from torch.autograd.function import once_differentiable
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 # The unfolded maps that a weight gradient multiplies at once stay within a processor's cache, bytes.
 UNFOLDED_BYTES = 8 * 2**20
+# Of clips: RGB, and two of optical flow.
+CLIP_CHANNELS = 3
 
 Conv = nn.Conv2d | nn.Conv3d
 Form = Callable[[Any, Tensor], Tensor]
@@ -36,10 +38,23 @@ def use_channels_last(network: nn.Module, device: torch.device) -> None:
     for conv in network.modules():
         if not isinstance(conv, Conv):
             continue
+        if device.type == "cpu" and _takes_clips(conv):
+            conv.forward = partial(_convolve_clips, conv)  # type: ignore[method-assign]
+            continue
         conv.weight.data = conv.weight.data.contiguous(memory_format=FORMATS[conv.weight.dim()])
         form = _find_form(conv) if device.type == "cpu" else None
         if form is not None:
             conv.forward = partial(_convolve, conv, form)  # type: ignore[method-assign]
+
+
+def _takes_clips(conv: Conv) -> bool:
+    return conv.in_channels <= CLIP_CHANNELS and conv.kernel_size[-1] > 1
+
+
+def _convolve_clips(conv: Conv, x: Tensor) -> Tensor:
+    """A clip's few channels fill no vector when they lie side by side, so they stay planes; the maps made of them do."""
+    maps = type(conv).forward(conv, x.contiguous())  # type: ignore[arg-type]
+    return maps.contiguous(memory_format=FORMATS[maps.dim()])
 
 
 def _convolve(conv: Conv, form: Form, x: Tensor) -> Tensor:

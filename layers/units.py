@@ -35,14 +35,14 @@ class UnitStyle:
         groups: Groups of the spatial convolution.
         temporal_groups: Groups of the temporal convolution.
         norm: Makes the norm for a number of channels.
-        activation: Acts inside the units that have an activation inside (P3D-C).
+        activation: Acts inside the units that have an activation inside (P3D-C), on what a norm has made.
     """
 
     groups: int = 1
     temporal_groups: int = 1
     norm: Callable[[int], nn.Module] = BatchNorm3d
     dims: int = 3
-    activation: Callable[[Tensor], Tensor] = F.relu
+    activation: Callable[[Tensor], Tensor] = F.relu_
 
 
 def make_conv(
@@ -367,5 +367,5 @@ class UnitChain(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T', H', W'], before the activation."""
         for number, unit in enumerate(self):
-            x = unit(x if number == 0 else F.relu(x))
+            x = unit(x if number == 0 else F.relu_(x))
         return x

@@ -118,7 +118,7 @@ class MixedBlock(nn.Module):
         pooled = F.max_pool3d(x, 3, stride=1, padding=1)
         parts = (self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(pooled))
         gates = (self.gating_b0, self.gating_b1, self.gating_b2, self.gating_b3)
-        return torch.cat([gate(F.relu(part)) for gate, part in zip(gates, parts, strict=True)], dim=1)
+        return torch.cat([gate(F.relu_(part)) for gate, part in zip(gates, parts, strict=True)], dim=1)
 
 
 class S3D(VideoNetwork):
@@ -163,8 +163,8 @@ class S3D(VideoNetwork):
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
         self.check_clips(clips)
-        x = max_pool_space(F.relu(self.conv_1a(clips)))
-        x = max_pool_space(F.relu(self.conv_2c(F.relu(self.conv_2b(x)))))
+        x = max_pool_space(F.relu_(self.conv_1a(clips)))
+        x = max_pool_space(F.relu_(self.conv_2c(F.relu_(self.conv_2b(x)))))
         for name, block in self.mixed.items():
             if name == "4b":
                 x = F.max_pool3d(x, 3, stride=2, padding=1)

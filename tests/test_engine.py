@@ -1,6 +1,7 @@
 """One epoch of training against the same arithmetic written out by hand in float64."""
 
 import copy
+import functools
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -183,6 +184,32 @@ def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
         assert resumed.clips == totals.clips == 14
         for mine, theirs in zip(again.network.parameters(), whole.network.parameters(), strict=True):
             assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_training_goes_on_in_another_memory_layout(adam: bool) -> None:
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
+    kernel = torch.randn(6, 5, 1, 3, 3, dtype=torch.float64)
+    gradient = torch.randn(6, 5, 1, 3, 3, dtype=torch.float64)
+
+    def fresh(layout: torch.memory_format) -> Learner:
+        network = TwoHeads().double()
+        network.unused = nn.Parameter(kernel.clone().contiguous(memory_format=layout))
+        learner = make_learner(network, plan=plan, num_videos=6)
+        make = torch.optim.AdamW if adam else functools.partial(torch.optim.SGD, momentum=0.9)
+        learner.optimizer = make([network.unused], lr=0.1, fused=True)
+        return learner
+
+    def step(learner: Learner) -> Tensor:
+        weight = learner.network.get_parameter("unused")
+        weight.grad = torch.empty_like(weight).copy_(gradient)
+        learner.optimizer.step()
+        return weight.detach().clone()
+
+    plain, last = fresh(torch.contiguous_format), fresh(torch.channels_last_3d)
+    step(plain)
+    last.load_state_dict(copy.deepcopy(plain.state_dict()))
+    torch.testing.assert_close(step(last), step(plain), rtol=1e-12, atol=0)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice() -> None:

@@ -66,6 +66,7 @@ class Learner:
         """Continue from a checkpoint of the same state."""
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
+        _lay_out_like_weights(self.optimizer)
         self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
             self.average.load_state_dict(content)
@@ -90,6 +91,18 @@ class Learner:
         with self.average.in_place():
             distributed.average_buffers(self.network)
             yield
+
+
+def _lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give momenta the memory layout of their weights.
+
+    A checkpoint keeps the layout that it was made in, a GPU's, say, and torch's fused optimizers on a CPU take the
+    numbers as they lie in memory: with another layout they would change other weights than meant.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 @dataclass
