@@ -16,6 +16,7 @@ list or protocol are never mixed in: that is an error, and --force moves them an
 output/<record>/earlier-NNN first.
 """
 
+import functools
 import itertools
 import logging
 import math
@@ -50,6 +51,8 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
 
 Value = TypeVar("Value")
 VideoCrops = tuple[int, tuple[int, ...]]
+# ((video and its crops, its frames), its scores or None if it is missing)
+Result = tuple[tuple[VideoCrops, Any], Any]
 # Videos that each process scores before all of them compare notes: how far they are, and whether one met an error.
 _ROUND = 16
 
@@ -124,6 +127,7 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
     from utils.durations import describe_time
     from utils.logs import open_log
     from utils.precision import resolve_dtype
+    from utils.views import score_ahead
 
     with distributed.session() as device:
         videos = helpers.read_evaluation_list(config)
@@ -146,7 +150,8 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         share = task.pending[distributed.rank() :: distributed.world_size()]
         loader = helpers.make_views_loader(config, videos=videos, indices=[video for video, _ in share])
         began = time.monotonic()
-        total = score_pending(scores_folder(config), task, zip(share, loader, strict=True), scorer=scorer, log=log)
+        results = score_ahead(zip(share, loader, strict=True), functools.partial(_score, scorer), device=device)
+        total = score_pending(scores_folder(config), task, results, log=log)
         missing = f", {total.missing} could not be read" if total.missing else ""
         log.info(f"{total.scored} videos scored in {describe_time(time.monotonic() - began)}{missing}")
         log.info(f"scores: {scores_folder(config)}; merge them with: {merged_by}")
@@ -190,23 +195,27 @@ def _plan(
     return Task(manifest, pending, index.missing)
 
 
+def _score(scorer: "ViewScorer", item: tuple[VideoCrops, Any]) -> Any:
+    """Return a video's scores, None for one that is missing."""
+    (_, crops), video = item
+    return None if video.missing else scorer(video.frames, video.clip_frames, crops)
+
+
 def score_pending(
     folder: Path,
     task: Task,
-    items: Iterable[tuple[VideoCrops, Any]],
+    results: Iterable[Result],
     *,
-    scorer: "ViewScorer",
     log: logging.Logger,
 ) -> Round:
-    """Score this process's share, a round at a time; an error of one process stops all of them after the round.
+    """Write this process's share, a round at a time; an error of one process stops all of them after the round.
 
     What has been scored until then is written, so that the same command goes on from there.
 
     Args:
         folder: The folder of scores.
         task: What all processes together have to do.
-        items: This process's share: (video, its crops) and the video's frames.
-        scorer: Scores a video's views.
+        results: Of this process's share.
         log: Of this process.
 
     Returns:
@@ -220,7 +229,7 @@ def score_pending(
     from utils import distributed
 
     processes = distributed.world_size()
-    remaining, total = iter(items), Round()
+    remaining, total = iter(results), Round()
     num_rounds = math.ceil(len(task.pending) / (processes * _ROUND))
     with (
         PartWriter(folder, task.manifest, rank=distributed.rank()) as writer,
@@ -230,7 +239,6 @@ def score_pending(
             own = _score_round(
                 itertools.islice(remaining, _ROUND),
                 task,
-                scorer=scorer,
                 writer=writer,
                 is_last=number == num_rounds - 1,
                 advance=lambda: bar.update(min(processes, len(task.pending) - bar.n)),
@@ -248,18 +256,17 @@ def score_pending(
 
 
 def _score_round(
-    items: Iterable[tuple[VideoCrops, Any]],
+    results: Iterable[Result],
     task: Task,
     *,
-    scorer: "ViewScorer",
     writer: PartWriter,
     is_last: bool,
     advance: Callable[[], object],
 ) -> Round:
-    """Score some videos; a user's mistake is returned, so that the other processes hear of it."""
+    """Write some videos' scores; a user's mistake is returned, so that the other processes hear of it."""
     done = Round()
     try:
-        for (video, crops), frames in items:
+        for ((video, crops), frames), scores in results:
             done.notes += frames.notes
             if frames.missing:
                 done.missing += 1
@@ -267,7 +274,7 @@ def _score_round(
                 if task.missing.get(video) != frames.missing:
                     writer.add_missing(video, crops, frames.missing)
             else:
-                writer.add(video, crops, scorer(frames.frames, frames.clip_frames, crops))
+                writer.add(video, crops, scores)
                 done.scored += 1
             advance()
         if is_last:

@@ -18,7 +18,7 @@ from dataset.listing import VideoList, read_list, split_heldout
 from dataset.loading import VideoLoader
 from dataset.mixing import MixUp
 from dataset.normalization import ClipNormalizer
-from dataset.readers import Reader, open_reader
+from dataset.readers import FrameReader, open_reader
 from dataset.transforms import build_train_transform, crop_position
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from layers.layout import use_channels_last
@@ -70,7 +70,7 @@ def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
     return videos, read_evaluation_list(config)
 
 
-def make_reader(config: RunConfig, root_path: str) -> Reader:
+def make_reader(config: RunConfig, root_path: str) -> FrameReader:
     """Return the reader of the data set's format."""
     return open_reader(config.dataset.format, root_path, use_flow=config.dataset.use_flow)
 
@@ -106,7 +106,7 @@ def make_transform(config: RunConfig) -> Transform:
 
 
 def make_training_clips(
-    config: RunConfig, state_index: int, *, videos: VideoList, reader: Reader, transform: Transform
+    config: RunConfig, state_index: int, *, videos: VideoList, reader: FrameReader, transform: Transform
 ) -> TrainingClips:
     """Return the training clips of a state, from a reader and through a transform."""
     state, data = config.states[state_index], config.dataset

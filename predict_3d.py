@@ -30,6 +30,7 @@ from utils.report import read_class_names
 if TYPE_CHECKING:  # torch is imported once the command line and the record are known to be right
     import numpy as np
 
+    from dataset.video_dataset import VideoFrames
     from utils.views import ViewScorer
 
 DEFAULT_RATE = 25  # frames a second where a file does not say
@@ -237,6 +238,7 @@ def _scores(
     """Probabilities, float [classes], of videos or segments, each the mean over clips and crops."""
     import helpers
     from dataset.listing import list_of
+    from utils.views import score_ahead
 
     own = replace(
         config,
@@ -244,8 +246,13 @@ def _scores(
         sampler=replace(config.sampler, eva_num_clips=clips),
     )
     videos = list_of(records, path="command line")
-    for frames in helpers.make_views_loader(own, videos=videos, indices=range(len(records))):
-        yield scorer(frames.frames, frames.clip_frames, crops).mean(axis=(0, 1))
+    loader = helpers.make_views_loader(own, videos=videos, indices=range(len(records)))
+
+    def score(video: "VideoFrames") -> "np.ndarray":
+        return scorer(video.frames, video.clip_frames, crops).mean(axis=(0, 1))
+
+    for _, scores in score_ahead(loader, score, device=scorer.device):
+        yield scores
 
 
 def _windows(config: RunConfig, video: Video, scorer: "ViewScorer") -> Iterator[Window]:

@@ -33,7 +33,7 @@ from dataset.listing import VideoList, read_list
 from dataset.lmdb_frames import LmdbStore
 from dataset.loading import VideoLoader
 from dataset.normalization import ClipNormalizer
-from dataset.readers import Reader, open_reader
+from dataset.readers import FrameReader, open_reader
 from dataset.synthetic_store import encode_jpegs
 from dataset.transforms import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
@@ -151,7 +151,7 @@ def make_contenders(options: argparse.Namespace, root: Path, *, store: str, tran
     def keys() -> Keys:
         return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
 
-    def ours(reader: Reader, transform: Any) -> Contender:
+    def ours(reader: FrameReader, transform: Any) -> Contender:
         clips = TrainingClips(
             videos, reader, transform, num_segments=1, clip_length=options.length, num_steps=1, seed=(0,)
         )

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from dataset import augment
 from dataset.frame_images import ImageStore
+from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord
 from dataset.normalization import IMAGENET_MEAN, IMAGENET_STD
 from dataset.sampling import frame_indices, train_offsets
@@ -221,17 +222,16 @@ class PillowTransform:
 
 
 @dataclass(frozen=True, slots=True)
-class PillowReader:
+class PillowReader(FrameReader):
     """Our stores of JPEGs, decoded by Pillow."""
 
     store: ImageStore
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Frames uint8 [N, H, W, 3]."""
-        numbers = [int(number) + 1 for number in frame_indices]
-        data = self.store.images(record.path, numbers, "")
-        frames = [np.asarray(Image.open(io.BytesIO(jpeg or b"")).convert("RGB")) for jpeg in data]
-        return torch.from_numpy(np.stack(frames))
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        """Hand over frames uint8 [H, W, 3]."""
+        data = self.store.images(record.path, [number + 1 for number in numbers], "")
+        for place, jpeg in enumerate(data):
+            put(place, np.asarray(Image.open(io.BytesIO(jpeg or b"")).convert("RGB")))
 
     def close(self) -> None:
         """Let go of what is open."""

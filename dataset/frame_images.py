@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
+from dataset.frame_reader import FrameReader, Put
 from dataset.jpeg import ImageError, decode_image
 from dataset.listing import VideoRecord
 from dataset.read_errors import FewerFramesError, ReadError
@@ -36,7 +36,7 @@ class ImageStore(Protocol):
         """Let go of everything open."""
 
 
-class NumberedImageReader:
+class NumberedImageReader(FrameReader):
     """Reads frames out of a store of numbered pictures."""
 
     def __init__(self, store: ImageStore, *, use_flow: bool = False) -> None:
@@ -47,39 +47,27 @@ class NumberedImageReader:
         """Let go of everything open; a later read opens it again."""
         self._store.close()
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Decode the asked frames, each once.
-
-        Args:
-            record: the video.
-            frame_indices: frame numbers from 0 in any order, repeated or not.
-
-        Returns:
-            uint8 [N, H, W, C] in the order asked; C is 3, or 2 (x, y) for flow.
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        """See FrameReader.
 
         Raises:
             FewerFramesError: a frame beyond the last one.
             ReadError: a picture is missing, broken, or not of the size of the others.
         """
-        wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
-        if not len(wanted) or wanted[0] < 0:
-            raise ValueError(f"frame numbers must be 0 or more, and some: {frame_indices}")
-        numbers = (wanted + 1).tolist()
-        channels = len(self._suffixes) if len(self._suffixes) > 1 else 3
-        frames = np.empty((len(numbers), 0, 0, channels), dtype=np.uint8)
-        for position, suffix in enumerate(self._suffixes):
-            encoded = self._store.images(record.path, numbers, suffix)
-            for place, (number, data) in enumerate(zip(numbers, encoded, strict=True)):
+        names = [number + 1 for number in numbers]
+        size: tuple[int, ...] = ()
+        pictures = [self._store.images(record.path, names, suffix) for suffix in self._suffixes]
+        for place, (number, *encoded) in enumerate(zip(names, *pictures, strict=True)):
+            parts = []
+            for suffix, data in zip(self._suffixes, encoded, strict=True):
                 pixels = self._decode(record.path, number, suffix, data=data)
-                if not frames.size:
-                    frames = np.empty((len(numbers), *pixels.shape[:2], channels), dtype=np.uint8)
-                if pixels.shape[:2] != frames.shape[1:3]:
+                size = size or pixels.shape[:2]
+                if pixels.shape[:2] != size:
                     name = self._store.describe(record.path, number, suffix)
-                    sizes = f"{_size(pixels.shape)}, frames before it {_size(frames.shape[1:])} (height x width)"
+                    sizes = f"{_size(pixels.shape)}, frames before it {_size(size)} (height x width)"
                     raise ReadError(f"cannot read {name}: it is {sizes}")
-                frames[place, :, :, position : position + pixels.shape[2]] = pixels
-        in_order = len(places) == len(wanted) and bool(np.all(places[1:] > places[:-1]))
-        return torch.from_numpy(frames if in_order else frames[places])
+                parts.append(pixels)
+            put(place, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
     def _decode(self, video: str, number: int, suffix: str, *, data: bytes | None) -> np.ndarray:
         name = self._store.describe(video, number, suffix)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dataset.reused_memory import Receiver, Sender
+from dataset import reused_memory
 from utils.errors import UserError
 
 
@@ -25,11 +25,11 @@ class VideoLoader(DataLoader):
         generator is the training's.
         """
         generator = torch.Generator()
-        collate = _GuardedCollate(collate_fn, Sender())
+        collate = _GuardedCollate(collate_fn)
         super().__init__(_Guarded(dataset), collate_fn=collate, generator=generator, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
-        receiver = Receiver()
+        receiver = reused_memory.Receiver()
         for batch in super().__iter__():
             if isinstance(batch, _Failure):
                 raise batch.error
@@ -64,9 +64,8 @@ class _GuardedCollate:
     """Passes on the first _Failure among what is to be put together, and places large tensors in shared memory."""
 
     inside: Callable[[Any], Any]
-    sender: Sender
 
     def __call__(self, fetched: Any) -> Any:
         samples = fetched if isinstance(fetched, list) else [fetched]
         failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-        return self.sender.place(self.inside(fetched)) if failure is None else failure
+        return reused_memory.place(self.inside(fetched)) if failure is None else failure

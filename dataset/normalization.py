@@ -57,7 +57,7 @@ class ClipNormalizer:
         if out is None:
             batch, frames, height, width, _ = clips.shape
             out = torch.empty((batch, channels, frames, height, width), dtype=torch.float32, device=clips.device)
-        if clips.device.type == "cpu":
+        if clips.device.type == "cpu" and clips.stride(-1) == 1:
             self._look_up(clips, out)
         else:
             for channel in range(channels):
@@ -68,13 +68,13 @@ class ClipNormalizer:
         return out
 
     def _affine(self, values: torch.Tensor, channel: int, *, out: torch.Tensor) -> torch.Tensor:
-        """Bytes of a channel to floats: cast, affine map and permutation in a single pass on a GPU."""
+        """Bytes of a channel to floats: cast, affine map and permutation in a single pass."""
         mean, std = self.mean[channel], self.std[channel]
         # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
         return torch.add(torch.tensor(-mean / std), values, alpha=1 / (255 * std), out=out)
 
     def _look_up(self, clips: torch.Tensor, out: torch.Tensor) -> None:
-        """The same on a CPU, where torch would first write a float copy of all bytes: tables, plane by plane."""
+        """The same on a CPU, where torch is slow with bytes of three channels side by side."""
         for clip, target in zip(clips.numpy(), out.numpy(), strict=True):
             for time, frame in enumerate(clip):
                 for channel, plane in enumerate(cv2.split(frame)):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import av.error
 import numpy as np
-import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from dataset.caching import BoundedCache
+from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoRecord
 from dataset.read_errors import FewerFramesError
 from dataset.video_file import VideoFile, naming, unreadable
@@ -24,7 +24,7 @@ _SKIPPABLE_CODECS = frozenset({"h264", "mpeg4"})
 _INDEX_OVERHEAD = 80
 
 
-class RawVideoReader:
+class RawVideoReader(FrameReader):
     """Reads frames out of the video files below a root.
 
     Frame i is the i-th frame, in presentation order, that decoding the whole file gives; frames cut away by an edit
@@ -54,30 +54,17 @@ class RawVideoReader:
         """Forget all time stamps; no file is open between calls."""
         self._indices.clear()
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Decode the asked frames, each once.
-
-        Args:
-            record: the video.
-            frame_indices: frame numbers from 0 in any order, repeated or not.
-
-        Returns:
-            uint8 [N, H, W, 3], in the order asked.
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        """See FrameReader.
 
         Raises:
             FewerFramesError: a frame beyond the end of the file.
             ReadError: the file cannot be read or decoded.
         """
-        wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
-        if not len(wanted) or wanted[0] < 0:
-            raise ValueError(f"frame numbers must be 0 or more, and some: {frame_indices}")
         with VideoFile(self._root / record.path) as video, naming(video.path):
-            frames = self._decode(video, wanted.tolist())
-        in_order = len(places) == len(wanted) and bool(np.all(places[1:] > places[:-1]))
-        return torch.from_numpy(frames if in_order else frames[places])
+            self._decode(video, numbers, put)
 
-    def _decode(self, video: VideoFile, wanted: list[int]) -> np.ndarray:
-        """The wanted frames (numbers increasing), uint8 [N, H, W, 3]."""
+    def _decode(self, video: VideoFile, wanted: Sequence[int], put: Put) -> None:
         for misled in (False, True):
             # A second time around, frames are missing or hold two fields each, which may have come in two packets.
             index = self._index(video, misled=misled)
@@ -85,14 +72,14 @@ class RawVideoReader:
                 cause = f" ({index.damage} after that)" if index.damage else ""
                 message = f"{video.path}: frame {wanted[-1]} (from 0) is wanted, there are {index.num_frames}{cause}"
                 raise FewerFramesError(message, index.num_frames)
-            canvas = _Canvas(wanted, self._reformatter)
+            canvas = _Canvas(wanted, self._reformatter, put)
             if index.pts is None:
                 _decode_by_count(video, canvas)
             else:
                 for run in plan_runs(index, wanted):
                     _decode_run(video, index, run, canvas)
             if not canvas.missing and (index.is_decoded or not canvas.is_interlaced):
-                return canvas.upright_frames()
+                return
         raise unreadable(video.path, f"frame {min(canvas.missing)} of {index.num_frames} does not come out of decoding")
 
     def _index(self, video: VideoFile, *, misled: bool) -> FrameIndex:
@@ -115,35 +102,32 @@ def _make_reader(root_path: Path, index_cache_size: int) -> RawVideoReader:
 
 
 class _Canvas:
-    """The wanted frames of one call, filled in as they come out of the decoder."""
+    """The wanted frames of one call: handed on as they come out of the decoder, upright and of one size."""
 
-    def __init__(self, wanted: list[int], reformatter: VideoReformatter) -> None:
+    def __init__(self, wanted: Sequence[int], reformatter: VideoReformatter, put: Put) -> None:
         self.missing = set(wanted)
         self._places = {number: place for place, number in enumerate(wanted)}
         self._reformatter = reformatter
-        self._frames = np.empty((len(wanted), 0, 0, 3), dtype=np.uint8)
-        self._rotation = 0
+        self._put = put
+        self._size: tuple[int, int] | None = None
+        self._quarter_turns = 0
         self.is_interlaced = False
 
     def put(self, number: int, frame: VideoFrame) -> None:
         """Take a decoded frame, unless that number is not wanted or has come already."""
         if number not in self.missing:
             return
-        if not self._frames.size:
-            self._frames = np.empty((len(self._places), frame.height, frame.width, 3), dtype=np.uint8)
-            self._rotation = frame.rotation
-        height, width = self._frames.shape[1:3]
+        if self._size is None:
+            self._size = frame.height, frame.width
+            self._quarter_turns = round(frame.rotation / 90) % 4
+        height, width = self._size
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(height, plane.line_size)
-        self._frames[self._places[number]] = rows[:, : 3 * width].reshape(height, width, 3)
+        pixels = rows[:, : 3 * width].reshape(height, width, 3)
+        self._put(self._places[number], np.rot90(pixels, self._quarter_turns) if self._quarter_turns else pixels)
         self.is_interlaced |= frame.interlaced_frame
         self.missing.remove(number)
-
-    def upright_frames(self) -> np.ndarray:
-        """All frames, uint8 [N, H, W, 3], turned as the file asks for."""
-        quarter_turns = round(self._rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(self._frames, quarter_turns, axes=(1, 2)))
 
 
 def _decode_run(video: VideoFile, index: FrameIndex, run: Run, canvas: _Canvas) -> None:

@@ -1,41 +1,21 @@
 """The readers of the three formats, behind one call."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-import torch
 
 from dataset.frame_images import FolderStore, NumberedImageReader
-from dataset.listing import VideoRecord
+from dataset.frame_reader import FrameReader
 from dataset.lmdb_frames import LmdbStore
 from dataset.raw_video import RawVideoReader
 from dataset.read_errors import FewerFramesError, ReadError
 from dataset.segments import SegmentReader
 from utils.errors import UserError
 
-__all__ = ["FORMATS", "FewerFramesError", "ReadError", "Reader", "open_reader"]
+__all__ = ["FORMATS", "FewerFramesError", "FrameReader", "ReadError", "open_reader"]
 
 FORMATS = ("RAW", "FRAME", "LMDB")
 
 
-class Reader(Protocol):
-    """Gives frames of videos by number. Readers can be pickled; each process opens for itself what it reads."""
-
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """The asked frames, uint8 [N, H, W, C], in the order asked; repeated ones are decoded once.
-
-        Raises:
-            FewerFramesError: a frame beyond the video's real end.
-            ReadError: the video cannot be read.
-        """
-
-    def close(self) -> None:
-        """Let go of everything open or cached; a later read starts afresh."""
-
-
-def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -> Reader:
+def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -> FrameReader:
     """The reader of a format.
 
     Args:

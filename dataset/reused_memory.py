@@ -2,9 +2,11 @@
 
 torch gives every tensor that a worker sends new shared memory. Each of its pages has to be found and cleared by the
 system and mapped by both processes, which costs several times the copy itself. Here a worker writes to a piece of
-shared memory that its parent has let go of, and only makes a new one when there is none.
+shared memory that its parent has let go of, and only makes a new one when there is none: `empty` gives such memory to
+what makes large tensors, and `place` puts what is not there yet into it.
 """
 
+import math
 import weakref
 from typing import Any
 
@@ -24,11 +26,7 @@ class Placed:
 
     def open(self) -> torch.Tensor:
         """The tensor in the piece, which goes back to the worker when nothing uses the tensor or a part of it."""
-        memory = self.piece.numpy()
-        pixels = memory[_HEADER : _HEADER + self.shape.numel()].reshape(self.shape)
-        # The tensor's storage, which all its views share, holds this very array.
-        weakref.finalize(pixels, _release, memory).atexit = False
-        return torch.from_numpy(pixels)
+        return torch.from_numpy(_lend(self.piece, self.shape)[0])
 
     def pin_memory(self) -> torch.Tensor:
         """What torch's pinning thread asks of anything that is no tensor: a copy that a GPU can fetch by itself."""
@@ -40,17 +38,12 @@ class Sender:
 
     def __init__(self) -> None:
         self._pieces: list[torch.Tensor] = []
+        # What is being written: address -> (number of its piece, what frees it when it is never sent).
+        self._lent: dict[int, tuple[int, weakref.finalize]] = {}
 
-    def place(self, item: Any) -> Any:
-        """Return a named tuple with its large uint8 tensors placed; anything else, and in the parent all, as it is."""
-        worker = get_worker_info()
-        if worker is None or not hasattr(item, "_replace"):
-            return item
-        large = {name: value for name, value in item._asdict().items() if _is_large(value)}
-        return item._replace(**{name: self._copy(value, worker.id) for name, value in large.items()})
-
-    def _copy(self, tensor: torch.Tensor, worker: int) -> Placed:
-        size = _HEADER + tensor.numel()
+    def lend(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return uint8 memory in a piece that nobody uses; it is free again when the array is gone without a `send`."""
+        size = _HEADER + math.prod(shape)
         free = [number for number, piece in enumerate(self._pieces) if not piece[0]]
         number = next((number for number in free if len(self._pieces[number]) >= size), None)
         if number is None:
@@ -59,8 +52,39 @@ class Sender:
             self._pieces[number : number + 1] = [piece]
         piece = self._pieces[number]
         piece[0] = 1
-        piece[_HEADER:size].view(tensor.shape).copy_(tensor)
-        return Placed(piece, (worker, number), tensor.shape)
+        pixels, freeing = _lend(piece, shape)
+        self._lent[pixels.ctypes.data] = number, freeing
+        return pixels
+
+    def send(self, tensor: torch.Tensor, worker: int) -> Placed:
+        """Hand a tensor over to the parent; it is copied if it does not lie in lent memory."""
+        number, freeing = self._lent.pop(tensor.data_ptr(), (0, None))
+        if freeing is None or not freeing.alive or not tensor.is_contiguous():
+            pixels = self.lend(tuple(tensor.shape))
+            torch.from_numpy(pixels).copy_(tensor)
+            number, freeing = self._lent.pop(pixels.ctypes.data)
+        freeing.detach()
+        return Placed(self._pieces[number], (worker, number), tensor.shape)
+
+
+# Of this process, if it is a worker.
+_sender = Sender()
+
+
+def empty(shape: tuple[int, ...]) -> np.ndarray:
+    """Return uint8 memory of a shape: in a worker, if it is large, shared memory that `place` need not copy."""
+    if get_worker_info() is None or math.prod(shape) < _LARGE:
+        return np.empty(shape, dtype=np.uint8)
+    return _sender.lend(shape)
+
+
+def place(item: Any) -> Any:
+    """Return a named tuple with its large uint8 tensors placed; anything else, and in the parent all, as it is."""
+    worker = get_worker_info()
+    if worker is None or not hasattr(item, "_replace"):
+        return item
+    large = {name: value for name, value in item._asdict().items() if _is_large(value)}
+    return item._replace(**{name: _sender.send(value, worker.id) for name, value in large.items()})
 
 
 class Receiver:
@@ -85,6 +109,16 @@ def _is_large(value: Any) -> bool:
     if not isinstance(value, torch.Tensor) or value.dtype != torch.uint8 or value.is_shared():
         return False
     return value.numel() >= _LARGE
+
+
+def _lend(piece: torch.Tensor, shape: tuple[int, ...]) -> tuple[np.ndarray, weakref.finalize]:
+    """Return an array in a piece, and what frees the piece when the array and every view of it are gone."""
+    memory = piece.numpy()
+    # Views of an array refer to the one that its own memory is of, which must not be the whole piece.
+    pixels = np.frombuffer(memory.data[_HEADER : _HEADER + math.prod(shape)], dtype=np.uint8)
+    freeing = weakref.finalize(pixels, _release, memory)
+    freeing.atexit = False
+    return pixels.reshape(shape), freeing
 
 
 def _release(memory: np.ndarray) -> None:

@@ -1,33 +1,25 @@
 """Segments of long videos: lines whose path ends in `#skip=N`, for every format."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
+from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoRecord, split_segment
 from dataset.read_errors import FewerFramesError, ReadError
 
-if TYPE_CHECKING:
-    from dataset.readers import Reader
 
-
-class SegmentReader:
+class SegmentReader(FrameReader):
     """Reads segments through the reader of whole videos: frame i of a segment is frame skip + i of its video."""
 
-    def __init__(self, inside: Reader) -> None:
+    def __init__(self, inside: FrameReader) -> None:
         self._inside = inside
 
     def close(self) -> None:
         """Close the reader inside."""
         self._inside.close()
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """The asked frames, uint8 [N, H, W, C], in the order asked.
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        """See FrameReader.
 
         Raises:
             FewerFramesError: a frame beyond the end of the video; its count is that of the segment.
@@ -35,10 +27,10 @@ class SegmentReader:
         """
         path, skipped = split_segment(record.path)
         if path == record.path:
-            return self._inside.read(record, frame_indices)
+            return self._inside.decode(record, numbers, put)
         whole = replace(record, path=path, num_frames=skipped + record.num_frames)
         try:
-            return self._inside.read(whole, np.asarray(frame_indices, dtype=np.int64) + skipped)
+            self._inside.decode(whole, [skipped + number for number in numbers], put)
         except FewerFramesError as error:
             remaining = error.num_frames - skipped
             if remaining <= 0:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dataset import sampling
+from dataset import reused_memory, sampling
+from dataset.frame_reader import FrameReader, FrameStack
 from dataset.label_flip import LabelFlip
 from dataset.listing import VideoList, VideoRecord
-from dataset.readers import FewerFramesError, Reader, ReadError
+from dataset.read_errors import FewerFramesError, ReadError
 from dataset.transforms import evaluation_transform, resize_short_side
 
 Result = TypeVar("Result")
@@ -56,7 +57,7 @@ class VideoFrames(NamedTuple):
     Attributes:
         video: number of the list's record.
         label: its class.
-        frames: every frame that some clip uses, once: uint8 [U, H, W, C], short side resized. Empty if missing.
+        frames: every frame that some clip uses, once: uint8 [U, C, H, W], short side resized. Empty if missing.
         clip_frames: int64 [num_clips, T], rows of `frames`. Empty if missing.
         missing: why the video could not be read; empty if it could.
         notes: what a user should hear about the video.
@@ -116,7 +117,7 @@ class TrainingClips(Dataset[ClipSample]):
     def __init__(
         self,
         videos: VideoList,
-        reader: Reader,
+        reader: FrameReader,
         transform: Callable[[np.ndarray, np.random.Generator], np.ndarray],
         *,
         num_segments: int,
@@ -189,7 +190,7 @@ class EvaluationClips(Dataset[ClipSample]):
     def __init__(
         self,
         videos: VideoList,
-        reader: Reader,
+        reader: FrameReader,
         *,
         crop_size: int,
         num_segments: int,
@@ -234,7 +235,7 @@ class VideoViews(Dataset[VideoFrames]):
     def __init__(
         self,
         videos: VideoList,
-        reader: Reader,
+        reader: FrameReader,
         *,
         short_side: int,
         num_clips: int,
@@ -276,20 +277,34 @@ class VideoViews(Dataset[VideoFrames]):
             nothing = torch.empty((0, 0, 0, 0), dtype=torch.uint8)
             no_rows = torch.empty((0, 0), dtype=torch.int64)
             return VideoFrames(index, record.label, nothing, no_rows, str(error), ())
-        resized = torch.from_numpy(resize_short_side(frames.numpy(), self._short_side))
-        return VideoFrames(index, record.label, resized, rows, "", notes)
+        return VideoFrames(index, record.label, frames, rows, "", notes)
 
     def _read(self, record: VideoRecord) -> tuple[torch.Tensor, torch.Tensor]:
         clips = self._shape.spread(record.num_frames, num_clips=self._num_clips)
         unique, rows = np.unique(clips, return_inverse=True)
-        return self._reader.read(record, unique), torch.from_numpy(rows.reshape(clips.shape))
+        stack = FrameStack(len(unique), empty=reused_memory.empty)
+
+        def put(place: int, frame: np.ndarray) -> None:
+            """Resize the frame while it is in the cache, and take it apart into the planes that a network wants."""
+            # Not frame[None]: its stride of 0 between frames keeps torch from resizing it the fast way.
+            clip = frame.reshape(1, *frame.shape)
+            resized = resize_short_side(clip, self._short_side)[0]
+            height, width, channels = resized.shape
+            cv2.split(resized, list(stack.place(place, (channels, height, width))))
+
+        self._reader.decode(record, unique.tolist(), put)
+        return torch.from_numpy(stack.frames), torch.from_numpy(rows.reshape(clips.shape))
 
 
 def collate_clips(samples: list[ClipSample]) -> ClipBatch:
     """Put samples together; empty ones are left out but for their notes and their count, so N may even be 0."""
     whole = [sample for sample in samples if sample.clip.numel()]
+    clips = torch.empty((0,) * 5, dtype=torch.uint8)
+    if whole:
+        clips = torch.from_numpy(reused_memory.empty((len(whole), *whole[0].clip.shape)))
+        torch.stack([sample.clip for sample in whole], out=clips)
     return ClipBatch(
-        clips=torch.stack([sample.clip for sample in whole]) if whole else torch.empty((0,) * 5, dtype=torch.uint8),
+        clips=clips,
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
         videos=torch.tensor([sample.video for sample in whole], dtype=torch.int64),
         notes=tuple(note for sample in samples for note in sample.notes),

@@ -52,7 +52,7 @@ def _takes_clips(conv: Conv) -> bool:
 
 
 def _convolve_clips(conv: Conv, x: Tensor) -> Tensor:
-    """A clip's few channels fill no vector when they lie side by side, so they stay planes; the maps made of them do."""
+    """A clip's few channels fill no vector when they lie side by side: they stay planes until maps are made of them."""
     maps = type(conv).forward(conv, x.contiguous())  # type: ignore[arg-type]
     return maps.contiguous(memory_format=FORMATS[maps.dim()])
 
@@ -154,9 +154,9 @@ def _sum_of_frames(rows: Tensor, before: Tensor, at: Tensor, after: Tensor) -> T
     """Add the frames before, at and behind every one, multiplied by a matrix [C_in, C_out] each."""
     out = rows.flatten(0, 2).mm(at).unflatten(0, rows.shape[:3])
     if rows.shape[1] > 1:
-        for source, target in zip(rows, out, strict=True):
-            target[1:].flatten(0, 1).addmm_(source[:-1].flatten(0, 1), before)
-            target[:-1].flatten(0, 1).addmm_(source[1:].flatten(0, 1), after)
+        clips = len(rows)
+        out[:, 1:].flatten(1, 2).baddbmm_(rows[:, :-1].flatten(1, 2), before.expand(clips, -1, -1))
+        out[:, :-1].flatten(1, 2).baddbmm_(rows[:, 1:].flatten(1, 2), after.expand(clips, -1, -1))
     return out
 
 
@@ -165,9 +165,8 @@ def _temporal_weight_grad(rows: Tensor, grads: Tensor) -> Tensor:
     total = rows.new_zeros(grads.shape[-1], 3, rows.shape[-1])
     torch.mm(grads.flatten(0, 2).t(), rows.flatten(0, 2), out=total[:, 1])
     if rows.shape[1] > 1:
-        for source, target in zip(rows, grads, strict=True):
-            total[:, 0].addmm_(target[1:].flatten(0, 1).t(), source[:-1].flatten(0, 1))
-            total[:, 2].addmm_(target[:-1].flatten(0, 1).t(), source[1:].flatten(0, 1))
+        total[:, 0].addbmm_(grads[:, 1:].flatten(1, 2).mT, rows[:, :-1].flatten(1, 2))
+        total[:, 2].addbmm_(grads[:, :-1].flatten(1, 2).mT, rows[:, 1:].flatten(1, 2))
     return total[:, :, None, None].movedim(-1, 1)
 
 

@@ -136,12 +136,12 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
         dtype=None,
         device=torch.device("cpu"),
     )
-    frames = torch.randint(256, (7, 4, 9, 3), dtype=torch.uint8)
+    frames = torch.randint(256, (7, 3, 4, 9), dtype=torch.uint8)
     clip_frames = torch.tensor([[0, 1], [2, 6], [6, 6], [5, 3]])
     scores = scorer(frames, clip_frames, (1, 2, 0))
     for clip, rows in enumerate(clip_frames):
         for place, left in enumerate((0, 5, 2)):  # first, last, centre
-            seen = frames[rows][:, :, left : left + 4].permute(3, 0, 1, 2).flatten()
+            seen = frames[rows][..., left : left + 4].movedim(1, 0).flatten()
             expected = torch.softmax(seen.double() / 100, dim=0)
             np.testing.assert_allclose(scores[clip, place], expected.numpy(), rtol=1e-5)
 
@@ -157,7 +157,7 @@ def test_the_memory_of_an_earlier_video_leaves_no_trace(record: Path, batch_size
 
     kept = make_scorer()
     for count, length, crops in ((3, 8, (0, 1, 2)), (1, 8, (2,)), (3, 4, (1, 0)), (3, 8, (0, 1, 2))):
-        frames = torch.randint(256, (count * length, 24, 30, 3), dtype=torch.uint8)
+        frames = torch.randint(256, (count * length, 3, 24, 30), dtype=torch.uint8)
         clip_frames = torch.arange(count * length).view(count, length)
         scores = kept(frames, clip_frames, crops)
         before = scores.copy()

@@ -74,6 +74,16 @@ def test_views_are_taken_and_the_bytes_stay() -> None:
     assert torch.equal(clips, before)
 
 
+@pytest.mark.parametrize("channels", [2, 3])
+def test_planes_become_bit_by_bit_what_bytes_side_by_side_do(channels: int) -> None:
+    """Training and the quick evaluation send the one, the extraction of scores the other."""
+    clips = make_clips(3, 16, channels)
+    planes = clips.movedim(-1, 2).contiguous().movedim(2, -1)
+    normalize = ClipNormalizer(use_flow=channels == 2)
+    assert torch.equal(normalize(planes), normalize(clips))
+    assert torch.equal(normalize(planes[:, 3:, 1:, :-2]), normalize(clips[:, 3:, 1:, :-2]))
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_it_writes_where_it_is_told_to(device: str) -> None:
     clips = make_clips(2, 20).to(device)

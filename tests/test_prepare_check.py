@@ -174,7 +174,8 @@ def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_p
     assert len(page.pictures) == len(page.captions) == 3 + 2 * 2 * config.dataset.eva_num_crop
     videos = helpers.read_evaluation_list(config)
     view = next(iter(helpers.make_views_loader(config, videos=videos, indices=[0])))
-    centre = evaluation_transform(view.frames[view.clip_frames[0]].numpy(), size=config.dataset.eva_crop_size)
+    clip = view.frames[view.clip_frames[0]].movedim(1, -1).numpy()
+    centre = evaluation_transform(clip, size=config.dataset.eva_crop_size)
     assert np.abs(page.pictures[3].astype(int) - film_strip(centre)).mean() < 6
     assert f"({videos[0].path}), clip 0, crop 0" in page.captions[3]
     names = read_class_names(config.dataset.list_file, config.dataset.num_classes)

@@ -19,7 +19,7 @@ from dataset.caching import BoundedCache
 from dataset.frame_images import FolderStore, NumberedImageReader
 from dataset.jpeg import ImageError, decode_image
 from dataset.listing import VideoRecord
-from dataset.readers import FewerFramesError, Reader, ReadError, open_reader
+from dataset.readers import FewerFramesError, FrameReader, ReadError, open_reader
 from tests.videos import encode_video, frame_numbers, numbered_frame
 from utils.errors import UserError
 
@@ -89,7 +89,9 @@ def layout(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def open_layout(layout: str, root: Path, pictures: dict[str, dict[str, bytes]], *, use_flow: bool = False) -> Reader:
+def open_layout(
+    layout: str, root: Path, pictures: dict[str, dict[str, bytes]], *, use_flow: bool = False
+) -> FrameReader:
     format, write = LAYOUTS[layout]
     return open_reader(format, write(root, pictures), use_flow=use_flow)
 
@@ -235,7 +237,7 @@ def test_few_environments_stay_open_and_all_remain_readable(tmp_path: Path, monk
     assert frame_numbers(readers[1].read(VideoRecord("a", 2, 0), [0]).numpy()) == [0]
 
 
-def read_numbers(reader: Reader, opened: list[int], results: "multiprocessing.Queue[list[int]]") -> None:
+def read_numbers(reader: FrameReader, opened: list[int], results: "multiprocessing.Queue[list[int]]") -> None:
     results.put(frame_numbers(reader.read(VideoRecord("v", 3, 0), [2, 1]).numpy()))
     results.put(opened)
 

@@ -1,14 +1,17 @@
 """Shared memory that workers write again and again: right, bounded, and never under somebody who still looks."""
 
+import gc
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from torch.utils.data._utils.pin_memory import pin_memory
 
+from dataset import reused_memory
 from dataset.loading import VideoLoader
-from dataset.reused_memory import Placed
+from dataset.reused_memory import Placed, Sender
 
 SIDE = 1 << 10
 
@@ -89,3 +92,60 @@ def test_what_torch_pins_is_a_copy_and_gives_the_memory_back(monkeypatch: pytest
     assert piece[0] == 0
     piece.fill_(9)
     assert item.frames.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+class Written(Dataset):
+    """Tensors written where `empty` says, after some that are never sent; `small` tells whether it was reused."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> Item:
+        reused_memory.empty((2, SIDE, SIDE))[...] = 255  # as from a video that turned out to be shorter
+        kept = reused_memory.empty((3, SIDE, SIDE))
+        pixels = reused_memory.empty((2, SIDE, SIDE))
+        pixels[...] = index
+        kept[...] = 254
+        frames = torch.from_numpy(pixels)
+        pieces = len(reused_memory._sender._pieces) if get_worker_info() is not None else 0
+        return Item(index, frames[:, :, : SIDE // 2] if index % 3 == 2 else frames, torch.tensor([index, pieces]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_tensors_are_written_where_they_are_sent_from(workers: int) -> None:
+    loader = VideoLoader(Written(), collate_fn=same, batch_size=None, num_workers=workers)
+    for index, item in enumerate(loader):
+        assert item.frames.shape == (2, SIDE, SIDE // 2 if index % 3 == 2 else SIDE)
+        assert (item.frames == index).all()
+        assert item.small[0] == index
+        assert item.small[1] <= 6
+
+
+def test_memory_that_was_lent_is_sent_without_a_copy() -> None:
+    sender = Sender()
+    pixels = sender.lend((2, 3))
+    pixels[...] = 7
+    placed = sender.send(torch.from_numpy(pixels), worker=0)
+    assert placed.piece.data_ptr() + 64 == pixels.ctypes.data
+    del pixels
+    gc.collect()
+    assert placed.piece[0] == 1  # until the parent lets go of it
+    opened = placed.open()
+    assert opened.tolist() == [[7] * 3] * 2
+    del opened
+    assert placed.piece[0] == 0
+
+
+@pytest.mark.parametrize("view", [lambda a: a, lambda a: a[1:], lambda a: a.T.reshape(-1)[:3], torch.from_numpy])
+def test_memory_that_is_never_sent_is_free_when_no_view_is_left(view) -> None:
+    sender = Sender()
+    held = view(sender.lend((3, 1)))
+    (piece,) = sender._pieces
+    assert piece[0] == 1
+    assert sender.lend((3, 1)).ctypes.data != piece.data_ptr() + 64
+    del held
+    assert piece[0] == 0
+    again = sender.lend((2, 1))
+    assert again.ctypes.data == piece.data_ptr() + 64
+    other = torch.from_numpy(np.ones((2, 1), dtype=np.uint8))
+    assert sender.send(other, worker=0).number == (0, 1)

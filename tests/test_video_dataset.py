@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from dataset import sampling
+from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord, read_list
 from dataset.loading import VideoLoader
-from dataset.readers import FewerFramesError, Reader, ReadError, open_reader
+from dataset.readers import FewerFramesError, ReadError, open_reader
 from dataset.transforms import build_train_transform, evaluation_transform, resize_short_side
 from dataset.video_dataset import (
     MAX_DRAWS,
@@ -54,16 +55,16 @@ def as_it_is(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return clip
 
 
-class WatchedReader:
+class WatchedReader(FrameReader):
     """Remembers what was asked of the reader inside."""
 
-    def __init__(self, inside: Reader) -> None:
+    def __init__(self, inside: FrameReader) -> None:
         self.inside = inside
         self.asked: list[tuple[VideoRecord, list[int]]] = []
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        self.asked.append((record, list(frame_indices)))
-        return self.inside.read(record, frame_indices)
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        self.asked.append((record, list(numbers)))
+        self.inside.decode(record, numbers, put)
 
     def close(self) -> None:
         self.inside.close()
@@ -142,10 +143,10 @@ def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: P
     assert torch.equal(views.frames, truth.frames) and torch.equal(views.clip_frames, truth.clip_frames)
 
 
-class ShrinkingReader:
+class ShrinkingReader(FrameReader):
     """A video that has fewer frames every time it is looked at."""
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         raise FewerFramesError(f"{record.path} has shrunk", record.num_frames - 1)
 
     def close(self) -> None: ...
@@ -225,8 +226,8 @@ def test_what_comes_before_an_error_is_delivered(tmp_path: Path, root: Path) -> 
         next(items)
 
 
-class BuggyReader:
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+class BuggyReader(FrameReader):
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         raise ZeroDivisionError("a bug")
 
     def close(self) -> None: ...
@@ -283,7 +284,7 @@ def test_views_decode_a_video_once_and_hold_every_clip(tmp_path: Path, root: Pat
         assert len(video.frames) == len(asked)
         assert (video.video, video.label, video.missing, video.notes) == (index, LABELS[index], "", ())
         assert video.clip_frames.shape == (num_clips, 8) and video.clip_frames.dtype == torch.int64
-        shown = np.array(frame_numbers(video.frames.numpy()))
+        shown = np.array(frame_numbers(video.frames.movedim(1, -1).numpy()))
         for clip in range(num_clips):
             offsets = sampling.test_offsets(length, **SHAPE, clip=clip, num_clips=num_clips)
             expected = [(offset + 2 * i) % length for offset in offsets for i in range(4)]
@@ -295,9 +296,9 @@ def test_views_are_resized_to_the_short_side(tmp_path: Path, root: Path) -> None
     videos = make_list(tmp_path)
     reader = open_reader("RAW", root)
     video = VideoViews(videos, reader, short_side=24, num_clips=2, **SHAPE)[0]
-    assert video.frames.shape[1:] == (24, 32, 3)
-    whole = VideoViews(videos, reader, short_side=48, num_clips=2, **SHAPE)[0]
-    assert np.array_equal(video.frames.numpy(), resize_short_side(whole.frames.numpy(), 24))
+    assert video.frames.shape[1:] == (3, 24, 32)
+    whole = VideoViews(videos, reader, short_side=48, num_clips=2, **SHAPE)[0].frames.movedim(1, -1)
+    assert np.array_equal(video.frames.movedim(1, -1).numpy(), resize_short_side(whole.numpy(), 24))
 
 
 def test_samples_are_put_together_in_order() -> None:

@@ -2,21 +2,35 @@
 
   python -m utils.launch train_3d.py --config_file record/X.yml
 
-NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are torchrun's.
+NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are torchrun's. A single
+process on a CPU is the script itself, without torchrun.
 """
 
+import importlib.util
 import logging
 import os
+import runpy
 import sys
+from pathlib import Path
 
-import torch
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import parse_args, run
+# What the drivers of GPUs make: NVIDIA's (and those of its small boards), AMD's, and that of Windows' Linux.
+_GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "nvgpu*", "kfd", "dxg")
 
 
-def torchrun_arguments(script: list[str], environment: dict[str, str]) -> list[str]:
+def is_without_gpu(devices: Path = Path("/dev")) -> bool:
+    """Return whether no GPU can be used, as far as that shows without importing torch, which takes seconds."""
+    torch = importlib.util.find_spec("torch")
+    if torch is None or not torch.submodule_search_locations:
+        return False
+    build = runpy.run_path(str(Path(torch.submodule_search_locations[0], "version.py")))
+    if build.get("cuda") is None and build.get("hip") is None:
+        return True
+    return sys.platform == "linux" and not any(file for name in _GPU_FILES for file in devices.glob(name))
+
+
+def torchrun_arguments(script: list[str], environment: dict[str, str], *, gpus: int) -> list[str]:
     """Return torchrun's arguments for a script and its arguments."""
-    processes = environment.get("NPROC") or str(max(1, torch.cuda.device_count()))
+    processes = environment.get("NPROC") or str(max(1, gpus))
     nodes = environment.get("NNODES") or "1"
     arguments = ["--nproc_per_node", processes, "--nnodes", nodes]
     if nodes == "1" and not environment.get("MASTER_PORT"):
@@ -34,15 +48,30 @@ def cpu_threads(processes: int, cores: int) -> int:
     return max(1, cores // processes - 1)
 
 
+def _share_cores(processes: int) -> None:
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, cores)))
+
+
 def main() -> None:
     """Run the script; exit with the code of the first process that failed."""
-    if not torch.cuda.is_available():
-        processes, cores = int(os.environ.get("NPROC") or 1), len(os.sched_getaffinity(0))
-        os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, cores)))
+    processes, nodes = os.environ.get("NPROC") or "1", os.environ.get("NNODES") or "1"
+    on_cpu = is_without_gpu()
+    if on_cpu:
+        _share_cores(int(processes))
+        if processes == nodes == "1":
+            os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
+    import torch
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    gpus = 0 if on_cpu else torch.cuda.device_count()
+    if not gpus:
+        _share_cores(int(processes))
     # A process that ends with an exit code has said why; torchrun's own report of it would only repeat that it did.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
-        run(parse_args(torchrun_arguments(sys.argv[1:], dict(os.environ))))
+        run(parse_args(torchrun_arguments(sys.argv[1:], dict(os.environ), gpus=gpus)))
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         for failed_rank, failure in error.failures.items():

@@ -1,8 +1,11 @@
 """Scores of the views of a video: clips and crops are cut from its decoded frames on the device, a few at a time."""
 
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +15,12 @@ from torch import nn
 from utils.precision import autocast
 
 CropPosition = Callable[..., tuple[int, int]]
+Item = TypeVar("Item")
+Scores = TypeVar("Scores")
+
+# Videos that a CPU scores side by side. Networks as small as CPUs can run leave its cores idle between their many small
+# operations; more videos at a time would want the memory of more activations.
+CPU_VIDEOS = 2
 
 
 class Normalizer(Protocol):
@@ -27,17 +36,17 @@ def cut_view(
     """Cut one view out of a video's frames, as the network sees it before it is normalised.
 
     Args:
-        frames: The video's distinct frames, uint8 [U, H, W, C], no side shorter than `size`.
+        frames: The video's distinct frames, uint8 [U, C, H, W], no side shorter than `size`.
         rows: Which of them make up the clip, int64 [T], on the CPU.
         crop_position: (height, width, size, *, crop_idx) to (top, left).
         size: Side of the crop, pixels.
         crop: Number of the crop.
 
     Returns:
-        uint8 [T, size, size, C], a view of the frames where the clip's rows follow one another.
+        uint8 [T, C, size, size], a view of the frames where the clip's rows follow one another.
     """
-    top, left = crop_position(frames.shape[1], frames.shape[2], size, crop_idx=crop)
-    windows = frames[:, top : top + size, left : left + size]
+    top, left = crop_position(*frames.shape[2:], size, crop_idx=crop)
+    windows = frames[:, :, top : top + size, left : left + size]
     first, last = int(rows[0]), int(rows[-1])
     if last - first + 1 == len(rows) and bool((rows.diff() == 1).all()):
         return windows[first : last + 1]  # no copy
@@ -68,14 +77,14 @@ class ViewScorer:
     batch_size: int
     dtype: torch.dtype | None
     device: torch.device
-    # Network input by its shape, written again and again: on a CPU, new memory costs more than what is written to it.
-    _inputs: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Each thread's network input, written again and again: on a CPU, new memory costs more than what is written to it.
+    _own: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
 
     def __call__(self, frames: torch.Tensor, clip_frames: torch.Tensor, crops: tuple[int, ...]) -> NDArray[np.float32]:
         """Score every clip on every crop asked for.
 
         Args:
-            frames: The video's distinct frames, uint8 [U, H, W, C], no side shorter than crop_size.
+            frames: The video's distinct frames, uint8 [U, C, H, W], no side shorter than crop_size.
             clip_frames: Which of them make up each clip, int64 [clips, T], on the CPU.
             crops: Numbers of crops.
 
@@ -86,17 +95,17 @@ class ViewScorer:
             frames = frames.to(self.device, non_blocking=True)
             views = [(clip, crop) for clip in range(len(clip_frames)) for crop in crops]
             chunks = [views[begin : begin + self.batch_size] for begin in range(0, len(views), self.batch_size)]
-            shape = (frames.shape[-1], clip_frames.shape[1], self.crop_size, self.crop_size)
+            shape = (frames.shape[1], clip_frames.shape[1], self.crop_size, self.crop_size)
             inputs = self._reused((len(chunks[0]), *shape))
             scores = torch.cat([self._score_views(frames, clip_frames, chunk, inputs) for chunk in chunks])
             return scores.unflatten(0, (len(clip_frames), len(crops))).cpu().numpy()
 
     def _reused(self, shape: tuple[int, ...]) -> torch.Tensor:
         """Return memory for float32 of that shape; what an earlier call wrote there is no longer needed."""
-        if shape not in self._inputs:
-            self._inputs.clear()
-            self._inputs[shape] = torch.empty(shape, dtype=torch.float32, device=self.device)
-        return self._inputs[shape]
+        inputs = getattr(self._own, "inputs", None)
+        if inputs is None or inputs.shape != shape:
+            self._own.inputs = inputs = torch.empty(shape, dtype=torch.float32, device=self.device)
+        return inputs
 
     def _score_views(
         self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]], inputs: torch.Tensor
@@ -104,7 +113,48 @@ class ViewScorer:
         """Return probabilities [views, classes] of (clip, crop) pairs; `inputs` is what they are written to."""
         for (clip, crop), target in zip(views, inputs.split(1), strict=False):
             cut = cut_view(frames, clip_frames[clip], self.crop_position, size=self.crop_size, crop=crop)
-            self.normalize(cut[None], out=target)
+            self.normalize(cut.movedim(1, -1)[None], out=target)
         with autocast(self.device, self.dtype):
             logits = self.network.fuse(self.network(inputs[: len(views)]))  # type: ignore[operator]
         return torch.softmax(logits.float(), dim=1)
+
+
+def score_ahead(
+    items: Iterable[Item], score: Callable[[Item], Scores], *, device: torch.device
+) -> Iterator[tuple[Item, Scores]]:
+    """Score items in their order, on a CPU a few at a time in threads that share out its threads of torch.
+
+    Args:
+        items: What is to be scored. An error of theirs comes in its turn, behind all that came before it.
+        score: From an item to its scores, the same whichever thread calls it.
+        device: Where it computes; the items of a GPU, which is busy with one, are scored one by one.
+
+    Yields:
+        Each item with its scores.
+    """
+    if device.type != "cpu":
+        for item in items:
+            yield item, score(item)
+        return
+    threads = -(-torch.get_num_threads() // CPU_VIDEOS)
+    remaining, failure = iter(items), None
+    started: deque[tuple[Item, Future[Scores]]] = deque()
+    pool = ThreadPoolExecutor(CPU_VIDEOS, initializer=torch.set_num_threads, initargs=(threads,))
+    try:
+        while failure is None or started:
+            while failure is None and len(started) <= CPU_VIDEOS:
+                try:
+                    item = next(remaining)
+                except Exception as error:  # StopIteration too
+                    failure = error
+                else:
+                    started.append((item, pool.submit(score, item)))
+                    del item  # or its memory would not be used again
+            if started:
+                done, scores = started.popleft()
+                yield done, scores.result()
+                del done, scores
+        if not isinstance(failure, StopIteration):
+            raise failure
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord, split_segment
-from dataset.readers import Reader, ReadError
+from dataset.read_errors import ReadError
 from dataset.video_dataset import ClipBatch, TrainingClips, collate_clips
 from dataset.video_file import VideoFile
 from dataset.video_index import build_index
@@ -33,21 +33,20 @@ class Stopwatch:
 
 
 @dataclass
-class TimedReader:
+class TimedReader(FrameReader):
     """A reader that is timed."""
 
-    inside: Reader
+    inside: FrameReader
     watch: Stopwatch = field(default_factory=Stopwatch)
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """See `Reader`."""
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        """See FrameReader."""
         began = time.perf_counter()
-        frames = self.inside.read(record, frame_indices)
+        self.inside.decode(record, numbers, put)
         self.watch.add(began)
-        return frames
 
     def close(self) -> None:
-        """See `Reader`."""
+        """See FrameReader."""
         self.inside.close()
 
 

@@ -12,7 +12,7 @@ from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, beside, class_names, shown, write_list, write_new
 from dataset.prepare.parallel import each
-from dataset.readers import Reader, ReadError, open_reader
+from dataset.readers import FrameReader, ReadError, open_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +114,5 @@ def decode(sample: Sample) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _reader(format: str, root: str, use_flow: bool) -> Reader:
+def _reader(format: str, root: str, use_flow: bool) -> FrameReader:
     return open_reader(format, root, use_flow=use_flow)

@@ -101,7 +101,7 @@ def _evaluation_strips(config: RunConfig, arguments: argparse.Namespace) -> "tup
             for crop in range(data.eva_num_crop):
                 view = cut_view(video.frames, rows, crop_position, size=data.eva_crop_size, crop=crop)
                 caption = f"{names[video.label]} ({videos[video.video].path}), clip {clip}, crop {crop}"
-                strips.append(Strip(caption, view.numpy()))
+                strips.append(Strip(caption, view.movedim(1, -1).numpy()))
     return "views of the evaluation", strips
 
 

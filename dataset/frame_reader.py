@@ -1,0 +1,85 @@
+"""What the readers of all formats have in common: frames of videos by number."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from dataset.listing import VideoRecord
+
+# Takes a frame uint8 [H, W, C] and its place among the frames asked for. The frame is only lent: its memory is used
+# again. A place may come twice, then the later frame counts.
+Put = Callable[[int, np.ndarray], object]
+
+
+class FrameReader(ABC):
+    """Gives frames of videos by number. Readers can be pickled; each process opens for itself what it reads."""
+
+    @abstractmethod
+    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        """Decode frames and hand over each as it comes, in any order; all are of one size.
+
+        A reader that finds out on the way that it has begun in the wrong place starts again, with frames of another
+        size perhaps.
+
+        Args:
+            record: the video.
+            numbers: distinct frame numbers from 0, increasing.
+            put: takes the frames.
+
+        Raises:
+            FewerFramesError: a frame beyond the video's real end.
+            ReadError: the video cannot be read.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything open or cached; a later read starts afresh."""
+
+    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Decode the asked frames, each once.
+
+        Args:
+            record: the video.
+            frame_indices: frame numbers from 0 in any order, repeated or not.
+
+        Returns:
+            uint8 [N, H, W, C] in the order asked; C is 3, or 2 (x, y) for flow.
+
+        Raises:
+            FewerFramesError: a frame beyond the video's real end.
+            ReadError: the video cannot be read.
+        """
+        wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
+        if not len(wanted) or wanted[0] < 0:
+            raise ValueError(f"frame numbers must be 0 or more, and some: {frame_indices}")
+        stack = FrameStack(len(wanted))
+        self.decode(record, wanted.tolist(), stack.put)
+        in_order = len(places) == len(wanted) and bool(np.all(places[1:] > places[:-1]))
+        return torch.from_numpy(stack.frames if in_order else stack.frames[places])
+
+
+class FrameStack:
+    """Frames of one size put side by side, uint8 [N, ...]."""
+
+    def __init__(self, count: int, *, empty: Callable[[tuple[int, ...]], np.ndarray] | None = None) -> None:
+        """Make the stack; nothing is allocated before the first frame.
+
+        Args:
+            count: how many frames there will be.
+            empty: gives memory, uint8 of a shape, for the whole stack; new memory by default.
+        """
+        self._count = count
+        self._empty = empty or (lambda shape: np.empty(shape, dtype=np.uint8))
+        self.frames = np.empty((count, 0), dtype=np.uint8)
+
+    def put(self, place: int, frame: np.ndarray) -> None:
+        """Copy a frame to its place; one of another size begins a new stack."""
+        self.place(place, frame.shape)[...] = frame
+
+    def place(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the memory of a frame, to be written to."""
+        if self.frames.shape[1:] != shape:
+            self.frames = self._empty((self._count, *shape))
+        return self.frames[place]
