@@ -21,6 +21,8 @@ from torch.autograd.function import once_differentiable
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 # The unfolded maps that a weight gradient multiplies at once stay within a processor's cache, bytes.
 UNFOLDED_BYTES = 8 * 2**20
+# From so many places for each channel on, a 3x1x1 kernel is faster as a 2D convolution than as matrix products.
+PLACES_PER_CHANNEL = 10
 # Of clips: RGB, and two of optical flow.
 CLIP_CHANNELS = 3
 
@@ -95,7 +97,7 @@ def pointwise(conv: Conv, x: Tensor) -> Tensor:
 
 
 def temporal(conv: Any, x: Tensor) -> Tensor:
-    """Convolve with 3x1x1, padded in time: the frames before, at and behind each one, times a matrix each.
+    """Convolve with 3x1x1, padded in time: over frames x places, or with matrix products (see _convolve_time).
 
     Args:
         conv: The convolution; it may stride in space.
@@ -126,14 +128,13 @@ def _map(rows: Tensor, *, like: Tensor) -> Tensor:
 
 
 class _Temporal(torch.autograd.Function):
-    """The convolution with 3x1x1. Its kernel is used as the matrices before, at and after, [out, in] each."""
+    """The convolution with 3x1x1, whose gradients are convolutions of that kind and matrix products again."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         """[N, C_in, T, H, W], [C_out, C_in, 3, 1, 1] -> [N, C_out, T, H, W]."""
         ctx.save_for_backward(x, weight)
-        before, at, after = weight.flatten(2).unbind(2)
-        return _map(_sum_of_frames(_rows(x), before.t(), at.t(), after.t()), like=x)
+        return _map(_convolve_time(_rows(x), *weight.flatten(2).unbind(2)), like=x)
 
     @staticmethod
     @once_differentiable
@@ -143,20 +144,29 @@ class _Temporal(torch.autograd.Function):
         rows = _rows(grad)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            before, at, after = weight.flatten(2).unbind(2)
-            grad_x = _map(_sum_of_frames(rows, after, at, before), like=x)
+            before, at, after = weight.flatten(2).transpose(0, 1).unbind(2)
+            grad_x = _map(_convolve_time(rows, after, at, before), like=x)
         if ctx.needs_input_grad[1]:
             grad_weight = _temporal_weight_grad(_rows(x), rows)
         return grad_x, grad_weight
 
 
-def _sum_of_frames(rows: Tensor, before: Tensor, at: Tensor, after: Tensor) -> Tensor:
-    """Add the frames before, at and behind every one, multiplied by a matrix [C_in, C_out] each."""
-    out = rows.flatten(0, 2).mm(at).unflatten(0, rows.shape[:3])
+def _convolve_time(rows: Tensor, before: Tensor, at: Tensor, after: Tensor) -> Tensor:
+    """Convolve [N, T, H x W, C_in] with a kernel given as its three matrices [C_out, C_in], padded in time.
+
+    Many places are a 2D convolution over [T, H x W]. For few places and many channels a library would spend its time on
+    bringing the kernel into an order of its own, and the frames before, at and behind every one are multiplied by a
+    matrix each.
+    """
+    if rows.numel() >= PLACES_PER_CHANNEL * rows.shape[3] ** 2:
+        kernel = torch.stack((before, at, after), dim=2)[..., None]
+        maps = F.conv2d(rows.movedim(3, 1), kernel, padding=(1, 0))
+        return maps.contiguous(memory_format=torch.channels_last).movedim(1, 3)
+    out = rows.flatten(0, 2).mm(at.t()).unflatten(0, rows.shape[:3])
     if rows.shape[1] > 1:
         clips = len(rows)
-        out[:, 1:].flatten(1, 2).baddbmm_(rows[:, :-1].flatten(1, 2), before.expand(clips, -1, -1))
-        out[:, :-1].flatten(1, 2).baddbmm_(rows[:, 1:].flatten(1, 2), after.expand(clips, -1, -1))
+        out[:, 1:].flatten(1, 2).baddbmm_(rows[:, :-1].flatten(1, 2), before.t().expand(clips, -1, -1))
+        out[:, :-1].flatten(1, 2).baddbmm_(rows[:, 1:].flatten(1, 2), after.t().expand(clips, -1, -1))
     return out
 
 
