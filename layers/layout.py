@@ -23,6 +23,8 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 UNFOLDED_BYTES = 8 * 2**20
 # From so many places for each channel on, a 3x1x1 kernel is faster as a 2D convolution than as matrix products.
 PLACES_PER_CHANNEL = 10
+# From so many channels on, a product with the unfolded map is the faster way to the gradient of a 1x3x3 kernel.
+WIDE = 64
 # Of clips: RGB, and two of optical flow.
 CLIP_CHANNELS = 3
 
@@ -80,7 +82,7 @@ def _find_form(conv: Conv) -> Form | None:
     if kernel == (3, 1, 1) and padding == (1, 0, 0) and stride[0] == 1:
         return temporal
     if kernel == (1, 3, 3) and padding == (0, 1, 1) and stride[0] == 1 and stride[1] == stride[2]:
-        return spatial
+        return spatial if conv.in_channels >= WIDE else None
     return None
 
 

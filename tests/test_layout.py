@@ -35,8 +35,9 @@ CLIPS = ((1, 7, 5), (2, 6, 8), (5, 7, 5))
 
 
 @pytest.fixture(autouse=True)
-def seed() -> None:
+def seed(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr(layout, "WIDE", 1)  # these networks are narrow
 
 
 def run(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -139,6 +140,13 @@ def test_a_network_answers_and_learns_the_same(name: str) -> None:
     after = ours.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[key], value) and after[key].shape == value.shape for key, value in before.items())
+
+
+@pytest.mark.parametrize("channels, ours", [(63, False), (64, True)])
+def test_narrow_convolutions_stay_torchs(channels: int, ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    conv = make_conv(channels, 8, kernel=(1, 3, 3))
+    assert (layout._find_form(conv) is not None) is ours
 
 
 def test_laying_out_twice_is_once() -> None:
