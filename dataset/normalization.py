@@ -31,10 +31,6 @@ class ClipNormalizer:
         self.mean: tuple[float, ...] = FLOW_MEAN if use_flow else IMAGENET_MEAN
         self.std: tuple[float, ...] = FLOW_STD if use_flow else IMAGENET_STD
         self.use_fore = use_fore
-        levels = torch.arange(256, dtype=torch.uint8)
-        self._tables = [
-            self._affine(levels, channel, out=torch.empty(256)).numpy() for channel in range(len(self.mean))
-        ]
 
     def __call__(self, clips: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
         """Normalises on the device where the clips are.
@@ -58,24 +54,26 @@ class ClipNormalizer:
             batch, frames, height, width, _ = clips.shape
             out = torch.empty((batch, channels, frames, height, width), dtype=torch.float32, device=clips.device)
         if clips.device.type == "cpu" and clips.stride(-1) == 1:
-            self._look_up(clips, out)
+            planes = torch.empty((1, channels, *clips.shape[1:4]), dtype=torch.uint8)
+            for clip, target in zip(clips, out.split(1), strict=True):
+                _take_apart(clip, planes[0])
+                self._affine(planes, out=target)
         else:
-            for channel in range(channels):
-                self._affine(clips[..., channel], channel, out=out[:, channel])
+            self._affine(clips.movedim(-1, 1), out=out)
         if self.use_fore:
             for group in out.split(FORE_FRAMES, dim=2):
                 group.sub_(group.mean(dim=2, keepdim=True))
         return out
 
-    def _affine(self, values: torch.Tensor, channel: int, *, out: torch.Tensor) -> torch.Tensor:
-        """Bytes of a channel to floats: cast, affine map and permutation in a single pass."""
-        mean, std = self.mean[channel], self.std[channel]
-        # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
-        return torch.add(torch.tensor(-mean / std), values, alpha=1 / (255 * std), out=out)
+    def _affine(self, planes: torch.Tensor, *, out: torch.Tensor) -> None:
+        """Bytes [N, C, T, H, W] to floats: cast, affine map and permutation in a single pass."""
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
+            offset = torch.tensor(-mean / std)
+            torch.add(offset, planes[:, channel], alpha=1 / (255 * std), out=out[:, channel])
 
-    def _look_up(self, clips: torch.Tensor, out: torch.Tensor) -> None:
-        """The same on a CPU, where torch is slow with bytes of three channels side by side."""
-        for clip, target in zip(clips.numpy(), out.numpy(), strict=True):
-            for time, frame in enumerate(clip):
-                for channel, plane in enumerate(cv2.split(frame)):
-                    cv2.LUT(plane, self._tables[channel], dst=target[channel, time])
+
+def _take_apart(clip: torch.Tensor, planes: torch.Tensor) -> None:
+    """Write a clip [T, H, W, C] on the CPU to planes [C, T, H, W]: torch would go through its bytes one by one."""
+    for frame, targets in zip(clip.numpy(), planes.numpy().swapaxes(0, 1), strict=True):
+        cv2.split(frame, list(targets))
