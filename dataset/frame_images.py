@@ -109,7 +109,7 @@ class FolderStore:
 
     def _image(self, folder: Path, name: str) -> bytes | None:
         try:
-            with open(f"{folder}/{name}", "rb", buffering=0) as file:  # a third of the time of Path.read_bytes
+            with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  # Path takes thrice the time
                 return file.read()
         except FileNotFoundError:
             if not folder.is_dir():
