@@ -80,6 +80,9 @@ class ScoreIndex:
         """Yield (videos [N], scores [N, crops, clips, classes]) of all scored videos in the order of the list.
 
         The order, and so every result, is the same whatever processes wrote the parts. Memory: a few parts.
+
+        Raises:
+            ScoresError: a part is torn.
         """
         cache = _PartCache(self)
         num_crops, (num_clips, num_classes) = self.manifest.num_crops, self.manifest.row_shape
@@ -106,7 +109,10 @@ class _PartCache:
         if number in self._parts:
             self._parts.move_to_end(number)
         else:
-            part = read_part(self._index.parts[number], self._index.manifest)
+            try:
+                part = read_part(self._index.parts[number], self._index.manifest)
+            except TornPartError as error:
+                raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
             self._parts[number] = part.scores, {int(c): axis for axis, c in enumerate(part.crops)}
             if len(self._parts) > _PARTS_IN_MEMORY:
                 self._parts.popitem(last=False)
@@ -117,7 +123,7 @@ class _PartCache:
 def index_scores(
     folder: Path, manifest: Manifest, *, on_torn: Callable[[Path, TornPartError], None] | None = None
 ) -> ScoreIndex:
-    """Read all parts of a folder once and note where every row is.
+    """Note where every row of a folder is. Only with `on_torn` are the scores themselves read and checked.
 
     Args:
         folder: The folder of scores.
@@ -133,7 +139,7 @@ def index_scores(
     missing: dict[int, str] = {}
     for path in sorted(folder.glob(PART_PATTERN)):
         try:
-            part = read_part(path, manifest)
+            part = read_part(path, manifest, with_scores=on_torn is not None)
         except TornPartError as error:
             if on_torn is None:
                 raise ScoresError(f"{error}; {_TORN_ADVICE}") from error

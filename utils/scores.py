@@ -153,8 +153,13 @@ def require_same(folder: Path, found: Manifest, expected: Manifest) -> None:
         )
 
 
-def read_part(path: Path, manifest: Manifest) -> Part:
+def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Part:
     """Read and check one part file.
+
+    Args:
+        path: The file.
+        manifest: Of the folder of scores.
+        with_scores: Read the scores; otherwise they are all 0, in no memory, and damage within them goes unnoticed.
 
     Raises:
         TornPartError: the file is torn or damaged (every member has a checksum).
@@ -162,7 +167,7 @@ def read_part(path: Path, manifest: Manifest) -> Part:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            part, fingerprint = _unpack(path, archive)
+            part, fingerprint = _unpack(path, archive, with_scores=with_scores)
     except _UNREADABLE as error:
         raise TornPartError(f"{path} is torn or damaged ({error})") from error
     if fingerprint != manifest.fingerprint:
@@ -176,14 +181,23 @@ def read_part(path: Path, manifest: Manifest) -> Part:
     return part
 
 
-def _unpack(path: Path, archive: zipfile.ZipFile) -> tuple[Part, str]:
+def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple[Part, str]:
     def array(name: str) -> NDArray[Any]:
         # Reading the whole member first makes zipfile compare its checksum before anything is parsed.
         return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
     missing = zip(array("missing_videos").tolist(), array("missing_causes").tolist(), strict=True)
-    part = Part(path, array("videos"), array("crops"), dict(missing), array("scores"))
+    scores = array("scores") if with_scores else _unread_array(archive, "scores")
+    part = Part(path, array("videos"), array("crops"), dict(missing), scores)
     return part, str(array("fingerprint"))
+
+
+def _unread_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """An array of the shape and type of a member, of zeros that take no memory."""
+    with archive.open(f"{name}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    return np.broadcast_to(np.zeros((), dtype=dtype), shape)
 
 
 class PartWriter:
