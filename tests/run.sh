@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . utils/environment.sh
 use_environment requirements.txt tests/requirements.txt
-exec "$PYTHON" -m pytest --numprocesses auto --dist loadfile "$@"
+exec "$PYTHON" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
