@@ -4,8 +4,8 @@ Names, shapes and values of weights are the same in every layout; outputs and gr
 since sums are taken in another order. The first convolution puts its maps into the layout, and every layer keeps it.
 
 On a CPU some convolutions are computed in another way, most as matrix products of rows of channels, which is what they
-are when channels lie side by side; benchmarks/training_step.py shows what that gains over torch's own convolutions. Only
-in float32 and float64 and without groups: under autocast torch's own run.
+are when channels lie side by side; benchmarks/training_step.py shows what that gains over torch's own convolutions.
+Only in float32 and float64 and without groups: under autocast torch's own run.
 """
 
 from collections.abc import Callable
