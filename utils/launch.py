@@ -56,16 +56,14 @@ def _share_cores(processes: int) -> None:
 def main() -> None:
     """Run the script; exit with the code of the first process that failed."""
     processes, nodes = os.environ.get("NPROC") or "1", os.environ.get("NNODES") or "1"
-    on_cpu = is_without_gpu()
-    if on_cpu:
-        _share_cores(int(processes))
-        if processes == nodes == "1":
-            os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
+    if processes == nodes == "1" and is_without_gpu():
+        _share_cores(1)
+        os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
     import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    gpus = 0 if on_cpu else torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
     if not gpus:
         _share_cores(int(processes))
     # A process that ends with an exit code has said why; torchrun's own report of it would only repeat that it did.
