@@ -126,27 +126,28 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
     from utils import distributed
     from utils.durations import describe_time
     from utils.logs import open_log
-    from utils.precision import resolve_dtype
     from utils.views import score_ahead
 
     with distributed.session() as device:
         videos = helpers.read_evaluation_list(config)
-        dtype = resolve_dtype(config.optimizer.amp, device)
-        precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+        precision = helpers.choose_precision(config, device)
         log = open_log(config.run_dir, "extract")
         task = _decide_on_main(
-            lambda: _plan(config, videos, crops=crops, precision=precision, force=force, trained_by=trained_by, log=log)
+            lambda: _plan(
+                config, videos, crops=crops, precision=precision.name, force=force, trained_by=trained_by, log=log
+            )
         )
         if not task.pending:
             log.info(f"all scores are there: {scores_folder(config)}; merge them with: {merged_by}")
             return
         network = _on_all(lambda: helpers.make_trained_network(config, config.eva_model))
-        network = helpers.place_network(config, network, device).eval()
+        network = helpers.place_network(config, network, device, dtype=precision.dtype).eval()
         log.info(
             f"{config.name}: {helpers.describe_network(config, network)}, {config.eva_model}; {len(task.pending)} of "
-            f"{len(videos)} videos x {config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {device.type}"
+            f"{len(videos)} videos x {config.sampler.eva_num_clips} clips x {len(crops)} crops to score, "
+            f"{device.type}, {precision}"
         )
-        scorer = helpers.make_view_scorer(config, network=network, dtype=dtype, device=device)
+        scorer = helpers.make_view_scorer(config, network=network, dtype=precision.dtype, device=device)
         share = task.pending[distributed.rank() :: distributed.world_size()]
         loader = helpers.make_views_loader(config, videos=videos, indices=[video for video, _ in share])
         began = time.monotonic()

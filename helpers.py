@@ -21,6 +21,7 @@ from dataset.normalization import ClipNormalizer
 from dataset.readers import FrameReader, open_reader
 from dataset.transforms import build_train_transform, crop_position
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
+from layers.convolution_check import recall_bf16_fault
 from layers.layout import use_channels_last
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
@@ -30,7 +31,7 @@ from utils.batches import EpochBatches, StepPlan, plan_steps
 from utils.checkpoint import load_tensors, network_weights
 from utils.config import RunConfig
 from utils.engine import Learner
-from utils.precision import make_scaler, resolve_dtype
+from utils.precision import Precision, make_scaler, resolve_precision
 from utils.report import read_class_names
 from utils.schedule import Schedule
 from utils.search_result import SEARCH_FOLDER
@@ -224,11 +225,21 @@ def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     return network
 
 
-def place_network(config: RunConfig, network: model.VideoNetwork, device: torch.device) -> model.VideoNetwork:
-    """Bring the network to a device, in the layout of network.layout; its state dict stays as it is."""
+def choose_precision(config: RunConfig, device: torch.device) -> Precision:
+    """Return what optimizer.amp means on a device: on a CPU, bf16 only where it has been seen to be right."""
+    return resolve_precision(config.optimizer.amp, device, find_fault=recall_bf16_fault)
+
+
+def place_network(
+    config: RunConfig, network: model.VideoNetwork, device: torch.device, *, dtype: torch.dtype | None
+) -> model.VideoNetwork:
+    """Bring the network to a device, in the layout of network.layout; its state dict stays as it is.
+
+    The automatic layout is the faster one: channels last for float32 on a CPU (benchmarks/training_step.py).
+    """
     network.to(device)
     layout = config.network.layout
-    if layout == "channels_last" or (layout == "auto" and device.type == "cpu"):
+    if layout == "channels_last" or (layout == "auto" and device.type == "cpu" and dtype is None):
         use_channels_last(network, device)
     return network
 
@@ -264,8 +275,8 @@ def make_learner(
     """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
     state, settings = config.states[state_index], config.optimizer
     plan = make_plan(config, state_index)
-    dtype = resolve_dtype(settings.amp, device)
-    place_network(config, network, device)
+    dtype = choose_precision(config, device).dtype
+    place_network(config, network, device, dtype=dtype)
     set_frozen_batch_norm(network, state.frozen_bn)
     return Learner(
         network=network,

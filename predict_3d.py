@@ -149,13 +149,14 @@ def predict(
     import torch
 
     import helpers
-    from utils.precision import resolve_dtype
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = helpers.make_trained_network(config, config.eva_model)
-    network = helpers.place_network(config, network, device).eval()
-    dtype = resolve_dtype(config.optimizer.amp, device)
-    scorer = helpers.make_view_scorer(config, network=network, dtype=dtype, device=device)
+    precision = helpers.choose_precision(config, device)
+    if precision.notice:
+        print(f"scores in {precision}", file=sys.stderr, flush=True)
+    network = helpers.place_network(config, network, device, dtype=precision.dtype).eval()
+    scorer = helpers.make_view_scorer(config, network=network, dtype=precision.dtype, device=device)
     for path, name, problem in inputs:
         try:
             if problem:

@@ -51,7 +51,8 @@ def train(config: RunConfig, *, force: bool) -> None:
             return
         network = helpers.make_initial_network(config, trained=content)
         log.info(
-            f"{config.name}: {helpers.describe_network(config, network)}, {len(videos)} training videos, {device.type}"
+            f"{config.name}: {helpers.describe_network(config, network)}, {len(videos)} training videos, "
+            f"{device.type}, {helpers.choose_precision(config, device)}"
         )
         if content is not None:
             log.info(

@@ -100,7 +100,8 @@ def search_path(config: RunConfig, *, force: bool) -> None:
         network = helpers.describe_network(config, helpers.make_initial_network(config, trained=None))
         selection = describe_selection(config, training_videos=len(training), scoring_videos=len(scoring))
         about = {"network": network, "selection": selection}
-        log.info(f"{config.name}: {network}, {device.type}; {selection['text']}")
+        precision = helpers.choose_precision(config, device)
+        log.info(f"{config.name}: {network}, {device.type}, {precision}; {selection['text']}")
         explore = helpers.make_explorer(
             config,
             journal=journal,

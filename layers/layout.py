@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from layers.convolutions import OWN
+
 # Of tensors by their number of axes.
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 # The unfolded maps that a weight gradient multiplies at once stay within a processor's cache, bytes.
@@ -25,6 +27,8 @@ UNFOLDED_BYTES = 8 * 2**20
 PLACES_PER_CHANNEL = 10
 # From so many channels on, a product with the unfolded map is the faster way to the gradient of a 1x3x3 kernel.
 WIDE = 64
+# What the forms here are right and faster in; in bf16 torch's own run.
+EXACT = (torch.float32, torch.float64)
 # Of clips: RGB, and two of optical flow.
 CLIP_CHANNELS = 3
 
@@ -62,15 +66,16 @@ def _convolve_clips(conv: Conv, x: Tensor) -> Tensor:
 
 
 def _convolve(conv: Conv, form: Form, x: Tensor) -> Tensor:
-    if torch.is_autocast_enabled(x.device.type) or x.dim() != conv.weight.dim():
+    exact = x.dtype in EXACT and not torch.is_autocast_enabled(x.device.type)
+    if not exact or x.dim() != conv.weight.dim():
         return type(conv).forward(conv, x)  # type: ignore[arg-type]
     return form(conv, x.contiguous(memory_format=FORMATS[x.dim()]))
 
 
 def _find_form(conv: Conv) -> Form | None:
     """Return the matrix products that a convolution is written as; None: torch's convolution is as good."""
-    # Subclasses have reasons of their own (layers.units.TimePaddedConv3d).
-    if type(conv) not in (nn.Conv2d, nn.Conv3d) or conv.groups > 1 or conv.bias is not None:
+    # Other subclasses have reasons of their own.
+    if type(conv) not in (nn.Conv2d, nn.Conv3d, *OWN) or conv.groups > 1 or conv.bias is not None:
         return None
     if conv.padding_mode != "zeros" or set(conv.dilation) != {1}:
         return None

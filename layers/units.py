@@ -9,16 +9,16 @@ Kernels and strides are written (time, height, width).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.convolutions import Conv2d, Conv3d
 from layers.norm import BatchNorm3d
 
 Kernel = tuple[int, int, int]
-Conv = nn.Conv3d | nn.Conv2d
+Conv = Conv3d | Conv2d
 
 SPATIAL, TEMPORAL, FULL = (1, 3, 3), (3, 1, 1), (3, 3, 3)
 # Channels of the images that 2D networks are trained on.
@@ -63,7 +63,7 @@ def make_conv(
     time, height, width = kernel
     if padding is None:
         padding = (time // 2 if stride[0] == 1 else 0, height // 2, width // 2)
-    conv = (nn.Conv3d if dims == 3 else nn.Conv2d)(
+    conv = (Conv3d if dims == 3 else Conv2d)(
         in_channels,
         out_channels,
         kernel[-dims:],  # type: ignore[arg-type]
@@ -74,36 +74,6 @@ def make_conv(
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
-
-
-class TimePaddedConv3d(nn.Conv3d):
-    """A convolution that lays its zero padding in time around short clips before it begins.
-
-    On CPUs, the backward pass of torch 2.13's own padding of a kernel of 7 with stride 2 reaches beyond its buffers for
-    clips of 5 to 7 frames: the process crashes, or gradients of the weights come out infinite.
-    """
-
-    @classmethod
-    def like(cls, conv: nn.Conv3d) -> "TimePaddedConv3d":
-        """Make one with the shape and the weights of a convolution without bias."""
-        ours = cls(
-            conv.in_channels,
-            conv.out_channels,
-            cast(Kernel, conv.kernel_size),
-            stride=cast(Kernel, conv.stride),
-            padding=cast(Kernel, conv.padding),
-            bias=False,
-        )
-        ours.load_state_dict(conv.state_dict())
-        return ours
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
-        if x.shape[2] > self.kernel_size[0]:
-            return super().forward(x)
-        time, height, width = cast(Kernel, self.padding)
-        padded = F.pad(x, (0, 0, 0, 0, time, time))
-        return F.conv3d(padded, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
 
 
 def picking_kernel(shape: torch.Size, sources: Tensor, *, like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.convolutions import Conv2d
 from layers.drop import DropPath
 from layers.frames import fold_frames, unfold_frames
 from layers.norm import BATCH_NORMS
@@ -98,7 +99,7 @@ class TemporalUnit(PaddedUnit):
         """Make the unit; arguments as those of PaddedUnit."""
         super().__init__(channels, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
         # Its kernel is laid out for [N, C, T, H x W].
-        self.temporal = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
+        self.temporal = Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
         nn.init.kaiming_normal_(self.temporal.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:

@@ -1,7 +1,6 @@
 """S3D and S3D-G (Xie et al., ECCV 2018): an Inception network of convolutions that are separated in space and time."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,6 @@ from layers.pooling import POOLINGS, average
 from layers.units import (
     IMAGE_CHANNELS,
     PointwiseUnit,
-    TimePaddedConv3d,
     Unit,
     UnitChain,
     inflate_first_kernel,
@@ -80,7 +78,6 @@ class SeparableStem(SeparableUnit):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         """Make the unit for clips of `in_channels`."""
         super().__init__(in_channels, out_channels, size=7, stride=2)
-        self.temporal = TimePaddedConv3d.like(cast(nn.Conv3d, self.temporal))
         self.shape_2d = (out_channels, IMAGE_CHANNELS, 7, 7)
 
 

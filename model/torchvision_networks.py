@@ -12,10 +12,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.convolutions import Conv3d, use_own_convolutions
 from layers.drop import DropPath, drop_rates
 from layers.norm import make_freezable
 from layers.pooling import POOLINGS
-from layers.units import IMAGE_CHANNELS, TimePaddedConv3d
+from layers.units import IMAGE_CHANNELS
 from model.network import NetworkOptions, VideoNetwork
 from utils.errors import UserError
 from utils.network_names import TORCHVISION, ClipLimits, NetworkName, clip_limits
@@ -80,9 +81,7 @@ class TorchvisionNetwork(VideoNetwork):
         if hasattr(self.video, "avgpool"):
             self.video.avgpool = GlobalPool(options.pooling_name)
         make_freezable(self.video)
-        if backbone == "s3d":
-            stem = self.video.features[0][1]
-            stem[0] = TimePaddedConv3d.like(stem[0])
+        use_own_convolutions(self.video)
         self.first = next(path for path, module in self.video.named_modules() if isinstance(module, nn.Conv3d))
         self._take_channels(options.in_channels)
         if options.stochastic_depth is not None:
@@ -94,7 +93,7 @@ class TorchvisionNetwork(VideoNetwork):
         if in_channels == IMAGE_CHANNELS:
             return
         parent, _, name = self.first.rpartition(".")
-        new = nn.Conv3d(
+        new = Conv3d(
             in_channels,
             conv.out_channels,
             conv.kernel_size,

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.convolutions import Conv2d, Conv3d
 from layers.drop import DropPath, drop_rates
 from layers.units import Conv, Inflatable, inflate_first_kernel
 from model.network import NetworkOptions, VideoNetwork, rename
@@ -53,9 +54,9 @@ class PatchEmbedding(Inflatable):
         super().__init__()
         if tubelet:
             size = (tubelet, patch, patch)
-            self.proj: Conv = nn.Conv3d(in_channels, width, size, stride=size)
+            self.proj: Conv = Conv3d(in_channels, width, size, stride=size)
         else:
-            self.proj = nn.Conv2d(in_channels, width, patch, stride=patch)
+            self.proj = Conv2d(in_channels, width, patch, stride=patch)
         self.shape_2d = (width, 3, patch, patch)
         self.patch = patch
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from layers.losses import HeadsLoss
 from utils.batches import StepPlan, plan_steps
 from utils.engine import EpochTotals, Learner, TrainingError, evaluate, train_epoch
-from utils.precision import PrecisionError, autocast, make_scaler, resolve_dtype
+from utils.precision import Precision, PrecisionError, autocast, make_scaler, resolve_precision
 from utils.schedule import Schedule
 
 CPU = torch.device("cpu")
@@ -266,7 +266,7 @@ def test_bf16_is_really_on() -> None:
     network = TwoHeads()
     network.fc.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
-    learner = make_learner(network, plan=plan, num_videos=6, dtype=resolve_dtype("bf16", CPU))
+    learner = make_learner(network, plan=plan, num_videos=6, dtype=torch.bfloat16)
     learner.normalize, learner.criterion = lambda clips: normalize(clips).float(), HeadsLoss()
     run_epoch(learner, make_batches(3))
     assert set(seen) == {torch.bfloat16}
@@ -277,16 +277,35 @@ def test_bf16_is_really_on() -> None:
 def test_automatic_precision_follows_the_processor(
     found: dict[str, bool], expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    assert resolve_dtype("auto", CPU) is expected
+    assert resolve_precision("auto", CPU, find_fault=str) == Precision(expected)
 
 
 def test_precisions_of_a_cpu() -> None:
-    assert resolve_dtype("off", CPU) is None
+    assert resolve_precision("off", CPU, find_fault=str).dtype is None
+    assert resolve_precision("bf16", CPU, find_fault=str).name == "bfloat16"
     with pytest.raises(PrecisionError, match="fp16 needs a GPU"):
-        resolve_dtype("fp16", CPU)
+        resolve_precision("fp16", CPU, find_fault=str)
     with autocast(CPU, None):
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("limit", ["AVX2", "avx512_core"])
+def test_bf16_that_onednn_may_not_use_is_not_there(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert resolve_precision("auto", CPU, find_fault=str) == Precision(None)
+
+
+def test_a_processor_that_is_wrong_in_bf16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    chosen = resolve_precision("auto", CPU, find_fault=lambda: "3x1x1 over 2 frames: inf")
+    assert chosen.dtype is None
+    assert str(chosen) == "float32 (this processor and torch compute wrongly in bf16: 3x1x1 over 2 frames: inf)"
+    with pytest.raises(PrecisionError, match=r"3x1x1 over 2 frames: inf\); use optimizer.amp=off, or auto"):
+        resolve_precision("bf16", CPU, find_fault=lambda: "3x1x1 over 2 frames: inf")
 
 
 def test_label_smoothing_and_soft_targets() -> None:

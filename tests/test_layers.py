@@ -1,7 +1,6 @@
 """Units, blocks, batch norm and pooling against their definitions and the 2D layers they stand for."""
 
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -20,7 +19,6 @@ from layers.units import (
     PointwiseUnit,
     R2P1DUnit,
     StemUnit,
-    TimePaddedConv3d,
     Unit,
     UnitStyle,
 )
@@ -237,21 +235,3 @@ def test_freezing_keeps_evaluation_mode() -> None:
     set_frozen_batch_norm(network, True)
     set_frozen_batch_norm(network, False)
     assert not any(module.training for module in network.modules())
-
-
-@pytest.mark.parametrize("frames", range(1, 9))
-def test_padding_in_time_has_the_gradients_of_the_definition(frames: int) -> None:
-    """torch must not pad clips of up to 7 frames itself: what that breaks depends on what its memory held."""
-    settings = {"stride": (2, 1, 1), "padding": (3, 1, 1), "bias": False}
-    conv = TimePaddedConv3d(64, 64, (7, 1, 1), **settings)  # type: ignore[arg-type]
-    exact: Any = nn.Conv3d(64, 64, (7, 1, 1), **settings).double()  # type: ignore[arg-type]
-    exact.load_state_dict(conv.state_dict())
-    clips = torch.randn(2, 64, frames, 4, 4)
-    with mock.patch("torch.nn.functional.conv3d", wraps=F.conv3d) as call:
-        first = conv(clips)
-    assert call.call_args.args[4] == (0 if frames <= 7 else 3, 1, 1)
-    second = exact(clips.double())
-    torch.testing.assert_close(first, second.float(), atol=1e-4, rtol=1e-4)
-    first.square().sum().backward()
-    second.square().sum().backward()
-    torch.testing.assert_close(conv.weight.grad, exact.weight.grad.float(), atol=0.05, rtol=1e-4)

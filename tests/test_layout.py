@@ -20,7 +20,6 @@ from layers.units import (
     PointwiseUnit,
     R2P1DUnit,
     StemUnit,
-    TimePaddedConv3d,
     UnitStyle,
     make_conv,
 )
@@ -119,7 +118,7 @@ def test_the_gradient_of_the_weight_is_summed_over_pieces(monkeypatch: pytest.Mo
         nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), dilation=(1, 2, 2), bias=False),
         nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), padding_mode="circular", bias=False),
         nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), stride=(1, 2, 1), bias=False),
-        TimePaddedConv3d(4, 4, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        type("Another", (nn.Conv3d,), {})(4, 4, (3, 1, 1), padding=(1, 0, 0), bias=False),
     ],
     ids=str,
 )
@@ -199,13 +198,35 @@ def test_matrix_products_are_for_cpus(device: str, forms: bool) -> None:
     assert ("forward" in vars(conv)) is forms
 
 
-@pytest.mark.parametrize("layout_name, expected", [("auto", True), ("channels_last", True), ("plain", False)])
-def test_the_configuration_chooses(layout_name: str, expected: bool, make_record: MakeRecord) -> None:
+BF16 = torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "layout_name, dtype, expected",
+    [("auto", None, True), ("auto", BF16, False), ("channels_last", BF16, True), ("plain", None, False)],
+)
+def test_configuration_and_precision_choose(
+    layout_name: str, dtype: torch.dtype | None, expected: bool, make_record: MakeRecord
+) -> None:
     config = load_config(make_record(), [f"network.layout={layout_name}"])
-    network = helpers.place_network(config, helpers.make_initial_network(config, trained=None), CPU)
+    network = helpers.place_network(config, helpers.make_initial_network(config, trained=None), CPU, dtype=dtype)
     weight = network.get_submodule("layer1.0.branch.unit1.spatial").weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d) is expected  # type: ignore[operator]
     assert any("forward" in vars(module) for module in network.modules()) is expected
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_in_bf16_the_forms_of_channels_last_are_torchs(frames: int) -> None:
+    """Weights of bf16 and autocast alike: the matrix products are for float32 and float64 alone."""
+    unit = P3DAUnit(8, 8, style=UnitStyle(norm=nn.BatchNorm3d))
+    use_channels_last(unit, CPU)
+    x = torch.randn(2, 8, frames, 6, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_Temporal", None)
+        patch.setattr(layout, "_Spatial", None)
+        with torch.autocast("cpu", dtype=BF16):
+            unit(x).sum().backward()
+        assert unit.bfloat16()(x.bfloat16()).dtype == BF16
 
 
 def test_checkpoints_go_from_one_layout_to_the_other() -> None:

@@ -81,7 +81,10 @@ class OptimizerConfig:
     eva_inter_freq: int = key("epochs between quick evaluations", scope=NEITHER, at_least=1)
     fc_higher_lr: bool = key("10 times the rate on the classifiers")
     adamw_solver: bool = key("AdamW in place of SGD")
-    amp: str = key("mixed precision; auto: bf16 where the device has it", choices=("auto", "bf16", "fp16", "off"))
+    amp: str = key(
+        "mixed precision; auto: bf16 where the device has it and is right in it",
+        choices=("auto", "bf16", "fp16", "off"),
+    )
     seed: int = key("seed of weights, order and augmentation", at_least=0)
     ema: float = key("decay of the average of the weights that is evaluated; 0: none", at_least=0, below=1)
     precise_bn: int = key("micro-batches that batch norm is recalculated on at a state change; 0: not", at_least=0)
@@ -107,7 +110,7 @@ class NetworkConfig:
     stochastic_depth: float = key("share of clips that skip the last block in training; negative: its own", below=1)
     checkpoint_blocks: bool = key("keep only the inputs of blocks for the backward pass: less memory", scope=NEITHER)
     layout: str = key(
-        "where numbers lie in memory; auto: channels_last on CPUs",
+        "where numbers lie in memory; auto: channels_last on CPUs in float32",
         scope=NEITHER,
         choices=("auto", "plain", "channels_last"),
     )

@@ -1,38 +1,87 @@
 """Mixed precision that is really on: which type the forward pass uses, and the scaling that fp16 needs."""
 
 import contextlib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from utils import distributed
 from utils.errors import UserError
+
+# Limits of oneDNN's instruction set (its environment variable) that leave bf16 out.
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+_WAY_OUT = "use optimizer.amp=off, or auto, which takes float32 then"
 
 
 class PrecisionError(UserError):
     """A precision this device does not have."""
 
 
-def resolve_dtype(amp: str, device: torch.device) -> torch.dtype | None:
-    """Return the autocast type for `optimizer.amp` on a device; None is full float32.
+@dataclass(frozen=True)
+class Precision:
+    """The type of forward passes.
+
+    Attributes:
+        dtype: Of autocast; None is full float32.
+        notice: Why it is not bf16 although the processor has it; empty otherwise.
+    """
+
+    dtype: torch.dtype | None
+    notice: str = ""
+
+    @property
+    def name(self) -> str:
+        """The type's name: float32, bfloat16, float16."""
+        return "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
+
+    def __str__(self) -> str:
+        """Describe it for a log line."""
+        return f"{self.name} ({self.notice})" if self.notice else self.name
+
+
+def resolve_precision(amp: str, device: torch.device, *, find_fault: Callable[[], str]) -> Precision:
+    """Return what `optimizer.amp` means on a device, the same on every rank.
+
+    Args:
+        amp: auto, bf16, fp16 or off.
+        device: Where the network runs.
+        find_fault: Says what a CPU computes wrongly in bf16; empty when nothing. Asked only where bf16 may be used.
 
     Raises:
-        PrecisionError: fp16 on a CPU, or bf16 on a GPU without it.
+        PrecisionError: fp16 on a CPU, bf16 on a GPU without it, or on a CPU that computes wrongly in it.
     """
     on_gpu = device.type == "cuda"
-    if amp == "auto":
-        return torch.bfloat16 if has_bf16(device) else None
-    if amp == "bf16" and on_gpu and not has_bf16(device):
-        raise PrecisionError("optimizer.amp: this GPU has no bf16; use fp16, off or auto")
     if amp == "fp16" and not on_gpu:
         raise PrecisionError("optimizer.amp: fp16 needs a GPU; use bf16, off or auto on a CPU")
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[amp]
+    if amp == "bf16" and on_gpu and not has_bf16(device):
+        raise PrecisionError("optimizer.amp: this GPU has no bf16; use fp16, off or auto")
+    if amp in ("off", "fp16"):
+        return Precision(torch.float16 if amp == "fp16" else None)
+    if on_gpu:
+        return Precision(torch.bfloat16 if has_bf16(device) else None)
+    has_instructions = has_bf16(device)
+    fault = find_fault() if has_instructions or amp == "bf16" else ""
+    everywhere = distributed.gather_objects((has_instructions, fault))  # nodes may have other processors
+    fault = next((found for _, found in everywhere if found), "")
+    if amp == "bf16" and fault:
+        raise PrecisionError(f"optimizer.amp: this processor and torch compute wrongly in bf16 ({fault}); {_WAY_OUT}")
+    if fault:
+        return Precision(None, f"this processor and torch compute wrongly in bf16: {fault}")
+    if amp == "auto" and not all(has for has, _ in everywhere):
+        return Precision(None)
+    return Precision(torch.bfloat16)
 
 
 def has_bf16(device: torch.device) -> bool:
     """Return whether a device has bf16 instructions; without them bf16 is emulated, which takes longer than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    if limit.upper() in _WITHOUT_BF16:
+        return False
     found: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not say
     return bool(found.get("avx512_bf16") or found.get("bf16"))  # x86, ARM
 

@@ -1,0 +1,207 @@
+"""Whether this processor's convolutions are right: outputs and gradients against float64, over memory full of 1e30.
+
+  python -m layers.convolution_check
+
+prints the first form that is wrong in bf16, or nothing, and ends with 1 or 0. It is run in a process of its own, since
+a wrong form may write beyond its buffers and end the process; the answer is remembered in the user's cache folder, for
+each torch and processor.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from layers.convolutions import Conv2d, Conv3d
+from utils.errors import UserError
+from utils.files import write_text_atomically
+
+# Largest difference from float64 over the largest value there. bf16 has 8 bits: 4e-3 is its rounding; float32 has 24.
+LIMITS = {torch.bfloat16: 0.03, torch.float32: 1e-3}
+# Freed before every convolution, number of float32 in each: what a kernel leaves unwritten is then seen.
+_POISONED = [1 << power for power in range(5, 17) for _ in range(3)]
+_TIMEOUT = 300  # seconds
+_ROOT = Path(__file__).resolve().parent.parent
+# What decides, beside the processor, which kernels oneDNN and torch choose.
+_ENVIRONMENT = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A convolution and the map it is tried on.
+
+    Attributes:
+        kernel, stride, padding: Of the convolution, two or three numbers each.
+        groups: Of the convolution.
+        channels: Of the input.
+        out_channels: Of the output.
+        size: Of the map: as many numbers as the kernel has.
+        channels_last: The memory format of map and weight.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    size: tuple[int, ...]
+    groups: int = 1
+    channels: int = 8
+    out_channels: int = 16
+    channels_last: bool = False
+
+    @property
+    def fits(self) -> bool:
+        """Whether the map, padded, has room for the kernel."""
+        return all(n + 2 * p >= k for n, p, k in zip(self.size, self.padding, self.kernel, strict=True))
+
+    def __str__(self) -> str:
+        """Describe the form in a line."""
+        kernel, stride, size = ("x".join(map(str, numbers)) for numbers in (self.kernel, self.stride, self.size))
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        memory = "channels last" if self.channels_last else "contiguous"
+        return f"{kernel} stride {stride}{groups} over {self.channels} x {size}, {memory}"
+
+
+def largest_error(form: Form, dtype: torch.dtype) -> float:
+    """Return the largest difference of output, input gradient and weight gradient from float64, over the largest value.
+
+    Args:
+        form: What to convolve.
+        dtype: The type that is tried.
+    """
+    generator = torch.Generator().manual_seed(0)
+    conv_class = Conv2d if len(form.kernel) == 2 else Conv3d
+    conv = conv_class(
+        form.channels,
+        form.out_channels,
+        form.kernel,  # type: ignore[arg-type]
+        stride=form.stride,  # type: ignore[arg-type]
+        padding=form.padding,  # type: ignore[arg-type]
+        groups=form.groups,
+        bias=False,
+    )
+    x = torch.randn(2, form.channels, *form.size, generator=generator)
+    weight = torch.randn(conv.weight.shape, generator=generator) * 0.1
+    x, weight = x.to(dtype), weight.to(dtype)  # float64 sees the rounded values too
+    with torch.no_grad():
+        shape = conv.to(dtype)(x).shape
+    direction = torch.randn(shape, generator=generator).to(dtype)
+    expected = _differentiate(conv, x.double(), weight.double(), direction.double(), torch.contiguous_format)
+    last = torch.channels_last if len(form.kernel) == 2 else torch.channels_last_3d
+    _poison_memory()
+    found = _differentiate(conv, x, weight, direction, last if form.channels_last else torch.contiguous_format)
+    errors = [
+        ((ours.double() - exact).abs().max() / exact.abs().max().clamp_min(1e-9)).item()
+        for ours, exact in zip(found, expected, strict=True)
+    ]
+    return max(error if error == error else float("inf") for error in errors)
+
+
+def _differentiate(
+    conv: Conv2d | Conv3d, x: Tensor, weight: Tensor, direction: Tensor, memory_format: torch.memory_format
+) -> list[Tensor]:
+    """Return output and gradients of input and weight."""
+    conv.weight = torch.nn.Parameter(weight.clone(memory_format=memory_format))
+    x = x.clone(memory_format=memory_format).requires_grad_()
+    out = conv(x)
+    out.backward(direction)
+    assert x.grad is not None and conv.weight.grad is not None
+    return [out.detach(), x.grad, conv.weight.grad]
+
+
+def _poison_memory() -> None:
+    blocks = [torch.full((count,), 1e30) for count in _POISONED]
+    del blocks
+
+
+def bf16_forms() -> Iterable[Form]:
+    """Give the forms where bf16 was seen to be wrong, as torch pads them, and a few plain ones."""
+    for last in (False, True):
+        for frames in (1, 2, 3, 4, 8):
+            for groups in (1, 8):
+                yield Form((3, 1, 1), (1, 1, 1), (1, 0, 0), (frames, 4, 4), groups=groups, channels_last=last)
+            yield Form((3, 1, 1), (1, 2, 2), (1, 0, 0), (frames, 4, 4), channels=64, channels_last=last)
+            yield Form((3, 3, 3), (1, 1, 1), (1, 1, 1), (frames, 3, 3), channels_last=last)
+            yield Form((3, 3, 3), (2, 2, 2), (1, 1, 1), (frames, 1, 1), channels_last=last)
+            yield Form((7, 1, 1), (2, 1, 1), (3, 0, 0), (frames, 2, 2), channels_last=last)
+            yield Form((1, 3, 3), (1, 2, 2), (0, 1, 1), (frames, 1, 1), channels_last=last)
+            yield Form((1, 7, 7), (1, 2, 2), (0, 3, 3), (frames, 2, 2), channels=3, channels_last=last)
+            yield Form((1, 3, 3), (1, 1, 1), (0, 1, 1), (frames, 7, 7), channels=64, channels_last=last)
+        for _ in range(20):  # wrong once in a few hundred times
+            yield Form((1, 1), (2, 2), (0, 0), (1, 1), out_channels=64, channels_last=last)
+        for side in (1, 2, 7):
+            yield Form((3, 3), (2, 2), (1, 1), (side, side), channels_last=last)
+            yield Form((7, 7), (2, 2), (3, 3), (side, side), channels=3, channels_last=last)
+            yield Form((3, 1), (1, 1), (1, 0), (2, side), groups=8, channels_last=last)
+
+
+def find_bf16_fault() -> str:
+    """Return the first form that is wrong in bf16 on this processor; empty when all are right."""
+    for form in bf16_forms():
+        error = largest_error(form, torch.bfloat16)
+        if error > LIMITS[torch.bfloat16]:
+            return f"{form}: {error:.2g} from float64"
+    return ""
+
+
+@functools.cache
+def recall_bf16_fault() -> str:
+    """Return what `find_bf16_fault` finds in a process of its own, or what it found here with this torch before.
+
+    A cache folder that cannot be read or written costs the two seconds of another check.
+    """
+    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    key, cache = _describe_kernels(), None
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        cache = Path(folder).expanduser() / "optimization-planning" / "bf16.json"
+    known = _read_cache(cache) if cache else {}
+    if key not in known:
+        known[key] = _check_apart()
+        if cache:
+            with contextlib.suppress(UserError):  # a read-only one
+                write_text_atomically(cache, json.dumps(known, indent=1))
+    return known[key]
+
+
+def _read_cache(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    usable = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    return found if usable else {}
+
+
+def _describe_kernels() -> str:
+    """Name what the answer hangs on: torch, processor, what limits its instructions, and the code of the check."""
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("convolutions.py", "convolution_check.py"))
+    limits = [f"{name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ]
+    digest = hashlib.sha256(repr(sorted(capabilities.items())).encode() + code).hexdigest()[:16]
+    return " ".join([f"torch {torch.__version__}", str(capabilities.get("cpu_name", "CPU")), *limits, digest])
+
+
+def _check_apart() -> str:
+    command = [sys.executable, "-m", "layers.convolution_check"]
+    try:
+        ended = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return f"its check did not end within {_TIMEOUT} s"
+    if ended.returncode == 0:
+        return ""
+    return ended.stdout.strip() or f"its check ended with {ended.returncode}: {ended.stderr.strip()[-200:]}"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    fault = find_bf16_fault()
+    print(fault)
+    sys.exit(1 if fault else 0)

@@ -1,0 +1,117 @@
+"""torch's convolutions with gradients that are right on every CPU.
+
+On CPUs torch (2.13 and 2.14, oneDNN) leaves parts of a weight's gradient unwritten, or writes beyond its buffers, where
+no window of the kernel lies wholly inside the map: 2 frames under a kernel of 3, maps of 1 x 1 under a kernel of 3 with
+stride 2, and the like. In bf16 that holds for every kernel, in float32 for those of 7 with stride 2 over short clips.
+In bf16 the gradient also takes in what lies behind the map, once in a few hundred times, where a stride has nowhere to
+go: 8 channels of 1 x 1 under a kernel of 1 with stride 2.
+
+The same sums over a map whose zero padding is written out first, with a stride of 1 where there is one window, are
+right in every form that a network here can meet: `python -m tests.convolution_forms` holds all of them against float64.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Kernels up to this size are right in float32 and float64 as torch pads them.
+SAFE_KERNEL = 5
+
+Conv = nn.Conv2d | nn.Conv3d
+
+
+class Conv2d(nn.Conv2d):
+    """2D convolution that is written in another way where torch's own has wrong gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, H', W']."""
+        return convolve_rewritten(self, x, F.conv2d) if is_at_risk(self, x) else super().forward(x)
+
+
+class Conv3d(nn.Conv3d):
+    """3D convolution that is written in another way where torch's own has wrong gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
+        return convolve_rewritten(self, x, F.conv3d) if is_at_risk(self, x) else super().forward(x)
+
+
+OWN: tuple[type[Conv2d], type[Conv3d]] = (Conv2d, Conv3d)
+
+
+def use_own_convolutions(network: nn.Module) -> None:
+    """Exchange every convolution inside `network`, one of another library, for one of this module.
+
+    The new ones hold the very parameters of the old ones. Subclasses are exchanged too where they convolve as torch's
+    class does (torchvision's `Conv3DSimple`).
+    """
+    for module in list(network.modules()):
+        for name, conv in module.named_children():
+            for plain, own in ((nn.Conv2d, Conv2d), (nn.Conv3d, Conv3d)):
+                if isinstance(conv, plain) and type(conv).forward is plain.forward:
+                    setattr(module, name, _like(conv, own))
+
+
+def _like(conv: Conv, own: type[Conv2d] | type[Conv3d]) -> Conv2d | Conv3d:
+    ours = own(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        stride=conv.stride,  # type: ignore[arg-type]
+        padding=conv.padding,  # type: ignore[arg-type]
+        dilation=conv.dilation,  # type: ignore[arg-type]
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        device="meta",
+    )
+    ours.weight, ours.bias = conv.weight, conv.bias
+    return ours.train(conv.training)
+
+
+def is_at_risk(conv: Conv, x: Tensor) -> bool:
+    """Return whether torch's own way over this map on this device may give wrong gradients.
+
+    Args:
+        conv: The convolution.
+        x: Its input, [N, C, (T,) H, W].
+    """
+    if x.device.type != "cpu" or isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        return False
+    exact = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return any(
+        (padding > 0 and kernel > (SAFE_KERNEL if exact else 0) and not has_inner_window(size, reach, stride, padding))
+        or (not exact and stride > 1 and size + 2 * padding == reach)
+        for size, kernel, reach, stride, padding in _axes(conv, x)
+    )
+
+
+def _axes(conv: Conv, x: Tensor) -> list[tuple[int, int, int, int, int]]:
+    """Size, kernel, reach of the (dilated) kernel, stride and padding of each axis."""
+    reaches = [gap * (kernel - 1) + 1 for kernel, gap in zip(conv.kernel_size, conv.dilation, strict=True)]
+    padding = cast(Sequence[int], conv.padding)
+    return list(zip(x.shape[2:], conv.kernel_size, reaches, conv.stride, padding, strict=True))
+
+
+def has_inner_window(size: int, reach: int, stride: int, padding: int) -> bool:
+    """Return whether some window along an axis reads nothing of its padding."""
+    first = -padding % stride  # the first window that begins inside the map, of those from -padding on
+    return first + reach <= size
+
+
+def convolve_rewritten(conv: Conv, x: Tensor, convolve: Callable[..., Tensor]) -> Tensor:
+    """Convolve over a map with its zero padding written out, with a stride of 1 where there is one window.
+
+    Args:
+        conv: The convolution.
+        x: Its input, [N, C, (T,) H, W]; the memory format is kept.
+        convolve: `F.conv2d` or `F.conv3d`.
+    """
+    axes = _axes(conv, x)
+    stride = tuple(1 if size + 2 * padding == reach else step for size, _, reach, step, padding in axes)
+    around = [side for *_, padding in reversed(axes) for side in (padding, padding)]
+    padded = F.pad(x, around) if any(around) else x
+    return convolve(padded, conv.weight, conv.bias, stride, 0, conv.dilation, conv.groups)
