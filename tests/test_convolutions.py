@@ -26,8 +26,16 @@ from utils.precision import has_bf16
 CPU = torch.device("cpu")
 NEEDS_BF16 = pytest.mark.skipif(not has_bf16(CPU), reason="this processor has no bf16 instructions")
 # Beside one network of every family: bottlenecks, groups, deep stems, patches of 32.
-OTHERS = """resnext50_32x4d i3d_resnext50_32x4d dg_p3d_resnext50_32x4d resnet103 i3d_resnet103 r2p1d_resnet50 vit_b_p32
-c2d_vit_b_p32""".split()
+OTHERS = (
+    "resnext50_32x4d",
+    "i3d_resnext50_32x4d",
+    "dg_p3d_resnext50_32x4d",
+    "resnet103",
+    "i3d_resnet103",
+    "r2p1d_resnet50",
+    "vit_b_p32",
+    "c2d_vit_b_p32",
+)
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=NEEDS_BF16)])
