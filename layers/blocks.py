@@ -201,7 +201,7 @@ class GlobalContextBlock(Block):
         super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate)
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(out_channels, hidden)
-        self.fc2 = silent_linear(hidden, out_channels)
+        self.fc2 = constant_linear(hidden, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
@@ -227,7 +227,7 @@ class DiffusionBlock(Block):
         self.fc3 = nn.Linear(in_channels, hidden)
         self.fc4 = nn.Linear(hidden, out_channels)
         self.fc5 = nn.Linear(out_channels, hidden)
-        self.fc6 = silent_linear(hidden, out_channels)
+        self.fc6 = constant_linear(hidden, out_channels)
 
     def forward(self, features: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Map ([N, in_channels, T, H, W], [N, in_channels]) to the same pair with out_channels, space strided."""
@@ -238,11 +238,13 @@ class DiffusionBlock(Block):
         return x, g
 
 
-def silent_linear(in_features: int, out_features: int) -> nn.Linear:
-    """A fully connected layer that gives zero until it is trained: a new block starts as a plain residual one."""
+def constant_linear(in_features: int, out_features: int) -> nn.Linear:
+    """A fully connected layer that looks at nothing until it is trained: its weight is zero.
+
+    Its bias is torch's random one, as in the paper's code: a new block is a plain residual one but for a constant.
+    """
     linear = nn.Linear(in_features, out_features)
     nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
     return linear
 
 

@@ -19,7 +19,7 @@ from layers.drop import DropPath
 from layers.frames import fold_frames, unfold_frames
 from layers.norm import BATCH_NORMS
 from layers.pooling import POOLINGS
-from layers.units import PointwiseUnit, StemUnit, Unit, make_conv
+from layers.units import Conv, PointwiseUnit, StemUnit, Unit, make_conv
 from model.network import NetworkOptions, VideoNetwork, rename
 from utils.network_names import PUBLISHED_WIDTH
 
@@ -100,7 +100,6 @@ class TemporalUnit(PaddedUnit):
         super().__init__(channels, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
         # Its kernel is laid out for [N, C, T, H x W].
         self.temporal = Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
-        nn.init.kaiming_normal_(self.temporal.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """[N x frames, C, H, W] -> [N x frames, C, H/stride, W/stride], before the activation."""
@@ -203,6 +202,9 @@ class EfficientNet(VideoNetwork):
         self.pool = POOLINGS[options.pooling_name]
         self.dropout = nn.Dropout(options.dropout_ratio)
         self.fc = nn.Linear(features, options.num_classes)
+        for module in self.modules():
+            if isinstance(module, Conv):
+                module.reset_parameters()  # as the paper's code: every layer is initialised in torch's way
 
     def _make_blocks(self, channels: int, *, width: float, options: NetworkOptions) -> tuple[nn.ModuleList, int]:
         """Make the blocks of all stages behind a stem of `channels`; return them and the channels of their output."""

@@ -156,6 +156,9 @@ class S3D(VideoNetwork):
         self.pool = POOLINGS[options.pooling_name]
         self.dropout = nn.Dropout(options.dropout_ratio)
         self.fc = nn.Linear(channels, options.num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.normal_(module.weight, std=0.01)  # as the paper's code
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""

@@ -9,6 +9,7 @@ from unittest import mock
 import torch
 
 import model
+from layers.blocks import DiffusionBlock, GlobalContextBlock
 from utils.network_names import min_clip_frames
 
 DATA = Path(__file__).parent / "data"
@@ -54,7 +55,7 @@ def blank_network(name: str, **options: object) -> Any:
     """A network of full width whose weights are whatever the memory held: drawing them takes most of the time."""
     settings = {"num_classes": CLASSES} | options
     drawing = mock.Mock()
-    names = ("kaiming_normal_", "kaiming_uniform_", "uniform_", "trunc_normal_")
+    names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_")
     with mock.patch.multiple("torch.nn.init", **dict.fromkeys(names, drawing)):
         return model.create_model(name, **settings)  # type: ignore[arg-type]
 
@@ -90,6 +91,14 @@ def shuffle_statistics(network: Any, example: torch.Tensor) -> Any:
         norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
         norm.running_var *= 0.8 + 0.4 * torch.rand_like(norm.running_var)
     return network.eval()
+
+
+def silence_global_views(network: Any) -> Any:
+    """Take the constant, a random bias, from what the global views of new LGD and DG networks add to their blocks."""
+    for block in network.modules():
+        if isinstance(block, GlobalContextBlock | DiffusionBlock):
+            torch.nn.init.zeros_((block.fc2 if isinstance(block, GlobalContextBlock) else block.fc6).bias)
+    return network
 
 
 def _batch_norms(network: Any) -> list[Any]:

@@ -154,10 +154,14 @@ def make_block(kind: Any, in_channels: int, out_channels: int) -> Any:
 
 
 @pytest.mark.parametrize("kind", [GlobalContextBlock, DiffusionBlock])
-def test_global_view_is_silent_at_first(kind: Any) -> None:
+def test_global_view_is_a_constant_at_first(kind: Any) -> None:
+    """Beside it a block is a plain residual one, whose last norm has the constant as its bias."""
     block = make_block(kind, 32, 32).eval()
+    constant = (block.fc6 if kind is DiffusionBlock else block.fc2).bias
     plain = make_block(ResidualBlock, 32, 32).eval()
     plain.load_state_dict({key: value for key, value in block.state_dict().items() if "fc" not in key})
+    with torch.no_grad():
+        plain.branch.unit2.norm.bias += constant
     x = torch.randn(2, 32, 3, 6, 6)
     answer = block((x, torch.randn(2, 32)))[0] if kind is DiffusionBlock else block(x)
     torch.testing.assert_close(answer, plain(x))

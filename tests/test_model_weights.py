@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import model
-from tests.networks import CLASSES, DATA, SHAPES, blank_network, tiny_network
+from tests.networks import CLASSES, DATA, SHAPES, blank_network, silence_global_views, tiny_network
 from utils.errors import UserError
 from utils.torchvision_import import import_torchvision
 
@@ -172,7 +172,7 @@ def inflated_network(name: str, plane: Any, *, early_stride: int) -> Any:
     model.inflate(network, plane.state_dict())
     for classifier in network.classifier_names:
         network.get_submodule(classifier).load_state_dict(plane.fc.state_dict())
-    return network.eval()
+    return silence_global_views(network).eval()
 
 
 @pytest.mark.parametrize(

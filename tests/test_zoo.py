@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import model
 from layers.drop import DropPath
 from layers.norm import set_frozen_batch_norm
-from tests.networks import CLASSES, FAMILIES, lively_network, tiny_clips, tiny_network
+from tests.networks import CLASSES, FAMILIES, lively_network, silence_global_views, tiny_clips, tiny_network
 from utils.errors import UserError
 from utils.network_names import min_clip_frames, parse_name
 
@@ -33,7 +33,7 @@ def extend(plane: Any, name: str, **options: object) -> Any:
     classifier = plane.get_submodule(plane.classifier_names[0])
     for head in network.classifier_names:
         network.get_submodule(head).load_state_dict(classifier.state_dict())
-    return network.eval()
+    return silence_global_views(network).eval()
 
 
 # I3D sees its zero padding in time: test_model_weights.py has its middle frame. S3D extends no published 2D network.
