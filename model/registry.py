@@ -33,8 +33,9 @@ _P3D_UNITS = (P3DAUnit, P3DBUnit, P3DCUnit)
 
 FAMILIES = {
     FRAMES: Family(ImageResNet, ResidualBlock, (C2DUnit,), stem_dims=2, dims=2),
-    "seq": Family(SequenceResNet, ResidualBlock, (C2DUnit,), dims=2),
-    "c2d": Family(ResNet3D, ResidualBlock, (C2DUnit,)),
+    # These two have the epsilon of the other depths in their 103, in the first norm and in all of them, as released.
+    "seq": Family(SequenceResNet, ResidualBlock, (C2DUnit,), dims=2, first_norm_eps=1e-5),
+    "c2d": Family(ResNet3D, ResidualBlock, (C2DUnit,), norm_eps=1e-5),
     "i3d": Family(ResNet3D, ResidualBlock, (I3DUnit,)),
     "r2p1d": Family(ResNet3D, ResidualBlock, (R2P1DUnit,)),
     "p3d": Family(ResNet3D, ResidualBlock, _P3D_UNITS),
@@ -47,7 +48,7 @@ FAMILIES = {
 
 _RESNET50 = Backbone(BottleneckBranch, (3, 4, 6, 3))
 _RESNET101 = Backbone(BottleneckBranch, (3, 4, 23, 3))
-_RESNET103 = replace(_RESNET101, stem=DeepStem, stem_norm_eps=2e-5)
+_RESNET103 = replace(_RESNET101, stem=DeepStem, norm_eps=2e-5)
 
 BACKBONES = {
     "resnet18": Backbone(BasicBranch, (2, 2, 2, 2)),

@@ -28,7 +28,7 @@ class Backbone:
         groups: Groups of the 3x3 convolutions.
         width_per_group: Channels inside a branch, per group, for each 64 of the stage's width.
         stem: The first layers.
-        stem_norm_eps: Epsilon of batch norm in the stem; elsewhere it is 1e-5.
+        norm_eps: Epsilon of every batch norm.
     """
 
     branch: type[BasicBranch] | type[BottleneckBranch]
@@ -36,7 +36,7 @@ class Backbone:
     groups: int = 1
     width_per_group: int = 64
     stem: Callable[..., Stem] = PlainStem
-    stem_norm_eps: float = 1e-5
+    norm_eps: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Family:
         has_grouped_time: Temporal convolutions have the groups of the spatial ones.
         stem_dims: 3 for a stem that sees clips, 2 for one that sees images.
         dims: The same of all layers behind the stem.
+        norm_eps: Epsilon of every batch norm; None: that of the 2D network.
+        first_norm_eps: Epsilon of the network's first batch norm; None: that of the others.
     """
 
     network: type["ResNet3D"]
@@ -58,6 +60,8 @@ class Family:
     has_grouped_time: bool = False
     stem_dims: int = 3
     dims: int = 3
+    norm_eps: float | None = None
+    first_norm_eps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,21 +129,21 @@ class ResNet3D(VideoNetwork):
     def __init__(self, family: Family, backbone: Backbone, options: NetworkOptions) -> None:
         """Make the network, with random weights from torch's global generator."""
         super().__init__()
+        eps = family.norm_eps or backbone.norm_eps
         style = UnitStyle(
             groups=backbone.groups,
             temporal_groups=backbone.groups if family.has_grouped_time else 1,
-            norm=BATCH_NORMS[family.dims],
+            norm=partial(BATCH_NORMS[family.dims], eps=eps),
             dims=family.dims,
         )
-        stem_style = replace(style, norm=partial(BATCH_NORMS[family.dims], eps=backbone.stem_norm_eps))
-        stem_norm = partial(BATCH_NORMS[family.stem_dims], eps=backbone.stem_norm_eps)
+        first_norm = partial(BATCH_NORMS[family.stem_dims], eps=family.first_norm_eps or eps)
         self.min_clip_frames = options.early_stride
         self.stem = backbone.stem(
             options.in_channels,
             options.base_width,
             early_stride=options.early_stride,
-            style=stem_style,
-            first=replace(style, norm=stem_norm, dims=family.stem_dims),
+            style=style,
+            first=replace(style, norm=first_norm, dims=family.stem_dims),
         )
         stages = StageMaker(
             family, backbone, options.base_width, self.stem.out_channels, style, options.stochastic_depth or 0.0
