@@ -1,7 +1,7 @@
 """EfficientNets (Tan and Le, ICML 2019): on images, behind a 3D stem frame by frame, and with convolutions of clips.
 
 They differ from torchvision's, whose weights they take, in the padding of strided convolutions (here TensorFlow's:
-what `image_size` needs, at even sizes more at the right and bottom; there the same on all sides), and in the batch
+what the map at hand needs, at even sizes more at the right and bottom; there the same on all sides), and in the batch
 norm's epsilon (here 1e-3; there 1e-5 for b0 to b4). On feature maps of odd sizes only the latter is seen.
 """
 
@@ -67,12 +67,10 @@ def round_channels(channels: float) -> int:
 
 
 class PaddedUnit(Unit):
-    """A unit that is padded as TensorFlow's "same" pads images of a size that is known when it is made."""
+    """A unit whose input is padded as TensorFlow's "same" does, by what a map of its height and width needs."""
 
-    def __init__(
-        self, channels: int, *, size: int, stride: int, image_size: int, norm: Callable[[int], nn.Module], dims: int
-    ) -> None:
-        """Make a depthwise unit of size x size with a spatial stride, for feature maps of image_size x image_size."""
+    def __init__(self, channels: int, *, size: int, stride: int, norm: Callable[[int], nn.Module], dims: int) -> None:
+        """Make a depthwise unit of size x size with a spatial stride."""
         conv = make_conv(
             channels,
             channels,
@@ -83,27 +81,24 @@ class PaddedUnit(Unit):
             padding=(0, 0, 0),
         )
         super().__init__(conv, channels, norm=norm)
-        self.padding = same_padding(image_size, size=size, stride=stride)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """[N, C, (T,) H, W] -> [N, C, (T,) H/stride, W/stride], before the activation."""
-        return self.norm(self.spatial(F.pad(x, self.padding)))
+        return self.norm(self.spatial(pad_same(x, self.spatial)))
 
 
 class TemporalUnit(PaddedUnit):
     """The same on frames that lie side by side as a batch, followed by a depthwise convolution over 3 frames."""
 
-    def __init__(
-        self, channels: int, *, size: int, stride: int, image_size: int, norm: Callable[[int], nn.Module], dims: int
-    ) -> None:
+    def __init__(self, channels: int, *, size: int, stride: int, norm: Callable[[int], nn.Module], dims: int) -> None:
         """Make the unit; arguments as those of PaddedUnit."""
-        super().__init__(channels, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
+        super().__init__(channels, size=size, stride=stride, norm=norm, dims=dims)
         # Its kernel is laid out for [N, C, T, H x W].
         self.temporal = Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """[N x frames, C, H, W] -> [N x frames, C, H/stride, W/stride], before the activation."""
-        clips = unfold_frames(self.spatial(F.pad(x, self.padding)), frames=frames)
+        clips = unfold_frames(self.spatial(pad_same(x, self.spatial)), frames=frames)
         mixed = self.temporal(clips.flatten(3)).unflatten(3, clips.shape[3:])
         return self.norm(fold_frames(mixed))
 
@@ -141,17 +136,16 @@ class InvertedBlock(nn.Module):
         expansion: int,
         size: int,
         stride: int,
-        image_size: int,
         style: ConvStyle,
         drop_rate: float,
     ) -> None:
-        """Make the block, for feature maps of image_size x image_size."""
+        """Make the block; `size` and `stride` are the depthwise unit's."""
         super().__init__()
         norm, dims = make_norm(style.dims), style.dims
         wide = in_channels * expansion
         self.expand = PointwiseUnit(in_channels, wide, norm=norm, dims=dims) if expansion > 1 else None
         unit = TemporalUnit if style.has_temporal else PaddedUnit
-        self.depthwise = unit(wide, size=size, stride=stride, image_size=image_size, norm=norm, dims=dims)
+        self.depthwise = unit(wide, size=size, stride=stride, norm=norm, dims=dims)
         self.excite = SqueezeExcite(wide, hidden=max(1, in_channels // 4), dims=dims)
         self.project = PointwiseUnit(wide, out_channels, norm=norm, dims=dims)
         self.drop_path = DropPath(drop_rate)
@@ -209,22 +203,19 @@ class EfficientNet(VideoNetwork):
     def _make_blocks(self, channels: int, *, width: float, options: NetworkOptions) -> tuple[nn.ModuleList, int]:
         """Make the blocks of all stages behind a stem of `channels`; return them and the channels of their output."""
         rate = STOCHASTIC_DEPTH if options.stochastic_depth is None else options.stochastic_depth
-        image_size, blocks = math.ceil(options.image_size / 2), nn.ModuleList()
+        blocks = nn.ModuleList()
         for (expansion, out_channels, size, first_stride, _), repeats in zip(STAGES, self.repeats, strict=True):
             for number in range(repeats):
-                stride = first_stride if number == 0 else 1
                 block = InvertedBlock(
                     channels,
                     channels := round_channels(out_channels * width),
                     expansion=expansion,
                     size=size,
-                    stride=stride,
-                    image_size=image_size,
+                    stride=first_stride if number == 0 else 1,
                     style=self.style,
                     drop_rate=rate * len(blocks) / sum(self.repeats),
                 )
                 blocks.append(block)
-                image_size = math.ceil(image_size / stride)
         return blocks, channels
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
@@ -295,11 +286,10 @@ class PaddedStem(StemUnit):
             dims=style.stem_dims,
             padding=(0, 0, 0),
         )
-        self.padding = same_padding(options.image_size, size=3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, (T,) H, W] -> [N, C_out, (T/early_stride,) H/2, W/2], before the activation."""
-        return super().forward(F.pad(x, self.padding))
+        return super().forward(pad_same(x, self.spatial))
 
 
 def make_norm(dims: int) -> Callable[[int], nn.Module]:
@@ -307,8 +297,16 @@ def make_norm(dims: int) -> Callable[[int], nn.Module]:
     return partial(BATCH_NORMS[dims], eps=1e-3, momentum=0.01)
 
 
-def same_padding(image_size: int, *, size: int, stride: int) -> tuple[int, int, int, int]:
-    """Give the padding (left, right, top, bottom) with which an image becomes ceil(image_size / stride) wide."""
-    total = max(0, (math.ceil(image_size / stride) - 1) * stride + size - image_size)
-    before, after = total // 2, total - total // 2
-    return before, after, before, after
+def pad_same(x: Tensor, conv: Conv) -> Tensor:
+    """Pad maps, [..., H, W], with zeros such that `conv` gives ceil(H / stride) x ceil(W / stride)."""
+    *_, height, width = conv.kernel_size
+    *_, stride_y, stride_x = conv.stride
+    vertical = same_padding(x.shape[-2], kernel=height, stride=stride_y)
+    horizontal = same_padding(x.shape[-1], kernel=width, stride=stride_x)
+    return F.pad(x, (*horizontal, *vertical))
+
+
+def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
+    """Give the padding (before, after) with which `size` pixels in a row become ceil(size / stride)."""
+    total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    return total // 2, total - total // 2

@@ -20,8 +20,8 @@ class NetworkOptions:
         early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's networks have no such
             stem.
         dropout_ratio: Dropout before each classifier.
-        image_size: Height and width of a clip. EfficientNets pad for it and transformers have position embeddings for
-            it (both take other sizes as well); the others do not look at it.
+        image_size: Height and width of a clip. Transformers have position embeddings for it, which they resize for
+            other sizes; the others do not look at it.
         pooling_name: How the last feature map becomes one vector, of utils.network_names.POOLING_NAMES.
         base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.

@@ -90,6 +90,57 @@ def test_torchvision_efficientnet_is_the_frame_network_where_maps_have_odd_sizes
         assert torch.allclose(heads_of(network, clips)[0], expected, atol=1e-4, rtol=1e-4) is agrees
 
 
+def tensorflow_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's "same": the least padding that gives ceil(size / stride) pixels, the larger half behind."""
+    total = next(pad for pad in range(kernel + 1) if (size + pad - kernel) // stride + 1 >= -(-size // stride))
+    return total // 2, total - total // 2
+
+
+def pad_as_tensorflow(network: nn.Module) -> set[tuple[int, int]]:
+    """Give every convolution of torchvision's network TensorFlow's padding; return their (kernel, stride)."""
+    kinds = set()
+
+    def pad(conv: Any, inputs: tuple[Tensor]) -> Tensor:
+        (height, width), kernel, stride = inputs[0].shape[-2:], conv.kernel_size[0], conv.stride[0]
+        sides = tensorflow_padding(width, kernel, stride) + tensorflow_padding(height, kernel, stride)
+        return nn.functional.pad(inputs[0], sides)
+
+    for conv in network.modules():
+        if isinstance(conv, nn.Conv2d) and conv.kernel_size != (1, 1):
+            conv.padding = (0, 0)
+            conv.register_forward_pre_hook(pad)
+            kinds.add((conv.kernel_size[0], conv.stride[0]))
+    return kinds
+
+
+@pytest.fixture(scope="module")
+def tensorflow_efficientnet() -> Any:
+    """torchvision's b0 with TensorFlow's padding, in evaluation mode and float64."""
+    torch.manual_seed(4)
+    norm = partial(nn.BatchNorm2d, eps=1e-3)
+    plane = import_torchvision().models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
+    assert pad_as_tensorflow(plane) == {(3, 1), (3, 2), (5, 1), (5, 2)}
+    return shuffle_statistics(plane, torch.randn(8, 3, 32, 32)).double()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (48, 48), (33, 33), (40, 58), (7, 2), (1, 17)])
+@pytest.mark.parametrize("name", ["eftnet_b0", "c2d_eftnet_b0", "seq_eftnet_b0", "seq_p3d_eftnet_b0"])
+def test_efficientnets_pad_for_the_size_they_see(
+    tensorflow_efficientnet: Any, name: str, height: int, width: int
+) -> None:
+    """At every size they are TensorFlow's network, whatever size they are made for: here 32, and 2 frames to one."""
+    network = tiny_network(name, base_width=64, image_size=32, early_stride=2).double()
+    model.inflate(network, tensorflow_efficientnet.state_dict())
+    network.get_submodule(network.classifier_names[0]).load_state_dict(
+        tensorflow_efficientnet.classifier[1].state_dict()
+    )
+    images = torch.randn(2, 3, height, width).double()
+    with torch.inference_mode():
+        expected = tensorflow_efficientnet(images)
+    answer = heads_of(network, images.unsqueeze(2).repeat(1, 1, 4, 1, 1))[0]
+    torch.testing.assert_close(answer, expected, atol=1e-9, rtol=1e-9)
+
+
 @pytest.mark.parametrize("number", range(8))
 def test_torchvision_efficientnets_have_the_layers_of_ours(number: int) -> None:
     with torch.device("meta"):
