@@ -190,7 +190,9 @@ _TORCHVISION_RULES = (
 
 
 def resize_positions(positions: Tensor, *, special: int, height: int, width: int) -> Tensor:
-    """Resize the embeddings of a square grid of patches to height x width; those of `special` tokens stay.
+    """Resize the embeddings of a square grid of patches to height x width, bilinearly as the paper's code does.
+
+    Those of `special` tokens stay.
 
     Args:
         positions: [1, special + grid x grid, width of a token].
@@ -202,5 +204,5 @@ def resize_positions(positions: Tensor, *, special: int, height: int, width: int
     if (grid, grid) == (height, width):
         return positions
     patches = positions[:, special:].unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches, size=(height, width), mode="bicubic", align_corners=False)
+    patches = F.interpolate(patches, size=(height, width), mode="bilinear", align_corners=False)
     return torch.cat([positions[:, :special], patches.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)

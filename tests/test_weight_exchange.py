@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import model
+from model.vit import resize_positions
 from tests.conftest import ROOT, MakeRecord
 from tests.networks import CLASSES, FAMILIES, SHAPES, lively_network, shuffle_statistics, tiny_clips, tiny_network
 from utils.torchvision_import import import_torchvision
@@ -197,6 +198,29 @@ def test_torchvision_files_inflate_as_the_released_names_do(name: str, make: obj
     changed = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
     kept = before.keys() - changed
     assert all("num_batches" in key or key.startswith(("fc.", "image.fc.")) for key in kept)
+
+
+def neighbours(count: int, size: int) -> Tensor:
+    """Weights [count, size] of `size` pixels for `count` of the same extent: those of the two nearest centres."""
+    weights = torch.zeros(count, size, dtype=torch.float64)
+    for i in range(count):
+        place = min(max((i + 0.5) * size / count - 0.5, 0.0), size - 1.0)
+        before = min(int(place), size - 2)
+        weights[i, before], weights[i, before + 1] = before + 1 - place, place - before
+    return weights
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 3), (5, 5), (8, 8), (2, 7)])
+@pytest.mark.parametrize("special", [1, 2])
+def test_position_embeddings_are_interpolated_between_two_rows_and_two_columns(
+    height: int, width: int, special: int
+) -> None:
+    positions = torch.randn(1, special + 16, 6, dtype=torch.float64)
+    patches = positions[0, special:].unflatten(0, (4, 4))
+    expected = torch.einsum("yi,xj,ijc->yxc", neighbours(height, 4), neighbours(width, 4), patches).flatten(0, 1)
+    found = resize_positions(positions, special=special, height=height, width=width)
+    assert torch.equal(found[0, :special], positions[0, :special])
+    torch.testing.assert_close(found[0, special:], expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["vit_t_p16", "c2d_vit_t_p16"])
