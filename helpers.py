@@ -28,7 +28,6 @@ from layers.norm import set_frozen_batch_norm
 from utils import distributed
 from utils.averaging import WeightAverage
 from utils.batches import EpochBatches, StepPlan, plan_steps
-from utils.checkpoint import load_tensors, network_weights
 from utils.config import RunConfig
 from utils.engine import Learner
 from utils.precision import Precision, make_scaler, resolve_precision
@@ -38,6 +37,7 @@ from utils.search_result import SEARCH_FOLDER
 from utils.search_run import EdgeExplorer, SearchJournal
 from utils.training import StateTrainer
 from utils.views import ViewScorer
+from utils.weight_files import read_weights
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -208,20 +208,22 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
     if trained is not None:
         network.load_state_dict(trained["network"])
     elif net.pretrained_model:
-        weights = read_weights(config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT))
+        path = config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT)
+        weights = read_weights(path)
         if net.transfer_weights:
-            model.inflate(network, weights)
+            model.inflate(network, weights, source=path)
         else:
             if net.remove_fc:
                 weights = model.without_classifiers(network, weights)
-            model.load_weights(network, weights, missing=network.classifier_names if net.remove_fc else ())
+            missing = network.classifier_names if net.remove_fc else ()
+            model.load_weights(network, weights, missing=missing, source=path)
     return network
 
 
 def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
     network = model.create_model(**config.network_arguments)
-    model.load_weights(network, read_weights(path))
+    model.load_weights(network, read_weights(path), source=path)
     return network
 
 
@@ -262,11 +264,6 @@ def make_view_scorer(
 def describe_network(config: RunConfig, network: model.VideoNetwork) -> str:
     """Return 'name, N M weights'."""
     return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read the network's tensors from a checkpoint or a bare weight file."""
-    return network_weights(load_tensors(path))
 
 
 def make_learner(

@@ -251,6 +251,10 @@ class EfficientNet(VideoNetwork):
             layer = f"{int(layer[0]) - 1}{layer[1:]}"
         return f"features.{stage + 1}.{number}.block.{layer}.{released[match.end() :]}"
 
+    def public_names(self, released: str) -> tuple[str, ...]:
+        """Give the name in files of EfficientNet-PyTorch, the package that the released code follows."""
+        return (rename(released, ((r"^fc\.", "_fc."),)),)
+
 
 _TORCHVISION_RULES = (
     (r"^_conv_stem\.", "features.0.0."),

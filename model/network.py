@@ -46,11 +46,13 @@ class VideoNetwork(nn.Module):
         classifier_names: Names of the classifier modules, in the order of the heads.
         released_rules: Regular expressions and their replacements that turn this project's names in the state dict
             into those of the paper's released code, which are torchvision's where it has the layer.
+        classifier_extras: Modules that files of others have beside their classifier and as a part of it.
         without_source: Regular expression for the released names of entries that a 2D network has nothing for.
         min_clip_frames: Frames a clip must have.
     """
 
     classifier_names: tuple[str, ...] = ("fc",)
+    classifier_extras: tuple[str, ...] = ()
     released_rules: ClassVar[tuple[tuple[str, str], ...]] = ()
     without_source: str = r"\bfc"
     min_clip_frames: int
@@ -103,6 +105,10 @@ class VideoNetwork(nn.Module):
         """Give torchvision's name of an entry of a state dict, from its released name."""
         return released
 
+    def public_names(self, released: str) -> tuple[str, ...]:
+        """Give an entry's name in each further kind of public file, as many for every entry, from its released name."""
+        return ()
+
     def adapt(self, name: str, tensor: Tensor) -> Tensor:
         """Bring a tensor from a file to the shape of this entry where the two may differ: nowhere, here."""
         return tensor
@@ -134,6 +140,7 @@ class FrameNetwork(VideoNetwork):
         self.frames_per_image = frames_per_image
         self.min_clip_frames = max(1, frames_per_image)
         self.classifier_names = tuple(f"image.{name}" for name in image.classifier_names)
+        self.classifier_extras = image.classifier_extras
         self.without_source = image.without_source
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
@@ -153,6 +160,10 @@ class FrameNetwork(VideoNetwork):
     def torchvision_name(self, released: str) -> str:
         """Give the image network's torchvision name."""
         return self.image.torchvision_name(released)
+
+    def public_names(self, released: str) -> tuple[str, ...]:
+        """Give the image network's names."""
+        return self.image.public_names(released)
 
     def adapt(self, name: str, tensor: Tensor) -> Tensor:
         """Leave it to the image network."""

@@ -1,7 +1,8 @@
 """Vision transformers (Dosovitskiy et al., ICLR 2021) on images and on tubelets of a few frames.
 
-The images' networks are torchvision's, whose weights they take under its names, and those of DeiT with a distillation
-token. Position embeddings are resized, in files and at run time, where an image has another size than they are for.
+The images' networks are torchvision's and timm's, whose weights they take under their names, and those of DeiT with a
+distillation token. Position embeddings are resized, in files and at run time, where an image has another size than they
+are for.
 """
 
 from collections import OrderedDict
@@ -114,6 +115,8 @@ class VisionTransformer(VideoNetwork):
     """From images, or pieces of clips, to the logits on the class token (and on the distillation token)."""
 
     without_source = r"^fc"
+    # A layer in front of the classifier in files of timm and torchvision, and DeiT's second classifier.
+    classifier_extras = ("pre_logits", "heads.pre_logits", "head_dist")
 
     def __init__(self, shape: Shape, options: NetworkOptions, *, tubelet: int = 0) -> None:
         """Make the network, with random weights from torch's global generator; `tubelet` as in PatchEmbedding."""
@@ -164,6 +167,11 @@ class VisionTransformer(VideoNetwork):
         """Give torchvision's name; it has no networks with a distillation token."""
         return rename(released, _TORCHVISION_RULES)
 
+    def public_names(self, released: str) -> tuple[str, ...]:
+        """Give the names in timm's and DeiT's files, and in torchvision's from before its release 0.13."""
+        early = rename(self.torchvision_name(released), _EARLY_TORCHVISION_RULES)
+        return rename(released, _TIMM_RULES), early
+
     def adapt(self, name: str, tensor: Tensor) -> Tensor:
         """Resize position embeddings that are for images of another size."""
         if name != "pos_embed" or tensor.shape == self.pos_embed.shape or tensor.dim() != 3:
@@ -187,6 +195,8 @@ _TORCHVISION_RULES = (
     (r"\.mlp\.fc1\.", ".mlp.0."),
     (r"\.mlp\.fc2\.", ".mlp.3."),
 )
+_EARLY_TORCHVISION_RULES = ((r"\.mlp\.0\.", ".mlp.linear_1."), (r"\.mlp\.3\.", ".mlp.linear_2."))
+_TIMM_RULES = ((r"^fc\.", "head."), (r"^fc_dist\.", "head_dist."))
 
 
 def resize_positions(positions: Tensor, *, special: int, height: int, width: int) -> Tensor:

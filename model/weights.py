@@ -17,11 +17,11 @@ from torch import Tensor
 from layers.units import Inflatable
 from model.network import VideoNetwork
 from model.registry import create_model
-from utils.checkpoint import load_tensors, network_weights
 from utils.cli import run_script
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.weight_files import read_weights
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3
@@ -37,11 +37,18 @@ class WeightsError(UserError):
     """A state dict does not fit the network; the message counts the misfits and names some of them."""
 
 
-def load_weights(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, missing: Iterable[str] = ()) -> None:
-    """Load weights, all of them or none, under this project's names, the released code's or torchvision's.
+def load_weights(
+    network: VideoNetwork,
+    state_dict: Mapping[str, Tensor],
+    *,
+    missing: Iterable[str] = (),
+    source: Path | None = None,
+) -> None:
+    """Load weights, all of them or none, under this project's names, the released code's or a public file's.
 
     torchvision's names are those of its networks of images, which the frame networks `resnet*`, `eftnet_*` and `vit_*`
-    take as they are, and for `torchvision/*` those of its video networks. A file of the released S3D holds every layer
+    take as they are, and for `torchvision/*` those of its video networks. EfficientNets take files of
+    EfficientNet-PyTorch, transformers those of timm and DeiT. A file of the released S3D holds every layer
     twice; one of the two is enough, and where they differ the second name counts, as in the released code. Position
     embeddings for another image size are resized.
 
@@ -49,6 +56,7 @@ def load_weights(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, mis
         network: Takes the weights.
         state_dict: Name -> tensor. Batch norm's `num_batches_tracked` may be absent.
         missing: Modules, by dotted name, whose weights `state_dict` may lack, e.g. ("fc",); those keep their values.
+        source: Where the weights come from, for the error.
 
     Raises:
         WeightsError: The network has weights that `state_dict` lacks, or the other way round, or a shape differs.
@@ -58,11 +66,12 @@ def load_weights(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, mis
     prefixes = tuple(f"{module}." for module in missing)
     found, given = _pick(network, names, state_dict)
     optional = {names[name][0] for name in own if name.startswith(prefixes)}
-    _check({names[name][0]: tensor.shape for name, tensor in own.items()}, given, optional=optional)
+    misfits = _misfits({names[name][0]: tensor.shape for name, tensor in own.items()}, given, optional=optional)
+    _refuse(misfits, source=source, classifiers=_classifier_prefixes(network))
     network.load_state_dict(found, strict=False)
 
 
-def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> None:
+def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, source: Path | None = None) -> None:
     """Transfer a 2D network's weights into the network that extends it, all of them or none.
 
     Modules that stand for a 2D kernel make theirs from it (`layers.units`); norms and what is the same in both are
@@ -72,8 +81,9 @@ def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> None:
 
     Args:
         network: Takes the weights.
-        state_dict: The 2D network's weights under the released code's or torchvision's names; its classifier is
-            ignored.
+        state_dict: The 2D network's weights under the released code's, torchvision's or other public names; its
+            classifier is ignored.
+        source: Where the weights come from, for the error.
 
     Raises:
         WeightsError: A layer is missing, unknown to the network or of another shape.
@@ -90,12 +100,11 @@ def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> None:
         and not re.search(network.without_source, network.released_name(name))
     }
     sources = {name: network.source_name(name) for name in own}
-    torchvision: Names = {name: (network.torchvision_name(source),) for name, source in sources.items()}
-    released: Names = {name: (source, *network.released_names(name)[1:]) for name, source in sources.items()}
-    names = _closest([released, torchvision], state_dict)
+    released: Names = {name: (first, *network.released_names(name)[1:]) for name, first in sources.items()}
+    names = _closest([released, *_public_namings(network, sources)], state_dict)
     found, given = _pick(network, names, without_classifiers(network, state_dict))
     shapes = {name: makers[name][1].shape_2d if name in makers else _flat(tensor) for name, tensor in own.items()}
-    _check({names[name][0]: shape for name, shape in shapes.items()}, given)
+    _refuse(_misfits({names[name][0]: shape for name, shape in shapes.items()}, given), source=source)
     weights = {name: tensor.reshape(own[name].shape) for name, tensor in found.items() if name not in makers}
     for name, (path, module) in makers.items():
         weights |= {f"{path}.{part}": tensor for part, tensor in module.inflated(found[name]).items()}
@@ -115,22 +124,32 @@ def export_weights(network: VideoNetwork) -> dict[str, Tensor]:
 
 
 def without_classifiers(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave the classifiers out of a state dict of this network's, the released code's or torchvision's names."""
-    prefixes = set()
-    for classifier in network.classifier_names:
-        released = network.released_name(f"{classifier}.weight")
-        names = (f"{classifier}.weight", released, network.torchvision_name(released))
-        prefixes |= {name.removesuffix("weight") for name in names}
-    return {key: tensor for key, tensor in state_dict.items() if not key.startswith(tuple(prefixes))}
+    """Leave the classifiers out of a state dict of any names that `load_weights` takes."""
+    prefixes = _classifier_prefixes(network)
+    return {key: tensor for key, tensor in state_dict.items() if not key.startswith(prefixes)}
 
 
-def _namings(network: VideoNetwork, own: Iterable[str]) -> list[Names]:
-    """Give every naming of the network's entries: this project's, the released code's, torchvision's."""
+def _classifier_prefixes(network: VideoNetwork) -> tuple[str, ...]:
+    """Give what the names of classifiers' entries begin with in any file, with the dot."""
+    weights = [f"{classifier}.weight" for classifier in network.classifier_names]
+    names = {key for naming in _namings(network, weights) for keys in naming.values() for key in keys}
+    return tuple({name.removesuffix("weight") for name in names} | {f"{extra}." for extra in network.classifier_extras})
+
+
+def _namings(network: VideoNetwork, own: Collection[str]) -> list[Names]:
+    """Give every naming of the network's entries: this project's, the released code's, the public ones."""
+    released = {name: network.released_name(name) for name in own}
     return [
         {name: (name,) for name in own},
         {name: network.released_names(name) for name in own},
-        {name: (network.torchvision_name(network.released_name(name)),) for name in own},
+        *_public_namings(network, released),
     ]
+
+
+def _public_namings(network: VideoNetwork, released: Mapping[str, str]) -> list[Names]:
+    """Give the namings of public files, torchvision's first, for entries whose released names are given."""
+    kinds = [(network.torchvision_name(name), *network.public_names(name)) for name in released.values()]
+    return [{name: (key,) for name, key in zip(released, keys, strict=True)} for keys in zip(*kinds, strict=True)]
 
 
 def _closest(namings: list[Names], state_dict: Mapping[str, Tensor]) -> Names:
@@ -163,8 +182,10 @@ def _flat(tensor: Tensor) -> tuple[int, ...]:
     return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
 
 
-def _check(wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, optional: Collection[str] = ()) -> None:
-    """Raise WeightsError unless `given` holds exactly the `wanted` shapes; `optional` names may be absent."""
+def _misfits(
+    wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, optional: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Name, by kind, where `given` differs from exactly the `wanted` shapes; `optional` names may be absent."""
     misfits = {
         "missing": [key for key in wanted if not (key in given or key in optional or key.endswith(_COUNTER))],
         "not of this network": [key for key in given if key not in wanted],
@@ -174,9 +195,19 @@ def _check(wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, 
             if key in wanted and tensor.shape != tuple(wanted[key])
         ],
     }
-    found = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in misfits.items() if keys]
-    if found:
-        raise WeightsError(f"weights do not fit the network: {'; '.join(found)}")
+    return {kind: keys for kind, keys in misfits.items() if keys}
+
+
+def _refuse(misfits: Mapping[str, list[str]], *, source: Path | None, classifiers: tuple[str, ...] = ()) -> None:
+    """Raise WeightsError if there are misfits; where only names that begin as classifiers' do are, say what to do."""
+    if not misfits:
+        return
+    found = "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in misfits.items())
+    origin = f"{source}: " if source else ""
+    hint = ""
+    if classifiers and all(key.startswith(classifiers) for keys in misfits.values() for key in keys):
+        hint = "; only the classifier differs: network.remove_fc: true leaves it out of network.pretrained_model"
+    raise WeightsError(f"{origin}weights do not fit the network: {found}{hint}")
 
 
 def _some(keys: list[str]) -> str:
@@ -194,7 +225,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config_file, arguments.overrides)
     network = create_model(**config.network_arguments)
-    load_weights(network, network_weights(load_tensors(config.eva_model)))
+    load_weights(network, read_weights(config.eva_model), source=config.eva_model)
     released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
     write_atomically(output, lambda file: torch.save(released, file))
     print(f"{output}: {len(released)} tensors of {config.network.net_name}")

@@ -14,9 +14,10 @@ from tests.test_engine import make_batches, make_learner, run_epoch
 from tests.test_train import TWO_STATES, assert_equal, train
 from utils.averaging import WeightAverage, recalculate_statistics
 from utils.batches import plan_steps
-from utils.checkpoint import Position, load_checkpoint, load_tensors, network_weights
+from utils.checkpoint import Position, load_checkpoint
 from utils.config import load_config
 from utils.training import TrainingRecord
+from utils.weight_files import network_weights, read_weights
 
 CPU = torch.device("cpu")
 
@@ -135,7 +136,7 @@ def test_a_state_ends_with_the_average_that_was_evaluated(make_record: MakeRecor
         averaged = train(record, "optimizer.ema=0.8")
     assert_equal(averaged, found[0])
     assert not torch.equal(plain["fc.weight"], averaged["fc.weight"])
-    assert_equal(network_weights(load_tensors(tmp_path / "output/averaged/current.pth")), averaged)
+    assert_equal(read_weights(tmp_path / "output/averaged/current.pth"), averaged)
 
 
 def test_an_unfinished_state_is_evaluated_with_its_average() -> None:

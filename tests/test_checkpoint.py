@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils.checkpoint import CheckpointError, Position, load_checkpoint, load_tensors, network_weights, save_checkpoint
+from utils.checkpoint import CheckpointError, Position, load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
 
 
@@ -81,11 +81,3 @@ def test_a_missing_file_and_a_foreign_one_are_named(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="holds a list"):
         load_tensors(tmp_path / "list.pth")
-
-
-@pytest.mark.parametrize(
-    "wrap", [lambda w: w, lambda w: {"state_dict": w}, lambda w: {"model": w}, lambda w: {"network": w}]
-)
-def test_weights_are_found_in_the_usual_wrappings(wrap) -> None:
-    weights = {"module.fc.weight": torch.ones(2), "conv1.weight": torch.zeros(1)}
-    assert set(network_weights(wrap(weights))) == {"fc.weight", "conv1.weight"}

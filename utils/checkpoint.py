@@ -17,8 +17,14 @@ import torch
 
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.pickles import describe_objects, torch_reason
 
 FORMAT = 1
+
+# Under which names checkpoints hold the network's weights; the first that is there counts. "average" and "network" are
+# this project's, "state_dict_ema" and "state_dict" timm's, "model_state" PySlowFast's, "model" torchvision's and
+# DeiT's. Averages come first: they are what was evaluated.
+NESTINGS = ("average", "network", "state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
 
 
 class CheckpointError(UserError):
@@ -67,11 +73,14 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, position: Position) 
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """Read a file of tensors and plain types, on the CPU; no code in it is run.
+    """Read a file of tensors and plain types, torch's or safetensors', on the CPU; no code in it is run.
 
     Raises:
-        CheckpointError: The file is missing, torn or holds anything else.
+        CheckpointError: The file is missing, torn or holds anything else, or it is one of safetensors without the
+            package.
     """
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's remarks on files that it then refuses
@@ -79,11 +88,29 @@ def load_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{path}: not a readable checkpoint (torn, or not only tensors): {reason}") from None
+        reason = torch_reason(error)
+        objects = describe_objects(path, reason, nestings=NESTINGS)
+        raise CheckpointError(
+            objects or f"{path}: not a readable checkpoint (torn, or not only tensors): {reason}"
+        ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
     return content
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        # Needed by those who choose such a file only: it is no requirement of the others.
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError:
+        raise CheckpointError(f"{path}: reading it needs the package safetensors: pip install safetensors") from None
+    try:
+        return dict(load_file(path, device="cpu"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file (torn?): {error}") from None
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], Position]:
@@ -96,15 +123,3 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], Position]:
     if content.get("format") != FORMAT or "position" not in content:
         raise CheckpointError(f"{path}: not a training checkpoint of this project (format {content.get('format')!r})")
     return content, Position(**content["position"])
-
-
-def network_weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the network's tensors of this project's checkpoints, others' ('state_dict', 'model') or a bare file.
-
-    Of a checkpoint inside a state with an average of the weights (optimizer.ema) it is the average.
-    """
-    for name in ("average", "network", "state_dict", "model"):
-        if isinstance(content.get(name), dict):
-            content = content[name]
-            break
-    return {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,84 @@
+"""Weight files of this project and of others: where the network's tensors are in them, and under which names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.checkpoint import NESTINGS, CheckpointError, load_tensors
+
+# What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+
+# How many entries of a file an error shows.
+_SHOWN = 8
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the network's tensors from a checkpoint or a bare weight file.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds no weights where they are looked for.
+    """
+    try:
+        return network_weights(load_tensors(path))
+    except NestingError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+class NestingError(CheckpointError):
+    """A checkpoint without weights where they are looked for; the message is without the file's name."""
+
+
+def network_weights(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the network's tensors of this project's checkpoints, others' (`NESTINGS`) or a bare file.
+
+    Of a checkpoint with an average of the weights (optimizer.ema) it is the average. Prefixes of wrappers are left out,
+    also several behind one another; values that are no tensors are no weights.
+
+    Raises:
+        NestingError: There are no tensors, or two of them differ in wrappers' prefixes only.
+    """
+    place = []
+    while nested := [name for name in NESTINGS if _holds_tensors(content.get(name))]:
+        place.append(nested[0])
+        content = content[nested[0]]
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise NestingError(
+            f"no weights at {'.'.join(place) or 'the top'}: it holds {_listing(content)}; weights are looked for at "
+            f"the top and in {', '.join(NESTINGS)}: save them there, e.g. torch.save({{'state_dict': weights}}, file)"
+        )
+    weights: dict[str, torch.Tensor] = {}
+    origins: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        bare = _without_prefixes(name)
+        if bare in weights:
+            raise NestingError(f"{origins[bare]} and {name} are both {bare} without their wrappers' names; keep one")
+        weights[bare], origins[bare] = tensor, name
+    return weights
+
+
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(inner, torch.Tensor) or _holds_tensors(inner) for inner in value.values()
+    )
+
+
+def _without_prefixes(name: str) -> str:
+    # torch.compile of a part of a network puts its name in the middle.
+    name = name.replace("._orig_mod.", ".")
+    while name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
+    return name
+
+
+def _listing(content: Mapping[str, Any]) -> str:
+    """Name the first entries and what they are, e.g. 'encoder (dictionary of 120), epoch (int)'."""
+    entries = [
+        f"{name} ({f'dictionary of {len(value)}' if isinstance(value, dict) else type(value).__name__})"
+        for name, value in content.items()
+    ]
+    shown = ", ".join(entries[:_SHOWN]) + (f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else "")
+    return shown or "nothing"
