@@ -180,6 +180,8 @@ OBJECTS: list[tuple[str, Any, str, dict[str, Any]]] = [
     ("number", {"model_state": WEIGHTS, "best": np.float64(71.5)}, r"numpy\S*\.multiarray\.scalar, numpy\.dtype", {}),
     ("bare", {**WEIGHTS, "args": argparse.Namespace()}, "argparse.Namespace", {}),
     ("ordered", OrderedDict({**WEIGHTS, "args": argparse.Namespace()}), "argparse.Namespace", {}),
+    ("named", {"net": WEIGHTS, "args": argparse.Namespace(model="x", network="y")}, "argparse.Namespace", {}),
+    ("twice", {"model": {"state_dict": WEIGHTS, "args": argparse.Namespace()}}, "argparse.Namespace", {}),
     ("whole", whole_network(), r"torch\.nn\.modules\.module\.Module", {}),
     ("inside", {"net": whole_network(), "epoch": 3}, r"torch\.nn\.modules\.module\.Module", {}),
 ]
@@ -196,7 +198,7 @@ def test_objects_beside_weights_are_named_with_a_command_that_works(
     message = str(caught.value)
     assert "\n" not in message
     # torch's reason in full, to its last word.
-    assert "(torch: Unsupported global: GLOBAL " in message and "was not an allowed global by default.)" in message
+    assert "(torch: Unsupported global: GLOBAL " in message and "was not an allowed global by default)" in message
     command = shlex.split(message.partition("name that file: ")[2])
     assert command[0] == "python"
     subprocess.run([sys.executable, *command[1:]], check=True)
