@@ -215,4 +215,5 @@ def test_half_precision_is_close(name: str) -> None:
             rough = network(clips)
     assert rough[0].dtype == torch.bfloat16
     for a, b in zip(exact, rough, strict=True):
-        torch.testing.assert_close(b.float(), a, atol=0.05, rtol=0.05)
+        # Sums of many terms: their error goes by the largest logits, of which bf16 resolves 1/256.
+        torch.testing.assert_close(b.float(), a, atol=5 / 256 * a.abs().max().item(), rtol=0)
