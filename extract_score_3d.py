@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from utils.cli import run_script, script_parser
+from utils.cli import distributed_parser, run_script
 from utils.config import RunConfig, load_config
 from utils.errors import UserError
 from utils.evaluation import (
@@ -88,7 +88,7 @@ class Round:
 
 def main() -> None:
     """Parse, then extract."""
-    parser = script_parser(__doc__)
+    parser = distributed_parser(__doc__)
     parser.add_argument("--crop_idx", type=int, metavar="i", help="score this crop only, 0 .. dataset.eva_num_crop-1")
     arguments = parser.parse_intermixed_args()
     config_file, overrides = arguments.config_file, arguments.overrides

@@ -286,7 +286,7 @@ def make_learner(
             epochs=state.epochs,
             warmup_epochs=settings.warmup_epoch,
             warmup_multiplier=settings.warmup_multiplier,
-            decay_epochs=settings.lr_decay_epochs if settings.lr_scheduler == "step" else None,
+            decay_epochs={"cosine": None, "step": settings.lr_decay_epochs, "constant": ()}[settings.lr_scheduler],
             decay_rate=settings.lr_decay_rate,
         ),
         plan=plan,

@@ -13,13 +13,13 @@ configuration), log.txt, log.jsonl (one line per epoch) and tensorboard/.
 
 import contextlib
 
-from utils.cli import run_script, script_parser
+from utils.cli import distributed_parser, run_script
 from utils.config import ConfigError, RunConfig, load_config
 
 
 def main() -> None:
     """Parse, then train the states that are not done yet."""
-    arguments = script_parser(__doc__).parse_intermixed_args()
+    arguments = distributed_parser(__doc__).parse_intermixed_args()
     config = load_config(arguments.config_file, arguments.overrides)
     if config.is_search:
         raise ConfigError(

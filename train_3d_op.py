@@ -18,7 +18,7 @@ import functools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from utils.cli import run_script, script_parser
+from utils.cli import distributed_parser, run_script
 from utils.config import ConfigError, RunConfig, load_config, training_values
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Parse, then search or say what a search would cost."""
-    parser = script_parser(__doc__)
+    parser = distributed_parser(__doc__)
     parser.add_argument(
         "--dry-run", action="store_true", help="draw the graph and say what the search costs at least and at most"
     )

@@ -44,7 +44,7 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
     search = merged.pop("search")
     assert config.is_search == bool(search["inputs"])
     if config.is_search:  # the states are those of the graph, the rate is constant
-        assert config.optimizer.lr_decay_epochs == (1_000_000,)
+        assert (config.optimizer.lr_scheduler, config.optimizer.warmup_epoch) == ("constant", -1.0)
         check_search(config, search, merged)
         return
     for section, values in merged.items():
@@ -61,7 +61,7 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
 
 def check_search(config: RunConfig, search: dict, merged: dict[str, dict]) -> None:
     """Every key of a search record as its files say it."""
-    rewritten = {"lr_scheduler", "lr_decay_epochs", "lr_decay_rate", "warmup_epoch"}
+    rewritten = {"lr_scheduler", "warmup_epoch"}
     for section, values in merged.items():
         for key in set(values) - STATE_KEYS - rewritten:
             found = getattr(getattr(config, section), key)
@@ -130,7 +130,16 @@ def test_off_is_a_word() -> None:
     assert load_config("record/synthetic-dg-p3d-resnet18.yml", ["optimizer.amp=off"]).optimizer.amp == "off"
 
 
+def test_an_empty_override_is_empty_text() -> None:
+    record = "record/op-ucf101-dg-p3d-resnet50-kinetics.yml"
+    assert load_config(record).network.pretrained_model
+    assert load_config(record, ["network.pretrained_model="]).network.pretrained_model == ""
+    with pytest.raises(UserError, match=r"dataset\.list_file=\): dataset\.list_file: no such file ''; write it"):
+        load_config(record, ["dataset.list_file="]).require_file("dataset", "list_file", hint="write it")
+
+
 BAD_OVERRIDES = [
+    ("optimizer.epochs=", ["optimizer.epochs", "''", "a whole number"]),
     ("network.net_nam=x", ["network.net_nam", "unknown key", "did you mean 'net_name'"]),
     ("dataset.clip_length=8", ["dataset.clip_length", "belongs to section 'sampler'"]),
     ("datset.format=RAW", ["datset", "unknown section", "did you mean 'dataset'"]),
@@ -216,6 +225,17 @@ def test_differences_name_what_changes_the_weights_and_nothing_else() -> None:
     assert list_differences(load_config(record, ["dataset.num_workers=3", "sampler.eva_num_clips=7"]), old) == []
     new = load_config(record, ["optimizer.seed=5", "sampler.clip_length=32"])
     assert list_differences(new, old) == ["optimizer.seed: was 0, is 5", "sampler.clip_length: was 16, is 32"]
+
+
+def test_a_decay_that_never_comes_is_a_constant_rate() -> None:
+    record = "record/synthetic-dg-p3d-resnet18.yml"
+    constant = load_config(record, ["optimizer.lr_scheduler=constant"])
+    for never in (["lr_decay_epochs=[1000000]"], ["lr_decay_epochs=[3, 5]", "lr_decay_rate=1"]):
+        words = ["optimizer.lr_scheduler=step", *(f"optimizer.{word}" for word in never)]
+        assert list_differences(load_config(record, words), constant) == []
+    reached = load_config(record, ["optimizer.lr_scheduler=step", "optimizer.lr_decay_epochs=[5]"])
+    assert list_differences(reached, constant)[0] == "optimizer.lr_scheduler: was constant, is step"
+    assert list_differences(load_config(record), constant) == ["optimizer.lr_scheduler: was constant, is cosine"]
 
 
 @pytest.mark.parametrize("script", ["train_3d.py", "extract_score_3d.py", "merge_score.py"])

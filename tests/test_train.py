@@ -231,6 +231,14 @@ def test_augmentation_and_optimizer_choices_train(make_record: MakeRecord) -> No
     assert all(torch.isfinite(weight).all() for weight in train(record).values() if weight.is_floating_point())
 
 
+def test_a_constant_rate_is_the_released_records_step_that_never_comes(make_record: MakeRecord, tmp_path: Path) -> None:
+    weights = train(make_record("constant", optimizer={"lr_scheduler": "constant"}))
+    lines = (tmp_path / "output/constant/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["learning_rate"] for line in lines] == [0.02, 0.02]
+    step = {"lr_scheduler": "step", "lr_decay_epochs": [1_000_000], "lr_decay_rate": 1.0}
+    assert_equal(train(make_record("step", optimizer=step)), weights)
+
+
 @pytest.mark.parametrize("net_name", ["vit_deit_t_p16", "seq_p3d_eftnet_b0", "s3dg"])
 def test_every_kind_of_network_trains_and_is_scored(make_record: MakeRecord, tmp_path: Path, net_name: str) -> None:
     record = make_record(

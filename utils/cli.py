@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from utils.errors import UserError
 
@@ -26,6 +27,50 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="section.key=value",
         help="change a value of the record for this run, e.g. optimizer.epochs=10 'sampler.clip_length=[8, 16]'; "
         "every key stands in base_config/default.yml with its meaning",
+    )
+    return parser
+
+
+class LocalRankError(UserError):
+    """A --local-rank that is not the process's own."""
+
+    on_every_rank = False
+
+
+class _CheckLocalRank(argparse.Action):
+    """Compares what torch.distributed.launch passes with LOCAL_RANK, which alone says what process this is."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        own = os.environ.get("LOCAL_RANK", "0")
+        if str(values) != own:
+            is_set = "LOCAL_RANK" in os.environ
+            found = f"LOCAL_RANK is {own}" if is_set else "LOCAL_RANK is not set, so it is process 0"
+            raise LocalRankError(
+                f"{option_string} {values}: this process is another one ({found}); start with "
+                "torchrun --nproc_per_node=N, or torch.distributed.launch, which set it for every process"
+            )
+
+
+def distributed_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return `script_parser` for a script of several processes: it takes --local-rank as torch's old launcher says it.
+
+    The environment variable LOCAL_RANK, which that launcher sets too, stays what counts; a number that contradicts it
+    is a LocalRankError.
+    """
+    parser = script_parser(description)
+    parser.add_argument(
+        "--local-rank",
+        "--local_rank",
+        action=_CheckLocalRank,
+        type=int,
+        metavar="N",
+        help="passed by python -m torch.distributed.launch; must be the process's own number, LOCAL_RANK",
     )
     return parser
 

@@ -33,7 +33,6 @@ from utils.yaml_file import parse_yaml, read_yaml
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = PROJECT_ROOT / "base_config" / "default.yml"
 OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
-NEVER = 1_000_000  # the epoch of a decay that never comes: how the released records say "constant rate"
 
 Settings = dict[str, dict[str, Setting]]
 
@@ -123,11 +122,11 @@ class RunConfig:
 
     def require_file(self, section: str, key: str, *, hint: str) -> Path:
         """Return the path under a key, which must exist; the error names the key and its file."""
-        path = Path(getattr(getattr(self, section), key))
-        if not path.exists():
+        named = getattr(getattr(self, section), key)
+        if not named or not Path(named).exists():  # Path("") is the working directory, which exists
             source = self.sources.get(f"{section}.{key}", self.name)
-            raise ConfigError(f"{source}: {section}.{key}: no such file '{path}'; {hint}")
-        return path
+            raise ConfigError(f"{source}: {section}.{key}: no such file '{named}'; {hint}")
+        return Path(named)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the effective configuration in the form of a record (without `base`)."""
@@ -199,13 +198,28 @@ def own_sections(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 def training_values(config: RunConfig) -> dict[str, Any]:
     """Return the value of every key whose change changes the trained weights, by 'section.key'."""
-    sections = config.to_dict()
+    sections = replace(config, optimizer=_acting_schedule(config)).to_dict()
     return {
         f"{section}.{key}": value
         for section, values in sections.items()
         for key, value in values.items()
         if _scope(section, key) == TRAINING and (section != "search" or config.is_search)
     }
+
+
+def _acting_schedule(config: RunConfig) -> OptimizerConfig:
+    """Return the optimizer with the schedule as it acts: decays that no state reaches are none.
+
+    The released records say "constant rate" with a step at epoch 1,000,000; written so or as `constant`, it is the same
+    training.
+    """
+    settings = config.optimizer
+    last = max(state.epochs for state in config.states)
+    decays = tuple(epoch for epoch in settings.lr_decay_epochs if epoch < last) if settings.lr_decay_rate != 1 else ()
+    if settings.lr_scheduler == "step" and decays:
+        return settings
+    scheduler = "constant" if settings.lr_scheduler == "step" else settings.lr_scheduler
+    return replace(settings, lr_scheduler=scheduler, lr_decay_epochs=(), lr_decay_rate=1.0)
 
 
 def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
@@ -264,7 +278,9 @@ def _merge_override(settings: Settings, word: str) -> None:
     source = f"command line ({word})"
     if section not in SECTIONS:
         raise ConfigError(f"{source}: {section}: unknown section{suggest(section, SECTIONS)}")
-    _set(settings, section, key, Setting(parse_yaml(text, source=source), source))
+    # `key=` is how a shell says "empty"; YAML reads nothing as null, which no key takes.
+    value = parse_yaml(text, source=source) if text.strip() else ""
+    _set(settings, section, key, Setting(value, source))
 
 
 def _set(settings: Settings, section: str, key: Any, setting: Setting) -> None:
@@ -294,9 +310,7 @@ def _build(name: str, settings: Settings) -> RunConfig:
         for section, owner in SECTIONS.items()
     }
     if inputs:  # a search trains every transition at a constant rate
-        sections["optimizer"] = replace(
-            sections["optimizer"], lr_scheduler="step", lr_decay_epochs=(NEVER,), lr_decay_rate=1.0, warmup_epoch=-1.0
-        )
+        sections["optimizer"] = replace(sections["optimizer"], lr_scheduler="constant", warmup_epoch=-1.0)
     sources = {f"{s}.{k}": setting.source for s, values in settings.items() for k, setting in values.items()}
     config = RunConfig(name=name, states=(), sources=sources, **sections)
     if inputs:

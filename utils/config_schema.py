@@ -67,7 +67,7 @@ class OptimizerConfig:
 
     warmup_epoch: float = key("epochs of linear warm-up from base_learning_rate / warmup_multiplier; negative: none")
     warmup_multiplier: float = key("warm-up starts at base_learning_rate / warmup_multiplier", at_least=1)
-    lr_scheduler: str = key("learning rate after warm-up", choices=("cosine", "step"))
+    lr_scheduler: str = key("learning rate after warm-up", choices=("cosine", "step", "constant"))
     lr_decay_epochs: tuple[int, ...] = key("step: epochs at which the rate is multiplied by lr_decay_rate")
     lr_decay_rate: float = key("step: factor of each decay", at_least=0)
     weight_decay: float = key("L2 penalty (SGD) or decoupled decay (AdamW)", at_least=0)

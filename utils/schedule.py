@@ -8,7 +8,9 @@ COSINE_FLOOR = 1e-6  # the rate a cosine schedule ends at
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up, then cosine or steps; counted in batches of the record, as the released code steps its scheduler.
+    """Linear warm-up, then cosine, steps or a constant rate.
+
+    Counted in batches of the record, as the released code steps its scheduler.
 
     Attributes:
         base: Rate after warm-up.
@@ -16,7 +18,8 @@ class Schedule:
         epochs: Epochs of the state.
         warmup_epochs: Epochs of warm-up; 0 or negative for none.
         warmup_multiplier: Warm-up rises linearly from base / warmup_multiplier.
-        decay_epochs: Epochs at which the rate is multiplied by decay_rate; None for a cosine to 1e-6.
+        decay_epochs: Epochs at which the rate is multiplied by decay_rate, none for a constant rate; None for a cosine
+            to 1e-6.
         decay_rate: Factor of each decay.
     """
 
