@@ -32,6 +32,7 @@ from utils.config import RunConfig
 from utils.engine import Learner
 from utils.precision import Precision, make_scaler, resolve_precision
 from utils.report import read_class_names
+from utils.saved_config import require_normalization
 from utils.schedule import Schedule
 from utils.search_result import SEARCH_FOLDER
 from utils.search_run import EdgeExplorer, SearchJournal
@@ -78,7 +79,7 @@ def make_reader(config: RunConfig, root_path: str) -> FrameReader:
 
 def make_normalizer(config: RunConfig) -> ClipNormalizer:
     """Return the device-side step from uint8 clips to network input."""
-    return ClipNormalizer(use_flow=config.dataset.use_flow, use_fore=config.dataset.use_fore)
+    return ClipNormalizer(config.normalization, use_fore=config.dataset.use_fore)
 
 
 def make_plan(config: RunConfig, state_index: int) -> StepPlan:
@@ -103,6 +104,7 @@ def make_transform(config: RunConfig) -> Transform:
         horizontal_flip=not (data.no_horizontal_flip or data.flip_labels),
         use_flow=data.use_flow,
         crop_scale=(data.crop_scale[0], data.crop_scale[1]) if data.crop_scale else None,
+        normalization=config.normalization,
     )
 
 
@@ -209,7 +211,7 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
         network.load_state_dict(trained["network"])
     elif net.pretrained_model:
         path = config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT)
-        weights = read_weights(path)
+        weights = _read_weights(config, path)
         if net.transfer_weights:
             model.inflate(network, weights, source=path)
         else:
@@ -223,8 +225,13 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
 def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
     network = model.create_model(**config.network_arguments)
-    model.load_weights(network, read_weights(path), source=path)
+    model.load_weights(network, _read_weights(config, path), source=path)
     return network
+
+
+def _read_weights(config: RunConfig, path: Path) -> dict[str, torch.Tensor]:
+    """Read the network's tensors from a checkpoint or a bare weight file that fits the record's normalisation."""
+    return read_weights(path, check=functools.partial(require_normalization, config=config, path=path))
 
 
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:

@@ -22,9 +22,9 @@ from dataset import augment
 from dataset.frame_images import ImageStore
 from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord
-from dataset.normalization import IMAGENET_MEAN, IMAGENET_STD
 from dataset.sampling import frame_indices, train_offsets
 from dataset.transforms import draw_crop
+from utils.network_names import IMAGENET
 
 Images = list[Image.Image]
 ImageOperation = Callable[[Image.Image, float], Image.Image]
@@ -204,7 +204,7 @@ class PlainClips(Dataset):
 def normalised(image: Image.Image) -> torch.Tensor:
     """Float32 [C, H, W] of an image, as torchvision's ToTensor and Normalize make it."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
-    return pixels.sub_(torch.tensor(IMAGENET_MEAN).view(3, 1, 1)).div_(torch.tensor(IMAGENET_STD).view(3, 1, 1))
+    return pixels.sub_(torch.tensor(IMAGENET.mean).view(3, 1, 1)).div_(torch.tensor(IMAGENET.std).view(3, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,7 +364,8 @@ def translate_y(clip: Clip, heights: float, *, fill: int, bicubic: bool = False)
 
 
 def paste(clip: Clip, patch: np.ndarray, *, top: int, left: int) -> Clip:
-    """Puts the same patch, uint8 [h, w, C], at the same place of every frame (cutout, random erasing)."""
+    """Puts a patch at the same place of every frame: uint8 [h, w, C] for all (cutout), or [T, h, w, C] (erasing)."""
+    height, width = patch.shape[-3:-1]
     out = np.array(clip, order="C")
-    out[:, top : top + patch.shape[0], left : left + patch.shape[1]] = patch
+    out[:, top : top + height, left : left + width] = patch
     return out

@@ -6,30 +6,26 @@ A clip of bytes is a quarter of the size of a clip of floats, in the workers, in
 import cv2
 import torch
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-FLOW_MEAN = (0.5, 0.5)
-FLOW_STD = (0.229, 0.229)
+from utils.network_names import IMAGENET, Normalization
+
 FORE_FRAMES = 16
 
 
 class ClipNormalizer:
     """Turns uint8 clips [N, T, H, W, C] into the normalised float32 clips [N, C, T, H, W] that a network takes.
 
-    A value v of 0..1 becomes (v - mean) / std of its channel, with the statistics of ImageNet for RGB, and mean 0.5,
-    std 0.229 for the two channels of optical flow.
+    A value v of 0..1 becomes (v - mean) / std of its channel.
     """
 
-    def __init__(self, *, use_flow: bool = False, use_fore: bool = False) -> None:
-        """Chooses what the clips show.
+    def __init__(self, normalization: Normalization = IMAGENET, *, use_fore: bool = False) -> None:
+        """Chooses what the clips become.
 
         Args:
-            use_flow: the clips are optical flow, of two channels.
+            normalization: mean and std of every channel of the clips, those that the weights were trained with.
             use_fore: foreground clips: after the normalisation, the mean of every 16 frames (of what is left, for
                 the last ones) is taken away from them, so that only what moves remains.
         """
-        self.mean: tuple[float, ...] = FLOW_MEAN if use_flow else IMAGENET_MEAN
-        self.std: tuple[float, ...] = FLOW_STD if use_flow else IMAGENET_STD
+        self.mean, self.std = normalization.mean, normalization.std
         self.use_fore = use_fore
 
     def __call__(self, clips: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:

@@ -86,12 +86,18 @@ def _move(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, rn
 
 
 def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
-    """Covers a square with sides of `value` widths around a point drawn evenly; what lies outside is cut off."""
+    """Covers a square with sides of `value` widths around a point drawn evenly; what lies outside is cut off.
+
+    The last row and column count, as in the rectangle that Pillow draws from corner to corner: a side of 20 pixels
+    covers 21.
+    """
     height, width, channels = clip.shape[1:]
     side = value * width
     left, top = (int(max(0, rng.uniform(0, size) - side / 2)) for size in (width, height))
-    right, bottom = int(min(width, left + side)), int(min(height, top + side))
-    patch = np.empty((bottom - top, right - left, channels), np.uint8)
+    if value <= 0:
+        return clip.copy()
+    right, bottom = min(width - 1, int(left + side)), min(height - 1, int(top + side))
+    patch = np.empty((bottom - top + 1, right - left + 1, channels), np.uint8)
     patch[...] = CUTOUT_COLOUR
     return augment.paste(clip, patch, top=top, left=left)
 

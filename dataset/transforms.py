@@ -1,7 +1,8 @@
 """What is drawn for a clip: the training transforms, and the resize and crops of the evaluation.
 
 A transform is called with a clip, uint8 [T, H, W, C], and a numpy generator. It draws every parameter once for all
-frames of the clip, so that still frames stay still, and the same state of the generator gives the same clip.
+frames of the clip, so that still frames stay still (but for the noise of random erasing), and the same state of the
+generator gives the same clip.
 Transforms are plain values: they can be pickled, compared and printed.
 """
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from dataset import augment
 from dataset.augment import Clip
-from dataset.normalization import IMAGENET_MEAN, IMAGENET_STD
 from dataset.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, RandAugment
+from utils.network_names import IMAGENET, Normalization
 
 Step = Callable[[Clip, np.random.Generator], Clip]
 
@@ -98,15 +99,16 @@ class GaussianBlur:
 
 @dataclass(frozen=True, slots=True)
 class RandomErasing:
-    """Replaces a box by noise (Zhong et al., 2020), the same for all frames.
+    """Replaces a box by noise (Zhong et al., 2020): the same box in all frames, new noise in each.
 
-    The noise is what would be standard normal after the normalisation with the statistics of ImageNet, as in
-    implementations that erase normalised floats; on bytes it is rounded, and cut off at 0 and 255 (2.1 to 2.6
-    standard deviations from the mean).
+    The noise is what would be standard normal after the normalisation, as in implementations that erase normalised
+    floats; on bytes it is rounded, and cut off at 0 and 255 (2.1 to 2.6 standard deviations from ImageNet's mean).
     """
 
+    normalization: Normalization = IMAGENET
+
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        height, width, channels = clip.shape[1:]
+        frames, height, width, channels = clip.shape
         for _ in range(ERASE_ATTEMPTS):
             area = height * width * rng.uniform(*ERASE_AREA)
             ratio = math.exp(rng.uniform(math.log(ERASE_RATIOS[0]), math.log(ERASE_RATIOS[1])))
@@ -114,8 +116,9 @@ class RandomErasing:
             if 0 < box_height < height and 0 < box_width < width:
                 top = int(rng.integers(0, height - box_height + 1))
                 left = int(rng.integers(0, width - box_width + 1))
-                noise = rng.standard_normal((box_height, box_width, channels)) * IMAGENET_STD + IMAGENET_MEAN
-                patch = np.clip(np.rint(noise * 255), 0, 255).astype(np.uint8)
+                noise = rng.standard_normal((frames, box_height, box_width, channels))
+                values = noise * self.normalization.std + self.normalization.mean
+                patch = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
                 return augment.paste(clip, patch, top=top, left=left)
         return clip
 
@@ -171,6 +174,7 @@ def build_train_transform(
     horizontal_flip: bool,
     use_flow: bool = False,
     crop_scale: tuple[float, float] | None = None,
+    normalization: Normalization = IMAGENET,
 ) -> TrainTransform:
     """Builds the transform of training clips.
 
@@ -186,6 +190,7 @@ def build_train_transform(
         use_flow: for clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
         crop_scale: smallest and largest area of a crop, as shares of the frame's; None for the transform's own:
             0.2 to 1, "mvit_default" 0.08 to 1, flow 0.5 to 1.
+        normalization: what the clips go through afterwards; the noise of "mvit_default" is standard normal behind it.
 
     Returns:
         transform(clip, rng) -> C-contiguous uint8 [T, crop_size, crop_size, C]; it does not change its argument.
@@ -204,7 +209,7 @@ def build_train_transform(
         return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.5, 1.0)), *flip), channels=2)
     if transform_type == "mvit_default":
         crop = RandomResizedCrop(crop_size, crop_scale or (0.08, 1.0))
-        return TrainTransform((crop, *_mvit_steps(flip)), channels=3)
+        return TrainTransform((crop, *_mvit_steps(flip), Sometimes(0.25, RandomErasing(normalization))), channels=3)
     middle = _default_colors() if transform_type == "default" else (_rand_augment(ra_n, ra_m),)
     return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.2, 1.0)), *middle, *flip), channels=3)
 
@@ -218,14 +223,14 @@ def _default_colors() -> tuple[Step, ...]:
 
 
 def _mvit_steps(flip: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The recipe of MViT (Fan et al., 2021), behind the crop.
+    """The recipe of MViT (Fan et al., 2021) between the crop and the erasing.
 
     Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
     0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
     a drawn operation, bicubic moves with grey outside, and the erased area and noise. The crop is bilinear.
     """
     operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
-    return operations, *flip, Sometimes(0.25, RandomErasing())
+    return operations, *flip
 
 
 def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.config import RunConfig, list_differences, load_config
+from utils.config import RunConfig, list_differences, load_config, own_sections
 from utils.errors import UserError
+from utils.network_names import Normalization
+from utils.saved_config import load_saved_config
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = json.loads((ROOT / "tests/data/released_records.json").read_text())
@@ -42,6 +44,8 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
             if isinstance(values, dict):
                 merged.setdefault(section, {}).update(values)
     search = merged.pop("search")
+    assert merged["dataset"]["mean"] == merged["dataset"]["std"] == []  # the network's own, which is ImageNet's
+    merged["dataset"] |= {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert config.is_search == bool(search["inputs"])
     if config.is_search:  # the states are those of the graph, the rate is constant
         assert (config.optimizer.lr_scheduler, config.optimizer.warmup_epoch) == ("constant", -1.0)
@@ -159,6 +163,11 @@ BAD_OVERRIDES = [
     ("optimizer.warmup_epoch=100", ["optimizer.warmup_epoch", "do not fit"]),
     ("dataset.crop_scale=[0.5]", ["dataset.crop_scale", "[0.5, 1.0]"]),
     ("dataset.crop_scale=[0.9, 0.5]", ["dataset.crop_scale", "[0.9, 0.5]"]),
+    ("dataset.mean=[0.5]", ["dataset.mean", "found 1 numbers", "expected 3"]),
+    ("dataset.std=[1, 1]", ["dataset.std", "found 2 numbers", "expected 3"]),
+    ("dataset.std=[0.2, 0, 0.2]", ["dataset.std", "[0.2, 0.0, 0.2]", "above 0"]),
+    ("dataset.mean=[123.675, 116.28, 103.53]", ["dataset.mean", "123.675", "0..1"]),
+    ("dataset.std=[58.395, 57.12, 57.375]", ["dataset.std", "58.395", "up to 1"]),
     ("dataset.use_flow=true", ["dataset.use_flow", "FRAME or LMDB"]),
     ("network.transfer_weights=true", ["network.transfer_weights", "remove_fc"]),
     ("optimizer.epochs", ["section.key=value"]),
@@ -225,6 +234,39 @@ def test_differences_name_what_changes_the_weights_and_nothing_else() -> None:
     assert list_differences(load_config(record, ["dataset.num_workers=3", "sampler.eva_num_clips=7"]), old) == []
     new = load_config(record, ["optimizer.seed=5", "sampler.clip_length=32"])
     assert list_differences(new, old) == ["optimizer.seed: was 0, is 5", "sampler.clip_length: was 16, is 32"]
+
+
+def test_clips_are_normalised_as_the_network_is_used_to() -> None:
+    record, flow = "record/synthetic-dg-p3d-resnet18.yml", ["dataset.use_flow=true", "dataset.format=FRAME"]
+    assert load_config(record).normalization == Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert load_config(record, flow).normalization == Normalization((0.5, 0.5), (0.229, 0.229))
+    theirs = ["network.net_name=torchvision/r3d_18", "network.base_width=64"]
+    config = load_config(record, theirs)
+    assert config.normalization == Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+    assert config.to_dict()["dataset"]["mean"] == [0.43216, 0.394666, 0.37645]  # config.yml says the numbers
+    assert not {"mean", "std"} & own_sections(config)["dataset"].keys()  # a record says only others than the network's
+    other = load_config(record, [*theirs, "dataset.mean=[0.5, 0.5, 0.5]"])
+    assert other.normalization == Normalization((0.5, 0.5, 0.5), (0.22803, 0.22145, 0.216989))
+    assert own_sections(other)["dataset"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_a_run_from_before_the_key_was_normalised_with_imagenets_numbers(tmp_path: Path) -> None:
+    def difference(*words: str) -> list[str]:
+        """Between a record as it is and its run from before dataset.mean."""
+        config = load_config("record/synthetic-dg-p3d-resnet18.yml", words)
+        sections = config.to_dict()
+        del sections["dataset"]["mean"], sections["dataset"]["std"]
+        saved = tmp_path / "config.yml"
+        saved.write_text(yaml.safe_dump(sections))
+        return list_differences(config, load_saved_config(saved))
+
+    theirs = ("network.net_name=torchvision/r3d_18", "network.base_width=64")
+    assert difference() == difference("dataset.use_flow=true", "dataset.format=FRAME") == []
+    assert difference(*theirs) == [
+        "dataset.mean: was [0.485, 0.456, 0.406], is [0.43216, 0.394666, 0.37645]",
+        "dataset.std: was [0.229, 0.224, 0.225], is [0.22803, 0.22145, 0.216989]",
+    ]
+    assert difference(*theirs, "dataset.mean=[0.485, 0.456, 0.406]", "dataset.std=[0.229, 0.224, 0.225]") == []
 
 
 def test_a_decay_that_never_comes_is_a_constant_rate() -> None:

@@ -1,10 +1,13 @@
 """Normalisation on the device against the same arithmetic in float64."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from dataset.normalization import ClipNormalizer
+from utils.network_names import Normalization
 
 DEVICES = [
     "cpu",
@@ -20,13 +23,13 @@ def make_clips(batch: int, frames: int, channels: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (batch, frames, 9, 7, channels), dtype=torch.uint8, generator=generator)
 
 
-def normalise(clips: torch.Tensor, mean: list[float], std: list[float]) -> np.ndarray:
+def normalise(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     values = clips.numpy().astype(np.float64) / 255
     return ((values - mean) / std).transpose(0, 4, 1, 2, 3)
 
 
-IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-FLOW = ([0.5, 0.5], [0.229, 0.229])
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FLOW = ((0.5, 0.5), (0.229, 0.229))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -47,7 +50,7 @@ def test_every_byte_of_every_channel() -> None:
 
 def test_flow_has_two_channels_and_its_own_statistics() -> None:
     clips = make_clips(2, 4, channels=2)
-    np.testing.assert_allclose(ClipNormalizer(use_flow=True)(clips), normalise(clips, *FLOW), atol=1e-6)
+    np.testing.assert_allclose(ClipNormalizer(Normalization(*FLOW))(clips), normalise(clips, *FLOW), atol=1e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -79,7 +82,7 @@ def test_planes_become_bit_by_bit_what_bytes_side_by_side_do(channels: int) -> N
     """Training and the quick evaluation send the one, the extraction of scores the other."""
     clips = make_clips(3, 16, channels)
     planes = clips.movedim(-1, 2).contiguous().movedim(2, -1)
-    normalize = ClipNormalizer(use_flow=channels == 2)
+    normalize = ClipNormalizer(Normalization(*FLOW) if channels == 2 else Normalization(*IMAGENET))
     assert torch.equal(normalize(planes), normalize(clips))
     assert torch.equal(normalize(planes[:, 3:, 1:, :-2]), normalize(clips[:, 3:, 1:, :-2]))
 
@@ -113,4 +116,4 @@ def test_a_cpu_and_a_gpu_do_the_same_arithmetic() -> None:
 )
 def test_anything_else_is_refused(clips: torch.Tensor, use_flow: bool) -> None:
     with pytest.raises(ValueError, match=r"clips to normalise are uint8 \[N, T, H, W, [23]\], not "):
-        ClipNormalizer(use_flow=use_flow)(clips)
+        ClipNormalizer(Normalization(*FLOW) if use_flow else Normalization(*IMAGENET))(clips)

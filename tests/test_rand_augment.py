@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from dataset.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, Operation, RandAugment
 from dataset.transforms import build_train_transform
@@ -152,6 +152,29 @@ def test_moves_of_mvit_are_bicubic_on_grey() -> None:
             assert len(np.unique(row.apply(two_values, 0.3 * row.limit, rng))) > 3, row.name
 
 
+@pytest.mark.parametrize("value", [0.0, 0.003, 0.1, 0.25, 0.3571])
+def test_cutout_covers_the_rectangle_that_pillow_draws(value: float) -> None:
+    """The released operation's corners, x before y, drawn by Pillow; the last row and column are part of it."""
+    cutout = next(row for row in PAPER_OPERATIONS if row.name == "Cutout")
+    clip = make_clip(2, 37, 53)
+    height, width = clip.shape[1:3]
+    sides = set()
+    for seed in range(200):
+        rng, side = np.random.default_rng(seed), value * width
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        left, top = int(max(0, x - side / 2)), int(max(0, y - side / 2))
+        expected = [Image.fromarray(frame) for frame in clip]
+        for image in expected:
+            if value > 0:
+                corners = (left, top, min(width, left + side), min(height, top + side))
+                ImageDraw.Draw(image).rectangle(corners, fill=(125, 123, 114))
+        result = cutout.apply(clip, value, np.random.default_rng(seed))
+        np.testing.assert_array_equal(result, np.stack([np.asarray(image) for image in expected]))
+        assert not np.shares_memory(result, clip)
+        sides.add(int((result != clip).any(axis=(0, 3)).any(axis=0).sum()))
+    assert max(sides) == (int(value * width) + 1 if value else 0)
+
+
 def test_cutout_covers_a_square_of_the_drawn_size_around_any_point() -> None:
     cutout = next(row for row in PAPER_OPERATIONS if row.name == "Cutout")
     height, width, value = 60, 80, 0.25
@@ -166,8 +189,8 @@ def test_cutout_covers_a_square_of_the_drawn_size_around_any_point() -> None:
         np.testing.assert_array_equal(mask[0], rows[:, None] & columns)  # a rectangle
         for line in (rows, columns):
             extent = np.flatnonzero(line)
-            assert extent[-1] - extent[0] + 1 == len(extent) <= 20
+            assert extent[-1] - extent[0] + 1 == len(extent) <= 21
             if extent[0] > 0 and extent[-1] < len(line) - 1:
-                assert len(extent) == 20
+                assert len(extent) == 21
         covered += mask[0]
     assert (covered > 0).all()

@@ -24,7 +24,8 @@ def make_manifest(**changes):
     values = {
         "network": "dg_p3d_resnet18", "checkpoint_sha256": "a" * 64, "list_sha256": "b" * 64, "num_videos": 20,
         "num_classes": 5, "format": "RAW", "root_path": "data", "num_clips": 4, "num_crops": 3, "num_segments": 1,
-        "clip_length": 16, "num_steps": 1, "crop_size": 56, "use_flow": False, "use_fore": False,
+        "clip_length": 16, "num_steps": 1, "crop_size": 56, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        "use_flow": False, "use_fore": False,
         "precision": "float32", "checkpoint": "output/x/current.pth", "list_file": "data/list.txt",
         "versions": {"torch": "2.0"},
     }  # fmt: skip
@@ -203,6 +204,20 @@ def test_a_broken_manifest_is_an_error_with_a_way_out(folder, content):
 
 def test_no_manifest_is_none(tmp_path):
     assert read_manifest(tmp_path) is None
+
+
+def test_a_manifest_from_before_the_numbers_is_of_imagenets_or_flows(tmp_path):
+    for use_flow, mean, std in ((False, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), (True, [0.5] * 2, [0.229] * 2)):
+        folder = tmp_path / str(use_flow)
+        open_scores(folder, make_manifest(use_flow=use_flow))
+        content = json.loads((folder / MANIFEST_NAME).read_text())
+        del content["mean"], content["std"]
+        (folder / MANIFEST_NAME).write_text(json.dumps(content))
+        found = read_manifest(folder)
+        assert found is not None
+        assert (found.mean, found.std) == (mean, std)
+    with pytest.raises(ScoresError, match=r"mean \[0\.485, .*\], now \[0\.45"):
+        open_scores(tmp_path / "False", make_manifest(mean=[0.45, 0.45, 0.45]))
 
 
 def test_the_manifest_is_readable_json(folder):

@@ -1,22 +1,27 @@
 """torchvision's video networks: the same answers, this project's contract, training and search."""
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import nn
 
 import helpers
 import model
 import train_3d
+from dataset.listing import VideoRecord
 from layers.norm import set_frozen_batch_norm
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES, shuffle_statistics
-from utils.checkpoint import load_checkpoint
+from tests.videos import encode_video
+from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, load_config
 from utils.errors import UserError
 from utils.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
@@ -224,3 +229,68 @@ def test_limits_are_errors_of_the_configuration(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(make_torchvision(net_name), overrides)
+
+
+PRESETS = {
+    "r3d_18": "R3D_18_Weights",
+    "mc3_18": "MC3_18_Weights",
+    "r2plus1d_18": "R2Plus1D_18_Weights",
+    "s3d": "S3D_Weights",
+    "mvit_v1_b": "MViT_V1_B_Weights",
+    "mvit_v2_s": "MViT_V2_S_Weights",
+    "swin3d_t": "Swin3D_T_Weights",
+    "swin3d_s": "Swin3D_S_Weights",
+    "swin3d_b": "Swin3D_B_Weights",
+}
+
+
+@pytest.mark.parametrize("backbone", TORCHVISION_VIDEO)
+def test_clips_reach_the_network_as_through_the_preset_of_its_weights(
+    make_record: MakeRecord, tmp_path: Path, backbone: str
+) -> None:
+    """The transform that torchvision gives with the weights, on the decoded frames of a file, at a size it keeps."""
+    size = 224 if backbone.startswith("mvit") or backbone == "s3d" else 64
+    encode_video(tmp_path / "clip.mp4", 16, size=(size, size))
+    config = load_config(
+        make_record(
+            dataset={"crop_size": size, "eva_crop_size": size},
+            sampler={"clip_length": 16},
+            network={"net_name": f"torchvision/{backbone}", "base_width": 64, "dropout_ratio": 0.0},
+        )
+    )
+    frames = helpers.make_reader(config, str(tmp_path)).read(VideoRecord("clip.mp4", 16, 0), np.arange(16))
+    preset = getattr(import_torchvision().models.video, PRESETS[backbone]).DEFAULT.transforms
+    expected = preset(crop_size=(size, size), resize_size=(size, size))(frames.movedim(-1, 1))
+    clips = helpers.make_normalizer(config)(frames[None])
+    torch.testing.assert_close(clips[0], expected, atol=1e-6, rtol=0)
+    plain = theirs(backbone, num_classes=config.dataset.num_classes)
+    network = helpers.make_initial_network(config, trained=None).eval()
+    model.load_weights(network, plain.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(network.fuse(network(clips)), plain(expected[None]), atol=1e-4, rtol=1e-3)
+
+
+def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_with_others(
+    make_record: MakeRecord, tmp_path: Path
+) -> None:
+    """Such a run had ImageNet's numbers, whatever its network; its checkpoint and config.yml do not say any."""
+    own = {"net_name": "torchvision/r3d_18", "base_width": 64}
+    config = load_config(make_record("old", network=own))
+    sections = config.to_dict()
+    del sections["dataset"]["mean"], sections["dataset"]["std"]
+    network = helpers.make_initial_network(config, trained=None)
+    content = {"network": network.state_dict(), "config": sections, "list_sha256": ""}
+    config.run_dir.mkdir(parents=True)
+    config.saved_path.write_text(yaml.safe_dump(sections))
+    save_checkpoint(config.weights_path, content, position=Position(state=1))
+    old = "'dataset.mean=[0.485, 0.456, 0.406]' 'dataset.std=[0.229, 0.224, 0.225]'"
+    with pytest.raises(ConfigError, match=re.escape(f"normalise as the weights were trained: {old}")):
+        helpers.make_trained_network(config, config.weights_path)
+    with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* set it back"):
+        train_3d.train(config, force=False)
+    finer = load_config(make_record("finer", network=own | {"pretrained_model": str(config.weights_path)}))
+    with pytest.raises(ConfigError, match=re.escape(old)):
+        helpers.make_initial_network(finer, trained=None)
+    words = [word.strip("'") for word in old.replace("' '", "'\n'").splitlines()]
+    same = load_config(make_record("old", network=own), words)
+    helpers.make_trained_network(same, same.weights_path)

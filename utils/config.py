@@ -27,6 +27,7 @@ from utils.config_schema import (
     StateConfig,
 )
 from utils.config_values import ConfigError, Setting, find_field, parse_value, suggest
+from utils.network_names import Normalization, normalization
 from utils.planning.graph import Graph, State, build_graph
 from utils.yaml_file import parse_yaml, read_yaml
 
@@ -81,6 +82,11 @@ class RunConfig:
     def eva_num_frames(self) -> int:
         """Frames of an evaluation clip: the last state's piece, eva_num_segments times."""
         return self.sampler.eva_num_segments * self.states[-1].clip_length
+
+    @property
+    def normalization(self) -> Normalization:
+        """What clips go through before the network."""
+        return Normalization(self.dataset.mean, self.dataset.std)
 
     @property
     def network_arguments(self) -> dict[str, Any]:
@@ -183,6 +189,9 @@ def own_sections(config: RunConfig) -> dict[str, dict[str, Any]]:
     The keys of states are all there, as lists.
     """
     base = _merge_base(config.base or None, Path(config.name))
+    own = normalization(config.network.net_name, use_flow=config.dataset.use_flow)
+    if config.normalization == own:  # it goes with the network's name
+        config = replace(config, dataset=replace(config.dataset, mean=(), std=()))
     sections = {
         name: {
             key: value
@@ -309,6 +318,9 @@ def _build(name: str, settings: Settings) -> RunConfig:
         )
         for section, owner in SECTIONS.items()
     }
+    data = sections["dataset"]
+    own = normalization(sections["network"].net_name, use_flow=data.use_flow)
+    sections["dataset"] = replace(data, mean=data.mean or own.mean, std=data.std or own.std)
     if inputs:  # a search trains every transition at a constant rate
         sections["optimizer"] = replace(sections["optimizer"], lr_scheduler="constant", warmup_epoch=-1.0)
     sources = {f"{s}.{k}": setting.source for s, values in settings.items() for k, setting in values.items()}

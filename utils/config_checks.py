@@ -17,6 +17,7 @@ def check_config(config: "RunConfig") -> None:
         ConfigError: The first that is found, with its file and key.
     """
     _check_clips(config)
+    _check_normalization(config)
     _check_training(config)
 
 
@@ -60,6 +61,19 @@ def _check_network(config: "RunConfig") -> None:
     if net.transfer_weights and not network_names.is_inflatable(net.net_name):
         message = f"{net.net_name} extends no 2D network; load a file of its own weights"
         _fail(config, "network.transfer_weights", message)
+
+
+def _check_normalization(config: "RunConfig") -> None:
+    data = config.dataset
+    channels, kind = (2, "flow has x and y") if data.use_flow else (3, "RGB has three channels")
+    for key, values in (("mean", data.mean), ("std", data.std)):
+        if len(values) != channels:
+            _fail(config, f"dataset.{key}", f"found {len(values)} numbers, expected {channels} ({kind}) or []")
+    if not all(0 <= value <= 1 for value in data.mean):
+        cause = "expected numbers of 0..1, of which bytes / 255 are (123.675 is 0.485)"
+        _fail(config, "dataset.mean", f"found {list(data.mean)}, {cause}")
+    if not all(0 < value <= 1 for value in data.std):
+        _fail(config, "dataset.std", f"found {list(data.std)}, expected numbers above 0, up to 1 (58.395 is 0.229)")
 
 
 def _check_training(config: "RunConfig") -> None:

@@ -56,6 +56,8 @@ class DatasetConfig:
     flip_labels: bool = key("flipping a clip exchanges its class for that of the other side (left, right)")
     use_flow: bool = key("read optical flow (x and y) in place of RGB")
     use_fore: bool = key("subtract the mean frame of every 16 frames")
+    mean: tuple[float, ...] = key("what is taken from values of 0..1, one number a channel; []: the network's own")
+    std: tuple[float, ...] = key("what they are then divided by, one number a channel; []: the network's own")
     use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")
     on_error: str = key("an unreadable video: stop, or skip and count it", scope=NEITHER, choices=("raise", "skip"))
     embedded: bool = key("the data set is made by dataset/synthetic.py when it is absent", scope=NEITHER)

@@ -4,10 +4,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.config import RunConfig, list_differences, load_config
+from utils.config import RunConfig, list_differences
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.report import RESULT_FILES, read_epochs, versions
+from utils.saved_config import load_saved_config
 from utils.scores import SCORES_FOLDER, Manifest
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"
@@ -69,6 +70,8 @@ def make_manifest(
         clip_length=state.clip_length,
         num_steps=state.num_steps,
         crop_size=data.eva_crop_size,
+        mean=list(data.mean),
+        std=list(data.std),
         use_flow=data.use_flow,
         use_fore=data.use_fore,
         precision=precision,
@@ -95,4 +98,4 @@ def training_differences(config: RunConfig) -> list[str]:
     saved = config.saved_path
     if config.eva_model != config.weights_path or not saved.exists():
         return []
-    return list_differences(config, load_config(saved))
+    return list_differences(config, load_saved_config(saved))

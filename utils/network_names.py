@@ -65,6 +65,30 @@ PUBLISHED_WIDTH = 64
 MVIT_FRAMES, MVIT_SIZE = 16, 224
 S3D_FRAMES = 5
 
+
+@dataclass(frozen=True)
+class Normalization:
+    """What weights were trained on: a value v of 0..1 becomes (v - mean) / std of its channel.
+
+    Attributes:
+        mean: One number a channel, of 0..1.
+        std: One number a channel, above 0.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FLOW = Normalization((0.5, 0.5), (0.229, 0.229))
+_KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+_MVIT = Normalization((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+# torchvision's published video weights were trained with these; its Swin transformers with ImageNet's.
+_OWN_NORMALIZATIONS = {
+    **{f"{TORCHVISION}/{name}": _KINETICS for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+    **{f"{TORCHVISION}/{name}": _MVIT for name in ("mvit_v1_b", "mvit_v2_s")},
+}
+
 # How the last feature map becomes one vector (`network.pooling_name`).
 POOLING_NAMES = ("PoolingAverage", "PoolingMax")
 
@@ -169,6 +193,11 @@ def clip_limits(net_name: str, early_stride: int) -> ClipLimits:
     if name.family in (FRAMES, "s3d", "s3dg", TORCHVISION):
         return ClipLimits(patch=patch)
     return ClipLimits(min_frames=early_stride * _LATE_STRIDES.get(name.family, 1), patch=patch)
+
+
+def normalization(net_name: str, *, use_flow: bool) -> Normalization:
+    """Give the numbers that the published weights of a network, those of its 2D network or none, were trained with."""
+    return FLOW if use_flow else _OWN_NORMALIZATIONS.get(net_name, IMAGENET)
 
 
 def min_clip_frames(net_name: str, early_stride: int) -> int:

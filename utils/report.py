@@ -136,6 +136,8 @@ def _protocol(manifest: Manifest, *, num_scored: int, num_missing: int) -> dict[
         "num_videos": manifest.num_videos,
         "num_scored": num_scored,
         "num_missing": num_missing,
+        "mean": manifest.mean,
+        "std": manifest.std,
         "precision": manifest.precision,
     }
 
@@ -245,6 +247,7 @@ def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
         ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {spacing}"),
         ("crops", f"{protocol['num_crops']} of {protocol['crop_size']} pixels: {', '.join(protocol['crops'])}"),
         ("score", "probabilities, mean over the views; of equal scores the lower class number comes first"),
+        ("normalised", f"values of 0..1, mean {_numbers(protocol['mean'])}, std {_numbers(protocol['std'])}"),
         ("precision", protocol["precision"]),
         ("network", checkpoint["network"]),
         ("checkpoint", f"{checkpoint['path']} (sha256 {checkpoint['sha256']})"),
@@ -254,6 +257,10 @@ def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
         rows.append(("trained", f"{done} of {planned} epochs{unfinished}"))
     return [f"  {name:12}{value}" for name, value in rows]
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def _class_lines(result: Mapping[str, Any]) -> list[str]:

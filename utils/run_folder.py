@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from utils import distributed
-from utils.config import ConfigError, RunConfig, list_differences, load_config
+from utils.config import ConfigError, RunConfig, list_differences
 from utils.files import move_to_earlier, write_text_atomically
+from utils.saved_config import load_saved_config
 
 EARLIER_PATTERN = "earlier-*"
 
@@ -25,14 +26,14 @@ def open_for_training(config: RunConfig, *, force: bool) -> str:
         if force and (folder := _move_everything(config.run_dir)) is not None:
             notice = f"moved the earlier run to {folder}"
         if saved.exists():
-            problem = "; ".join(list_differences(config, load_config(saved)))
+            problem = "; ".join(list_differences(config, load_saved_config(saved)))
         if not problem:
             write_text_atomically(saved, f"# Effective configuration of {config.name}, as it ran.\n{config.to_yaml()}")
     problem = distributed.broadcast_object(problem)
     if problem:
         raise ConfigError(
-            f"{config.run_dir} holds a run of another configuration ({problem}); give this record a name of its own, "
-            "or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
+            f"{config.run_dir} holds a run of another configuration ({problem}); set it back, give this record a name "
+            "of its own, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
         )
     return distributed.broadcast_object(notice)
 

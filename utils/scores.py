@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from utils.errors import UserError
 from utils.files import write_atomically, write_text_atomically
+from utils.network_names import FLOW, IMAGENET
 
 MANIFEST_NAME = "manifest.json"
 SCORES_FOLDER = "scores"
@@ -64,6 +65,8 @@ class Manifest:
     clip_length: int
     num_steps: int
     crop_size: int
+    mean: list[float]
+    std: list[float]
     use_flow: bool
     use_fore: bool
     precision: str
@@ -122,7 +125,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         content = json.loads(path.read_text("utf-8"))
         if content.pop("layout") != _LAYOUT:
             raise ValueError("written by another version of this project")
-        return Manifest(**content)
+        before = FLOW if content["use_flow"] else IMAGENET  # scores older than dataset.mean were of these
+        return Manifest(**{"mean": list(before.mean), "std": list(before.std), **content})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ScoresError(
             f"{path} cannot be read ({error}); extract_score_3d.py --force moves these scores aside and starts anew"

@@ -1,6 +1,6 @@
 """Weight files of this project and of others: where the network's tensors are in them, and under which names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,21 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 _SHOWN = 8
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, *, check: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, torch.Tensor]:
     """Read the network's tensors from a checkpoint or a bare weight file.
+
+    Args:
+        path: The file.
+        check: Raises where what else the file holds does not fit.
 
     Raises:
         CheckpointError: The file cannot be read, or holds no weights where they are looked for.
     """
     try:
-        return network_weights(load_tensors(path))
+        content = load_tensors(path)
+        if check is not None:
+            check(content)
+        return network_weights(content)
     except NestingError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

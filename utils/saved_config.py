@@ -1,0 +1,49 @@
+"""What a run was made with: its config.yml, and what a checkpoint says of itself. Both may be older than a key."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.config import ConfigError, RunConfig, load_config
+from utils.network_names import FLOW, IMAGENET, Normalization
+from utils.yaml_file import read_yaml
+
+
+def load_saved_config(path: Path) -> RunConfig:
+    """Load the config.yml of a run, with the numbers that the run normalised with."""
+    used = saved_normalization(read_yaml(path))
+    return load_config(path, [f"dataset.mean={list(used.mean)}", f"dataset.std={list(used.std)}"])
+
+
+def saved_normalization(sections: Mapping[str, Any]) -> Normalization:
+    """Return the numbers that a run normalised with, from its effective configuration.
+
+    A run that is older than dataset.mean had ImageNet's, or flow's, whatever its network.
+    """
+    data = sections["dataset"]
+    if "mean" in data:
+        return Normalization(tuple(data["mean"]), tuple(data["std"]))
+    return FLOW if data["use_flow"] else IMAGENET
+
+
+def require_normalization(content: Mapping[str, Any], config: RunConfig, *, path: Path) -> None:
+    """Refuse weights that were trained with other numbers than a record normalises with.
+
+    Args:
+        content: Of the file; only a checkpoint of this project says its numbers, in "config".
+        config: The record.
+        path: The file.
+
+    Raises:
+        ConfigError: The numbers differ; names both and the way out.
+    """
+    if not isinstance(content.get("config"), dict):
+        return
+    trained = saved_normalization(content["config"])
+    if trained != config.normalization:
+        found = f"dataset.mean {list(config.dataset.mean)}, dataset.std {list(config.dataset.std)}"
+        mend = f"'dataset.mean={list(trained.mean)}' 'dataset.std={list(trained.std)}'"
+        raise ConfigError(
+            f"{path} was trained on clips that were normalised otherwise than those of {config.name} ({found}); "
+            f"normalise as the weights were trained: {mend}"
+        )
