@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 import model
+from dataset.heldout import split_heldout
 from dataset.label_flip import make_label_flip
-from dataset.listing import VideoList, read_list, split_heldout
+from dataset.listing import VideoList, read_list
 from dataset.loading import VideoLoader
 from dataset.mixing import MixUp
 from dataset.normalization import ClipNormalizer

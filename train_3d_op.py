@@ -54,14 +54,13 @@ def describe_search(config: RunConfig) -> list[str]:
     from utils.errors import UserError
     from utils.planning.graph import State
     from utils.search_cost import describe_cost, describe_graph
-    from utils.search_result import describe_selection
 
     try:
         training, scoring = helpers.read_search_lists(config)
     except UserError as error:
         about, clips, scored = f"without its lists ({error})", None, 0
     else:
-        about = describe_selection(config, training_videos=len(training), scoring_videos=len(scoring))["text"]
+        about = _describe_selection(config, training, scoring)["text"]
         inputs = config.with_states(
             [config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))]
         )
@@ -75,6 +74,15 @@ def describe_search(config: RunConfig) -> list[str]:
     ]
 
 
+def _describe_selection(config: RunConfig, training: "VideoList", scoring: "VideoList") -> dict[str, Any]:
+    """Return which videos, in how many groups, train and score the states."""
+    from dataset.heldout import count_groups
+    from utils.search_result import describe_selection
+
+    groups = count_groups(training, scoring) if config.search.selection == "heldout" else None
+    return describe_selection(config, training_videos=len(training), scoring_videos=len(scoring), groups=groups)
+
+
 def search_path(config: RunConfig, *, force: bool) -> None:
     """Search from wherever the journal stands, then write the result."""
     import helpers  # brings torch: only once the configuration is known to be right
@@ -82,7 +90,7 @@ def search_path(config: RunConfig, *, force: bool) -> None:
     from utils.logs import open_log
     from utils.planning.search import search
     from utils.search_report import is_finished, write_progress
-    from utils.search_result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_PAGE, describe_selection
+    from utils.search_result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_PAGE
     from utils.search_run import SearchJournal
 
     with distributed.session() as device:
@@ -98,7 +106,7 @@ def search_path(config: RunConfig, *, force: bool) -> None:
             log.info(f"the search is complete: {config.run_dir / SEARCH_PAGE}")
             return
         network = helpers.describe_network(config, helpers.make_initial_network(config, trained=None))
-        selection = describe_selection(config, training_videos=len(training), scoring_videos=len(scoring))
+        selection = _describe_selection(config, training, scoring)
         about = {"network": network, "selection": selection}
         precision = helpers.choose_precision(config, device)
         log.info(f"{config.name}: {network}, {device.type}, {precision}; {selection['text']}")

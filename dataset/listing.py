@@ -179,61 +179,6 @@ def _pack(paths: list[bytes], num_frames: list[int], labels: list[int]) -> tuple
     )
 
 
-def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
-    """Set a part of every class aside.
-
-    Of a class with n videos round(n x fraction) are held out, but at least one, and never the last one; a class with a
-    single video is trained on and not held out. Segments of one video stay together, as far as that leaves every class
-    one to train on.
-
-    Args:
-        videos: The list.
-        fraction: Share of every class, between 0 and 1.
-        seed: Of the draw.
-
-    Returns:
-        The videos to train on and the videos held out, both in the order of the list.
-
-    Raises:
-        ListError: No class has two videos, so nothing can be held out.
-    """
-    rng = np.random.default_rng((seed, len(videos)))
-    is_heldout = np.zeros(len(videos), dtype=bool)
-    sources = _sources(videos)
-    for label in np.unique(videos.labels):
-        members = np.flatnonzero(videos.labels == label)
-        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
-        drawn = rng.permutation(members)
-        if sources is None:
-            is_heldout[drawn[:count]] = True
-        else:
-            _hold_out_sources(drawn, count, is_heldout=is_heldout, sources=sources, labels=videos.labels)
-    if not is_heldout.any():
-        raise ListError(f"{videos.path}: no class has two videos to hold one out; use search.selection=eval_list")
-    return videos.subset(np.flatnonzero(~is_heldout)), videos.subset(np.flatnonzero(is_heldout))
-
-
-def _sources(videos: VideoList) -> np.ndarray | None:
-    """For every line a number that segments of the same video share, int64 [N]; None if no video is there twice."""
-    numbers: dict[str, int] = {}
-    found = [numbers.setdefault(split_segment(record.path)[0], len(numbers)) for record in videos]
-    return np.array(found) if len(numbers) < len(found) else None
-
-
-def _hold_out_sources(
-    drawn: np.ndarray, count: int, *, is_heldout: np.ndarray, sources: np.ndarray, labels: np.ndarray
-) -> None:
-    """Hold out `count` of the drawn lines of a class, with all other lines of the same videos."""
-    for line in drawn:
-        if is_heldout[drawn].sum() >= count:
-            return
-        mates = np.flatnonzero(sources == sources[line])
-        after = is_heldout.copy()
-        after[mates] = True
-        if np.isin(labels[mates], labels[~after]).all():
-            is_heldout[mates] = True
-
-
 def _read_bytes(name: str) -> bytes:
     """The file's bytes, which are UTF-8 text without NUL bytes.
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch.multiprocessing as multiprocessing
 
-from dataset.listing import ListError, VideoList, VideoRecord, read_list, split_heldout
+from dataset.heldout import split_heldout
+from dataset.listing import ListError, VideoList, VideoRecord, read_list
 
 GOOD = "a/one.mp4 10 0\nspaces in a name.avi 300 2\nünï/视频.mkv 7 1\n"
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import helpers
-from dataset.listing import read_list
+from dataset.heldout import group_names
+from dataset.listing import read_list, split_segment
 from dataset.prepare import benchmark, check
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
@@ -74,6 +75,16 @@ def run_check(listed: Path, *words: object) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+def test_a_clean_list_keeps_the_groups(faulty: Path) -> None:
+    groups = {split_segment(video.path)[0]: f"group {i % 2}" for i, video in enumerate(read_list(faulty))}
+    text = "".join(f"{group}\t{path}\n" for path, group in groups.items())
+    faulty.with_name("x_list.groups.txt").write_text(text)
+    run_check(faulty)
+    videos = read_list(faulty.with_name("x_list.clean.txt"))
+    assert group_names(videos) == [groups[split_segment(video.path)[0]] for video in videos]
+    assert faulty.with_name("x_list.clean.groups.txt").exists()
 
 
 def test_rejects_are_listed_with_their_causes(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:

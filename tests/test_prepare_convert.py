@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset.heldout import group_names
 from dataset.listing import VideoRecord, read_list
 from dataset.prepare import convert
 from dataset.prepare.__main__ import main
@@ -79,6 +80,22 @@ KINDS: dict[str, tuple[str, Sequence[str]]] = {
     "lmdb, sharded": ("LMDB", ["--shard_videos", "3"]),
     "resize": ("RAW", []),
 }
+
+
+def test_what_belongs_together_still_does_when_it_is_converted(made: Made) -> None:
+    """A segment becomes a video of its own, which is held out with the others of its source; groups go along."""
+    videos = read_list(run("frames", made))
+    segment = "a/one.mp4.from7.15"
+    assert dict(zip((video.path for video in videos), group_names(videos), strict=True)) == {
+        "a/one.mp4": "a/one.mp4", segment: "a/one.mp4", "a/one.mkv": "a/one.mkv", "b b/zwei ü": "b b/zwei ü.avi",
+    }  # fmt: skip
+    groups = "me\ta/one.mp4\nyou\tb b/zwei ü.avi\nme\ta/one.mkv\n"
+    made.list.with_name("set_train_list.groups.txt").write_text(groups)
+    made = made._replace(out=made.out.with_name("again"))
+    videos = read_list(run("frames", made, new="again_list.txt"))
+    assert dict(zip((video.path for video in videos), group_names(videos), strict=True)) == {
+        "a/one.mp4": "me", segment: "me", "a/one.mkv": "me", "b b/zwei ü": "you",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

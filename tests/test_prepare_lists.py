@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dataset.heldout import group_names
 from dataset.listing import VideoRecord, read_list
 from dataset.prepare import measuring
 from dataset.prepare.__main__ import main
@@ -43,6 +44,11 @@ def prepare(*words: object, output: Path) -> None:
 
 def records(path: Path) -> list[tuple[str, int, int]]:
     return [(record.path, record.num_frames, record.label) for record in read_list(path)]
+
+
+def named_groups(path: Path) -> list[tuple[str, str]]:
+    videos = read_list(path)
+    return [(video.path, group) for video, group in zip(videos, group_names(videos), strict=True)]
 
 
 def missing(path: Path) -> dict[str, str]:
@@ -162,6 +168,8 @@ def test_ucf101(layout: Callable[[str], Path], tmp_path: Path) -> None:
         }
         assert all(label == labels[path.split("/")[0]] for path, _, label in train + test)
         assert len(train) == len(test) == 3
+        for video, group in ((v, g) for name in names for v, g in named_groups(output / name)):
+            assert group == re.sub(r".*/(v_.*_g\d+)_c\d+\.avi", r"\1", video)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file(layout: Callable[[str], Path], tmp_path: Path) -> None:
@@ -311,6 +319,9 @@ def test_a_person_stays_on_one_side(layout: Callable[[str], Path], tmp_path: Pat
             for split in ("train", "test")
         ]
         assert sides[0] and sides[1] and not sides[0] & sides[1]
+        for split in ("train", "test"):  # the lists carry the persons, for what is held out of them later
+            videos = read_list(output / f"data_set_{split}_list.txt")
+            assert group_names(videos) == [re.findall(r"person(\d)", video.path)[0] for video in videos]
     with pytest.raises(PrepareError, match="does not match 24 of 24 videos, e.g. hand waving/person0 take 0.mp4"):
         prepare("folder", "--root", data, "--group", "actor", output=tmp_path / "none")
     with pytest.raises(PrepareError, match="is no regular expression"):

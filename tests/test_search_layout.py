@@ -42,7 +42,7 @@ class Journal(NamedTuple):
 
     def result(self) -> dict[str, Any]:
         """The result of it."""
-        selection = describe_selection(self.config, training_videos=480, scoring_videos=120)
+        selection = describe_selection(self.config, training_videos=480, scoring_videos=120, groups=None)
         about = {"network": "dg_p3d_resnet18, 2.1 M parameters, random weights", "selection": selection}
         return build_result(self.config, self.events, plan=self.plan, about=about)
 

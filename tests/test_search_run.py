@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import helpers
 import train_3d
 import train_3d_op
 from dataset.listing import read_list
@@ -135,6 +137,29 @@ def test_states_are_scored_on_videos_that_are_not_trained_on(make_search: Any, t
     assert result["selection"]["kind"] == "heldout"
     assert (result["selection"]["videos"], result["selection"]["training_videos"]) == (12, 24)
     assert "12 videos held out of" in (config.run_dir / "tiny-path.yml").read_text()
+
+
+def test_groups_are_held_out_whole_and_counted(make_search: Any, tiny_set: Path, tmp_path: Path) -> None:
+    own_list = tmp_path / "own_list.txt"
+    shutil.copy(tiny_set / "train_list.txt", own_list)
+    videos = sorted(read_list(own_list), key=lambda video: video.label)  # three of each of twelve classes
+    take_of = {video.path: i % 3 for i, video in enumerate(videos)}
+    (tmp_path / "own_list.groups.txt").write_text("".join(f"take {n}\t{path}\n" for path, n in take_of.items()))
+    record = make_search(search={"graph": ["initial -> (1,1)"]}, dataset={"list_file": str(own_list)})
+    config, result = run(record)
+    found = {key: result["selection"][key] for key in ("videos", "groups", "training_videos", "training_groups")}
+    training, scoring = helpers.read_search_lists(config)
+    takes = [{take_of[video.path] for video in part} for part in (training, scoring)]
+    assert not takes[0] & takes[1] and takes[0] | takes[1] == {0, 1, 2}
+    assert found == {
+        "videos": len(scoring),
+        "groups": len(takes[1]),
+        "training_videos": len(training),
+        "training_groups": len(takes[0]),
+    }
+    said = f"{len(scoring)} videos in {len(takes[1])} groups held out of"
+    for name in ("tiny-path.yml", "search.html", "log.txt"):
+        assert said in (config.run_dir / name).read_text(), name
 
 
 def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataset.listing import VideoRecord, list_of, read_list, segment_path, split_heldout, split_segment
+from dataset.heldout import split_heldout
+from dataset.listing import VideoRecord, list_of, read_list, segment_path, split_segment
 from dataset.lmdb_frames import LmdbStore
 from dataset.readers import FewerFramesError, ReadError, open_reader
 from dataset.video_dataset import TrainingClips, VideoViews

@@ -23,13 +23,25 @@ def path_record_name(config: RunConfig) -> str:
     return f"{config.name}-path"
 
 
-def describe_selection(config: RunConfig, *, training_videos: int, scoring_videos: int) -> dict[str, Any]:
-    """Return which videos train and which score the states, and in `text` the same as a sentence."""
+def describe_selection(
+    config: RunConfig, *, training_videos: int, scoring_videos: int, groups: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """Return which videos train and which score the states, and in `text` the same as a sentence.
+
+    Args:
+        config: The search record.
+        training_videos: How many train.
+        scoring_videos: How many score the states.
+        groups: How many groups the two are, None where every video is its own group.
+    """
     search, data = config.search, config.dataset
     if search.selection == "heldout":
-        how = f"{scoring_videos} videos held out of {data.list_file} ({search.heldout_fraction:g} of every class, seed "
-        text = f"{how}{search.heldout_seed}) score the states, {training_videos} train them"
+        in_training, in_scoring = (f" in {count} groups" for count in groups) if groups else ("", "")
+        share = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
+        how = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({share})"
+        text = f"{how} score the states, {training_videos}{in_training} train them"
         more: dict[str, Any] = {"fraction": search.heldout_fraction, "seed": search.heldout_seed}
+        more |= {"training_groups": groups[0], "groups": groups[1]} if groups else {}
     else:
         how = f"{scoring_videos} videos of the evaluation list {data.eva_list_file}"
         text = f"{how} score the states: the plan is selected on that list, whose scores are no test of it"

@@ -26,6 +26,7 @@ class Entry:
         folders: names of folders it may lie in; they decide between several files of that name.
         seconds: begin and end of a segment, None for the whole video.
         path: below the root, where that is known already.
+        group: what it stays together with where a part of a list is held out; "": nothing but its own segments.
     """
 
     stem: str
@@ -34,6 +35,7 @@ class Entry:
     folders: tuple[str, ...] = ()
     seconds: tuple[float, float] | None = None
     path: str = ""
+    group: str = ""
 
     @property
     def title(self) -> str:

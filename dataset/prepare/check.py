@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.listing import VideoRecord, read_list
+from dataset.heldout import group_names
+from dataset.listing import VideoRecord, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, beside, class_names, shown, write_list, write_new
@@ -71,7 +72,9 @@ def check_list(
     write_new({rejects: "".join(f"{shown(path)}\t{cause}\n" for path, cause in rejected)})
     lines = [f"{v.path} {v.num_frames} {v.label}" for index, v in enumerate(videos) if not causes[index]]
     if lines:
-        write_list(ListFile(clean, lines, rejected, []), class_names(listed), root=root, files=(listed,))
+        pairs = zip(videos, group_names(videos), causes, strict=True)
+        groups = {split_segment(video.path)[0]: group for video, group, cause in pairs if not cause}
+        write_list(ListFile(clean, lines, rejected, [], groups), class_names(listed), root=root, files=(listed,))
     else:
         print(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
     return len(rejected)

@@ -10,6 +10,7 @@ import lmdb
 import numpy as np
 from tqdm import tqdm
 
+from dataset.heldout import group_names
 from dataset.listing import VideoList, VideoRecord, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.encoders import Encoded, Encoder, spread
@@ -98,7 +99,8 @@ def convert_list(
     pairs = list(zip(targets, videos, strict=True))
     lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
     missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
-    made = ListFile(new_list, lines, missing, [])
+    groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
+    made = ListFile(new_list, lines, missing, [], {target: groups[target] for target in targets if target in done})
     write_list(made, class_names(list_file), root=root, files=(list_file,))
     lost = int(encoder.use_flow)  # the last frame has no flow
     shorter = sum(done[target] + lost < record.num_frames for target, record in pairs if target in done)
@@ -136,6 +138,15 @@ def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -
         target = target.lstrip("/") + suffix
         targets.append(f"{shard}-{index // shard_videos:05d}/{target}" if shard else target)
     return targets
+
+
+def _target_groups(videos: VideoList, targets: Sequence[str]) -> list[str]:
+    """The group of each line's result: its own name, unless its video has a group or several segments."""
+    names = group_names(videos)
+    sources = [split_segment(record.path)[0] for record in videos]
+    if names == sources and len(set(sources)) == len(sources):
+        return list(targets)
+    return names
 
 
 def encode(task: Task) -> Outcome:

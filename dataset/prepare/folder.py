@@ -56,8 +56,8 @@ def read(arguments: argparse.Namespace) -> Annotations:
     groups = _groups(paths, arguments.group)
     is_test = split_groups(labels, groups, fraction=fraction, seed=arguments.seed)
     splits: dict[str, list[Entry]] = {split: [] for split in SPLITS}
-    for path, label, test in zip(paths, labels, is_test, strict=True):
-        entry = Entry(path, label, str(root), folders=(classes[label],), path=path)
+    for path, label, group, test in zip(paths, labels, groups, is_test, strict=True):
+        entry = Entry(path, label, str(root), folders=(classes[label],), path=path, group=group or "-")
         splits[SPLITS[test]].append(entry)
     return Annotations(classes, splits, (), _notes(classes, splits, groups, has_pattern=bool(arguments.group)))
 

@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset.heldout import GROUPS_SUFFIX
 from dataset.listing import segment_path, split_segment
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree
@@ -23,12 +24,14 @@ class ListFile:
         lines: of the list, without newlines.
         missing: what is not in it: title and cause of each.
         damaged: path and cause of videos that are in it as far as they can be decoded.
+        groups: path of a video and its group, for those that are no group of their own.
     """
 
     path: Path
     lines: list[str]
     missing: list[tuple[str, str]]
     damaged: list[tuple[str, str]]
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 def make_lists(
@@ -107,6 +110,7 @@ def _compose(
     lines: list[str] = []
     missing: list[tuple[str, str]] = []
     damaged: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for entry, video, cause in pairs:
         if not video:
             missing.append((entry.title, cause))
@@ -123,7 +127,8 @@ def _compose(
         if result.damage:
             damaged[video] = f"only {result.num_frames} frames can be decoded: {result.damage}"
         lines.append(f"{where} {num_frames} {entry.label}")
-    return ListFile(path, lines, missing, list(damaged.items()))
+        groups[video] = entry.group or video
+    return ListFile(path, lines, missing, list(damaged.items()), groups)
 
 
 def class_names(list_file: Path) -> tuple[str, ...]:
@@ -171,6 +176,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
     contents = {
         made.path: content,
         **({beside(made.path, "classes.txt"): "".join(f"{name}\n" for name in classes)} if classes else {}),
+        **_groups_file(made),
         beside(made.path, "missing.txt"): "".join(f"{shown(video)}\t{cause}\n" for video, cause in faults),
         beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
     }
@@ -179,11 +185,20 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
         raise PrepareError(f"{made.path}: no video for it: {causes or 'the annotations have none'}")
     is_new = write_new(contents)
     state = "" if is_new else " (there already, the same)"
-    print(f"{made.path}: {len(made.lines)} of {total} videos, {fingerprint['frames']} frames{state}")
+    in_groups = f", {len(set(made.groups.values()))} groups" if _groups_file(made) else ""
+    print(f"{made.path}: {len(made.lines)} of {total} videos, {fingerprint['frames']} frames{in_groups}{state}")
     for cause, count in Counter(cause for _, cause in faults).most_common(5):
         print(f"  {count} x {cause}")
     if faults:
         print(f"  each by name: {beside(made.path, 'missing.txt')}")
+
+
+def _groups_file(made: ListFile) -> dict[Path, str]:
+    """The file of a list's groups; none where every video is its own group."""
+    if all(path == group for path, group in made.groups.items()):
+        return {}
+    lines = [f"{shown(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]
+    return {made.path.with_suffix(GROUPS_SUFFIX): "".join(lines)}
 
 
 def shown(path: str) -> str:

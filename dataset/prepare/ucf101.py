@@ -1,12 +1,16 @@
 """UCF101: trainlist01.txt, testlist01.txt, ... and classInd.txt, whose classes are numbered from 1."""
 
 import argparse
+import re
 from pathlib import Path, PurePosixPath
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, class_number, read_lines
 from dataset.prepare.options import add_list_options
 
 HELP = "UCF101: trainlist/testlist 01-03 and classInd.txt"
+
+# Clips of a group show the same person, background or view, so that one tells much about the others.
+_GROUP = re.compile(r"(v_.+_g[0-9]+)_c[0-9]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,5 +62,7 @@ def _read_list(path: Path, numbers: dict[str, int], *, index: Path) -> list[Entr
         label = class_number(video.parts[0], numbers, where=where, source=str(index))
         if number and int(number) != label + 1:
             raise PrepareError(f"{where}: class {number} is not '{video.parts[0]}', which {index} calls {label + 1}")
-        entries.append(Entry(video.stem, label, where, folders=(video.parts[0],)))
+        group = _GROUP.fullmatch(video.stem)
+        folders = (video.parts[0],)
+        entries.append(Entry(video.stem, label, where, folders=folders, group=group[1] if group else ""))
     return entries

@@ -1,0 +1,141 @@
+"""A part of a list set aside to score on, with videos that belong together on one side.
+
+Videos belong together that were cut from one file (segments), or that share a group in the file beside the list:
+X_list.groups.txt has a line `group<tab>path` for each video of X_list.txt. Persons of `dataset.prepare folder --group`
+and UCF101's groups are there; a split that takes one apart scores what it was trained on.
+"""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from dataset.listing import ListError, VideoList, split_segment
+
+GROUPS_SUFFIX = ".groups.txt"
+
+
+def group_names(videos: VideoList) -> list[str]:
+    """Return for every line of a list what it stays together with: the group of its video, or the video's own path.
+
+    Raises:
+        ListError: The file of groups cannot be read, or lacks a video.
+    """
+    paths = [split_segment(record.path)[0] for record in videos]
+    source = Path(videos.path).with_suffix(GROUPS_SUFFIX)
+    if not source.exists():
+        return paths
+    groups = _read_groups(source)
+    lacking = next((path for path in paths if path not in groups), None)
+    if lacking is not None:
+        raise ListError(
+            f"{source}: no group for {lacking} of {videos.path}; add a line 'group<tab>path', or move the file away"
+        )
+    return [groups[path] for path in paths]
+
+
+def _read_groups(source: Path) -> dict[str, str]:
+    """The group of every path in a file of groups."""
+    try:
+        lines = source.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListError(f"cannot read {source}: {error}") from None
+    groups: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        group, tab, path = line.partition("\t")
+        if not (group and tab and path):
+            raise ListError(f"{source}, line {number}: expected 'group<tab>path', found '{line[:80]}'")
+        if groups.setdefault(path, group) != group:
+            raise ListError(f"{source}, line {number}: {path} is in group '{group}' here, in '{groups[path]}' before")
+    return groups
+
+
+def count_groups(*parts: VideoList) -> tuple[int, ...] | None:
+    """Return how many groups each part of a list has; None where every video is its own group."""
+    names = [group_names(part) for part in parts]
+    counts = tuple(len(set(part)) for part in names)
+    return counts if sum(counts) < sum(map(len, names)) else None
+
+
+def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
+    """Set a part of every class aside.
+
+    Of a class with n videos round(n x fraction) are held out, but at least one, and never the last one; a class with a
+    single video is trained on and not held out. Groups are held out whole, as near as that comes to these numbers, and
+    never one that would leave a class nothing to train on.
+
+    Args:
+        videos: The list; its groups are those of `group_names`.
+        fraction: Share of every class, between 0 and 1.
+        seed: Of the draw.
+
+    Returns:
+        The videos to train on and the videos held out, both in the order of the list.
+
+    Raises:
+        ListError: Nothing can be held out, as no class has two videos or two groups, or the groups cannot be read.
+    """
+    rng = np.random.default_rng((seed, len(videos)))
+    names = group_names(videos)
+    has_groups = len(set(names)) < len(names)
+    hold_out = _hold_out_groups if has_groups else _hold_out_videos
+    is_heldout = hold_out(videos, names, fraction=fraction, rng=rng)
+    if not is_heldout.any():
+        what = "videos of different groups" if has_groups else "videos"
+        raise ListError(f"{videos.path}: no class has two {what} to hold one out; use search.selection=eval_list")
+    return videos.subset(np.flatnonzero(~is_heldout)), videos.subset(np.flatnonzero(is_heldout))
+
+
+def _wanted(total: int, fraction: float) -> int:
+    """How many of a class's videos are to be held out."""
+    return min(max(round(total * fraction), 1), total - 1)
+
+
+def _hold_out_videos(videos: VideoList, names: list[str], *, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Say of every video whether it is held out, bool [N]; each is its own group."""
+    is_heldout = np.zeros(len(videos), dtype=bool)
+    for label in np.unique(videos.labels):
+        members = np.flatnonzero(videos.labels == label)
+        is_heldout[rng.permutation(members)[: _wanted(len(members), fraction)]] = True
+    return is_heldout
+
+
+def _hold_out_groups(videos: VideoList, names: list[str], *, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Say of every video whether it is held out, bool [N], all videos of a group alike.
+
+    Groups come in random order, and one is held out if that brings its classes nearer to their numbers. Then come, for
+    classes that have nothing held out yet, the groups that have most of these, the smallest first.
+    """
+    labels = videos.labels.tolist()
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        members[name].append(index)
+    groups = list(members.values())
+    drawn = [groups[index] for index in rng.permutation(len(groups))]
+    counts = [Counter(labels[index] for index in group) for group in drawn]
+    totals, heldout = Counter(labels), Counter[int]()
+    wanted = {label: _wanted(total, fraction) for label, total in totals.items()}
+    chosen: set[int] = set()
+
+    def take(group: int) -> None:
+        chosen.add(group)
+        heldout.update(counts[group])
+
+    def may_go(group: int) -> bool:
+        return all(heldout[label] + count < totals[label] for label, count in counts[group].items())
+
+    def lacks(group: int) -> int:
+        return sum(not heldout[label] for label in counts[group])
+
+    for group, content in enumerate(counts):
+        missing = {label: wanted[label] - heldout[label] for label in content}
+        gain = sum(abs(missing[label]) - abs(missing[label] - count) for label, count in content.items())
+        if gain > 0 and may_go(group):
+            take(group)
+    while useful := {group: lacking for group in range(len(drawn)) if (lacking := lacks(group)) and may_go(group)}:
+        take(min(useful, key=lambda group: (-useful[group], len(drawn[group]))))
+    is_heldout = np.zeros(len(videos), dtype=bool)
+    is_heldout[[index for group in chosen for index in drawn[group]]] = True
+    return is_heldout
