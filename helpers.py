@@ -33,13 +33,12 @@ from utils.config import RunConfig
 from utils.engine import Learner
 from utils.precision import Precision, make_scaler, resolve_precision
 from utils.report import read_class_names
-from utils.saved_config import require_normalization
 from utils.schedule import Schedule
 from utils.search_result import SEARCH_FOLDER
 from utils.search_run import EdgeExplorer, SearchJournal
 from utils.training import StateTrainer
 from utils.views import ViewScorer
-from utils.weight_files import read_weights
+from utils.weight_files import read_fitting_weights
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -212,7 +211,7 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
         network.load_state_dict(trained["network"])
     elif net.pretrained_model:
         path = config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT)
-        weights = _read_weights(config, path)
+        weights = read_fitting_weights(config, path)
         if net.transfer_weights:
             model.inflate(network, weights, source=path)
         else:
@@ -226,13 +225,8 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
 def make_trained_network(config: RunConfig, path: Path) -> model.VideoNetwork:
     """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
     network = model.create_model(**config.network_arguments)
-    model.load_weights(network, _read_weights(config, path), source=path)
+    model.load_weights(network, read_fitting_weights(config, path), source=path)
     return network
-
-
-def _read_weights(config: RunConfig, path: Path) -> dict[str, torch.Tensor]:
-    """Read the network's tensors from a checkpoint or a bare weight file that fits the record's normalisation."""
-    return read_weights(path, check=functools.partial(require_normalization, config=config, path=path))
 
 
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:

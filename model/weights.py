@@ -21,7 +21,7 @@ from utils.cli import run_script
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.weight_files import read_weights
+from utils.weight_files import read_fitting_weights
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3
@@ -225,10 +225,12 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config_file, arguments.overrides)
     network = create_model(**config.network_arguments)
-    load_weights(network, read_weights(config.eva_model), source=config.eva_model)
+    load_weights(network, read_fitting_weights(config, config.eva_model), source=config.eva_model)
     released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
     write_atomically(output, lambda file: torch.save(released, file))
     print(f"{output}: {len(released)} tensors of {config.network.net_name}")
+    # A file of weights alone cannot say what they were trained on.
+    print(f"  set with it: dataset.mean={list(config.dataset.mean)} dataset.std={list(config.dataset.std)}")
 
 
 if __name__ == "__main__":

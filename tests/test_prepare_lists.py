@@ -215,6 +215,8 @@ def test_hmdb51(layout: Callable[[str], Path], tmp_path: Path, split: str) -> No
             (path, length, int(path.startswith("clap"))) for path, (length, of) in HMDB_VIDEOS.items() if of == flag
         ]
         assert records(output / f"{name}_{side}_list.txt") == expected
+        films = {path: re.sub(r"(.*/)(.*)_(brush_hair|clap)_.*", r"\2", path) for path, _, _ in expected}
+        assert dict(named_groups(output / f"{name}_{side}_list.txt")) == films
     record = read_list(output / f"{name}_{sides[1]}_list.txt")[0]
     frames = open_reader("RAW", data / "hmdb51_org").read(record, [0, record.num_frames - 1])
     assert frame_numbers(frames.numpy()) == [0, record.num_frames - 1]

@@ -271,6 +271,7 @@ def test_export_command_writes_what_a_record_has_trained(make_record: MakeRecord
     command = [sys.executable, "-m", "model.weights", "export", "--config_file", str(record), "--output", str(output)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "set with it: dataset.mean=[0.485, 0.456, 0.406] dataset.std=[0.229, 0.224, 0.225]" in done.stdout
     released = load_tensors(output)
     assert released.keys() == SHAPES["seq_p3d_eftnet_b0"].keys()
     other = model.create_model(**config.network_arguments)

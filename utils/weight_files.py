@@ -1,12 +1,14 @@
 """Weight files of this project and of others: where the network's tensors are in them, and under which names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from utils.checkpoint import NESTINGS, CheckpointError, load_tensors
+from utils.config import RunConfig
+from utils.saved_config import require_normalization
 
 # What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
@@ -15,20 +17,29 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 _SHOWN = 8
 
 
-def read_weights(path: Path, *, check: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, torch.Tensor]:
-    """Read the network's tensors from a checkpoint or a bare weight file.
+def read_fitting_weights(config: RunConfig, path: Path) -> dict[str, torch.Tensor]:
+    """Read the network's tensors as `read_weights` does, of a file that fits the record's normalisation.
 
-    Args:
-        path: The file.
-        check: Raises where what else the file holds does not fit.
+    Raises:
+        CheckpointError: As in `read_weights`.
+        ConfigError: The weights were trained on clips that were normalised otherwise.
+    """
+    content = load_tensors(path)
+    require_normalization(content, config, path=path)
+    return _find_weights(content, path)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the network's tensors from a checkpoint or a bare weight file.
 
     Raises:
         CheckpointError: The file cannot be read, or holds no weights where they are looked for.
     """
+    return _find_weights(load_tensors(path), path)
+
+
+def _find_weights(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
     try:
-        content = load_tensors(path)
-        if check is not None:
-            check(content)
         return network_weights(content)
     except NestingError as error:
         raise CheckpointError(f"{path}: {error}") from None

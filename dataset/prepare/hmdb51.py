@@ -1,6 +1,7 @@
 """HMDB51: a file <class>_test_split<n>.txt for each class and split; a video is for training (1), test (2), no (0)."""
 
 import argparse
+import re
 from pathlib import Path, PurePosixPath
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_lines
@@ -22,6 +23,12 @@ def default_name(arguments: argparse.Namespace) -> str:
     return "hmdb51_video" if arguments.split == 1 else f"hmdb51_split{arguments.split}_video"
 
 
+def _source(stem: str, class_name: str) -> str:
+    """Return the film that a clip was cut from, "" where its name does not say: FILM_class_u_nm_np1_ba_goo_0."""
+    match = re.fullmatch(rf"(.+)_{re.escape(class_name)}_[a-z]+_[a-z]+_np[0-9]_[a-z]+_[a-z]+_[0-9]+", stem)
+    return match[1] if match else ""
+
+
 def read(arguments: argparse.Namespace) -> Annotations:
     """Read the files of a split; classes are numbered in the order of their names."""
     ending = f"_test_split{arguments.split}.txt"
@@ -36,7 +43,8 @@ def read(arguments: argparse.Namespace) -> Annotations:
             if flag not in _SPLITS or not video.strip():
                 raise PrepareError(f"{path}, line {number}: expected 'video.avi 0|1|2', found '{line}'")
             if split := _SPLITS[flag]:
-                stem = PurePosixPath(video.strip()).stem
-                splits[split].append(Entry(stem, label, f"{path}, line {number}", folders=(classes[label],)))
+                stem, name = PurePosixPath(video.strip()).stem, classes[label]
+                where = f"{path}, line {number}"
+                splits[split].append(Entry(stem, label, where, folders=(name,), group=_source(stem, name)))
     notes = [] if len(classes) == 51 else [f"{len(classes)} classes, HMDB51 has 51"]
     return Annotations(classes, splits, tuple(files), notes)
