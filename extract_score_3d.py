@@ -8,8 +8,9 @@ frames on the device. The weights are network.eva_model (the record's own output
 clip has the geometry of the last state. An interrupted extraction is continued by the same command, with any number of
 processes; a video is scored once. With --crop_idx one crop only is scored; merging joins the crops.
 
-A video that cannot be read stops the extraction (dataset.on_error=raise) or is recorded as missing (skip), never
-replaced by another one; the same command tries missing videos again.
+What is stored are the network's logits, in float32. A video that cannot be read, or whose logits are NaN or infinite,
+stops the extraction (dataset.on_error=raise) or is recorded as missing (skip), never replaced by another one; the same
+command tries missing videos again.
 
 Written to output/<record>/scores/: manifest.json (what the scores are of) and part-*.npz. Scores of another checkpoint,
 list or protocol are never mixed in: that is an error, and --force moves them and their result to
@@ -43,7 +44,7 @@ from utils.evaluation import (
 )
 from utils.files import move_to_earlier
 from utils.score_index import index_scores, keep_torn_part
-from utils.scores import Manifest, PartWriter, TornPartError, open_scores
+from utils.scores import Manifest, PartWriter, TornPartError, describe_broken, open_scores
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from dataset.listing import VideoList
@@ -51,8 +52,8 @@ if TYPE_CHECKING:  # torch is imported once the configuration is known to be rig
 
 Value = TypeVar("Value")
 VideoCrops = tuple[int, tuple[int, ...]]
-# ((video and its crops, its frames), its scores or None if it is missing)
-Result = tuple[tuple[VideoCrops, Any], Any]
+# ((video and its crops, its frames), (its scores or None, why it is missing or ""))
+Result = tuple[tuple[VideoCrops, Any], tuple[Any, str]]
 # Videos that each process scores before all of them compare notes: how far they are, and whether one met an error.
 _ROUND = 16
 
@@ -151,9 +152,10 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         share = task.pending[distributed.rank() :: distributed.world_size()]
         loader = helpers.make_views_loader(config, videos=videos, indices=[video for video, _ in share])
         began = time.monotonic()
-        results = score_ahead(zip(share, loader, strict=True), functools.partial(_score, scorer), device=device)
+        score = functools.partial(_score, scorer, config=config, videos=videos)
+        results = score_ahead(zip(share, loader, strict=True), score, device=device)
         total = score_pending(scores_folder(config), task, results, log=log)
-        missing = f", {total.missing} could not be read" if total.missing else ""
+        missing = f", {total.missing} could not be read or scored" if total.missing else ""
         log.info(f"{total.scored} videos scored in {describe_time(time.monotonic() - began)}{missing}")
         log.info(f"scores: {scores_folder(config)}; merge them with: {merged_by}")
 
@@ -196,10 +198,28 @@ def _plan(
     return Task(manifest, pending, index.missing)
 
 
-def _score(scorer: "ViewScorer", item: tuple[VideoCrops, Any]) -> Any:
-    """Return a video's scores, None for one that is missing."""
-    (_, crops), video = item
-    return None if video.missing else scorer(video.frames, video.clip_frames, crops)
+def _score(
+    scorer: "ViewScorer", item: tuple[VideoCrops, Any], *, config: RunConfig, videos: "VideoList"
+) -> tuple[Any, str]:
+    """Return (a video's scores, ""), or (None, why it has none).
+
+    Raises:
+        ExtractionError: its logits are NaN or infinite, and such videos are not to be skipped.
+    """
+    (number, crops), frames = item
+    if frames.missing:
+        return None, frames.missing
+    scores = scorer(frames.frames, frames.clip_frames, crops)
+    broken = describe_broken(scores)
+    if not broken:
+        return scores, ""
+    cause = f"{videos[number].path}: {broken}"
+    if config.dataset.on_error == "skip":
+        return None, cause
+    raise ExtractionError(
+        f"{cause}: {config.eva_model} may have diverged (train with a lower optimizer.base_learning_rate), or fp16 "
+        "overflows (optimizer.amp=off or bf16); dataset.on_error=skip counts such videos as missing"
+    )
 
 
 def score_pending(
@@ -267,13 +287,13 @@ def _score_round(
     """Write some videos' scores; a user's mistake is returned, so that the other processes hear of it."""
     done = Round()
     try:
-        for ((video, crops), frames), scores in results:
+        for ((video, crops), frames), (scores, missing) in results:
             done.notes += frames.notes
-            if frames.missing:
+            if missing:
                 done.missing += 1
-                done.notes.append(f"missing: {frames.missing}")
-                if task.missing.get(video) != frames.missing:
-                    writer.add_missing(video, crops, frames.missing)
+                done.notes.append(f"missing: {missing}")
+                if task.missing.get(video) != missing:
+                    writer.add_missing(video, crops, missing)
             else:
                 writer.add(video, crops, scores)
                 done.scored += 1

@@ -3,7 +3,9 @@
   python merge_score.py --config_file record/synthetic-dg-p3d-resnet18.yml
 
 Every (video, clip, crop) must be there exactly once, whatever processes extracted them; videos that could not be read
-are counted and named. The headline is video accuracy by the plain mean over all views.
+are counted and named. The headline is video accuracy by the mean of the probabilities over all views; the row of the
+paper's released code is made of the logits, as there. Logits that are NaN or infinite stop the merge, or their video is
+counted as missing (dataset.on_error).
 
 Written to output/<record>/: result.txt (for people), result.json (for programs: metrics, protocol, missing videos,
 checkpoint, versions, effective configuration), confusion.png and, when the record was trained here, curves.png.
@@ -43,7 +45,7 @@ from utils.report import (
     render_text,
 )
 from utils.score_index import ScoreIndex, index_scores
-from utils.scores import Manifest, read_manifest, require_same
+from utils.scores import Manifest, ScoresError, read_manifest, require_same
 
 
 def main() -> None:
@@ -79,14 +81,14 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     if not force and (summary := _read_summary(config.run_dir, index.digest)):
         print(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)\n{summary}")
         return
-    metrics = _count(index, videos)
+    metrics, missing = _count(config, index, videos, extracted_by=extracted_by)
     result = build_result(
         config.name,
         manifest=manifest,
         metrics=metrics,
         labels=videos.labels,
         class_names=names,
-        missing={videos[video].path: cause for video, cause in index.missing.items()},
+        missing={videos[video].path: cause for video, cause in missing.items()},
         config=config.to_dict(),
         training_progress=training_progress(config),
         training_differences=training_differences(config),
@@ -116,11 +118,31 @@ def _read_own_manifest(config: RunConfig, videos: VideoList, *, extracted_by: st
     return dataclasses.replace(expected, versions=found.versions)
 
 
-def _count(index: ScoreIndex, videos: VideoList) -> Metrics:
+def _count(
+    config: RunConfig, index: ScoreIndex, videos: VideoList, *, extracted_by: str
+) -> tuple[Metrics, dict[int, str]]:
+    """Return the accuracies over the scored videos, and of each other video why it is missing.
+
+    Raises:
+        ScoresError: logits are NaN or infinite, and such videos are not to be skipped, or all are such.
+    """
+    missing = dict(index.missing)
+
+    def leave_out(video: int, problem: str) -> None:
+        cause = f"{videos[video].path}: {problem}"
+        if config.dataset.on_error != "skip":
+            raise ScoresError(
+                f"{cause}; score these videos again with: {extracted_by}, or count them as missing with "
+                "dataset.on_error=skip"
+            )
+        missing[video] = cause
+
     counts = ViewMetrics(index.manifest.num_classes)
-    for numbers, scores in index.blocks():
-        counts.add(scores, videos.labels[numbers])
-    return counts.result()
+    for numbers, logits in index.blocks(on_broken=leave_out):
+        counts.add(logits, videos.labels[numbers])
+    if len(missing) == len(videos):
+        raise ScoresError(f"no video could be scored, all {len(missing)} are missing: {next(iter(missing.values()))}")
+    return counts.result(), dict(sorted(missing.items()))
 
 
 def _read_summary(run_dir: Path, digest: str) -> str:

@@ -4,9 +4,9 @@
   python predict_3d.py --config_file record/X.yml videos/ --json out.json --annotate annotated --timeline timeline
 
 A video is scored as in the evaluation of the record: sampler.eva_num_clips clips, dataset.eva_num_crop crops, mean of
-the probabilities. --timeline and --annotate score a long video window by window too (a window is as long as a clip,
-centre crop). A folder stands for all videos below it. Without --weights the record's own are taken. A word of the form
-section.key=value changes a value of the record. No GPU is needed.
+their probabilities (softmax of the logits). --timeline and --annotate score a long video window by window too (a window
+is as long as a clip, centre crop). A folder stands for all videos below it. Without --weights the record's own are
+taken. A word of the form section.key=value changes a value of the record. No GPU is needed.
 
 A file that cannot be read is named in a line, the others are done, and the exit code is 1. Nothing is overwritten.
 """
@@ -24,8 +24,10 @@ from utils.cli import run_script
 from utils.config import RunConfig, load_config
 from utils.config_schema import SECTIONS
 from utils.errors import UserError
+from utils.metrics import probabilities
 from utils.predictions import Prediction, Window, best_guesses, describe, write_csv, write_json
 from utils.report import read_class_names
+from utils.scores import describe_broken
 
 if TYPE_CHECKING:  # torch is imported once the command line and the record are known to be right
     import numpy as np
@@ -201,15 +203,11 @@ def _predict_video(
     config: RunConfig, video: Video, scorer: "ViewScorer", names: Sequence[str], arguments: argparse.Namespace
 ) -> Prediction:
     """Score a video and write what was asked for."""
-    import numpy as np
-
     from dataset.listing import VideoRecord
 
     whole = VideoRecord(str(video.path.resolve()), video.num_frames, 0)
     crops = tuple(range(config.dataset.eva_num_crop))
     scores = next(_scores(config, [whole], scorer, crops=crops, clips=config.sampler.eva_num_clips))
-    if not np.isfinite(scores).all():
-        raise PredictionError(f"{video.path}: the network's scores are not finite; its weights are broken")
     if video.damage:
         print(f"note: {video.path}: only {video.num_frames} frames can be decoded ({video.damage})", file=sys.stderr)
     windows: tuple[Window, ...] = ()
@@ -236,7 +234,11 @@ def _predict_video(
 def _scores(
     config: RunConfig, records: Sequence, scorer: "ViewScorer", *, crops: tuple[int, ...], clips: int
 ) -> "Iterator[np.ndarray]":
-    """Probabilities, float [classes], of videos or segments, each the mean over clips and crops."""
+    """Probabilities, float [classes], of videos or segments, each the mean over clips and crops.
+
+    Raises:
+        PredictionError: a logit of one is NaN or infinite.
+    """
     import helpers
     from dataset.listing import list_of
     from utils.views import score_ahead
@@ -250,7 +252,10 @@ def _scores(
     loader = helpers.make_views_loader(own, videos=videos, indices=range(len(records)))
 
     def score(video: "VideoFrames") -> "np.ndarray":
-        return scorer(video.frames, video.clip_frames, crops).mean(axis=(0, 1))
+        logits = scorer(video.frames, video.clip_frames, crops)
+        if broken := describe_broken(logits):
+            raise PredictionError(f"{videos[video.video].path}: {broken}; the weights or their precision are broken")
+        return probabilities(logits).mean(axis=(0, 1))
 
     for _, scores in score_ahead(loader, score, device=scorer.device):
         yield scores

@@ -34,6 +34,7 @@ from benchmarks.plain_evaluation import make_plain_loader
 from dataset.listing import read_list
 from utils.config import RunConfig, load_config
 from utils.evaluation import scores_folder
+from utils.metrics import probabilities
 from utils.score_index import index_scores
 from utils.scores import read_manifest
 
@@ -130,13 +131,13 @@ def extract_plainly(record: Path) -> float:
 
 
 def compare_scores(record: Path) -> tuple[float, float]:
-    """Return the largest difference of two extractions' scores and the share of videos with the same best class."""
+    """Return the largest difference of two extractions' logits and the share of videos with the same best class."""
     folder = scores_folder(load_config(record))
     manifest = read_manifest(folder)
     assert manifest is not None
     ours = np.concatenate([scores for _, scores in index_scores(folder, manifest).blocks()]).swapaxes(1, 2)
     plain = np.load(record.with_name("plain.npy"))
-    best = [scores.mean(axis=(1, 2)).argmax(axis=1) for scores in (ours, plain)]
+    best = [probabilities(scores).mean(axis=(1, 2)).argmax(axis=1) for scores in (ours, plain)]
     return float(np.abs(ours - plain).max()), float((best[0] == best[1]).mean())
 
 
@@ -181,7 +182,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(describe_machine())
     print(f"{'store, size':16}{'plain':>10}{'ours':>10}   {'s a video; plain / ours':24}", end="")
-    print("largest difference of scores, same best class" if options.network else "")
+    print("largest difference of logits, same best class" if options.network else "")
     with tempfile.TemporaryDirectory() as temporary:
         root = options.root or Path(temporary)
         make_data(root, videos=options.distinct, frames=options.frames)

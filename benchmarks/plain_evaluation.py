@@ -75,12 +75,12 @@ def make_plain_loader(config: RunConfig) -> DataLoader:
 
 
 def extract_plainly(config: RunConfig) -> np.ndarray:
-    """Probabilities float32 [videos, clips, crops, classes]."""
+    """Logits float32 [videos, clips, crops, classes]."""
     network = helpers.make_trained_network(config, config.eva_model).eval()
     loader, scores = make_plain_loader(config), []
     with torch.no_grad():
         for clips in loader:
-            scores.append(torch.softmax(network.fuse(network(clips)), dim=1))
+            scores.append(network.fuse(network(clips)))
     views = torch.cat(scores).unflatten(0, loader.dataset.shape)  # type: ignore[attr-defined]  # PlainViews
     return views.permute(1, 2, 0, 3).numpy()
 

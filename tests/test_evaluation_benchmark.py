@@ -48,11 +48,11 @@ def test_whole_extractions_are_timed_and_compared(
     line = capsys.readouterr().out.splitlines()[-1].split()
     assert line[:2] == ["FRAME,", "64"]
     assert line[-1] == "100.0%"
-    assert float(line[-2].rstrip(",")) < 1e-3
+    assert float(line[-2].rstrip(",")) < 5e-3
 
 
 @pytest.mark.parametrize(
-    ("store", "size", "tolerance"), [("LMDB", 256, 1e-6), ("RAW-250", 256, 1e-6), ("LMDB", 96, 1e-3)]
+    ("store", "size", "tolerance"), [("LMDB", 256, 1e-5), ("RAW-250", 256, 1e-5), ("LMDB", 96, 5e-3)]
 )
 def test_both_ways_give_the_scores_of_the_same_views(
     root: Path, monkeypatch: pytest.MonkeyPatch, store: str, size: int, tolerance: float

@@ -140,6 +140,22 @@ def test_annotated_frames_have_the_text_of_their_window(tmp_path: Path) -> None:
         assert np.abs(frame[40:].astype(int) - copy[40:]).mean() < 10
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_an_error_of_the_video(
+    record: Path, weights: Path, tmp_path: Path, value: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video = encode_video(tmp_path / "v.mp4", 29)
+    content = torch.load(weights, weights_only=True)
+    content["fc.bias"][3] = value
+    torch.save(content, weights)
+    assert predict(record, weights, video, "--json", tmp_path / "o.json", "--timeline", tmp_path / "t") == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: {video}: the network's logits are NaN or infinite in ")
+    (entry,) = json.loads((tmp_path / "o.json").read_text())
+    assert list(entry) == ["video", "error"]
+    assert not (tmp_path / "t").exists()
+
+
 def test_a_short_video_has_no_windows(record: Path, weights: Path, tmp_path: Path) -> None:
     video = encode_video(tmp_path / "short.mp4", 15)
     words = ["--json", tmp_path / "o.json", "--timeline", tmp_path / "t", "--annotate", tmp_path / "a"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,15 @@ import pytest
 from tests.conftest import ROOT
 from utils.files import FileError, move_to_earlier, write_atomically
 from utils.score_index import index_scores, keep_torn_part
-from utils.scores import MANIFEST_NAME, Manifest, PartWriter, ScoresError, open_scores, read_manifest
+from utils.scores import (
+    MANIFEST_NAME,
+    Manifest,
+    PartWriter,
+    ScoresError,
+    TornPartError,
+    open_scores,
+    read_manifest,
+)
 
 CROPS = (0, 1, 2)
 
@@ -195,11 +204,76 @@ def test_every_other_field_of_the_manifest_changes_the_fingerprint():
         assert (changed.fingerprint == manifest.fingerprint) == (field.name in informative), field.name
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"layout": 99}', '{"layout": 1, "network": "x"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"layout": 99}', '{"layout": 2, "network": "x"}'])
 def test_a_broken_manifest_is_an_error_with_a_way_out(folder, content):
     (folder / MANIFEST_NAME).write_text(content)
     with pytest.raises(ScoresError, match=r"manifest\.json cannot be read .* --force"):
         read_manifest(folder)
+
+
+def rewrite(path, **changes):
+    """Write a part again with other members; None takes one away."""
+    with np.load(path) as part:
+        members = {**dict(part), **changes}
+    np.savez(path, **{name: value for name, value in members.items() if value is not None})
+
+
+def test_probabilities_of_the_older_layout_are_refused_with_the_way_out(folder):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(20), videos_per_part=20)
+    (path,) = folder.glob("part-*")
+    rewrite(path, layout=None)  # what layout 1 had, under the fingerprint of this one
+    with pytest.raises(ScoresError, match=r"part-.* holds scores of layout 1, probabilities .* --force") as caught:
+        index_scores(folder, manifest)
+    assert not isinstance(caught.value, TornPartError)
+    with pytest.raises(ScoresError, match="layout 1, probabilities"):  # nor does an extraction keep it aside as torn
+        index_scores(folder, manifest, on_torn=lambda path, error: None)
+    content = json.loads((folder / MANIFEST_NAME).read_text())
+    (folder / MANIFEST_NAME).write_text(json.dumps({**content, "layout": 1}))
+    for read in (read_manifest, lambda folder: open_scores(folder, manifest)):
+        with pytest.raises(ScoresError, match=r"layout 1, probabilities .* logits, layout 2\); .* --force moves"):
+            read(folder)
+
+
+def test_the_fingerprint_of_the_older_layout_is_another_one():
+    """Its parts are told apart even where they carry nothing else."""
+    text = json.dumps(make_manifest().identity, sort_keys=True)
+    assert make_manifest().fingerprint != hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_logits_come_back_bit_by_bit(folder):
+    """Huge, tiny, subnormal and negative ones, whatever the parts they went through."""
+    bits = np.random.default_rng(7).integers(2**32, size=(20, 4, 3, 5), dtype=np.uint32)
+    logits = bits.view(np.float32).copy()
+    logits[~np.isfinite(logits)] = -0.0
+    writer = PartWriter(folder, make_manifest(), rank=0, videos_per_part=3)
+    for video in reversed(range(20)):
+        writer.add(video, CROPS, logits[video])
+    writer.flush()
+    _, found = read_all(folder, make_manifest())
+    assert (found.swapaxes(1, 2).copy().view(np.uint32) == logits.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_never_come_out_of_a_part(folder, value):
+    manifest = make_manifest()
+    write_share(folder, manifest, range(20), videos_per_part=20)
+    (path,) = folder.glob("part-*")
+    with np.load(path) as part:
+        scores = part["scores"].copy()
+    scores[[3, 17], 2, 1, 4] = value
+    rewrite(path, scores=scores)
+    with pytest.raises(ScoresError, match=r"video 3 .*: the network's logits are NaN or infinite in 1 of 12 views"):
+        read_all(folder, manifest)
+    seen: dict[int, str] = {}
+    blocks = list(index_scores(folder, manifest).blocks(1, on_broken=seen.__setitem__))
+    assert [int(video) for videos, _ in blocks for video in videos] == [v for v in range(20) if v not in (3, 17)]
+    assert all((scores[0, 0] == score_of(int(videos[0]), 0)).all() for videos, scores in blocks)
+    assert list(seen) == [3, 17]
+    assert path.name in seen[17]
+    torn = []
+    index_scores(folder, manifest, on_torn=lambda path, error: torn.append(str(error)))
+    assert torn == [f"{path}: the network's logits are NaN or infinite in 2 of 240 views"]
 
 
 def test_no_manifest_is_none(tmp_path):

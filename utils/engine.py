@@ -15,7 +15,7 @@ from utils import distributed
 from utils.averaging import WeightAverage
 from utils.batches import StepPlan
 from utils.errors import UserError
-from utils.metrics import label_ranks
+from utils.metrics import label_ranks, top_k_hits
 from utils.precision import autocast
 from utils.schedule import Schedule
 
@@ -283,10 +283,9 @@ class QuickScore:
 def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> QuickScore:
     """Score the network on this rank's share of an evaluation list and add up all ranks.
 
-    The k of top-3 and top-5 is capped at classes - 1, so that no score is 100% by definition.
+    Top-3 and top-5 are those of `utils.metrics.counted_ranks`.
     """
     learner.network.eval()
-    ks = [min(k, num_classes - 1) for k in (1, 3, 5)]
     # Videos right at k = 1, 3, 5; videos; missing; videos whose scores are not finite.
     counts = torch.zeros(6, dtype=torch.float64, device=learner.device)
     for batch in batches:
@@ -300,7 +299,7 @@ def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> Q
         finite = torch.isfinite(scores).all(dim=1)
         counts[5] += (~finite).sum()
         ranks = label_ranks(scores[finite].numpy(), batch.labels[finite].numpy())
-        counts[:3] += torch.tensor([int((ranks < k).sum()) for k in ks], device=learner.device)
+        counts[:3] += torch.tensor(list(top_k_hits(ranks, num_classes).values()), device=learner.device)
         counts[3] += len(batch.labels)
     right1, right3, right5, videos, missing, broken = distributed.sum_over_ranks(counts).tolist()
     if broken:

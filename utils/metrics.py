@@ -1,8 +1,9 @@
 """Accuracies from scores, by way of one number per prediction: the rank of the true class.
 
 The rank is how many classes come before the true one when the classes are put in order of falling score. A prediction
-counts for top-k when its rank is below k. Equal scores are ordered by class number, the lower first, as `argmax` does,
-so the predicted class is always the one of rank 0 and a tie counts the same whatever made the scores.
+counts for top-k when its rank is below k, and below classes - 1: no accuracy is 100% by definition. Equal scores are
+ordered by class number, the lower first, as `argmax` does, so the predicted class is always the one of rank 0 and a tie
+counts the same whatever made the scores.
 """
 
 import math
@@ -11,7 +12,40 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.errors import UserError
+
 TOP_KS = (1, 3, 5)
+
+
+class MetricsError(UserError):
+    """Scores that no accuracy can be made of."""
+
+
+def counted_ranks(num_classes: int) -> dict[int, int]:
+    """What top-1, top-3 and top-5 mean for this many classes: the number of ranks that count, at most classes - 1.
+
+    The released search caps k so, too.
+    """
+    return {k: min(k, max(num_classes - 1, 1)) for k in TOP_KS}
+
+
+def top_k_hits(ranks: NDArray[np.int64], num_classes: int) -> dict[int, int]:
+    """How many predictions are right for top-1, top-3 and top-5: the one place that decides it."""
+    return {k: int(np.count_nonzero(ranks < counted)) for k, counted in counted_ranks(num_classes).items()}
+
+
+def top_k_accuracies(ranks: NDArray[np.int64], num_classes: int) -> dict[int, float]:
+    """Fractions of predictions that are right for top-1, top-3 and top-5, nan when there is none."""
+    return {k: hits / ranks.size if ranks.size else math.nan for k, hits in top_k_hits(ranks, num_classes).items()}
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax over the last axis of finite logits [..., classes], in their own type."""
+    with np.errstate(over="ignore"):  # a difference of more than the type holds is a probability of 0
+        powers = logits - logits.max(axis=-1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
 
 
 def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -23,7 +57,12 @@ def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> ND
 
     Returns:
         int64 [...]: the number of classes with a higher score, or the same score and a lower class number.
+
+    Raises:
+        MetricsError: a score is NaN or infinite: nothing is higher than NaN, so its rank would be 0, a right answer.
     """
+    if not np.isfinite(scores).all():
+        raise MetricsError("scores that are NaN or infinite have no order; whose they are must be found before")
     labels = np.broadcast_to(labels, scores.shape[:-1])[..., None]
     own = np.take_along_axis(scores, labels, axis=-1)
     higher = np.count_nonzero(scores > own, axis=-1)
@@ -38,7 +77,7 @@ def max_top_k_ranks(clip_scores: NDArray[np.floating], labels: NDArray[np.intege
     class may be judged by other clips than its neighbour. k = clips is the plain mean.
 
     Args:
-        clip_scores: [videos, clips, classes], already averaged over crops.
+        clip_scores: [videos, clips, classes], already averaged over crops; the released code's are logits.
         labels: [videos].
 
     Returns:
@@ -47,11 +86,6 @@ def max_top_k_ranks(clip_scores: NDArray[np.floating], labels: NDArray[np.intege
     falling = -np.sort(-clip_scores, axis=1)
     counts = np.arange(1, clip_scores.shape[1] + 1)[:, None]
     return label_ranks(np.cumsum(falling, axis=1) / counts, labels[:, None])
-
-
-def top_k_accuracy(ranks: NDArray[np.int64], k: int) -> float:
-    """Share of predictions with a rank below k, nan when there is none."""
-    return float(np.mean(ranks < k)) if ranks.size else math.nan
 
 
 def confusion_matrix(
@@ -70,7 +104,18 @@ def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `ViewMetrics` has counted. Accuracies are shares of 1, keyed by k."""
+    """What `ViewMetrics` has counted. Accuracies are shares of 1, keyed by k.
+
+    Attributes:
+        num_videos: Videos counted.
+        video: By the mean of the probabilities of all views of a video.
+        clip: Of one view by itself.
+        best_k: Clips of the best row by top-1 of the released code's max-top-k mean, which is one of logits.
+        max_top_k: That row.
+        max_top_k_top1: Top-1 of all its rows; that of all clips is the mean of the logits of all views.
+        mean_class: Mean of the classes' top-1, by `video`.
+        confusion: int64 [true class, predicted class], by `video`.
+    """
 
     num_videos: int
     video: dict[int, float]
@@ -93,19 +138,22 @@ class ViewMetrics:
         self._clip_hits = dict.fromkeys(TOP_KS, 0)
         self._num_views = 0
 
-    def add(self, scores: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
-        """Count a block: scores [videos, crops, clips, classes], labels [videos].
+    def add(self, logits: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
+        """Count a block: logits [videos, crops, clips, classes], labels [videos].
 
         Means are taken in float64 and over each video alone, so the block a video comes in changes nothing.
+
+        Raises:
+            MetricsError: a logit is NaN or infinite.
         """
-        mean = scores.mean(axis=(1, 2), dtype=np.float64)
+        view_ranks = label_ranks(logits, labels[:, None, None])  # a view's probabilities are in the order of its logits
+        self._num_views += view_ranks.size
+        for k, hits in top_k_hits(view_ranks, len(self._confusion)).items():
+            self._clip_hits[k] += hits
+        mean = probabilities(logits).mean(axis=(1, 2), dtype=np.float64)
         self._video_ranks.append(label_ranks(mean, labels))
         self._confusion += confusion_matrix(labels, mean.argmax(axis=-1), len(self._confusion))
-        self._max_top_k_ranks.append(max_top_k_ranks(scores.mean(axis=1, dtype=np.float64), labels))
-        view_ranks = label_ranks(scores, labels[:, None, None])
-        self._num_views += view_ranks.size
-        for k in TOP_KS:
-            self._clip_hits[k] += int(np.count_nonzero(view_ranks < k))
+        self._max_top_k_ranks.append(max_top_k_ranks(logits.mean(axis=1, dtype=np.float64), labels))
 
     def result(self) -> Metrics:
         """The accuracies of everything added; at least one video must have been."""
@@ -113,12 +161,13 @@ class ViewMetrics:
         by_k = np.concatenate(self._max_top_k_ranks)
         top1 = tuple(float(share) for share in np.mean(by_k < 1, axis=0))
         best_k = int(np.argmax(top1)) + 1
+        num_classes = len(self._confusion)
         return Metrics(
             num_videos=len(video_ranks),
-            video={k: top_k_accuracy(video_ranks, k) for k in TOP_KS},
+            video=top_k_accuracies(video_ranks, num_classes),
             clip={k: hits / self._num_views for k, hits in self._clip_hits.items()},
             best_k=best_k,
-            max_top_k={k: top_k_accuracy(by_k[:, best_k - 1], k) for k in TOP_KS},
+            max_top_k=top_k_accuracies(by_k[:, best_k - 1], num_classes),
             max_top_k_top1=top1,
             mean_class=float(np.nanmean(class_accuracies(self._confusion))),
             confusion=self._confusion.copy(),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.files import FileError
-from utils.scores import PART_PATTERN, Manifest, Part, ScoresError, TornPartError, read_part
+from utils.scores import PART_PATTERN, Manifest, Part, ScoresError, TornPartError, describe_broken, read_part
 
 _ABSENT = -1
 # Parts that are kept in memory while reading in the order of the list: each process writes its own as it goes, so
@@ -76,13 +76,20 @@ class ScoreIndex:
             cause = next(iter(self.missing.values()))
             raise ScoresError(f"no video could be scored, all {len(self.missing)} are missing: {cause}")
 
-    def blocks(self, size: int = 64) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield (videos [N], scores [N, crops, clips, classes]) of all scored videos in the order of the list.
+    def blocks(
+        self, size: int = 64, *, on_broken: Callable[[int, str], None] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield (videos [N], logits [N, crops, clips, classes]) of all scored videos in the order of the list.
 
         The order, and so every result, is the same whatever processes wrote the parts. Memory: a few parts.
 
+        Args:
+            size: Videos of a block, at most.
+            on_broken: Called with a video whose logits are NaN or infinite, and with what was found where; the video is
+                left out then. Without it that is an error.
+
         Raises:
-            ScoresError: a part is torn.
+            ScoresError: a part is torn, or (without `on_broken`) a logit is NaN or infinite.
         """
         cache = _PartCache(self)
         num_crops, (num_clips, num_classes) = self.manifest.num_crops, self.manifest.row_shape
@@ -93,7 +100,22 @@ class ScoreIndex:
             for place, video in enumerate(videos):
                 for crop in range(num_crops):
                     scores[place, crop] = cache.row(int(video), crop)
-            yield videos, scores
+            finite = np.isfinite(scores).all(axis=(1, 2, 3))
+            for video, broken in zip(videos[~finite], scores[~finite], strict=True):
+                self._report_broken(int(video), broken, on_broken)
+            if finite.all():
+                yield videos, scores
+            elif finite.any():
+                yield videos[finite], scores[finite]
+
+    def _report_broken(
+        self, video: int, scores: NDArray[np.float32], on_broken: Callable[[int, str], None] | None
+    ) -> None:
+        parts = sorted({str(self.parts[number]) for number in self.part_of[video]})
+        problem = f"{describe_broken(scores)} ({', '.join(parts)})"
+        if on_broken is None:
+            raise ScoresError(f"video {video} (counted from 0): {problem}; {_TORN_ADVICE}")
+        on_broken(video, problem)
 
 
 class _PartCache:
@@ -128,7 +150,8 @@ def index_scores(
     Args:
         folder: The folder of scores.
         manifest: Its manifest.
-        on_torn: Called with a part that cannot be read, which then counts as not there; without it that is an error.
+        on_torn: Called with a part that cannot be read, or that has logits which are NaN or infinite; it then counts as
+            not there. Without it that is an error.
 
     Raises:
         ScoresError: a torn part (without `on_torn`), a part of other scores, or a row that is there twice.
@@ -140,6 +163,8 @@ def index_scores(
     for path in sorted(folder.glob(PART_PATTERN)):
         try:
             part = read_part(path, manifest, with_scores=on_torn is not None)
+            if on_torn is not None and (broken := describe_broken(part.scores)):
+                raise TornPartError(f"{path}: {broken}")
         except TornPartError as error:
             if on_torn is None:
                 raise ScoresError(f"{error}; {_TORN_ADVICE}") from error

@@ -1,13 +1,14 @@
-"""Scores on disk: one row per (video, clip, crop), whatever the number of processes that made them.
+"""Scores on disk: one row of logits per (video, clip, crop), whatever the number of processes that made them.
 
 A folder of scores holds `manifest.json`, which says what the scores are of, and part files `part-*.npz`, each written
 whole or not at all. A video is known by its line in the list, counted from 0. A part holds
 
+    layout           int64, the number of this layout; parts of layout 1 have none and hold probabilities
     fingerprint      text, that of the manifest
     videos           int64 [V]
     crops            int64 [C], the crops every video of this part has been scored on
-    scores           float32 [V, clips, C, classes], probabilities
-    missing_videos   int64 [M], videos that could not be read (on these crops)
+    scores           float32 [V, clips, C, classes], logits as the network gives them, its heads joined
+    missing_videos   int64 [M], videos that could not be scored (on these crops)
     missing_causes   text [M]
 
 Nothing here needs torch, so that merging starts at once and runs anywhere.
@@ -30,14 +31,19 @@ from numpy.typing import NDArray
 
 from utils.errors import UserError
 from utils.files import write_atomically, write_text_atomically
-from utils.network_names import FLOW, IMAGENET
 
 MANIFEST_NAME = "manifest.json"
 SCORES_FOLDER = "scores"
 PART_PATTERN = "part-*.npz"
-_LAYOUT = 1
+_LAYOUT = 2  # 1: probabilities, of which the logits cannot be had back
 # What reading a damaged .npz can end in (tried by damaging every byte): zipfile and numpy have no common exception.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+_START_ANEW = (
+    "extract_score_3d.py --force moves the earlier scores and results aside and scores the videos again (the training "
+    "stays)"
+)
 
 
 class ScoresError(UserError):
@@ -82,8 +88,9 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of the identity."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        """Sixteen hexadecimal digits of the identity and the layout of parts."""
+        content = json.dumps({"layout": _LAYOUT, **self.identity}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def row_shape(self) -> tuple[int, int]:
@@ -123,14 +130,17 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     try:
         content = json.loads(path.read_text("utf-8"))
-        if content.pop("layout") != _LAYOUT:
-            raise ValueError("written by another version of this project")
-        before = FLOW if content["use_flow"] else IMAGENET  # scores older than dataset.mean were of these
-        return Manifest(**{"mean": list(before.mean), "std": list(before.std), **content})
+        layout = content.pop("layout")
+        if layout != _LAYOUT:
+            raise ValueError(_describe_layout(layout))
+        return Manifest(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ScoresError(
-            f"{path} cannot be read ({error}); extract_score_3d.py --force moves these scores aside and starts anew"
-        ) from error
+        raise ScoresError(f"{path} cannot be read ({error}); {_START_ANEW}") from error
+
+
+def _describe_layout(layout: Any) -> str:
+    kind = "probabilities of an earlier version of this project" if layout == 1 else "another version of this project"
+    return f"scores of layout {layout}, {kind}; this one stores logits, layout {_LAYOUT}"
 
 
 def open_scores(folder: Path, manifest: Manifest) -> None:
@@ -171,9 +181,11 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            part, fingerprint = _unpack(path, archive, with_scores=with_scores)
+            part, fingerprint, layout = _unpack(path, archive, with_scores=with_scores)
     except _UNREADABLE as error:
         raise TornPartError(f"{path} is torn or damaged ({error})") from error
+    if layout != _LAYOUT:
+        raise ScoresError(f"{path} holds {_describe_layout(layout)}; move it away, or {_START_ANEW}")
     if fingerprint != manifest.fingerprint:
         raise ScoresError(f"{path} belongs to other scores ({fingerprint}, not {manifest.fingerprint}); move it away")
     num_clips, num_classes = manifest.row_shape
@@ -185,7 +197,9 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
     return part
 
 
-def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple[Part, str]:
+def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple[Part, str, int]:
+    """Return the content of a part, its fingerprint and its layout."""
+
     def array(name: str) -> NDArray[Any]:
         # Reading the whole member first makes zipfile compare its checksum before anything is parsed.
         return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
@@ -193,7 +207,8 @@ def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple
     missing = zip(array("missing_videos").tolist(), array("missing_causes").tolist(), strict=True)
     scores = array("scores") if with_scores else _unread_array(archive, "scores")
     part = Part(path, array("videos"), array("crops"), dict(missing), scores)
-    return part, str(array("fingerprint"))
+    layout = int(array("layout")) if "layout.npy" in archive.namelist() else 1
+    return part, str(array("fingerprint")), layout
 
 
 def _unread_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -202,6 +217,17 @@ def _unread_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         np.lib.format.read_magic(member)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
     return np.broadcast_to(np.zeros((), dtype=dtype), shape)
+
+
+def describe_broken(scores: NDArray[np.floating]) -> str:
+    """Say which views of a video have scores that are NaN or infinite, "" when there are none.
+
+    Args:
+        scores: [..., classes], a video's views.
+    """
+    broken = np.count_nonzero(~np.isfinite(scores).all(axis=-1))
+    views = scores.size // scores.shape[-1]
+    return f"the network's logits are NaN or infinite in {broken} of {views} views" if broken else ""
 
 
 class PartWriter:
@@ -241,10 +267,10 @@ class PartWriter:
         self.flush()
 
     def add(self, video: int, crops: tuple[int, ...], scores: NDArray[np.float32]) -> None:
-        """Add a video's scores [clips, crops, classes].
+        """Add a video's logits [clips, crops, classes], all finite: a video with others is missing.
 
         Raises:
-            ScoresError: a score is not a number.
+            ScoresError: a score is NaN or infinite.
             FileError: the part is due and cannot be written.
         """
         num_clips, num_classes = self._manifest.row_shape
@@ -271,6 +297,7 @@ class PartWriter:
         num_clips, num_classes = self._manifest.row_shape
         rows = np.stack(list(scores.values())) if scores else np.zeros((0, num_clips, len(crops), num_classes))
         arrays: dict[str, NDArray[Any]] = {
+            "layout": np.array(_LAYOUT, dtype=np.int64),
             "fingerprint": np.array(self._manifest.fingerprint),
             "videos": np.array(list(scores), dtype=np.int64),
             "crops": np.array(crops, dtype=np.int64),

@@ -89,7 +89,8 @@ class ViewScorer:
             crops: Numbers of crops.
 
         Returns:
-            Probabilities, float32 [clips, crops, classes].
+            Logits, the heads joined, float32 [clips, crops, classes]; not finite where the weights or the precision
+            give nothing better.
         """
         with torch.inference_mode():
             frames = frames.to(self.device, non_blocking=True)
@@ -110,13 +111,13 @@ class ViewScorer:
     def _score_views(
         self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]], inputs: torch.Tensor
     ) -> torch.Tensor:
-        """Return probabilities [views, classes] of (clip, crop) pairs; `inputs` is what they are written to."""
+        """Return logits [views, classes] of (clip, crop) pairs; `inputs` is what their pixels are written to."""
         for (clip, crop), target in zip(views, inputs.split(1), strict=False):
             cut = cut_view(frames, clip_frames[clip], self.crop_position, size=self.crop_size, crop=crop)
             self.normalize(cut.movedim(1, -1)[None], out=target)
         with autocast(self.device, self.dtype):
             logits = self.network.fuse(self.network(inputs[: len(views)]))  # type: ignore[operator]
-        return torch.softmax(logits.float(), dim=1)
+        return logits.to(torch.float32, copy=True)  # whatever they share with `inputs` is written again
 
 
 def score_ahead(
