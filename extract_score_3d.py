@@ -217,8 +217,8 @@ def _score(
     if config.dataset.on_error == "skip":
         return None, cause
     raise ExtractionError(
-        f"{cause}: {config.eva_model} may have diverged (train with a lower optimizer.base_learning_rate), or fp16 "
-        "overflows (optimizer.amp=off or bf16); dataset.on_error=skip counts such videos as missing"
+        f"{cause}: {config.eva_model} may have diverged (train with a lower optimizer.base_learning_rate), or mixed "
+        "precision overflows (optimizer.amp=off); dataset.on_error=skip counts such videos as missing"
     )
 
 

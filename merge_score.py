@@ -26,6 +26,7 @@ from utils.evaluation import (
     checkpoint_sha256,
     command_line,
     make_manifest,
+    read_training,
     scores_folder,
     training_differences,
     training_progress,
@@ -92,6 +93,7 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
         config=config.to_dict(),
         training_progress=training_progress(config),
         training_differences=training_differences(config),
+        trained=read_training(config),
         scores_digest=index.digest,
     )
     if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:

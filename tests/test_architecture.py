@@ -32,6 +32,7 @@ TORCH_FREE = (
     "utils/cli.py",
     "utils/scores.py",
     "utils/metrics.py",
+    "utils/protocol.py",
     "utils/report.py",
     "utils/planning/graph.py",
     "utils/planning/knee.py",

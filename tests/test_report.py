@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tests.test_scores import make_manifest
 from utils.metrics import ViewMetrics
 from utils.plots import confusion_figure, curves_figure, save_figure
+from utils.protocol import Trained
 from utils.report import (
     ReportError,
     build_result,
@@ -34,6 +35,7 @@ def make_result(
     missing: int = 0,
     classes_used: int | None = None,
     training_progress: tuple[int, int] | None = None,
+    trained: Trained | None = None,
     **changes: Any,
 ) -> Any:
     """A result of 40 scored videos with random scores, and `missing` ones of class 0."""
@@ -53,6 +55,7 @@ def make_result(
         config={"optimizer": {"epochs": 3}},
         training_progress=training_progress,
         training_differences=[],
+        trained=trained,
         scores_digest="digest",
     )
     return {**result, **changes}
@@ -102,15 +105,39 @@ def test_the_text_holds_every_accuracy_of_the_table() -> None:
 
 def test_the_text_says_that_the_k_of_max_top_k_is_chosen_on_the_labels() -> None:
     text = render_summary(make_result())
-    assert re.search(r"max-top-k mean, k = \d of 4 clips \(\*\)", text)
+    assert re.search(r"video, logits: max-top-k mean, k = \d of 4 clips \(\*\)", text)
     assert "chosen because it" in text
     assert "optimistic: quote the first row" in text
 
 
-def test_a_top_k_that_cannot_be_wrong_is_said() -> None:
-    text = render_summary(make_result(num_classes=3))
-    assert "With 3 classes top-3 and top-5 is right by definition." in text
-    assert "by definition" not in render_summary(make_result(num_classes=6))
+@pytest.mark.parametrize(
+    ("num_classes", "said"),
+    [
+        (2, "With 2 classes top-3 and top-5 are top-1."),
+        (3, "With 3 classes top-3 and top-5 are top-2."),
+        (4, "With 4 classes top-5 is top-3."),
+        (5, "With 5 classes top-5 is top-4."),
+        (6, ""),
+    ],
+)
+def test_a_top_k_that_is_another_one_is_said(num_classes: int, said: str) -> None:
+    result = make_result(num_classes=num_classes)
+    lines = [line for line in render_summary(result).splitlines() if line.startswith("With ")]
+    assert lines == [said] * bool(said)
+    assert result["metrics"]["clip"]["top5"] < 1  # 480 views
+    assert result["protocol"]["top_k"] == {"top1": 1, "top3": min(3, num_classes - 1), "top5": min(5, num_classes - 1)}
+
+
+def test_each_row_says_what_it_is_made_of() -> None:
+    result = make_result()
+    made = result["protocol"]["score"]
+    assert set(made) == {"video", "clip", "max_top_k"}
+    assert "probabilities" in made["video"]
+    assert "logits as in the released code" in made["max_top_k"]
+    text = render_text(result, "")
+    assert "video: mean of all 12 views' probabilities" in text
+    for row, words in made.items():
+        assert re.search(rf"  (score)? +{row}: {re.escape(words)}\n", text)
 
 
 def test_training_differences_are_in_the_text_when_there_are_any() -> None:

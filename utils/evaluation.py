@@ -7,6 +7,7 @@ from pathlib import Path
 from utils.config import RunConfig, list_differences
 from utils.errors import UserError
 from utils.files import file_sha256
+from utils.protocol import Trained
 from utils.report import RESULT_FILES, read_epochs, versions
 from utils.saved_config import load_saved_config
 from utils.scores import SCORES_FOLDER, Manifest
@@ -87,6 +88,14 @@ def training_progress(config: RunConfig) -> tuple[int, int] | None:
     if config.eva_model != config.weights_path or not epochs or config.is_search:  # a search is as long as it is
         return None
     return int(epochs[-1]["total_epoch"]), sum(state.epochs for state in config.states)
+
+
+def read_training(config: RunConfig) -> Trained | None:
+    """Return how the record's own weights were trained, None where nothing says it: weights from elsewhere."""
+    epochs = read_epochs(config.run_dir)
+    if config.eva_model != config.weights_path or not epochs:
+        return None
+    return Trained(load_saved_config(config.saved_path) if config.saved_path.exists() else config, epochs)
 
 
 def training_differences(config: RunConfig) -> list[str]:

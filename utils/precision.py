@@ -35,7 +35,7 @@ class Precision:
     @property
     def name(self) -> str:
         """The type's name: float32, bfloat16, float16."""
-        return "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
+        return precision_name(self.dtype)
 
     def __str__(self) -> str:
         """Describe it for a log line."""
@@ -73,6 +73,11 @@ def resolve_precision(amp: str, device: torch.device, *, find_fault: Callable[[]
     if amp == "auto" and not all(has for has, _ in everywhere):
         return Precision(None)
     return Precision(torch.bfloat16)
+
+
+def precision_name(dtype: torch.dtype | None) -> str:
+    """Return what logs and results call the type of the forward pass, e.g. "bfloat16"."""
+    return "float32" if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -1,7 +1,8 @@
 """What a merge reports: result.json for programs, result.txt for people.
 
-Both name the protocol of every number. The headline is the plain mean over all views; the "max-top-k mean" of the
-paper's released code is there too, as what it is: its k is chosen on the labels it is evaluated with.
+Both name the protocol of every number, and what of it is not as in training. The headline is the mean of probabilities
+over all views; the "max-top-k mean" of logits, as the paper's released code has it, is there too, as what it is: its k
+is chosen on the labels it is evaluated with.
 """
 
 import json
@@ -16,14 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import UserError
-from utils.metrics import TOP_KS, Metrics, class_accuracies
+from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
+from utils.protocol import CLIP_ASPECTS, CROP_NAMES, Trained, compare_with_quick, differences
 from utils.scores import Manifest
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_FILES = (RESULT_TEXT, RESULT_JSON, CONFUSION_PICTURE, CURVES_PICTURE)
 CLASSES_FILE, EPOCHS_FILE = "classes.txt", "log.jsonl"
 OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
-CROP_NAMES = ("centre", "top left", "bottom right")
+# What each row of accuracies is made of: what a network gives are logits, of which softmax makes probabilities.
+SCORES = {
+    "video": "mean of the probabilities over all views",
+    "clip": "logits of one view by itself",
+    "max_top_k": "logits as in the released code: mean over crops, then for each class the mean of its k highest clips",
+}
 _PACKAGES = ("torch", "torchvision", "av", "numpy", "opencv-python-headless", "lmdb", "matplotlib")
 
 
@@ -76,6 +83,7 @@ def build_result(
     config: Mapping[str, Any],
     training_progress: tuple[int, int] | None,
     training_differences: Sequence[str],
+    trained: Trained | None,
     scores_digest: str,
 ) -> dict[str, Any]:
     """Collect everything a result says, in plain types; accuracies are shares of 1.
@@ -90,23 +98,15 @@ def build_result(
         config: The effective configuration.
         training_progress: Epochs trained and epochs of the record, where the weights are the record's own.
         training_differences: In what the configuration of the training was another one.
+        trained: How the weights were trained, None where that is not known.
         scores_digest: Tells whether a result is of these very scores.
     """
     accuracies, totals = class_accuracies(metrics.confusion), metrics.confusion.sum(axis=1)
     return {
         "record": record,
-        "metrics": {
-            "video": {**_by_k(metrics.video), "mean_class": metrics.mean_class},
-            "video_missing_counted_wrong": _missing_counted_wrong(metrics, labels),
-            "clip": _by_k(metrics.clip),
-            "max_top_k": {
-                **_by_k(metrics.max_top_k),
-                "k": metrics.best_k,
-                "k_chosen_on": "the evaluated labels",
-                "top1_for_each_k": list(metrics.max_top_k_top1),
-            },
-        },
-        "protocol": _protocol(manifest, num_scored=metrics.num_videos, num_missing=len(missing)),
+        "metrics": _metrics(metrics, labels),
+        "protocol": _protocol(manifest, trained, num_scored=metrics.num_videos, num_missing=len(missing)),
+        "quick_evaluation": _quick_evaluation(manifest, trained, metrics),
         "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
         "checkpoint": _checkpoint(manifest, training_progress),
         "classes": [
@@ -120,8 +120,31 @@ def build_result(
     }
 
 
-def _protocol(manifest: Manifest, *, num_scored: int, num_missing: int) -> dict[str, Any]:
+def _metrics(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, Any]:
     return {
+        "video": {**_by_k(metrics.video), "mean_class": metrics.mean_class},
+        "video_missing_counted_wrong": _missing_counted_wrong(metrics, labels),
+        "clip": _by_k(metrics.clip),
+        "max_top_k": {
+            **_by_k(metrics.max_top_k),
+            "k": metrics.best_k,
+            "k_chosen_on": "the evaluated labels",
+            "top1_for_each_k": list(metrics.max_top_k_top1),
+        },
+    }
+
+
+def _quick_evaluation(manifest: Manifest, trained: Trained | None, metrics: Metrics) -> dict[str, Any] | None:
+    if trained is None:
+        return None
+    accuracies = {"clip": metrics.clip[1], "video": metrics.video[1]}
+    return compare_with_quick(trained, manifest, accuracies=accuracies, num_videos=metrics.num_videos)
+
+
+def _protocol(manifest: Manifest, trained: Trained | None, *, num_scored: int, num_missing: int) -> dict[str, Any]:
+    return {
+        "score": SCORES,
+        "top_k": {f"top{k}": counted for k, counted in counted_ranks(manifest.num_classes).items()},
         "num_clips": manifest.num_clips,
         "num_crops": manifest.num_crops,
         "num_views": manifest.num_clips * manifest.num_crops,
@@ -139,6 +162,7 @@ def _protocol(manifest: Manifest, *, num_scored: int, num_missing: int) -> dict[
         "mean": manifest.mean,
         "std": manifest.std,
         "precision": manifest.precision,
+        "differs_from_training": None if trained is None else differences(CLIP_ASPECTS, trained, manifest),
     }
 
 
@@ -208,12 +232,12 @@ def _percent(share: float) -> str:
 
 def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
     metrics, protocol = result["metrics"], result["protocol"]
-    best_k, num_classes = metrics["max_top_k"]["k"], protocol["num_classes"]
-    rows = [(f"video: mean of all {protocol['num_views']} views", "video")]
+    best_k = metrics["max_top_k"]["k"]
+    rows = [(f"video: mean of all {protocol['num_views']} views' probabilities", "video")]
     if protocol["num_missing"]:
         rows.append(("  the same, missing videos counted as wrong", "video_missing_counted_wrong"))
     rows.append(("clip: one view", "clip"))
-    rows.append((f"video: max-top-k mean, k = {best_k} of {protocol['num_clips']} clips (*)", "max_top_k"))
+    rows.append((f"video, logits: max-top-k mean, k = {best_k} of {protocol['num_clips']} clips (*)", "max_top_k"))
     width = max(len(title) for title, _ in rows) + 2
     lines = [f"{'':{width}}{'top-1':>9}{'top-3':>11}{'top-5':>11}{'mean of classes':>19}"]
     for title, key in rows:
@@ -221,20 +245,53 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
         cells = "  ".join(_percent(values[f"top{k}"]) for k in TOP_KS)
         mean = f"{_percent(values['mean_class']):>17}" if "mean_class" in values else ""
         lines.append(f"{title:{width}}{cells}{mean}".rstrip())
-    if num_classes <= max(TOP_KS):
-        always = " and ".join(f"top-{k}" for k in TOP_KS if k >= num_classes)
-        lines.append(f"With {num_classes} classes {always} is right by definition.")
+    lines += _capped_lines(protocol)
     empty = sum(not entry["videos"] for entry in result["classes"])
     if empty:
         lines.append(f"The mean of classes leaves out {empty} classes without a scored video.")
     by_k = " ".join(f"{100 * share:.2f}" for share in metrics["max_top_k"]["top1_for_each_k"])
     lines += [
         "",
-        "(*) For each class by itself, the mean of the k clips that score it highest. This k was chosen because it",
-        "    gives the best top-1 on these very labels, so the row is optimistic: quote the first row.",
+        "(*) As the paper's released code does it: logits, mean over crops, then for each class by itself the mean of",
+        "    the k clips that score it highest. This k was chosen because it gives the best top-1 on these very",
+        "    labels, so the row is optimistic: quote the first row.",
         f"    Top-1 for k = 1 .. {protocol['num_clips']}: {by_k}",
     ]
-    return lines
+    return lines + _disagreement_lines(result["quick_evaluation"], num_videos=protocol["num_scored"])
+
+
+def _capped_lines(protocol: Mapping[str, Any]) -> list[str]:
+    """Say which top-k are others in truth: k is at most classes - 1."""
+    capped = [k for k in TOP_KS if protocol["top_k"][f"top{k}"] < k]
+    if not capped:
+        return []
+    names = " and ".join(f"top-{k}" for k in capped)
+    meant = protocol["top_k"][f"top{capped[0]}"]
+    return [f"With {protocol['num_classes']} classes {names} {'is' if len(capped) == 1 else 'are'} top-{meant}."]
+
+
+def _disagreement_lines(quick: Mapping[str, Any] | None, *, num_videos: int) -> list[str]:
+    """Say both numbers where the quick evaluation and the result disagree, and what may be the cause."""
+    if quick is None or quick["agrees"]:
+        return []
+    compared = quick["compared"]
+    here = ", ".join(
+        f"{name} {100 * one['top1']:.2f} %"
+        + ("" if one["agrees"] else f" (further apart than {100 * one['spread']:.2f} points)")
+        for name, one in compared.items()
+    )
+    lines = [
+        "",
+        "(!) The quick evaluation of the training and this result DISAGREE by more than their spread.",
+        f"    Top-1 there: {100 * quick['top1']:.2f} % of {quick['videos']} videos, after epoch {quick['epoch']}.",
+        f"    Top-1 here: {here}, of {num_videos} videos.",
+        f"    Spread: {quick['rule']}.",
+    ]
+    if not quick["differs"]:
+        return [*lines, "    Nothing of the protocol differs: were videos, lists or weights changed since?"]
+    width = max(len(one["what"]) for one in quick["differs"]) + 2
+    differs = [f"      {one['what']:{width}}{one['training']} there, {one['here']} here" for one in quick["differs"]]
+    return [*lines, "    What is done otherwise:", *differs]
 
 
 def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
@@ -246,8 +303,9 @@ def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
         ("videos", f"{protocol['num_scored']} scored of {protocol['num_videos']}, {protocol['num_missing']} missing"),
         ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {spacing}"),
         ("crops", f"{protocol['num_crops']} of {protocol['crop_size']} pixels: {', '.join(protocol['crops'])}"),
-        ("score", "probabilities, mean over the views; of equal scores the lower class number comes first"),
         ("normalised", f"values of 0..1, mean {_numbers(protocol['mean'])}, std {_numbers(protocol['std'])}"),
+        *(("score" if row == "video" else "", f"{row}: {made}") for row, made in protocol["score"].items()),
+        ("", "of equal scores the lower class number comes first"),
         ("precision", protocol["precision"]),
         ("network", checkpoint["network"]),
         ("checkpoint", f"{checkpoint['path']} (sha256 {checkpoint['sha256']})"),
@@ -256,7 +314,23 @@ def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
         done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
         rows.append(("trained", f"{done} of {planned} epochs{unfinished}"))
-    return [f"  {name:12}{value}" for name, value in rows]
+    return [f"  {name:15}{value}" for name, value in [*rows, *_training_rows(result)]]
+
+
+def _training_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return rows of the protocol: what is not as in training, marked, and what the quick evaluation said."""
+    differs, quick = result["protocol"]["differs_from_training"], result["quick_evaluation"]
+    if differs is None:
+        return [("training", "not known: the weights are not those that this record has trained")]
+    rows = [("(!) " + one["what"], f"{one['here']}, BUT {one['training']} IN TRAINING") for one in differs]
+    if not rows:
+        same = ", ".join(aspect.name for aspect in CLIP_ASPECTS)
+        rows = [("training", f"nothing is known to differ of {same}")]
+    if quick is not None:
+        verdict = "agrees within the spread" if quick["agrees"] else "DISAGREES, see above"
+        score = f"top-1 {100 * quick['top1']:.2f} % of {quick['videos']} videos"
+        rows.append(("quick eval", f"{score}, 1 clip, centre crop, after epoch {quick['epoch']}: {verdict}"))
+    return rows
 
 
 def _numbers(values: Sequence[float]) -> str:

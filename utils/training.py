@@ -18,6 +18,7 @@ from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, RunConfig
 from utils.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
 from utils.logs import EpochLog
+from utils.precision import precision_name
 
 
 class StepRecord(Protocol):
@@ -87,6 +88,7 @@ class TrainingRecord:
             "seconds": totals.seconds,
             "num_frames": state.num_frames,
             "skipped": totals.skipped,
+            "precision": precision_name(learner.dtype),
         }
         if score is not None:
             line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}

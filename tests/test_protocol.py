@@ -1,0 +1,192 @@
+"""What the final evaluation does otherwise than the training is said, and both numbers where they disagree."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import train_3d
+from tests.conftest import MakeRecord
+from tests.test_extract_merge import extract, merge, save_weights
+from tests.test_report import make_epochs, make_result
+from utils.config import RunConfig, load_config
+from utils.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_quick, differences, spread
+from utils.report import render_summary, render_text
+from utils.scores import Manifest, read_manifest
+
+
+@pytest.fixture
+def config(make_record: MakeRecord) -> RunConfig:
+    return load_config(make_record())
+
+
+def line_of(top1: float, *, videos: int = 35, **changes: Any) -> dict[str, Any]:
+    """A line of log.jsonl with a quick evaluation; top1 in percent."""
+    line = {"total_epoch": 2, "eval_top1": top1, "eval_top3": top1, "eval_top5": top1, "eval_videos": videos}
+    return {**line, "eval_missing": 0, "precision": "float32", **changes}
+
+
+def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
+    """The manifest of an evaluation that does as the training of a record does."""
+    data, state = config.dataset, config.states[-1]
+    same = {
+        "network": "", "checkpoint_sha256": "", "list_sha256": "", "num_videos": 35, "num_classes": 12,
+        "format": data.format, "root_path": data.eva_root_path, "num_clips": 1, "num_crops": 1,
+        "num_segments": state.num_segments, "clip_length": state.clip_length, "num_steps": state.num_steps,
+        "crop_size": data.crop_size, "use_flow": False, "use_fore": False, "precision": "float32", "checkpoint": "",
+        "list_file": data.eva_list_file, "versions": {},
+    }  # fmt: skip
+    return Manifest(**{**same, **changes})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"crop_size": 72}, ("crop size", "24 pixels", "72 pixels")),
+        ({"num_segments": 4}, ("frames", "1 x 8", "4 x 8")),
+        ({"clip_length": 16}, ("frames", "1 x 8", "1 x 16")),
+        ({"num_steps": 2}, ("spacing", "consecutive", "every 2 frames")),
+        ({"use_flow": True}, ("flow", "no", "yes")),
+        ({"use_fore": True}, ("use_fore", "no", "yes")),
+        ({"precision": "bfloat16"}, ("precision", "float32", "bfloat16")),
+    ],
+)
+def test_whatever_is_done_otherwise_with_a_clip_is_found(config: RunConfig, change: Any, expected: Any) -> None:
+    found = differences(CLIP_ASPECTS, Trained(config, [line_of(90.0)]), manifest_of(config, **change))
+    assert [tuple(one.values()) for one in found] == ([expected] if expected else [])
+
+
+def test_every_field_of_the_manifest_that_a_clip_or_a_list_is_cut_by_has_an_aspect(config: RunConfig) -> None:
+    """A new field of the protocol must get its row, or be named here as no matter of how videos are looked at."""
+    no_matter = {"network", "checkpoint_sha256", "checkpoint", "list_sha256", "num_classes", "versions"}
+    trained, same = Trained(config, [line_of(90.0)]), manifest_of(config)
+    assert differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, same) == []
+    for name in set(Manifest.__dataclass_fields__) - no_matter:
+        value = getattr(same, name)
+        other: Any = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"other {value}"
+        changed = replace(same, **{name: other})
+        assert len(differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, changed)) == 1, name
+
+
+def test_what_is_not_known_does_not_differ(config: RunConfig) -> None:
+    """log.jsonl of an earlier version has no precision."""
+    line = {key: value for key, value in line_of(90.0).items() if key != "precision"}
+    assert differences(CLIP_ASPECTS, Trained(config, [line]), manifest_of(config, precision="bfloat16")) == []
+
+
+def test_the_spread_is_that_of_drawn_accuracies() -> None:
+    """Of two draws from the same network, 1 pair in 22 is further apart, whatever the numbers of videos."""
+    rng = np.random.default_rng(0)
+    for first, second, right in ((200, 200, 0.7), (1000, 150, 0.9)):
+        draws = np.stack([rng.binomial(first, right, 4000) / first, rng.binomial(second, right, 4000) / second], axis=1)
+        apart = [abs(a - b) > spread(a, b, videos=(first, second)) for a, b in draws.tolist()]
+        assert 0.03 < np.mean(apart) < 0.06
+
+
+def test_the_spread_of_the_sure_is_nothing() -> None:
+    assert spread(1.0, 1.0, videos=(5, 7)) == spread(0.0, 0.0, videos=(5, 7)) == 0
+    assert spread(1.0, 0.0, videos=(1, 1)) > 1  # one video each says nothing
+    assert spread(0.5, 0.5, videos=(100, 100)) == pytest.approx(2 * math.sqrt(0.25 * 0.02))
+
+
+@pytest.mark.parametrize(
+    ("quick", "clip", "video", "agrees"),
+    [
+        (94.3, 0.257, 0.257, {"clip": False, "video": False}),  # the real videos of 64 pixels, evaluated at 72
+        (94.3, 0.943, 0.943, {"clip": True, "video": True}),
+        (94.3, 0.886, 0.914, {"clip": True, "video": True}),
+        (60.0, 0.629, 0.857, {"clip": True, "video": False}),  # the mean over views is better by more than chance
+    ],
+)
+def test_numbers_disagree_when_further_apart_than_their_spread(
+    config: RunConfig, quick: float, clip: float, video: float, agrees: dict[str, bool]
+) -> None:
+    trained = Trained(config, [line_of(10.0, total_epoch=1), line_of(quick)])
+    manifest = manifest_of(config, crop_size=72, num_clips=4, num_crops=3)
+    found = compare_with_quick(trained, manifest, accuracies={"clip": clip, "video": video}, num_videos=35)
+    assert found is not None
+    assert {name: one["agrees"] for name, one in found["compared"].items()} == agrees
+    assert found["agrees"] == all(agrees.values())
+    assert found["top1"] == pytest.approx(quick / 100)
+    assert [one["what"] for one in found["differs"]] == ["crop size", "clips", "crops"]
+
+
+def test_the_last_quick_evaluation_may_be_of_an_earlier_epoch(config: RunConfig) -> None:
+    trained = Trained(config, [line_of(50.0, total_epoch=5), {"total_epoch": 7, "precision": "float32"}])
+    found = compare_with_quick(trained, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35)
+    assert found is not None and found["epoch"] == 5
+    assert found["differs"] == [{"what": "weights", "training": "epoch 5", "here": "epoch 7"}]
+    without = Trained(config, [{"total_epoch": 7}])
+    assert compare_with_quick(without, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35) is None
+
+
+def test_the_text_says_both_numbers_the_rule_and_what_differs(config: RunConfig) -> None:
+    result = make_result(trained=Trained(config, [line_of(99.0, videos=200)]))
+    text = render_text(result, "")
+    clip, video = (f"{100 * result['metrics'][row]['top1']:.2f} %" for row in ("clip", "video"))
+    for said in (
+        "DISAGREE by more than their spread",
+        "Top-1 there: 99.00 % of 200 videos, after epoch 2.",
+        f"Top-1 here: clip {clip} (further apart than",
+        f"video {video} (further apart than",
+        "Spread: 2 sqrt(p (1-p) (1/n1 + 1/n2)), 2 standard deviations of the difference of two binomial fractions",
+        "crop size  24 pixels there, 56 pixels here",
+        "clips      1 a video there, 4 a video here",
+        "(!) crop size  56 pixels, BUT 24 pixels IN TRAINING",
+        "(!) frames     1 x 16, BUT 1 x 8 IN TRAINING",
+    ):
+        assert said in text, said
+    assert "DISAGREE" in render_summary(result)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_agreement_is_said_and_so_is_what_is_not_known(config: RunConfig) -> None:
+    agreeing = make_result()
+    clip = 100 * agreeing["metrics"]["clip"]["top1"]
+    text = render_text(make_result(trained=Trained(config, [line_of(clip)])), "")
+    assert "agrees within the spread" in text
+    assert "DISAGREE" not in text
+    assert "training       not known: the weights are not those that this" in render_text(agreeing, "")
+    assert agreeing["protocol"]["differs_from_training"] is None
+
+
+def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord) -> None:
+    """Trained for real: its log says what is needed, and the evaluation at the training's size has no mark."""
+    record = make_record(optimizer={"epochs": 1}, dataset={"eva_num_crop": 1}, sampler={"eva_num_clips": 1})
+    train_3d.train(load_config(record), force=False)
+    extract(record, crops=(0,))
+    same = merge(record)
+    assert same["protocol"]["differs_from_training"] == []
+    # The same clips, crops and weights: the quick evaluation's very number, by another way.
+    quick = same["quick_evaluation"]
+    for k in ("top1", "top3", "top5"):
+        assert quick[k] == pytest.approx(same["metrics"]["clip"][k]) == pytest.approx(same["metrics"]["video"][k])
+    assert quick["agrees"] and quick["differs"] == []
+
+    larger = ("dataset.eva_crop_size=32", "sampler.eva_num_clips=2")
+    extract(record, *larger, crops=(0,), force=True)
+    marked = merge(record, *larger)
+    said = [{"what": "crop size", "training": "24 pixels", "here": "32 pixels"}]
+    assert marked["protocol"]["differs_from_training"] == said
+    assert [one["what"] for one in marked["quick_evaluation"]["differs"]] == ["crop size", "clips"]
+    # Changed at the evaluation, the training's size is still that of the training.
+    extract(record, "dataset.crop_size=32", *larger, crops=(0,))
+    assert merge(record, "dataset.crop_size=32", *larger, force=True)["protocol"]["differs_from_training"] == said
+
+
+def test_weights_from_elsewhere_have_no_training_here(make_record: MakeRecord, tmp_path: Path) -> None:
+    record = save_weights(make_record())
+    config = load_config(record)
+    (config.run_dir / "log.jsonl").write_text(json.dumps({**make_epochs(epochs=1)[0], **line_of(99.0)}) + "\n")
+    config.weights_path.rename(tmp_path / "elsewhere.pth")
+    own = f"network.eva_model={tmp_path / 'elsewhere.pth'}"
+    extract(record, own)
+    result = merge(record, own)
+    assert result["protocol"]["differs_from_training"] is None
+    assert result["quick_evaluation"] is None
+    assert read_manifest(config.run_dir / "scores") is not None

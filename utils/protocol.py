@@ -1,0 +1,177 @@
+"""How the final evaluation looks at videos beside how the training did, and whether their accuracies agree.
+
+Numbers of two protocols are two numbers. The quick evaluation of a training looks at a clip as the training does: a
+final evaluation that looks at it otherwise (larger, say) may find the same weights far worse or better, and nothing in
+either number shows it. So whatever is done otherwise is in the result by name, and both numbers where they disagree.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from utils.config import RunConfig
+from utils.scores import Manifest
+
+CROP_NAMES = ("centre", "top left", "bottom right")
+# Accuracies further apart than so many standard deviations of their difference disagree: by chance 1 pair in 22 is.
+DEVIATIONS = 2.0
+SPREAD_RULE = (
+    f"{DEVIATIONS:g} sqrt(p (1-p) (1/n1 + 1/n2)), {DEVIATIONS:g} standard deviations of the difference of two binomial "
+    "fractions (p: of both)"
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How the weights of a result were trained.
+
+    Attributes:
+        config: What they were trained with; the last state is the one that counts.
+        epochs: The lines of log.jsonl, at least one.
+    """
+
+    config: RunConfig
+    epochs: Sequence[Mapping[str, Any]]
+
+    @property
+    def quick(self) -> Mapping[str, Any] | None:
+        """The last line with a quick evaluation, None when there was none."""
+        return next((line for line in reversed(self.epochs) if "eval_top1" in line), None)
+
+    @property
+    def scores_heldout(self) -> bool:
+        """Whether the quick evaluation was that of a search, on a part of the training list."""
+        return self.config.is_search and self.config.search.selection == "heldout"
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One thing that both sides do in some way, in words; None where a side does not know."""
+
+    name: str
+    training: Callable[[Trained], str | None]
+    final: Callable[[Manifest], str | None]
+
+
+def _pixels(side: int) -> str:
+    return f"{side} pixels"
+
+
+def _frames(num_segments: int, clip_length: int) -> str:
+    return f"{num_segments} x {clip_length}"
+
+
+def _spacing(num_steps: int) -> str:
+    return "consecutive" if num_steps == 1 else f"every {num_steps} frames"
+
+
+def _numbers(mean: Sequence[float], std: Sequence[float]) -> str:
+    return f"mean {' '.join(f'{value:g}' for value in mean)}, std {' '.join(f'{value:g}' for value in std)}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _videos_of_quick(trained: Trained) -> str | None:
+    line = trained.quick
+    return None if line is None else str(line["eval_videos"] + line["eval_missing"])
+
+
+# What the network gets to see of a clip: the training, its quick evaluation and the final one should agree in it.
+CLIP_ASPECTS = (
+    Aspect("crop size", lambda t: _pixels(t.config.dataset.crop_size), lambda m: _pixels(m.crop_size)),
+    Aspect(
+        "frames",
+        lambda t: _frames(t.config.states[-1].num_segments, t.config.states[-1].clip_length),
+        lambda m: _frames(m.num_segments, m.clip_length),
+    ),
+    Aspect("spacing", lambda t: _spacing(t.config.states[-1].num_steps), lambda m: _spacing(m.num_steps)),
+    Aspect(
+        "normalisation",
+        lambda t: _numbers(t.config.dataset.mean, t.config.dataset.std),
+        lambda m: _numbers(m.mean, m.std),
+    ),
+    Aspect("flow", lambda t: _yes(t.config.dataset.use_flow), lambda m: _yes(m.use_flow)),
+    Aspect("use_fore", lambda t: _yes(t.config.dataset.use_fore), lambda m: _yes(m.use_fore)),
+    Aspect("precision", lambda t: t.epochs[-1].get("precision"), lambda m: m.precision),
+)
+# What a final evaluation is meant to do otherwise than the quick one, and what else may part their accuracies.
+VIEW_ASPECTS = (
+    Aspect("clips", lambda t: "1 a video", lambda m: f"{m.num_clips} a video"),
+    Aspect("crops", lambda t: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
+    Aspect(
+        "list",
+        lambda t: "held-out part of " + t.config.dataset.list_file
+        if t.scores_heldout
+        else t.config.dataset.eva_list_file,
+        lambda m: m.list_file,
+    ),
+    Aspect("videos", _videos_of_quick, lambda m: str(m.num_videos)),
+    Aspect(
+        "folder",
+        lambda t: t.config.dataset.root_path if t.scores_heldout else t.config.dataset.eva_root_path,
+        lambda m: m.root_path,
+    ),
+    Aspect("format", lambda t: t.config.dataset.format, lambda m: m.format),
+)
+
+
+def differences(aspects: Sequence[Aspect], trained: Trained, manifest: Manifest) -> list[dict[str, str]]:
+    """Return {what, training, here} of the aspects that differ; what a side does not know is left out."""
+    found = []
+    for aspect in aspects:
+        before, now = aspect.training(trained), aspect.final(manifest)
+        if before is not None and now is not None and before != now:
+            found.append({"what": aspect.name, "training": before, "here": now})
+    return found
+
+
+def spread(first: float, second: float, *, videos: tuple[int, int]) -> float:
+    """Return how far two accuracies (fractions of 1) of so many videos each may be apart by chance: see SPREAD_RULE.
+
+    A video counts once, however many of its views are behind an accuracy: views of a video are right together. Both
+    may be of the same videos; then they keep closer together than this says, which is on the safe side.
+    """
+    pooled = (first * videos[0] + second * videos[1]) / sum(videos)
+    return DEVIATIONS * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / videos[0] + 1 / videos[1]))
+
+
+def compare_with_quick(
+    trained: Trained, manifest: Manifest, *, accuracies: Mapping[str, float], num_videos: int
+) -> dict[str, Any] | None:
+    """Set a result beside the last quick evaluation of the training.
+
+    Args:
+        trained: How the weights were trained.
+        manifest: What the scores of the result are of.
+        accuracies: The result's top-1, fractions of 1, by name.
+        num_videos: The videos they are of.
+
+    Returns:
+        In plain types: the quick evaluation, what the final one does otherwise, and of each accuracy whether it agrees;
+        None when there was no quick evaluation.
+    """
+    line = trained.quick
+    if line is None:
+        return None
+    quick, videos = line["eval_top1"] / 100, line["eval_videos"]
+    compared = {}
+    for name, accuracy in accuracies.items():
+        apart = spread(quick, accuracy, videos=(videos, num_videos))
+        compared[name] = {"top1": accuracy, "spread": apart, "agrees": abs(accuracy - quick) <= apart}
+    differs = differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, manifest)
+    last = trained.epochs[-1]["total_epoch"]
+    if line["total_epoch"] != last:
+        differs.append({"what": "weights", "training": f"epoch {line['total_epoch']}", "here": f"epoch {last}"})
+    return {
+        "epoch": line["total_epoch"],
+        "videos": videos,
+        "missing": line["eval_missing"],
+        **{f"top{k}": line[f"eval_top{k}"] / 100 for k in (1, 3, 5)},
+        "compared": compared,
+        "agrees": all(one["agrees"] for one in compared.values()),
+        "rule": SPREAD_RULE,
+        "differs": differs,
+    }
