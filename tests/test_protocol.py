@@ -2,15 +2,17 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import train_3d
-from tests.conftest import MakeRecord
+from tests.conftest import ROOT, MakeRecord
 from tests.test_extract_merge import extract, merge, save_weights
 from tests.test_report import make_epochs, make_result
 from utils.config import RunConfig, load_config
@@ -190,3 +192,22 @@ def test_weights_from_elsewhere_have_no_training_here(make_record: MakeRecord, t
     assert result["protocol"]["differs_from_training"] is None
     assert result["quick_evaluation"] is None
     assert read_manifest(config.run_dir / "scores") is not None
+
+
+def test_the_quick_evaluation_of_a_search_is_on_the_videos_it_set_aside() -> None:
+    config_file = "record/search-synthetic-dg-p3d-resnet18.yml"
+    config = load_config(config_file, ["search.selection=heldout"])
+    trained = Trained(config, [line_of(90.0, videos=60)])
+    found = {one["what"]: one["training"] for one in differences(VIEW_ASPECTS, trained, manifest_of(config))}
+    assert found == {"list": f"held-out part of {config.dataset.list_file}", "videos": "60"}
+    by_list = Trained(load_config(config_file, ["search.selection=eval_list"]), trained.epochs)
+    assert [one["what"] for one in differences(VIEW_ASPECTS, by_list, manifest_of(config))] == ["videos"]
+
+
+def test_own_videos_are_evaluated_at_the_size_of_the_training() -> None:
+    base = yaml.safe_load((ROOT / "base_config/own_base.yml").read_text())["dataset"]
+    assert base["eva_crop_size"] == base["crop_size"]
+    page = (ROOT / "docs/data/own-videos.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    larger = yaml.safe_load(block)["dataset"]
+    assert larger["eva_crop_size"] == larger["crop_size"] != base["crop_size"]
