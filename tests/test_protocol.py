@@ -40,7 +40,7 @@ def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
         "format": data.format, "root_path": data.eva_root_path, "num_clips": 1, "num_crops": 1,
         "num_segments": state.num_segments, "clip_length": state.clip_length, "num_steps": state.num_steps,
         "crop_size": data.crop_size, "use_flow": False, "use_fore": False, "precision": "float32", "checkpoint": "",
-        "list_file": data.eva_list_file, "versions": {},
+        "list_file": data.eva_list_file, "versions": {}, "mean": list(data.mean), "std": list(data.std),
     }  # fmt: skip
     return Manifest(**{**same, **changes})
 
@@ -53,6 +53,14 @@ def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
         ({"num_segments": 4}, ("frames", "1 x 8", "4 x 8")),
         ({"clip_length": 16}, ("frames", "1 x 8", "1 x 16")),
         ({"num_steps": 2}, ("spacing", "consecutive", "every 2 frames")),
+        (
+            {"mean": [0.45] * 3},
+            (
+                "normalisation",
+                "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
+                "mean 0.45 0.45 0.45, std 0.229 0.224 0.225",
+            ),
+        ),
         ({"use_flow": True}, ("flow", "no", "yes")),
         ({"use_fore": True}, ("use_fore", "no", "yes")),
         ({"precision": "bfloat16"}, ("precision", "float32", "bfloat16")),
@@ -70,7 +78,9 @@ def test_every_field_of_the_manifest_that_a_clip_or_a_list_is_cut_by_has_an_aspe
     assert differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, same) == []
     for name in set(Manifest.__dataclass_fields__) - no_matter:
         value = getattr(same, name)
-        other: Any = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"other {value}"
+        other: Any = f"other {value}"
+        if isinstance(value, bool | int | list):
+            other = value[::-1] if isinstance(value, list) else not value if isinstance(value, bool) else value + 1
         changed = replace(same, **{name: other})
         assert len(differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, changed)) == 1, name
 

@@ -285,4 +285,4 @@ def test_pictures_need_neither_pyplot_nor_torch() -> None:
 
 def test_the_protocol_says_what_clips_were_normalised_with() -> None:
     text = render_text(make_result(), "")
-    assert "  normalised  values of 0..1, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n" in text
+    assert "  normalised     values of 0..1, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n" in text
