@@ -29,8 +29,9 @@ from layers.norm import set_frozen_batch_norm
 from utils import distributed
 from utils.averaging import WeightAverage
 from utils.batches import EpochBatches, StepPlan, plan_steps
-from utils.config import RunConfig
+from utils.config import RunConfig, StateConfig
 from utils.engine import Learner
+from utils.optimizer import make_optimizer
 from utils.precision import Precision, make_scaler, resolve_precision
 from utils.report import read_class_names
 from utils.schedule import Schedule
@@ -42,7 +43,6 @@ from utils.weight_files import read_fitting_weights
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
-CLASSIFIER_RATE = 10.0  # fc_higher_lr
 LIST_HINT = "make it with python -m dataset.prepare or set the key to yours; docs/data says how for each data set"
 WEIGHTS_HINT = "put the file there or set the key to yours (network.pretrained_model= for random weights)"
 
@@ -137,9 +137,11 @@ def make_training_loader(
     return _make_loader(config, clips, batches), batches
 
 
-def make_quick_loader(config: RunConfig, state_index: int, *, videos: VideoList, root_path: str) -> VideoLoader:
-    """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video."""
-    state = config.states[state_index]
+def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
+    """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video.
+
+    The clip and the number of clips at a time are those of `state`.
+    """
     clips = EvaluationClips(
         videos,
         make_reader(config, root_path),
@@ -280,7 +282,7 @@ def make_learner(
     return Learner(
         network=network,
         model=distributed.wrap(network, device),
-        optimizer=make_optimizer(config, network),
+        optimizer=make_optimizer(settings, network, classifier_names=network.classifier_names),
         scaler=make_scaler(device, dtype),
         schedule=Schedule(
             base=state.base_learning_rate,
@@ -314,13 +316,18 @@ def make_state_trainer(
     eva_videos: VideoList | None,
     device: torch.device,
     eva_root_path: str = "",
+    eva_state: StateConfig | None = None,
     title: str = "",
 ) -> StateTrainer:
-    """Return a state ready to train: learner, loader and quick evaluation (of the evaluation set's root by default)."""
+    """Return a state ready to train: learner, loader and quick evaluation.
+
+    By default that is of the evaluation set's root, with the clip of the state itself.
+    """
     learner = make_learner(config, state_index, network=network, num_videos=len(videos), device=device)
     loader, batches = make_training_loader(config, state_index, videos=videos, plan=learner.plan)
     root_path = eva_root_path or config.dataset.eva_root_path
-    quick = make_quick_loader(config, state_index, videos=eva_videos, root_path=root_path) if eva_videos else None
+    shown = eva_state or config.states[state_index]
+    quick = make_quick_loader(config, shown, videos=eva_videos, root_path=root_path) if eva_videos else None
     return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick, title=title)
 
 
@@ -332,6 +339,7 @@ def make_edge_trainer(
     *,
     training: VideoList,
     scoring: VideoList,
+    eva_state: StateConfig | None,
     device: torch.device,
 ) -> StateTrainer:
     """Return a transition of a search ready to train: the last state of the record of its path."""
@@ -344,6 +352,7 @@ def make_edge_trainer(
         eva_videos=scoring,
         device=device,
         eva_root_path=config.dataset.root_path if heldout else config.dataset.eva_root_path,
+        eva_state=eva_state,
         title=title,
     )
 
@@ -359,12 +368,15 @@ def make_explorer(
     report: Callable[[], None],
 ) -> EdgeExplorer:
     """Return what explores the transitions of a search."""
+    eva_state = config.evaluation_state if config.search.score_input == "goal" else None
     return EdgeExplorer(
         config,
         journal=journal,
         folder=config.run_dir / SEARCH_FOLDER,
         make_network=lambda weights: make_initial_network(config, trained=weights and {"network": weights}),
-        make_trainer=functools.partial(make_edge_trainer, training=training, scoring=scoring, device=device),
+        make_trainer=functools.partial(
+            make_edge_trainer, training=training, scoring=scoring, eva_state=eva_state, device=device
+        ),
         log=log,
         report=report,
     )
@@ -375,23 +387,3 @@ def measure_weights(config: RunConfig) -> int:
     with torch.device("meta"):
         network = model.create_model(**config.network_arguments)
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-
-
-def make_optimizer(config: RunConfig, network: model.VideoNetwork) -> torch.optim.Optimizer:
-    """Return SGD or AdamW; a group's `rate_factor` multiplies the schedule's (classifiers: 10 with fc_higher_lr)."""
-    settings = config.optimizer
-    heads = tuple(f"{name}." for name in network.classifier_names)
-    factor = CLASSIFIER_RATE if settings.fc_higher_lr else 1.0
-    named = list(network.named_parameters())
-    groups = [
-        {"params": [weight for name, weight in named if not name.startswith(heads)], "rate_factor": 1.0},
-        {"params": [weight for name, weight in named if name.startswith(heads)], "rate_factor": factor},
-    ]
-    on_cpu = all(weight.device.type == "cpu" for _, weight in named)
-    make = (
-        torch.optim.AdamW
-        if settings.adamw_solver
-        else functools.partial(torch.optim.SGD, momentum=settings.momentum, nesterov=settings.nesterov)
-    )
-    # The rate is set before every step. Fused, weights are read once a step; on a CPU torch does not choose it itself.
-    return make(groups, lr=0.0, weight_decay=settings.weight_decay, fused=on_cpu or None)

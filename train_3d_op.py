@@ -166,7 +166,15 @@ def _test_once(
         return
     network = helpers.make_initial_network(config, trained={"network": explore.read_weights(plan.steps)})
     test = helpers.read_evaluation_list(config)
-    goal = helpers.make_state_trainer(config, 0, network=network, videos=training, eva_videos=test, device=device)
+    goal = helpers.make_state_trainer(
+        config,
+        0,
+        network=network,
+        videos=training,
+        eva_videos=test,
+        device=device,
+        eva_state=config.evaluation_state,
+    )
     explore.journal.append({"event": TEST, "list": config.dataset.eva_list_file, **asdict(goal.evaluate())})
 
 

@@ -21,7 +21,7 @@ from dataset.listing import read_list
 from tests.conftest import ROOT, MakeRecord
 from tests.test_train import assert_equal
 from utils.checkpoint import CheckpointError, load_checkpoint
-from utils.config import ConfigError, RunConfig, load_config
+from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
 from utils.files import FileError
 from utils.logs import _FileHandler
@@ -174,7 +174,7 @@ def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
 def test_the_record_of_the_path_trains_to_the_weights_of_the_search(make_search: Any, tiny_set: Path) -> None:
     """With the whole training list in the search, and so the same videos for both; scored where scores must rise."""
     data = {"eva_list_file": str(tiny_set / "train_list.txt")}
-    space = {"selection": "eval_list", "graph": "basic", "lr_factors": [1.0, 0.5]}
+    space = {"selection": "eval_list", "graph": "basic", "lr_factors": [1.0, 0.5], "score_input": "own"}
     config, result = run(make_search(search=space, dataset=data, optimizer={"base_learning_rate": 0.01}))
     assert len(result["path"]) >= 2
     path = load_config(config.run_dir / "tiny-path.yml")
@@ -186,6 +186,34 @@ def test_the_record_of_the_path_trains_to_the_weights_of_the_search(make_search:
     ]
     exact = ("state", "epoch", "total_epoch", "train_loss", "clips", "learning_rate", "eval_top1", "eval_mean")
     assert [[line[key] for key in exact] for line in lines[0]] == [[line[key] for key in exact] for line in lines[1]]
+
+
+@pytest.mark.parametrize("score_input", ["goal", "own"])
+def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
+    score_input: str, make_search: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights have the same score as the end of one transition and as the start of the next: on the goal."""
+    seen: list[int] = []
+    original = helpers.make_quick_loader
+
+    def look(config: RunConfig, state: StateConfig, **arguments: Any) -> Any:
+        loader = original(config, state, **arguments)
+        seen.append(len(loader.dataset[0].clip))
+        return loader
+
+    monkeypatch.setattr(helpers, "make_quick_loader", look)
+    graph = ["initial -> (0,0)", "(0,0) -> (1,0)"]
+    space = {"graph": graph, "lr_factors": [1.0], "score_input": score_input, "max_epochs": 1, "heldout_fraction": 0.5}
+    sampler = {"num_steps": 2, "eva_num_segments": 2}  # the goal is 16 frames, 2 pieces of them in the evaluation
+    config, result = run(make_search(search=space, sampler=sampler, optimizer={"base_learning_rate": 0.05}))
+    first, second = result["edges"]
+    if first["knee"]["epoch"] == 1:
+        assert (second["scores"][0] == first["scores"][1]) == (score_input == "goal")
+    assert seen == ([32, 32, 32] if score_input == "goal" else [8, 16, 32])  # frames; at last the test
+    assert result["score_input"] == score_input
+    said = "the goal's clips (2 x 16 frames, every 2nd)" if score_input == "goal" else "clips of its own input"
+    assert result["selection"]["text"].endswith(f"every state is scored on {said}")
+    assert said in (config.run_dir / "search.html").read_text().replace("&#x27;", "'")
 
 
 def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(make_search: Any) -> None:

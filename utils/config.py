@@ -106,6 +106,11 @@ class RunConfig:
         }
 
     @property
+    def evaluation_state(self) -> StateConfig:
+        """The last state, the goal of a search, with the clips of the final evaluation."""
+        return replace(self.states[-1], num_segments=self.sampler.eva_num_segments)
+
+    @property
     def is_search(self) -> bool:
         """Whether the record describes a search for a path (train_3d_op.py) and not a path to train (train_3d.py)."""
         return bool(self.search.inputs)

@@ -168,6 +168,10 @@ class SearchConfig:
     max_epochs: int = key("most epochs of one transition", at_least=1)
     horizon: int = key("last epoch that may be the knee of a fitted curve", at_least=1)
     metric: str = key("score of a state, of one clip a video", choices=("mean", "top1", "top3", "top5"))
+    score_input: str = key(
+        "clip that scores the states: the goal's, as in the paper's code, or each state's own",
+        choices=("goal", "own"),
+    )
     selection: str = key("videos that score the states", choices=("heldout", "eval_list"))
     heldout_fraction: float = key("heldout: share of the training list that is set aside", at_least=0, below=1)
     heldout_seed: int = key("heldout: seed of the draw", at_least=0)

@@ -46,6 +46,8 @@ def describe_selection(
         how = f"{scoring_videos} videos of the evaluation list {data.eva_list_file}"
         text = f"{how} score the states: the plan is selected on that list, whose scores are no test of it"
         more = {}
+    goal = f"the goal's clips ({describe_input(asdict(config.evaluation_state))})"
+    text += f"; every state is scored on {goal if search.score_input == 'goal' else 'clips of its own input'}"
     used = data.list_file if search.selection == "heldout" else data.eva_list_file
     counts = {"videos": scoring_videos, "training_videos": training_videos}
     return {"kind": search.selection, "list": used, **counts, **more, "text": text}
@@ -77,6 +79,7 @@ def build_result(
         "complete": plan is not None,
         "network": about["network"],
         "metric": config.search.metric,
+        "score_input": config.search.score_input,
         "selection": dict(about["selection"]),
         "attempt_epochs": config.search.attempt_epochs,
         "max_epochs": config.search.max_epochs,

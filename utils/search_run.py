@@ -32,6 +32,7 @@ from utils.planning.graph import INITIAL, State, Transition
 from utils.planning.journal import Journal, open_journal
 from utils.planning.search import Outcome, trained
 from utils.planning.search import Path as Steps
+from utils.precision import precision_name
 from utils.search_events import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
 from utils.search_progress import describe_epoch
 from utils.training import StateTrainer
@@ -237,7 +238,7 @@ class EdgeExplorer:
         self.journal.append(event)
 
     def _score_start(self, trainer: StateTrainer, transition: Transition) -> dict[str, Any]:
-        """Return point 0 of a curve: the score of the start weights at this setting; 0 from the initial state."""
+        """Return point 0 of a curve: the score of the start weights; 0 from the initial state."""
         if transition.start == INITIAL:
             return self._score_event(transition, 0, score=None, scoring_seconds=0.0) | {"score": 0.0}
         began = time.perf_counter()
@@ -263,6 +264,7 @@ class EdgeExplorer:
             "seconds": totals.seconds,
             "train_loss": totals.loss_sum / totals.clips,
             "learning_rate": trainer.state.base_learning_rate,
+            "precision": precision_name(trainer.learner.dtype),
             "clips_per_second": totals.clips / totals.seconds,
             "data_wait_share": totals.waiting / totals.seconds,
             "num_frames": trainer.state.num_frames,
