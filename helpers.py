@@ -22,8 +22,8 @@ from dataset.normalization import ClipNormalizer
 from dataset.readers import FrameReader, open_reader
 from dataset.transforms import build_train_transform, crop_position
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
+from layers.channels_last import use_channels_last
 from layers.convolution_check import recall_bf16_fault
-from layers.layout import use_channels_last
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed

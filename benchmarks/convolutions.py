@@ -3,8 +3,8 @@
 For every shape that the network has, forward and backward pass of random maps: torch's convolution, plain and channels
 last; 2D convolutions (1x3x3 and 1x1x1 with the frames in the batch, 3x1x1 over frames x places); matrix products with
 plain maps (1x1x1), with three shifted maps side by side (3x1x1), with the unfolded map (1x3x3); and the form of
-layers/layout.py. The forms of a shape run in turns; a kind of kernel has the sum over its shapes, each as often as the
-network has it. The ratio is plain / form, above 1 is faster; every form is checked against the plain one.
+layers/channels_last.py. The forms of a shape run in turns; a kind of kernel has the sum over its shapes, each as often
+as the network has it. The ratio is plain / form, above 1 is faster; every form is checked against the plain one.
 
     python benchmarks/convolutions.py
     python benchmarks/convolutions.py --network i3d_resnet50 --threads 1 --shapes
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
 from benchmarks.machine import describe_machine
-from layers.layout import use_channels_last
+from layers.channels_last import use_channels_last
 
 CLASSES = 400
 CPU = torch.device("cpu")
@@ -124,7 +124,7 @@ def forms_of(shape: Shape) -> dict[str, tuple[Callable[[Any, Tensor], Tensor] | 
     forms: dict[str, tuple[Callable[[Any, Tensor], Tensor] | None, torch.memory_format]] = {
         "plain": (nn.Conv3d.forward, plain),
         "channels last": (nn.Conv3d.forward, last),
-        "layers/layout.py": (None, last),
+        "layers/channels_last.py": (None, last),
     }
     if shape.kernel[0] == 1:
         forms["2D, frames in the batch"] = (frames_in_batch, last)

@@ -38,7 +38,7 @@ from dataset.normalization import ClipNormalizer
 from dataset.readers import open_reader
 from dataset.transforms import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
-from layers.layout import use_channels_last
+from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
 from utils.precision import autocast
 

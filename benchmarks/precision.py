@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
 from benchmarks.machine import describe_machine
-from layers.layout import use_channels_last
+from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
 from utils.precision import autocast, has_bf16
 

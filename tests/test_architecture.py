@@ -81,10 +81,12 @@ def test_the_walk_sees_imports_inside_functions() -> None:
 
 
 def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
-    """Files that import torch at their top, among a file and what it imports at its top."""
+    """Files that import torch at their top, among a file, the packages it is in, and what these import at their top."""
     if path in seen or not path.exists():
         return
     seen.add(path)
+    for folder in path.relative_to(ROOT).parents:
+        yield from torch_users(ROOT / folder / "__init__.py", seen)
     for node in ast.parse(path.read_text()).body:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
@@ -92,11 +94,14 @@ def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
         for module in modules:
             if module.split(".")[0] in ("torch", "torchvision"):
                 yield path
-            yield from torch_users(ROOT / (module.replace(".", "/") + ".py"), seen)
+            place = ROOT / module.replace(".", "/")
+            yield from torch_users(place.with_suffix(".py"), seen)
+            yield from torch_users(place / "__init__.py", seen)
 
 
 @pytest.mark.parametrize("name", TORCH_FREE)
 def test_configuration_and_merging_need_no_torch(name: str) -> None:
+    assert (ROOT / name).is_file()
     assert list(torch_users(ROOT / name, set())) == []
 
 

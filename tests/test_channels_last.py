@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 import helpers
-from layers import layout
+from layers import channels_last
+from layers.channels_last import use_channels_last
 from layers.checkpointing import checkpoint_blocks
-from layers.layout import use_channels_last
 from layers.units import (
     C2DUnit,
     I3DUnit,
@@ -36,7 +36,7 @@ CLIPS = ((1, 7, 5), (2, 6, 8), (5, 7, 5))
 @pytest.fixture(autouse=True)
 def seed(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(layout, "WIDE", 1)  # these networks are narrow
+    monkeypatch.setattr(channels_last, "WIDE", 1)  # these networks are narrow
 
 
 def run(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def test_float32_agrees_with_float64_as_well_as_torch_does() -> None:
 @pytest.mark.parametrize("kernel, form", [((3, 1, 1), "temporal"), ((1, 3, 3), "spatial"), ((1, 1, 1), "pointwise")])
 def test_derivatives_are_those_of_the_function(kernel: Any, form: str) -> None:
     conv = make_conv(3, 4, kernel=kernel, stride=(1, 2, 2)).double()
-    found = layout._find_form(conv)
+    found = channels_last._find_form(conv)
     assert found is not None and found.__name__ == form
     x = torch.randn(2, 3, 3, 5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
@@ -104,7 +104,7 @@ def test_derivatives_are_those_of_the_function(kernel: Any, form: str) -> None:
 
 
 def test_the_gradient_of_the_weight_is_summed_over_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UNFOLDED_BYTES", 1)
+    monkeypatch.setattr(channels_last, "UNFOLDED_BYTES", 1)
     require_equal(C2DUnit(4, 6, style=UnitStyle()).double(), torch.randn(3, 4, 2, 5, 6, dtype=torch.float64))
 
 
@@ -123,7 +123,7 @@ def test_the_gradient_of_the_weight_is_summed_over_pieces(monkeypatch: pytest.Mo
     ids=str,
 )
 def test_other_convolutions_stay_torchs(conv: nn.Conv3d) -> None:
-    assert layout._find_form(conv) is None
+    assert channels_last._find_form(conv) is None
     require_equal(conv.double(), torch.randn(2, 4, 5, 7, 6, dtype=torch.float64))
 
 
@@ -145,7 +145,7 @@ def test_a_network_answers_and_learns_the_same(name: str) -> None:
 def test_narrow_convolutions_stay_torchs(channels: int, ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     conv = make_conv(channels, 8, kernel=(1, 3, 3))
-    assert (layout._find_form(conv) is not None) is ours
+    assert (channels_last._find_form(conv) is not None) is ours
 
 
 def test_laying_out_twice_is_once() -> None:
@@ -222,8 +222,8 @@ def test_in_bf16_the_forms_of_channels_last_are_torchs(frames: int) -> None:
     use_channels_last(unit, CPU)
     x = torch.randn(2, 8, frames, 6, 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "_Temporal", None)
-        patch.setattr(layout, "_Spatial", None)
+        patch.setattr(channels_last, "_Temporal", None)
+        patch.setattr(channels_last, "_Spatial", None)
         with torch.autocast("cpu", dtype=BF16):
             unit(x).sum().backward()
         assert unit.bfloat16()(x.bfloat16()).dtype == BF16
