@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from utils.cli import run_script
 from utils.config import RunConfig, load_config
-from utils.config_schema import SECTIONS
+from utils.config.schema import SECTIONS
 from utils.errors import UserError
 from utils.metrics import probabilities
 from utils.predictions import Prediction, Window, best_guesses, describe, write_csv, write_json

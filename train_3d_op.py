@@ -19,7 +19,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from utils.cli import distributed_parser, run_script
-from utils.config import ConfigError, RunConfig, load_config, training_values
+from utils.config import ConfigError, RunConfig, load_config
+from utils.config.load import training_values
 
 if TYPE_CHECKING:
     import torch

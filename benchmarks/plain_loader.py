@@ -24,7 +24,7 @@ from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord
 from dataset.sampling import frame_indices, train_offsets
 from dataset.transforms import draw_crop
-from utils.network_names import IMAGENET
+from utils.config.network_names import IMAGENET
 
 Images = list[Image.Image]
 ImageOperation = Callable[[Image.Image, float], Image.Image]

@@ -6,7 +6,7 @@ A clip of bytes is a quarter of the size of a clip of floats, in the workers, in
 import cv2
 import torch
 
-from utils.network_names import IMAGENET, Normalization
+from utils.config.network_names import IMAGENET, Normalization
 
 FORE_FRAMES = 16
 

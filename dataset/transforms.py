@@ -15,7 +15,7 @@ import numpy as np
 from dataset import augment
 from dataset.augment import Clip
 from dataset.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, RandAugment
-from utils.network_names import IMAGENET, Normalization
+from utils.config.network_names import IMAGENET, Normalization
 
 Step = Callable[[Clip, np.random.Generator], Clip]
 

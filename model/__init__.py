@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from model.weights import inflate as inflate
     from model.weights import load_weights as load_weights
     from model.weights import without_classifiers as without_classifiers
-    from utils.network_names import list_names as list_models
+    from utils.config.network_names import list_names as list_models
 
 _HOMES = {
     "VideoNetwork": ("model.network", "VideoNetwork"),
@@ -22,7 +22,7 @@ _HOMES = {
     "create_model": ("model.registry", "create_model"),
     "export_weights": ("model.weights", "export_weights"),
     "inflate": ("model.weights", "inflate"),
-    "list_models": ("utils.network_names", "list_names"),
+    "list_models": ("utils.config.network_names", "list_names"),
     "load_weights": ("model.weights", "load_weights"),
     "without_classifiers": ("model.weights", "without_classifiers"),
 }

@@ -21,7 +21,7 @@ from layers.norm import BATCH_NORMS
 from layers.pooling import POOLINGS
 from layers.units import Conv, PointwiseUnit, StemUnit, Unit, make_conv
 from model.network import NetworkOptions, VideoNetwork, rename
-from utils.network_names import PUBLISHED_WIDTH
+from utils.config.network_names import PUBLISHED_WIDTH
 
 # Expansion, channels, kernel, stride and repeats of the seven stages, at width and depth 1.
 STAGES = (

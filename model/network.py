@@ -22,7 +22,7 @@ class NetworkOptions:
         dropout_ratio: Dropout before each classifier.
         image_size: Height and width of a clip. Transformers have position embeddings for it, which they resize for
             other sizes; the others do not look at it.
-        pooling_name: How the last feature map becomes one vector, of utils.network_names.POOLING_NAMES.
+        pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
         base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
         stochastic_depth: Share of the clips that skip the last residual branch in training; it falls linearly to 0 at

@@ -26,8 +26,8 @@ from model.resnet3d import (
 from model.s3d import S3D
 from model.torchvision_networks import TorchvisionNetwork
 from model.vit import Shape, VisionTransformer
+from utils.config.network_names import FRAMES, POOLING_NAMES, TORCHVISION, NetworkName, list_refusals, parse_name
 from utils.errors import UserError
-from utils.network_names import FRAMES, POOLING_NAMES, TORCHVISION, NetworkName, list_refusals, parse_name
 
 _P3D_UNITS = (P3DAUnit, P3DBUnit, P3DCUnit)
 
@@ -120,12 +120,12 @@ def create_model(
     """Build a network with random weights, drawn from torch's global generator.
 
     Args:
-        net_name: One of utils.network_names.list_all_names().
+        net_name: One of utils.config.network_names.list_all_names().
         num_classes: Outputs of each classifier.
         early_stride: Frames that the stem takes to one.
         dropout_ratio: Dropout before each classifier.
         image_size: Height and width of a clip; see NetworkOptions.
-        pooling_name: How the last feature map becomes one vector, of utils.network_names.POOLING_NAMES.
+        pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
         base_width: Channels of the first stage, 64 in the published networks.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
         stochastic_depth: Share of the clips that skip the last residual branch in training; None: the network's own.

@@ -15,7 +15,7 @@ from layers.norm import BATCH_NORMS
 from layers.pooling import POOLINGS, average
 from layers.units import PointwiseUnit, UnitStyle
 from model.network import NetworkOptions, VideoNetwork
-from utils.network_names import DUAL_HEAD_STRIDE, PUBLISHED_WIDTH
+from utils.config.network_names import DUAL_HEAD_STRIDE, PUBLISHED_WIDTH
 
 
 @dataclass(frozen=True)

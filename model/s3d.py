@@ -18,7 +18,7 @@ from layers.units import (
     make_conv,
 )
 from model.network import NetworkOptions, VideoNetwork
-from utils.network_names import PUBLISHED_WIDTH
+from utils.config.network_names import PUBLISHED_WIDTH
 
 # Widths (b0, b1a, b1, b2a, b2, b3) of the mixed blocks.
 MIXED = {

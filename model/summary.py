@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from model.registry import create_model
 from utils.cli import run_script
-from utils.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_all_names, parse_name
+from utils.config.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_all_names, parse_name
 
 COLUMNS = ("network", "parameters", "multiply-adds", "activations", "clips")
 

@@ -18,8 +18,8 @@ from layers.norm import make_freezable
 from layers.pooling import POOLINGS
 from layers.units import IMAGE_CHANNELS
 from model.network import NetworkOptions, VideoNetwork
+from utils.config.network_names import TORCHVISION, ClipLimits, NetworkName, clip_limits
 from utils.errors import UserError
-from utils.network_names import TORCHVISION, ClipLimits, NetworkName, clip_limits
 from utils.torchvision_import import import_torchvision
 
 # Where the classifier of each network is, by the start of its name.

@@ -17,7 +17,7 @@ from layers.convolutions import Conv2d, Conv3d
 from layers.drop import DropPath, drop_rates
 from layers.units import Conv, Inflatable, inflate_first_kernel
 from model.network import NetworkOptions, VideoNetwork, rename
-from utils.network_names import PUBLISHED_WIDTH
+from utils.config.network_names import PUBLISHED_WIDTH
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 import model
 from layers.blocks import DiffusionBlock, GlobalContextBlock
-from utils.network_names import min_clip_frames
+from utils.config.network_names import min_clip_frames
 
 DATA = Path(__file__).parent / "data"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.config import RunConfig, list_differences, load_config, own_sections
+from utils.config import RunConfig, load_config
+from utils.config.load import list_differences, own_sections
+from utils.config.network_names import Normalization
+from utils.config.saved import load_saved_config
 from utils.errors import UserError
-from utils.network_names import Normalization
-from utils.saved_config import load_saved_config
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = json.loads((ROOT / "tests/data/released_records.json").read_text())

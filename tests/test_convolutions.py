@@ -20,7 +20,7 @@ from layers.losses import HeadsLoss
 from tests.conftest import ROOT
 from tests.convolution_forms import DENSE, DEPTHWISE, GROUPED, KINDS
 from tests.networks import FAMILIES, tiny_network
-from utils.network_names import TORCHVISION_VIDEO
+from utils.config.network_names import TORCHVISION_VIDEO
 from utils.precision import has_bf16
 
 CPU = torch.device("cpu")

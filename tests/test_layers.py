@@ -22,7 +22,7 @@ from layers.units import (
     Unit,
     UnitStyle,
 )
-from utils.network_names import POOLING_NAMES
+from utils.config.network_names import POOLING_NAMES
 
 UNITS = (C2DUnit, I3DUnit, R2P1DUnit, P3DAUnit, P3DBUnit, P3DCUnit)
 FRAMES = 5

@@ -8,8 +8,8 @@ from torch import nn
 import model
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
 from tests.networks import CLASSES, FAMILIES, SHAPES, blank_network, tiny_clips, tiny_network
+from utils.config.network_names import min_clip_frames
 from utils.errors import UserError
-from utils.network_names import min_clip_frames
 
 # One of each skeleton.
 KINDS = ("p3d_resnet18", "lgd_p3d_resnet18", "dg_p3d_resnet18")

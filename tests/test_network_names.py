@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.networks import SHAPES
+from utils.config.network_names import NetworkName, UnknownNetworkError, list_names, min_clip_frames, parse_name
 from utils.errors import UserError
-from utils.network_names import NetworkName, UnknownNetworkError, list_names, min_clip_frames, parse_name
 
 
 def test_names_are_those_of_the_released_code() -> None:
@@ -68,6 +68,6 @@ def test_min_clip_frames_of_an_unknown_name() -> None:
 
 
 def test_names_need_no_torch() -> None:
-    code = "import sys, model, utils.network_names; model.list_models(); sys.exit('torch' in sys.modules)"
+    code = "import sys, model, utils.config.network_names; model.list_models(); sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

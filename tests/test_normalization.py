@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dataset.normalization import ClipNormalizer
-from utils.network_names import Normalization
+from utils.config.network_names import Normalization
 
 DEVICES = [
     "cpu",

@@ -22,8 +22,7 @@ from dataset.video_file import VideoFile
 from dataset.video_index import build_index
 from tests.conftest import MakeRecord
 from tests.videos import encode_video
-from utils.config import load_config
-from utils.config_values import ConfigError
+from utils.config import ConfigError, load_config
 from utils.report import read_class_names
 
 

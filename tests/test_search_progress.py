@@ -8,8 +8,8 @@ import yaml
 
 from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
+from utils.config.record import render_record
 from utils.planning.graph import INITIAL, Transition
-from utils.planning.record import render_record
 from utils.planning.search import Outcome, Path, search
 from utils.search_cost import describe_cost
 from utils.search_events import DECISION, SCORE, make_rule

@@ -9,7 +9,7 @@ from torch import nn
 
 from model.summary import match_names, measure, saved_bytes
 from tests.conftest import ROOT
-from utils.network_names import UnknownNetworkError, list_all_names
+from utils.config.network_names import UnknownNetworkError, list_all_names
 
 
 def test_multiply_adds_of_a_resnet_written_out() -> None:

@@ -23,8 +23,8 @@ from tests.networks import CLASSES, shuffle_statistics
 from tests.videos import encode_video
 from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, load_config
+from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
-from utils.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.planning.search import search
 from utils.search_run import SearchJournal
 from utils.torchvision_import import import_torchvision

@@ -21,7 +21,7 @@ from dataset.transforms import (
     evaluation_transform,
     resize_short_side,
 )
-from utils.network_names import Normalization
+from utils.config.network_names import Normalization
 from utils.torchvision_import import import_torchvision
 
 

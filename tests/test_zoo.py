@@ -12,8 +12,8 @@ import model
 from layers.drop import DropPath
 from layers.norm import set_frozen_batch_norm
 from tests.networks import CLASSES, FAMILIES, lively_network, silence_global_views, tiny_clips, tiny_network
+from utils.config.network_names import min_clip_frames, parse_name
 from utils.errors import UserError
-from utils.network_names import min_clip_frames, parse_name
 
 # For float64: what the theory says is equal, rounding aside.
 CLOSE: dict[str, Any] = {"atol": 1e-8, "rtol": 1e-8}

@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.config import RunConfig, list_differences
+from utils.config import RunConfig
+from utils.config.load import list_differences
+from utils.config.saved import load_saved_config
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.protocol import Trained
 from utils.report import RESULT_FILES, read_epochs, versions
-from utils.saved_config import load_saved_config
 from utils.scores import SCORES_FOLDER, Manifest
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"

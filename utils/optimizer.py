@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from utils.config_schema import OptimizerConfig
+from utils.config.schema import OptimizerConfig
 
 CLASSIFIER_RATE = 10.0  # fc_higher_lr
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from utils import distributed
-from utils.config import ConfigError, RunConfig, list_differences
+from utils.config import ConfigError, RunConfig
+from utils.config.load import list_differences
+from utils.config.saved import load_saved_config
 from utils.files import move_to_earlier, write_text_atomically
-from utils.saved_config import load_saved_config
 
 EARLIER_PATTERN = "earlier-*"
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.config import RunConfig, own_sections
+from utils.config import RunConfig
+from utils.config.load import own_sections
+from utils.config.record import render_record
 from utils.files import write_text_atomically
-from utils.planning.record import render_record
 from utils.planning.search import Plan
 from utils.plots import save_figure
 from utils.report import EPOCHS_FILE

@@ -8,7 +8,7 @@ import torch
 
 from utils.checkpoint import NESTINGS, CheckpointError, load_tensors
 from utils.config import RunConfig
-from utils.saved_config import require_normalization
+from utils.config.saved import require_normalization
 
 # What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
-from utils import network_names
-from utils.config_values import ConfigError
+from utils.config import network_names
+from utils.config.values import ConfigError
 from utils.planning.graph import GraphError, build_graph
 
 if TYPE_CHECKING:
-    from utils.config import RunConfig
+    from utils.config.load import RunConfig
 
 
 def check_config(config: "RunConfig") -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from utils.config_checks import check_config, check_search
-from utils.config_schema import (
+from utils.config.checks import check_config, check_search
+from utils.config.network_names import Normalization, normalization
+from utils.config.schema import (
     SECTIONS,
     STATE_KEYS,
     TRAINING,
@@ -26,12 +27,11 @@ from utils.config_schema import (
     SearchConfig,
     StateConfig,
 )
-from utils.config_values import ConfigError, Setting, find_field, parse_value, suggest
-from utils.network_names import Normalization, normalization
+from utils.config.values import ConfigError, Setting, find_field, parse_value, suggest
+from utils.config.yaml_file import parse_yaml, read_yaml
 from utils.planning.graph import Graph, State, build_graph
-from utils.yaml_file import parse_yaml, read_yaml
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_CONFIG = PROJECT_ROOT / "base_config" / "default.yml"
 OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
 

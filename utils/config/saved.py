@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config import ConfigError, RunConfig, load_config
-from utils.network_names import FLOW, IMAGENET, Normalization
-from utils.yaml_file import read_yaml
+from utils.config.load import ConfigError, RunConfig, load_config
+from utils.config.network_names import FLOW, IMAGENET, Normalization
+from utils.config.yaml_file import read_yaml
 
 
 def load_saved_config(path: Path) -> RunConfig:
