@@ -27,19 +27,19 @@ from layers.convolution_check import recall_bf16_fault
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed
-from utils.averaging import WeightAverage
-from utils.batches import EpochBatches, StepPlan, plan_steps
 from utils.config import RunConfig, StateConfig
-from utils.engine import Learner
-from utils.optimizer import make_optimizer
-from utils.precision import Precision, make_scaler, resolve_precision
 from utils.report import read_class_names
-from utils.schedule import Schedule
 from utils.search_result import SEARCH_FOLDER
 from utils.search_run import EdgeExplorer, SearchJournal
-from utils.training import StateTrainer
+from utils.training.averaging import WeightAverage
+from utils.training.batches import EpochBatches, StepPlan, plan_steps
+from utils.training.engine import Learner
+from utils.training.optimizer import make_optimizer
+from utils.training.precision import Precision, make_scaler, resolve_precision
+from utils.training.schedule import Schedule
+from utils.training.state import StateTrainer
+from utils.training.weight_files import read_fitting_weights
 from utils.views import ViewScorer
-from utils.weight_files import read_fitting_weights
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -41,12 +41,12 @@ from utils.report import (
     RESULT_TEXT,
     build_result,
     read_class_names,
-    read_epochs,
     render_summary,
     render_text,
 )
 from utils.score_index import ScoreIndex, index_scores
 from utils.scores import Manifest, ScoresError, read_manifest, require_same
+from utils.training.epoch_lines import read_epochs
 
 
 def main() -> None:

@@ -32,11 +32,12 @@ def main() -> None:
 def train(config: RunConfig, *, force: bool) -> None:
     """Train a record from wherever its checkpoint stands."""
     import helpers  # brings torch: only once the configuration is known to be right
-    from utils import distributed, run_folder
-    from utils.checkpoint import Position
-    from utils.engine import EpochTotals
+    from utils import distributed
     from utils.logs import open_log
-    from utils.training import TrainingRecord
+    from utils.training import run_folder
+    from utils.training.checkpoint import Position
+    from utils.training.engine import EpochTotals
+    from utils.training.state import TrainingRecord
 
     with distributed.session() as device:
         videos, eva_videos = helpers.read_training_list(config), helpers.read_quick_list(config)

@@ -87,12 +87,13 @@ def _describe_selection(config: RunConfig, training: "VideoList", scoring: "Vide
 def search_path(config: RunConfig, *, force: bool) -> None:
     """Search from wherever the journal stands, then write the result."""
     import helpers  # brings torch: only once the configuration is known to be right
-    from utils import distributed, run_folder
+    from utils import distributed
     from utils.logs import open_log
     from utils.planning.search import search
     from utils.search_report import is_finished, write_progress
     from utils.search_result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_PAGE
     from utils.search_run import SearchJournal
+    from utils.training import run_folder
 
     with distributed.session() as device:
         training, scoring = helpers.read_search_lists(config)
@@ -147,8 +148,8 @@ def identify_search(config: RunConfig, *, training: "VideoList", scoring: "Video
 def _save_weights(config: RunConfig, plan: "Plan", explore: "EdgeExplorer", training: "VideoList") -> None:
     """Write the weights at the end of the path as this record's own."""
     from utils import distributed
-    from utils.checkpoint import Position, save_checkpoint
     from utils.search_result import plan_record
+    from utils.training.checkpoint import Position, save_checkpoint
 
     weights, record = explore.read_weights(plan.steps), plan_record(config, plan)
     if distributed.is_main():

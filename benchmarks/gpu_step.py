@@ -40,7 +40,7 @@ from dataset.transforms import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
 from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
-from utils.precision import autocast
+from utils.training.precision import autocast
 
 CLASSES = 400
 NO_GPU = 2

@@ -21,7 +21,7 @@ import model
 from benchmarks.machine import describe_machine
 from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
-from utils.precision import autocast, has_bf16
+from utils.training.precision import autocast, has_bf16
 
 
 def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> list[float]:

@@ -31,7 +31,7 @@ import model
 from benchmarks.machine import describe_machine
 from layers.channels_last import FORMATS, use_channels_last
 from layers.losses import HeadsLoss
-from utils.precision import has_bf16
+from utils.training.precision import has_bf16
 
 CLASSES = 400
 CPU = torch.device("cpu")

@@ -21,7 +21,7 @@ from utils.cli import run_script
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.weight_files import read_fitting_weights
+from utils.training.weight_files import read_fitting_weights
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3

@@ -14,7 +14,7 @@ from typing import Any
 
 import train_3d_op
 from utils.config import RunConfig, load_config
-from utils.engine import train_epoch
+from utils.training.engine import train_epoch
 
 # What reaches the disk: a file's content, a finished file's name, a folder or file that goes. Nothing else is kept.
 MOMENTS = ("fsync", "replace", "unlink", "rmdir", "truncate")

@@ -106,7 +106,7 @@ def test_configuration_and_merging_need_no_torch(name: str) -> None:
 
 
 def test_the_walk_finds_torch() -> None:
-    assert list(torch_users(ROOT / "utils/engine.py", set()))
+    assert list(torch_users(ROOT / "utils/training/engine.py", set()))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -12,12 +12,12 @@ from tests.conftest import MakeRecord
 from tests.networks import tiny_network
 from tests.test_engine import make_batches, make_learner, run_epoch
 from tests.test_train import TWO_STATES, assert_equal, train
-from utils.averaging import WeightAverage, recalculate_statistics
-from utils.batches import plan_steps
-from utils.checkpoint import Position, load_checkpoint
 from utils.config import load_config
-from utils.training import TrainingRecord
-from utils.weight_files import network_weights, read_weights
+from utils.training.averaging import WeightAverage, recalculate_statistics
+from utils.training.batches import plan_steps
+from utils.training.checkpoint import Position, load_checkpoint
+from utils.training.state import TrainingRecord
+from utils.training.weight_files import network_weights, read_weights
 
 CPU = torch.device("cpu")
 
@@ -153,7 +153,7 @@ def test_batch_norm_is_recalculated_at_the_change_of_state_alone(
         shapes = [tuple(clips.shape) for clips in batches]
         seen.append((len(shapes), shapes[0][1]))
 
-    monkeypatch.setattr("utils.training.recalculate_statistics", count)
+    monkeypatch.setattr("utils.training.state.recalculate_statistics", count)
     train(make_record("two", **TWO_STATES), "optimizer.precise_bn=3")
     assert seen == [(3, 16)]  # three micro-batches of clips of 16 frames, the second state's
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.batches import BatchError, EpochBatches, StepPlan, plan_steps
+from utils.training.batches import BatchError, EpochBatches, StepPlan, plan_steps
 
 
 def steps_of(plan: StepPlan, num_videos: int, *, epoch: int = 0) -> list[list[int]]:

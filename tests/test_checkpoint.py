@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils.checkpoint import CheckpointError, Position, load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
+from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, load_tensors, save_checkpoint
 
 
 def test_what_is_saved_is_read_back(tmp_path: Path) -> None:

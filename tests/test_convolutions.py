@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.convolution_forms import DENSE, DEPTHWISE, GROUPED, KINDS
 from tests.networks import FAMILIES, tiny_network
 from utils.config.network_names import TORCHVISION_VIDEO
-from utils.precision import has_bf16
+from utils.training.precision import has_bf16
 
 CPU = torch.device("cpu")
 NEEDS_BF16 = pytest.mark.skipif(not has_bf16(CPU), reason="this processor has no bf16 instructions")

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.losses import HeadsLoss
-from utils.batches import StepPlan, plan_steps
-from utils.engine import EpochTotals, Learner, TrainingError, evaluate, train_epoch
-from utils.precision import Precision, PrecisionError, autocast, make_scaler, resolve_precision
-from utils.schedule import Schedule
+from utils.training.batches import StepPlan, plan_steps
+from utils.training.engine import EpochTotals, Learner, TrainingError, evaluate, train_epoch
+from utils.training.precision import Precision, PrecisionError, autocast, make_scaler, resolve_precision
+from utils.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 

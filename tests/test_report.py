@@ -18,15 +18,8 @@ from tests.test_scores import make_manifest
 from utils.metrics import ViewMetrics
 from utils.plots import confusion_figure, curves_figure, save_figure
 from utils.protocol import Trained
-from utils.report import (
-    ReportError,
-    build_result,
-    read_class_names,
-    read_epochs,
-    render_summary,
-    render_text,
-    versions,
-)
+from utils.report import ReportError, build_result, read_class_names, render_summary, render_text, versions
+from utils.training.epoch_lines import read_epochs
 
 
 def make_result(

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from utils.schedule import Schedule
+from utils.training.schedule import Schedule
 
 
 def torch_rates(make_scheduler, base: float, count: int) -> list[float]:

@@ -20,13 +20,13 @@ import train_3d_op
 from dataset.listing import read_list
 from tests.conftest import ROOT, MakeRecord
 from tests.test_train import assert_equal
-from utils.checkpoint import CheckpointError, load_checkpoint
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
 from utils.files import FileError
 from utils.logs import _FileHandler
 from utils.planning.journal import JournalError
 from utils.planning.search import Outcome, search
+from utils.training.checkpoint import CheckpointError, load_checkpoint
 
 SPACE = {
     "inputs": [{"clip_length": 8}, {"clip_length": 16, "batch_size": 2, "iter_size": 2}],

@@ -16,7 +16,7 @@ from tests.conftest import MakeRecord
 from tests.networks import CLASSES
 from utils import distributed
 from utils.config import RunConfig, load_config
-from utils.engine import EpochTotals, train_epoch
+from utils.training.engine import EpochTotals, train_epoch
 
 CPU = torch.device("cpu")
 VIDEOS, CLIP = 24, (4, 24, 24, 3)

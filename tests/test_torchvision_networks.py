@@ -21,13 +21,13 @@ from layers.norm import set_frozen_batch_norm
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES, shuffle_statistics
 from tests.videos import encode_video
-from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
 from utils.planning.search import search
 from utils.search_run import SearchJournal
 from utils.torchvision_import import import_torchvision
+from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
 
 # Those that a CPU runs in no time; the others are their siblings.
 QUICK = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "swin3d_t")

@@ -14,9 +14,9 @@ import torch
 import extract_score_3d
 import train_3d
 from tests.conftest import ROOT, MakeRecord
-from utils.checkpoint import load_checkpoint
 from utils.config import ConfigError, load_config
-from utils.engine import TrainingError
+from utils.training.checkpoint import load_checkpoint
+from utils.training.engine import TrainingError
 
 TWO_STATES = {
     "optimizer": {"epochs": [2, 1], "base_learning_rate": [0.02, 0.002]},

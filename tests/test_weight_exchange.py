@@ -260,8 +260,8 @@ def test_tubelet_transformers_take_shorter_and_longer_clips(frames: int) -> None
 
 
 def test_export_command_writes_what_a_record_has_trained(make_record: MakeRecord, tmp_path: Path) -> None:
-    from utils.checkpoint import Position, load_tensors, save_checkpoint
     from utils.config import load_config
+    from utils.training.checkpoint import Position, load_tensors, save_checkpoint
 
     record = make_record(network={"net_name": "seq_p3d_eftnet_b0", "early_stride": 2})
     config = load_config(record)

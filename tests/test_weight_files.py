@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import model
 from tests.networks import FAMILIES, SHAPES, tiny_network
-from utils.checkpoint import NESTINGS, CheckpointError, Position, save_checkpoint
-from utils.weight_files import network_weights, read_weights
+from utils.training.checkpoint import NESTINGS, CheckpointError, Position, save_checkpoint
+from utils.training.weight_files import network_weights, read_weights
 
 WEIGHTS = {"conv1.weight": torch.arange(4.0), "layer1.0.bn1.bias": torch.ones(2), "fc.bias": torch.zeros(3)}
 

@@ -10,8 +10,9 @@ from utils.config.saved import load_saved_config
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.protocol import Trained
-from utils.report import RESULT_FILES, read_epochs, versions
+from utils.report import RESULT_FILES, versions
 from utils.scores import SCORES_FOLDER, Manifest
+from utils.training.epoch_lines import read_epochs
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"
 TRAIN_SCRIPT, SEARCH_SCRIPT = "train_3d.py", "train_3d_op.py"

@@ -5,7 +5,6 @@ over all views; the "max-top-k mean" of logits, as the paper's released code has
 is chosen on the labels it is evaluated with.
 """
 
-import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from utils.scores import Manifest
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_FILES = (RESULT_TEXT, RESULT_JSON, CONFUSION_PICTURE, CURVES_PICTURE)
-CLASSES_FILE, EPOCHS_FILE = "classes.txt", "log.jsonl"
+CLASSES_FILE = "classes.txt"
 OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
 # What each row of accuracies is made of: what a network gives are logits, of which softmax makes probabilities.
 SCORES = {
@@ -187,18 +186,6 @@ def _missing_counted_wrong(metrics: Metrics, labels: NDArray[np.integer]) -> dic
     totals = np.bincount(labels, minlength=len(metrics.confusion))
     per_class = np.diag(metrics.confusion)[totals > 0] / totals[totals > 0]
     return {**{f"top{k}": metrics.video[k] * share for k in TOP_KS}, "mean_class": float(per_class.mean())}
-
-
-def read_epochs(run_dir: Path) -> list[dict[str, Any]]:
-    """Read the lines of log.jsonl that are whole (a kill may have torn the last one); none when nothing was trained."""
-    path = run_dir / EPOCHS_FILE
-    epochs: list[dict[str, Any]] = []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
-        try:
-            epochs.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return epochs
 
 
 def render_summary(result: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from utils.config.record import render_record
 from utils.files import write_text_atomically
 from utils.planning.search import Plan
 from utils.plots import save_figure
-from utils.report import EPOCHS_FILE
 from utils.search_events import END, edge_events
 from utils.search_page import render_page
 from utils.search_plots import edges_figure, graph_figure
@@ -25,6 +24,7 @@ from utils.search_result import (
     path_record_name,
     plan_record,
 )
+from utils.training.epoch_lines import EPOCHS_FILE
 
 Event = Mapping[str, Any]
 

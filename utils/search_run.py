@@ -25,17 +25,17 @@ import torch
 from torch import nn
 
 from utils import distributed
-from utils.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
 from utils.config import RunConfig
-from utils.engine import DivergedError, EpochTotals, Learner, QuickScore
 from utils.planning.graph import INITIAL, State, Transition
 from utils.planning.journal import Journal, open_journal
 from utils.planning.search import Outcome, trained
 from utils.planning.search import Path as Steps
-from utils.precision import precision_name
 from utils.search_events import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
 from utils.search_progress import describe_epoch
-from utils.training import StateTrainer
+from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
+from utils.training.engine import DivergedError, EpochTotals, Learner, QuickScore
+from utils.training.precision import precision_name
+from utils.training.state import StateTrainer
 
 Weights = dict[str, torch.Tensor]
 MakeTrainer = Callable[[RunConfig, int, nn.Module, str], StateTrainer]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from utils.precision import autocast
+from utils.training.precision import autocast
 
 CropPosition = Callable[..., tuple[int, int]]
 Item = TypeVar("Item")

@@ -15,8 +15,8 @@ from dataset.frame_images import FLOW_SUFFIXES
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.encoders import STORES, Encoded, encode_jpeg, shrink
 from dataset.video_stores import Store
-from utils.checkpoint import load_tensors
 from utils.torchvision_import import import_torchvision
+from utils.training.checkpoint import load_tensors
 
 METHODS = ("dis", "farneback", "raft_small", "raft_large")
 # RAFT correlates at an eighth of the size, down to an eighth of that again, which must leave two pixels.

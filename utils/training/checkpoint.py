@@ -17,7 +17,7 @@ import torch
 
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.pickles import describe_objects, torch_reason
+from utils.training.pickles import describe_objects, torch_reason
 
 FORMAT = 1
 

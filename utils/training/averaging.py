@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from utils.precision import autocast
+from utils.training.precision import autocast
 
 
 class WeightAverage:

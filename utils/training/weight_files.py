@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from utils.checkpoint import NESTINGS, CheckpointError, load_tensors
 from utils.config import RunConfig
 from utils.config.saved import require_normalization
+from utils.training.checkpoint import NESTINGS, CheckpointError, load_tensors
 
 # What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")

@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils import distributed
-from utils.averaging import WeightAverage
-from utils.batches import StepPlan
 from utils.errors import UserError
 from utils.metrics import label_ranks, top_k_hits
-from utils.precision import autocast
-from utils.schedule import Schedule
+from utils.training.averaging import WeightAverage
+from utils.training.batches import StepPlan
+from utils.training.precision import autocast
+from utils.training.schedule import Schedule
 
 
 class TrainingError(UserError):

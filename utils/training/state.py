@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from utils import distributed
-from utils.averaging import WeightAverage, recalculate_statistics
-from utils.batches import EpochBatches
-from utils.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.config import ConfigError, RunConfig
-from utils.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
-from utils.logs import EpochLog
-from utils.precision import precision_name
+from utils.training.averaging import WeightAverage, recalculate_statistics
+from utils.training.batches import EpochBatches
+from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from utils.training.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
+from utils.training.epoch_log import EpochLog
+from utils.training.precision import precision_name
 
 
 class StepRecord(Protocol):
