@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from utils.cli import distributed_parser, run_script
 from utils.config import RunConfig, load_config
 from utils.errors import UserError
-from utils.evaluation import (
+from utils.evaluation.provenance import (
     EVALUATION_FILES,
     MERGE_SCRIPT,
     SEARCH_SCRIPT,
@@ -42,13 +42,13 @@ from utils.evaluation import (
     training_differences,
     training_progress,
 )
+from utils.evaluation.score_index import index_scores, keep_torn_part
+from utils.evaluation.scores import Manifest, PartWriter, TornPartError, describe_broken, open_scores
 from utils.files import move_to_earlier
-from utils.score_index import index_scores, keep_torn_part
-from utils.scores import Manifest, PartWriter, TornPartError, describe_broken, open_scores
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from dataset.listing import VideoList
-    from utils.views import ViewScorer
+    from utils.evaluation.views import ViewScorer
 
 Value = TypeVar("Value")
 VideoCrops = tuple[int, tuple[int, ...]]
@@ -125,9 +125,9 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
     """
     import helpers
     from utils import distributed
-    from utils.durations import describe_time
+    from utils.evaluation.views import score_ahead
     from utils.logs import open_log
-    from utils.views import score_ahead
+    from utils.text import describe_time
 
     with distributed.session() as device:
         videos = helpers.read_evaluation_list(config)

@@ -15,7 +15,7 @@ import torch
 import model
 from dataset.heldout import split_heldout
 from dataset.label_flip import make_label_flip
-from dataset.listing import VideoList, read_list
+from dataset.listing import VideoList, read_class_names, read_list
 from dataset.loading import VideoLoader
 from dataset.mixing import MixUp
 from dataset.normalization import ClipNormalizer
@@ -28,7 +28,7 @@ from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from utils import distributed
 from utils.config import RunConfig, StateConfig
-from utils.report import read_class_names
+from utils.evaluation.views import ViewScorer
 from utils.search_result import SEARCH_FOLDER
 from utils.search_run import EdgeExplorer, SearchJournal
 from utils.training.averaging import WeightAverage
@@ -39,7 +39,6 @@ from utils.training.precision import Precision, make_scaler, resolve_precision
 from utils.training.schedule import Schedule
 from utils.training.state import StateTrainer
 from utils.training.weight_files import read_fitting_weights
-from utils.views import ViewScorer
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -17,10 +17,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dataset.listing import VideoList, read_list
+from dataset.listing import VideoList, read_class_names, read_list
 from utils.cli import run_script, script_parser
 from utils.config import RunConfig, load_config
-from utils.evaluation import (
+from utils.evaluation.provenance import (
     EXTRACT_SCRIPT,
     EvaluationError,
     checkpoint_sha256,
@@ -31,21 +31,20 @@ from utils.evaluation import (
     training_differences,
     training_progress,
 )
-from utils.files import move_to_earlier, write_text_atomically
-from utils.metrics import Metrics, ViewMetrics
-from utils.report import (
+from utils.evaluation.result import (
     CONFUSION_PICTURE,
     CURVES_PICTURE,
     RESULT_FILES,
     RESULT_JSON,
     RESULT_TEXT,
     build_result,
-    read_class_names,
     render_summary,
     render_text,
 )
-from utils.score_index import ScoreIndex, index_scores
-from utils.scores import Manifest, ScoresError, read_manifest, require_same
+from utils.evaluation.score_index import ScoreIndex, index_scores
+from utils.evaluation.scores import Manifest, ScoresError, read_manifest, require_same
+from utils.files import move_to_earlier, write_text_atomically
+from utils.metrics import Metrics, ViewMetrics
 from utils.training.epoch_lines import read_epochs
 
 

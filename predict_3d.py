@@ -20,20 +20,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset.listing import read_class_names
 from utils.cli import run_script
 from utils.config import RunConfig, load_config
 from utils.config.schema import SECTIONS
 from utils.errors import UserError
+from utils.evaluation.predictions import Prediction, Window, best_guesses, describe, write_csv, write_json
+from utils.evaluation.scores import describe_broken
 from utils.metrics import probabilities
-from utils.predictions import Prediction, Window, best_guesses, describe, write_csv, write_json
-from utils.report import read_class_names
-from utils.scores import describe_broken
 
 if TYPE_CHECKING:  # torch is imported once the command line and the record are known to be right
     import numpy as np
 
     from dataset.video_dataset import VideoFrames
-    from utils.views import ViewScorer
+    from utils.evaluation.views import ViewScorer
 
 DEFAULT_RATE = 25  # frames a second where a file does not say
 
@@ -241,7 +241,7 @@ def _scores(
     """
     import helpers
     from dataset.listing import list_of
-    from utils.views import score_ahead
+    from utils.evaluation.views import score_ahead
 
     own = replace(
         config,

@@ -33,10 +33,10 @@ from benchmarks.memory import link_video
 from benchmarks.plain_evaluation import make_plain_loader
 from dataset.listing import read_list
 from utils.config import RunConfig, load_config
-from utils.evaluation import scores_folder
+from utils.evaluation.provenance import scores_folder
+from utils.evaluation.score_index import index_scores
+from utils.evaluation.scores import read_manifest
 from utils.metrics import probabilities
-from utils.score_index import index_scores
-from utils.scores import read_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -25,10 +25,10 @@ import merge_score
 from benchmarks.machine import describe_machine, peak_resident_bytes
 from dataset.listing import read_list
 from utils.config import RunConfig, load_config
-from utils.evaluation import checkpoint_sha256, make_manifest, scores_folder
+from utils.evaluation.provenance import checkpoint_sha256, make_manifest, scores_folder
+from utils.evaluation.result import RESULT_FILES
+from utils.evaluation.scores import PartWriter, open_scores
 from utils.files import move_to_earlier
-from utils.report import RESULT_FILES
-from utils.scores import PartWriter, open_scores
 
 CLASSES, CLIPS, CROPS = 400, 10, 3
 LONG_LIST = 240_000

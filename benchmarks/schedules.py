@@ -33,8 +33,8 @@ import train_3d
 from benchmarks.machine import describe_machine
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
+from utils.evaluation.result import RESULT_JSON
 from utils.planning.graph import INITIAL, State
-from utils.report import RESULT_JSON
 from utils.search_report import record_path
 from utils.search_result import describe_input
 

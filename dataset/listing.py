@@ -15,6 +15,8 @@ from utils.errors import UserError
 if TYPE_CHECKING:  # merging scores reads lists and does without torch, which takes seconds to import
     import torch
 
+CLASSES_FILE = "classes.txt"
+OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGEST = np.iinfo(np.int32).max
 _SEGMENT = re.compile(r"(.+)#skip=([0-9]{1,10})", re.DOTALL)
@@ -215,3 +217,26 @@ def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
     if num_classes is None:
         return f"label {label} is outside 0..{_LARGEST}"
     return f"label {label} is outside 0..{num_classes - 1} (num_classes {num_classes})"
+
+
+def read_class_names(list_file: str, num_classes: int) -> list[str]:
+    """Read the class names of a list: line i of X.classes.txt beside X.txt, or of classes.txt, is the name of class i.
+
+    Without either a class is called by its number.
+
+    Raises:
+        ListError: the file is not text, or has another number of names.
+    """
+    path = Path(list_file).with_suffix(OWN_CLASSES_SUFFIX)
+    path = path if path.exists() else path.with_name(CLASSES_FILE)
+    if not path.exists():
+        return [str(number) for number in range(num_classes)]
+    try:
+        names = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    while names and not names[-1].strip():
+        names.pop()
+    if len(names) != num_classes:
+        raise ListError(f"{path}: {len(names)} names for dataset.num_classes {num_classes}; line i names class i")
+    return [name.strip() for name in names]

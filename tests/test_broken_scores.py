@@ -12,7 +12,7 @@ from tests.test_extract_merge import NUM_VIDEOS, extract, merge, read_scores, sa
 from tests.test_metrics import brute_metrics
 from utils.config import load_config
 from utils.errors import UserError
-from utils.evaluation import scores_folder
+from utils.evaluation.provenance import scores_folder
 
 
 @pytest.fixture

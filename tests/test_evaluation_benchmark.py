@@ -11,9 +11,9 @@ import extract_score_3d
 from benchmarks import evaluation, loader, memory
 from benchmarks.plain_evaluation import extract_plainly
 from utils.config import load_config
-from utils.evaluation import scores_folder
-from utils.score_index import index_scores
-from utils.scores import read_manifest
+from utils.evaluation.provenance import scores_folder
+from utils.evaluation.score_index import index_scores
+from utils.evaluation.scores import read_manifest
 
 TINY = "--videos 3 --clips 2 --length 4 --workers 1 --turns 1"
 

@@ -26,10 +26,10 @@ from tests.conftest import ROOT, MakeRecord
 from tests.test_metrics import brute_metrics
 from utils.config import load_config
 from utils.errors import UserError
-from utils.evaluation import make_manifest, scores_folder, training_differences
-from utils.score_index import index_scores
-from utils.scores import PartWriter, open_scores, read_manifest
-from utils.views import ViewScorer
+from utils.evaluation.provenance import make_manifest, scores_folder, training_differences
+from utils.evaluation.score_index import index_scores
+from utils.evaluation.scores import PartWriter, open_scores, read_manifest
+from utils.evaluation.views import ViewScorer
 
 NUM_VIDEOS = 25
 

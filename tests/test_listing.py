@@ -10,7 +10,7 @@ import pytest
 import torch.multiprocessing as multiprocessing
 
 from dataset.heldout import split_heldout
-from dataset.listing import ListError, VideoList, VideoRecord, read_list
+from dataset.listing import ListError, VideoList, VideoRecord, read_class_names, read_list
 
 GOOD = "a/one.mp4 10 0\nspaces in a name.avi 300 2\nünï/视频.mkv 7 1\n"
 
@@ -190,3 +190,15 @@ def test_a_subset_is_a_list(tmp_path: Path) -> None:
         assert list(subset) == [videos[i] for i in indices]
         assert subset.labels.tolist() == [videos[i].label for i in indices]
         assert list(pickle.loads(pickle.dumps(subset))) == list(subset)
+
+
+def test_class_names_come_from_the_file_next_to_the_list(tmp_path: Path) -> None:
+    list_file = str(tmp_path / "test_list.txt")
+    assert read_class_names(list_file, 3) == ["0", "1", "2"]
+    (tmp_path / "classes.txt").write_text("one\ntwo words \nthree\n\n")
+    assert read_class_names(list_file, 3) == ["one", "two words", "three"]
+    with pytest.raises(ListError, match=r"classes\.txt: 3 names for dataset\.num_classes 4"):
+        read_class_names(list_file, 4)
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ListError, match="cannot be read as UTF-8 text"):
+        read_class_names(list_file, 3)

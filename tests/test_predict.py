@@ -23,7 +23,7 @@ from tests.conftest import ROOT, MakeRecord
 from tests.videos import encode_video, sequential_frames
 from utils.config import RunConfig, load_config
 from utils.errors import UserError
-from utils.predictions import best_guesses
+from utils.evaluation.predictions import best_guesses
 
 
 @pytest.fixture

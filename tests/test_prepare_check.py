@@ -12,7 +12,7 @@ from PIL import Image
 
 import helpers
 from dataset.heldout import group_names
-from dataset.listing import read_list, split_segment
+from dataset.listing import read_class_names, read_list, split_segment
 from dataset.prepare import benchmark, check
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
@@ -23,7 +23,6 @@ from dataset.video_index import build_index
 from tests.conftest import MakeRecord
 from tests.videos import encode_video
 from utils.config import ConfigError, load_config
-from utils.report import read_class_names
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dataset.heldout import group_names
-from dataset.listing import VideoRecord, read_list
+from dataset.listing import VideoRecord, read_class_names, read_list
 from dataset.prepare import measuring
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import Entry, PrepareError
@@ -24,7 +24,6 @@ from tests import official_sets
 from tests.conftest import ROOT
 from tests.official_sets import HMDB_VIDEOS, SOMETHING_CLASSES, UCF_VIDEOS, Videos, write_text
 from tests.videos import encode_video, frame_numbers
-from utils.report import read_class_names
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from tests.conftest import ROOT, MakeRecord
 from tests.test_extract_merge import extract, merge, save_weights
 from tests.test_report import make_epochs, make_result
 from utils.config import RunConfig, load_config
-from utils.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_quick, differences, spread
-from utils.report import render_summary, render_text
-from utils.scores import Manifest, read_manifest
+from utils.evaluation.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_quick, differences, spread
+from utils.evaluation.result import render_summary, render_text
+from utils.evaluation.scores import Manifest, read_manifest
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.test_scores import make_manifest
+from utils.evaluation.protocol import Trained
+from utils.evaluation.result import build_result, render_summary, render_text
 from utils.metrics import ViewMetrics
 from utils.plots import confusion_figure, curves_figure, save_figure
-from utils.protocol import Trained
-from utils.report import ReportError, build_result, read_class_names, render_summary, render_text, versions
+from utils.text import versions
 from utils.training.epoch_lines import read_epochs
 
 
@@ -152,18 +153,6 @@ def test_versions_are_those_of_the_modules() -> None:
     assert set(found) >= {"torch", "torchvision", "av"}
 
 
-def test_class_names_come_from_the_file_next_to_the_list(tmp_path: Path) -> None:
-    list_file = str(tmp_path / "test_list.txt")
-    assert read_class_names(list_file, 3) == ["0", "1", "2"]
-    (tmp_path / "classes.txt").write_text("one\ntwo words \nthree\n\n")
-    assert read_class_names(list_file, 3) == ["one", "two words", "three"]
-    with pytest.raises(ReportError, match=r"classes\.txt: 3 names for dataset\.num_classes 4"):
-        read_class_names(list_file, 4)
-    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ReportError, match="cannot be read as UTF-8 text"):
-        read_class_names(list_file, 3)
-
-
 def test_epochs_are_read_up_to_a_torn_line(tmp_path: Path) -> None:
     assert read_epochs(tmp_path) == []
     (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
@@ -271,7 +260,8 @@ def test_the_drawn_curve_is_the_logged_one() -> None:
 
 def test_pictures_need_neither_pyplot_nor_torch() -> None:
     code = (
-        "import sys, utils.plots, utils.report; sys.exit(any(m in sys.modules for m in ('matplotlib.pyplot', 'torch')))"
+        "import sys, utils.plots, utils.evaluation.result\n"
+        "sys.exit(any(m in sys.modules for m in ('matplotlib.pyplot', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

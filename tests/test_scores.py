@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from utils.files import FileError, move_to_earlier, write_atomically
-from utils.score_index import index_scores, keep_torn_part
-from utils.scores import (
+from utils.evaluation.score_index import index_scores, keep_torn_part
+from utils.evaluation.scores import (
     MANIFEST_NAME,
     Manifest,
     PartWriter,
@@ -25,6 +24,7 @@ from utils.scores import (
     open_scores,
     read_manifest,
 )
+from utils.files import FileError, move_to_earlier, write_atomically
 
 CROPS = (0, 1, 2)
 

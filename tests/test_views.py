@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from utils.errors import UserError
-from utils.views import CPU_VIDEOS, score_ahead
+from utils.evaluation.views import CPU_VIDEOS, score_ahead
 
 CPU = torch.device("cpu")
 

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from utils.durations import describe_time
 from utils.files import write_atomically
 from utils.metrics import class_accuracies
+from utils.text import describe_time
 
 _INK, _MUTED, _GRID, _BAND = "#1f2933", "#66727f", "#e4e8ec", "#f4f6f8"
 _BLUE, _GREEN, _ORANGE, _PURPLE = "#2262a8", "#1b8a5a", "#c2571a", "#7b4ea3"

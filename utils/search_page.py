@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import yaml
 
-from utils.durations import describe_time
 from utils.search_chart_style import RELOAD_SCRIPT, STYLE
 from utils.search_charts import curve_svg, graph_svgs, legend, verdict_mark
 from utils.search_result import describe_input
@@ -33,6 +32,7 @@ from utils.search_words import (
     ordered_edges,
     walk_path,
 )
+from utils.text import describe_time
 
 _RELOAD_SECONDS = 30
 # Nothing but what is in the file itself may be loaded, whatever is written in a record.

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.config import RunConfig
-from utils.durations import describe_time
 from utils.planning.graph import Transition
 from utils.planning.knee import fit_knee
 from utils.search_events import SCORE, edge_events, edge_scores, find_decision, make_rule
+from utils.text import describe_time
 
 Event = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from utils.predictions import Window
+from utils.evaluation.predictions import Window
 
 _SHOWN_CLASSES = 5
 _INK, _MUTED, _GRID = "#1f2933", "#66727f", "#e4e8ec"

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset.listing import read_class_names
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.options import usable_processors
 from utils.config import RunConfig, load_config
-from utils.report import read_class_names
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
     from dataset.prepare.benchmark import Stages
@@ -88,7 +88,7 @@ def _evaluation_strips(config: RunConfig, arguments: argparse.Namespace) -> "tup
     import helpers
     from dataset.prepare.browse import Strip
     from dataset.transforms import crop_position
-    from utils.views import cut_view
+    from utils.evaluation.views import cut_view
 
     data = config.dataset
     videos = helpers.read_evaluation_list(config)

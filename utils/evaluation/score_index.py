@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.evaluation.scores import PART_PATTERN, Manifest, Part, ScoresError, TornPartError, describe_broken, read_part
 from utils.files import FileError
-from utils.scores import PART_PATTERN, Manifest, Part, ScoresError, TornPartError, describe_broken, read_part
 
 _ABSENT = -1
 # Parts that are kept in memory while reading in the order of the list: each process writes its own as it goes, so

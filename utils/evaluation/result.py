@@ -6,69 +6,25 @@ is chosen on the labels it is evaluated with.
 """
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import UserError
+from utils.evaluation.protocol import CLIP_ASPECTS, CROP_NAMES, Trained, compare_with_quick, differences
+from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
-from utils.protocol import CLIP_ASPECTS, CROP_NAMES, Trained, compare_with_quick, differences
-from utils.scores import Manifest
+from utils.text import versions
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_FILES = (RESULT_TEXT, RESULT_JSON, CONFUSION_PICTURE, CURVES_PICTURE)
-CLASSES_FILE = "classes.txt"
-OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
 # What each row of accuracies is made of: what a network gives are logits, of which softmax makes probabilities.
 SCORES = {
     "video": "mean of the probabilities over all views",
     "clip": "logits of one view by itself",
     "max_top_k": "logits as in the released code: mean over crops, then for each class the mean of its k highest clips",
 }
-_PACKAGES = ("torch", "torchvision", "av", "numpy", "opencv-python-headless", "lmdb", "matplotlib")
-
-
-class ReportError(UserError):
-    """A report that cannot be made: names the file."""
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that scores depend on, without importing any of them."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
-
-
-def read_class_names(list_file: str, num_classes: int) -> list[str]:
-    """Read the class names of a list: line i of X.classes.txt beside X.txt, or of classes.txt, is the name of class i.
-
-    Without either a class is called by its number.
-
-    Raises:
-        ReportError: the file is not text, or has another number of names.
-    """
-    path = Path(list_file).with_suffix(OWN_CLASSES_SUFFIX)
-    path = path if path.exists() else path.with_name(CLASSES_FILE)
-    if not path.exists():
-        return [str(number) for number in range(num_classes)]
-    try:
-        names = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReportError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    while names and not names[-1].strip():
-        names.pop()
-    if len(names) != num_classes:
-        raise ReportError(f"{path}: {len(names)} names for dataset.num_classes {num_classes}; line i names class i")
-    return [name.strip() for name in names]
 
 
 def build_result(

@@ -8,10 +8,11 @@ from utils.config import RunConfig
 from utils.config.load import list_differences
 from utils.config.saved import load_saved_config
 from utils.errors import UserError
+from utils.evaluation.protocol import Trained
+from utils.evaluation.result import RESULT_FILES
+from utils.evaluation.scores import SCORES_FOLDER, Manifest
 from utils.files import file_sha256
-from utils.protocol import Trained
-from utils.report import RESULT_FILES, versions
-from utils.scores import SCORES_FOLDER, Manifest
+from utils.text import versions
 from utils.training.epoch_lines import read_epochs
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.config import RunConfig
-from utils.scores import Manifest
+from utils.evaluation.scores import Manifest
 
 CROP_NAMES = ("centre", "top left", "bottom right")
 # Accuracies further apart than so many standard deviations of their difference disagree: by chance 1 pair in 22 is.
