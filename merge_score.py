@@ -158,7 +158,10 @@ def _read_summary(run_dir: Path, digest: str) -> str:
 
 def _write(config: RunConfig, result: dict[str, Any], metrics: Metrics, names: list[str]) -> None:
     """Write pictures and texts; result.json comes last, so that a result that is there is complete."""
-    from utils.plots import confusion_figure, curves_figure, save_figure  # matplotlib: not for a --help or a mistake
+    # matplotlib: not for a --help or a mistake
+    from utils.figures.confusion import confusion_figure
+    from utils.figures.curves import curves_figure
+    from utils.figures.style import save_figure
 
     protocol = result["protocol"]
     views = f"{protocol['num_views']} views ({protocol['num_clips']} clips x {protocol['num_crops']} crops)"

@@ -221,8 +221,8 @@ def _predict_video(
         windows,
     )
     if arguments.timeline and windows:
-        from utils.plots import save_figure
-        from utils.timeline import timeline_figure
+        from utils.figures.style import save_figure
+        from utils.figures.timeline import timeline_figure
 
         target = arguments.timeline / f"{video.name}.png"
         save_figure(timeline_figure(windows, names, title=video.name), target)

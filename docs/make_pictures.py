@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from dataset.synthetic import Parameters, Video, make_video
 from dataset.synthetic_scene import CLASSES
-from utils.plots import save_figure
+from utils.figures.style import save_figure
 
 FOLDER = Path(__file__).resolve().parent
 SHOWN = range(0, 40, 6)  # frames

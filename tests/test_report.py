@@ -17,8 +17,10 @@ from tests.conftest import ROOT
 from tests.test_scores import make_manifest
 from utils.evaluation.protocol import Trained
 from utils.evaluation.result import build_result, render_summary, render_text
+from utils.figures.confusion import confusion_figure
+from utils.figures.curves import curves_figure
+from utils.figures.style import save_figure
 from utils.metrics import ViewMetrics
-from utils.plots import confusion_figure, curves_figure, save_figure
 from utils.text import versions
 from utils.training.epoch_lines import read_epochs
 
@@ -260,7 +262,7 @@ def test_the_drawn_curve_is_the_logged_one() -> None:
 
 def test_pictures_need_neither_pyplot_nor_torch() -> None:
     code = (
-        "import sys, utils.plots, utils.evaluation.result\n"
+        "import sys, utils.figures.confusion, utils.figures.curves, utils.evaluation.result\n"
         "sys.exit(any(m in sys.modules for m in ('matplotlib.pyplot', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 
 from tests.test_search_layout import CASES, result_of
-from utils.plots import save_figure
+from utils.figures.style import save_figure
 from utils.search_plots import edges_figure, graph_figure
 from utils.search_words import edge_name, edge_role, ordered_edges
 

@@ -9,9 +9,9 @@ from typing import Any
 from utils.config import RunConfig
 from utils.config.load import own_sections
 from utils.config.record import render_record
+from utils.figures.style import save_figure
 from utils.files import write_text_atomically
 from utils.planning.search import Plan
-from utils.plots import save_figure
 from utils.search_events import END, edge_events
 from utils.search_page import render_page
 from utils.search_plots import edges_figure, graph_figure

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from utils.evaluation.predictions import Window
+from utils.figures.style import GRID, INK, MUTED
 
 _SHOWN_CLASSES = 5
-_INK, _MUTED, _GRID = "#1f2933", "#66727f", "#e4e8ec"
 
 
 def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: str) -> Figure:
@@ -32,13 +32,13 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 102)
     axes.yaxis.set_major_formatter(PercentFormatter(100))
-    axes.set_xlabel("seconds", color=_MUTED)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_xlabel("seconds", color=MUTED)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelcolor=_MUTED, labelsize=9)
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set_color(_GRID)
-    axes.set_title(title, loc="left", color=_INK, fontsize=11)
+        spine.set_color(GRID)
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     return figure

@@ -1,0 +1,146 @@
+"""The picture of a training: its curves over the epochs."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+
+from utils.figures.style import BAND, BLUE, GREEN, GRID, INK, MUTED, ORANGE, PURPLE, place, write_title
+from utils.text import describe_time
+
+
+def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
+    """Draw how training went: loss, quick evaluation, learning rate and speed over the epochs of all states.
+
+    Args:
+        epochs: the lines of log.jsonl, at least one.
+        title: first line.
+    """
+    panels = [(_draw_loss, 2.2), (_draw_accuracy, 2.6), (_draw_rate, 1.3), (_draw_speed, 1.3)]
+    if not any("eval_top1" in epoch for epoch in epochs):
+        del panels[1]
+    states = len({epoch["state"] for epoch in epochs})
+    gap, head, foot = 0.3, 0.95 if states == 1 else 1.2, 0.65
+    total = head + sum(height for _, height in panels) + gap * (len(panels) - 1) + foot
+    figure = Figure(figsize=(9.6, total), facecolor="white")
+    top = total - head
+    for number, (draw, height) in enumerate(panels):
+        axes = place(figure, 1.05, top - height, 7.3, height)
+        top -= height + gap
+        _prepare(axes, epochs, name_states=number == 0)
+        draw(axes, epochs)
+        axes.tick_params(labelbottom=number == len(panels) - 1)
+    axes.set_xlabel("epoch" if epochs[-1]["state"] == 0 else "epoch, counted over all states", color=INK)
+    seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
+    counts = f"{_count(len(epochs), 'epoch')} in {_count(states, 'state')}"
+    write_title(figure, title, f"{counts}, {describe_time(seconds)} of training")
+    return figure
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool) -> None:
+    """Grid, epoch axis, and a band behind every second state."""
+    last = max(epoch["total_epoch"] for epoch in epochs)
+    axes.set_xlim(0.5, last + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(GRID)
+    states = sorted({epoch["state"] for epoch in epochs})
+    if len(states) == 1:
+        return
+    for state in states:
+        mine = [epoch for epoch in epochs if epoch["state"] == state]
+        first, final = mine[0]["total_epoch"], mine[-1]["total_epoch"]
+        if state % 2:
+            axes.axvspan(first - 0.5, final + 0.5, color=BAND, zorder=0, linewidth=0)
+        if name_states:
+            label = (
+                f"state {state + 1}\n{mine[0]['num_frames']} frames"
+                if final - first >= 0.075 * last
+                else f"{state + 1}"
+            )
+            axes.annotate(
+                label, ((first + final) / 2, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 4),
+                textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=MUTED,
+            )  # fmt: skip
+
+
+def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, colour: str, *, name: str = "") -> None:
+    """One curve, with its name and last value written at its end; a curve may skip epochs."""
+    points = [(e["total_epoch"], e[key]) for e in epochs if e.get(key) is not None and math.isfinite(e[key])]
+    if not points:
+        return
+    x, y = zip(*points, strict=True)
+    axes.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=3 if len(x) <= 60 else 0)
+    if name:
+        axes.annotate(
+            name.format(y[-1]), (x[-1], y[-1]), xytext=(8, 0), textcoords="offset points",
+            va="center", fontsize=8.5, color=colour, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _name_panel(axes: Axes, text: str) -> None:
+    axes.set_ylabel(text, fontsize=9, color=INK)
+    axes.yaxis.set_label_coords(-0.07, 0.5)
+
+
+def _start_at_zero(axes: Axes) -> None:
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.06 * highest if 0 < highest < math.inf else 1)
+
+
+def _draw_loss(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
+    _draw_line(axes, epochs, "train_loss", BLUE, name="{:.3f}")
+    _start_at_zero(axes)
+    _name_panel(axes, "training loss")
+
+
+def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
+    """Top-1, 3 and 5 of the quick evaluation; names are kept apart where the curves end close together."""
+    curves = [("eval_top5", PURPLE, "top-5"), ("eval_top3", GREEN, "top-3"), ("eval_top1", ORANGE, "top-1")]
+    ends = []
+    for key, colour, _ in curves:
+        _draw_line(axes, epochs, key, colour)
+        ends.append([epoch[key] for epoch in epochs if key in epoch][-1])
+    axes.set_ylim(0, 104)
+    axes.yaxis.set_major_formatter(PercentFormatter(100))
+    x = max(epoch["total_epoch"] for epoch in epochs if "eval_top1" in epoch)
+    height = 104.0
+    for (_, colour, name), end in zip(curves, ends, strict=True):
+        height = min(end, height - 8)
+        axes.annotate(
+            f"{name} {end:.1f}%", (x, height), xytext=(8, 0), textcoords="offset points",
+            va="center", fontsize=8.5, color=colour, annotation_clip=False,
+        )  # fmt: skip
+    _name_panel(axes, "quick evaluation\n(1 clip, centre crop)")
+
+
+def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
+    _draw_line(axes, epochs, "learning_rate", INK, name="{:.2g}")
+    if epochs[-1]["state"] == 0 or not axes.dataLim.minposy < math.inf:
+        _start_at_zero(axes)
+    else:  # the rates of several states differ by powers of ten
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+    _name_panel(axes, "learning rate")
+
+
+def _draw_speed(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
+    """Clips a second; the share of time spent waiting for data is said in words."""
+    _draw_line(axes, epochs, "clips_per_second", BLUE, name="{:.3g}/s")
+    _start_at_zero(axes)
+    waits = [epoch["data_wait_share"] for epoch in epochs if epoch.get("data_wait_share") is not None]
+    if waits:
+        share = f"waiting for data {100 * sum(waits) / len(waits):.0f}% of the time"
+        axes.text(0.008, 0.06, share, transform=axes.transAxes, fontsize=8, color=MUTED)
+    _name_panel(axes, "clips a second")
