@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dataset.listing import VideoList
     from utils.planning.search import Plan
-    from utils.search_run import EdgeExplorer
+    from utils.search.explore import EdgeExplorer
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def describe_search(config: RunConfig) -> list[str]:
     import helpers
     from utils.errors import UserError
     from utils.planning.graph import State
-    from utils.search_cost import describe_cost, describe_graph
+    from utils.search.cost import describe_cost, describe_graph
 
     try:
         training, scoring = helpers.read_search_lists(config)
@@ -78,7 +78,7 @@ def describe_search(config: RunConfig) -> list[str]:
 def _describe_selection(config: RunConfig, training: "VideoList", scoring: "VideoList") -> dict[str, Any]:
     """Return which videos, in how many groups, train and score the states."""
     from dataset.heldout import count_groups
-    from utils.search_result import describe_selection
+    from utils.search.result import describe_selection
 
     groups = count_groups(training, scoring) if config.search.selection == "heldout" else None
     return describe_selection(config, training_videos=len(training), scoring_videos=len(scoring), groups=groups)
@@ -90,9 +90,9 @@ def search_path(config: RunConfig, *, force: bool) -> None:
     from utils import distributed
     from utils.logs import open_log
     from utils.planning.search import search
-    from utils.search_report import is_finished, write_progress
-    from utils.search_result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_PAGE
-    from utils.search_run import SearchJournal
+    from utils.search.output import is_finished, write_progress
+    from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_PAGE
+    from utils.search.explore import SearchJournal
     from utils.training import run_folder
 
     with distributed.session() as device:
@@ -148,7 +148,7 @@ def identify_search(config: RunConfig, *, training: "VideoList", scoring: "Video
 def _save_weights(config: RunConfig, plan: "Plan", explore: "EdgeExplorer", training: "VideoList") -> None:
     """Write the weights at the end of the path as this record's own."""
     from utils import distributed
-    from utils.search_result import plan_record
+    from utils.search.result import plan_record
     from utils.training.checkpoint import Position, save_checkpoint
 
     weights, record = explore.read_weights(plan.steps), plan_record(config, plan)
@@ -162,7 +162,7 @@ def _test_once(
 ) -> None:
     """Score the final weights on the evaluation list, one clip a video; the journal keeps the score."""
     import helpers
-    from utils.search_events import TEST
+    from utils.search.events import TEST
 
     if any(event["event"] == TEST for event in explore.journal.events):
         return
@@ -184,9 +184,9 @@ def _report(config: RunConfig, plan: "Plan", explore: "EdgeExplorer", *, about: 
     """Write the record of the path, the page and the pictures, and say what came out."""
     from utils import distributed
     from utils.errors import UserError
-    from utils.search_events import END
-    from utils.search_report import record_path, write_plan
-    from utils.search_result import SEARCH_PAGE, describe_input
+    from utils.search.events import END
+    from utils.search.output import record_path, write_plan
+    from utils.search.result import SEARCH_PAGE, describe_input
 
     if distributed.is_main():
         write_plan(config, explore.journal.events, plan, about=about)

@@ -35,8 +35,8 @@ from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.evaluation.result import RESULT_JSON
 from utils.planning.graph import INITIAL, State
-from utils.search_report import record_path
-from utils.search_result import describe_input
+from utils.search.output import record_path
+from utils.search.result import describe_input
 
 WARMUP_EPOCHS = 1.0  # in front of the cosine, as in the base configs
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from utils.planning.journal import JournalError, open_journal
+from utils.search.journal import JournalError, open_journal
 
 IDENTITY = {"graph": ["initial -> (0,0)"], "optimizer.seed": 0, "rates": (1.0, 0.1)}
 EVENTS: list[dict[str, Any]] = [
@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was(path: Path) -> None:
     program = f"""
 import resource, signal, sys
 from pathlib import Path
-from utils.planning.journal import JournalError, open_journal
+from utils.search.journal import JournalError, open_journal
 journal = open_journal(Path(sys.argv[1]), {IDENTITY!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 10}, resource.RLIM_INFINITY))

@@ -16,10 +16,10 @@ from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.planning.graph import INITIAL, GraphError, State, Transition, build_graph
 from utils.planning.search import Outcome, Path, Plan, search
-from utils.search_chart_geometry import Box, Point, arrow_head, point_at, round_corners
-from utils.search_events import make_rule
-from utils.search_layout import COMPACT, WIDE, Drawing, Sizes, lay_out
-from utils.search_result import build_result, describe_selection
+from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_corners
+from utils.search.events import make_rule
+from utils.search.page.layout import COMPACT, WIDE, Drawing, Sizes, lay_out
+from utils.search.result import build_result, describe_selection
 
 SMALL = "record/search-synthetic-dg-p3d-resnet18.yml"
 LARGE = "record/search-kinetics-dg-p3d-resnet50.yml"

@@ -10,8 +10,8 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 
 from tests.test_search_layout import CASES, result_of
 from utils.figures.style import save_figure
-from utils.search_plots import edges_figure, graph_figure
-from utils.search_words import edge_name, edge_role, ordered_edges
+from utils.search.page.figures import edges_figure, graph_figure
+from utils.search.page.labels import edge_name, edge_role, ordered_edges
 
 
 def drawn(figure: Figure) -> FigureCanvasAgg:

@@ -11,9 +11,9 @@ from utils.config import RunConfig, load_config
 from utils.config.record import render_record
 from utils.planning.graph import INITIAL, Transition
 from utils.planning.search import Outcome, Path, search
-from utils.search_cost import describe_cost
-from utils.search_events import DECISION, SCORE, make_rule
-from utils.search_progress import describe_epoch, remaining_epochs, remaining_seconds
+from utils.search.cost import describe_cost
+from utils.search.events import DECISION, SCORE, make_rule
+from utils.search.progress import describe_epoch, remaining_epochs, remaining_seconds
 
 SECONDS_A_FRAME = 0.25
 

@@ -24,7 +24,7 @@ from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
 from utils.files import FileError
 from utils.logs import _FileHandler
-from utils.planning.journal import JournalError
+from utils.search.journal import JournalError
 from utils.planning.search import Outcome, search
 from utils.training.checkpoint import CheckpointError, load_checkpoint
 
@@ -293,7 +293,7 @@ def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
     record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
     program = (
         "import os, signal, sys\n"
-        "import utils.search_run as s\n"
+        "import utils.search.explore as s\n"
         "s.describe_epoch = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         "import train_3d_op\nfrom utils.config import load_config\n"
         "train_3d_op.search_path(load_config(sys.argv[1]), force=False)\n"

@@ -25,7 +25,7 @@ from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
 from utils.planning.search import search
-from utils.search_run import SearchJournal
+from utils.search.explore import SearchJournal
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
 

@@ -1,1 +1,1 @@
-"""Optimization planning: which path of states to train. The decision only: no torch, no files but the journal."""
+"""Optimization planning: which path of states to train. The decision only: no torch, no files."""

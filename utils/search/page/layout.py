@@ -14,16 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from utils.search_chart_geometry import Box, Point, length_of, point_at
-from utils.search_words import (
-    edge_label,
-    edge_name,
-    edge_role,
-    initial_weights,
-    state_lines,
-    state_score,
-    state_tag,
-)
+from utils.search.page.geometry import Box, Point, length_of, point_at
+from utils.search.page.labels import edge_label, edge_name, edge_role, initial_weights, state_lines, state_score, state_tag
 
 Cell = tuple[int, int]  # column, row; the initial state is in row -1
 
@@ -147,7 +139,7 @@ class _Grid:
 
 
 def lay_out(result: Mapping[str, Any], sizes: Sizes) -> Drawing:
-    """Place the graph of a result (see `utils.search_result.build_result`).
+    """Place the graph of a result (see `utils.search.result.build_result`).
 
     Args:
         result: The result, of a search that runs or has finished.

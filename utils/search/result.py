@@ -9,8 +9,8 @@ from utils.config import RunConfig
 from utils.planning.graph import State, Transition
 from utils.planning.knee import Verdict, fit_knee
 from utils.planning.search import Plan, trained
-from utils.search_events import TEST, Event, edge_events, edge_scores, find_decision, make_rule
-from utils.search_progress import remaining_epochs, remaining_seconds
+from utils.search.events import TEST, Event, edge_events, edge_scores, find_decision, make_rule
+from utils.search.progress import remaining_epochs, remaining_seconds
 
 FORMAT = 1
 SEARCH_FOLDER, JOURNAL_FILE = "search", "journal.jsonl"

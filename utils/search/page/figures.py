@@ -11,26 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 
-from utils.search_chart_geometry import Point, arrow_head, round_corners
-from utils.search_layout import LABEL_FONT, WIDE, Edge, Node, lay_out
-from utils.search_words import (
-    METRICS,
-    PROTOCOL,
-    Entry,
-    Ranges,
-    arrow_name,
-    broke_down,
-    chart_ranges,
-    edge_name,
-    fitted_curve,
-    is_number,
-    knee_epoch,
-    knee_value,
-    number,
-    ordered_edges,
-    ticks,
-    verdict_text,
-)
+from utils.search.page.geometry import Point, arrow_head, round_corners
+from utils.search.page.layout import LABEL_FONT, WIDE, Edge, Node, lay_out
+from utils.search.page.labels import METRICS, PROTOCOL, Entry, Ranges, arrow_name, broke_down, chart_ranges, edge_name, fitted_curve, is_number, knee_epoch, knee_value, number, ordered_edges, ticks, verdict_text
 
 _INK, _MUTED, _GRID, _TINT = "#1f2933", "#55606b", "#e4e8ec", "#e5eff9"
 _PATH, _BEST, _LOST, _KNEE, _BAD = "#1d5fa8", "#39444f", "#87929d", "#b05c0b", "#b3261e"
@@ -52,7 +35,7 @@ def graph_figure(result: Entry) -> Figure:
     """Draw the graph of a search with the chosen path.
 
     Args:
-        result: See `utils.search_result.build_result`.
+        result: See `utils.search.result.build_result`.
     """
     drawing = lay_out(result, WIDE)
     width, height = max(drawing.width * _PIXEL, 6.0), drawing.height * _PIXEL + _HEAD
@@ -143,7 +126,7 @@ def edges_figure(result: Entry) -> Figure:
     """Draw the curve of every transition that has scores, those of the path first.
 
     Args:
-        result: See `utils.search_result.build_result`.
+        result: See `utils.search.result.build_result`.
     """
     drawn = [(place, edge) for place, edge in ordered_edges(result) if edge["scores"]]
     columns, rows = min(_COLUMNS, max(len(drawn), 1)), math.ceil(len(drawn) / _COLUMNS)

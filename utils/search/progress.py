@@ -6,7 +6,7 @@ from typing import Any
 from utils.config import RunConfig
 from utils.planning.graph import Transition
 from utils.planning.knee import fit_knee
-from utils.search_events import SCORE, edge_events, edge_scores, find_decision, make_rule
+from utils.search.events import SCORE, edge_events, edge_scores, find_decision, make_rule
 from utils.text import describe_time
 
 Event = Mapping[str, Any]

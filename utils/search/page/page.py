@@ -7,31 +7,10 @@ from urllib.parse import quote
 
 import yaml
 
-from utils.search_chart_style import RELOAD_SCRIPT, STYLE
-from utils.search_charts import curve_svg, graph_svgs, legend, verdict_mark
-from utils.search_result import describe_input
-from utils.search_words import (
-    METRICS,
-    NOTHING,
-    PROTOCOL,
-    Entry,
-    Ranges,
-    arrow_name,
-    broke_down,
-    chart_ranges,
-    count,
-    describe_estimate,
-    describe_roles,
-    edge_name,
-    edge_role,
-    fitted_score,
-    is_number,
-    knee_epoch,
-    knee_value,
-    number,
-    ordered_edges,
-    walk_path,
-)
+from utils.search.page.style import RELOAD_SCRIPT, STYLE
+from utils.search.page.svg import curve_svg, graph_svgs, legend, verdict_mark
+from utils.search.result import describe_input
+from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Entry, Ranges, arrow_name, broke_down, chart_ranges, count, describe_estimate, describe_roles, edge_name, edge_role, fitted_score, is_number, knee_epoch, knee_value, number, ordered_edges, walk_path
 from utils.text import describe_time
 
 _RELOAD_SECONDS = 30
@@ -45,7 +24,7 @@ def render_page(result: Mapping[str, Any]) -> str:
     """Return the page of a search that runs or has finished.
 
     Args:
-        result: See `utils.search_result.build_result`.
+        result: See `utils.search.result.build_result`.
     """
     sections = [
         _render_head(result),

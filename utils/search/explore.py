@@ -27,11 +27,11 @@ from torch import nn
 from utils import distributed
 from utils.config import RunConfig
 from utils.planning.graph import INITIAL, State, Transition
-from utils.planning.journal import Journal, open_journal
+from utils.search.journal import Journal, open_journal
 from utils.planning.search import Outcome, trained
 from utils.planning.search import Path as Steps
-from utils.search_events import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
-from utils.search_progress import describe_epoch
+from utils.search.events import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
+from utils.search.progress import describe_epoch
 from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import DivergedError, EpochTotals, Learner, QuickScore
 from utils.training.precision import precision_name
@@ -45,7 +45,7 @@ class SearchJournal:
     """The journal as all ranks see it: rank 0 writes it, every rank holds the same events."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        """Open or begin the journal of a search; see `utils.planning.journal.open_journal`."""
+        """Open or begin the journal of a search; see `utils.search.journal.open_journal`."""
         self._journal: Journal | None = None
         if distributed.is_main():
             path.parent.mkdir(parents=True, exist_ok=True)

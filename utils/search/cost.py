@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from utils.config import RunConfig
 from utils.planning.graph import INITIAL, State, Transition
-from utils.search_result import describe_input
+from utils.search.result import describe_input
 
 _CELL = 26
 

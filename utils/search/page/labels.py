@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from utils.search_result import describe_input
+from utils.search.result import describe_input
 
 Entry = Mapping[str, Any]
 Range = tuple[float, float]

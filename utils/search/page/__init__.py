@@ -1,0 +1,1 @@
+"""A search drawn: search.html, and pictures for papers. No torch."""
