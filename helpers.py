@@ -29,8 +29,8 @@ from layers.norm import set_frozen_batch_norm
 from utils import distributed
 from utils.config import RunConfig, StateConfig
 from utils.evaluation.views import ViewScorer
-from utils.search.result import SEARCH_FOLDER
 from utils.search.explore import EdgeExplorer, SearchJournal
+from utils.search.result import SEARCH_FOLDER
 from utils.training.averaging import WeightAverage
 from utils.training.batches import EpochBatches, StepPlan, plan_steps
 from utils.training.engine import Learner

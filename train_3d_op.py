@@ -90,9 +90,9 @@ def search_path(config: RunConfig, *, force: bool) -> None:
     from utils import distributed
     from utils.logs import open_log
     from utils.planning.search import search
+    from utils.search.explore import SearchJournal
     from utils.search.output import is_finished, write_progress
     from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_PAGE
-    from utils.search.explore import SearchJournal
     from utils.training import run_folder
 
     with distributed.session() as device:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from utils.launch import cpu_threads, is_without_gpu, torchrun_arguments
+from utils.launch.torchrun import cpu_threads, is_without_gpu, torchrun_arguments
 
 
 def test_one_node_takes_a_free_port_of_its_own() -> None:

@@ -16,8 +16,8 @@ from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.planning.graph import INITIAL, GraphError, State, Transition, build_graph
 from utils.planning.search import Outcome, Path, Plan, search
-from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_corners
 from utils.search.events import make_rule
+from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_corners
 from utils.search.page.layout import COMPACT, WIDE, Drawing, Sizes, lay_out
 from utils.search.result import build_result, describe_selection
 

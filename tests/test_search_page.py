@@ -17,8 +17,8 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.test_search_layout import CASES, FINISHED, SMALL, journal_of, result_of, simulate
-from utils.search.page.page import render_page
 from utils.search.page.labels import SIGNS, chart_ranges, edge_name, ticks
+from utils.search.page.page import render_page
 from utils.text import describe_time
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}

@@ -24,8 +24,8 @@ from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
 from utils.files import FileError
 from utils.logs import _FileHandler
-from utils.search.journal import JournalError
 from utils.planning.search import Outcome, search
+from utils.search.journal import JournalError
 from utils.training.checkpoint import CheckpointError, load_checkpoint
 
 SPACE = {

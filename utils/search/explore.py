@@ -27,10 +27,10 @@ from torch import nn
 from utils import distributed
 from utils.config import RunConfig
 from utils.planning.graph import INITIAL, State, Transition
-from utils.search.journal import Journal, open_journal
 from utils.planning.search import Outcome, trained
 from utils.planning.search import Path as Steps
 from utils.search.events import DECISION, SCORE, edge_events, edge_scores, find_decision, make_rule
+from utils.search.journal import Journal, open_journal
 from utils.search.progress import describe_epoch
 from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import DivergedError, EpochTotals, Learner, QuickScore

@@ -13,9 +13,17 @@ from utils.figures.style import save_figure
 from utils.files import write_text_atomically
 from utils.planning.search import Plan
 from utils.search.events import END, edge_events
-from utils.search.page.page import render_page
 from utils.search.page.figures import edges_figure, graph_figure
-from utils.search.result import CURVES_PICTURE, GRAPH_PICTURE, SEARCH_JSON, SEARCH_PAGE, build_result, path_record_name, plan_record
+from utils.search.page.page import render_page
+from utils.search.result import (
+    CURVES_PICTURE,
+    GRAPH_PICTURE,
+    SEARCH_JSON,
+    SEARCH_PAGE,
+    build_result,
+    path_record_name,
+    plan_record,
+)
 from utils.training.epoch_lines import EPOCHS_FILE
 
 Event = Mapping[str, Any]

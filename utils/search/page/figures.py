@@ -12,8 +12,25 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 
 from utils.search.page.geometry import Point, arrow_head, round_corners
+from utils.search.page.labels import (
+    METRICS,
+    PROTOCOL,
+    Entry,
+    Ranges,
+    arrow_name,
+    broke_down,
+    chart_ranges,
+    edge_name,
+    fitted_curve,
+    is_number,
+    knee_epoch,
+    knee_value,
+    number,
+    ordered_edges,
+    ticks,
+    verdict_text,
+)
 from utils.search.page.layout import LABEL_FONT, WIDE, Edge, Node, lay_out
-from utils.search.page.labels import METRICS, PROTOCOL, Entry, Ranges, arrow_name, broke_down, chart_ranges, edge_name, fitted_curve, is_number, knee_epoch, knee_value, number, ordered_edges, ticks, verdict_text
 
 _INK, _MUTED, _GRID, _TINT = "#1f2933", "#55606b", "#e4e8ec", "#e5eff9"
 _PATH, _BEST, _LOST, _KNEE, _BAD = "#1d5fa8", "#39444f", "#87929d", "#b05c0b", "#b3261e"

@@ -15,7 +15,15 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from utils.search.page.geometry import Box, Point, length_of, point_at
-from utils.search.page.labels import edge_label, edge_name, edge_role, initial_weights, state_lines, state_score, state_tag
+from utils.search.page.labels import (
+    edge_label,
+    edge_name,
+    edge_role,
+    initial_weights,
+    state_lines,
+    state_score,
+    state_tag,
+)
 
 Cell = tuple[int, int]  # column, row; the initial state is in row -1
 

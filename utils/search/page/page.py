@@ -7,10 +7,31 @@ from urllib.parse import quote
 
 import yaml
 
+from utils.search.page.labels import (
+    METRICS,
+    NOTHING,
+    PROTOCOL,
+    Entry,
+    Ranges,
+    arrow_name,
+    broke_down,
+    chart_ranges,
+    count,
+    describe_estimate,
+    describe_roles,
+    edge_name,
+    edge_role,
+    fitted_score,
+    is_number,
+    knee_epoch,
+    knee_value,
+    number,
+    ordered_edges,
+    walk_path,
+)
 from utils.search.page.style import RELOAD_SCRIPT, STYLE
 from utils.search.page.svg import curve_svg, graph_svgs, legend, verdict_mark
 from utils.search.result import describe_input
-from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Entry, Ranges, arrow_name, broke_down, chart_ranges, count, describe_estimate, describe_roles, edge_name, edge_role, fitted_score, is_number, knee_epoch, knee_value, number, ordered_edges, walk_path
 from utils.text import describe_time
 
 _RELOAD_SECONDS = 30

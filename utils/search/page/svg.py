@@ -5,8 +5,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from utils.search.page.geometry import Point, arrow_head, round_corners
+from utils.search.page.labels import (
+    Entry,
+    Range,
+    Ranges,
+    broke_down,
+    describe_edge,
+    edge_name,
+    fitted_curve,
+    is_number,
+    knee_epoch,
+    knee_value,
+    number,
+    ticks,
+    verdict_text,
+)
 from utils.search.page.layout import COMPACT, WIDE, Edge, Node, Sizes, lay_out
-from utils.search.page.labels import Entry, Range, Ranges, broke_down, describe_edge, edge_name, fitted_curve, is_number, knee_epoch, knee_value, number, ticks, verdict_text
 
 _SMALLEST = 0.85  # a graph shrinks so far to fit its page, then it scrolls: its words stay readable
 _HALF_HEAD = 4.5  # half of an arrow head's base; that of the path is half as wide again

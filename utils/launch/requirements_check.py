@@ -1,4 +1,4 @@
-"""Say which requirements the running Python does not satisfy: `python utils/requirements_check.py FILE ...`.
+"""Say which requirements the running Python does not satisfy: `python utils/launch/requirements_check.py FILE ...`.
 
 Exit code 0 and no output when all are satisfied. Runs before anything is installed, so it needs the standard library
 and pip alone.

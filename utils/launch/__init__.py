@@ -1,0 +1,1 @@
+"""How scripts are started: torchrun, and whether what they need is installed. No torch."""
