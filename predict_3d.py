@@ -186,9 +186,8 @@ def open_video(path: Path, name: str) -> Video:
     """
     import numpy as np
 
-    from dataset.prepare.measuring import frame_times
-    from dataset.video_file import VideoFile
-    from dataset.video_index import build_index
+    from dataset.readers.video_file import VideoFile
+    from dataset.readers.video_index import build_index, frame_times
 
     if _printable(path) != str(path):
         raise PredictionError(f"{_printable(path)}: its name is not UTF-8; rename it")

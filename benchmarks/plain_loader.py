@@ -19,9 +19,10 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from torch.utils.data import Dataset
 
 from dataset import augment
-from dataset.frame_images import ImageStore
-from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord
+from dataset.readers import FrameReader
+from dataset.readers.frame_reader import Put
+from dataset.readers.images import ImageStore
 from dataset.sampling import frame_indices, train_offsets
 from dataset.transforms import draw_crop
 from utils.config.network_names import IMAGENET

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dataset.prepare.browse import load_font
 from dataset.prepare.encoders import H264Writer, shrink
-from dataset.prepare.sources import decode_frames
-from dataset.video_file import cause_of
+from dataset.readers.video_file import cause_of, decode_frames
 from utils.files import FileError
 
 _OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "threads": "1"}

@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import Dataset
 
 from dataset import reused_memory, sampling
-from dataset.frame_reader import FrameReader, FrameStack
 from dataset.label_flip import LabelFlip
 from dataset.listing import VideoList, VideoRecord
-from dataset.read_errors import FewerFramesError, ReadError
+from dataset.readers import FewerFramesError, FrameReader, ReadError
+from dataset.readers.frame_reader import FrameStack
 from dataset.transforms import evaluation_transform, resize_short_side
 
 Result = TypeVar("Result")

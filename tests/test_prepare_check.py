@@ -17,9 +17,9 @@ from dataset.prepare import benchmark, check
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.browse import film_strip
+from dataset.readers.video_file import VideoFile
+from dataset.readers.video_index import build_index
 from dataset.transforms import evaluation_transform
-from dataset.video_file import VideoFile
-from dataset.video_index import build_index
 from tests.conftest import MakeRecord
 from tests.videos import encode_video
 from utils.config import ConfigError, load_config

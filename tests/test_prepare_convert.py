@@ -21,10 +21,10 @@ from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.encoders import Encoded, shrink
 from dataset.prepare.flow import make_method, quantise
-from dataset.prepare.sources import Source, decode_frames
+from dataset.prepare.sources import Source
 from dataset.readers import open_reader
-from dataset.video_file import VideoFile
-from dataset.video_index import build_index
+from dataset.readers.video_file import VideoFile, decode_frames
+from dataset.readers.video_index import build_index
 from dataset.video_stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_number, frame_numbers, sequential_frames

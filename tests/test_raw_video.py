@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dataset import raw_video, video_index
 from dataset.listing import VideoRecord
-from dataset.raw_video import RawVideoReader
-from dataset.read_errors import FewerFramesError, ReadError
-from dataset.video_file import VideoFile
-from dataset.video_index import FrameIndex, build_index
+from dataset.readers import FewerFramesError, ReadError, raw_video, video_index
+from dataset.readers.raw_video import RawVideoReader
+from dataset.readers.video_file import VideoFile
+from dataset.readers.video_index import FrameIndex, build_index
 from tests.video_kinds import BAD_VIDEOS, VIDEOS, WHOLE, N, make_video
 from tests.videos import decode_all, encode_video, frame_numbers, sequential_frames
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import lmdb_frames
-from dataset.caching import BoundedCache
-from dataset.frame_images import FolderStore, NumberedImageReader
-from dataset.jpeg import ImageError, decode_image
 from dataset.listing import VideoRecord
 from dataset.readers import FewerFramesError, FrameReader, ReadError, open_reader
+from dataset.readers import lmdb as lmdb_frames
+from dataset.readers.caching import BoundedCache
+from dataset.readers.images import FolderStore, NumberedImageReader
+from dataset.readers.jpeg import ImageError, decode_image
 from tests.videos import encode_video, frame_numbers, numbered_frame
 from utils.errors import UserError
 

@@ -9,8 +9,8 @@ import pytest
 
 from dataset.heldout import split_heldout
 from dataset.listing import VideoRecord, list_of, read_list, segment_path, split_segment
-from dataset.lmdb_frames import LmdbStore
 from dataset.readers import FewerFramesError, ReadError, open_reader
+from dataset.readers.lmdb import LmdbStore
 from dataset.video_dataset import TrainingClips, VideoViews
 from dataset.video_stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from dataset import video_index
-from dataset.video_file import VideoFile
-from dataset.video_index import FrameIndex, build_index, plan_runs
+from dataset.readers import video_index
+from dataset.readers.video_file import VideoFile
+from dataset.readers.video_index import FrameIndex, build_index, plan_runs
 from tests.video_kinds import N, make_video
 from tests.videos import encode_video
 

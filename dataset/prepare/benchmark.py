@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoList, VideoRecord, split_segment
-from dataset.read_errors import ReadError
+from dataset.readers import FrameReader, ReadError
+from dataset.readers.frame_reader import Put
+from dataset.readers.video_file import VideoFile
+from dataset.readers.video_index import build_index
 from dataset.video_dataset import ClipBatch, TrainingClips, collate_clips
-from dataset.video_file import VideoFile
-from dataset.video_index import build_index
 
 # A random access decodes half a group of pictures on the way; 12 is what `resize` makes.
 LONG_GROUP = 24

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from dataset import augment
 from dataset.prepare.annotations import PrepareError
-from dataset.video_file import cause_of
+from dataset.readers.video_file import cause_of
 from dataset.video_stores import (
     FrameFolders,
     ShardedEnvironments,

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from dataset.frame_images import FLOW_SUFFIXES
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.encoders import STORES, Encoded, encode_jpeg, shrink
+from dataset.readers.images import FLOW_SUFFIXES
 from dataset.video_stores import Store
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.jpeg import ImageError, decode_image
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
 from dataset.prepare.parallel import each
-from dataset.read_errors import ReadError
-from dataset.video_file import VideoFile
-from dataset.video_index import FrameIndex, build_index
+from dataset.readers import ReadError
+from dataset.readers.jpeg import ImageError, decode_image
+from dataset.readers.video_file import VideoFile
+from dataset.readers.video_index import build_index, frame_times
 
 Seconds = tuple[float, float]
 _PICTURE = re.compile(r"([0-9]{5,})\.jpg")
@@ -100,19 +100,6 @@ def _measure_file(path: Path, segments: Sequence[Seconds]) -> Measured:
         index = build_index(video)
         times = frame_times(video, index) if segments else np.empty(0)
     return Measured(index.num_frames, tuple(_frames_of(times, segment) for segment in segments), damage=index.damage)
-
-
-def frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
-    """Seconds from the first frame to each, float64 [num_frames].
-
-    Raises:
-        ReadError: the file says neither time stamps nor a rate.
-    """
-    if index.pts is not None and video.time_base is not None:
-        return (index.pts - index.pts[0]) * float(video.time_base)
-    if video.frame_rate is not None:
-        return np.arange(index.num_frames) / float(video.frame_rate)
-    raise ReadError("it has neither time stamps nor a frame rate, so seconds mean nothing")
 
 
 def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av.error
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from dataset.listing import VideoRecord, split_segment
 from dataset.readers import FewerFramesError, ReadError, open_reader
-from dataset.video_file import VideoFile, cause_of, unreadable
+from dataset.readers.video_file import VideoFile, decode_frames
 
 _CHUNK = 32  # frames of pictures that are read at a time
 DEFAULT_RATE = 25
@@ -73,31 +71,6 @@ class Source:
                     total = error.num_frames
         finally:
             reader.close()
-
-
-def decode_frames(path: Path) -> Iterator[np.ndarray]:
-    """Decode a video file from its start to its end, or to where it is damaged.
-
-    Yields:
-        uint8 [H, W, 3], upright, all of the size of the first.
-
-    Raises:
-        ReadError: nothing of it can be decoded.
-    """
-    reformatter = VideoReformatter()
-    size: tuple[int, int] | None = None
-    with VideoFile(path) as video:
-        try:
-            for frame in video.frames_from_start():
-                if size is None:
-                    size, turns = (frame.width, frame.height), round(frame.rotation / 90) % 4
-                rgb = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1)
-                yield np.rot90(rgb.to_ndarray(), turns)
-        except av.error.FFmpegError as error:
-            if size is None:
-                raise unreadable(path, cause_of(error)) from None
-    if size is None:
-        raise unreadable(path, "no frame of it can be decoded")
 
 
 def require_frames(count: int, record: VideoRecord) -> None:

@@ -9,12 +9,12 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from dataset.caching import BoundedCache
-from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoRecord
-from dataset.read_errors import FewerFramesError
-from dataset.video_file import VideoFile, naming, unreadable
-from dataset.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
+from dataset.readers.caching import BoundedCache
+from dataset.readers.errors import FewerFramesError
+from dataset.readers.frame_reader import FrameReader, Put
+from dataset.readers.video_file import VideoFile, naming, unreadable
+from dataset.readers.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
 
 # A frame that no other refers to can be left out without touching any other, and these codecs mark such frames. HEVC
 # marks them within a temporal layer only, so others may still refer to them.

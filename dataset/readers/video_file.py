@@ -8,14 +8,16 @@ from types import TracebackType
 
 import av
 import av.error
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from dataset.read_errors import ReadError
+from dataset.readers.errors import ReadError
 
 
 def unreadable(path: Path, cause: str) -> ReadError:
@@ -179,3 +181,28 @@ def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
     if stream.codec_context is None:
         raise unreadable(path, "FFmpeg has no decoder for its codec")
     return stream
+
+
+def decode_frames(path: Path) -> Iterator[np.ndarray]:
+    """Decode a video file from its start to its end, or to where it is damaged.
+
+    Yields:
+        uint8 [H, W, 3], upright, all of the size of the first.
+
+    Raises:
+        ReadError: nothing of it can be decoded.
+    """
+    reformatter = VideoReformatter()
+    size: tuple[int, int] | None = None
+    with VideoFile(path) as video:
+        try:
+            for frame in video.frames_from_start():
+                if size is None:
+                    size, turns = (frame.width, frame.height), round(frame.rotation / 90) % 4
+                rgb = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1)
+                yield np.rot90(rgb.to_ndarray(), turns)
+        except av.error.FFmpegError as error:
+            if size is None:
+                raise unreadable(path, cause_of(error)) from None
+    if size is None:
+        raise unreadable(path, "no frame of it can be decoded")

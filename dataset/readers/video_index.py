@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import av.error
 import numpy as np
 
-from dataset.video_file import VideoFile, cause_of, unreadable
+from dataset.readers.errors import ReadError
+from dataset.readers.video_file import VideoFile, cause_of, unreadable
 
 # Every packet of these is one frame, and these containers keep presentation times. Elsewhere packets may show nothing
 # (MPEG-4's not coded pictures, VP8's alternative references), or times are made up by FFmpeg (AVI).
@@ -175,3 +176,16 @@ def _distinct_times(
     if interlaced and len(known) < len(shown):
         return None  # the two fields of a frame may come in a packet each, and one of them would be half the frame
     return np.array(known, dtype=np.int64)
+
+
+def frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
+    """Seconds from the first frame to each, float64 [num_frames].
+
+    Raises:
+        ReadError: the file says neither time stamps nor a rate.
+    """
+    if index.pts is not None and video.time_base is not None:
+        return (index.pts - index.pts[0]) * float(video.time_base)
+    if video.frame_rate is not None:
+        return np.arange(index.num_frames) / float(video.frame_rate)
+    raise ReadError("it has neither time stamps nor a frame rate, so seconds mean nothing")

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dataset.frame_reader import FrameReader, Put
 from dataset.listing import VideoRecord, split_segment
-from dataset.read_errors import FewerFramesError, ReadError
+from dataset.readers.errors import FewerFramesError, ReadError
+from dataset.readers.frame_reader import FrameReader, Put
 
 
 class SegmentReader(FrameReader):

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from dataset.frame_reader import FrameReader, Put
-from dataset.jpeg import ImageError, decode_image
 from dataset.listing import VideoRecord
-from dataset.read_errors import FewerFramesError, ReadError
+from dataset.readers.errors import FewerFramesError, ReadError
+from dataset.readers.frame_reader import FrameReader, Put
+from dataset.readers.jpeg import ImageError, decode_image
 
 RGB_SUFFIXES = ("",)
 FLOW_SUFFIXES = ("_c1", "_c2")

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from dataset.frame_images import FolderStore, NumberedImageReader
-from dataset.frame_reader import FrameReader
-from dataset.lmdb_frames import LmdbStore
-from dataset.raw_video import RawVideoReader
-from dataset.read_errors import FewerFramesError, ReadError
-from dataset.segments import SegmentReader
+from dataset.readers.frame_reader import FrameReader
+from dataset.readers.images import FolderStore, NumberedImageReader
+from dataset.readers.lmdb import LmdbStore
+from dataset.readers.raw_video import RawVideoReader
+from dataset.readers.segments import SegmentReader
 from utils.errors import UserError
-
-__all__ = ["FORMATS", "FewerFramesError", "FrameReader", "ReadError", "open_reader"]
 
 FORMATS = ("RAW", "FRAME", "LMDB")
 

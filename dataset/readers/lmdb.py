@@ -6,8 +6,8 @@ from pathlib import Path
 
 import lmdb
 
-from dataset.caching import BoundedCache
-from dataset.read_errors import ReadError
+from dataset.readers.caching import BoundedCache
+from dataset.readers.errors import ReadError
 
 # Every open environment takes a file descriptor or two and a memory map, and 1,024 descriptors are a common limit.
 _OPEN_ENVIRONMENTS = 128
