@@ -14,13 +14,13 @@ import torch
 
 import model
 from dataset.heldout import split_heldout
-from dataset.label_flip import make_label_flip
 from dataset.listing import VideoList, read_class_names, read_list
 from dataset.loading import VideoLoader
-from dataset.mixing import MixUp
-from dataset.normalization import ClipNormalizer
 from dataset.readers import FrameReader, open_reader
-from dataset.transforms import build_train_transform, crop_position
+from dataset.transforms.label_flip import make_label_flip
+from dataset.transforms.mixing import MixUp
+from dataset.transforms.normalization import ClipNormalizer
+from dataset.transforms.recipes import build_train_transform, crop_position
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from layers.channels_last import use_channels_last
 from layers.convolution_check import recall_bf16_fault

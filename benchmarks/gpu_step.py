@@ -34,9 +34,9 @@ from benchmarks.loader import STORES, make_data, ratio_text
 from benchmarks.machine import describe_machine
 from dataset.listing import read_list
 from dataset.loading import VideoLoader
-from dataset.normalization import ClipNormalizer
 from dataset.readers import open_reader
-from dataset.transforms import build_train_transform
+from dataset.transforms.normalization import ClipNormalizer
+from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
 from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss

@@ -30,12 +30,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.plain_loader import Augmentation, PillowReader, PillowTransform, PlainClips
 from dataset.listing import VideoList, read_list
 from dataset.loading import VideoLoader
-from dataset.normalization import ClipNormalizer
 from dataset.readers import FrameReader, open_reader
 from dataset.readers.images import FolderStore
 from dataset.readers.lmdb import LmdbStore
 from dataset.synthetic_store import encode_jpegs
-from dataset.transforms import build_train_transform
+from dataset.transforms.normalization import ClipNormalizer
+from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
 from dataset.video_stores import FrameFolders, VideoEnvironments
 

@@ -33,7 +33,7 @@ from dataset.listing import VideoList, VideoRecord, list_of, read_list
 from dataset.loading import VideoLoader
 from dataset.readers import open_reader
 from dataset.synthetic_store import FORMATS
-from dataset.transforms import build_train_transform
+from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import ClipSample, TrainingClips, worker_init
 
 STORES = ("RAW", "FRAME", "LMDB")

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import helpers
 from benchmarks.plain_loader import FETCHERS, normalised
 from dataset.sampling import frame_indices, test_offsets
-from dataset.transforms import crop_position
+from dataset.transforms.recipes import crop_position
 from utils.config import RunConfig, load_config
 
 

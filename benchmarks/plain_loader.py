@@ -18,13 +18,13 @@ import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from torch.utils.data import Dataset
 
-from dataset import augment
 from dataset.listing import VideoList, VideoRecord
 from dataset.readers import FrameReader
 from dataset.readers.frame_reader import Put
 from dataset.readers.images import ImageStore
 from dataset.sampling import frame_indices, train_offsets
-from dataset.transforms import draw_crop
+from dataset.transforms import operations
+from dataset.transforms.recipes import draw_crop
 from utils.config.network_names import IMAGENET
 
 Images = list[Image.Image]
@@ -103,7 +103,7 @@ def _cutout(image: Image.Image, widths: float) -> Image.Image:
     return image
 
 
-# Largest value, whether signed, and operation: the table of `dataset.rand_augment` in Pillow's terms.
+# Largest value, whether signed, and operation: the table of `dataset.transforms.rand_augment` in Pillow's terms.
 OPERATIONS: list[tuple[float, bool, ImageOperation]] = [
     (0, False, lambda image, _: ImageOps.autocontrast(image)),
     (0, False, lambda image, _: ImageOps.equalize(image)),
@@ -217,7 +217,7 @@ class PillowTransform:
 
     def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         box = draw_crop(clip.shape[1], clip.shape[2], scale=(0.2, 1.0), rng=rng)
-        clip = augment.crop_resize(clip, box, height=self.crop_size, width=self.crop_size)
+        clip = operations.crop_resize(clip, box, height=self.crop_size, width=self.crop_size)
         images = self.augmentation([Image.fromarray(frame) for frame in clip], rng)
         return np.stack([np.asarray(image) for image in images])
 

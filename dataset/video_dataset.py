@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import Dataset
 
 from dataset import reused_memory, sampling
-from dataset.label_flip import LabelFlip
 from dataset.listing import VideoList, VideoRecord
 from dataset.readers import FewerFramesError, FrameReader, ReadError
 from dataset.readers.frame_reader import FrameStack
-from dataset.transforms import evaluation_transform, resize_short_side
+from dataset.transforms.label_flip import LabelFlip
+from dataset.transforms.recipes import evaluation_transform, resize_short_side
 
 Result = TypeVar("Result")
 

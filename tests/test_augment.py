@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from dataset import augment
+from dataset.transforms import operations
 
 
 def make_noise(*shape: int) -> np.ndarray:
@@ -90,12 +90,15 @@ BICUBIC_REASON = "OpenCV's cubic has a = -0.75, 1/32 pixel steps and rounds; Pil
 
 CASES = {
     "flip_horizontal": Case(
-        lambda clip, _: augment.flip_horizontal(clip), lambda image, _: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        lambda clip, _: operations.flip_horizontal(clip),
+        lambda image, _: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     ),
-    "brightness": Case(augment.brightness, lambda image, value: ImageEnhance.Brightness(image).enhance(value), FACTORS),
-    "contrast": Case(augment.contrast, lambda image, value: ImageEnhance.Contrast(image).enhance(value), FACTORS),
+    "brightness": Case(
+        operations.brightness, lambda image, value: ImageEnhance.Brightness(image).enhance(value), FACTORS
+    ),
+    "contrast": Case(operations.contrast, lambda image, value: ImageEnhance.Contrast(image).enhance(value), FACTORS),
     "saturation": Case(
-        augment.saturation,
+        operations.saturation,
         lambda image, value: ImageEnhance.Color(image).enhance(value),
         FACTORS,
         largest=1,
@@ -103,7 +106,7 @@ CASES = {
         reason="greys have 15 instead of 16 bits of fraction; blends that end on an integer",
     ),
     "sharpness": Case(
-        augment.sharpness,
+        operations.sharpness,
         lambda image, value: ImageEnhance.Sharpness(image).enhance(value),
         FACTORS,
         largest=1,
@@ -111,7 +114,7 @@ CASES = {
         reason="blends that end on an integer",
     ),
     "hue": Case(
-        augment.hue,
+        operations.hue,
         pillow_hue,
         (-0.1, -0.05, -0.004, 0, 0.03, 0.1, 0.5),
         largest=22,
@@ -119,14 +122,14 @@ CASES = {
         reason="8-bit HSV of 256 instead of 255 steps a turn; see test_hue_is_nearer_to_the_exact_turn_than_pillow",
     ),
     "grayscale": Case(
-        lambda clip, _: augment.grayscale(clip),
+        lambda clip, _: operations.grayscale(clip),
         lambda image, _: image.convert("L").convert("RGB"),
         largest=1,
         mean=0.01,
         reason="15 instead of 16 bits of fraction",
     ),
     "gaussian_blur": Case(
-        augment.gaussian_blur,
+        operations.gaussian_blur,
         lambda image, value: image.filter(ImageFilter.GaussianBlur(value)),
         (0.1, 0.3, 0.5, 0.77, 1.0, 1.41, 2.0),
         largest=3,
@@ -135,17 +138,17 @@ CASES = {
         border=7,
         largest_in_border=30,
     ),
-    "autocontrast": Case(lambda clip, _: augment.autocontrast(clip), lambda image, _: ImageOps.autocontrast(image)),
-    "equalize": Case(lambda clip, _: augment.equalize(clip), lambda image, _: ImageOps.equalize(image)),
-    "invert": Case(lambda clip, _: augment.invert(clip), lambda image, _: ImageOps.invert(image)),
-    "posterize": Case(augment.posterize, ImageOps.posterize, (1, 2, 3, 4, 8)),
-    "solarize": Case(augment.solarize, ImageOps.solarize, (0, 25.6, 128, 179.2, 256)),
-    "solarize_add": Case(augment.solarize_add, pillow_solarize_add, (0, 33, 99, 110)),
+    "autocontrast": Case(lambda clip, _: operations.autocontrast(clip), lambda image, _: ImageOps.autocontrast(image)),
+    "equalize": Case(lambda clip, _: operations.equalize(clip), lambda image, _: ImageOps.equalize(image)),
+    "invert": Case(lambda clip, _: operations.invert(clip), lambda image, _: ImageOps.invert(image)),
+    "posterize": Case(operations.posterize, ImageOps.posterize, (1, 2, 3, 4, 8)),
+    "solarize": Case(operations.solarize, ImageOps.solarize, (0, 25.6, 128, 179.2, 256)),
+    "solarize_add": Case(operations.solarize_add, pillow_solarize_add, (0, 33, 99, 110)),
     "rotate": Case(
-        lambda clip, value: augment.rotate(clip, value, fill=0), lambda image, value: image.rotate(value), ANGLES
+        lambda clip, value: operations.rotate(clip, value, fill=0), lambda image, value: image.rotate(value), ANGLES
     ),
     "rotate, bicubic": Case(
-        lambda clip, value: augment.rotate(clip, value, fill=128, bicubic=True),
+        lambda clip, value: operations.rotate(clip, value, fill=128, bicubic=True),
         lambda image, value: image.rotate(value, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)),
         ANGLES,
         largest=35,
@@ -155,12 +158,12 @@ CASES = {
 }
 for name, matrix in MATRICES.items():
     CASES[name] = Case(
-        partial(getattr(augment, name), fill=0),
+        partial(getattr(operations, name), fill=0),
         pillow_affine(matrix, Image.Resampling.NEAREST, 0),
         SHARES,
     )
     CASES[f"{name}, bicubic"] = Case(
-        partial(getattr(augment, name), fill=128, bicubic=True),
+        partial(getattr(operations, name), fill=128, bicubic=True),
         pillow_affine(matrix, Image.Resampling.BICUBIC, 128),
         SHARES,
         largest=20,
@@ -212,7 +215,7 @@ def test_hue_is_nearer_to_the_exact_turn_than_pillow(turns: float) -> None:
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
         turned.append(colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value))
     exact = np.array(turned).reshape(clip.shape) * 255
-    ours = np.abs(augment.hue(clip, turns) - exact)
+    ours = np.abs(operations.hue(clip, turns) - exact)
     pillows = np.abs(by_frame(pillow_hue, clip, turns) - exact)
     assert ours.mean() < pillows.mean()
     assert ours.max() < 10
@@ -220,7 +223,7 @@ def test_hue_is_nearer_to_the_exact_turn_than_pillow(turns: float) -> None:
 
 @pytest.mark.parametrize("sigma", [0.1, 0.4, 0.5, 1.0, 1.5, 2.0])
 def test_blur_kernel_has_the_variance_of_the_gaussian(sigma: float) -> None:
-    kernel = augment.blur_kernel(sigma).astype(np.float64)
+    kernel = operations.blur_kernel(sigma).astype(np.float64)
     positions = np.arange(len(kernel)) - len(kernel) // 2
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     assert (kernel * positions).sum() == pytest.approx(0, abs=1e-6)
@@ -231,7 +234,9 @@ def test_blur_kernel_has_the_variance_of_the_gaussian(sigma: float) -> None:
 def test_blur_repeats_the_edge() -> None:
     clip = make_scene(2, 40, 50)
     padded = np.pad(clip, ((0, 0), (9, 9), (9, 9), (0, 0)), mode="edge")
-    np.testing.assert_array_equal(augment.gaussian_blur(clip, 2.0), augment.gaussian_blur(padded, 2.0)[:, 9:-9, 9:-9])
+    np.testing.assert_array_equal(
+        operations.gaussian_blur(clip, 2.0), operations.gaussian_blur(padded, 2.0)[:, 9:-9, 9:-9]
+    )
 
 
 @pytest.mark.parametrize("size", [(17, 23), (64, 64), (5, 90), (1, 1), (240, 180)])
@@ -242,7 +247,7 @@ def test_crop_resize_equals_pillow_to_within_1(box: tuple, size: tuple, frames: 
     top, left, height, width = box
     part = clip[:, top : top + height, left : left + width]
     expected = by_frame(lambda image: image.resize(size[::-1], Image.Resampling.BILINEAR), part)
-    result = augment.crop_resize(clip, box, height=size[0], width=size[1])
+    result = operations.crop_resize(clip, box, height=size[0], width=size[1])
     difference = np.abs(result.astype(int) - expected)
     # Both use fixed point, torch with weights of fewer bits, which shows where many pixels are averaged.
     assert difference.max() <= 1
@@ -255,13 +260,13 @@ def test_crop_resize_at_the_usual_sizes_hardly_differs_from_pillow() -> None:
     for top, left, height, width in ((0, 0, 256, 340), (20, 31, 150, 170), (9, 8, 224, 201)):
         part = clip[:, top : top + height, left : left + width]
         expected = by_frame(lambda image: image.resize((224, 224), Image.Resampling.BILINEAR), part)
-        result = augment.crop_resize(clip, (top, left, height, width), height=224, width=224)
+        result = operations.crop_resize(clip, (top, left, height, width), height=224, width=224)
         assert (result != expected).mean() <= 0.01
 
 
 def test_crop_resize_without_a_change_of_size_is_a_copy() -> None:
     clip = make_noise(2, 20, 30, 3)
-    result = augment.crop_resize(clip, (3, 4, 10, 12), height=10, width=12)
+    result = operations.crop_resize(clip, (3, 4, 10, 12), height=10, width=12)
     np.testing.assert_array_equal(result, clip[:, 3:13, 4:16])
     assert result.flags.c_contiguous
     assert not np.shares_memory(result, clip)
@@ -271,7 +276,7 @@ def test_crop_resize_takes_read_only_and_mirrored_clips_of_two_channels() -> Non
     clip = make_noise(3, 40, 50, 2)
     mirrored = clip[::-1, ::-1]
     mirrored.flags.writeable = False
-    result = augment.crop_resize(mirrored, (2, 3, 30, 40), height=11, width=13)
+    result = operations.crop_resize(mirrored, (2, 3, 30, 40), height=11, width=13)
     for channel in range(2):
         grey = [Image.fromarray(np.ascontiguousarray(f[2:32, 3:43, channel])) for f in mirrored]
         expected = np.stack([np.asarray(image.resize((13, 11), Image.Resampling.BILINEAR)) for image in grey])
@@ -280,21 +285,21 @@ def test_crop_resize_takes_read_only_and_mirrored_clips_of_two_channels() -> Non
 
 def test_flow_flips_in_place_and_in_sign() -> None:
     clip = make_noise(2, 5, 8, 2)
-    flipped = augment.flip_flow(clip)
+    flipped = operations.flip_flow(clip)
     np.testing.assert_array_equal(flipped[:, :, 0, 0], 255 - clip[:, :, 7, 0])
     np.testing.assert_array_equal(flipped[:, :, 2, 1], clip[:, :, 5, 1])
-    np.testing.assert_array_equal(augment.flip_flow(flipped), clip)
+    np.testing.assert_array_equal(operations.flip_flow(flipped), clip)
     assert flipped.flags.c_contiguous
 
 
 def test_zero_bits_are_black() -> None:
-    assert not augment.posterize(CLIPS["scene"], 0).any()
+    assert not operations.posterize(CLIPS["scene"], 0).any()
 
 
 def test_paste_covers_all_frames_alike_and_nothing_else() -> None:
     clip = make_noise(3, 10, 12, 3)
     patch = make_noise(4, 5, 3)
-    result = augment.paste(clip, patch, top=2, left=6)
+    result = operations.paste(clip, patch, top=2, left=6)
     assert (result[:, 2:6, 6:11] == patch).all()
     result[:, 2:6, 6:11] = clip[:, 2:6, 6:11]
     np.testing.assert_array_equal(result, clip)

@@ -21,7 +21,7 @@ import helpers
 import merge_score
 from dataset import sampling
 from dataset.listing import read_list
-from dataset.transforms import crop_position, resize_short_side
+from dataset.transforms.recipes import crop_position, resize_short_side
 from tests.conftest import ROOT, MakeRecord
 from tests.test_metrics import brute_metrics
 from utils.config import load_config

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import helpers
-from dataset.label_flip import LabelFlipError, make_label_flip, mirrored_labels, mirrored_name
 from dataset.listing import read_list
+from dataset.transforms.label_flip import LabelFlipError, make_label_flip, mirrored_labels, mirrored_name
 from tests.conftest import MakeRecord
 from utils.config import ConfigError, load_config
 

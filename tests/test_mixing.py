@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.mixing import MixUp, cutmix, draw_box, smooth_targets
+from dataset.transforms.mixing import MixUp, cutmix, draw_box, smooth_targets
 
 CLASSES = 7
 

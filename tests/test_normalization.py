@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset.normalization import ClipNormalizer
+from dataset.transforms.normalization import ClipNormalizer
 from utils.config.network_names import Normalization
 
 DEVICES = [

@@ -19,7 +19,7 @@ from dataset.prepare.annotations import PrepareError
 from dataset.prepare.browse import film_strip
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index
-from dataset.transforms import evaluation_transform
+from dataset.transforms.recipes import evaluation_transform
 from tests.conftest import MakeRecord
 from tests.videos import encode_video
 from utils.config import ConfigError, load_config

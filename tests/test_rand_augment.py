@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from dataset.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, Operation, RandAugment
-from dataset.transforms import build_train_transform
+from dataset.transforms.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, Operation, RandAugment
+from dataset.transforms.recipes import build_train_transform
 
 
 def make_clip(frames: int, height: int, width: int) -> np.ndarray:

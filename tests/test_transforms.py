@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset import augment
-from dataset.transforms import (
+from dataset.transforms import operations
+from dataset.transforms.recipes import (
     TRANSFORM_TYPES,
     RandomErasing,
     build_train_transform,
@@ -86,7 +86,7 @@ def record_calls(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple]:
             calls.append((name, *values))
             return clip
 
-        monkeypatch.setattr(augment, name, note)
+        monkeypatch.setattr(operations, name, note)
     return calls
 
 

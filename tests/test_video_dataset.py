@@ -15,7 +15,7 @@ from dataset.listing import VideoList, VideoRecord, read_list
 from dataset.loading import VideoLoader
 from dataset.readers import FewerFramesError, FrameReader, ReadError, open_reader
 from dataset.readers.frame_reader import Put
-from dataset.transforms import build_train_transform, evaluation_transform, resize_short_side
+from dataset.transforms.recipes import build_train_transform, evaluation_transform, resize_short_side
 from dataset.video_dataset import (
     MAX_DRAWS,
     ClipSample,

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
-from dataset import augment
 from dataset.prepare.annotations import PrepareError
 from dataset.readers.video_file import cause_of
+from dataset.transforms import operations
 from dataset.video_stores import (
     FrameFolders,
     ShardedEnvironments,
@@ -103,7 +103,7 @@ def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False)
         if short_side and short > short_side:
             sizes = [round(side * short_side / short) for side in (height, width)]
             rows, columns = (side + side % 2 if even else side for side in sizes)
-            yield augment.crop_resize(frame[None], (0, 0, height, width), height=rows, width=columns)[0]
+            yield operations.crop_resize(frame[None], (0, 0, height, width), height=rows, width=columns)[0]
         else:
             step = 2 if even else 1
             if short < step:

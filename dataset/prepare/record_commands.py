@@ -87,7 +87,7 @@ def _evaluation_strips(config: RunConfig, arguments: argparse.Namespace) -> "tup
 
     import helpers
     from dataset.prepare.browse import Strip
-    from dataset.transforms import crop_position
+    from dataset.transforms.recipes import crop_position
     from utils.evaluation.views import cut_view
 
     data = config.dataset

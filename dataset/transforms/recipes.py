@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset import augment
-from dataset.augment import Clip
-from dataset.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, RandAugment
+from dataset.transforms import operations
+from dataset.transforms.operations import Clip
+from dataset.transforms.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, RandAugment
 from utils.config.network_names import IMAGENET, Normalization
 
 Step = Callable[[Clip, np.random.Generator], Clip]
@@ -62,7 +62,7 @@ class RandomResizedCrop:
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
         height, width = clip.shape[1:3]
         box = draw_crop(height, width, scale=self.scale, rng=rng)
-        return augment.crop_resize(clip, box, height=self.size, width=self.size)
+        return operations.crop_resize(clip, box, height=self.size, width=self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class ColorJitter:
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
         changes = (
-            (augment.brightness, rng.uniform(1 - self.brightness, 1 + self.brightness)),
-            (augment.contrast, rng.uniform(1 - self.contrast, 1 + self.contrast)),
-            (augment.saturation, rng.uniform(1 - self.saturation, 1 + self.saturation)),
-            (augment.hue, rng.uniform(-self.hue, self.hue)),
+            (operations.brightness, rng.uniform(1 - self.brightness, 1 + self.brightness)),
+            (operations.contrast, rng.uniform(1 - self.contrast, 1 + self.contrast)),
+            (operations.saturation, rng.uniform(1 - self.saturation, 1 + self.saturation)),
+            (operations.hue, rng.uniform(-self.hue, self.hue)),
         )
         for index in rng.permutation(len(changes)):
             operation, value = changes[index]
@@ -94,7 +94,7 @@ class GaussianBlur:
     sigma: tuple[float, float]
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        return augment.gaussian_blur(clip, rng.uniform(*self.sigma))
+        return operations.gaussian_blur(clip, rng.uniform(*self.sigma))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class RandomErasing:
                 noise = rng.standard_normal((frames, box_height, box_width, channels))
                 values = noise * self.normalization.std + self.normalization.mean
                 patch = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
-                return augment.paste(clip, patch, top=top, left=left)
+                return operations.paste(clip, patch, top=top, left=left)
         return clip
 
 
@@ -204,7 +204,7 @@ def build_train_transform(
         raise ValueError(f"crop_size {crop_size} is not positive")
     flip: tuple[Step, ...] = ()
     if horizontal_flip:
-        flip = (Sometimes(0.5, Fixed(augment.flip_flow if use_flow else augment.flip_horizontal)),)
+        flip = (Sometimes(0.5, Fixed(operations.flip_flow if use_flow else operations.flip_horizontal)),)
     if use_flow:
         return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.5, 1.0)), *flip), channels=2)
     if transform_type == "mvit_default":
@@ -217,7 +217,7 @@ def build_train_transform(
 def _default_colors() -> tuple[Step, ...]:
     return (
         Sometimes(0.8, ColorJitter(0.4, 0.4, 0.4, 0.1)),
-        Sometimes(0.2, Fixed(augment.grayscale)),
+        Sometimes(0.2, Fixed(operations.grayscale)),
         Sometimes(0.5, GaussianBlur((0.1, 2.0))),
     )
 
@@ -252,7 +252,7 @@ def resize_short_side(clip: Clip, size: int) -> Clip:
     if short == size:
         return np.ascontiguousarray(clip)
     box = (0, 0, height, width)
-    return augment.crop_resize(clip, box, height=size * height // short, width=size * width // short)
+    return operations.crop_resize(clip, box, height=size * height // short, width=size * width // short)
 
 
 def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple[int, int]:

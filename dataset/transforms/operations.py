@@ -1,7 +1,7 @@
 """Operations on clips of bytes: what a transform may do, with every parameter given.
 
 A clip is a uint8 array [T, H, W, C] of any strides. Each function returns a new C-contiguous uint8 clip, leaves its
-argument as it was, and does the same to all frames. No function draws a random number (`dataset.transforms` does).
+argument as it was, and does the same to all frames. No function draws a random number (`recipes` does).
 
 The meaning of every operation is Pillow's (its enhancers, `ImageOps`, affine transforms and filters); the arithmetic
 is done by OpenCV, numpy and torch on the whole clip, which is several times faster than an image at a time.

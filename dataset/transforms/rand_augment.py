@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from dataset import augment
-from dataset.augment import Clip
+from dataset.transforms import operations
+from dataset.transforms.operations import Clip
 
 CUTOUT_COLOUR = (125, 123, 114)
 BLACK, GREY = 0, 128
@@ -70,15 +70,15 @@ def _enhance(operation: Callable[[Clip, float], Clip], clip: Clip, value: float,
 
 
 def _posterize(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
-    return augment.posterize(clip, 4 - int(value))
+    return operations.posterize(clip, 4 - int(value))
 
 
 def _solarize(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
-    return augment.solarize(clip, 256 - value)
+    return operations.solarize(clip, 256 - value)
 
 
 def _solarize_add(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
-    return augment.solarize_add(clip, int(value))
+    return operations.solarize_add(clip, int(value))
 
 
 def _move(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
@@ -99,22 +99,22 @@ def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
     right, bottom = min(width - 1, int(left + side)), min(height - 1, int(top + side))
     patch = np.empty((bottom - top + 1, right - left + 1, channels), np.uint8)
     patch[...] = CUTOUT_COLOUR
-    return augment.paste(clip, patch, top=top, left=left)
+    return operations.paste(clip, patch, top=top, left=left)
 
 
 def _shared_operations() -> tuple[Operation, ...]:
     """The operations on colours, with the same limits in both tables."""
     return (
-        Operation("AutoContrast", 0, False, partial(_plain, augment.autocontrast)),
-        Operation("Equalize", 0, False, partial(_plain, augment.equalize)),
-        Operation("Invert", 0, False, partial(_plain, augment.invert)),
+        Operation("AutoContrast", 0, False, partial(_plain, operations.autocontrast)),
+        Operation("Equalize", 0, False, partial(_plain, operations.equalize)),
+        Operation("Invert", 0, False, partial(_plain, operations.invert)),
         Operation("Posterize", 4, False, _posterize),
         Operation("Solarize", 256, False, _solarize),
         Operation("SolarizeAdd", 110, False, _solarize_add),
-        Operation("Color", 0.9, True, partial(_enhance, augment.saturation)),
-        Operation("Contrast", 0.9, True, partial(_enhance, augment.contrast)),
-        Operation("Brightness", 0.9, True, partial(_enhance, augment.brightness)),
-        Operation("Sharpness", 0.9, True, partial(_enhance, augment.sharpness)),
+        Operation("Color", 0.9, True, partial(_enhance, operations.saturation)),
+        Operation("Contrast", 0.9, True, partial(_enhance, operations.contrast)),
+        Operation("Brightness", 0.9, True, partial(_enhance, operations.brightness)),
+        Operation("Sharpness", 0.9, True, partial(_enhance, operations.sharpness)),
     )
 
 
@@ -123,11 +123,11 @@ def _geometric_operations(*, translation: float, fill: int, bicubic: bool) -> tu
         return Operation(name, limit, True, partial(_move, partial(operation, fill=fill, bicubic=bicubic)))
 
     return (
-        row("Rotate", 30, augment.rotate),
-        row("ShearX", 0.3, augment.shear_x),
-        row("ShearY", 0.3, augment.shear_y),
-        row("TranslateX", translation, augment.translate_x),
-        row("TranslateY", translation, augment.translate_y),
+        row("Rotate", 30, operations.rotate),
+        row("ShearX", 0.3, operations.shear_x),
+        row("ShearY", 0.3, operations.shear_y),
+        row("TranslateX", translation, operations.translate_x),
+        row("TranslateY", translation, operations.translate_y),
     )
 
 

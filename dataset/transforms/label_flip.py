@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset import augment
-from dataset.augment import Clip
+from dataset.transforms import operations
+from dataset.transforms.operations import Clip
 from utils.errors import UserError
 
 _SIDES = {"left": "right", "right": "left"}
@@ -75,7 +75,7 @@ class LabelFlip:
     def __call__(self, clip: Clip, label: int, rng: np.random.Generator) -> tuple[Clip, int]:
         if rng.random() >= self.probability:
             return clip, label
-        flip = augment.flip_flow if self.use_flow else augment.flip_horizontal
+        flip = operations.flip_flow if self.use_flow else operations.flip_horizontal
         return flip(clip), self.mirrored[label]
 
 
