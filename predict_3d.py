@@ -290,7 +290,7 @@ def _annotate(video: Video, prediction: Prediction, names: Sequence[str], target
     """Write a copy of the video with the classes of its windows, or of the whole of a short one."""
     import numpy as np
 
-    from dataset.annotated_video import write_annotated
+    from dataset.writers.annotated_video import write_annotated
 
     count = len(prediction.guesses)
     texts = [

@@ -37,7 +37,7 @@ from dataset.synthetic_store import encode_jpegs
 from dataset.transforms.normalization import ClipNormalizer
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
-from dataset.video_stores import FrameFolders, VideoEnvironments
+from dataset.writers.stores import FrameFolders, VideoEnvironments
 
 HEIGHT, WIDTH = 256, 340
 # Folder, format and distance of key frames.

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.video_stores import FrameFolders, OneEnvironment, Store, VideoEnvironments, VideoFiles
+from dataset.writers.stores import FrameFolders, OneEnvironment, Store, VideoEnvironments, VideoFiles
 
 Frames = NDArray[np.uint8]
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 import helpers
 from dataset import sampling
-from dataset.annotated_video import write_annotated
 from dataset.transforms.recipes import crop_position, resize_short_side
+from dataset.writers.annotated_video import write_annotated
 from predict_3d import PredictionError, main
 from tests.conftest import ROOT, MakeRecord
 from tests.videos import encode_video, sequential_frames

@@ -19,13 +19,14 @@ from dataset.listing import VideoRecord, read_list
 from dataset.prepare import convert
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.encoders import Encoded, shrink
+from dataset.prepare.encoders import Encoded
 from dataset.prepare.flow import make_method, quantise
 from dataset.prepare.sources import Source
 from dataset.readers import open_reader
 from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.readers.video_index import build_index
-from dataset.video_stores import FrameFolders, ShardedEnvironments, VideoEnvironments
+from dataset.writers.encoding import shrink
+from dataset.writers.stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_number, frame_numbers, sequential_frames
 from utils.errors import UserError

@@ -12,7 +12,7 @@ from dataset.listing import VideoRecord, list_of, read_list, segment_path, split
 from dataset.readers import FewerFramesError, ReadError, open_reader
 from dataset.readers.lmdb import LmdbStore
 from dataset.video_dataset import TrainingClips, VideoViews
-from dataset.video_stores import FrameFolders, ShardedEnvironments, VideoEnvironments
+from dataset.writers.stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_numbers
 

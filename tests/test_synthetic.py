@@ -20,7 +20,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 import dataset.synthetic as synthetic
-import dataset.video_stores as video_stores
+import dataset.writers.stores as video_stores
 from dataset.listing import read_list
 from dataset.readers import open_reader
 from dataset.synthetic import Parameters, SyntheticError, Video, make_synthetic, make_video

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dataset.prepare.annotations import PrepareError
+from dataset.writers.annotated_video import load_font
 from utils.files import write_atomically
 
 _SHOWN_FRAMES = 8
@@ -113,10 +114,3 @@ def _sheet(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes
     file = io.BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
-
-
-def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font with many scripts' letters: the one that matplotlib brings."""
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

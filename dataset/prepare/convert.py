@@ -20,7 +20,7 @@ from dataset.prepare.lists import ListFile, class_names, write_list
 from dataset.prepare.parallel import each
 from dataset.prepare.sources import Source, require_frames
 from dataset.readers import open_reader
-from dataset.video_stores import ShardedEnvironments, Store
+from dataset.writers.stores import ShardedEnvironments, Store
 from utils.errors import UserError
 
 _LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video

@@ -12,9 +12,10 @@ import torch
 from torch.nn import functional
 
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.encoders import STORES, Encoded, encode_jpeg, shrink
+from dataset.prepare.encoders import STORES, Encoded
 from dataset.readers.images import FLOW_SUFFIXES
-from dataset.video_stores import Store
+from dataset.writers.encoding import encode_jpeg, shrink
+from dataset.writers.stores import Store
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors
 

@@ -8,9 +8,8 @@ import av.error
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset.prepare.browse import load_font
-from dataset.prepare.encoders import H264Writer, shrink
 from dataset.readers.video_file import cause_of, decode_frames
+from dataset.writers.encoding import H264Writer, shrink
 from utils.files import FileError
 
 _OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "threads": "1"}
@@ -64,3 +63,10 @@ def write_lines(
     draw.rectangle((0, 0, right + 4, bottom + 4), fill=_BAND)
     draw.multiline_text((4, 4), text, font=font, fill="white")
     return np.asarray(Image.alpha_composite(picture, layer).convert("RGB"))
+
+
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return a font with many scripts' letters: the one that matplotlib brings."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
