@@ -41,7 +41,7 @@ if [ "${FORCE:-0}" = 1 ]; then force=(--force); fi
 train=train_3d.py
 if [ "${SEARCH:-0}" = 1 ]; then train=train_3d_op.py; fi
 
-"$PYTHON" -m dataset.embedded --config_file "$config" "$@"
+"$PYTHON" -m dataset.synthetic.embedded --config_file "$config" "$@"
 echo "== training ($train)"
 "$PYTHON" -m utils.launch "$train" --config_file "$config" ${force[@]+"${force[@]}"} "$@"
 echo "== extracting scores"

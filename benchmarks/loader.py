@@ -33,7 +33,7 @@ from dataset.loading import VideoLoader
 from dataset.readers import FrameReader, open_reader
 from dataset.readers.images import FolderStore
 from dataset.readers.lmdb import LmdbStore
-from dataset.synthetic_store import encode_jpegs
+from dataset.synthetic.store import encode_jpegs
 from dataset.transforms.normalization import ClipNormalizer
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init

@@ -32,7 +32,7 @@ from benchmarks.merging import LONG_LIST, write_list
 from dataset.listing import VideoList, VideoRecord, list_of, read_list
 from dataset.loading import VideoLoader
 from dataset.readers import open_reader
-from dataset.synthetic_store import FORMATS
+from dataset.synthetic.store import FORMATS
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import ClipSample, TrainingClips, worker_init
 

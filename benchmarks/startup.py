@@ -1,7 +1,8 @@
 """How long a user waits: for --help, for the error of a mistyped key, for the first training step.
 
-The embedded data set must be there (python -m dataset.embedded --config_file record/synthetic-dg-p3d-resnet18.yml). The
-time of importing torch alone stands beside them: no training can begin before that.
+The embedded data set must be there (python -m dataset.synthetic.embedded --config_file
+record/synthetic-dg-p3d-resnet18.yml). The time of importing torch alone stands beside them: no training can begin
+before that.
 
     python benchmarks/startup.py
 """

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from dataset.synthetic import Parameters, Video, make_video
-from dataset.synthetic_scene import CLASSES
+from dataset.synthetic.make import Parameters, Video, make_video
+from dataset.synthetic.scene import CLASSES
 from utils.figures.style import save_figure
 
 FOLDER = Path(__file__).resolve().parent

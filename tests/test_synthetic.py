@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-import dataset.synthetic as synthetic
+import dataset.synthetic.make as synthetic
 import dataset.writers.stores as video_stores
 from dataset.listing import read_list
 from dataset.readers import open_reader
-from dataset.synthetic import Parameters, SyntheticError, Video, make_synthetic, make_video
-from dataset.synthetic_scene import CLASSES, MOTIONS, TURN, frame_width, make_scene
-from dataset.synthetic_store import FORMATS, encode_h264
+from dataset.synthetic.make import Parameters, SyntheticError, Video, make_synthetic, make_video
+from dataset.synthetic.scene import CLASSES, MOTIONS, TURN, frame_width, make_scene
+from dataset.synthetic.store import FORMATS, encode_h264
 
 NUM_FRAMES = 40  # of a video by default
 SMALL: dict[str, Any] = {"num_train": 14, "num_test": 13, "size": 32, "frames": 8}

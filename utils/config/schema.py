@@ -60,7 +60,7 @@ class DatasetConfig:
     std: tuple[float, ...] = key("what they are then divided by, one number a channel; []: the network's own")
     use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")
     on_error: str = key("an unreadable video: stop, or skip and count it", scope=NEITHER, choices=("raise", "skip"))
-    embedded: bool = key("the data set is made by dataset/synthetic.py when it is absent", scope=NEITHER)
+    embedded: bool = key("the data set is made by dataset/synthetic when it is absent", scope=NEITHER)
 
 
 @dataclass(frozen=True)

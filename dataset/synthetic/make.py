@@ -2,7 +2,7 @@
 
     python -m dataset.synthetic --root data/synthetic
 
-writes 600 training and 180 test videos of 12 motion classes (`dataset.synthetic_scene` says what they show),
+writes 600 training and 180 test videos of 12 motion classes (`dataset.synthetic.scene` says what they show),
 `train_list.txt` and `test_list.txt` ("path frames label"), and `classes.txt` (one class name a line). A video depends
 on (seed, split, its index) and on nothing else, so any number of worker processes makes the same set. A killed run is
 continued by the same command; a folder with another set in it is left alone.
@@ -26,9 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dataset.synthetic_scene import CLASSES, MOTIONS, Scene, make_scene, render
-from dataset.synthetic_store import FORMATS
-from utils.cli import run_script
+from dataset.synthetic.scene import CLASSES, MOTIONS, Scene, make_scene, render
+from dataset.synthetic.store import FORMATS
 from utils.errors import UserError
 from utils.files import write_text_atomically
 
@@ -233,7 +232,3 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line."""
     make_synthetic(**vars(build_parser().parse_args()))
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -1,13 +1,13 @@
 """Make the embedded data set when a record asks for it and it is absent.
 
-  python -m dataset.embedded --config_file record/X.yml
+  python -m dataset.synthetic.embedded --config_file record/X.yml
 
 run.sh calls this before training; as it parses the record, it is also where a mistake in the record shows first.
 """
 
 from pathlib import Path
 
-from dataset.synthetic import make_synthetic
+from dataset.synthetic.make import make_synthetic
 from utils.cli import run_script, script_parser
 from utils.config import load_config
 
