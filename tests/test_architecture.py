@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 PACKAGES = ("dataset", "layers", "model", "utils")
 SCRIPTS = ("train_3d", "train_3d_op", "extract_score_3d", "merge_score", "predict_3d")
 # A script within a package, in two files: its commands about records need the composition root.
-COMMAND_LINE = ("dataset/prepare/__main__.py", "dataset/prepare/record_commands.py")
+COMMAND_LINE = ("dataset/prepare/__main__.py", "dataset/prepare/inspecting/commands.py")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("*.py"))
 
 # What each part may import of this project.

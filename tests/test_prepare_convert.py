@@ -16,12 +16,12 @@ from PIL import Image
 
 from dataset.heldout import group_names
 from dataset.listing import VideoRecord, read_list
-from dataset.prepare import convert
+from dataset.prepare.converting import convert
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.encoders import Encoded
-from dataset.prepare.flow import make_method, quantise
-from dataset.prepare.sources import Source
+from dataset.prepare.converting.encoders import Encoded
+from dataset.prepare.converting.flow import make_method, quantise
+from dataset.prepare.converting.sources import Source
 from dataset.readers import open_reader
 from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.readers.video_index import build_index

@@ -15,17 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from dataset.prepare import (
-    activitynet,
-    converters,
-    folder,
-    hmdb51,
-    kinetics,
-    lists,
-    record_commands,
-    something,
-    ucf101,
-)
+from dataset.prepare.official import activitynet, hmdb51, kinetics, something, ucf101
+from dataset.prepare.converting import commands as converting
+from dataset.prepare import folder, lists
+from dataset.prepare.inspecting import commands as inspecting
 from dataset.prepare.annotations import Annotations
 from dataset.prepare.options import add_source_list, add_workers
 from utils.cli import run_script
@@ -75,7 +68,7 @@ class Command:
 def add_check(parser: argparse.ArgumentParser) -> None:
     """The command line of `check`."""
     add_source_list(parser)
-    parser.add_argument("--format", choices=converters.FORMATS, default="RAW", help="format of the videos (RAW)")
+    parser.add_argument("--format", choices=converting.FORMATS, default="RAW", help="format of the videos (RAW)")
     parser.add_argument("--use_flow", action="store_true", help="the videos are optical flow")
     parser.add_argument("--frames", type=int, default=3, help="random frames, beside the first and the last (3)")
     parser.add_argument("--seed", type=int, default=0, help="of the random frames (0)")
@@ -85,7 +78,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Run `check`."""
-    from dataset.prepare.check import check_list
+    from dataset.prepare.inspecting.check import check_list
 
     rejected = check_list(
         arguments.list,
@@ -110,18 +103,18 @@ COMMANDS: dict[str, ListCommand | Command] = {
     "ssv2": ListCommand(something.HELP_V2, something.add_arguments_v2, something.read_v2, something.default_name_v2),
     "anet": _of_module(activitynet),
     "folder": _of_module(folder),
-    "frames": Command(converters.HELP["frames"], converters.add_frames, converters.run_frames),
-    "lmdb": Command(converters.HELP["lmdb"], converters.add_lmdb, converters.run_frames),
-    "resize": Command(converters.HELP["resize"], converters.add_resize, converters.run_resize),
-    "flow": Command(converters.HELP["flow"], converters.add_flow, converters.run_flow),
+    "frames": Command(converting.HELP["frames"], converting.add_frames, converting.run_frames),
+    "lmdb": Command(converting.HELP["lmdb"], converting.add_lmdb, converting.run_frames),
+    "resize": Command(converting.HELP["resize"], converting.add_resize, converting.run_resize),
+    "flow": Command(converting.HELP["flow"], converting.add_flow, converting.run_flow),
     "check": Command("decode frames of every video of a list; writes a clean list and rejects", add_check, run_check),
     "browse": Command(
-        record_commands.BROWSE_HELP, record_commands.add_browse, record_commands.run_browse, takes_overrides=True
+        inspecting.BROWSE_HELP, inspecting.add_browse, inspecting.run_browse, takes_overrides=True
     ),
     "benchmark": Command(
-        record_commands.BENCHMARK_HELP,
-        record_commands.add_benchmark,
-        record_commands.run_benchmark,
+        inspecting.BENCHMARK_HELP,
+        inspecting.add_benchmark,
+        inspecting.run_benchmark,
         takes_overrides=True,
     ),
 }

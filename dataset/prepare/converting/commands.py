@@ -8,7 +8,7 @@ from dataset.prepare.annotations import PrepareError
 from dataset.prepare.options import add_source_list, add_workers, usable_processors
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
-    from dataset.prepare.encoders import Encoder
+    from dataset.prepare.converting.encoders import Encoder
 
 FORMATS = ("RAW", "FRAME", "LMDB")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -82,7 +82,7 @@ def _add_shards(parser: argparse.ArgumentParser) -> None:
 
 def run_frames(arguments: argparse.Namespace) -> int:
     """Run `frames` or `lmdb`."""
-    from dataset.prepare.encoders import PictureEncoder
+    from dataset.prepare.converting.encoders import PictureEncoder
 
     _check_range(arguments, "quality", 1, 100)
     return _run(arguments, PictureEncoder(_layout(arguments), arguments.short_side, arguments.quality))
@@ -90,7 +90,7 @@ def run_frames(arguments: argparse.Namespace) -> int:
 
 def run_resize(arguments: argparse.Namespace) -> int:
     """Run `resize`."""
-    from dataset.prepare.encoders import VideoEncoder
+    from dataset.prepare.converting.encoders import VideoEncoder
 
     _check_range(arguments, "crf", 0, 51)
     _check_range(arguments, "key_interval", 1, 100_000)
@@ -103,7 +103,7 @@ def run_resize(arguments: argparse.Namespace) -> int:
 
 def run_flow(arguments: argparse.Namespace) -> int:
     """Run `flow`."""
-    from dataset.prepare.flow import FlowEncoder, make_method
+    from dataset.prepare.converting.flow import FlowEncoder, make_method
 
     _check_range(arguments, "quality", 1, 100)
     if not arguments.bound > 0:
@@ -135,8 +135,8 @@ def _check_range(arguments: argparse.Namespace, name: str, low: int, high: int) 
 
 
 def _run(arguments: argparse.Namespace, encoder: "Encoder") -> int:
-    from dataset.prepare.convert import convert_list
-    from dataset.prepare.sources import DEFAULT_RATE, Source
+    from dataset.prepare.converting.convert import convert_list
+    from dataset.prepare.converting.sources import DEFAULT_RATE, Source
 
     if arguments.short_side < 0:
         raise PrepareError(f"--short_side {arguments.short_side}: must be 0 or more")

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.encoders import STORES, Encoded
+from dataset.prepare.converting.encoders import STORES, Encoded
 from dataset.readers.images import FLOW_SUFFIXES
 from dataset.writers.encoding import encode_jpeg, shrink
 from dataset.writers.stores import Store

@@ -15,8 +15,8 @@ from dataset.prepare.options import usable_processors
 from utils.config import RunConfig, load_config
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
-    from dataset.prepare.benchmark import Stages
-    from dataset.prepare.browse import Strip
+    from dataset.prepare.inspecting.benchmark import Stages
+    from dataset.prepare.inspecting.browse import Strip
     from dataset.video_dataset import ClipBatch
 
 BROWSE_HELP = "a page or sheet of training clips and evaluation views, as the network sees them"
@@ -45,7 +45,7 @@ def add_browse(parser: argparse.ArgumentParser) -> None:
 
 def run_browse(arguments: argparse.Namespace) -> int:
     """Run `browse`."""
-    from dataset.prepare.browse import require_new_picture, write_browser
+    from dataset.prepare.inspecting.browse import require_new_picture, write_browser
 
     config = load_config(arguments.config_file, arguments.overrides)
     require_new_picture(arguments.output)
@@ -61,7 +61,7 @@ def _training_strips(config: RunConfig, arguments: argparse.Namespace) -> "tuple
     import numpy as np
 
     import helpers
-    from dataset.prepare.browse import Strip
+    from dataset.prepare.inspecting.browse import Strip
 
     data, index = config.dataset, arguments.state - 1
     videos = helpers.read_training_list(config)
@@ -86,7 +86,7 @@ def _evaluation_strips(config: RunConfig, arguments: argparse.Namespace) -> "tup
     import numpy as np
 
     import helpers
-    from dataset.prepare.browse import Strip
+    from dataset.prepare.inspecting.browse import Strip
     from dataset.transforms.recipes import crop_position
     from utils.evaluation.views import cut_view
 
@@ -118,7 +118,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
 
 def run_benchmark(arguments: argparse.Namespace) -> int:
     """Run `benchmark`: a row for the record's own data, and for each other store."""
-    from dataset.prepare import benchmark
+    from dataset.prepare.inspecting import benchmark
 
     config = load_config(arguments.config_file, arguments.overrides)
     _require_state(config, arguments.state)
@@ -148,7 +148,7 @@ def _measure(config: RunConfig, state: int, *, clips: int) -> "tuple[Stages, flo
     import torch
 
     import helpers
-    from dataset.prepare import benchmark
+    from dataset.prepare.inspecting import benchmark
     from utils import distributed
 
     data = config.dataset

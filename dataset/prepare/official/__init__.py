@@ -1,0 +1,1 @@
+"""The official annotations, a file a data set."""
