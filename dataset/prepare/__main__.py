@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from dataset.prepare.official import activitynet, hmdb51, kinetics, something, ucf101
-from dataset.prepare.converting import commands as converting
 from dataset.prepare import folder, lists
-from dataset.prepare.inspecting import commands as inspecting
 from dataset.prepare.annotations import Annotations
+from dataset.prepare.converting import commands as converting
+from dataset.prepare.inspecting import commands as inspecting
+from dataset.prepare.official import activitynet, hmdb51, kinetics, something, ucf101
 from dataset.prepare.options import add_source_list, add_workers
 from utils.cli import run_script
 

@@ -5,7 +5,7 @@ argument as it was, and does the same to all frames. No function draws a random 
 
 The meaning of every operation is Pillow's (its enhancers, `ImageOps`, affine transforms and filters); the arithmetic
 is done by OpenCV, numpy and torch on the whole clip, which is several times faster than an image at a time.
-`tests/test_augment.py` compares each with Pillow and lists the differences that remain.
+`tests/dataset/transforms/test_operations.py` compares each with Pillow and lists the differences that remain.
 """
 
 import itertools

@@ -14,11 +14,11 @@ from dataset.heldout import group_names
 from dataset.listing import VideoList, VideoRecord, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.encoders import Encoded, Encoder, spread
+from dataset.prepare.converting.sources import Source, require_frames
 from dataset.prepare.finding import is_video
 from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, class_names, write_list
 from dataset.prepare.parallel import each
-from dataset.prepare.converting.sources import Source, require_frames
 from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store
 from utils.errors import UserError

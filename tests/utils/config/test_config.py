@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.config.load import list_differences, own_sections
 from utils.config.network_names import Normalization
 from utils.config.saved import load_saved_config
 from utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 RELEASED = json.loads((ROOT / "tests/data/released_records.json").read_text())
 RECORDS = sorted(path.relative_to(ROOT) for path in ROOT.glob("record/*.yml"))
 STATE_KEYS = {field.name for field in dataclasses.fields(RunConfig.__annotations__["states"].__args__[0])}

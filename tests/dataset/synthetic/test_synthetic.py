@@ -26,10 +26,10 @@ from dataset.readers import open_reader
 from dataset.synthetic.make import Parameters, SyntheticError, Video, make_synthetic, make_video
 from dataset.synthetic.scene import CLASSES, MOTIONS, TURN, frame_width, make_scene
 from dataset.synthetic.store import FORMATS, encode_h264
+from tests.conftest import ROOT
 
 NUM_FRAMES = 40  # of a video by default
 SMALL: dict[str, Any] = {"num_train": 14, "num_test": 13, "size": 32, "frames": 8}
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def small_parameters(format="RAW", **changes):

@@ -13,9 +13,9 @@ from PIL import Image
 import helpers
 from dataset.heldout import group_names
 from dataset.listing import read_class_names, read_list, split_segment
-from dataset.prepare.inspecting import benchmark, check
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
+from dataset.prepare.inspecting import benchmark, check
 from dataset.prepare.inspecting.browse import film_strip
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index

@@ -13,8 +13,8 @@ import yaml
 
 import train_3d
 from tests.conftest import ROOT, MakeRecord
-from tests.test_extract_merge import extract, merge, save_weights
-from tests.test_report import make_epochs, make_result
+from tests.scripts.test_extract_merge import extract, merge, save_weights
+from tests.utils.evaluation.test_result import make_epochs, make_result
 from utils.config import RunConfig, load_config
 from utils.evaluation.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_quick, differences, spread
 from utils.evaluation.result import render_summary, render_text

@@ -8,8 +8,8 @@ import torch
 
 from dataset.listing import read_list
 from tests.conftest import MakeRecord
-from tests.test_extract_merge import NUM_VIDEOS, extract, merge, read_scores, save_weights
-from tests.test_metrics import brute_metrics
+from tests.scripts.test_extract_merge import NUM_VIDEOS, extract, merge, read_scores, save_weights
+from tests.utils.test_metrics import brute_metrics
 from utils.config import load_config
 from utils.errors import UserError
 from utils.evaluation.provenance import scores_folder

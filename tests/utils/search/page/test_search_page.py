@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.test_search_layout import CASES, FINISHED, SMALL, journal_of, result_of, simulate
+from tests.utils.search.page.test_search_layout import CASES, FINISHED, SMALL, journal_of, result_of, simulate
 from utils.search.page.labels import SIGNS, chart_ranges, edge_name, ticks
 from utils.search.page.page import render_page
 from utils.text import describe_time

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
 from tests.conftest import MakeRecord
 from tests.networks import tiny_network
-from tests.test_engine import make_batches, make_learner, run_epoch
-from tests.test_train import TWO_STATES, assert_equal, train
+from tests.scripts.test_train import TWO_STATES, assert_equal, train
+from tests.utils.training.test_engine import make_batches, make_learner, run_epoch
 from utils.config import load_config
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import plan_steps
@@ -42,7 +42,7 @@ def test_average_is_the_recursion_written_out() -> None:
 
 
 def test_training_goes_on_from_the_weights_and_hands_on_their_average() -> None:
-    from tests.test_engine import TwoHeads
+    from tests.utils.training.test_engine import TwoHeads
 
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     networks = []

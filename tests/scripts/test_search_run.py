@@ -19,7 +19,7 @@ import train_3d
 import train_3d_op
 from dataset.listing import read_list
 from tests.conftest import ROOT, MakeRecord
-from tests.test_train import assert_equal
+from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
 from utils.files import FileError

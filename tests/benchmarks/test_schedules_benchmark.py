@@ -11,8 +11,8 @@ import pytest
 import train_3d_op
 from benchmarks import schedules
 from tests.conftest import ROOT
-from tests.test_graph import all_paths, is_within
-from tests.test_search_run import make_search as make_search
+from tests.scripts.test_search_run import make_search as make_search
+from tests.utils.planning.test_graph import all_paths, is_within
 from utils.config import ConfigError, load_config
 
 

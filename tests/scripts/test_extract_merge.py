@@ -23,7 +23,7 @@ from dataset import sampling
 from dataset.listing import read_list
 from dataset.transforms.recipes import crop_position, resize_short_side
 from tests.conftest import ROOT, MakeRecord
-from tests.test_metrics import brute_metrics
+from tests.utils.test_metrics import brute_metrics
 from utils.config import load_config
 from utils.errors import UserError
 from utils.evaluation.provenance import make_manifest, scores_folder, training_differences

@@ -16,9 +16,9 @@ from PIL import Image
 
 from dataset.heldout import group_names
 from dataset.listing import VideoRecord, read_list
-from dataset.prepare.converting import convert
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
+from dataset.prepare.converting import convert
 from dataset.prepare.converting.encoders import Encoded
 from dataset.prepare.converting.flow import make_method, quantise
 from dataset.prepare.converting.sources import Source

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 
-from tests.test_search_layout import CASES, result_of
+from tests.utils.search.page.test_search_layout import CASES, result_of
 from utils.figures.style import save_figure
 from utils.search.page.figures import edges_figure, graph_figure
 from utils.search.page.labels import edge_name, edge_role, ordered_edges

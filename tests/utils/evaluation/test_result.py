@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.test_scores import make_manifest
+from tests.utils.evaluation.test_scores import make_manifest
 from utils.evaluation.protocol import Trained
 from utils.evaluation.result import build_result, render_summary, render_text
 from utils.figures.confusion import confusion_figure

@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.networks import SHAPES
 from utils.config.network_names import NetworkName, UnknownNetworkError, list_names, min_clip_frames, parse_name
 from utils.errors import UserError
@@ -69,5 +69,4 @@ def test_min_clip_frames_of_an_unknown_name() -> None:
 
 def test_names_need_no_torch() -> None:
     code = "import sys, model, utils.config.network_names; model.list_models(); sys.exit('torch' in sys.modules)"
-    root = Path(__file__).resolve().parent.parent
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

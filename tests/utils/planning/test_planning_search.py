@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.test_graph import all_paths
+from tests.utils.planning.test_graph import all_paths
 from utils.planning.graph import INITIAL, Graph, State, Transition, build_graph
 from utils.planning.search import Outcome, Path, search
 

@@ -424,7 +424,7 @@ def test_a_killed_writer_leaves_whole_parts_only(folder):
     script = textwrap.dedent(
         f"""
         from pathlib import Path
-        from tests.test_scores import make_manifest, write_share
+        from tests.utils.evaluation.test_scores import make_manifest, write_share
         for start in range(0, 20):
             write_share(Path({str(folder)!r}), make_manifest(num_clips=4), [start], videos_per_part=1)
             print(start, flush=True)
