@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,20 +11,41 @@ from tests.conftest import ROOT
 
 PACKAGES = ("dataset", "layers", "model", "utils")
 SCRIPTS = ("train_3d", "train_3d_op", "extract_score_3d", "merge_score", "predict_3d")
-# A script within a package, in two files: its commands about records need the composition root.
-COMMAND_LINE = ("dataset/prepare/__main__.py", "dataset/prepare/inspecting/commands.py")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("*.py"))
 
-# What each part may import of this project.
-ALLOWED = {
-    "utils": {"utils"},
-    "layers": {"layers", "utils"},
-    "model": {"model", "layers", "utils"},
-    "dataset": {"dataset", "utils"},
-    "helpers": {"dataset", "layers", "model", "utils"},
-    **{script: {"helpers", "dataset", "utils"} for script in COMMAND_LINE},
-    **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS},
-}
+# Every folder, and what it may import of this project beside itself and the folders that it is in.
+PLACES: dict[str, set[str]] = {
+    "utils": set(),
+    "utils/planning": set(),
+    "utils/config": {"utils/planning"},
+    "utils/training": {"utils/config"},
+    "utils/evaluation": {"utils/config", "utils/training"},
+    "utils/figures": {"utils/evaluation"},
+    "utils/search": {"utils/config", "utils/figures", "utils/planning", "utils/search/page", "utils/training"},
+    "utils/search/page": set(),
+    "utils/launch": set(),
+    "layers": {"utils"},
+    "model": {"layers", "utils", "utils/config", "utils/training"},
+    "dataset": {"dataset/readers", "dataset/transforms", "utils"},
+    "dataset/readers": {"utils"},
+    "dataset/transforms": {"utils", "utils/config"},
+    "dataset/writers": {"dataset/readers", "dataset/transforms", "utils"},
+    "dataset/synthetic": {"dataset/writers", "utils", "utils/config"},
+    "dataset/prepare": {
+        "dataset/prepare/official", "dataset/prepare/converting", "dataset/prepare/inspecting",
+        "dataset/readers", "utils",
+    },
+    "dataset/prepare/official": set(),
+    "dataset/prepare/converting": {
+        "dataset/readers", "dataset/transforms", "dataset/writers", "utils", "utils/training",
+    },
+    "dataset/prepare/inspecting": {
+        "dataset/readers", "dataset/transforms", "dataset/writers", "utils", "utils/config", "utils/evaluation",
+    },
+}  # fmt: skip
+# Files with more than their folder has. This one is a script within a package: it needs the composition root.
+EXEMPT = {"dataset/prepare/inspecting/commands.py": {"helpers"}}
+ABOVE = {"helpers": {*PACKAGES}, **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS}}
 # Read before torch is there: a mistake in a record must show at once.
 TORCH_FREE = (
     "utils/config/load.py",
@@ -53,31 +75,75 @@ TORCH_FREE = (
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
-def imported_modules(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """Modules and packages that are imported anywhere in a tree; `from a import b` gives a.b where that is a module."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            assert node.level == 0, "relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if file_of(name) else node.module or "" for name in names)
 
 
-def part_of(path: Path) -> str:
+def file_of(module: str) -> Path | None:
+    """The file of a module of this project."""
+    place = ROOT / module.replace(".", "/")
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
+
+
+def place_of(path: Path) -> str:
+    """The folder of a file; of a file at the root, its name."""
     relative = path.relative_to(ROOT)
-    if relative.as_posix() in COMMAND_LINE:
-        return relative.as_posix()
-    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+    return relative.parent.as_posix() if len(relative.parts) > 1 else relative.stem
+
+
+def forbidden_imports(path: Path) -> set[str]:
+    """What a file imports of this project although its place does not allow it."""
+    own = place_of(path)
+    imported = [file for module in imported_modules(ast.parse(path.read_text())) if (file := file_of(module))]
+    used = {place_of(file) for file in imported}
+    if own in ABOVE:
+        return {place for place in used if place.split("/")[0] not in ABOVE[own]}
+    outer = {folder.as_posix() for folder in Path(own).parents}
+    return used - {own, *outer, *PLACES[own], *EXEMPT.get(path.relative_to(ROOT).as_posix(), ())}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path: Path) -> None:
-    own = {*PACKAGES, "helpers", *SCRIPTS, "tests", "benchmarks"}
-    used = {module.split(".")[0] for module in imported_modules(path)} & own
-    assert used <= ALLOWED[part_of(path)]
+    assert place_of(path) in {*PLACES, *ABOVE}
+    assert forbidden_imports(path) == set()
+
+
+def test_wrong_imports_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for importer, imported in (
+        ("utils/planning/knee.py", "from utils.config import load_config"),
+        ("utils/training/engine.py", "from utils.search import explore"),
+        ("utils/files.py", "def f():\n    import utils.training.engine"),
+        ("dataset/readers/images.py", "from dataset.writers.stores import Store"),
+        ("dataset/listing.py", "import helpers"),
+        ("layers/norm.py", "from model import create_model"),
+        ("train_3d.py", "from train_3d_op import main"),
+        ("helpers.py", "from tests.conftest import ROOT"),
+    ):
+        monkeypatch.setattr(Path, "read_text", lambda path, text=imported: text)
+        assert forbidden_imports(ROOT / importer), importer
+
+
+def top_level_imports(path: Path) -> set[Path]:
+    """Files whose content runs before that of a file, its packages aside."""
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {file for module in imported_modules(tree) if (file := file_of(module)) is not None}
+
+
+def test_no_module_waits_for_itself() -> None:
+    graph = {path: top_level_imports(path) for path in FILES}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_walk_sees_imports_inside_functions() -> None:
-    assert "helpers" in set(imported_modules(ROOT / "train_3d.py"))
+    assert "helpers" in set(imported_modules(ast.parse((ROOT / "train_3d.py").read_text())))
 
 
 def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
