@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.cli import distributed_parser, run_script
 from utils.config import ConfigError, RunConfig, load_config
-from utils.config.load import training_values
+from utils.config.record import training_values
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,7 @@
 """The house rules that a reader may rely on: imports point down, files and functions stay small."""
 
 import ast
+import itertools
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -130,16 +131,19 @@ def test_wrong_imports_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert forbidden_imports(ROOT / importer), importer
 
 
-def top_level_imports(path: Path) -> set[Path]:
-    """Files whose content runs before that of a file, its packages aside."""
+def known_modules(path: Path) -> set[Path]:
+    """Files whose names a file knows at its top, for types alone too; its packages aside."""
     tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    conditions = [node for node in tree.body if isinstance(node, ast.If)]
+    for_types = [node.body for node in conditions if ast.unparse(node.test) == "TYPE_CHECKING"]
+    tree.body = [
+        node for node in [*tree.body, *itertools.chain(*for_types)] if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     return {file for module in imported_modules(tree) if (file := file_of(module)) is not None}
 
 
-def test_no_module_waits_for_itself() -> None:
-    graph = {path: top_level_imports(path) for path in FILES}
-    TopologicalSorter(graph).prepare()
+def test_no_modules_need_each_other() -> None:
+    TopologicalSorter({path: known_modules(path) for path in FILES}).prepare()
 
 
 def test_the_walk_sees_imports_inside_functions() -> None:

@@ -1,16 +1,14 @@
 """Combinations of values that could only fail later: refused when the configuration is parsed, by key."""
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from utils.config import network_names
+from utils.config.schema import RunConfig
 from utils.config.values import ConfigError
 from utils.planning.graph import GraphError, build_graph
 
-if TYPE_CHECKING:
-    from utils.config.load import RunConfig
 
-
-def check_config(config: "RunConfig") -> None:
+def check_config(config: RunConfig) -> None:
     """Refuse combinations of values that cannot work.
 
     Raises:
@@ -21,11 +19,11 @@ def check_config(config: "RunConfig") -> None:
     _check_training(config)
 
 
-def _fail(config: "RunConfig", name: str, message: str) -> NoReturn:
+def _fail(config: RunConfig, name: str, message: str) -> NoReturn:
     raise ConfigError(f"{config.sources[name]}: {name}: {message}")
 
 
-def _check_clips(config: "RunConfig") -> None:
+def _check_clips(config: RunConfig) -> None:
     net_name, early_stride = config.network.net_name, config.network.early_stride
     try:
         limits = network_names.clip_limits(net_name, early_stride)
@@ -47,7 +45,7 @@ def _check_clips(config: "RunConfig") -> None:
     _check_network(config)
 
 
-def _check_network(config: "RunConfig") -> None:
+def _check_network(config: RunConfig) -> None:
     """Refuse settings that this network does not have."""
     net = config.network
     for name, message in network_names.list_refusals(
@@ -63,7 +61,7 @@ def _check_network(config: "RunConfig") -> None:
         _fail(config, "network.transfer_weights", message)
 
 
-def _check_normalization(config: "RunConfig") -> None:
+def _check_normalization(config: RunConfig) -> None:
     data = config.dataset
     channels, kind = (2, "flow has x and y") if data.use_flow else (3, "RGB has three channels")
     for key, values in (("mean", data.mean), ("std", data.std)):
@@ -76,7 +74,7 @@ def _check_normalization(config: "RunConfig") -> None:
         _fail(config, "dataset.std", f"found {list(data.std)}, expected numbers above 0, up to 1 (58.395 is 0.229)")
 
 
-def _check_training(config: "RunConfig") -> None:
+def _check_training(config: RunConfig) -> None:
     settings, data = config.optimizer, config.dataset
     for index, state in enumerate(config.states):
         if 0 < settings.warmup_epoch >= state.epochs:
@@ -106,7 +104,7 @@ def _check_training(config: "RunConfig") -> None:
         _fail(config, "optimizer.nesterov", "Nesterov needs a momentum above 0")
 
 
-def check_search(config: "RunConfig") -> None:
+def check_search(config: RunConfig) -> None:
     """Refuse a search that cannot work; the states of the configuration are not needed.
 
     Raises:

@@ -1,8 +1,12 @@
-"""A path as a record: the YAML file that train_3d.py trains, in the form of record/op-*.yml."""
+"""Configurations as records: the YAML file of a path, as record/op-*.yml are, and in what two of them differ."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+from utils.config.schema import TRAINING, OptimizerConfig, RunConfig, owner_of
+from utils.config.values import find_field
 
 
 def render_record(sections: Mapping[str, Mapping[str, Any]], *, base: str, comments: Sequence[str]) -> str:
@@ -33,3 +37,42 @@ def _render(value: Any) -> str:
     if isinstance(value, float) and "e" in text and "." not in text:
         return text.replace("e", ".0e")  # YAML 1.1 takes 1e-05 for a word
     return text
+
+
+def training_values(config: RunConfig) -> dict[str, Any]:
+    """Return the value of every key whose change changes the trained weights, by 'section.key'."""
+    sections = replace(config, optimizer=_acting_schedule(config)).to_dict()
+    return {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in values.items()
+        if _scope(section, key) == TRAINING and (section != "search" or config.is_search)
+    }
+
+
+def _acting_schedule(config: RunConfig) -> OptimizerConfig:
+    """Return the optimizer with the schedule as it acts: decays that no state reaches are none.
+
+    The released records say "constant rate" with a step at epoch 1,000,000; written so or as `constant`, it is the same
+    training.
+    """
+    settings = config.optimizer
+    last = max(state.epochs for state in config.states)
+    decays = tuple(epoch for epoch in settings.lr_decay_epochs if epoch < last) if settings.lr_decay_rate != 1 else ()
+    if settings.lr_scheduler == "step" and decays:
+        return settings
+    scheduler = "constant" if settings.lr_scheduler == "step" else settings.lr_scheduler
+    return replace(settings, lr_scheduler=scheduler, lr_decay_epochs=(), lr_decay_rate=1.0)
+
+
+def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
+    """Return 'section.key: was OLD, is NEW' for every key whose change changes the trained weights."""
+    before, after = training_values(old), training_values(new)
+    names = [*after, *(name for name in before if name not in after)]
+    return [
+        f"{name}: was {before.get(name)}, is {after.get(name)}" for name in names if after.get(name) != before.get(name)
+    ]
+
+
+def _scope(section: str, key: str) -> str:
+    return str(find_field(owner_of(section, key), key).metadata["scope"])

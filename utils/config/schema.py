@@ -4,11 +4,21 @@ The values live in `base_config/default.yml`, the base of the data set and the r
 that each value is written in exactly one place. Key names are those of the paper's released records.
 """
 
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+from utils.config.network_names import Normalization
+from utils.config.values import ConfigError
+from utils.planning.graph import Graph, State, build_graph
 
 # What changes when a key changes: the trained weights, only the scores, or neither.
 TRAINING, EVALUATION, NEITHER = "training", "evaluation", "neither"
+OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
 
 
 def key(
@@ -192,3 +202,125 @@ STATE_KEYS: dict[str, tuple[str, ...]] = {
     "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
     "network": ("frozen_bn",),
 }
+
+
+def owner_of(section: str, key: str) -> type:
+    """Return the class that declares a key of a section."""
+    return StateConfig if key in STATE_KEYS.get(section, ()) else SECTIONS[section]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One experiment, ready to use.
+
+    `states` has one entry per state of the path (a plain run has one). A search record has the goal of its graph there:
+    the setting that what it finds is evaluated at.
+    """
+
+    name: str
+    dataset: DatasetConfig
+    optimizer: OptimizerConfig
+    sampler: SamplerConfig
+    network: NetworkConfig
+    logging: LoggingConfig
+    search: SearchConfig
+    states: tuple[StateConfig, ...]
+    base: str = field(default="", compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder of everything this record writes."""
+        return Path(self.logging.output_dir) / self.name
+
+    @property
+    def saved_path(self) -> Path:
+        """The effective configuration as it was trained."""
+        return self.run_dir / "config.yml"
+
+    @property
+    def weights_path(self) -> Path:
+        """The checkpoint that training writes and continues from."""
+        return self.run_dir / "current.pth"
+
+    @property
+    def eva_model(self) -> Path:
+        """The weights that extraction evaluates."""
+        named = self.network.eva_model
+        return self.weights_path if named in ("", OWN_WEIGHTS) else Path(named)
+
+    @property
+    def eva_num_frames(self) -> int:
+        """Frames of an evaluation clip: the last state's piece, eva_num_segments times."""
+        return self.sampler.eva_num_segments * self.states[-1].clip_length
+
+    @property
+    def normalization(self) -> Normalization:
+        """What clips go through before the network."""
+        return Normalization(self.dataset.mean, self.dataset.std)
+
+    @property
+    def network_arguments(self) -> dict[str, Any]:
+        """The arguments of `model.create_model` for this record's network."""
+        net = self.network
+        return {
+            "net_name": net.net_name,
+            "num_classes": self.dataset.num_classes,
+            "early_stride": net.early_stride,
+            "dropout_ratio": net.dropout_ratio,
+            "image_size": self.dataset.crop_size,
+            "pooling_name": net.pooling_name,
+            "base_width": net.base_width,
+            "in_channels": 2 if self.dataset.use_flow else 3,
+            "stochastic_depth": net.stochastic_depth if net.stochastic_depth >= 0 else None,
+            "checkpoint_blocks": net.checkpoint_blocks,
+        }
+
+    @property
+    def evaluation_state(self) -> StateConfig:
+        """The last state, the goal of a search, with the clips of the final evaluation."""
+        return replace(self.states[-1], num_segments=self.sampler.eva_num_segments)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the record describes a search for a path (train_3d_op.py) and not a path to train (train_3d.py)."""
+        return bool(self.search.inputs)
+
+    @property
+    def graph(self) -> Graph:
+        """The candidate graph of a search."""
+        search = self.search
+        return build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(search.lr_factors))
+
+    def state_config(self, state: State, *, epochs: int) -> StateConfig:
+        """Return the setting of a state of the graph."""
+        chosen = self.search.inputs[state.input]
+        rate = float(f"{chosen.base_learning_rate * self.search.lr_factors[state.level]:.12g}")  # 0.07 x 0.1 is 0.007
+        return StateConfig(**{**dataclasses.asdict(chosen), "base_learning_rate": rate, "epochs": epochs})
+
+    def with_states(self, states: Sequence[StateConfig]) -> "RunConfig":
+        """Return the plain record that trains states one after the other, otherwise as this one."""
+        return replace(self, states=tuple(states), search=replace(self.search, inputs=()))
+
+    def require_file(self, section: str, key: str, *, hint: str) -> Path:
+        """Return the path under a key, which must exist; the error names the key and its file."""
+        named = getattr(getattr(self, section), key)
+        if not named or not Path(named).exists():  # Path("") is the working directory, which exists
+            source = self.sources.get(f"{section}.{key}", self.name)
+            raise ConfigError(f"{source}: {section}.{key}: no such file '{named}'; {hint}")
+        return Path(named)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the effective configuration in the form of a record (without `base`)."""
+        sections: dict[str, dict[str, Any]] = {}
+        for name in SECTIONS:
+            values = dataclasses.asdict(getattr(self, name))
+            for key in STATE_KEYS.get(name, ()):
+                entries = [getattr(state, key) for state in self.states]
+                values[key] = entries if len(entries) > 1 else entries[0]
+            sections[name] = {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+        return sections
+
+    def to_yaml(self) -> str:
+        """Return the effective configuration as YAML that `load_config` reads back to an equal value."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=120)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.config import RunConfig
-from utils.config.load import list_differences
+from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
 from utils.errors import UserError
 from utils.evaluation.protocol import Trained

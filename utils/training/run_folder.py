@@ -4,7 +4,7 @@ from pathlib import Path
 
 from utils import distributed
 from utils.config import ConfigError, RunConfig
-from utils.config.load import list_differences
+from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
 from utils.files import move_to_earlier, write_text_atomically
 

@@ -11,8 +11,9 @@ import yaml
 
 from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
-from utils.config.load import list_differences, own_sections
+from utils.config.load import own_sections
 from utils.config.network_names import Normalization
+from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
 from utils.errors import UserError
 
