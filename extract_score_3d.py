@@ -124,13 +124,15 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         merged_by: The command that comes next, for messages.
     """
     import helpers
+    from dataset.build import make_views_loader, read_evaluation_list
+    from model.build import describe_network, make_trained_network, place_network
     from utils import distributed
     from utils.evaluation.views import score_ahead
     from utils.logs import open_log
     from utils.text import describe_time
 
     with distributed.session() as device:
-        videos = helpers.read_evaluation_list(config)
+        videos = read_evaluation_list(config)
         precision = helpers.choose_precision(config, device)
         log = open_log(config.run_dir, "extract")
         task = _decide_on_main(
@@ -141,16 +143,16 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         if not task.pending:
             log.info(f"all scores are there: {scores_folder(config)}; merge them with: {merged_by}")
             return
-        network = _on_all(lambda: helpers.make_trained_network(config, config.eva_model))
-        network = helpers.place_network(config, network, device, dtype=precision.dtype).eval()
+        network = _on_all(lambda: make_trained_network(config, config.eva_model))
+        network = place_network(config, network, device, dtype=precision.dtype).eval()
         log.info(
-            f"{config.name}: {helpers.describe_network(config, network)}, {config.eva_model}; {len(task.pending)} of "
+            f"{config.name}: {describe_network(config, network)}, {config.eva_model}; {len(task.pending)} of "
             f"{len(videos)} videos x {config.sampler.eva_num_clips} clips x {len(crops)} crops to score, "
             f"{device.type}, {precision}"
         )
         scorer = helpers.make_view_scorer(config, network=network, dtype=precision.dtype, device=device)
         share = task.pending[distributed.rank() :: distributed.world_size()]
-        loader = helpers.make_views_loader(config, videos=videos, indices=[video for video, _ in share])
+        loader = make_views_loader(config, videos=videos, indices=[video for video, _ in share])
         began = time.monotonic()
         score = functools.partial(_score, scorer, config=config, videos=videos)
         results = score_ahead(zip(share, loader, strict=True), score, device=device)

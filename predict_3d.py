@@ -151,13 +151,14 @@ def predict(
     import torch
 
     import helpers
+    from model.build import make_trained_network, place_network
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = helpers.make_trained_network(config, config.eva_model)
+    network = make_trained_network(config, config.eva_model)
     precision = helpers.choose_precision(config, device)
     if precision.notice:
         print(f"scores in {precision}", file=sys.stderr, flush=True)
-    network = helpers.place_network(config, network, device, dtype=precision.dtype).eval()
+    network = place_network(config, network, device, dtype=precision.dtype).eval()
     scorer = helpers.make_view_scorer(config, network=network, dtype=precision.dtype, device=device)
     for path, name, problem in inputs:
         try:
@@ -238,7 +239,7 @@ def _scores(
     Raises:
         PredictionError: a logit of one is NaN or infinite.
     """
-    import helpers
+    from dataset.build import make_views_loader
     from dataset.listing import list_of
     from utils.evaluation.views import score_ahead
 
@@ -248,7 +249,7 @@ def _scores(
         sampler=replace(config.sampler, eva_num_clips=clips),
     )
     videos = list_of(records, path="command line")
-    loader = helpers.make_views_loader(own, videos=videos, indices=range(len(records)))
+    loader = make_views_loader(own, videos=videos, indices=range(len(records)))
 
     def score(video: "VideoFrames") -> "np.ndarray":
         logits = scorer(video.frames, video.clip_frames, crops)

@@ -32,6 +32,8 @@ def main() -> None:
 def train(config: RunConfig, *, force: bool) -> None:
     """Train a record from wherever its checkpoint stands."""
     import helpers  # brings torch: only once the configuration is known to be right
+    from dataset.build import read_quick_list, read_training_list
+    from model.build import describe_network, make_initial_network
     from utils import distributed
     from utils.logs import open_log
     from utils.training import run_folder
@@ -40,7 +42,7 @@ def train(config: RunConfig, *, force: bool) -> None:
     from utils.training.state import TrainingRecord
 
     with distributed.session() as device:
-        videos, eva_videos = helpers.read_training_list(config), helpers.read_quick_list(config)
+        videos, eva_videos = read_training_list(config), read_quick_list(config)
         notice = run_folder.open_for_training(config, force=force)
         log = open_log(config.run_dir, "train")
         if notice:
@@ -50,9 +52,9 @@ def train(config: RunConfig, *, force: bool) -> None:
         if position.state == len(config.states):
             log.info(f"training is complete: {config.weights_path}")
             return
-        network = helpers.make_initial_network(config, trained=content)
+        network = make_initial_network(config, trained=content)
         log.info(
-            f"{config.name}: {helpers.describe_network(config, network)}, {len(videos)} training videos, "
+            f"{config.name}: {describe_network(config, network)}, {len(videos)} training videos, "
             f"{device.type}, {helpers.choose_precision(config, device)}"
         )
         if content is not None:

@@ -51,13 +51,14 @@ def main() -> None:
 
 def describe_search(config: RunConfig) -> list[str]:
     """Return the graph and the ranges of what searching it costs; the lists of the data set may be absent."""
-    import helpers
+    from dataset.build import make_plan, read_search_lists
+    from model.build import measure_weights
     from utils.errors import UserError
     from utils.planning.graph import State
     from utils.search.cost import describe_cost, describe_graph
 
     try:
-        training, scoring = helpers.read_search_lists(config)
+        training, scoring = read_search_lists(config)
     except UserError as error:
         about, clips, scored = f"without its lists ({error})", None, 0
     else:
@@ -65,9 +66,9 @@ def describe_search(config: RunConfig) -> list[str]:
         inputs = config.with_states(
             [config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))]
         )
-        clips = [helpers.make_plan(inputs, i).clips_per_epoch(len(training)) for i in range(len(inputs.states))]
+        clips = [make_plan(inputs, i).clips_per_epoch(len(training)) for i in range(len(inputs.states))]
         scored = len(scoring)
-    size = helpers.measure_weights(config)
+    size = measure_weights(config)
     return [
         f"{config.name}: {about}",
         *describe_graph(config),
@@ -87,6 +88,8 @@ def _describe_selection(config: RunConfig, training: "VideoList", scoring: "Vide
 def search_path(config: RunConfig, *, force: bool) -> None:
     """Search from wherever the journal stands, then write the result."""
     import helpers  # brings torch: only once the configuration is known to be right
+    from dataset.build import read_evaluation_list, read_search_lists
+    from model.build import describe_network, make_initial_network
     from utils import distributed
     from utils.logs import open_log
     from utils.planning.search import search
@@ -96,8 +99,8 @@ def search_path(config: RunConfig, *, force: bool) -> None:
     from utils.training import run_folder
 
     with distributed.session() as device:
-        training, scoring = helpers.read_search_lists(config)
-        helpers.read_evaluation_list(config)  # it is needed at the end: a mistake in it must show now
+        training, scoring = read_search_lists(config)
+        read_evaluation_list(config)  # it is needed at the end: a mistake in it must show now
         notice = run_folder.open_for_training(config, force=force)
         log = open_log(config.run_dir, "search")
         if notice:
@@ -107,7 +110,7 @@ def search_path(config: RunConfig, *, force: bool) -> None:
         if distributed.broadcast_object(is_finished(config, journal.events)):
             log.info(f"the search is complete: {config.run_dir / SEARCH_PAGE}")
             return
-        network = helpers.describe_network(config, helpers.make_initial_network(config, trained=None))
+        network = describe_network(config, make_initial_network(config, trained=None))
         selection = _describe_selection(config, training, scoring)
         about = {"network": network, "selection": selection}
         precision = helpers.choose_precision(config, device)
@@ -130,12 +133,12 @@ def search_path(config: RunConfig, *, force: bool) -> None:
 
 def identify_search(config: RunConfig, *, training: "VideoList", scoring: "VideoList") -> dict[str, Any]:
     """Return what a search is a search of: its journal is continued for exactly this."""
-    import helpers
+    from model.build import WEIGHTS_HINT
     from utils.files import file_sha256
 
     weights = f"random, seed {config.optimizer.seed}"
     if config.network.pretrained_model:
-        weights = file_sha256(config.require_file("network", "pretrained_model", hint=helpers.WEIGHTS_HINT))
+        weights = file_sha256(config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT))
     return {
         "graph": [str(transition) for transition in config.graph.exploration_order],
         "training videos": f"{len(training)} of {training.path}, {training.sha256}",
@@ -162,12 +165,14 @@ def _test_once(
 ) -> None:
     """Score the final weights on the evaluation list, one clip a video; the journal keeps the score."""
     import helpers
+    from dataset.build import read_evaluation_list
+    from model.build import make_initial_network
     from utils.search.events import TEST
 
     if any(event["event"] == TEST for event in explore.journal.events):
         return
-    network = helpers.make_initial_network(config, trained={"network": explore.read_weights(plan.steps)})
-    test = helpers.read_evaluation_list(config)
+    network = make_initial_network(config, trained={"network": explore.read_weights(plan.steps)})
+    test = read_evaluation_list(config)
     goal = helpers.make_state_trainer(
         config,
         0,

@@ -31,7 +31,9 @@ from benchmarks.loader import STORES, make_data, ratio_text
 from benchmarks.machine import describe_machine
 from benchmarks.memory import link_video
 from benchmarks.plain_evaluation import make_plain_loader
+from dataset.build import make_views_loader, read_evaluation_list
 from dataset.listing import read_list
+from model.build import make_initial_network
 from utils.config import RunConfig, load_config
 from utils.evaluation.provenance import scores_folder
 from utils.evaluation.score_index import index_scores
@@ -82,18 +84,18 @@ def make_record(options: argparse.Namespace, root: Path, *, store: str, crop_siz
     path.write_text(yaml.safe_dump(record))
     config = load_config(path)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    torch.save({"network": helpers.make_initial_network(config, trained=None).state_dict()}, config.weights_path)
+    torch.save({"network": make_initial_network(config, trained=None).state_dict()}, config.weights_path)
     return path
 
 
 def load_ours(config: RunConfig) -> float:
     """Make every view as extract_score_3d.py does; return seconds a video."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    videos = helpers.read_evaluation_list(config)
+    videos = read_evaluation_list(config)
     crops = tuple(range(config.dataset.eva_num_crop))
     scorer = helpers.make_view_scorer(config, network=Blind(), dtype=None, device=device)  # type: ignore[arg-type]
     began = time.perf_counter()
-    for video in helpers.make_views_loader(config, videos=videos, indices=range(len(videos))):
+    for video in make_views_loader(config, videos=videos, indices=range(len(videos))):
         scorer(video.frames, video.clip_frames, crops)
     return (time.perf_counter() - began) / len(videos)
 
@@ -107,7 +109,7 @@ def load_plainly(config: RunConfig) -> float:
         views.to(device)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - began) / len(helpers.read_evaluation_list(config))
+    return (time.perf_counter() - began) / len(read_evaluation_list(config))
 
 
 def run(*words: str) -> float:
@@ -121,13 +123,13 @@ def run(*words: str) -> float:
 def extract(record: Path) -> float:
     """Run our extraction as a user does; return seconds a video."""
     seconds = run("-m", "utils.launch", "extract_score_3d.py", "--config_file", str(record), "--force")
-    return seconds / len(helpers.read_evaluation_list(load_config(record)))
+    return seconds / len(read_evaluation_list(load_config(record)))
 
 
 def extract_plainly(record: Path) -> float:
     """Run the plain extraction; return seconds a video."""
     words = ["--config_file", str(record), "--output", str(record.with_name("plain.npy"))]
-    return run("benchmarks/plain_evaluation.py", *words) / len(helpers.read_evaluation_list(load_config(record)))
+    return run("benchmarks/plain_evaluation.py", *words) / len(read_evaluation_list(load_config(record)))
 
 
 def compare_scores(record: Path) -> tuple[float, float]:

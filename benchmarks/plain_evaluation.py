@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import helpers
 from benchmarks.plain_loader import FETCHERS, normalised
+from dataset.build import read_evaluation_list
 from dataset.sampling import frame_indices, test_offsets
 from dataset.transforms.recipes import crop_position
+from model.build import make_trained_network
 from utils.config import RunConfig, load_config
 
 
@@ -29,7 +30,7 @@ class PlainViews(Dataset[torch.Tensor]):
     """Every view of a record's evaluation list as normalised floats [C, T, H, W], crop after crop of the whole list."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.videos = helpers.read_evaluation_list(config)
+        self.videos = read_evaluation_list(config)
         self.root = Path(config.dataset.eva_root_path)
         self.fetch = FETCHERS[config.dataset.format]
         self.crop_size = config.dataset.eva_crop_size
@@ -76,7 +77,7 @@ def make_plain_loader(config: RunConfig) -> DataLoader:
 
 def extract_plainly(config: RunConfig) -> np.ndarray:
     """Logits float32 [videos, clips, crops, classes]."""
-    network = helpers.make_trained_network(config, config.eva_model).eval()
+    network = make_trained_network(config, config.eva_model).eval()
     loader, scores = make_plain_loader(config), []
     with torch.no_grad():
         for clips in loader:

@@ -27,10 +27,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import extract_score_3d
-import helpers
 import merge_score
 import train_3d
 from benchmarks.machine import describe_machine
+from dataset.build import make_plan, read_training_list
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.evaluation.result import RESULT_JSON
@@ -124,8 +124,8 @@ def describe_states(states: Sequence[StateConfig]) -> str:
 
 def count_clips(config: RunConfig) -> tuple[int, int]:
     """Return how many clips and frames a record trains."""
-    videos = len(helpers.read_training_list(config))
-    clips = [helpers.make_plan(config, i).clips_per_epoch(videos) * s.epochs for i, s in enumerate(config.states)]
+    videos = len(read_training_list(config))
+    clips = [make_plan(config, i).clips_per_epoch(videos) * s.epochs for i, s in enumerate(config.states)]
     return sum(clips), sum(count * state.num_frames for count, state in zip(clips, config.states, strict=True))
 
 

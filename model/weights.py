@@ -16,12 +16,10 @@ from torch import Tensor
 
 from layers.units import Inflatable
 from model.network import VideoNetwork
-from model.registry import create_model
 from utils.cli import run_script
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.training.weight_files import read_fitting_weights
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3
@@ -217,6 +215,8 @@ def _some(keys: list[str]) -> str:
 
 def main() -> None:
     """Write the weights of a record's network under the released names."""
+    from model.build import make_trained_network  # which uses this module
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["export"])
     parser.add_argument("--config_file", required=True, type=Path, metavar="record/X.yml", help="the record (required)")
@@ -224,8 +224,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a value of the record")
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config_file, arguments.overrides)
-    network = create_model(**config.network_arguments)
-    load_weights(network, read_fitting_weights(config, config.eva_model), source=config.eva_model)
+    network = make_trained_network(config, config.eva_model)
     released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
     write_atomically(output, lambda file: torch.save(released, file))
     print(f"{output}: {len(released)} tensors of {config.network.net_name}")

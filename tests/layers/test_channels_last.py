@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import helpers
 from layers import channels_last
 from layers.channels_last import use_channels_last
 from layers.checkpointing import checkpoint_blocks
@@ -23,6 +22,7 @@ from layers.units import (
     UnitStyle,
     make_conv,
 )
+from model.build import make_initial_network, place_network
 from tests.conftest import MakeRecord
 from tests.networks import tiny_clips, tiny_network
 from utils.config import load_config
@@ -209,7 +209,7 @@ def test_configuration_and_precision_choose(
     layout_name: str, dtype: torch.dtype | None, expected: bool, make_record: MakeRecord
 ) -> None:
     config = load_config(make_record(), [f"network.layout={layout_name}"])
-    network = helpers.place_network(config, helpers.make_initial_network(config, trained=None), CPU, dtype=dtype)
+    network = place_network(config, make_initial_network(config, trained=None), CPU, dtype=dtype)
     weight = network.get_submodule("layer1.0.branch.unit1.spatial").weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d) is expected  # type: ignore[operator]
     assert any("forward" in vars(module) for module in network.modules()) is expected

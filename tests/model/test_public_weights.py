@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import helpers
 import model
+from model.build import make_initial_network, make_trained_network
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES, SHAPES, lively_network, tiny_clips, tiny_network
 from utils.config import load_config
@@ -159,7 +159,7 @@ def test_a_record_takes_the_file_for_the_2d_network_and_for_what_extends_it(
             "transfer_weights": transfer,
         }
         config = load_config(make_record(network=settings, dataset={"crop_size": 32, "eva_crop_size": 32}))
-        network = helpers.make_initial_network(config, trained=None)
+        network = make_initial_network(config, trained=None)
         # The first kernel, at the middle one of two frames.
         kernel, expected = (next(t for t in some if t.dim() > 3) for some in (network.parameters(), weights.values()))
         torch.testing.assert_close(kernel.detach()[:, :, 1] if kernel.dim() == 5 else kernel.detach(), expected)
@@ -172,7 +172,7 @@ def test_a_misfit_names_the_file(make_record: MakeRecord, tmp_path: Path) -> Non
     for settings in ({}, {"remove_fc": True}, {"remove_fc": True, "transfer_weights": True}):
         record = make_record(network={"net_name": "c2d_eftnet_b0", "pretrained_model": str(file), **settings})
         with pytest.raises(model.WeightsError, match=r"public\.pth: weights do not fit the network: \d+ missing"):
-            helpers.make_initial_network(load_config(record), trained=None)
+            make_initial_network(load_config(record), trained=None)
     record = make_record(network={"net_name": "eftnet_b0"})
     with pytest.raises(model.WeightsError, match=r"public\.pth: weights do not fit the network: \d+ missing"):
-        helpers.make_trained_network(load_config(record), file)
+        make_trained_network(load_config(record), file)

@@ -16,8 +16,10 @@ from torch import nn
 import helpers
 import model
 import train_3d
+from dataset.build import make_normalizer, make_reader, read_search_lists
 from dataset.listing import VideoRecord
 from layers.norm import set_frozen_batch_norm
+from model.build import make_initial_network, make_trained_network
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES, shuffle_statistics
 from tests.videos import encode_video
@@ -184,7 +186,7 @@ def test_a_weight_file_is_loaded_and_trained(make_torchvision: MakeTorchvision, 
     plain = theirs("s3d", num_classes=400)
     torch.save(plain.state_dict(), file)
     record = make_torchvision("s3d", pretrained_model=str(file), remove_fc=True)
-    start = helpers.make_initial_network(load_config(record, CLIPS), trained=None)
+    start = make_initial_network(load_config(record, CLIPS), trained=None)
     key = "features.15.branch0.0.weight"
     assert torch.equal(start.state_dict()[f"video.{key}"], plain.state_dict()[key])
     train_3d.train(load_config(record, CLIPS), force=False)
@@ -196,7 +198,7 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision, tmp_path: Path) -
     record = make_torchvision("s3d")
     space = ("search.inputs=[{clip_length: 5}, {clip_length: 7}]", "search.lr_factors=[1.0]", "search.graph=basic")
     config = load_config(record, (*CLIPS, *space, "search.attempt_epochs=1", "search.max_epochs=1"))
-    training, scoring = helpers.read_search_lists(config)
+    training, scoring = read_search_lists(config)
     journal = SearchJournal(config.run_dir / "search" / "journal.jsonl", {"network": config.network.net_name})
     explore = helpers.make_explorer(
         config,
@@ -258,13 +260,13 @@ def test_clips_reach_the_network_as_through_the_preset_of_its_weights(
             network={"net_name": f"torchvision/{backbone}", "base_width": 64, "dropout_ratio": 0.0},
         )
     )
-    frames = helpers.make_reader(config, str(tmp_path)).read(VideoRecord("clip.mp4", 16, 0), np.arange(16))
+    frames = make_reader(config, str(tmp_path)).read(VideoRecord("clip.mp4", 16, 0), np.arange(16))
     preset = getattr(import_torchvision().models.video, PRESETS[backbone]).DEFAULT.transforms
     expected = preset(crop_size=(size, size), resize_size=(size, size))(frames.movedim(-1, 1))
-    clips = helpers.make_normalizer(config)(frames[None])
+    clips = make_normalizer(config)(frames[None])
     torch.testing.assert_close(clips[0], expected, atol=1e-6, rtol=0)
     plain = theirs(backbone, num_classes=config.dataset.num_classes)
-    network = helpers.make_initial_network(config, trained=None).eval()
+    network = make_initial_network(config, trained=None).eval()
     model.load_weights(network, plain.state_dict())
     with torch.inference_mode():
         torch.testing.assert_close(network.fuse(network(clips)), plain(expected[None]), atol=1e-4, rtol=1e-3)
@@ -278,19 +280,19 @@ def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_wi
     config = load_config(make_record("old", network=own))
     sections = config.to_dict()
     del sections["dataset"]["mean"], sections["dataset"]["std"]
-    network = helpers.make_initial_network(config, trained=None)
+    network = make_initial_network(config, trained=None)
     content = {"network": network.state_dict(), "config": sections, "list_sha256": ""}
     config.run_dir.mkdir(parents=True)
     config.saved_path.write_text(yaml.safe_dump(sections))
     save_checkpoint(config.weights_path, content, position=Position(state=1))
     old = "'dataset.mean=[0.485, 0.456, 0.406]' 'dataset.std=[0.229, 0.224, 0.225]'"
     with pytest.raises(ConfigError, match=re.escape(f"normalise as the weights were trained: {old}")):
-        helpers.make_trained_network(config, config.weights_path)
+        make_trained_network(config, config.weights_path)
     with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* set it back"):
         train_3d.train(config, force=False)
     finer = load_config(make_record("finer", network=own | {"pretrained_model": str(config.weights_path)}))
     with pytest.raises(ConfigError, match=re.escape(old)):
-        helpers.make_initial_network(finer, trained=None)
+        make_initial_network(finer, trained=None)
     words = [word.strip("'") for word in old.replace("' '", "'\n'").splitlines()]
     same = load_config(make_record("old", network=own), words)
-    helpers.make_trained_network(same, same.weights_path)
+    make_trained_network(same, same.weights_path)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import model
+from model.build import network_arguments
 from model.vit import resize_positions
 from tests.conftest import ROOT, MakeRecord
 from tests.networks import CLASSES, FAMILIES, SHAPES, lively_network, shuffle_statistics, tiny_clips, tiny_network
@@ -265,7 +266,7 @@ def test_export_command_writes_what_a_record_has_trained(make_record: MakeRecord
 
     record = make_record(network={"net_name": "seq_p3d_eftnet_b0", "early_stride": 2})
     config = load_config(record)
-    network = model.create_model(**config.network_arguments)
+    network = model.create_model(**network_arguments(config))
     save_checkpoint(config.weights_path, {"network": network.state_dict()}, position=Position())
     output = tmp_path / "released.pth"
     command = [sys.executable, "-m", "model.weights", "export", "--config_file", str(record), "--output", str(output)]
@@ -274,7 +275,7 @@ def test_export_command_writes_what_a_record_has_trained(make_record: MakeRecord
     assert "set with it: dataset.mean=[0.485, 0.456, 0.406] dataset.std=[0.229, 0.224, 0.225]" in done.stdout
     released = load_tensors(output)
     assert released.keys() == SHAPES["seq_p3d_eftnet_b0"].keys()
-    other = model.create_model(**config.network_arguments)
+    other = model.create_model(**network_arguments(config))
     model.load_weights(other, released)
     clips = torch.randn(1, 3, 8, 24, 24)
     assert torch.equal(heads_of(network, clips)[0], heads_of(other, clips)[0])

@@ -20,8 +20,10 @@ import extract_score_3d
 import helpers
 import merge_score
 from dataset import sampling
+from dataset.build import make_reader, read_evaluation_list
 from dataset.listing import read_list
 from dataset.transforms.recipes import crop_position, resize_short_side
+from model.build import make_initial_network, make_trained_network
 from tests.conftest import ROOT, MakeRecord
 from tests.utils.test_metrics import brute_metrics
 from utils.config import load_config
@@ -38,7 +40,7 @@ def save_weights(record: Path, *, seed: int = 0) -> Path:
     """Put random weights where the record's training would put its own."""
     config = load_config(record, [f"optimizer.seed={seed}"])
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    torch.save({"network": helpers.make_initial_network(config, trained=None).state_dict()}, config.weights_path)
+    torch.save({"network": make_initial_network(config, trained=None).state_dict()}, config.weights_path)
     return record
 
 
@@ -95,9 +97,9 @@ def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
     overrides = ("sampler.eva_num_clips=3", "sampler.clip_length=8")
     extract(record, *overrides)
     config = load_config(record, overrides)
-    videos = helpers.read_evaluation_list(config)
-    reader = helpers.make_reader(config, config.dataset.eva_root_path)
-    network = helpers.make_trained_network(config, config.eva_model).eval()
+    videos = read_evaluation_list(config)
+    reader = make_reader(config, config.dataset.eva_root_path)
+    network = make_trained_network(config, config.eva_model).eval()
     _, scores = read_scores(record, *overrides)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     for clip in range(3):
@@ -148,7 +150,7 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_the_memory_of_an_earlier_video_leaves_no_trace(record: Path, batch_size: int) -> None:
     config = load_config(record)
-    network = helpers.make_trained_network(config, config.eva_model).eval()
+    network = make_trained_network(config, config.eva_model).eval()
 
     def make_scorer() -> ViewScorer:
         scorer = helpers.make_view_scorer(config, network=network, dtype=None, device=torch.device("cpu"))
@@ -206,7 +208,7 @@ def test_the_result_does_not_depend_on_which_processes_wrote_the_parts(make_reco
     for world_size in (1, 2, 3):
         record = make_record(f"of{world_size}")
         config = load_config(record)
-        videos = helpers.read_evaluation_list(config)
+        videos = read_evaluation_list(config)
         manifest = make_manifest(
             config, list_sha256=videos.sha256, num_videos=len(videos), checkpoint_sha256="0" * 64, precision="float32"
         )

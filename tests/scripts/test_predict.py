@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-import helpers
 from dataset import sampling
 from dataset.transforms.recipes import crop_position, resize_short_side
 from dataset.writers.annotated_video import write_annotated
+from model.build import make_initial_network, make_trained_network
 from predict_3d import PredictionError, main
 from tests.conftest import ROOT, MakeRecord
 from tests.videos import encode_video, sequential_frames
@@ -34,7 +34,7 @@ def record(make_record: MakeRecord) -> Path:
 @pytest.fixture
 def weights(record: Path, tmp_path: Path) -> Path:
     """Random weights whose classifier is large enough for classes to differ."""
-    network = helpers.make_initial_network(load_config(record), trained=None)
+    network = make_initial_network(load_config(record), trained=None)
     with torch.no_grad():
         network.fc.weight.mul_(8)  # type: ignore[union-attr, operator]
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -52,7 +52,7 @@ def predict(record: Path, weights: Path, *words: object) -> int:
 
 def expected_scores(config: RunConfig, weights: Path, frames: list[np.ndarray], **protocol: Any) -> np.ndarray:
     """The mean over clips and crops, each view cut, normalised and scored by itself: float [classes]."""
-    network = helpers.make_trained_network(config, weights).eval()
+    network = make_trained_network(config, weights).eval()
     mean, std = (torch.tensor(values)[:, None, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     size, state, views = config.dataset.eva_crop_size, config.states[-1], []
     clips = protocol.get("clips", config.sampler.eva_num_clips)

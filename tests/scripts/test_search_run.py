@@ -17,6 +17,7 @@ import torch
 import helpers
 import train_3d
 import train_3d_op
+from dataset.build import make_quick_loader, read_search_lists
 from dataset.listing import read_list
 from tests.conftest import ROOT, MakeRecord
 from tests.scripts.test_train import assert_equal
@@ -148,7 +149,7 @@ def test_groups_are_held_out_whole_and_counted(make_search: Any, tiny_set: Path,
     record = make_search(search={"graph": ["initial -> (1,1)"]}, dataset={"list_file": str(own_list)})
     config, result = run(record)
     found = {key: result["selection"][key] for key in ("videos", "groups", "training_videos", "training_groups")}
-    training, scoring = helpers.read_search_lists(config)
+    training, scoring = read_search_lists(config)
     takes = [{take_of[video.path] for video in part} for part in (training, scoring)]
     assert not takes[0] & takes[1] and takes[0] | takes[1] == {0, 1, 2}
     assert found == {
@@ -194,7 +195,7 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
 ) -> None:
     """The same weights have the same score as the end of one transition and as the start of the next: on the goal."""
     seen: list[int] = []
-    original = helpers.make_quick_loader
+    original = make_quick_loader
 
     def look(config: RunConfig, state: StateConfig, **arguments: Any) -> Any:
         loader = original(config, state, **arguments)

@@ -12,6 +12,7 @@ from torch import multiprocessing
 
 import helpers
 from benchmarks import scaling
+from model.build import make_initial_network
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES
 from utils import distributed
@@ -43,7 +44,7 @@ def make_batches(count: int) -> list[Any]:
 
 def train(config: RunConfig, exchanges: list[bool]) -> dict[str, torch.Tensor]:
     """Train two steps of twelve clips on this process's share; return the weights, and note the exchanges."""
-    network = helpers.make_initial_network(config, trained=None).double()
+    network = make_initial_network(config, trained=None).double()
     learner = helpers.make_learner(config, 0, network=network, num_videos=VIDEOS, device=CPU)
     normalize = learner.normalize
     learner.normalize = lambda clips: normalize(clips).double()
@@ -94,7 +95,7 @@ def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record:
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
     for config, *both in zip(configs, *ranks, strict=True):
         expected = train(config, [])
-        start = dict(helpers.make_initial_network(config, trained=None).named_parameters())
+        start = dict(make_initial_network(config, trained=None).named_parameters())
         for weights, exchanges in both:
             # The last bucket went round once in each of the two steps of three micro-batches.
             assert sum(exchanges) == 2

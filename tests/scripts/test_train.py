@@ -161,9 +161,9 @@ def test_two_gloo_processes_equal_one(make_record: MakeRecord, tmp_path: Path) -
 
 
 def train_3d_start(record: Path) -> dict[str, torch.Tensor]:
-    import helpers
+    from model.build import make_initial_network
 
-    return helpers.make_initial_network(load_config(record), trained=None).state_dict()
+    return make_initial_network(load_config(record), trained=None).state_dict()
 
 
 def test_a_rate_that_is_too_high_ends_in_one_line(make_record: MakeRecord) -> None:

@@ -260,23 +260,6 @@ class RunConfig:
         return Normalization(self.dataset.mean, self.dataset.std)
 
     @property
-    def network_arguments(self) -> dict[str, Any]:
-        """The arguments of `model.create_model` for this record's network."""
-        net = self.network
-        return {
-            "net_name": net.net_name,
-            "num_classes": self.dataset.num_classes,
-            "early_stride": net.early_stride,
-            "dropout_ratio": net.dropout_ratio,
-            "image_size": self.dataset.crop_size,
-            "pooling_name": net.pooling_name,
-            "base_width": net.base_width,
-            "in_channels": 2 if self.dataset.use_flow else 3,
-            "stochastic_depth": net.stochastic_depth if net.stochastic_depth >= 0 else None,
-            "checkpoint_blocks": net.checkpoint_blocks,
-        }
-
-    @property
     def evaluation_state(self) -> StateConfig:
         """The last state, the goal of a search, with the clips of the final evaluation."""
         return replace(self.states[-1], num_segments=self.sampler.eva_num_segments)

@@ -1,7 +1,4 @@
-"""The commands that look at a record: what its network is shown, and how fast its loader is.
-
-They wire the loader as training does, so that they belong to the command line and use the composition root.
-"""
+"""The commands that look at a record: what its network is shown, and how fast its loader is."""
 
 import argparse
 import json
@@ -60,18 +57,18 @@ def _training_strips(config: RunConfig, arguments: argparse.Namespace) -> "tuple
     """Augmented clips of randomly chosen videos, each of an epoch of its own."""
     import numpy as np
 
-    import helpers
+    from dataset.build import make_reader, make_training_clips, make_transform, read_training_list
     from dataset.prepare.inspecting.browse import Strip
 
     data, index = config.dataset, arguments.state - 1
-    videos = helpers.read_training_list(config)
+    videos = read_training_list(config)
     names = read_class_names(data.list_file, data.num_classes)
-    clips = helpers.make_training_clips(
+    clips = make_training_clips(
         config,
         index,
         videos=videos,
-        reader=helpers.make_reader(config, data.root_path),
-        transform=helpers.make_transform(config),
+        reader=make_reader(config, data.root_path),
+        transform=make_transform(config),
     )
     rng = np.random.default_rng(arguments.seed)
     strips = []
@@ -85,18 +82,18 @@ def _evaluation_strips(config: RunConfig, arguments: argparse.Namespace) -> "tup
     """Every clip and crop of some videos, evenly spread over the list."""
     import numpy as np
 
-    import helpers
+    from dataset.build import make_views_loader, read_evaluation_list
     from dataset.prepare.inspecting.browse import Strip
     from dataset.transforms.recipes import crop_position
     from utils.evaluation.views import cut_view
 
     data = config.dataset
-    videos = helpers.read_evaluation_list(config)
+    videos = read_evaluation_list(config)
     names = read_class_names(data.eva_list_file, data.num_classes)
     chosen = np.unique(np.linspace(0, len(videos) - 1, max(arguments.videos, 0)).astype(int)).tolist()
     here = replace(config, dataset=replace(data, num_workers=0))
     strips = []
-    for video in helpers.make_views_loader(here, videos=videos, indices=chosen):
+    for video in make_views_loader(here, videos=videos, indices=chosen):
         for clip, rows in enumerate(video.clip_frames):
             for crop in range(data.eva_num_crop):
                 view = cut_view(video.frames, rows, crop_position, size=data.eva_crop_size, crop=crop)
@@ -147,29 +144,37 @@ def _measure(config: RunConfig, state: int, *, clips: int) -> "tuple[Stages, flo
     import numpy as np
     import torch
 
-    import helpers
+    from dataset.build import (
+        make_normalizer,
+        make_plan,
+        make_reader,
+        make_training_clips,
+        make_training_loader,
+        make_transform,
+        read_training_list,
+    )
     from dataset.prepare.inspecting import benchmark
     from utils import distributed
 
     data = config.dataset
-    videos = helpers.read_training_list(config)
+    videos = read_training_list(config)
     with distributed.session() as device:
-        normalize = helpers.make_normalizer(config)
+        normalize = make_normalizer(config)
 
         def to_device(batch: "ClipBatch") -> None:
             normalize(batch.clips.to(device, non_blocking=True))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
-        plan = helpers.make_plan(config, state)
-        loader, _ = helpers.make_training_loader(config, state, videos=videos, plan=plan)
+        plan = make_plan(config, state)
+        loader, _ = make_training_loader(config, state, videos=videos, plan=plan)
         rate = benchmark.measure_loader(loader, to_device=to_device, most=clips)
         del loader  # ends its processes
         torch.set_num_threads(1)  # as in a worker
         cv2.setNumThreads(0)
-        reader = benchmark.TimedReader(helpers.make_reader(config, data.root_path))
-        transform = benchmark.TimedTransform(helpers.make_transform(config))
-        made = helpers.make_training_clips(config, state, videos=videos, reader=reader, transform=transform)
+        reader = benchmark.TimedReader(make_reader(config, data.root_path))
+        transform = benchmark.TimedTransform(make_transform(config))
+        made = make_training_clips(config, state, videos=videos, reader=reader, transform=transform)
         order = np.random.default_rng(0).permutation(len(videos)).tolist()
         count = clips + plan.micro_batch
         times = benchmark.measure_stages(

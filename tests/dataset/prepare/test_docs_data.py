@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import extract_score_3d
-import helpers
 import merge_score
 import predict_3d
 import train_3d
+from dataset.build import make_reader, make_training_clips, make_transform, read_evaluation_list, read_training_list
 from dataset.listing import read_list
 from dataset.prepare import __main__ as prepare
 from dataset.video_dataset import VideoViews
+from model.build import make_initial_network
 from tests import official_sets
 from tests.conftest import ROOT
 from tests.official_sets import Videos
@@ -96,15 +97,15 @@ def run_prepare(words: list[str]) -> int:
 def load_one_clip(record: str, overrides: list[str]) -> None:
     """What a training has to read before it can begin: both lists, a training clip and an evaluation video."""
     config = load_config(record, [*overrides, "dataset.num_workers=0", f"dataset.num_classes={num_classes()}"])
-    videos = helpers.read_training_list(config)
-    reader = helpers.make_reader(config, config.dataset.root_path)
-    clips = helpers.make_training_clips(
-        config, 0, videos=videos, reader=reader, transform=helpers.make_transform(config)
+    videos = read_training_list(config)
+    reader = make_reader(config, config.dataset.root_path)
+    clips = make_training_clips(
+        config, 0, videos=videos, reader=reader, transform=make_transform(config)
     )
     sample = clips[0, len(videos) - 1]
     assert sample.clip.shape[0] == config.states[0].num_frames and not sample.notes
-    eva_reader = helpers.make_reader(config, config.dataset.eva_root_path)
-    eva_videos = helpers.read_evaluation_list(config)
+    eva_reader = make_reader(config, config.dataset.eva_root_path)
+    eva_videos = read_evaluation_list(config)
     views = VideoViews(eva_videos, eva_reader, short_side=32, num_clips=1, num_segments=1, clip_length=4, num_steps=1)
     assert not views[0].missing
     reader.close()
@@ -142,7 +143,7 @@ def test_your_own_videos_in_five_commands(
         assert run(words) == 0
     assert five[3][:3] == ["bash", "run.sh", "my-videos"] and five[4][:2] == ["python", "predict_3d.py"]
     config = load_config("record/my-videos.yml", [*SMALL, "dataset.num_classes=7"])
-    torch.save(helpers.make_initial_network(config, trained=None).state_dict(), tmp_path / "p3d.pth")
+    torch.save(make_initial_network(config, trained=None).state_dict(), tmp_path / "p3d.pth")
     overrides = [word.replace("pretrained_weights/p3d.pth", f"{tmp_path}/p3d.pth") for word in five[3][3:]]
     for script in (train_3d, extract_score_3d, merge_score):
         monkeypatch.setattr(sys, "argv", [script.__name__, "--config_file", "record/my-videos.yml", *overrides, *SMALL])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import helpers
+from dataset.build import make_views_loader, read_evaluation_list
 from dataset.heldout import group_names
 from dataset.listing import read_class_names, read_list, split_segment
 from dataset.prepare.__main__ import main
@@ -181,8 +181,8 @@ def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_p
     config = load_config(path, ["sampler.eva_num_clips=2"])
     assert not page.outside
     assert len(page.pictures) == len(page.captions) == 3 + 2 * 2 * config.dataset.eva_num_crop
-    videos = helpers.read_evaluation_list(config)
-    view = next(iter(helpers.make_views_loader(config, videos=videos, indices=[0])))
+    videos = read_evaluation_list(config)
+    view = next(iter(make_views_loader(config, videos=videos, indices=[0])))
     clip = view.frames[view.clip_frames[0]].movedim(1, -1).numpy()
     centre = evaluation_transform(clip, size=config.dataset.eva_crop_size)
     assert np.abs(page.pictures[3].astype(int) - film_strip(centre)).mean() < 6

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import helpers
+from dataset.build import make_reader, make_training_clips, make_transform
 from dataset.listing import read_list
 from dataset.transforms.label_flip import LabelFlipError, make_label_flip, mirrored_labels, mirrored_name
 from tests.conftest import MakeRecord
@@ -68,17 +68,17 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
     config = load_config(make_record(dataset={**data, "no_horizontal_flip": False}))
     videos = read_list(listed)
     index = next(i for i, video in enumerate(videos) if video.label == left)
-    transform = helpers.make_transform(config)
-    clips = helpers.make_training_clips(
-        config, 0, videos=videos, reader=helpers.make_reader(config, str(tiny_set)), transform=transform
+    transform = make_transform(config)
+    clips = make_training_clips(
+        config, 0, videos=videos, reader=make_reader(config, str(tiny_set)), transform=transform
     )
     samples = [clips[epoch, index] for epoch in range(12)]
     assert {sample.label for sample in samples} == {left, right}
     # The same draws without the exchange: where the label stays the clip does, elsewhere it is its mirror image.
     plain = load_config(make_record("plain", dataset={**data, "flip_labels": False, "no_horizontal_flip": True}))
-    assert helpers.make_transform(plain) == transform  # which must not mirror a second time
-    same = helpers.make_training_clips(
-        plain, 0, videos=videos, reader=helpers.make_reader(plain, str(tiny_set)), transform=transform
+    assert make_transform(plain) == transform  # which must not mirror a second time
+    same = make_training_clips(
+        plain, 0, videos=videos, reader=make_reader(plain, str(tiny_set)), transform=transform
     )
     for epoch, sample in enumerate(samples):
         clip = same[epoch, index].clip

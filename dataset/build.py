@@ -1,0 +1,174 @@
+"""A record's data: sections of a configuration become lists, readers, transforms and loaders."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from dataset.heldout import split_heldout
+from dataset.listing import VideoList, read_class_names, read_list
+from dataset.loading import VideoLoader
+from dataset.readers import FrameReader, open_reader
+from dataset.transforms.label_flip import make_label_flip
+from dataset.transforms.normalization import ClipNormalizer
+from dataset.transforms.recipes import build_train_transform
+from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
+from utils import distributed
+from utils.config import RunConfig, StateConfig
+from utils.training.batches import EpochBatches, StepPlan, plan_steps
+
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+LIST_HINT = "make it with python -m dataset.prepare or set the key to yours; docs/data says how for each data set"
+
+
+def read_training_list(config: RunConfig) -> VideoList:
+    """Read and validate the training list."""
+    path = config.require_file("dataset", "list_file", hint=LIST_HINT)
+    return read_list(path, num_classes=config.dataset.num_classes)
+
+
+def read_evaluation_list(config: RunConfig) -> VideoList:
+    """Read and validate the evaluation list."""
+    path = config.require_file("dataset", "eva_list_file", hint=LIST_HINT)
+    return read_list(path, num_classes=config.dataset.num_classes)
+
+
+def read_quick_list(config: RunConfig) -> VideoList | None:
+    """Read the list of the quick evaluation while training; None when there is none."""
+    return read_evaluation_list(config) if config.optimizer.eva_inter else None
+
+
+def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
+    """Read the videos a search trains on and those that score its states."""
+    videos, search = read_training_list(config), config.search
+    if search.selection == "heldout":
+        return split_heldout(videos, fraction=search.heldout_fraction, seed=search.heldout_seed)
+    return videos, read_evaluation_list(config)
+
+
+def make_reader(config: RunConfig, root_path: str) -> FrameReader:
+    """Return the reader of the data set's format."""
+    return open_reader(config.dataset.format, root_path, use_flow=config.dataset.use_flow)
+
+
+def make_normalizer(config: RunConfig) -> ClipNormalizer:
+    """Return the device-side step from uint8 clips to network input."""
+    return ClipNormalizer(config.normalization, use_fore=config.dataset.use_fore)
+
+
+def make_transform(config: RunConfig) -> Transform:
+    """Return the augmentation of training clips; with flip_labels, clips are mirrored with their labels instead."""
+    data = config.dataset
+    return build_train_transform(
+        data.transform_type,
+        crop_size=data.crop_size,
+        ra_n=data.ra_n,
+        ra_m=data.ra_m,
+        horizontal_flip=not (data.no_horizontal_flip or data.flip_labels),
+        use_flow=data.use_flow,
+        crop_scale=(data.crop_scale[0], data.crop_scale[1]) if data.crop_scale else None,
+        normalization=config.normalization,
+    )
+
+
+def make_training_clips(
+    config: RunConfig, state_index: int, *, videos: VideoList, reader: FrameReader, transform: Transform
+) -> TrainingClips:
+    """Return the training clips of a state, from a reader and through a transform."""
+    state, data = config.states[state_index], config.dataset
+    names = read_class_names(data.list_file, data.num_classes) if data.flip_labels else []
+    return TrainingClips(
+        videos,
+        reader,
+        transform,
+        num_segments=state.num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        seed=(config.optimizer.seed, state_index),
+        on_error=data.on_error,
+        label_flip=make_label_flip(names, source=data.list_file, use_flow=data.use_flow) if names else None,
+    )
+
+
+def make_plan(config: RunConfig, state_index: int) -> StepPlan:
+    """Share a state's batches among the processes of this run."""
+    state = config.states[state_index]
+    return plan_steps(
+        batch_size=state.batch_size,
+        iter_size=state.iter_size,
+        num_gpu=config.optimizer.num_gpu,
+        world_size=distributed.world_size(),
+    )
+
+
+def make_training_loader(
+    config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
+) -> tuple[VideoLoader, EpochBatches]:
+    """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
+    reader = make_reader(config, config.dataset.root_path)
+    clips = make_training_clips(config, state_index, videos=videos, reader=reader, transform=make_transform(config))
+    batches = EpochBatches(len(videos), plan, rank=distributed.rank(), seed=(config.optimizer.seed, state_index))
+    return _make_loader(config, clips, batches), batches
+
+
+def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
+    """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video.
+
+    The clip and the number of clips at a time are those of `state`.
+    """
+    clips = EvaluationClips(
+        videos,
+        make_reader(config, root_path),
+        crop_size=config.dataset.crop_size,
+        num_segments=state.num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        on_error=config.dataset.on_error,
+    )
+    share = range(distributed.rank(), len(videos), distributed.world_size())
+    batches = [list(share[i : i + state.batch_size]) for i in range(0, len(share), state.batch_size)]
+    return _make_loader(config, clips, batches)
+
+
+def _make_loader(
+    config: RunConfig, clips: TrainingClips | EvaluationClips, batches: EpochBatches | list[list[int]]
+) -> VideoLoader:
+    workers = config.dataset.num_workers
+    return VideoLoader(
+        clips,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate_clips,
+        worker_init_fn=worker_init,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> VideoLoader:
+    """Return the loader of the final evaluation: one item per video, its unique frames and the clips' rows in them."""
+    state, data, sampler = config.states[-1], config.dataset, config.sampler
+    views = VideoViews(
+        videos,
+        make_reader(config, data.eva_root_path),
+        short_side=data.eva_crop_size,
+        num_clips=sampler.eva_num_clips,
+        num_segments=sampler.eva_num_segments,
+        clip_length=state.clip_length,
+        num_steps=state.num_steps,
+        on_error=data.on_error,
+    )
+    return VideoLoader(
+        views,
+        sampler=indices,
+        batch_size=None,  # an item is a whole video; its clips are batched on the device
+        num_workers=data.num_workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=worker_init,
+        prefetch_factor=1 if data.num_workers else None,  # a long video's frames may be hundreds of megabytes
+    )
+
+
+def _as_it_is(video: VideoFrames) -> VideoFrames:
+    return video

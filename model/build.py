@@ -1,0 +1,90 @@
+"""A record's network: sections of a configuration become a network with its weights, on its device."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layers.channels_last import use_channels_last
+from model.network import VideoNetwork
+from model.registry import create_model
+from model.weights import inflate, load_weights, without_classifiers
+from utils.config import RunConfig
+from utils.training.weight_files import read_fitting_weights
+
+WEIGHTS_HINT = "put the file there or set the key to yours (network.pretrained_model= for random weights)"
+
+
+def network_arguments(config: RunConfig) -> dict[str, Any]:
+    """Return the arguments of `create_model` for a record's network."""
+    net = config.network
+    return {
+        "net_name": net.net_name,
+        "num_classes": config.dataset.num_classes,
+        "early_stride": net.early_stride,
+        "dropout_ratio": net.dropout_ratio,
+        "image_size": config.dataset.crop_size,
+        "pooling_name": net.pooling_name,
+        "base_width": net.base_width,
+        "in_channels": 2 if config.dataset.use_flow else 3,
+        "stochastic_depth": net.stochastic_depth if net.stochastic_depth >= 0 else None,
+        "checkpoint_blocks": net.checkpoint_blocks,
+    }
+
+
+def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -> VideoNetwork:
+    """Return the network that training starts or continues from, on the CPU.
+
+    Args:
+        config: The record.
+        trained: A checkpoint's content to continue from; None: random (seeded), pretrained or inflated weights.
+    """
+    torch.manual_seed(config.optimizer.seed)
+    network = create_model(**network_arguments(config))
+    net = config.network
+    if trained is not None:
+        network.load_state_dict(trained["network"])
+    elif net.pretrained_model:
+        path = config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT)
+        weights = read_fitting_weights(config, path)
+        if net.transfer_weights:
+            inflate(network, weights, source=path)
+        else:
+            if net.remove_fc:
+                weights = without_classifiers(network, weights)
+            missing = network.classifier_names if net.remove_fc else ()
+            load_weights(network, weights, missing=missing, source=path)
+    return network
+
+
+def make_trained_network(config: RunConfig, path: Path) -> VideoNetwork:
+    """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
+    network = create_model(**network_arguments(config))
+    load_weights(network, read_fitting_weights(config, path), source=path)
+    return network
+
+
+def place_network(
+    config: RunConfig, network: VideoNetwork, device: torch.device, *, dtype: torch.dtype | None
+) -> VideoNetwork:
+    """Bring the network to a device, in the layout of network.layout; its state dict stays as it is.
+
+    The automatic layout is the faster one: channels last for float32 on a CPU (benchmarks/training_step.py).
+    """
+    network.to(device)
+    layout = config.network.layout
+    if layout == "channels_last" or (layout == "auto" and device.type == "cpu" and dtype is None):
+        use_channels_last(network, device)
+    return network
+
+
+def describe_network(config: RunConfig, network: VideoNetwork) -> str:
+    """Return 'name, N M weights'."""
+    return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
+
+
+def measure_weights(config: RunConfig) -> int:
+    """Return the bytes of the network's weights, without making them."""
+    with torch.device("meta"):
+        network = create_model(**network_arguments(config))
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
