@@ -4,7 +4,8 @@
 use_environment() {
     local candidate file
     for candidate in "${PYTHON:-python3}" .venv/bin/python; do
-        if command -v "$candidate" >/dev/null 2>&1 && "$candidate" utils/launch/requirements_check.py "$@" >/dev/null 2>&1; then
+        if command -v "$candidate" >/dev/null 2>&1 \
+            && "$candidate" utils/launch/requirements_check.py "$@" >/dev/null 2>&1; then
             PYTHON=$candidate
             return 0
         fi
