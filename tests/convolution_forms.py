@@ -21,9 +21,10 @@ from layers import convolutions
 from layers.convolution_check import LIMITS, Form, largest_error
 
 DENSE, GROUPED, DEPTHWISE = 1, 2, 8  # groups of 8 channels
-# Kernel, stride, padding and groups of every convolution with a kernel or stride above 1 of the registry's networks;
-# test_convolutions.py holds the table against them.
+# Kernel, stride, padding and groups of every convolution of the registry's networks; test_convolutions.py holds the
+# table against them.
 KINDS: dict[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[int, ...]] = {
+    ((1, 1), (1, 1), (0, 0)): (DENSE,),
     ((1, 1), (2, 2), (0, 0)): (DENSE,),
     ((3, 1), (1, 1), (1, 0)): (DEPTHWISE,),
     ((3, 3), (1, 1), (0, 0)): (DEPTHWISE,),
@@ -35,6 +36,7 @@ KINDS: dict[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[int,
     ((7, 7), (2, 2), (3, 3)): (DENSE,),
     ((16, 16), (16, 16), (0, 0)): (DENSE,),
     ((32, 32), (32, 32), (0, 0)): (DENSE,),
+    ((1, 1, 1), (1, 1, 1), (0, 0, 0)): (DENSE,),
     ((1, 1, 1), (1, 2, 2), (0, 0, 0)): (DENSE,),
     ((1, 1, 1), (2, 2, 2), (0, 0, 0)): (DENSE,),
     ((1, 3, 3), (1, 1, 1), (0, 0, 0)): (DEPTHWISE,),
