@@ -4,10 +4,10 @@
   python train_3d_op.py --config_file record/search-synthetic-dg-p3d-resnet18.yml
   torchrun --nproc_per_node=4 train_3d_op.py --config_file record/search-kinetics-dg-p3d-resnet50.yml
 
-The section `search:` of the record is the search space; base_config/default.yml says what each key means. Every
-transition of the graph is trained from the best weights of its start state until its curve has its knee; each state
-keeps its best way in; the path is read back from the longest input at the lowest rate. Interrupt it whenever you like:
-the same command continues to the same plan. A record, training list or graph that was changed since is refused.
+The section `search:` of the record is the search space; docs/config.md says what each key means. Every transition of
+the graph is trained from the best weights of its start state until its curve has its knee; each state keeps its best
+way in; the path is read back from the longest input at the lowest rate. Interrupt it whenever you like: the same
+command continues to the same plan. A record, training list or graph that was changed since is refused.
 
 Written to output/<record>/: <record>-path.yml (the path as a record that train_3d.py trains), current.pth (the weights
 at its end; extract_score_3d.py and merge_score.py take this record), search.html (the page to look at), search.json,

@@ -26,7 +26,7 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
         nargs="*",
         metavar="section.key=value",
         help="change a value of the record for this run, e.g. optimizer.epochs=10 'sampler.clip_length=[8, 16]'; "
-        "every key stands in base_config/default.yml with its meaning",
+        "docs/config.md says what each key means",
     )
     return parser
 

@@ -1,0 +1,72 @@
+"""The JSON Schema of records and base configs, for editors: completion, descriptions, and mistakes while typing.
+
+It says of single values what `utils.config.values` says; combinations of values are checked by `load_config` alone.
+"""
+
+from collections.abc import Iterable
+from typing import Any, get_args, get_origin
+
+from utils.config.keys import Key, input_keys, section_keys
+from utils.config.schema import SECTIONS, InputConfig
+
+TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+
+Schema = dict[str, Any]
+
+
+def build_schema() -> Schema:
+    """Return the schema of a record; a base config is a record without `base`."""
+    base = {"description": "The base config, e.g. base_config/kinetics_base.yml.", "type": ["string", "null"]}
+    sections = {
+        section: {
+            "description": " ".join((owner.__doc__ or "").split()),
+            **_mapping(section_keys(section)),
+            "type": ["object", "null"],  # a section with nothing below it
+        }
+        for section, owner in SECTIONS.items()
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Record or base config of an experiment",
+        "description": "Written by python -m utils.config.reference; docs/config.md says the same in words.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"base": base, **sections},
+    }
+
+
+def _mapping(keys: Iterable[Key]) -> Schema:
+    """Return the schema of a mapping that has these keys and no others; none has to be there, as files are layers."""
+    return {"type": "object", "additionalProperties": False, "properties": {key.name: _value(key) for key in keys}}
+
+
+def _value(key: Key) -> Schema:
+    owner = "" if key.released else " Not in the paper's released code."
+    schema: Schema = {"description": f"{key.meaning[0].upper()}{key.meaning[1:]}. Changes: {key.scope}.{owner}"}
+    if key.default is not None:
+        schema["default"] = key.default
+    single = _typed(key.kind) | _limits(key)
+    if key.is_per_state:
+        return schema | _either(single, {"type": "array", "minItems": 1, "items": single})
+    return schema | single
+
+
+def _typed(kind: Any) -> Schema:
+    """Return what JSON Schema calls a type of the configuration."""
+    if kind is InputConfig:
+        return _mapping(input_keys())
+    if get_origin(kind) is not tuple:
+        return {"type": TYPE_NAMES[kind]}
+    item = get_args(kind)[0]
+    entries = {"type": "array", "items": _typed(item)}
+    # One word, or one input, may stand without its list.
+    return _either(_typed(item), entries) if item in (str, InputConfig) else entries
+
+
+def _either(*schemas: Schema) -> Schema:
+    return {"anyOf": list(schemas)}
+
+
+def _limits(key: Key) -> Schema:
+    limits = {"enum": list(key.choices) or None, "minimum": key.at_least, "exclusiveMaximum": key.below}
+    return {name: limit for name, limit in limits.items() if limit is not None}

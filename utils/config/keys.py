@@ -1,0 +1,59 @@
+"""The keys of a record as values: what the schema declares of each, with its default, for whoever describes them."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from utils.config.load import DEFAULT_CONFIG
+from utils.config.schema import SECTIONS, STATE_KEYS, InputConfig, owner_of
+from utils.config.values import find_field
+from utils.config.yaml_file import read_yaml
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section, or of an entry of search.inputs.
+
+    Attributes:
+        name: Without its section.
+        kind: The type of its value: int, float, bool, str or a tuple of one of these or of InputConfig.
+        meaning: What it says.
+        scope: What a change of it changes: TRAINING, EVALUATION or NEITHER.
+        choices: The values allowed; empty for any.
+        at_least: Smallest number allowed, None for any.
+        below: Numbers are smaller than this, None for any.
+        released: Whether the paper's released code has the key.
+        default: What base_config/default.yml says; None where it says nothing.
+        is_per_state: Whether a list of values makes a state of each.
+    """
+
+    name: str
+    kind: Any
+    meaning: str
+    scope: str
+    choices: tuple[Any, ...]
+    at_least: float | None
+    below: float | None
+    released: bool
+    default: Any = None
+    is_per_state: bool = False
+
+
+def section_keys(section: str) -> Iterator[Key]:
+    """Yield the keys of a section: its own, then those of states."""
+    defaults = read_yaml(DEFAULT_CONFIG)[section] or {}
+    per_state = STATE_KEYS.get(section, ())
+    for name in [*(f.name for f in dataclasses.fields(SECTIONS[section])), *per_state]:
+        declared = _declaration(owner_of(section, name), name)
+        yield Key(name, **declared, default=defaults.get(name), is_per_state=name in per_state)
+
+
+def input_keys() -> Iterator[Key]:
+    """Yield the keys of an entry of search.inputs."""
+    for f in dataclasses.fields(InputConfig):
+        yield Key(f.name, **_declaration(InputConfig, f.name))
+
+
+def _declaration(owner: type, name: str) -> Mapping[str, Any]:
+    return {"kind": get_type_hints(owner)[name], **find_field(owner, name).metadata}
