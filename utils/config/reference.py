@@ -45,8 +45,8 @@ without a default has to be set in the record or its base config. An unknown key
 limits is an error that names file and key.
 
 Editors that know JSON Schema complete keys, show these meanings and mark mistakes while you type, with
-`{SCHEMA}`. For the YAML language server (VS Code, Neovim, Emacs, ...) the first line of a file in `record/`
-or `base_config/` is:
+`{SCHEMA}`. For the YAML language server (VS Code, Neovim, Emacs, ...) the first line of a file in
+`record/` or `base_config/` is:
 
 ```yaml
 # yaml-language-server: $schema=../{SCHEMA}
