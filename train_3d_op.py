@@ -135,6 +135,7 @@ def identify_search(config: RunConfig, *, training: "VideoList", scoring: "Video
     """Return what a search is a search of: its journal is continued for exactly this."""
     from model.build import WEIGHTS_HINT
     from utils.files import file_sha256
+    from utils.search.result import describe_scoring
 
     weights = f"random, seed {config.optimizer.seed}"
     if config.network.pretrained_model:
@@ -143,6 +144,7 @@ def identify_search(config: RunConfig, *, training: "VideoList", scoring: "Video
         "graph": [str(transition) for transition in config.graph.exploration_order],
         "training videos": f"{len(training)} of {training.path}, {training.sha256}",
         "scoring videos": f"{len(scoring)} of {scoring.path}, {scoring.sha256}",
+        "scoring clips": describe_scoring(config),
         "start weights": weights,
         **training_values(config),
     }

@@ -280,6 +280,17 @@ def test_a_search_of_another_record_is_refused(make_search: Any, change: dict[st
         run(make_search(**changed))
 
 
+def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
+    """The clip of the final evaluation, no key of a training, scores the states; with score_input own it does not."""
+    graph = {"graph": ["initial -> (1,1)"], "max_epochs": 1}
+    run(make_search(search=graph))
+    with pytest.raises(JournalError, match=r"scoring clips: was .*\(16 frames\), is .*\(2 x 16 frames\)"):
+        run(make_search(search=graph, sampler={"eva_num_segments": 2}))
+    own = graph | {"score_input": "own"}
+    run(make_search("own", search=own))
+    run(make_search("own", search=own, sampler={"eva_num_segments": 2}))
+
+
 def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, tiny_set: Path) -> None:
     own_list = tmp_path / "own_list.txt"
     own_list.write_text((tiny_set / "train_list.txt").read_text())

@@ -46,11 +46,17 @@ def describe_selection(
         how = f"{scoring_videos} videos of the evaluation list {data.eva_list_file}"
         text = f"{how} score the states: the plan is selected on that list, whose scores are no test of it"
         more = {}
-    goal = f"the goal's clips ({describe_input(asdict(config.evaluation_state))})"
-    text += f"; every state is scored on {goal if search.score_input == 'goal' else 'clips of its own input'}"
+    text += f"; every state is scored on {describe_scoring(config)}"
     used = data.list_file if search.selection == "heldout" else data.eva_list_file
     counts = {"videos": scoring_videos, "training_videos": training_videos}
     return {"kind": search.selection, "list": used, **counts, **more, "text": text}
+
+
+def describe_scoring(config: RunConfig) -> str:
+    """Return which clips score the states of a search."""
+    if config.search.score_input == "own":
+        return "clips of its own input"
+    return f"the goal's clips ({describe_input(asdict(config.evaluation_state))})"
 
 
 def build_result(
