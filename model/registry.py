@@ -1,4 +1,7 @@
-"""The tables of families and of 2D networks, and the networks made of a row of each."""
+"""The tables of families and of 2D networks, and the networks made of a row of each.
+
+Networks that are not in them come from where the table of names says (`utils.config.network_names.Row.home`).
+"""
 
 from dataclasses import replace
 
@@ -23,11 +26,19 @@ from model.resnet3d import (
     ResNet3D,
     SequenceResNet,
 )
-from model.s3d import S3D
 from model.torchvision_networks import TorchvisionNetwork
 from model.vit import Shape, VisionTransformer
-from utils.config.network_names import FRAMES, POOLING_NAMES, TORCHVISION, NetworkName, list_refusals, parse_name
+from utils.config.network_names import (
+    FRAMES,
+    POOLING_NAMES,
+    TORCHVISION,
+    NetworkName,
+    find_row,
+    list_refusals,
+    parse_name,
+)
 from utils.errors import UserError
+from utils.parts import find_part
 
 _P3D_UNITS = (P3DAUnit, P3DBUnit, P3DCUnit)
 
@@ -120,7 +131,7 @@ def create_model(
     """Build a network with random weights, drawn from torch's global generator.
 
     Args:
-        net_name: One of utils.config.network_names.list_all_names().
+        net_name: One of model.list_models().
         num_classes: Outputs of each classifier.
         early_stride: Frames that the stem takes to one.
         dropout_ratio: Dropout before each classifier.
@@ -165,8 +176,10 @@ def create_model(
 def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:
     if name.family == TORCHVISION:
         return TorchvisionNetwork(name.backbone, options)
-    if name.family in ("s3d", "s3dg"):
-        return S3D(options, has_gates=name.family == "s3dg")
+    home = find_row(str(name)).home
+    own = find_part(home) if home else None
+    if own is not None and not isinstance(own, Family | Backbone):
+        return own(options)
     if name.backbone in SHAPES:
         tubelet = options.early_stride if name.family == "c2d" else 0
         return FrameNetwork(
@@ -177,6 +190,7 @@ def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:
             image = EfficientNet(ConvStyle(stem_dims=2, dims=2), SCALES[name.backbone], options)
             return FrameNetwork(image)
         return EfficientNet(CONV_STYLES[name.family], SCALES[name.backbone], options)
-    family = FAMILIES[name.family]
-    network = family.network(family, BACKBONES[name.backbone], options)
+    family = own if isinstance(own, Family) else FAMILIES[name.family]
+    backbone = own if isinstance(own, Backbone) else BACKBONES[name.backbone]
+    network = family.network(family, backbone, options)
     return FrameNetwork(network) if name.family == FRAMES else network

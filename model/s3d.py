@@ -1,6 +1,7 @@
 """S3D and S3D-G (Xie et al., ECCV 2018): an Inception network of convolutions that are separated in space and time."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -138,7 +139,7 @@ class S3D(VideoNetwork):
         (r"\.norm\.", ".bn."),
     )
 
-    def __init__(self, options: NetworkOptions, *, has_gates: bool) -> None:
+    def __init__(self, options: NetworkOptions, *, has_gates: bool = False) -> None:
         """Make the network, with random weights from torch's global generator."""
         super().__init__()
         self.min_clip_frames = 1
@@ -182,3 +183,6 @@ class S3D(VideoNetwork):
         released = self.released_name(name)
         layer, _, rest = released.partition(".")
         return (released, f"{_SECOND_NAMES[layer]}.{rest}") if layer in _SECOND_NAMES else (released,)
+
+
+S3DG = partial(S3D, has_gates=True)

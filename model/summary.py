@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from model.registry import create_model
 from utils.cli import run_script
-from utils.config.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_all_names, parse_name
+from utils.config.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_names, parse_name
 
 COLUMNS = ("network", "parameters", "multiply-adds", "activations", "clips")
 
@@ -112,7 +112,7 @@ def match_names(pattern: str) -> list[str]:
     Raises:
         UnknownNetworkError: None does; the message lists the nearest ones.
     """
-    found = fnmatch.filter(list_all_names(), pattern)
+    found = fnmatch.filter(list_names(), pattern)
     return found or [str(parse_name(pattern))]
 
 

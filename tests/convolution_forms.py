@@ -9,21 +9,27 @@ prints a line for each form that is wrong (its largest error, or how its process
 
 import argparse
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import torch
+from torch import nn
 
+import model
 from layers import convolutions
 from layers.convolution_check import LIMITS, Form, largest_error
+from tests.networks import ADDED
 
 DENSE, GROUPED, DEPTHWISE = 1, 2, 8  # groups of 8 channels
-# Kernel, stride, padding and groups of every convolution of the registry's networks; test_convolutions.py holds the
-# table against them.
-KINDS: dict[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[int, ...]] = {
+Kinds = dict[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[int, ...]]
+# Kernel, stride, padding and groups of every convolution of the released and torchvision's networks;
+# test_convolutions.py holds the table against them.
+KINDS: Kinds = {
     ((1, 1), (1, 1), (0, 0)): (DENSE,),
     ((1, 1), (2, 2), (0, 0)): (DENSE,),
     ((3, 1), (1, 1), (1, 0)): (DEPTHWISE,),
@@ -75,13 +81,29 @@ PATCH = 16  # from this size on a kernel is that of a transformer's patches, whi
 FRAMES = range(1, 9)
 
 
+def find_kinds(names: Iterable[str]) -> Kinds:
+    """Give kernel, stride, padding and groups of every convolution of networks, whatever their early stride."""
+    found: Kinds = {}
+    for name, early_stride in itertools.product(names, (1, 2, 4)):
+        with torch.device("meta"):
+            size = {} if name.startswith("torchvision/") else {"image_size": 32}
+            network = model.create_model(name, num_classes=2, early_stride=early_stride, **size)  # type: ignore[arg-type]
+        for conv in network.modules():
+            if isinstance(conv, nn.Conv2d | nn.Conv3d):
+                groups = DENSE if conv.groups == 1 else DEPTHWISE if conv.groups == conv.in_channels else GROUPED
+                kind: Any = (conv.kernel_size, conv.stride, conv.padding)
+                found[kind] = tuple(sorted({*found.get(kind, ()), groups}))
+    return found
+
+
 def list_forms(sides: Sequence[int]) -> list[Form]:
     """Give the forms over 1 to 8 frames and maps of these sides, contiguous and channels last."""
     return [replace(form, channels_last=last) for form in _list_plain(sides) for last in (False, True) if form.fits]
 
 
 def _list_plain(sides: Sequence[int]) -> Iterator[Form]:
-    for (kernel, stride, padding), all_groups in KINDS.items():
+    added = {kind: groups for kind, groups in find_kinds(ADDED).items() if kind not in KINDS}
+    for (kernel, stride, padding), all_groups in (KINDS | added).items():
         for groups in all_groups:
             # A depthwise convolution has as many outputs as inputs; stems see colour.
             channels = 3 if kernel[-1] in (7, PATCH, 2 * PATCH) else 8

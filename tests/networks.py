@@ -10,7 +10,7 @@ import torch
 
 import model
 from layers.blocks import DiffusionBlock, GlobalContextBlock
-from utils.config.network_names import min_clip_frames
+from utils.config.network_names import OTHERS, PUBLISHED_WIDTH, TORCHVISION, WIDTH, find_row, min_clip_frames
 
 DATA = Path(__file__).parent / "data"
 
@@ -19,8 +19,8 @@ SHAPES: dict[str, dict[str, list[int]]] = json.loads(lzma.decompress((DATA / "ne
 
 CLASSES = 11
 
-# One network of every family and kind: ResNet, EfficientNet, transformer.
-FAMILIES = (
+# One network of every released family and kind: ResNet, EfficientNet, transformer.
+RELEASED_FAMILIES = (
     "resnet18",
     "seq_resnet18",
     "c2d_resnet18",
@@ -42,12 +42,16 @@ FAMILIES = (
     "s3d",
     "s3dg",
 )
+# One network of every family that was added to the released ones and torchvision's.
+ADDED = tuple(str(name) for row in OTHERS for name in row.names[:: len(row.backbones)] if name.family != TORCHVISION)
+FAMILIES = (*RELEASED_FAMILIES, *ADDED)
 
 
 def tiny_network(name: str, **options: object) -> Any:
     """A network of 8 channels in its first stage for clips of 32 x 32; the same weights every time."""
     torch.manual_seed(0)
-    settings = {"num_classes": CLASSES, "early_stride": 1, "base_width": 8, "image_size": 32} | options
+    width = PUBLISHED_WIDTH if WIDTH in find_row(name).lacks else 8
+    settings = {"num_classes": CLASSES, "early_stride": 1, "base_width": width, "image_size": 32} | options
     return model.create_model(name, **settings)  # type: ignore[arg-type]
 
 

@@ -18,8 +18,8 @@ from layers import convolution_check, convolutions
 from layers.convolutions import OWN, Conv3d, has_inner_window, is_at_risk, use_own_convolutions
 from layers.losses import HeadsLoss
 from tests.conftest import ROOT
-from tests.convolution_forms import DENSE, DEPTHWISE, GROUPED, KINDS
-from tests.networks import FAMILIES, tiny_network
+from tests.convolution_forms import KINDS, find_kinds
+from tests.networks import FAMILIES, RELEASED_FAMILIES, tiny_network
 from utils.config.network_names import TORCHVISION_VIDEO
 from utils.training.precision import has_bf16
 
@@ -47,28 +47,18 @@ def test_every_form_has_the_values_and_gradients_of_float64(dtype: str) -> None:
     assert ended.stdout.startswith("0 of ") and int(ended.stdout.split()[2]) > 2500
 
 
-def kinds_of(network: nn.Module) -> set[Any]:
-    """Kernel, stride, padding and kind of groups of the convolutions."""
-    found = set()
-    for conv in network.modules():
-        if isinstance(conv, nn.Conv2d | nn.Conv3d):
-            groups = DENSE if conv.groups == 1 else DEPTHWISE if conv.groups == conv.in_channels else GROUPED
-            found.add((conv.kernel_size, conv.stride, conv.padding, groups))
-    return found
-
-
 def test_the_forms_are_those_of_the_registry() -> None:
-    found = set()
-    for name in (*FAMILIES, *OTHERS, *(f"torchvision/{name}" for name in TORCHVISION_VIDEO)):
-        for early_stride in (1, 2, 4):
-            with torch.device("meta"):
-                size = {} if name.startswith("torchvision/") else {"image_size": 32}
-                network = model.create_model(name, num_classes=2, early_stride=early_stride, **size)  # type: ignore[arg-type]
-            found |= kinds_of(network)
-            convs = [conv for conv in network.modules() if isinstance(conv, nn.Conv2d | nn.Conv3d)]
-            assert all(type(conv) in OWN for conv in convs if max(*conv.kernel_size, *conv.stride) > 1), name
-    listed = {(*kind, groups) for kind, all_groups in KINDS.items() for groups in all_groups}
-    assert found == listed
+    released = (*RELEASED_FAMILIES, *OTHERS, *(f"torchvision/{name}" for name in TORCHVISION_VIDEO))
+    assert find_kinds(released) == KINDS
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *OTHERS, *(f"torchvision/{name}" for name in TORCHVISION_VIDEO)])
+def test_convolutions_that_may_be_wrong_on_a_cpu_are_our_own(name: str) -> None:
+    with torch.device("meta"):
+        size = {} if name.startswith("torchvision/") else {"image_size": 32}
+        network = model.create_model(name, num_classes=2, **size)  # type: ignore[arg-type]
+    convs = [conv for conv in network.modules() if isinstance(conv, nn.Conv2d | nn.Conv3d)]
+    assert all(type(conv) in OWN for conv in convs if max(*conv.kernel_size, *conv.stride) > 1)
 
 
 def test_an_inner_window_reads_no_padding() -> None:

@@ -1,5 +1,6 @@
 """Units, blocks, batch norm and pooling against their definitions and the 2D layers they stand for."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ from layers.units import (
     Unit,
     UnitStyle,
 )
-from utils.config.network_names import POOLING_NAMES
+from utils.config.network_names import OTHERS, POOLING_NAMES
+from utils.parts import find_part
 
 UNITS = (C2DUnit, I3DUnit, R2P1DUnit, P3DAUnit, P3DBUnit, P3DCUnit)
+# Those of families that were added.
+ADDED_UNITS = {unit for row in OTHERS if row.home for unit in getattr(find_part(row.home), "units", ())} - {*UNITS}
 FRAMES = 5
 
 
@@ -60,17 +64,19 @@ def plane_norm(x: Tensor, norm: Any) -> Tensor:
 
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("kind", [*UNITS, *ADDED_UNITS])
 def test_inflated_unit_answers_on_a_still_clip_like_the_2d_layer(kind: Any, stride: int, groups: int) -> None:
-    style = UnitStyle(groups=groups, temporal_groups=1 if kind is R2P1DUnit else groups)
+    style = UnitStyle(groups=groups, temporal_groups=groups if kind in UNITS and kind is not R2P1DUnit else 1)
+    if kind in ADDED_UNITS:
+        style = replace(style, activation=lambda x: x)
     kernel = torch.randn(16, 12 // groups, 3, 3)
     unit = inflate(kind(12, 16, stride=stride, style=style), kernel)
     image = torch.randn(2, 12, 9, 9)
     expected = plane_norm(F.conv2d(image, kernel, stride=stride, padding=1, groups=groups), unit.norm)
     expected = F.relu(expected) if kind is P3DCUnit else expected
     clip_answer = unit(image.unsqueeze(2).repeat(1, 1, FRAMES, 1, 1))
-    # I3D's padding in time is seen at the first and last frame.
-    frames = range(1, FRAMES - 1) if kind is I3DUnit else range(FRAMES)
+    # I3D's padding in time is seen at the first and last frame; that of others perhaps in all but the middle.
+    frames = range(1, FRAMES - 1) if kind is I3DUnit else range(FRAMES) if kind in UNITS else [FRAMES // 2]
     for frame in frames:
         torch.testing.assert_close(clip_answer[:, :, frame], expected, atol=1e-5, rtol=1e-5)
 

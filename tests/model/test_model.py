@@ -27,7 +27,7 @@ MENDED = {
 }
 
 
-@pytest.mark.parametrize("name", model.list_models())
+@pytest.mark.parametrize("name", model.list_models(released=True))
 def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
     with torch.device("meta"):
         network = blank_network(name, num_classes=400, image_size=64)
@@ -52,7 +52,7 @@ def epsilons(name: str) -> dict[str, float]:
     return {path: module.eps for path, module in network.named_modules() if hasattr(module, "eps")}
 
 
-@pytest.mark.parametrize("name", [name for name in model.list_models() if "103" in name])
+@pytest.mark.parametrize("name", [name for name in model.list_models(released=True) if "103" in name])
 def test_epsilon_of_every_norm_of_the_deep_stem_networks(name: str) -> None:
     """2e-5, but for C2D's, which have 1e-5, and the first one of the sequences'."""
     expected = dict.fromkeys(epsilons(name), 1e-5 if name == "c2d_resnet103" else 2e-5)
@@ -65,7 +65,7 @@ def test_epsilon_of_every_norm_of_the_deep_stem_networks(name: str) -> None:
     assert epsilons(name) == expected
 
 
-@pytest.mark.parametrize("name", [name for name in model.list_models() if "103" not in name])
+@pytest.mark.parametrize("name", [name for name in model.list_models(released=True) if "103" not in name])
 def test_epsilon_of_every_norm_of_the_other_networks(name: str) -> None:
     expected = 1e-3 if "eftnet" in name else 1e-6 if "vit" in name else 1e-5
     assert set(epsilons(name).values()) == {expected}
@@ -73,7 +73,7 @@ def test_epsilon_of_every_norm_of_the_other_networks(name: str) -> None:
 
 # The same rows as those left out here, and less often repeated.
 DEEP = ("101", "101_2", "101_32x8d", "152", *(f"_b{number}" for number in range(3, 9)), "vit_l_p32", "vit_b_p16")
-SHALLOW = [name for name in model.list_models() if not name.endswith(DEEP)]
+SHALLOW = [name for name in model.list_models() if not name.startswith("torchvision/") and not name.endswith(DEEP)]
 
 
 @pytest.mark.parametrize("name", SHALLOW)
@@ -105,6 +105,12 @@ def test_heads_do_not_depend_on_the_mode(name: str) -> None:
     assert len(network.train()(tiny_clips(name))) == len(network.eval()(tiny_clips(name)))
     for classifier in network.classifier_names:
         assert isinstance(network.get_submodule(classifier), nn.Linear)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_table_of_names_knows_the_fewest_frames(name: str) -> None:
+    for early_stride in (1, 4):
+        assert tiny_network(name, early_stride=early_stride).min_clip_frames == min_clip_frames(name, early_stride)
 
 
 def test_fuse() -> None:

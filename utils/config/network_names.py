@@ -2,7 +2,8 @@
 
 A name is `<family>_<backbone>`: the family says how a 2D network's convolutions become space-time ones, the backbone
 which 2D network it is. `<backbone>` alone is that 2D network on every frame, `torchvision/<name>` one of torchvision's
-video networks. The architectures themselves are the tables of `model.registry`. This module needs no torch.
+video networks. Here is the table of names; the architectures of the released ones are the tables of `model.registry`, a
+row of another network says where it is made (docs/extending.md). This module needs no torch.
 """
 
 import difflib
@@ -31,32 +32,8 @@ DISTILLED_VITS = ("vit_deit_t_p16", "vit_deit_s_p16", "vit_deit_b_p16")
 FRAMES = ""
 TORCHVISION = "torchvision"
 
-# Which family comes with which backbones.
-_GRID = (
-    ((FRAMES,), (*RESNETS, "resnext103_64x4d", *EFFICIENTNETS, *VITS, *DISTILLED_VITS)),
-    (("seq",), (*EFFICIENTNETS, *RESNETS)),
-    (("seq_p3d",), EFFICIENTNETS),
-    (("c2d",), (*EFFICIENTNETS, *VITS)),
-    (("s3d", "s3dg"), ("",)),
-    (("c2d", "i3d", "r2p1d", "p3d", "p3da", "p3db", "p3dc", "lgd_p3d"), RESNETS),
-    (("dg_p3d",), (*RESNETS, "resnext103_64x4d")),
-)
-# torchvision's video networks, in `torchvision/<name>`.
-TORCHVISION_VIDEO = (
-    "r3d_18",
-    "mc3_18",
-    "r2plus1d_18",
-    "s3d",
-    "mvit_v1_b",
-    "mvit_v2_s",
-    "swin3d_t",
-    "swin3d_s",
-    "swin3d_b",
-)
-
 # Temporal stride behind the stem, and so the frames a clip must have there: the second head of DG pools four to one.
 DUAL_HEAD_STRIDE = 4
-_LATE_STRIDES = {"dg_p3d": DUAL_HEAD_STRIDE}
 
 # Channels of a ResNet's first stage in the published networks; the widths of other networks are for the same value.
 PUBLISHED_WIDTH = 64
@@ -149,20 +126,80 @@ class ClipLimits:
         return (self.image_size is None or size == self.image_size) and size % self.patch == 0
 
 
-_RELEASED = [
-    NetworkName(family, backbone) for families, backbones in _GRID for family in families for backbone in backbones
-]
-_NAMES = {str(name): name for name in (*_RELEASED, *(NetworkName(TORCHVISION, name) for name in TORCHVISION_VIDEO))}
+# Settings that not every network has (`Row.lacks`).
+POOLING, WIDTH, DEPTH, TRANSFER = "pooling_name", "base_width", "stochastic_depth", "transfer_weights"
 
 
-def list_names() -> list[str]:
-    """List the names of the paper's released code, family by family."""
-    return [str(name) for name in _RELEASED]
+@dataclass(frozen=True)
+class Row:
+    """A row of the table of networks: families that come with the same backbones.
+
+    Attributes:
+        families: Every one makes a network of every backbone.
+        backbones: As in NetworkName.
+        home: Where a network that the tables of `model.registry` do not have is made, as "module:name": a
+            model.resnet3d.Family for ResNets, a model.resnet3d.Backbone for those families, or what makes the network
+            of its NetworkOptions.
+        strides: Fewest frames of a clip, in units of early_stride; 0: one frame, as no stem strides time.
+        lacks: What the networks do not have of POOLING, WIDTH, DEPTH, TRANSFER; to set it is refused.
+    """
+
+    families: tuple[str, ...]
+    backbones: tuple[str, ...] = ("",)
+    home: str = ""
+    strides: int = 1
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> "list[NetworkName]":
+        """The names of its networks, family by family."""
+        return [NetworkName(family, backbone) for family in self.families for backbone in self.backbones]
 
 
-def list_all_names() -> list[str]:
-    """List every name a record may give: the released ones and torchvision's."""
-    return list(_NAMES)
+# The networks of the paper's released code; no more are added here.
+RELEASED = (
+    Row((FRAMES,), (*RESNETS, "resnext103_64x4d", *EFFICIENTNETS), strides=0),
+    Row((FRAMES,), (*VITS, *DISTILLED_VITS), strides=0, lacks=(POOLING,)),
+    Row(("seq",), (*EFFICIENTNETS, *RESNETS)),
+    Row(("seq_p3d",), EFFICIENTNETS),
+    Row(("c2d",), EFFICIENTNETS),
+    Row(("c2d",), VITS, lacks=(POOLING,)),
+    Row(("s3d",), home="model.s3d:S3D", strides=0, lacks=(DEPTH,)),
+    Row(("s3dg",), home="model.s3d:S3DG", strides=0, lacks=(DEPTH,)),
+    Row(("c2d", "i3d", "r2p1d", "p3d", "p3da", "p3db", "p3dc", "lgd_p3d"), RESNETS),
+    Row(("dg_p3d",), (*RESNETS, "resnext103_64x4d"), strides=DUAL_HEAD_STRIDE),
+)
+
+# All others: torchvision's, and yours.
+OTHERS: tuple[Row, ...] = (
+    Row((TORCHVISION,), ("r3d_18", "mc3_18", "r2plus1d_18"), strides=0, lacks=(WIDTH, TRANSFER)),
+    Row((TORCHVISION,), ("s3d",), strides=0, lacks=(WIDTH, DEPTH, TRANSFER)),
+    Row((TORCHVISION,), ("mvit_v1_b", "mvit_v2_s"), strides=0, lacks=(WIDTH, POOLING, TRANSFER)),
+    Row((TORCHVISION,), ("swin3d_t", "swin3d_s", "swin3d_b"), strides=0, lacks=(WIDTH, TRANSFER)),
+)
+
+_ROWS = {str(name): row for row in (*RELEASED, *OTHERS) for name in row.names}
+_NAMES = {str(name): name for row in (*RELEASED, *OTHERS) for name in row.names}
+# torchvision's video networks, in `torchvision/<name>`.
+TORCHVISION_VIDEO = tuple(name.backbone for name in _NAMES.values() if name.family == TORCHVISION)
+
+
+def list_names(*, released: bool = False) -> list[str]:
+    """List the names a record may give, family by family.
+
+    Args:
+        released: Only those of the paper's released code.
+    """
+    return [str(name) for row in RELEASED for name in row.names] if released else list(_NAMES)
+
+
+def find_row(net_name: str) -> Row:
+    """Return the row of the table that a network is of.
+
+    Raises:
+        UnknownNetworkError: No network has this name.
+    """
+    return _ROWS[str(parse_name(net_name))]
 
 
 def parse_name(net_name: str) -> NetworkName:
@@ -185,14 +222,12 @@ def clip_limits(net_name: str, early_stride: int) -> ClipLimits:
         UnknownNetworkError: No network has this name.
     """
     name = parse_name(net_name)
-    if name.backbone.startswith("mvit"):
+    if name.family == TORCHVISION and name.backbone.startswith("mvit"):
         return ClipLimits(min_frames=MVIT_FRAMES, max_frames=MVIT_FRAMES, image_size=MVIT_SIZE)
     if name == NetworkName(TORCHVISION, "s3d"):
         return ClipLimits(min_frames=S3D_FRAMES)
-    patch = int(name.backbone.rsplit("_p", 1)[1]) if name.backbone.startswith("vit_") else 1
-    if name.family in (FRAMES, "s3d", "s3dg", TORCHVISION):
-        return ClipLimits(patch=patch)
-    return ClipLimits(min_frames=early_stride * _LATE_STRIDES.get(name.family, 1), patch=patch)
+    patch = int(name.backbone.rsplit("_p", 1)[1]) if name.backbone in (*VITS, *DISTILLED_VITS) else 1
+    return ClipLimits(min_frames=max(1, early_stride * find_row(net_name).strides), patch=patch)
 
 
 def normalization(net_name: str, *, use_flow: bool) -> Normalization:
@@ -215,7 +250,7 @@ def is_inflatable(net_name: str) -> bool:
     Raises:
         UnknownNetworkError: No network has this name.
     """
-    return parse_name(net_name).family != TORCHVISION
+    return TRANSFER not in find_row(net_name).lacks
 
 
 def list_refusals(
@@ -226,15 +261,14 @@ def list_refusals(
     Raises:
         UnknownNetworkError: No network has this name.
     """
-    name = parse_name(net_name)
-    limits = clip_limits(net_name, 1)
+    lacks, limits = find_row(net_name).lacks, clip_limits(net_name, 1)
     found = []
-    if name.backbone.startswith(("vit_", "mvit")) and pooling_name != POOLING_NAMES[0]:
-        found.append(("pooling_name", f"{net_name} classifies a token, it has no last pooling; set {POOLING_NAMES[0]}"))
-    if name.family == TORCHVISION and base_width != PUBLISHED_WIDTH:
-        found.append(("base_width", f"{net_name} has one width; set {PUBLISHED_WIDTH}"))
-    if stochastic_depth > 0 and (name.family in ("s3d", "s3dg") or name.backbone == "s3d"):
-        found.append(("stochastic_depth", f"{net_name} has no residual branches to leave out; set 0"))
+    if POOLING in lacks and pooling_name != POOLING_NAMES[0]:
+        found.append((POOLING, f"{net_name} classifies a token, it has no last pooling; set {POOLING_NAMES[0]}"))
+    if WIDTH in lacks and base_width != PUBLISHED_WIDTH:
+        found.append((WIDTH, f"{net_name} has one width; set {PUBLISHED_WIDTH}"))
+    if DEPTH in lacks and stochastic_depth > 0:
+        found.append((DEPTH, f"{net_name} has no residual branches to leave out; set 0"))
     if not limits.takes_size(image_size):
         found.append(("image_size", f"{net_name} needs {limits}, not {image_size} x {image_size} pixels"))
     return found
