@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import UserError
+from utils.parts import METRICS, find_part
 
 TOP_KS = (1, 3, 5)
 
@@ -102,6 +103,19 @@ def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.divide(np.diag(confusion), totals, out=np.full(len(confusion), np.nan), where=totals > 0)
 
 
+def mean_class_accuracy(ranks: NDArray[np.int64], labels: NDArray[np.integer], num_classes: int) -> float:
+    """Mean of the classes' top-1; classes without a video are left out.
+
+    Args:
+        ranks: Of the true classes, [videos].
+        labels: The true classes, [videos].
+        num_classes: Number of classes.
+    """
+    totals = np.bincount(labels, minlength=num_classes)
+    hits = np.bincount(labels[ranks < 1], minlength=num_classes)
+    return float(np.mean(hits[totals > 0] / totals[totals > 0]))
+
+
 @dataclass(frozen=True)
 class Metrics:
     """What `ViewMetrics` has counted. Accuracies are shares of 1, keyed by k.
@@ -113,7 +127,7 @@ class Metrics:
         best_k: Clips of the best row by top-1 of the released code's max-top-k mean, which is one of logits.
         max_top_k: That row.
         max_top_k_top1: Top-1 of all its rows; that of all clips is the mean of the logits of all views.
-        mean_class: Mean of the classes' top-1, by `video`.
+        further: utils.parts.METRICS by name, by `video`.
         confusion: int64 [true class, predicted class], by `video`.
     """
 
@@ -123,7 +137,7 @@ class Metrics:
     best_k: int
     max_top_k: dict[int, float]
     max_top_k_top1: tuple[float, ...]
-    mean_class: float
+    further: dict[str, float]
     confusion: NDArray[np.int64]
 
 
@@ -133,6 +147,7 @@ class ViewMetrics:
     def __init__(self, num_classes: int) -> None:
         """Start with nothing counted, for scores of `num_classes` classes."""
         self._confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+        self._labels: list[NDArray[np.integer]] = []
         self._video_ranks: list[NDArray[np.int64]] = []
         self._max_top_k_ranks: list[NDArray[np.int64]] = []
         self._clip_hits = dict.fromkeys(TOP_KS, 0)
@@ -151,13 +166,14 @@ class ViewMetrics:
         for k, hits in top_k_hits(view_ranks, len(self._confusion)).items():
             self._clip_hits[k] += hits
         mean = probabilities(logits).mean(axis=(1, 2), dtype=np.float64)
+        self._labels.append(labels)
         self._video_ranks.append(label_ranks(mean, labels))
         self._confusion += confusion_matrix(labels, mean.argmax(axis=-1), len(self._confusion))
         self._max_top_k_ranks.append(max_top_k_ranks(logits.mean(axis=1, dtype=np.float64), labels))
 
     def result(self) -> Metrics:
         """The accuracies of everything added; at least one video must have been."""
-        video_ranks = np.concatenate(self._video_ranks)
+        video_ranks, labels = np.concatenate(self._video_ranks), np.concatenate(self._labels)
         by_k = np.concatenate(self._max_top_k_ranks)
         top1 = tuple(float(share) for share in np.mean(by_k < 1, axis=0))
         best_k = int(np.argmax(top1)) + 1
@@ -169,6 +185,6 @@ class ViewMetrics:
             best_k=best_k,
             max_top_k=top_k_accuracies(by_k[:, best_k - 1], num_classes),
             max_top_k_top1=top1,
-            mean_class=float(np.nanmean(class_accuracies(self._confusion))),
+            further={name: float(find_part(home)(video_ranks, labels, num_classes)) for name, home in METRICS.items()},
             confusion=self._confusion.copy(),
         )

@@ -22,6 +22,7 @@ from dataset.prepare.inspecting import commands as inspecting
 from dataset.prepare.official import activitynet, hmdb51, kinetics, something, ucf101
 from dataset.prepare.options import add_source_list, add_workers
 from utils.cli import run_script
+from utils.parts import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Command:
 def add_check(parser: argparse.ArgumentParser) -> None:
     """The command line of `check`."""
     add_source_list(parser)
-    parser.add_argument("--format", choices=converting.FORMATS, default="RAW", help="format of the videos (RAW)")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="format of the videos (RAW)")
     parser.add_argument("--use_flow", action="store_true", help="the videos are optical flow")
     parser.add_argument("--frames", type=int, default=3, help="random frames, beside the first and the last (3)")
     parser.add_argument("--seed", type=int, default=0, help="of the random frames (0)")

@@ -119,5 +119,10 @@ class FolderStore:
             raise ReadError(f"cannot read {folder / name}: {error.strerror}") from None
 
 
+def open_folders(root_path: str | Path, *, use_flow: bool) -> FrameReader:
+    """Return the reader of folders of JPEG files below a root."""
+    return NumberedImageReader(FolderStore(root_path), use_flow=use_flow)
+
+
 def _size(shape: Sequence[int]) -> str:
     return f"{shape[0]}x{shape[1]}"

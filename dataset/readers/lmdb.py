@@ -8,6 +8,8 @@ import lmdb
 
 from dataset.readers.caching import BoundedCache
 from dataset.readers.errors import ReadError
+from dataset.readers.frame_reader import FrameReader
+from dataset.readers.images import NumberedImageReader
 
 # Every open environment takes a file descriptor or two and a memory map, and 1,024 descriptors are a common limit.
 _OPEN_ENVIRONMENTS = 128
@@ -78,6 +80,11 @@ class LmdbStore:
 
     def _key(self, video: str, number: int, suffix: str) -> bytes:
         return self._prefix(video) + f"{number:06d}{suffix}.jpg".encode()
+
+
+def open_lmdb(root_path: str | Path, *, use_flow: bool) -> FrameReader:
+    """Return the reader of JPEGs in LMDB environments below a root."""
+    return NumberedImageReader(LmdbStore(root_path), use_flow=use_flow)
 
 
 # LMDB refuses to open an environment twice in one process, so open ones belong to the process, not to a reader.

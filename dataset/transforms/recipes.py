@@ -16,10 +16,11 @@ from dataset.transforms import operations
 from dataset.transforms.operations import Clip
 from dataset.transforms.rand_augment import INCREASING_OPERATIONS, PAPER_OPERATIONS, RandAugment
 from utils.config.network_names import IMAGENET, Normalization
+from utils.parts import TRANSFORMS, find_part
 
 Step = Callable[[Clip, np.random.Generator], Clip]
 
-TRANSFORM_TYPES = ("default", "rand_augment", "mvit_default")
+TRANSFORM_TYPES = tuple(TRANSFORMS)
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
 FULL_MAGNITUDE = 30  # of ra_m
@@ -165,6 +166,36 @@ def _check_clip(clip: Clip) -> None:
         raise ValueError(f"a clip is uint8 [T, H, W, C] and not empty; this is {clip.dtype} {list(clip.shape)}")
 
 
+@dataclass(frozen=True, slots=True)
+class RecipeSettings:
+    """What the steps of a recipe may depend on.
+
+    Attributes:
+        flip: The flip of this data set, to be put among the steps: empty where clips are never mirrored.
+        ra_n: dataset.ra_n.
+        ra_m: dataset.ra_m, 0 to 30.
+        normalization: What the clips go through afterwards.
+    """
+
+    flip: tuple[Step, ...]
+    ra_n: int
+    ra_m: float
+    normalization: Normalization
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How RGB clips are augmented: a row of utils.parts.TRANSFORMS.
+
+    Attributes:
+        crop_scale: Smallest and largest area of a crop, as fractions of the frame's.
+        make_steps: Gives the steps behind the crop; they keep the size of a clip.
+    """
+
+    crop_scale: tuple[float, float]
+    make_steps: Callable[[RecipeSettings], tuple[Step, ...]]
+
+
 def build_train_transform(
     transform_type: str,
     *,
@@ -179,17 +210,18 @@ def build_train_transform(
     """Builds the transform of training clips.
 
     Args:
-        transform_type: for RGB clips, one of
+        transform_type: for RGB clips, one of utils.parts.TRANSFORMS:
             "default": crop, color jitter, grayscale, blur, flip;
             "rand_augment": crop, ra_n of the paper's 16 operations at strength ra_m / 30, flip;
-            "mvit_default": crop, RandAugment "m7-n4-mstd0.5", flip, random erasing (see `_mvit_steps`).
+            "mvit_default": crop, RandAugment "m7-n4-mstd0.5", flip, random erasing (see `_mvit_steps`);
+            or another row.
         crop_size: height and width of the result, in pixels.
         ra_n: number of operations of "rand_augment".
         ra_m: their magnitude, 0 to 30.
         horizontal_flip: whether half of the clips are mirrored (left and right matter in some data sets).
         use_flow: for clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
         crop_scale: smallest and largest area of a crop, as shares of the frame's; None for the transform's own:
-            0.2 to 1, "mvit_default" 0.08 to 1, flow 0.5 to 1.
+            its recipe's (0.2 to 1, "mvit_default" 0.08 to 1), flow 0.5 to 1.
         normalization: what the clips go through afterwards; the noise of "mvit_default" is standard normal behind it.
 
     Returns:
@@ -207,30 +239,34 @@ def build_train_transform(
         flip = (Sometimes(0.5, Fixed(operations.flip_flow if use_flow else operations.flip_horizontal)),)
     if use_flow:
         return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.5, 1.0)), *flip), channels=2)
-    if transform_type == "mvit_default":
-        crop = RandomResizedCrop(crop_size, crop_scale or (0.08, 1.0))
-        return TrainTransform((crop, *_mvit_steps(flip), Sometimes(0.25, RandomErasing(normalization))), channels=3)
-    middle = _default_colors() if transform_type == "default" else (_rand_augment(ra_n, ra_m),)
-    return TrainTransform((RandomResizedCrop(crop_size, crop_scale or (0.2, 1.0)), *middle, *flip), channels=3)
+    recipe: Recipe = find_part(TRANSFORMS[transform_type])
+    crop = RandomResizedCrop(crop_size, crop_scale or recipe.crop_scale)
+    settings = RecipeSettings(flip, ra_n, ra_m, normalization)
+    return TrainTransform((crop, *recipe.make_steps(settings)), channels=3)
 
 
-def _default_colors() -> tuple[Step, ...]:
+def _default_steps(settings: RecipeSettings) -> tuple[Step, ...]:
     return (
         Sometimes(0.8, ColorJitter(0.4, 0.4, 0.4, 0.1)),
         Sometimes(0.2, Fixed(operations.grayscale)),
         Sometimes(0.5, GaussianBlur((0.1, 2.0))),
+        *settings.flip,
     )
 
 
-def _mvit_steps(flip: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The recipe of MViT (Fan et al., 2021) between the crop and the erasing.
+def _rand_augment_steps(settings: RecipeSettings) -> tuple[Step, ...]:
+    return _rand_augment(settings.ra_n, settings.ra_m), *settings.flip
+
+
+def _mvit_steps(settings: RecipeSettings) -> tuple[Step, ...]:
+    """The recipe of MViT (Fan et al., 2021) behind the crop.
 
     Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
     0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
     a drawn operation, bicubic moves with grey outside, and the erased area and noise. The crop is bilinear.
     """
     operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
-    return operations, *flip
+    return operations, *settings.flip, Sometimes(0.25, RandomErasing(settings.normalization))
 
 
 def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
@@ -239,6 +275,11 @@ def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
     if not 0 <= ra_m <= FULL_MAGNITUDE:
         raise ValueError(f"ra_m {ra_m} is outside of 0..{FULL_MAGNITUDE}")
     return RandAugment(PAPER_OPERATIONS, ra_n, ra_m / FULL_MAGNITUDE)
+
+
+DEFAULT = Recipe((0.2, 1.0), _default_steps)
+RAND_AUGMENT = Recipe((0.2, 1.0), _rand_augment_steps)
+MVIT_DEFAULT = Recipe((0.08, 1.0), _mvit_steps)
 
 
 def resize_short_side(clip: Clip, size: int) -> Clip:

@@ -162,7 +162,7 @@ def test_view_metrics_equal_brute_force_in_any_blocks(num_classes):
         result = metrics.result()
         assert result.video == pytest.approx(video)
         assert result.clip == pytest.approx(clip)
-        assert result.mean_class == pytest.approx(mean_class)
+        assert result.further["mean_class"] == pytest.approx(mean_class)
         assert result.num_videos == 60 == result.confusion.sum()
         assert np.trace(result.confusion) / 60 == pytest.approx(result.video[1])
 

@@ -5,6 +5,7 @@ from typing import NoReturn
 from utils.config import network_names
 from utils.config.schema import RunConfig
 from utils.config.values import ConfigError
+from utils.parts import FORMATS, flow_formats
 from utils.planning.graph import GraphError, build_graph
 
 
@@ -93,8 +94,9 @@ def _check_training(config: RunConfig) -> None:
     if data.flip_labels and data.no_horizontal_flip:
         cause = "clips that are never flipped exchange no labels; set dataset.no_horizontal_flip: false"
         _fail(config, "dataset.flip_labels", cause)
-    if data.use_flow and data.format == "RAW":
-        _fail(config, "dataset.use_flow", "flow is read from images; dataset.format must be FRAME or LMDB")
+    if data.use_flow and not FORMATS[data.format].has_flow:
+        cause = f"{data.format} holds no optical flow; dataset.format must be {flow_formats()}"
+        _fail(config, "dataset.use_flow", cause)
     if data.use_flow and data.use_fore:
         _fail(config, "dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow")
     if config.network.transfer_weights and not config.network.remove_fc:

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from utils.config.network_names import Normalization
+from utils.config.network_names import POOLING_NAMES, Normalization
 from utils.config.values import ConfigError
+from utils.parts import FORMATS, TRANSFORMS
 from utils.planning.graph import Graph, State, build_graph
 
 # What changes when a key changes: the trained weights, only the scores, or neither.
@@ -55,7 +56,7 @@ class DatasetConfig:
 
     dataset_class: str = key("kind of data set", choices=("video_dataset",))
     format: str = key(
-        "how videos are stored: video files, folders of JPEGs, or one LMDB a video", choices=("RAW", "FRAME", "LMDB")
+        "how videos are stored: video files, folders of JPEGs, or one LMDB a video", choices=tuple(FORMATS)
     )
     list_file: str = key("training list: 'path num_frames label' a line")
     root_path: str = key("folder the paths of the training list start from")
@@ -75,7 +76,7 @@ class DatasetConfig:
         choices=(1, 2, 3),
     )
     num_workers: int = key("loader processes per training process", scope=NEITHER, at_least=0)
-    transform_type: str = key("training augmentation", choices=("default", "rand_augment", "mvit_default"))
+    transform_type: str = key("training augmentation", choices=tuple(TRANSFORMS))
     crop_scale: tuple[float, ...] = own_key(
         "smallest and largest area of a training crop, fractions of the frame's, e.g. [0.5, 1.0]; "
         "[]: 0.2 to 1, mvit_default 0.08 to 1, flow 0.5 to 1"
@@ -159,7 +160,7 @@ class NetworkConfig:
     """Which network, from which weights; frozen_bn is a key of states."""
 
     net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50, or torchvision/<name>")
-    pooling_name: str = key("last pooling over space and time", choices=("PoolingAverage", "PoolingMax"))
+    pooling_name: str = key("last pooling over space and time", choices=POOLING_NAMES)
     dropout_ratio: float = key("dropout before the classifier", at_least=0, below=1)
     early_stride: int = key("temporal kernel and stride of the stem", choices=(1, 2, 4))
     base_width: int = own_key(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from utils.evaluation.protocol import CLIP_ASPECTS, CROP_NAMES, Trained, compare_with_quick, differences
 from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
+from utils.parts import METRICS
 from utils.text import versions
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
@@ -77,7 +78,7 @@ def build_result(
 
 def _metrics(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, Any]:
     return {
-        "video": {**_by_k(metrics.video), "mean_class": metrics.mean_class},
+        "video": {**_by_k(metrics.video), **metrics.further},
         "video_missing_counted_wrong": _missing_counted_wrong(metrics, labels),
         "clip": _by_k(metrics.clip),
         "max_top_k": {
@@ -188,6 +189,7 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
         cells = "  ".join(_percent(values[f"top{k}"]) for k in TOP_KS)
         mean = f"{_percent(values['mean_class']):>17}" if "mean_class" in values else ""
         lines.append(f"{title:{width}}{cells}{mean}".rstrip())
+    lines += [f"video, {name}: {metrics['video'][name]:.6g}" for name in _further_names(metrics['video'])]
     lines += _capped_lines(protocol)
     empty = sum(not entry["videos"] for entry in result["classes"])
     if empty:
@@ -201,6 +203,11 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
         f"    Top-1 for k = 1 .. {protocol['num_clips']}: {by_k}",
     ]
     return lines + _disagreement_lines(result["quick_evaluation"], num_videos=protocol["num_scored"])
+
+
+def _further_names(video: Mapping[str, float]) -> list[str]:
+    """Name the numbers that have no column of their own; a result of earlier code may lack some."""
+    return [name for name in METRICS if name in video and name != "mean_class"]
 
 
 def _capped_lines(protocol: Mapping[str, Any]) -> list[str]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.options import add_source_list, add_workers, usable_processors
+from utils.parts import FORMATS
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
     from dataset.prepare.converting.encoders import Encoder
 
-FORMATS = ("RAW", "FRAME", "LMDB")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 FLOW_METHODS = ("dis", "farneback", "raft_small", "raft_large")
 HELP = {
@@ -60,7 +60,7 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_source_list(parser)
-    parser.add_argument("--format", choices=FORMATS, default="RAW", help="format of the list's videos (RAW)")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="format of the list's videos (RAW)")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results: the new list's root")
     parser.add_argument("--new_list", type=Path, required=True, help="list of the results, e.g. dataset/X_list.txt")
     parser.add_argument(

@@ -21,7 +21,7 @@ class Source:
     """Where videos come from.
 
     Attributes:
-        format: RAW, FRAME or LMDB.
+        format: One of utils.parts.FORMATS.
         root: folder that paths start from.
         rate: frames a second where a video does not say; pictures never do.
     """

@@ -189,7 +189,7 @@ def advice(stages: Stages, *, format: str, group: float | None) -> list[str]:
                 "12 and drops what is larger than needed"
             )
         found.append("`python -m dataset.prepare lmdb` trades disk space for JPEGs, which need no other frames")
-    if stages.limit == "decode" and format != "RAW":
+    if stages.limit == "decode" and format in ("FRAME", "LMDB"):
         found.append("decoding JPEGs takes longest: frames with a shorter --short_side are quicker")
     if stages.limit == "transform":
         found.append("augmentation takes longest: frames with a shorter short side, or fewer operations, are quicker")

@@ -1,0 +1,35 @@
+"""What tables name is there, and is of the kind that its place wants."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dataset.transforms.recipes import Recipe
+from model.resnet3d import Backbone, Family
+from tests.conftest import ROOT
+from utils.config.network_names import OTHERS, RELEASED, Row
+from utils.parts import FORMATS, METRICS, TRANSFORMS, find_part
+
+
+@pytest.mark.parametrize("row", [row for row in (*RELEASED, *OTHERS) if row.home], ids=lambda row: row.home)
+def test_rows_of_networks_name_what_makes_networks(row: Row) -> None:
+    part = find_part(row.home)
+    assert isinstance(part, Family | Backbone) or callable(part)
+    assert row.names
+
+
+@pytest.mark.parametrize("home", TRANSFORMS.values())
+def test_rows_of_transforms_name_recipes(home: str) -> None:
+    low, high = find_part(home).crop_scale
+    assert isinstance(find_part(home), Recipe) and 0 < low <= high <= 1
+
+
+@pytest.mark.parametrize("home", [*METRICS.values(), *(format.home for format in FORMATS.values())])
+def test_rows_of_formats_and_metrics_name_what_is_called(home: str) -> None:
+    assert callable(find_part(home))
+
+
+def test_the_names_need_none_of_the_parts() -> None:
+    code = "import sys, utils.parts; sys.exit(any(name.startswith(('dataset', 'numpy')) for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
