@@ -1,0 +1,87 @@
+"""docs/extending.md word by word: its files and rows are put into a copy of the code, and run there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/extending.md").read_text(), re.MULTILINE | re.DOTALL)
+FILES = {match[1]: block for block in BLOCKS if (match := re.match(r"# (\S+\.py)\n", block))}
+ROWS = [match.groups() for block in BLOCKS if (match := re.match(r"# (\S+), in (\w+)\n(.*)", block, re.DOTALL))]
+EXAMPLES = [block for block in BLOCKS if not block.startswith("# ")]
+# What is swept over every row: names of networks and recipes are in the ids of these tests.
+SWEEPS = (
+    "tests/dataset/transforms/test_recipes.py",
+    "tests/layers/test_layers.py",
+    "tests/model/test_model.py",
+    "tests/model/test_weight_exchange.py",
+    "tests/model/test_zoo.py",
+    "tests/test_architecture.py",
+)
+ADDED = " or ".join(Path(name).stem for name in FILES)
+WHOLE = ("tests/utils/config/test_network_names.py", "tests/utils/test_parts.py", "tests/utils/test_metrics.py")
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code with everything that the page adds."""
+    root = tmp_path_factory.mktemp("extended")
+    for folder in ("base_config", "benchmarks", "dataset", "layers", "model", "record", "tests", "utils"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*ROOT.glob("*.py"), ROOT / "pyproject.toml"]:
+        shutil.copy(path, root)
+    for name, block in FILES.items():
+        assert not (root / name).exists()
+        (root / name).write_text(block.split("\n", 1)[1])
+    for name, table, rows in ROWS:
+        text = (root / name).read_text()
+        changed, count = re.subn(rf"^({table}\b.* = [({{])\n", rf"\1\n{rows}", text, flags=re.MULTILINE)
+        assert count == 1, f"{name} has no table {table}"
+        (root / name).write_text(changed)
+    return root
+
+
+def run(root: Path, *command: str) -> None:
+    ended = subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-5000:]
+
+
+def test_the_page_has_what_it_is_for() -> None:
+    assert (len(FILES), len(ROWS), len(EXAMPLES)) == (6, 6, 5)
+    assert {table for _, table, _ in ROWS} == {"OTHERS", "FORMATS", "TRANSFORMS", "METRICS"}
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_an_example_runs(extended: Path, number: int) -> None:
+    run(extended, "-W", "error", "-c", EXAMPLES[number])
+
+
+def test_what_is_added_passes_the_property_tests(extended: Path) -> None:
+    options = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider")
+    run(extended, *options, *SWEEPS, "-k", ADDED)
+    run(extended, *options, *WHOLE)
+
+
+def test_the_forms_of_added_convolutions_are_tried(extended: Path) -> None:
+    form = "((3, 3, 3), (1, 2, 2), (1, 1, 1))"
+    names = "'shift_resnet18', 'resnet26', 'c2d_resnet26', 'p3d_resnet26', 'dg_p3d_resnet26', 'two_layers'"
+    code = f"from tests.convolution_forms import *; assert {{*ADDED}} == {{{names}}} and {form} in find_kinds(ADDED)"
+    run(extended, "-c", code)
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [("network.net_name=two_layers", "stochastic_depth"), ("dataset.format=NPY", "use_flow"), ("", "two_layers")],
+)
+def test_what_an_added_part_lacks_is_refused_by_name(extended: Path, override: str, found: str) -> None:
+    keys = {"stochastic_depth": "network.stochastic_depth=0.1", "use_flow": "dataset.use_flow=true"}
+    wrong = [override, keys[found]] if override else ["network.net_name=two_layer"]
+    code = f"from utils.config import load_config; load_config('record/synthetic-p3d-resnet18.yml', {wrong})"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True, check=False)
+    message = ended.stderr.strip().splitlines()[-1]
+    assert ended.returncode == 1 and "ConfigError" in message and found in message
