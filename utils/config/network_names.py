@@ -190,7 +190,7 @@ def list_names(*, released: bool = False) -> list[str]:
     Args:
         released: Only those of the paper's released code.
     """
-    return [str(name) for row in RELEASED for name in row.names] if released else list(_NAMES)
+    return [str(name) for row in (RELEASED if released else (*RELEASED, *OTHERS)) for name in row.names]
 
 
 def find_row(net_name: str) -> Row:

@@ -51,9 +51,8 @@ def test_unknown_name_suggests_the_nearest(wrong: str, meant: str) -> None:
 
 
 def test_far_name_lists_the_families() -> None:
-    with pytest.raises(
-        UnknownNetworkError, match=r"^no network is called 'transformer' \(families: frame by frame, .*dg_p3d, .*torchvision"
-    ):
+    families = "frame by frame, .*dg_p3d, .*torchvision"
+    with pytest.raises(UnknownNetworkError, match=rf"^no network is called 'transformer' \(families: {families}"):
         parse_name("transformer")
 
 
