@@ -24,7 +24,15 @@ SWEEPS = (
     "tests/test_architecture.py",
 )
 ADDED = " or ".join(Path(name).stem for name in FILES)
-WHOLE = ("tests/utils/config/test_network_names.py", "tests/utils/test_parts.py", "tests/utils/test_metrics.py")
+# What a row more could break, whole.
+WHOLE = (
+    "tests/dataset/readers/test_readers.py",
+    "tests/dataset/transforms/test_recipes.py",
+    "tests/utils/config/test_network_names.py",
+    "tests/utils/evaluation/test_result.py",
+    "tests/utils/test_metrics.py",
+    "tests/utils/test_parts.py",
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +79,16 @@ def test_the_forms_of_added_convolutions_are_tried(extended: Path) -> None:
     form = "((3, 3, 3), (1, 2, 2), (1, 1, 1))"
     names = "'shift_resnet18', 'resnet26', 'c2d_resnet26', 'p3d_resnet26', 'dg_p3d_resnet26', 'two_layers'"
     code = f"from tests.convolution_forms import *; assert {{*ADDED}} == {{{names}}} and {form} in find_kinds(ADDED)"
+    run(extended, "-c", code)
+
+
+def test_an_added_metric_stands_in_the_result_and_its_text(extended: Path) -> None:
+    code = """
+from tests.utils.evaluation.test_result import make_result, render_summary
+result = make_result(missing=2)
+value = result["metrics"]["video"]["mean_reciprocal_rank"]
+assert f"video, mean_reciprocal_rank: {value:.6g}" in render_summary(result)
+"""
     run(extended, "-c", code)
 
 

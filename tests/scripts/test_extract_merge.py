@@ -32,6 +32,7 @@ from utils.evaluation.provenance import make_manifest, scores_folder, training_d
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import PartWriter, open_scores, read_manifest
 from utils.evaluation.views import ViewScorer
+from utils.parts import METRICS
 
 NUM_VIDEOS = 25
 
@@ -176,9 +177,9 @@ def test_extract_then_merge_gives_the_result_of_its_scores(record: Path, capsys:
     assert videos.tolist() == list(range(NUM_VIDEOS))
     assert scores.shape == (NUM_VIDEOS, 3, 2, 12)
     video, clip, mean_class = brute_metrics(scores, labels.tolist(), 12)
-    assert result["metrics"]["video"] == pytest.approx(
-        {**{f"top{k}": video[k] for k in video}, "mean_class": mean_class}
-    )
+    expected = {**{f"top{k}": video[k] for k in video}, "mean_class": mean_class}
+    assert result["metrics"]["video"].keys() == {*expected, *METRICS}
+    assert {name: result["metrics"]["video"][name] for name in expected} == pytest.approx(expected)
     assert result["metrics"]["clip"] == pytest.approx({f"top{k}": clip[k] for k in clip})
     assert result["protocol"]["num_views"] == 6
     assert result["config"] == config.to_dict()
