@@ -45,6 +45,7 @@ from utils.evaluation.score_index import ScoreIndex, index_scores
 from utils.evaluation.scores import Manifest, ScoresError, read_manifest, require_same
 from utils.files import move_to_earlier, write_text_atomically
 from utils.metrics import Metrics, ViewMetrics
+from utils.parts import METRICS
 from utils.training.epoch_lines import read_epochs
 
 
@@ -147,10 +148,11 @@ def _count(
 
 
 def _read_summary(run_dir: Path, digest: str) -> str:
-    """Return the summary of the result that is there, "" unless it is complete and of these scores."""
+    """Return the summary of the result that is there, "" unless it is complete, of these scores and in all metrics."""
     try:
         result = json.loads((run_dir / RESULT_JSON).read_text("utf-8"))
         is_complete = all((run_dir / name).exists() for name in (RESULT_TEXT, CONFUSION_PICTURE))
+        is_complete &= METRICS.keys() <= result["metrics"]["video"].keys()
         return render_summary(result) if is_complete and result["scores_digest"] == digest else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""

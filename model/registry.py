@@ -180,12 +180,12 @@ def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:
     own = find_part(home) if home else None
     if own is not None and not isinstance(own, Family | Backbone):
         return own(options)
-    if name.backbone in SHAPES:
+    if own is None and name.backbone in SHAPES:
         tubelet = options.early_stride if name.family == "c2d" else 0
         return FrameNetwork(
             VisionTransformer(SHAPES[name.backbone], options, tubelet=tubelet), frames_per_image=tubelet
         )
-    if name.backbone in SCALES:
+    if own is None and name.backbone in SCALES:
         if name.family == FRAMES:
             image = EfficientNet(ConvStyle(stem_dims=2, dims=2), SCALES[name.backbone], options)
             return FrameNetwork(image)

@@ -431,6 +431,14 @@ def test_a_merge_is_done_once_and_force_keeps_the_earlier_result(
     assert "already there" in capsys.readouterr().out
 
 
+def test_a_result_from_before_a_metric_was_added_is_made_again(record: Path) -> None:
+    extract(record)
+    result = merge(record)
+    del result["metrics"]["video"]["mean_class"]
+    (load_config(record).run_dir / "result.json").write_text(json.dumps(result))
+    assert merge(record)["metrics"]["video"].keys() >= METRICS.keys()
+
+
 def test_curves_are_drawn_when_the_record_was_trained(record: Path) -> None:
     run_dir = load_config(record).run_dir
     line = {"state": 0, "epoch": 1, "total_epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "clips_per_second": 1.0}

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from dataset.transforms.recipes import Recipe
+from model.registry import BACKBONES, FAMILIES
 from model.resnet3d import Backbone, Family
 from tests.conftest import ROOT
 from utils.config.network_names import OTHERS, RELEASED, Row
@@ -15,8 +16,12 @@ from utils.parts import FORMATS, METRICS, TRANSFORMS, find_part
 @pytest.mark.parametrize("row", [row for row in (*RELEASED, *OTHERS) if row.home], ids=lambda row: row.home)
 def test_rows_of_networks_name_what_makes_networks(row: Row) -> None:
     part = find_part(row.home)
-    assert isinstance(part, Family | Backbone) or callable(part)
-    assert row.names
+    if isinstance(part, Family):
+        assert {*row.backbones} <= BACKBONES.keys()
+    elif isinstance(part, Backbone):
+        assert {*row.families} <= FAMILIES.keys()
+    else:
+        assert callable(part) and len(row.names) == 1  # it is not told which of several it makes
 
 
 @pytest.mark.parametrize("home", TRANSFORMS.values())

@@ -206,8 +206,8 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def _further_names(video: Mapping[str, float]) -> list[str]:
-    """Name the numbers that have no column of their own; a result of earlier code may lack some."""
-    return [name for name in METRICS if name in video and name != "mean_class"]
+    """Name the numbers that have no column of their own."""
+    return [name for name in video if name in METRICS and name != "mean_class"]
 
 
 def _capped_lines(protocol: Mapping[str, Any]) -> list[str]:
