@@ -77,6 +77,9 @@ FORMS: list[tuple[Any, Any, Any, Any, int]] = [
     ((3, 3, 3), (2, 2, 2), (1, 1, 1), (2, 3, 9), 4),
     ((7, 1, 1), (2, 1, 1), (3, 0, 0), (5, 2, 2), 1),
     ((1, 1, 1), (2, 2, 2), (0, 0, 0), (5, 1, 2), 1),
+    ((3, 3, 3), (1, 2, 2), (1, 1, 1), (1, 2, 1), 2),
+    ((3, 3, 3), (1, 8, 8), (1, 1, 1), (2, 7, 5), 4),
+    ((2, 7, 7), (2, 4, 4), (0, 3, 3), (3, 2, 1), 1),
 ]
 
 
@@ -110,7 +113,8 @@ def test_only_what_is_at_risk_is_rewritten() -> None:
     assert not is_at_risk(conv, two.bfloat16().to("meta"))
     strided = Conv3d(4, 4, 1, stride=(1, 2, 2))
     sides = [torch.randn(1, 4, 2, side, side).bfloat16() for side in (1, 2)]
-    assert [is_at_risk(strided, maps) for maps in sides] == [True, False]
+    assert [is_at_risk(strided, maps) for maps in sides] == [True, True]  # one place each, although there are two
+    assert not is_at_risk(strided, torch.randn(1, 4, 2, 3, 3).bfloat16())
     long = Conv3d(4, 4, (7, 1, 1), stride=(2, 1, 1), padding=(3, 0, 0))
     assert [is_at_risk(long, torch.randn(1, 4, frames, 2, 2)) for frames in (7, 8)] == [True, False]
 
