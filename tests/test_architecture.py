@@ -78,6 +78,7 @@ TORCH_FREE = (
     "utils/figures/timeline.py",
     "utils/launch/torchrun.py",
     "utils/metrics.py",
+    "utils/parts.py",
     "utils/planning/graph.py",
     "utils/planning/knee.py",
     "utils/planning/search.py",
