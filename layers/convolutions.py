@@ -114,7 +114,8 @@ def convolve_rewritten(conv: Conv, x: Tensor, convolve: Callable[..., Tensor]) -
         x: Its input, [N, C, (T,) H, W]; the memory format is kept.
         convolve: `F.conv2d` or `F.conv3d`.
     """
-    weight, stride, around = conv.weight, list(conv.stride), list[int]()
+    weight, stride = conv.weight, list(conv.stride)
+    around: list[int] = []
     for axis, (size, kernel, reach, step, padding) in enumerate(_axes(conv, x)):
         if size + 2 * padding < reach + step and reach == kernel:  # one window, from -padding on
             taps = min(size, kernel - padding)
