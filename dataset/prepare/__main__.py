@@ -109,9 +109,7 @@ COMMANDS: dict[str, ListCommand | Command] = {
     "resize": Command(converting.HELP["resize"], converting.add_resize, converting.run_resize),
     "flow": Command(converting.HELP["flow"], converting.add_flow, converting.run_flow),
     "check": Command("decode frames of every video of a list; writes a clean list and rejects", add_check, run_check),
-    "browse": Command(
-        inspecting.BROWSE_HELP, inspecting.add_browse, inspecting.run_browse, takes_overrides=True
-    ),
+    "browse": Command(inspecting.BROWSE_HELP, inspecting.add_browse, inspecting.run_browse, takes_overrides=True),
     "benchmark": Command(
         inspecting.BENCHMARK_HELP,
         inspecting.add_benchmark,

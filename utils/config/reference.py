@@ -1,7 +1,7 @@
 """Write the reference of every key of a record: docs/config.md for people, docs/config.schema.json for editors.
 
-  python -m utils.config.reference            write both anew, after a change of utils/config/schema.py or default.yml
-  python -m utils.config.reference --check    only say which of them is not current; exit code 1 then
+python -m utils.config.reference            write both anew, after a change of utils/config/schema.py or default.yml
+python -m utils.config.reference --check    only say which of them is not current; exit code 1 then
 """
 
 import argparse

@@ -103,9 +103,9 @@ VIEW_ASPECTS = (
     Aspect("crops", lambda t: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
     Aspect(
         "list",
-        lambda t: "held-out part of " + t.config.dataset.list_file
-        if t.scores_heldout
-        else t.config.dataset.eva_list_file,
+        lambda t: (
+            "held-out part of " + t.config.dataset.list_file if t.scores_heldout else t.config.dataset.eva_list_file
+        ),
         lambda m: m.list_file,
     ),
     Aspect("videos", _videos_of_quick, lambda m: str(m.num_videos)),

@@ -189,7 +189,7 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
         cells = "  ".join(_percent(values[f"top{k}"]) for k in TOP_KS)
         mean = f"{_percent(values['mean_class']):>17}" if "mean_class" in values else ""
         lines.append(f"{title:{width}}{cells}{mean}".rstrip())
-    lines += [f"video, {name}: {metrics['video'][name]:.6g}" for name in _further_names(metrics['video'])]
+    lines += [f"video, {name}: {metrics['video'][name]:.6g}" for name in _further_names(metrics["video"])]
     lines += _capped_lines(protocol)
     empty = sum(not entry["videos"] for entry in result["classes"])
     if empty:

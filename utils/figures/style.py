@@ -37,9 +37,7 @@ def place(figure: Figure, left: float, bottom: float, width: float, height: floa
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
     """Two lines in the upper left corner, at a fixed distance from the edge whatever the size of the figure."""
     width, height = figure.get_size_inches()
-    figure.text(
-        0.25 / width, 1 - 0.34 / height, literal(title), fontsize=13, fontweight="bold", color=INK, va="center"
-    )
+    figure.text(0.25 / width, 1 - 0.34 / height, literal(title), fontsize=13, fontweight="bold", color=INK, va="center")
     figure.text(0.25 / width, 1 - 0.62 / height, literal(subtitle), fontsize=9, color=MUTED, va="center")
 
 

@@ -77,9 +77,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
     # The same draws without the exchange: where the label stays the clip does, elsewhere it is its mirror image.
     plain = load_config(make_record("plain", dataset={**data, "flip_labels": False, "no_horizontal_flip": True}))
     assert make_transform(plain) == transform  # which must not mirror a second time
-    same = make_training_clips(
-        plain, 0, videos=videos, reader=make_reader(plain, str(tiny_set)), transform=transform
-    )
+    same = make_training_clips(plain, 0, videos=videos, reader=make_reader(plain, str(tiny_set)), transform=transform)
     for epoch, sample in enumerate(samples):
         clip = same[epoch, index].clip
         assert np.array_equal(sample.clip, clip if sample.label == left else clip.flip(2))
