@@ -34,11 +34,13 @@ class PeakMemory:
     """The largest memory in use while it is entered, beyond what was in use before, in bytes."""
 
     def __init__(self, device: torch.device) -> None:
+        """Watch a device."""
         self.device, self.bytes = device, 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
     def __enter__(self) -> "PeakMemory":
+        """Begin to watch."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
@@ -48,6 +50,7 @@ class PeakMemory:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End, and leave the result in `bytes`."""
         if self.device.type == "cuda":
             self.bytes = torch.cuda.max_memory_allocated() - self._before
         else:

@@ -48,7 +48,7 @@ class Shape:
     groups: int
 
     def make(self) -> nn.Conv3d:
-        """A convolution of this shape with random weights."""
+        """Return a convolution of this shape with random weights."""
         return nn.Conv3d(
             self.clips[1],
             self.out_channels,
@@ -61,7 +61,7 @@ class Shape:
 
 
 def find_shapes(network: nn.Module, clips: Tensor) -> Counter[Shape]:
-    """The 3D convolutions that a network makes of clips, and how often."""
+    """Count the 3D convolutions that a network makes of clips."""
     found: Counter[Shape] = Counter()
 
     def note(conv: Any, inputs: tuple[Tensor, ...], _: Tensor) -> None:
@@ -141,7 +141,7 @@ def forms_of(shape: Shape) -> dict[str, tuple[Callable[[Any, Tensor], Tensor] | 
 
 
 def time_shape(shape: Shape, turns: int) -> dict[str, Times]:
-    """The least times of every form of a shape, over turns."""
+    """Return the least times of every form of a shape, over turns."""
     torch.manual_seed(0)
     original, clips = shape.make(), torch.randn(shape.clips)
     runs: dict[str, Callable[[], tuple[float, float, Tensor]]] = {}
@@ -218,7 +218,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="dg_p3d_resnet50")
     parser.add_argument("--batch", type=int, default=2, help="clips (2)")

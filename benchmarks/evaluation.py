@@ -160,7 +160,7 @@ def measure(options: argparse.Namespace, record: Path, title: str) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=12, help="of the list (12)")
     parser.add_argument("--distinct", type=int, default=12, help="videos to make, listed again under other names (12)")

@@ -95,6 +95,7 @@ class Stepper:
     def __init__(
         self, options: argparse.Namespace, setting: Setting, *, batch: int, dropout_ratio: float = 0.5
     ) -> None:
+        """Make all of it on the device of `options`."""
         torch.manual_seed(0)
         self.setting, self.device = setting, torch.device(options.device)
         self.network = model.create_model(
@@ -146,7 +147,7 @@ def wait(device: torch.device) -> None:
 
 
 def peak_mebibytes(stepper: Stepper) -> float:
-    """The most memory that a step has at once beyond what is there before it; 0 on a CPU."""
+    """Return the most memory that a step has at once beyond what is there before it; 0 on a CPU."""
     if stepper.device.type != "cuda":
         stepper.step()
         return 0.0
@@ -341,7 +342,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--network", default="dg_p3d_resnet50")

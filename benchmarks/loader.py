@@ -46,7 +46,7 @@ TRANSFORM_TYPES = ("default", "rand_augment")
 
 
 def make_frames(number: int, num_frames: int) -> np.ndarray:
-    """A pan with zoom over a texture with the spectrum of photographs, with moving discs and the noise of a sensor."""
+    """Draw a pan with zoom over a texture with the spectrum of photographs, moving discs and the noise of a sensor."""
     rng = np.random.default_rng(number)
     size = 640
     texture = np.zeros((size, size, 3), np.float32)
@@ -106,13 +106,16 @@ class Keys:
     """Batches of (epoch, video): `clips` of them, all videos in turn, others for another `turn`."""
 
     def __init__(self, *, videos: int, clips: int, batch: int) -> None:
+        """Begin with turn 0."""
         self.videos, self.clips, self.batch = videos, clips, batch
         self.turn = 0
 
     def __len__(self) -> int:
+        """Return the number of batches."""
         return -(-self.clips // self.batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Give the batches of this turn."""
         keys = [(self.turn * self.clips + number, number % self.videos) for number in range(self.clips)]
         for start in range(0, self.clips, self.batch):
             yield keys[start : start + self.batch]
@@ -139,7 +142,7 @@ class Contender:
 
 
 def make_contenders(options: argparse.Namespace, root: Path, *, store: str, transform_type: str) -> list[Contender]:
-    """The plain loader, ours with Pillow, ours."""
+    """Make the plain loader, ours with Pillow, ours."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     format, folder = STORES[store][0], root / store
     videos = read_list(root / f"{store}.txt")
@@ -224,7 +227,7 @@ def measure(options: argparse.Namespace, root: Path) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=12, help="how many to make (12)")
     parser.add_argument("--frames", type=int, default=300, help="of each video (300)")

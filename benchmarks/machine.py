@@ -25,7 +25,7 @@ def describe_machine() -> str:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this process has had (Linux).
+    """Return the most memory that this process has had (Linux).
 
     Not getrusage's ru_maxrss: a new program starts with the peak of the process that started it.
     """

@@ -60,12 +60,15 @@ class WatchedClips(Dataset):
     """Training clips, each with the memory of the process that made it."""
 
     def __init__(self, clips: TrainingClips) -> None:
+        """Wrap the clips."""
         self.clips = clips
 
     def __len__(self) -> int:
+        """Return the number of clips."""
         return len(self.clips)
 
     def __getitem__(self, index: int) -> tuple[ClipSample, Memory]:
+        """Return a clip and its process's memory."""
         return self.clips[0, index], own_memory()
 
 

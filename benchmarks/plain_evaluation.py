@@ -30,6 +30,7 @@ class PlainViews(Dataset[torch.Tensor]):
     """Every view of a record's evaluation list as normalised floats [C, T, H, W], crop after crop of the whole list."""
 
     def __init__(self, config: RunConfig) -> None:
+        """Read the record's evaluation list."""
         self.videos = read_evaluation_list(config)
         self.root = Path(config.dataset.eva_root_path)
         self.fetch = FETCHERS[config.dataset.format]
@@ -40,9 +41,11 @@ class PlainViews(Dataset[torch.Tensor]):
         self.shape = (config.dataset.eva_num_crop, len(self.videos), config.sampler.eva_num_clips)
 
     def __len__(self) -> int:
+        """Return the number of views."""
         return int(np.prod(self.shape))
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        """Make a view."""
         crop, video, clip = (int(number) for number in np.unravel_index(index, self.shape))
         record = self.videos[video]
         offsets = test_offsets(

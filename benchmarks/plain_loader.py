@@ -71,7 +71,7 @@ def _hue(image: Image.Image, turns: float) -> Image.Image:
 
 
 def _default_changes(rng: np.random.Generator) -> list[tuple[ImageOperation, float]]:
-    """The operations of one draw of the transform `default`, after the crop."""
+    """Return the operations of one draw of the transform `default`, after the crop."""
     changes: list[tuple[ImageOperation, float]] = []
     if rng.random() < 0.8:
         jitter: list[tuple[ImageOperation, float]] = [
@@ -175,6 +175,7 @@ class PlainClips(Dataset):
         crop_size: int,
         clip_length: int,
     ) -> None:
+        """Wire the data set; `clip_length` in frames, `crop_size` in pixels."""
         self.videos = videos
         self.root = root
         self.augmentation = augmentation
@@ -183,9 +184,11 @@ class PlainClips(Dataset):
         self.clip_length = clip_length
 
     def __len__(self) -> int:
+        """Return the number of videos."""
         return len(self.videos)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        """Make the clip and the label of (epoch, index)."""
         epoch, index = key
         rng = np.random.default_rng((0, epoch, index))
         record = self.videos[index]
@@ -216,6 +219,7 @@ class PillowTransform:
     crop_size: int
 
     def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Make the augmented clip, uint8 [T, crop_size, crop_size, C], of one of any size."""
         box = draw_crop(clip.shape[1], clip.shape[2], scale=(0.2, 1.0), rng=rng)
         clip = operations.crop_resize(clip, box, height=self.crop_size, width=self.crop_size)
         images = self.augmentation([Image.fromarray(frame) for frame in clip], rng)

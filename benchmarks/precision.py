@@ -64,7 +64,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="dg_p3d_resnet18")
     parser.add_argument("--seeds", type=int, default=5, help="trainings in each type (5)")

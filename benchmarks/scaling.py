@@ -109,7 +109,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="dg_p3d_resnet50")
     parser.add_argument("--batch", type=int, default=1, help="clips of a micro-batch (1)")

@@ -1,4 +1,4 @@
-"""Is the planned path worth it? Schedules of equal length, several seeds each, on the test list of a search record.
+r"""Is the planned path worth it? Schedules of equal length, several seeds each, on the test list of a search record.
 
 After the search of a record (train_3d_op.py) this trains, for every seed, as many clips as the planned path has:
 
@@ -11,7 +11,7 @@ then extracts and merges, and prints mean, smallest and largest top-1. Every run
 state. What is finished is not done again: interrupt it whenever you like.
 
     python train_3d_op.py --config_file record/search-synthetic-dg-p3d-resnet18.yml
-    python benchmarks/schedules.py --config_file record/search-synthetic-dg-p3d-resnet18.yml \\
+    python benchmarks/schedules.py --config_file record/search-synthetic-dg-p3d-resnet18.yml \
         --by_hand record/op-synthetic-dg-p3d-resnet18.yml
 """
 
@@ -159,7 +159,7 @@ def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config_file", type=Path, required=True, help="the search record, already searched")
     parser.add_argument("--by_hand", type=Path, help="a record whose states are the hand-written schedule")

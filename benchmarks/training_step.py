@@ -77,9 +77,9 @@ class Variant:
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """The surroundings of the forward pass."""
+        """Return the surroundings of the forward pass."""
         autocast = torch.autocast("cpu", self.dtype) if self.dtype is not None else nullcontext()
-        torchs = mock.patch.object(convolutions, "is_at_risk", lambda conv, x: False)
+        torchs = mock.patch.object(convolutions, "is_at_risk", lambda _conv, _x: False)
         with autocast, nullcontext() if self.has_own else torchs:
             yield
 
@@ -131,7 +131,7 @@ class Stepper:
 
 
 def largest_errors(stepper: Stepper, exact: Stepper) -> tuple[float, float]:
-    """The largest difference of the logits and of the gradients from float64, over the largest number there."""
+    """Return the largest difference of the logits and of the gradients from float64, over the largest number there."""
     found, expected = (torch.cat(one.differentiate()).detach().double() for one in (stepper, exact))
     pairs = list(zip(stepper.network.parameters(), exact.network.parameters(), strict=True))
     largest = max(theirs.grad.abs().max().item() for _, theirs in pairs if theirs.grad is not None)
@@ -192,7 +192,7 @@ def print_profile(options: argparse.Namespace, net_name: str) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["dg_p3d_resnet50"])
     parser.add_argument("--early_stride", type=int, default=4, help="of the stem (4)")

@@ -22,7 +22,7 @@ INK, MUTED, BLUE, ORANGE, GREEN = "#1f2933", "#66727f", "#2262a8", "#c2571a", "#
 
 
 def clips_figure() -> Figure:
-    """The first test video of each class, two classes side by side: every sixth frame, edged orange after a turn."""
+    """Draw the first test video of each class, two classes a row: every sixth frame, orange-edged after a turn."""
     parameters = Parameters(num_train=1, num_test=len(CLASSES), size=72, frames=40, format="RAW", seed=0)
     figure = Figure(figsize=(10.4, 3.4))
     rows = len(CLASSES) // 2
@@ -47,7 +47,7 @@ def clips_figure() -> Figure:
 
 
 def _box(axes: Axes, x: float, y: float, *, lines: str, color: str, width: float = 2.1) -> None:
-    """A rounded box centred on (x, y); the first line is bold."""
+    """Draw a rounded box centred on (x, y); the first line is bold."""
     height = 0.92
     axes.add_patch(
         FancyBboxPatch(
@@ -66,7 +66,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, 
 
 
 def _lane(axes: Axes, y: float, *, script: str, color: str, boxes: list[str]) -> list[float]:
-    """A script's row of boxes with arrows between them; returns where the boxes stand."""
+    """Draw a script's row of boxes with arrows between them; return where the boxes stand."""
     axes.axhspan(y - 0.66, y + 0.66, color=color, alpha=0.07, linewidth=0)
     axes.text(0.1, y, script, ha="left", va="center", fontsize=10, weight="bold", color=color, family="monospace")
     places = [3.85 + 2.5 * index for index in range(len(boxes))]
@@ -78,7 +78,7 @@ def _lane(axes: Axes, y: float, *, script: str, color: str, boxes: list[str]) ->
 
 
 def pipeline_figure() -> Figure:
-    """The three steps of a run, and what passes between them."""
+    """Draw the three steps of a run, and what passes between them."""
     figure = Figure(figsize=(12, 4.1))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 15.2), ylim=(-0.85, 4.35), xticks=[], yticks=[])
@@ -104,7 +104,7 @@ def pipeline_figure() -> Figure:
 
 
 def _bend(axes: Axes, corners: list[tuple[float, float]], color: str) -> None:
-    """A line through the corners with an arrow at its end."""
+    """Draw a line through the corners with an arrow at its end."""
     axes.plot(*np.transpose(corners[:-1]), color=color, linewidth=1.4, solid_joinstyle="round")
     _arrow(axes, corners[-2], corners[-1], color=color)
 

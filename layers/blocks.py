@@ -159,22 +159,12 @@ class BottleneckBranch(UnitChain):
 class Block(nn.Module):
     """What the blocks share: a residual branch, left out by chance in stochastic depth, and a shortcut."""
 
-    def __init__(
-        self,
-        branch: nn.Module,
-        shortcut: nn.Module,
-        *,
-        in_channels: int,
-        out_channels: int,
-        drop_rate: float = 0.0,
-    ) -> None:
+    def __init__(self, branch: nn.Module, shortcut: nn.Module, *, drop_rate: float = 0.0, **_channels: int) -> None:
         """Put the block together.
 
         Args:
             branch: The residual branch; its output is before the activation.
             shortcut: Identity, or a unit that brings the input to the shape of the branch's output.
-            in_channels: Channels of the input.
-            out_channels: Channels of the output.
             drop_rate: Share of the clips that skip the branch in training.
         """
         super().__init__()
@@ -195,10 +185,10 @@ class GlobalContextBlock(Block):
     """DG: adds fc2(relu(fc1(mean of the branch's output))) to the residual sum."""
 
     def __init__(
-        self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int, drop_rate: float = 0.0
+        self, branch: nn.Module, shortcut: nn.Module, *, out_channels: int, drop_rate: float = 0.0, **_channels: int
     ) -> None:
         """Put the block together; arguments as those of Block."""
-        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate)
+        super().__init__(branch, shortcut, drop_rate=drop_rate)
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(out_channels, hidden)
         self.fc2 = constant_linear(hidden, out_channels)
@@ -220,7 +210,7 @@ class DiffusionBlock(Block):
         self, branch: nn.Module, shortcut: nn.Module, *, in_channels: int, out_channels: int, drop_rate: float = 0.0
     ) -> None:
         """Put the block together; arguments as those of Block."""
-        super().__init__(branch, shortcut, in_channels=in_channels, out_channels=out_channels, drop_rate=drop_rate)
+        super().__init__(branch, shortcut, drop_rate=drop_rate)
         hidden = max(1, out_channels // REDUCTION)
         self.fc1 = nn.Linear(in_channels, hidden)
         self.fc2 = nn.Linear(hidden, out_channels)
@@ -239,7 +229,7 @@ class DiffusionBlock(Block):
 
 
 def constant_linear(in_features: int, out_features: int) -> nn.Linear:
-    """A fully connected layer that looks at nothing until it is trained: its weight is zero.
+    """Make a fully connected layer that looks at nothing until it is trained: its weight is zero.
 
     Its bias is torch's random one, as in the paper's code: a new block is a plain residual one but for a constant.
     """

@@ -60,7 +60,7 @@ def _takes_clips(conv: Conv) -> bool:
 
 
 def _convolve_clips(conv: Conv, x: Tensor) -> Tensor:
-    """A clip's few channels fill no vector when they lie side by side: they stay planes until maps are made of them."""
+    """Convolve a clip's planes and lay out the maps: its few channels fill no vector where they lie side by side."""
     maps = type(conv).forward(conv, x.contiguous())  # type: ignore[arg-type]
     return maps.contiguous(memory_format=FORMATS[maps.dim()])
 

@@ -15,6 +15,7 @@ class HeadsLoss(nn.Module):
     """
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
+        """Keep the share."""
         super().__init__()
         self.label_smoothing = label_smoothing
 

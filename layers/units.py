@@ -55,7 +55,7 @@ def make_conv(
     dims: int = 3,
     padding: Kernel | None = None,
 ) -> Conv:
-    """A convolution without bias, initialised for ReLU (He et al., ICCV 2015).
+    """Make a convolution without bias, initialised for ReLU (He et al., ICCV 2015).
 
     Unless told otherwise it is padded to keep the size, but for its stride; a stride in time gets no padding in time.
     With `dims` 2 it is the 2D convolution of the spatial parts of kernel, stride and padding.
@@ -77,7 +77,7 @@ def make_conv(
 
 
 def picking_kernel(shape: torch.Size, sources: Tensor, *, like: Tensor) -> Tensor:
-    """A temporal kernel of 3 whose output i at each frame is input `sources[i]` at the same frame.
+    """Make a temporal kernel of 3 whose output i at each frame is input `sources[i]` at the same frame.
 
     Args:
         shape: Shape of the kernel, [out, in per group, 3, 1, 1].
@@ -195,7 +195,7 @@ class StemUnit(Unit):
         self.shape_2d = (out_channels, IMAGE_CHANNELS, size, size)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The 2D kernel sees the middle frame; its mean over colour serves inputs that are no colour images."""
+        """Show the 2D kernel the middle frame; its mean over colour serves inputs that are no colour images."""
         return {"spatial.weight": inflate_first_kernel(kernel, self.spatial.weight.shape)}
 
 
@@ -220,7 +220,7 @@ class I3DUnit(Unit):
         super().__init__(conv, out_channels, norm=style.norm)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """A third of the 2D kernel at each of the three frames."""
+        """Give a third of the 2D kernel to each of the three frames."""
         return {"spatial.weight": kernel.unsqueeze(2).repeat(1, 1, 3, 1, 1) / 3}
 
 
@@ -246,7 +246,7 @@ class R2P1DUnit(Unit):
         return self.norm(self.temporal(self.spatial(x)))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The 2D filters stand in the middle of the wider output, zero filters around; the second kernel picks them.
+        """Put the 2D filters in the middle of the wider output, zero filters around; the second kernel picks them.
 
         With groups they stand in the middle of each group's output, since a filter is right for its group's input only
         (the paper's code counts over all groups, and moves filters into others).
@@ -269,14 +269,15 @@ class P3DUnit(Unit):
         """Make the unit; `stride` is spatial."""
         conv = make_conv(in_channels, out_channels, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
         super().__init__(conv, out_channels, norm=style.norm)
-        self.temporal = self.make_temporal(in_channels, out_channels, stride=stride, groups=style.temporal_groups)
+        self.temporal = self.make_temporal(groups=style.temporal_groups)
 
-    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> Conv:
+    def make_temporal(self, *, groups: int) -> Conv:
         """Make the 3x1x1 convolution, here for the output of the spatial one."""
-        return make_conv(out_channels, out_channels, kernel=TEMPORAL, groups=groups)
+        channels = self.spatial.out_channels
+        return make_conv(channels, channels, kernel=TEMPORAL, groups=groups)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The temporal kernel starts as zero: the unit is the 2D one (B and C)."""
+        """Start the temporal kernel as zero: the unit is the 2D one (B and C)."""
         return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": kernel.new_zeros(self.temporal.weight.shape)}
 
 
@@ -288,7 +289,7 @@ class P3DAUnit(P3DUnit):
         return self.norm(self.temporal(self.spatial(x)))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The temporal kernel starts as the identity."""
+        """Start the temporal kernel as the identity."""
         channels = torch.arange(self.shape_2d[0])
         temporal = picking_kernel(self.temporal.weight.shape, channels, like=kernel)
         return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": temporal}
@@ -302,9 +303,11 @@ class P3DBUnit(P3DUnit):
     not fit its input, so that they cannot run.
     """
 
-    def make_temporal(self, in_channels: int, out_channels: int, *, stride: int, groups: int) -> Conv:
+    def make_temporal(self, *, groups: int) -> Conv:
         """Make the 3x1x1 convolution: on the same input as the spatial one, so with the same stride."""
-        return make_conv(in_channels, out_channels, kernel=TEMPORAL, stride=(1, stride, stride), groups=groups)
+        conv = self.spatial
+        stride = (1, conv.stride[1], conv.stride[2])
+        return make_conv(conv.in_channels, conv.out_channels, kernel=TEMPORAL, stride=stride, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T, H/stride, W/stride], before the activation."""

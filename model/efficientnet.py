@@ -82,7 +82,7 @@ class PaddedUnit(Unit):
         )
         super().__init__(conv, channels, norm=norm)
 
-    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+    def forward(self, x: Tensor, _frames: int = 1) -> Tensor:
         """[N, C, (T,) H, W] -> [N, C, (T,) H/stride, W/stride], before the activation."""
         return self.norm(self.spatial(pad_same(x, self.spatial)))
 
@@ -103,7 +103,7 @@ class TemporalUnit(PaddedUnit):
         return self.norm(fold_frames(mixed))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The temporal kernel starts as the identity."""
+        """Start the temporal kernel as the identity."""
         temporal = kernel.new_zeros(self.temporal.weight.shape)
         temporal[:, :, 1] = 1
         return super().inflated(kernel) | {"temporal.weight": temporal}

@@ -105,11 +105,11 @@ class VideoNetwork(nn.Module):
         """Give torchvision's name of an entry of a state dict, from its released name."""
         return released
 
-    def public_names(self, released: str) -> tuple[str, ...]:
+    def public_names(self, _released: str) -> tuple[str, ...]:
         """Give an entry's name in each further kind of public file, as many for every entry, from its released name."""
         return ()
 
-    def adapt(self, name: str, tensor: Tensor) -> Tensor:
+    def adapt(self, _name: str, tensor: Tensor) -> Tensor:
         """Bring a tensor from a file to the shape of this entry where the two may differ: nowhere, here."""
         return tensor
 

@@ -63,7 +63,7 @@ class SeparableUnit(Unit):
         return self.norm(self.temporal(self.spatial(x)))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The temporal kernel starts as the identity."""
+        """Start the temporal kernel as the identity."""
         temporal = kernel.new_zeros(self.temporal.weight.shape)
         channels = torch.arange(temporal.shape[0])
         temporal[channels, channels, temporal.shape[2] // 2] = 1

@@ -131,7 +131,7 @@ class TorchvisionNetwork(VideoNetwork):
         """Give torchvision's name: the released code has no such networks."""
         return name.removeprefix("video.")
 
-    def source_name(self, name: str) -> str:
+    def source_name(self, _name: str) -> str:
         """Raise UserError: no 2D network is known that these extend."""
         raise UserError("torchvision's video networks are not inflated from 2D networks; load a weight file of theirs")
 

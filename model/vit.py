@@ -70,7 +70,7 @@ class PatchEmbedding(Inflatable):
         return (tokens.squeeze(2) if tokens.dim() == 5 else tokens).permute(0, 2, 3, 1)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """The 2D kernel sees the middle frame."""
+        """Show the 2D kernel the middle frame."""
         return {"proj.weight": inflate_first_kernel(kernel, self.proj.weight.shape)}
 
 

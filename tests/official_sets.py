@@ -150,7 +150,7 @@ def write_pictures(folder: Path, num_frames: int) -> Path:
     return folder
 
 
-def ssv1(folder: Path, videos: Videos) -> Path:
+def ssv1(folder: Path, _videos: Videos) -> Path:
     """Six folders of JPEGs, one with a gap, one with an empty picture; csv files with semicolons and no header."""
     lengths = {"100218": 12, "100001": 9, "7": 11, "100002": 10, "100003": 8, "100004": 8}
     names = [SOMETHING_CLASSES[i] for i in (0, 1, 2, 3, 0, 1)]

@@ -42,11 +42,12 @@ class _CheckLocalRank(argparse.Action):
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
+        _parser: argparse.ArgumentParser,
+        _namespace: argparse.Namespace,
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
+        """Raise LocalRankError for another number."""
         own = os.environ.get("LOCAL_RANK", "0")
         if str(values) != own:
             is_set = "LOCAL_RANK" in os.environ

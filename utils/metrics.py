@@ -23,7 +23,7 @@ class MetricsError(UserError):
 
 
 def counted_ranks(num_classes: int) -> dict[int, int]:
-    """What top-1, top-3 and top-5 mean for this many classes: the number of ranks that count, at most classes - 1.
+    """Return what top-1, top-3 and top-5 mean for this many classes: the ranks that count, at most classes - 1.
 
     The released search caps k so, too.
     """
@@ -92,7 +92,7 @@ def max_top_k_ranks(clip_scores: NDArray[np.floating], labels: NDArray[np.intege
 def confusion_matrix(
     labels: NDArray[np.integer], predictions: NDArray[np.integer], num_classes: int
 ) -> NDArray[np.int64]:
-    """Counts [true class, predicted class]."""
+    """Count the videos of each [true class, predicted class]."""
     cells = np.asarray(labels, dtype=np.int64) * num_classes + predictions
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -172,7 +172,7 @@ class ViewMetrics:
         self._max_top_k_ranks.append(max_top_k_ranks(logits.mean(axis=1, dtype=np.float64), labels))
 
     def result(self) -> Metrics:
-        """The accuracies of everything added; at least one video must have been."""
+        """Return the accuracies of everything added; at least one video must have been."""
         video_ranks, labels = np.concatenate(self._video_ranks), np.concatenate(self._labels)
         by_k = np.concatenate(self._max_top_k_ranks)
         top1 = tuple(float(share) for share in np.mean(by_k < 1, axis=0))

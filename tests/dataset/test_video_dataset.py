@@ -51,7 +51,7 @@ def make_list(folder: Path, lines: Sequence[str] = ()) -> VideoList:
     return read_list(folder / "list.txt")
 
 
-def as_it_is(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def as_it_is(clip: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
     return clip
 
 
@@ -146,7 +146,7 @@ def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: P
 class ShrinkingReader(FrameReader):
     """A video that has fewer frames every time it is looked at."""
 
-    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+    def decode(self, record: VideoRecord, _numbers: Sequence[int], _put: Put) -> None:
         raise FewerFramesError(f"{record.path} has shrunk", record.num_frames - 1)
 
     def close(self) -> None: ...
@@ -227,7 +227,7 @@ def test_what_comes_before_an_error_is_delivered(tmp_path: Path, root: Path) -> 
 
 
 class BuggyReader(FrameReader):
-    def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+    def decode(self, _record: VideoRecord, _numbers: Sequence[int], _put: Put) -> None:
         raise ZeroDivisionError("a bug")
 
     def close(self) -> None: ...

@@ -196,7 +196,7 @@ def test_the_check_is_remembered_for_torch_and_processor(tmp_path: Path) -> None
 
 
 def test_the_check_finds_what_torch_gets_wrong_and_survives_its_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    def differs(form: object, dtype: torch.dtype) -> float:
+    def differs(_form: object, _dtype: torch.dtype) -> float:
         return 0.5
 
     monkeypatch.setattr(convolution_check, "largest_error", differs)

@@ -194,7 +194,7 @@ def test_a_weight_file_is_loaded_and_trained(make_torchvision: MakeTorchvision, 
     assert not torch.equal(trained[f"video.{key}"], plain.state_dict()[key])
 
 
-def test_a_path_is_searched(make_torchvision: MakeTorchvision, tmp_path: Path) -> None:
+def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     record = make_torchvision("s3d")
     space = ("search.inputs=[{clip_length: 5}, {clip_length: 7}]", "search.lr_factors=[1.0]", "search.graph=basic")
     config = load_config(record, (*CLIPS, *space, "search.attempt_epochs=1", "search.max_epochs=1"))
@@ -273,7 +273,7 @@ def test_clips_reach_the_network_as_through_the_preset_of_its_weights(
 
 
 def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_with_others(
-    make_record: MakeRecord, tmp_path: Path
+    make_record: MakeRecord,
 ) -> None:
     """Such a run had ImageNet's numbers, whatever its network; its checkpoint and config.yml do not say any."""
     own = {"net_name": "torchvision/r3d_18", "base_width": 64}

@@ -127,7 +127,7 @@ def pad_as_tensorflow(network: nn.Module) -> set[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def tensorflow_efficientnet() -> Any:
-    """torchvision's b0 with TensorFlow's padding, in evaluation mode and float64."""
+    """Make torchvision's b0 with TensorFlow's padding, in evaluation mode and float64."""
     torch.manual_seed(4)
     norm = partial(nn.BatchNorm2d, eps=1e-3)
     plane = import_torchvision().models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
@@ -164,7 +164,7 @@ def test_torchvision_efficientnets_have_the_layers_of_ours(number: int) -> None:
 
 
 def tiny_vit(image_size: int) -> nn.Module:
-    """torchvision's transformer of the width of a tiny vit_t_p16, with weights that no layer can ignore."""
+    """Make torchvision's transformer of the width of a tiny vit_t_p16, with weights that no layer can ignore."""
     torch.manual_seed(2)
     vit = import_torchvision().models.VisionTransformer(
         image_size=image_size,

@@ -83,7 +83,7 @@ def command(record: Path, *arguments: str) -> list[str]:
     return [sys.executable, "train_3d_op.py", "--config_file", str(record), *arguments]
 
 
-def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any, tiny_set: Path) -> None:
+def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any) -> None:
     config, result = run(make_search())
     assert result["complete"]
     assert len(result["edges"]) == len(config.graph.transitions) == 7
@@ -92,7 +92,7 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any, t
     # The plan is what dynamic programming makes of the recorded edges.
     edges = {f"{edge['start']} -> {edge['end']}": edge for edge in result["edges"]}
 
-    def recorded(transition: Any, path: Any) -> Outcome:
+    def recorded(transition: Any, _path: Any) -> Outcome:
         knee = edges[str(transition)]["knee"]
         return Outcome(knee["value"], knee["epoch"])
 

@@ -88,6 +88,7 @@ class NetworkName:
     backbone: str
 
     def __str__(self) -> str:
+        """Join the parts."""
         if self.family == TORCHVISION:
             return f"{TORCHVISION}/{self.backbone}"
         return "_".join(part for part in (self.family, self.backbone) if part)
@@ -110,6 +111,7 @@ class ClipLimits:
     patch: int = 1
 
     def __str__(self) -> str:
+        """Say it in words."""
         frames = f"at least {self.min_frames} frame{'s' if self.min_frames > 1 else ''}"
         if self.max_frames is not None:
             frames = f"exactly {self.max_frames} frames"

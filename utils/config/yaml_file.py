@@ -37,7 +37,7 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$"),
     list("-+.0123456789"),
 )
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(str(node.value)))
 
 
 def parse_yaml(text: str, *, source: str) -> Any:

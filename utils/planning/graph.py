@@ -27,6 +27,7 @@ class State:
     level: int
 
     def __str__(self) -> str:
+        """Return '(input,level)' or 'initial'."""
         return "initial" if self == INITIAL else f"({self.input},{self.level})"
 
 
@@ -41,6 +42,7 @@ class Transition:
     end: State
 
     def __str__(self) -> str:
+        """Return 'start -> end'."""
         return f"{self.start} -> {self.end}"
 
 
@@ -60,6 +62,7 @@ class Graph:
     goal: State
 
     def __post_init__(self) -> None:
+        """Check the graph."""
         seen: set[Transition] = set()
         for transition in self.transitions:
             if transition in seen:

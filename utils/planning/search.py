@@ -74,7 +74,9 @@ def trained(path: Path) -> Path:
     return tuple(step for step in path if step.outcome.epochs > 0)
 
 
-def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], None] = lambda state, path: None) -> Plan:
+def search(
+    graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], None] = lambda _state, _path: None
+) -> Plan:
     """Find the best path of a graph.
 
     Args:

@@ -48,9 +48,7 @@ def commands(page: str) -> list[list[str]]:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[list[str]], int]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
     """Run a command where /data is a folder of the test, in a working directory that has the records."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

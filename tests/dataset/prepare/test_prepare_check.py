@@ -160,7 +160,7 @@ class Page(HTMLParser):
         self.captions: list[str] = []
         self.feed(text)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name in ("src", "href"):
                 head, _, data = str(value).partition(",")

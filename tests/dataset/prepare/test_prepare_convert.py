@@ -144,7 +144,7 @@ def test_jpegs_come_from_other_formats_too(made: Made, tmp_path: Path) -> None:
         assert video.frame_rate == 12
 
 
-def test_resized_videos_are_small_have_many_key_frames_and_no_sound(made: Made, tmp_path: Path) -> None:
+def test_resized_videos_are_small_have_many_key_frames_and_no_sound(made: Made) -> None:
     encode_video(made.root / "big.mp4", 40, size=(150, 202), with_sound=True, options={"g": "250", "threads": "1"})
     made.list.write_text("big.mp4 40 0\na/one.mp4 30 0\n")
     new_list = run("resize", made, "--short_side", 100, "--key_interval", 6)

@@ -402,7 +402,7 @@ def test_a_full_disk_is_one_clear_error(format, method, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
-    def fail(folder, items):
+    def fail(_folder, _items):
         raise lmdb.Error("mdb_txn_commit: Input/output error")  # what LMDB says on a full disk
 
     monkeypatch.setattr(video_stores, "_put", fail)

@@ -98,7 +98,7 @@ def noting_table(table: tuple[Operation, ...]) -> tuple[tuple[Operation, ...], l
     notes: list[tuple[str, float]] = []
 
     def row(operation: Operation) -> Operation:
-        def apply(clip: np.ndarray, value: float, rng: np.random.Generator) -> np.ndarray:
+        def apply(clip: np.ndarray, value: float, _rng: np.random.Generator) -> np.ndarray:
             notes.append((operation.name, value))
             return clip
 

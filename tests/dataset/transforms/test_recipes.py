@@ -82,7 +82,7 @@ def record_calls(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple]:
     calls: list[tuple] = []
     for name in names:
 
-        def note(clip: np.ndarray, *values: Any, name: str = name, **place: int) -> np.ndarray:
+        def note(clip: np.ndarray, *values: Any, name: str = name, **_place: int) -> np.ndarray:
             calls.append((name, *values))
             return clip
 

@@ -345,7 +345,7 @@ def test_any_damaged_byte_is_noticed_or_harmless(folder):
     assert refused > len(content) / 13 / 2
 
 
-def test_a_part_of_other_scores_is_refused(folder, tmp_path):
+def test_a_part_of_other_scores_is_refused(folder):
     other = make_manifest(checkpoint_sha256="c" * 64)
     write_share(folder, other, [0])
     with pytest.raises(ScoresError, match="belongs to other scores"):
@@ -373,7 +373,7 @@ def test_a_full_disk_is_one_clear_error_and_earlier_parts_are_safe(folder, monke
     manifest = make_manifest()
     write_share(folder, manifest, range(3))
 
-    def full(descriptor):
+    def full(_descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)

@@ -116,7 +116,7 @@ def test_equal_scores_keep_the_first_and_nan_loses() -> None:
     first = search(graph, lambda transition, path: Outcome(5.0, 1))
     assert first.steps[-1].transition == graph.incoming(graph.goal)[0]
 
-    def broken_first(transition: Transition, path: Path) -> Outcome:
+    def broken_first(transition: Transition, _path: Path) -> Outcome:
         return Outcome(math.nan if transition == graph.incoming(graph.goal)[0] else -math.inf, 1)
 
     assert search(graph, broken_first).steps[-1].transition == graph.incoming(graph.goal)[0]

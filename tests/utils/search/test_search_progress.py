@@ -30,7 +30,7 @@ def simulate(config: RunConfig, curve: Any) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     order, rule = config.graph.exploration_order, make_rule(config)
 
-    def explore(transition: Transition, path: Path) -> Outcome:
+    def explore(transition: Transition, _path: Path) -> Outcome:
         number, scores = order.index(transition), list[float]()
         while True:
             epoch = len(scores)

@@ -149,7 +149,7 @@ def test_batch_norm_is_recalculated_at_the_change_of_state_alone(
 ) -> None:
     seen: list[tuple[int, int]] = []
 
-    def count(network: nn.Module, batches: Any, **settings: Any) -> None:
+    def count(_network: nn.Module, batches: Any, **_settings: Any) -> None:
         shapes = [tuple(clips.shape) for clips in batches]
         seen.append((len(shapes), shapes[0][1]))
 

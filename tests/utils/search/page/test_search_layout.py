@@ -56,7 +56,7 @@ def rising(transition: Transition, start: float, epoch: int) -> float:
     return start + gain - 0.004 * epoch**2 * (state.level + 1) + 0.5 * rng.standard_normal() * (epoch > 0)
 
 
-def falling(transition: Transition, start: float, epoch: int) -> float:
+def falling(_transition: Transition, start: float, epoch: int) -> float:
     """No training helps."""
     return start - 0.7 * epoch
 
