@@ -6,7 +6,7 @@ from utils.config import network_names
 from utils.config.schema import RunConfig
 from utils.config.values import ConfigError
 from utils.parts import FORMATS, flow_formats
-from utils.planning.graph import GraphError, build_graph
+from utils.planning.graph import GraphError
 
 
 def check_config(config: RunConfig) -> None:
@@ -119,7 +119,7 @@ def check_search(config: RunConfig) -> None:
             config, "search.lr_factors", f"found {list(factors)}, expected factors from high to low: [1.0, 0.1, 0.01]"
         )
     try:
-        build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(factors))
+        _ = config.graph  # built here, once
     except GraphError as error:
         _fail(config, "search.graph", str(error))
     if search.max_epochs < search.attempt_epochs:

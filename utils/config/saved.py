@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config.load import ConfigError, load_config
+from utils.config.load import load_config
 from utils.config.network_names import FLOW, IMAGENET, Normalization
 from utils.config.schema import RunConfig
+from utils.config.values import ConfigError
 from utils.config.yaml_file import read_yaml
 
 

@@ -349,9 +349,13 @@ class RunConfig:
         """Whether the record describes a search for a path (train_3d_op.py) and not a path to train (train_3d.py)."""
         return bool(self.search.inputs)
 
-    @property
+    @functools.cached_property
     def graph(self) -> Graph:
-        """The candidate graph of a search."""
+        """The candidate graph of a search, built once.
+
+        Raises:
+            GraphError: search.graph is none that can be searched.
+        """
         search = self.search
         return build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(search.lr_factors))
 

@@ -117,12 +117,12 @@ class Graph:
         """Return the transitions that start from a state, in the graph's order."""
         return tuple(transition for transition in self.transitions if transition.start == state)
 
-    @property
+    @cached_property
     def exploration_order(self) -> tuple[Transition, ...]:
         """Every transition in the order a search explores it."""
         return tuple(transition for state in self.states for transition in self.incoming(state))
 
-    @property
+    @cached_property
     def dead_ends(self) -> tuple[State, ...]:
         """States from which the goal cannot be reached: exploring them can only cost."""
         leading = {self.goal}

@@ -74,9 +74,7 @@ def trained(path: Path) -> Path:
     return tuple(step for step in path if step.outcome.epochs > 0)
 
 
-def search(
-    graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], None] = lambda _state, _path: None
-) -> Plan:
+def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], None] | None = None) -> Plan:
     """Find the best path of a graph.
 
     Args:
@@ -98,7 +96,8 @@ def search(
             outcomes[transition] = explore(transition, path)
             ways.append((*path, Step(transition, outcomes[transition])))
         best[state] = max(ways, key=_final_score)
-        arrive(state, best[state])
+        if arrive is not None:
+            arrive(state, best[state])
     return Plan(best[graph.goal], best, outcomes)
 
 

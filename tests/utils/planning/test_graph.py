@@ -68,6 +68,12 @@ def test_explicit_transitions_are_read() -> None:
     assert graph.states == (State(0, 0), State(1, 0))
 
 
+def test_a_configuration_builds_its_graph_once() -> None:
+    config = load_config(SEARCH_RECORDS[0])
+    assert config.graph is config.graph
+    assert config.graph.exploration_order is config.graph.exploration_order
+
+
 def test_dead_ends_are_named_but_allowed() -> None:
     graph = build_graph(["initial -> (0,0)", "initial -> (1,0)"], num_inputs=2, num_levels=1)
     assert graph.dead_ends == (State(0, 0),)
