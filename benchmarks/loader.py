@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from dataset.synthetic.store import encode_jpegs
 from dataset.transforms.normalization import ClipNormalizer
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
+from dataset.writers.encoding import encode_h264
 from dataset.writers.stores import FrameFolders, VideoEnvironments
 
 HEIGHT, WIDTH = 256, 340
@@ -74,12 +74,7 @@ def make_frames(number: int, num_frames: int) -> np.ndarray:
 def write_video(path: Path, frames: np.ndarray, *, key_interval: int) -> None:
     """Encode with x264 at its defaults, but for the distance of key frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "23", "g": str(key_interval)})
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+    path.write_bytes(encode_h264(frames, rate=30, options={"crf": "23", "g": str(key_interval)}))
 
 
 def make_data(root: Path, *, videos: int, frames: int) -> None:

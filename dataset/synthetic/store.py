@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset.writers.encoding import encode_h264, encode_jpeg
 from dataset.writers.stores import FrameFolders, OneEnvironment, Store, VideoEnvironments, VideoFiles
 
 Frames = NDArray[np.uint8]
@@ -22,27 +20,18 @@ JPEG_QUALITY = 95
 H264_OPTIONS = {"preset": "veryfast", "crf": "16", "g": "12", "threads": "1", "x264-params": "mbtree=0"}
 
 
-def encode_h264(frames: Frames) -> list[bytes]:
+def encode_video(frames: Frames) -> list[bytes]:
     """Encode frames (uint8 [T, H, W, 3], even height and width) as one MP4 file, in memory."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAME_RATE, options=H264_OPTIONS)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return [file.getvalue()]
+    return [encode_h264(frames, rate=FRAME_RATE, options=H264_OPTIONS)]
 
 
 def encode_jpegs(frames: Frames) -> list[bytes]:
     """Encode every frame (uint8 [T, H, W, 3]) as a JPEG."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    return [cv2.imencode(".jpg", picture[..., ::-1], quality)[1].tobytes() for picture in frames]
+    return [encode_jpeg(picture, JPEG_QUALITY) for picture in frames]
 
 
 FORMATS: dict[str, tuple[Callable[[Path], Store], Callable[[Frames], list[bytes]]]] = {
-    "RAW": (VideoFiles, encode_h264),
+    "RAW": (VideoFiles, encode_video),
     "FRAME": (FrameFolders, encode_jpegs),
     "LMDB": (VideoEnvironments, encode_jpegs),
     "LMDB_SET": (OneEnvironment, encode_jpegs),

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dataset.readers.video_file import cause_of, decode_frames
-from dataset.writers.encoding import H264Writer, shrink
+from dataset.writers.encoding import H264Writer
+from dataset.writers.shrinking import shrink
 from utils.files import FileError
 
 _OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "threads": "1"}

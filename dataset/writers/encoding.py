@@ -1,6 +1,7 @@
-"""Frames to JPEGs and H.264 files."""
+"""Frames to JPEGs and H.264 files: the one writer of each. No torch."""
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterable
 from fractions import Fraction
 
 import av
@@ -8,45 +9,22 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
-from dataset.transforms import operations
-from utils.errors import UserError
-
 _MAX_RATE_TERM = 1 << 16  # H.264 in MP4 keeps rates as fractions of small numbers
 
 
-class EncodingError(UserError):
-    """Frames that cannot be encoded as asked."""
-
-
-def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False) -> Iterator[np.ndarray]:
-    """Resize frames whose short side is longer than `short_side` pixels (0: none); the shape stays.
-
-    Args:
-        frames: uint8 [H, W, 3] each.
-        short_side: of the result.
-        even: height and width become even numbers, as chroma subsampling wants; a frame that is not resized loses
-            a row or a column for that.
-
-    Raises:
-        EncodingError: nothing is left of a frame by that.
-    """
-    for frame in frames:
-        height, width = frame.shape[:2]
-        short = min(height, width)
-        if short_side and short > short_side:
-            sizes = [round(side * short_side / short) for side in (height, width)]
-            rows, columns = (side + side % 2 if even else side for side in sizes)
-            yield operations.crop_resize(frame[None], (0, 0, height, width), height=rows, width=columns)[0]
-        else:
-            step = 2 if even else 1
-            if short < step:
-                raise EncodingError(f"frames of {width} x {height} pixels are too small for H.264")
-            yield frame[: height - height % step, : width - width % step]
-
-
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
-    """Encode a picture, uint8 [H, W] or [H, W, 3] with blue first."""
-    return cv2.imencode(".jpg", np.ascontiguousarray(picture), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    """Encode a picture, uint8 [H, W, 3] in RGB or [H, W] in grey, with a quality of 1 to 100."""
+    pixels = np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)  # OpenCV has blue first
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def encode_h264(frames: Iterable[np.ndarray], *, rate: Fraction | int, options: dict[str, str]) -> bytes:
+    """Encode frames as `H264Writer` does, in memory; no frames give no bytes that are a video."""
+    file = io.BytesIO()
+    with H264Writer(file, rate=Fraction(rate), options=options) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return file.getvalue()
 
 
 class H264Writer:
@@ -66,9 +44,11 @@ class H264Writer:
         self._count = 0
 
     def __enter__(self) -> "H264Writer":
+        """Return itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Write what the encoder holds back, unless something went wrong, and end the file."""
         if kind is None and self._stream is not None:
             self._container.mux(self._stream.encode(None))
         self._container.close()

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import av
 import lmdb
 
+from dataset.readers.errors import ReadError
+from dataset.readers.video_file import VideoFile
+from dataset.readers.video_index import build_index
 from utils.files import write_atomically
 
 LMDB_PAGE = 4096
@@ -50,14 +52,15 @@ class VideoFiles:
     suffix = ".mp4"
 
     def __init__(self, root: Path) -> None:
+        """Take the folder of the data set."""
         self.root = root
 
     def holds(self, path: str, *, num_frames: int) -> bool:
-        """See `Store`: the file opens and has that many packets."""
+        """See `Store`: the file opens and its index, the readers', has that many frames."""
         try:
-            with av.open(str(self.root / path)) as container:
-                return sum(packet.size > 0 for packet in container.demux(video=0)) == num_frames
-        except (av.error.FFmpegError, OSError):
+            with VideoFile(self.root / path) as video:
+                return build_index(video).num_frames == num_frames
+        except ReadError:
             return False
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
@@ -74,6 +77,7 @@ class PictureStore:
     suffix = ""
 
     def __init__(self, root: Path, *, suffixes: Sequence[str] = ("",)) -> None:
+        """Take the folder of the data set and the suffixes of a frame's pictures."""
         self.root = root
         self.suffixes = tuple(suffixes)
 

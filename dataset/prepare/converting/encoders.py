@@ -1,7 +1,6 @@
 """What becomes of a video's frames: JPEGs, or a smaller H.264 file with many key frames."""
 
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 
 from dataset.prepare.annotations import PrepareError
 from dataset.readers.video_file import cause_of
-from dataset.writers.encoding import H264Writer, encode_jpeg, shrink
+from dataset.writers.encoding import encode_h264, encode_jpeg
+from dataset.writers.shrinking import shrink
 from dataset.writers.stores import FrameFolders, ShardedEnvironments, Store, VideoEnvironments, VideoFiles
 
 __all__ = ["STORES", "Encoded", "Encoder", "PictureEncoder", "VideoEncoder"]
@@ -38,13 +38,15 @@ class Encoded:
     num_frames: int = 0
     samples: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def keep(self, pixels: np.ndarray, *, wanted: int) -> None:
-        """Count a frame; the first one, number `wanted` and the last are kept as samples."""
-        number = self.num_frames
-        if number - 1 not in (0, wanted):
-            self.samples.pop(number - 1, None)
-        self.samples[number] = pixels
-        self.num_frames += 1
+    def keeping(self, frames: Iterable[np.ndarray], *, wanted: int) -> Iterator[np.ndarray]:
+        """Hand frames on and count them; the first one, number `wanted` and the last are kept as samples."""
+        for pixels in frames:
+            number = self.num_frames
+            if number - 1 not in (0, wanted):
+                self.samples.pop(number - 1, None)
+            self.samples[number] = pixels
+            self.num_frames += 1
+            yield pixels
 
 
 class Encoder(Protocol):
@@ -103,9 +105,8 @@ class PictureEncoder:
     def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
         """See `Encoder`."""
         encoded = Encoded()
-        for frame in shrink(frames, self.short_side):
-            encoded.parts.append(encode_jpeg(frame[:, :, ::-1], self.quality))
-            encoded.keep(frame, wanted=sample)
+        kept = encoded.keeping(shrink(frames, self.short_side), wanted=sample)
+        encoded.parts = [encode_jpeg(frame, self.quality) for frame in kept]
         return encoded
 
 
@@ -134,15 +135,12 @@ class VideoEncoder:
 
     def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
         """See `Encoder`."""
-        encoded, file = Encoded(), io.BytesIO()
+        encoded = Encoded()
+        kept = encoded.keeping(shrink(frames, self.short_side, even=True), wanted=sample)
         try:
-            with H264Writer(file, rate=rate, options=self._options()) as writer:
-                for frame in shrink(frames, self.short_side, even=True):
-                    writer.write(frame)
-                    encoded.keep(frame, wanted=sample)
+            encoded.parts = [encode_h264(kept, rate=rate, options=self._options())]
         except av.error.FFmpegError as error:
             raise PrepareError(f"x264 does not encode it: {cause_of(error)}") from None
-        encoded.parts = [file.getvalue()]
         return encoded
 
     def _options(self) -> dict[str, str]:

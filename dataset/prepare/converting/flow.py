@@ -14,7 +14,8 @@ from torch.nn import functional
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.encoders import STORES, Encoded
 from dataset.readers.images import FLOW_SUFFIXES
-from dataset.writers.encoding import encode_jpeg, shrink
+from dataset.writers.encoding import encode_jpeg
+from dataset.writers.shrinking import shrink
 from dataset.writers.stores import Store
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors
@@ -66,10 +67,10 @@ class FlowEncoder:
         """See `Encoder`."""
         encoded = Encoded()
         method = make_method(self.method, self.weights, self.device)
-        for before, after in _pairs(shrink(frames, self.short_side)):
-            field = quantise(method(before, after), self.bound)
+        pairs = _pairs(shrink(frames, self.short_side))
+        fields = (quantise(method(before, after), self.bound) for before, after in pairs)
+        for field in encoded.keeping(fields, wanted=sample):
             encoded.parts += [encode_jpeg(field[:, :, axis], self.quality) for axis in (0, 1)]
-            encoded.keep(field, wanted=sample)
         return encoded
 
 

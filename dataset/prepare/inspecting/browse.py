@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.prepare.annotations import PrepareError
 from dataset.writers.annotated_video import load_font
+from dataset.writers.encoding import encode_jpeg
 from utils.files import write_atomically
 
 _SHOWN_FRAMES = 8
@@ -81,10 +81,7 @@ def _page(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:
     for heading, strips in sections:
         parts.append(f"<h2>{html.escape(heading)}</h2>")
         for strip in strips:
-            encoded = cv2.imencode(
-                ".jpg", film_strip(strip.clip)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            )[1]
-            picture = base64.b64encode(encoded.tobytes()).decode()
+            picture = base64.b64encode(encode_jpeg(film_strip(strip.clip), _JPEG_QUALITY)).decode()
             frames, height, width = strip.clip.shape[:3]
             parts.append(
                 f"<figure><figcaption>{html.escape(strip.caption)} <small>{frames} frames of {width} x {height}, "

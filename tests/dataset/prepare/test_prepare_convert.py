@@ -25,7 +25,7 @@ from dataset.prepare.converting.sources import Source
 from dataset.readers import open_reader
 from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.readers.video_index import build_index
-from dataset.writers.encoding import shrink
+from dataset.writers.shrinking import shrink
 from dataset.writers.stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_number, frame_numbers, sequential_frames
@@ -384,8 +384,8 @@ def test_a_gpu_that_is_not_there_is_said(made: Made) -> None:
 
 def test_samples_are_the_first_the_wanted_and_the_last_frame() -> None:
     kept = Encoded()
-    for number in range(7):
-        kept.keep(np.full((1, 1, 3), number, dtype=np.uint8), wanted=3)
+    frames = (np.full((1, 1, 3), number, dtype=np.uint8) for number in range(7))
+    assert len(list(kept.keeping(frames, wanted=3))) == kept.num_frames == 7
     assert {number: int(frame[0, 0, 0]) for number, frame in kept.samples.items()} == {0: 0, 3: 3, 6: 6}
 
 

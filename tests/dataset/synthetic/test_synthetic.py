@@ -25,7 +25,7 @@ from dataset.listing import read_list
 from dataset.readers import open_reader
 from dataset.synthetic.make import Parameters, SyntheticError, Video, make_synthetic, make_video
 from dataset.synthetic.scene import CLASSES, MOTIONS, TURN, frame_width, make_scene
-from dataset.synthetic.store import FORMATS, encode_h264
+from dataset.synthetic.store import FORMATS, encode_video
 from tests.conftest import ROOT
 
 NUM_FRAMES = 40  # of a video by default
@@ -423,7 +423,7 @@ def test_the_command_line_says_what_is_wrong():
 def test_h264_is_real():
     """An MP4 container with an H.264 stream, several key frames and B-frames."""
     _, frames = make_video(Video("train", 0), Parameters(1, 1, 72, 32, "RAW", 0))
-    with av.open(io.BytesIO(encode_h264(frames)[0])) as container:
+    with av.open(io.BytesIO(encode_video(frames)[0])) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 96, 72)
         assert isinstance(container, av.container.InputContainer)
@@ -437,4 +437,4 @@ def test_a_video_is_encoded_to_the_same_bytes_every_time() -> None:
     parameters = Parameters(60, 12, 32, 16, "RAW", 0)
     for split, index in itertools.product(("train", "test"), range(12)):
         frames = make_video(Video(split, index), parameters)[1]
-        assert len({encode_h264(frames)[0] for _ in range(20)}) == 1
+        assert len({encode_video(frames)[0] for _ in range(20)}) == 1
