@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.listing import ListError, VideoList, split_segment
+from dataset.listing import ListError, VideoList, read_text_lines, split_segment
 
 GROUPS_SUFFIX = ".groups.txt"
 
@@ -36,12 +36,8 @@ def group_names(videos: VideoList) -> list[str]:
 
 def _read_groups(source: Path) -> dict[str, str]:
     """The group of every path in a file of groups."""
-    try:
-        lines = source.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ListError(f"cannot read {source}: {error}") from None
     groups: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text_lines(source), start=1):
         if not line:
             continue
         group, tab, path = line.partition("\t")
@@ -80,8 +76,10 @@ def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[Vid
     rng = np.random.default_rng((seed, len(videos)))
     names = group_names(videos)
     has_groups = len(set(names)) < len(names)
-    hold_out = _hold_out_groups if has_groups else _hold_out_videos
-    is_heldout = hold_out(videos, names, fraction=fraction, rng=rng)
+    if has_groups:
+        is_heldout = _hold_out_groups(videos, names, fraction=fraction, rng=rng)
+    else:
+        is_heldout = _hold_out_videos(videos, fraction=fraction, rng=rng)
     if not is_heldout.any():
         what = "videos of different groups" if has_groups else "videos"
         raise ListError(f"{videos.path}: no class has two {what} to hold one out; use search.selection=eval_list")
@@ -93,7 +91,7 @@ def _wanted(total: int, fraction: float) -> int:
     return min(max(round(total * fraction), 1), total - 1)
 
 
-def _hold_out_videos(videos: VideoList, names: list[str], *, fraction: float, rng: np.random.Generator) -> np.ndarray:
+def _hold_out_videos(videos: VideoList, *, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Say of every video whether it is held out, bool [N]; each is its own group."""
     is_heldout = np.zeros(len(videos), dtype=bool)
     for label in np.unique(videos.labels):

@@ -2,8 +2,9 @@
 
 import hashlib
 import operator
+import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex, overload
@@ -72,6 +73,7 @@ class VideoList(Sequence[VideoRecord]):
         self.sha256 = sha256
 
     def __len__(self) -> int:
+        """Return the number of lines."""
         return len(self._ends)
 
     @overload
@@ -79,6 +81,7 @@ class VideoList(Sequence[VideoRecord]):
     @overload
     def __getitem__(self, index: slice) -> list[VideoRecord]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> VideoRecord | list[VideoRecord]:
+        """Return a line, or those of a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         position = range(len(self))[operator.index(index)]
@@ -110,7 +113,8 @@ class VideoList(Sequence[VideoRecord]):
         return VideoList(arrays, path=self.path, sha256=hashlib.sha256(self.sha256.encode() + chosen).hexdigest())
 
     def __reduce__(self) -> tuple:
-        import torch
+        """Move the arrays to shared memory, so that processes get them by reference."""
+        import torch  # 2 s that whoever only reads a list does without
 
         # torch hands a tensor in shared memory to another process by reference, and by value to a plain pickle.
         arrays = (self._bytes, self._ends, self._num_frames, self._labels)
@@ -123,7 +127,21 @@ def _from_tensors(tensors: "list[torch.Tensor]", path: str, sha256: str) -> Vide
     return VideoList([tensor.numpy() for tensor in tensors], path=path, sha256=sha256)
 
 
-def read_list(path: str | Path, *, num_classes: int | None = None) -> VideoList:
+def below(path: str) -> str:
+    """Return the name that a list's path has below a folder that is written to: 'a/../b' is 'b', '/x' is 'x'.
+
+    Raises:
+        ListError: it would be outside of the folder, or the folder itself.
+    """
+    name = posixpath.normpath(path).lstrip("/")
+    if name in ("", ".", "..") or name.startswith("../"):
+        raise ListError(f"'{path}' leads out of the root of the videos; nothing is written there, so leave it out")
+    return name
+
+
+def read_list(
+    path: str | Path, *, num_classes: int | None = None, check_path: Callable[[str], object] | None = None
+) -> VideoList:
     """Read and check a list file.
 
     A line is `path num_frames label`, split from the right, so that a path may hold spaces; paths are UTF-8. A byte
@@ -132,13 +150,13 @@ def read_list(path: str | Path, *, num_classes: int | None = None) -> VideoList:
     Args:
         path: the list file.
         num_classes: where given, labels must lie in 0..num_classes-1.
+        check_path: is called with every path, without `#skip=N`; what it raises gets file and line.
 
     Raises:
         ListError: the file cannot be read or is no such list; names the first bad line.
     """
     name = str(path)
-    content = _read_bytes(name)
-    lines = content.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    content, lines = _read_lines(name, what="the list ")
     paths: list[bytes] = []
     num_frames: list[int] = []
     labels: list[int] = []
@@ -149,6 +167,8 @@ def read_list(path: str | Path, *, num_classes: int | None = None) -> VideoList:
         if len(columns) == 3 and columns[1].isdigit() and columns[2].isdigit():
             frames, label = int(columns[1]), int(columns[2])
             if 0 < frames <= _LARGEST and label <= highest:
+                if check_path is not None:
+                    _check(columns[0], check_path, where=f"{name}, line {number}")
                 paths.append(columns[0])
                 num_frames.append(frames)
                 labels.append(label)
@@ -181,8 +201,15 @@ def _pack(paths: list[bytes], num_frames: list[int], labels: list[int]) -> tuple
     )
 
 
-def _read_bytes(name: str) -> bytes:
-    """The file's bytes, which are UTF-8 text without NUL bytes.
+def _check(path: bytes, check_path: Callable[[str], object], *, where: str) -> None:
+    try:
+        check_path(split_segment(path.decode())[0])
+    except ListError as error:
+        raise ListError(f"{where}: {error}") from None
+
+
+def _read_lines(name: str, *, what: str = "") -> tuple[bytes, list[bytes]]:
+    """Return a file's bytes and its lines, which are UTF-8 text without NUL bytes.
 
     Raises:
         ListError: no such file, not readable, or not such text.
@@ -190,7 +217,7 @@ def _read_bytes(name: str) -> bytes:
     try:
         content = Path(name).read_bytes()
     except OSError as error:
-        raise ListError(f"cannot read the list {name}: {error.strerror}") from None
+        raise ListError(f"cannot read {what}{name}: {error.strerror}") from None
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -199,7 +226,20 @@ def _read_bytes(name: str) -> bytes:
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise ListError(f"{name}, line {line}: not a text file (holds a NUL byte)")
-    return content
+    text = content.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content, text.split(b"\n")
+
+
+def read_text_lines(path: str | Path) -> list[str]:
+    """Read the lines of UTF-8 text; a byte order mark, any line ending and blank lines at the end are left out.
+
+    Raises:
+        ListError: no such file, not readable, or not such text.
+    """
+    lines = [line.decode() for line in _read_lines(str(path))[1]]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
@@ -219,24 +259,34 @@ def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
     return f"label {label} is outside 0..{num_classes - 1} (num_classes {num_classes})"
 
 
-def read_class_names(list_file: str, num_classes: int) -> list[str]:
+def _class_file(list_file: str | Path) -> Path:
+    own = Path(list_file).with_suffix(OWN_CLASSES_SUFFIX)
+    return own if own.exists() else own.with_name(CLASSES_FILE)
+
+
+def class_names_beside(list_file: str | Path) -> list[str]:
     """Read the class names of a list: line i of X.classes.txt beside X.txt, or of classes.txt, is the name of class i.
 
-    Without either a class is called by its number.
+    Returns:
+        The names; none where neither file is there.
+
+    Raises:
+        ListError: the file is not text.
+    """
+    path = _class_file(list_file)
+    return [line.strip() for line in read_text_lines(path)] if path.exists() else []
+
+
+def read_class_names(list_file: str | Path, num_classes: int) -> list[str]:
+    """Read the class names of a list; without any a class is called by its number.
 
     Raises:
         ListError: the file is not text, or has another number of names.
     """
-    path = Path(list_file).with_suffix(OWN_CLASSES_SUFFIX)
-    path = path if path.exists() else path.with_name(CLASSES_FILE)
+    path = _class_file(list_file)
     if not path.exists():
         return [str(number) for number in range(num_classes)]
-    try:
-        names = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ListError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    while names and not names[-1].strip():
-        names.pop()
+    names = class_names_beside(list_file)
     if len(names) != num_classes:
         raise ListError(f"{path}: {len(names)} names for dataset.num_classes {num_classes}; line i names class i")
-    return [name.strip() for name in names]
+    return names

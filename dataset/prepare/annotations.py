@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ def read_class_file(path: Path) -> tuple[str, ...]:
         PrepareError: the file cannot be read, or has a name twice.
     """
     names = [name for _, name in read_lines(path)]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
         raise PrepareError(f"{path}: class '{twice}' is there twice")
     return tuple(names)
 

@@ -51,7 +51,7 @@ class VideoTree:
         """
         if entry.path:
             return entry.path
-        if self._folders and (self.root / entry.stem).is_dir():
+        if self._folders and "/" not in entry.stem and (self.root / entry.stem).is_dir():
             return entry.stem  # walking through millions of pictures takes minutes
         paths = self._paths.get(_key(entry.stem), [])
         if not paths:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset.heldout import GROUPS_SUFFIX
-from dataset.listing import segment_path, split_segment
-from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file, without_repeats
+from dataset.listing import OWN_CLASSES_SUFFIX, segment_path, split_segment
+from dataset.prepare.annotations import Annotations, Entry, PrepareError, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree
 from dataset.prepare.measuring import Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
@@ -48,8 +48,10 @@ def make_lists(
         folders: a video is a folder of pictures.
 
     Raises:
-        PrepareError: nothing was found, or a list of another content is there already.
+        PrepareError: nothing was found, a list of another content is there already, or the name has a folder in it.
     """
+    if "/" in name:
+        raise PrepareError(f"--name {name}: a name without folders; --output says where the lists go")
     tree = VideoTree(root, folders=folders)
     notes = list(annotations.notes)
     splits = {
@@ -131,14 +133,6 @@ def _compose(
     return ListFile(path, lines, missing, list(damaged.items()), groups)
 
 
-def class_names(list_file: Path) -> tuple[str, ...]:
-    """Return the class names beside a list, none where there are none."""
-    for path in (beside(list_file, "classes.txt"), list_file.with_name("classes.txt")):
-        if path.exists():
-            return read_class_file(path)
-    return ()
-
-
 def name_fault(path: str) -> str:
     """Why a path cannot stand in a list; empty if it can."""
     try:
@@ -175,7 +169,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
     faults = [*made.missing, *made.damaged]
     contents = {
         made.path: content,
-        **({beside(made.path, "classes.txt"): "".join(f"{name}\n" for name in classes)} if classes else {}),
+        **({made.path.with_suffix(OWN_CLASSES_SUFFIX): "".join(f"{name}\n" for name in classes)} if classes else {}),
         **_groups_file(made),
         beside(made.path, "missing.txt"): "".join(f"{shown(video)}\t{cause}\n" for video, cause in faults),
         beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import lmdb
 
+from dataset.listing import below
 from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index
@@ -22,7 +23,7 @@ LMDB_PAGE = 4096
 
 
 class Store(Protocol):
-    """One way to keep videos below a folder. `parts` is what the format's encoder returned."""
+    """One way to keep videos below a folder, never outside of it. `parts` is what the format's encoder returned."""
 
     suffix: str
 
@@ -58,14 +59,14 @@ class VideoFiles:
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`: the file opens and its index, the readers', has that many frames."""
         try:
-            with VideoFile(self.root / path) as video:
+            with VideoFile(self.root / below(path)) as video:
                 return build_index(video).num_frames == num_frames
         except ReadError:
             return False
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        write_atomically(self.root / path, lambda file: file.write(parts[0]))
+        write_atomically(self.root / below(path), lambda file: file.write(parts[0]))
 
 
 class PictureStore:
@@ -95,12 +96,12 @@ class FrameFolders(PictureStore):
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
-        sizes = [file.stat().st_size for file in (self.root / path).glob("*.jpg")]
+        sizes = [file.stat().st_size for file in (self.root / below(path)).glob("*.jpg")]
         return len(sizes) == num_frames * len(self.suffixes) and all(sizes)
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        with _appearing_folder(self.root / path) as partial:
+        with _appearing_folder(self.root / below(path)) as partial:
             for name, jpeg in self._named(parts, 5).items():
                 (partial / name).write_bytes(jpeg)
 
@@ -110,7 +111,7 @@ class VideoEnvironments(PictureStore):
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
-        folder = self.root / path
+        folder = self.root / below(path)
         if not folder.is_dir():
             return False
         try:
@@ -121,7 +122,7 @@ class VideoEnvironments(PictureStore):
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        with _appearing_folder(self.root / path) as partial:
+        with _appearing_folder(self.root / below(path)) as partial:
             _put(partial, {name.encode(): jpeg for name, jpeg in self._named(parts, 6).items()})
 
 
@@ -132,14 +133,14 @@ class OneEnvironment(PictureStore):
         """See `Store`: a video is one transaction, so its last frame stands for all."""
         if not (self.root / "data.mdb").exists():
             return False
-        last = f"{path}/{num_frames:06d}{self.suffixes[-1]}.jpg"
+        last = f"{below(path)}/{num_frames:06d}{self.suffixes[-1]}.jpg"
         with lmdb.open(str(self.root), readonly=True, lock=False) as environment, environment.begin() as transaction:
             return transaction.get(last.encode()) is not None
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        _put(self.root, {f"{path}/{name}".encode(): jpeg for name, jpeg in self._named(parts, 6).items()})
+        _put(self.root, {f"{below(path)}/{name}".encode(): jpeg for name, jpeg in self._named(parts, 6).items()})
 
 
 class ShardedEnvironments(PictureStore):
@@ -147,12 +148,12 @@ class ShardedEnvironments(PictureStore):
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
-        shard, _, rest = path.partition("/")
+        shard, _, rest = below(path).partition("/")
         return self._shard(shard).holds(rest, num_frames=num_frames)
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        shard, _, rest = path.partition("/")
+        shard, _, rest = below(path).partition("/")
         self._shard(shard).write(rest, parts)
 
     def _shard(self, name: str) -> OneEnvironment:

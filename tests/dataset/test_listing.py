@@ -200,5 +200,5 @@ def test_class_names_come_from_the_file_next_to_the_list(tmp_path: Path) -> None
     with pytest.raises(ListError, match=r"classes\.txt: 3 names for dataset\.num_classes 4"):
         read_class_names(list_file, 4)
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ListError, match="cannot be read as UTF-8 text"):
+    with pytest.raises(ListError, match=r"classes\.txt, line 1: not UTF-8 text"):
         read_class_names(list_file, 3)

@@ -11,13 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.heldout import group_names
-from dataset.listing import VideoList, VideoRecord, read_list, split_segment
+from dataset.listing import VideoList, VideoRecord, below, class_names_beside, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.encoders import Encoded, Encoder, spread
 from dataset.prepare.converting.sources import Source, require_frames
 from dataset.prepare.finding import is_video
 from dataset.prepare.journal import Journal
-from dataset.prepare.lists import ListFile, class_names, write_list
+from dataset.prepare.lists import ListFile, write_list
 from dataset.prepare.parallel import each
 from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store
@@ -74,7 +74,7 @@ def convert_list(
     journal_path = root / f".{new_list.stem}.convert.jsonl"
     if new_list.exists() and not journal_path.exists():
         raise PrepareError(f"{new_list} is there and was not made by this command; choose another --new_list")
-    videos = read_list(list_file)
+    videos = read_list(list_file, check_path=below)
     store = encoder.store(root)
     sharded = isinstance(store, ShardedEnvironments)
     targets = _targets(
@@ -101,7 +101,7 @@ def convert_list(
     missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
     groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
     made = ListFile(new_list, lines, missing, [], {target: groups[target] for target in targets if target in done})
-    write_list(made, class_names(list_file), root=root, files=(list_file,))
+    write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
     lost = int(encoder.use_flow)  # the last frame has no flow
     shorter = sum(done[target] + lost < record.num_frames for target, record in pairs if target in done)
     if shorter:
@@ -124,18 +124,29 @@ def _do(tasks: Sequence[Task], journal: Journal, *, workers: int, sharded: bool,
 
 
 def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -> list[str]:
-    """A path for each line's result: without the video's suffix, unless two videos differ in nothing else."""
-    paths = [split_segment(record.path)[0] for record in videos]
+    """A path for each line's result: without the video's suffix, unless two videos differ in nothing else.
+
+    Raises:
+        PrepareError: two lines that are not the same frames would have one result.
+    """
+    paths = [below(split_segment(record.path)[0]) for record in videos]
     plain = [str(PurePosixPath(path).with_suffix("")) if is_video(PurePosixPath(path).name) else path for path in paths]
     users: dict[str, set[str]] = {}
     for path, name in zip(paths, plain, strict=True):
         users.setdefault(name, set()).add(path)
+    sources: dict[str, VideoRecord] = {}
     targets = []
     for index, (record, path, name) in enumerate(zip(videos, paths, plain, strict=True)):
         target = name if len(users[name]) == 1 else path
-        if path != record.path:
-            target += f".from{split_segment(record.path)[1]}.{record.num_frames}"
-        target = target.lstrip("/") + suffix
+        if (segment := split_segment(record.path))[0] != record.path:
+            target += f".from{segment[1]}.{record.num_frames}"
+        first = sources.setdefault(target, record)
+        if (first.path, first.num_frames) != (record.path, record.num_frames):
+            raise PrepareError(
+                f"{videos.path}: '{first.path}' of {first.num_frames} frames and '{record.path}' of "
+                f"{record.num_frames} would both be written to {target}{suffix}; put them in lists of their own"
+            )
+        target += suffix
         targets.append(f"{shard}-{index // shard_videos:05d}/{target}" if shard else target)
     return targets
 

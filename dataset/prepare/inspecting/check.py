@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dataset.heldout import group_names
-from dataset.listing import VideoRecord, read_list, split_segment
+from dataset.listing import VideoRecord, class_names_beside, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
-from dataset.prepare.lists import ListFile, beside, class_names, shown, write_list, write_new
+from dataset.prepare.lists import ListFile, beside, shown, write_list, write_new
 from dataset.prepare.parallel import each
 from dataset.readers import FrameReader, ReadError, open_reader
 
@@ -74,7 +74,7 @@ def check_list(
     if lines:
         pairs = zip(videos, group_names(videos), causes, strict=True)
         groups = {split_segment(video.path)[0]: group for video, group, cause in pairs if not cause}
-        write_list(ListFile(clean, lines, rejected, [], groups), class_names(listed), root=root, files=(listed,))
+        write_list(ListFile(clean, lines, rejected, [], groups), class_names_beside(listed), root=root, files=(listed,))
     else:
         print(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
     return len(rejected)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from dataset.heldout import group_names
-from dataset.listing import VideoRecord, read_list
+from dataset.listing import ListError, VideoRecord, read_list
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting import convert
@@ -112,6 +112,35 @@ def test_every_format_has_the_frames_of_the_source(kind: str, made: Made) -> Non
     shards = ["new-00000/"] * 3 + ["new-00001/"] if "sharded" in kind else [""] * 4
     names = ["a/one.mp4", "b b/zwei ü", "a/one.mkv", "a/one.mp4.from7.15"]
     assert paths == [f"{shard}{name}{suffix}" for shard, name in zip(shards, names, strict=True)]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "flow"])
+def test_nothing_is_written_outside_of_the_output(kind: str, made: Made, tmp_path: Path) -> None:
+    """Whatever leads out of the root of a list would lead out of the output too."""
+    root = tmp_path / "in/root"
+    shutil.copytree(made.root, root)
+    shutil.copy(root / "a/one.mp4", root.parent / "w.mp4")
+    made = made._replace(root=root, out=tmp_path / "deep/out")
+    before = {*tmp_path.rglob("*")}
+    for path in ("../w.mp4", "a/../../w.mp4", "a/..", ".", "../w.mp4#skip=2"):
+        made.list.write_text(f"a/one.mp4 30 0\n\n{path} 9 0\n")
+        with pytest.raises(
+            ListError, match=rf"set_train_list\.txt, line 3: '{path.split('#')[0]}' leads out of the root"
+        ):
+            run(kind.split(",")[0], made, *KINDS.get(kind, ("", []))[1])
+    assert {*tmp_path.rglob("*")} == before
+
+
+def test_an_absolute_path_lies_below_the_output_and_no_two_lines_share_a_result(made: Made) -> None:
+    absolute = made.root / "a/./one.mp4"
+    made.list.write_text(f"{absolute} 30 0\na//one.mp4 30 0\na/one.mp4#skip=2 9 1\na/one.mp4#skip=2 9 2\n")
+    videos = read_list(run("frames", made))
+    assert [video.path for video in videos] == [
+        f"{made.root}/a/one".lstrip("/"), "a/one", "a/one.from2.9", "a/one.from2.9",
+    ]  # fmt: skip
+    made.list.write_text("a/one.mp4 30 0\na/one.mp4 20 1\n")
+    with pytest.raises(PrepareError, match=r"'a/one.mp4' of 30 frames and 'a/one.mp4' of 20 would both"):
+        run("frames", made._replace(out=made.out.with_name("other")), new="other_list.txt")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -102,6 +102,15 @@ def test_nothing_is_overwritten_and_the_same_again_is_fine(
     assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
+def test_lists_stay_in_their_folder(layout: Callable[[str], Path], tmp_path: Path) -> None:
+    words = kinetics_words(layout("kinetics"))
+    with pytest.raises(PrepareError, match=r"--name \.\./mine: a name without folders"):
+        prepare(*words, "--name", "../mine", output=tmp_path / "lists")
+    videos = layout("ssv1") / "20bn-something-something-v1"
+    with pytest.raises(MissingError, match="no such file"):
+        VideoTree(videos / "7", folders=True).find(Entry("../7", 0, ""))
+
+
 def test_a_killed_command_counts_only_what_it_has_not_counted(
     layout: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,1 +1,1 @@
-"""Tests of `dataset.synthetic`."""
+"""Tests of `dataset.writers`."""
