@@ -46,6 +46,7 @@ from utils.evaluation.scores import Manifest, ScoresError, read_manifest, requir
 from utils.files import move_to_earlier, write_text_atomically
 from utils.metrics import Metrics, ViewMetrics
 from utils.parts import METRICS
+from utils.text import say
 from utils.training.epoch_lines import read_epochs
 
 
@@ -80,7 +81,7 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     index = index_scores(scores_folder(config), manifest)
     index.require_complete(completed_by=extracted_by)
     if not force and (summary := _read_summary(config.run_dir, index.digest)):
-        print(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)\n{summary}")
+        say(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)\n{summary}")
         return
     metrics, missing = _count(config, index, videos, extracted_by=extracted_by)
     result = build_result(
@@ -97,9 +98,9 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
         scores_digest=index.digest,
     )
     if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
-        print(f"moved the earlier result to {earlier}")
+        say(f"moved the earlier result to {earlier}")
     _write(config, result, metrics, names)
-    print(f"{render_summary(result)}\nresult: {config.run_dir / RESULT_TEXT}")
+    say(f"{render_summary(result)}\nresult: {config.run_dir / RESULT_TEXT}")
 
 
 def _read_own_manifest(config: RunConfig, videos: VideoList, *, extracted_by: str) -> Manifest:

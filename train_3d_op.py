@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from utils.cli import distributed_parser, run_script
 from utils.config import ConfigError, RunConfig, load_config
 from utils.config.record import training_values
+from utils.text import say
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ def main() -> None:
             "record/search-*.yml; train_3d.py trains this one as it is"
         )
     if arguments.dry_run:
-        print("\n".join(describe_search(config)))
+        say(*describe_search(config))
     else:
         search_path(config, force=arguments.force)
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from layers.convolutions import Conv2d, Conv3d
 from utils.errors import UserError
 from utils.files import write_text_atomically
+from utils.text import say
 
 # Largest difference from float64 over the largest value there. bf16 has 8 bits: 4e-3 is its rounding; float32 has 24.
 LIMITS = {torch.bfloat16: 0.03, torch.float32: 1e-3}
@@ -203,5 +204,5 @@ def _check_apart() -> str:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     fault = find_bf16_fault()
-    print(fault)
+    say(fault)
     sys.exit(1 if fault else 0)

@@ -19,8 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from model.registry import create_model
-from utils.cli import run_script
+from utils.cli import Parser, run_script
 from utils.config.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_names, parse_name
+from utils.text import say
 
 COLUMNS = ("network", "parameters", "multiply-adds", "activations", "clips")
 
@@ -132,7 +133,7 @@ def _rows(names: Iterable[str], arguments: argparse.Namespace) -> Iterator[tuple
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell wildcards; default: all")
     parser.add_argument("--clip", type=int, default=16, metavar="FRAMES")
     parser.add_argument("--size", type=int, default=224, metavar="PIXELS")
@@ -144,9 +145,9 @@ def main() -> None:
     template = "| {} | {} | {} | {} | {} |"
     if not arguments.markdown:
         template = f"{{:{max(map(len, names))}}}  {{:>10}}  {{:>13}}  {{:>11}}  {{}}"
-    print(template.format(*COLUMNS))
+    say(template.format(*COLUMNS))
     if arguments.markdown:
-        print(template.format("---", "---:", "---:", "---:", "---"))
+        say(template.format("---", "---:", "---:", "---:", "---"))
     for row in tqdm(_rows(names, arguments), total=len(names), unit="network", leave=False):
         tqdm.write(template.format(*row))
 

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from layers.units import Inflatable
 from model.network import VideoNetwork
-from utils.cli import run_script
+from utils.cli import Parser, run_script
 from utils.config import load_config
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.text import say
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3
@@ -217,7 +218,7 @@ def main() -> None:
     """Write the weights of a record's network under the released names."""
     from model.build import make_trained_network  # which uses this module
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["export"])
     parser.add_argument("--config_file", required=True, type=Path, metavar="record/X.yml", help="the record (required)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: output/X/released.pth")
@@ -227,9 +228,9 @@ def main() -> None:
     network = make_trained_network(config, config.eva_model)
     released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
     write_atomically(output, lambda file: torch.save(released, file))
-    print(f"{output}: {len(released)} tensors of {config.network.net_name}")
+    say(f"{output}: {len(released)} tensors of {config.network.net_name}")
     # A file of weights alone cannot say what they were trained on.
-    print(f"  set with it: dataset.mean={list(config.dataset.mean)} dataset.std={list(config.dataset.std)}")
+    say(f"  set with it: dataset.mean={list(config.dataset.mean)} dataset.std={list(config.dataset.std)}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,23 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.errors import UserError
+from utils.text import one_line, printable, say
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints, which quote the command line, may be shown."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end with exit code 2."""
+        super().error(printable(message))
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with --config_file, --force and section.key=value overrides; a script's docstring is its help."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config_file", required=True, type=Path, metavar="record/X.yml", help="the record: what to run (required)"
     )
@@ -85,9 +94,9 @@ def run_script(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         if not error.on_every_rank or os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            say(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            print("interrupted: the same command continues where this one stopped", file=sys.stderr, flush=True)
+            say("interrupted: the same command continues where this one stopped", file=sys.stderr)
         sys.exit(130)

@@ -7,13 +7,15 @@ from tqdm import tqdm
 
 from utils import distributed
 from utils.files import append_text
+from utils.text import printable, say
 
 
 class _ScreenHandler(logging.Handler):
     """Prints above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record))
+        with tqdm.external_write_mode():
+            say(self.format(record))
 
 
 class _FileHandler(logging.Handler):
@@ -24,7 +26,7 @@ class _FileHandler(logging.Handler):
         self.path = path
 
     def emit(self, record: logging.LogRecord) -> None:
-        append_text(self.path, self.format(record) + "\n")
+        append_text(self.path, printable(self.format(record)) + "\n")
 
 
 def open_log(run_dir: Path, script: str) -> logging.Logger:

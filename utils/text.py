@@ -1,9 +1,41 @@
-"""Durations and versions in words."""
+"""Durations and versions in words, and the one way in which text reaches a terminal."""
 
 import platform
+import re
+import sys
 from importlib import metadata
+from typing import TextIO
 
 _PACKAGES = ("torch", "torchvision", "av", "numpy", "opencv-python-headless", "lmdb", "matplotlib")
+# What terminals act on rather than show: control characters but tab and line feed, other line ends, marks that turn the
+# direction of what follows; and bytes of a file name that are no UTF-8.
+_UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return text as it may be shown: what a terminal would act on is spelled out (`\\x1b`), line feeds and tabs stay.
+
+    Names of files and classes, and whatever quotes them, may hold any character.
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """Return text as it may be shown within a line: `printable`, and line feeds are spelled out too."""
+    return printable(text).replace("\n", "\\n")
+
+
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines, `printable`, at once; nothing else of this project prints.
+
+    Args:
+        lines: What to print; each may itself be several.
+        file: The stream, standard output by default.
+    """
+    stream = file or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    text = printable("\n".join(lines)).encode(encoding, "backslashreplace")
+    print(text.decode(encoding), file=stream, flush=True)
 
 
 def describe_time(seconds: float) -> str:
@@ -14,7 +46,7 @@ def describe_time(seconds: float) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that scores depend on, without importing any of them."""
+    """Return the versions of Python and of the packages that scores depend on, without importing any of them."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -21,7 +21,7 @@ from dataset.prepare.converting import commands as converting
 from dataset.prepare.inspecting import commands as inspecting
 from dataset.prepare.official import activitynet, hmdb51, kinetics, something, ucf101
 from dataset.prepare.options import add_source_list, add_workers
-from utils.cli import run_script
+from utils.cli import Parser, run_script
 from utils.parts import FORMATS
 
 
@@ -121,7 +121,7 @@ COMMANDS: dict[str, ListCommand | Command] = {
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command; exit code 1 says that videos were refused."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m dataset.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")

@@ -13,6 +13,7 @@ from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_c
 from dataset.prepare.finding import walk
 from dataset.prepare.lists import write_new
 from dataset.prepare.options import add_list_options
+from utils.text import say
 
 HELP = "your own videos: a folder of videos for each class"
 SPLITS = ("train", "test")
@@ -78,7 +79,7 @@ def write_record(path: Path, root: Path, lists: Sequence[Path], *, num_classes: 
     }
     content = yaml.safe_dump({"base": RECORD_BASE, "dataset": dataset}, sort_keys=False, allow_unicode=True)
     is_new = write_new({path: content})
-    print(f"{path}: train with bash run.sh {path.stem}" if is_new else f"{path} is there already, the same")
+    say(f"{path}: train with bash run.sh {path.stem}" if is_new else f"{path} is there already, the same")
 
 
 def _groups(paths: Sequence[str], pattern: str | None) -> list[str]:

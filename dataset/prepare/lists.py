@@ -13,6 +13,7 @@ from dataset.prepare.annotations import Annotations, Entry, PrepareError, withou
 from dataset.prepare.finding import MissingError, VideoTree
 from dataset.prepare.measuring import Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
+from utils.text import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def make_lists(
         for split, pairs in found.items()
     ]
     for note in notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     for made in lists:
         write_list(made, annotations.classes, root=root, files=annotations.files)
     return lists
@@ -180,11 +181,11 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
     is_new = write_new(contents)
     state = "" if is_new else " (there already, the same)"
     in_groups = f", {len(set(made.groups.values()))} groups" if _groups_file(made) else ""
-    print(f"{made.path}: {len(made.lines)} of {total} videos, {fingerprint['frames']} frames{in_groups}{state}")
+    say(f"{made.path}: {len(made.lines)} of {total} videos, {fingerprint['frames']} frames{in_groups}{state}")
     for cause, count in Counter(cause for _, cause in faults).most_common(5):
-        print(f"  {count} x {cause}")
+        say(f"  {count} x {cause}")
     if faults:
-        print(f"  each by name: {beside(made.path, 'missing.txt')}")
+        say(f"  each by name: {beside(made.path, 'missing.txt')}")
 
 
 def _groups_file(made: ListFile) -> dict[Path, str]:

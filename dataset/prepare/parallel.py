@@ -12,6 +12,7 @@ import cv2
 from tqdm import tqdm
 
 from dataset.prepare.annotations import PrepareError
+from utils.text import printable
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,7 +36,7 @@ def each(
     """
     if workers < 1:
         raise PrepareError(f"--workers {workers}: must be at least 1")
-    with tqdm(total=done + len(tasks), initial=done, desc=title, unit="video") as bar:
+    with tqdm(total=done + len(tasks), initial=done, desc=printable(title), unit="video") as bar:
         for pair in _results(work, tasks, workers=min(workers, len(tasks))):
             bar.update()
             yield pair

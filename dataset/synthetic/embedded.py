@@ -10,6 +10,7 @@ from pathlib import Path
 from dataset.synthetic.make import make_synthetic
 from utils.cli import run_script, script_parser
 from utils.config import load_config
+from utils.text import say
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     arguments = script_parser(__doc__).parse_intermixed_args()
     data = load_config(arguments.config_file, arguments.overrides).dataset
     if data.embedded and not (Path(data.list_file).exists() and Path(data.eva_list_file).exists()):
-        print(f"making the embedded data set in {data.root_path}")
+        say(f"making the embedded data set in {data.root_path}")
         make_synthetic(data.root_path, format=data.format)
 
 

@@ -28,8 +28,10 @@ from tqdm import tqdm
 
 from dataset.synthetic.scene import CLASSES, MOTIONS, Scene, make_scene, render
 from dataset.synthetic.store import FORMATS
+from utils.cli import Parser
 from utils.errors import UserError
 from utils.files import write_text_atomically
+from utils.text import printable
 
 GENERATOR_VERSION = 2  # raised when the same parameters begin to make other videos
 SPLITS = ("train", "test")
@@ -174,7 +176,8 @@ def _make_missing(root: Path, parameters: Parameters, workers: int) -> None:
     store = FORMATS[parameters.format][0](root)
     videos = _videos(parameters)
     missing = [v for v in videos if not store.holds(v.stem + store.suffix, num_frames=parameters.frames)]
-    with tqdm(total=len(videos), initial=len(videos) - len(missing), desc=f"making {root}", unit="video") as bar:
+    title = printable(f"making {root}")
+    with tqdm(total=len(videos), initial=len(videos) - len(missing), desc=title, unit="video") as bar:
         for video, parts in zip(missing, _encoded(missing, parameters, workers), strict=True):
             store.write(video.stem + store.suffix, parts)
             bar.update()
@@ -210,7 +213,7 @@ def _write_lists(root: Path, parameters: Parameters) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m dataset.synthetic",
         description="Make the embedded data set: labelled videos of moving sprites in 12 motion classes.",
         epilog="A killed run is continued by the same command. Classes: " + ", ".join(CLASSES) + ".",

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from utils.cli import run_script
+from utils.cli import Parser, run_script
 from utils.config.json_schema import build_schema
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.load import PROJECT_ROOT
 from utils.config.schema import EVALUATION, NEITHER, SECTIONS, TRAINING, InputConfig
 from utils.files import write_text_atomically
+from utils.text import say
 
 COMMAND = "python -m utils.config.reference"
 PAGE, SCHEMA = "docs/config.md", "docs/config.schema.json"
@@ -160,14 +161,14 @@ def _texts() -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is not current")
     if not parser.parse_args(arguments).check:
         write_reference(PROJECT_ROOT)
         return
     outdated = list_outdated(PROJECT_ROOT)
     for name in outdated:
-        print(f"{name} is not what utils/config/schema.py and base_config/default.yml say; write it: {COMMAND}")
+        say(f"{name} is not what utils/config/schema.py and base_config/default.yml say; write it: {COMMAND}")
     if outdated:
         sys.exit(1)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pip._vendor.packaging.requirements import Requirement
 
+from utils.text import say
+
 
 def unsatisfied(path: Path) -> list[str]:
     """Return the requirements of a file that are missing or have another version."""
@@ -29,5 +31,6 @@ def unsatisfied(path: Path) -> list[str]:
 
 if __name__ == "__main__":
     missing = [line for name in sys.argv[1:] for line in unsatisfied(Path(name))]
-    print("\n".join(missing), end="\n" if missing else "")
-    sys.exit(1 if missing else 0)
+    if missing:
+        say(*missing)
+        sys.exit(1)

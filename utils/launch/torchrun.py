@@ -13,6 +13,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from utils.text import say
+
 # What the drivers of GPUs make: NVIDIA's (and those of its small boards), AMD's, and that of Windows' Linux.
 _GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "nvgpu*", "kfd", "dxg")
 
@@ -74,7 +76,7 @@ def main() -> None:
         codes = [failure.exitcode for failure in error.failures.values()]
         for failed_rank, failure in error.failures.items():
             if failure.exitcode < 0:
-                print(f"process {failed_rank} was ended by {failure.signal_name()}", file=sys.stderr)
+                say(f"process {failed_rank} was ended by {failure.signal_name()}", file=sys.stderr)
         sys.exit(next((code for code in codes if code > 0), 1))
     except KeyboardInterrupt:
         sys.exit(130)

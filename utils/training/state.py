@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from utils import distributed
 from utils.config import ConfigError, RunConfig
+from utils.text import printable
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -162,7 +163,7 @@ class StateTrainer:
             self.recalculate_statistics()
         self.batches.start(position.epoch, first_batch=position.step * self.learner.plan.micro_batches)
         steps = self.learner.plan.steps_per_epoch(self.learner.num_videos)
-        name = f"{self.title} epoch {position.epoch + 1}/{self.state.epochs}"
+        name = printable(f"{self.title} epoch {position.epoch + 1}/{self.state.epochs}")
         with tqdm(total=steps, initial=position.step, desc=name, unit="step", disable=not distributed.is_main()) as bar:
 
             def report(done: int, line: dict[str, float]) -> None:

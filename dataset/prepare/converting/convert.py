@@ -22,6 +22,7 @@ from dataset.prepare.parallel import each
 from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store
 from utils.errors import UserError
+from utils.text import say
 
 _LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video
 _BLOCK = 4096  # bytes that a file or a value takes a multiple of
@@ -105,7 +106,7 @@ def convert_list(
     lost = int(encoder.use_flow)  # the last frame has no flow
     shorter = sum(done[target] + lost < record.num_frames for target, record in pairs if target in done)
     if shorter:
-        print(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
+        say(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
     return len(faults)
 
 

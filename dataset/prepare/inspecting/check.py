@@ -14,6 +14,7 @@ from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, beside, shown, write_list, write_new
 from dataset.prepare.parallel import each
 from dataset.readers import FrameReader, ReadError, open_reader
+from utils.text import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def check_list(
         groups = {split_segment(video.path)[0]: group for video, group, cause in pairs if not cause}
         write_list(ListFile(clean, lines, rejected, [], groups), class_names_beside(listed), root=root, files=(listed,))
     else:
-        print(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
+        say(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
     return len(rejected)
 
 

@@ -10,6 +10,7 @@ from dataset.listing import read_class_names
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.options import usable_processors
 from utils.config import RunConfig, load_config
+from utils.text import say
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
     from dataset.prepare.inspecting.benchmark import Stages
@@ -49,7 +50,7 @@ def run_browse(arguments: argparse.Namespace) -> int:
     _require_state(config, arguments.state)
     sections = _training_strips(config, arguments), _evaluation_strips(config, arguments)
     write_browser(arguments.output, sections, title=f"What {config.name} is shown")
-    print(f"written: {arguments.output}")
+    say(f"written: {arguments.output}")
     return 0
 
 
@@ -127,14 +128,14 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
         own = load_config(arguments.config_file, [*arguments.overrides, *words])
         stages, group = _measure(own, arguments.state - 1, clips=arguments.clips)
         if number == 0:
-            print(
+            say(
                 f"{config.name}: clips of {config.states[arguments.state - 1].num_frames} x {data.crop_size} x "
                 f"{data.crop_size}, {data.transform_type}, {stages.workers} workers, {stages.cores} processors\n"
                 f"{benchmark.HEADER}"
             )
-        print(benchmark.describe(f"{format} {list_file}", stages))
+        say(benchmark.describe(f"{format} {list_file}", stages))
         for line in benchmark.advice(stages, format=format, group=group):
-            print(f"  - {line}")
+            say(f"  - {line}")
     return 0
 
 
