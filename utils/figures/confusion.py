@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from utils.figures.style import GRID, INK, MUTED, literal, place, write_title
+from utils.figures.style import GRID, INK, MUTED, place, write_title
 from utils.metrics import class_accuracies
 
 _COLOURS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
@@ -133,4 +133,4 @@ def _write_table(axes: Axes, top: float, heading: str, rows: list[tuple[str, str
 
 
 def _shorten(name: str) -> str:
-    return literal(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026")
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"

@@ -131,6 +131,7 @@ def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
         _start_at_zero(axes)
     else:  # the rates of several states differ by powers of ten
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     _name_panel(axes, "learning rate")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from utils.files import write_atomically
 
@@ -17,12 +18,17 @@ BLUE, GREEN, ORANGE, PURPLE = "#2262a8", "#1b8a5a", "#c2571a", "#7b4ea3"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; a letter that the font lacks (in a class name, say) becomes a box.
+    """Write a figure as PNG, whole or not at all.
+
+    Names of files and classes are written as they are: dollar signs in them are no mathematics, and a letter that the
+    font lacks becomes a box.
 
     Raises:
-        FileError: the file cannot be written.
+        FileError: The file cannot be written.
     """
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
@@ -35,12 +41,7 @@ def place(figure: Figure, left: float, bottom: float, width: float, height: floa
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Two lines in the upper left corner, at a fixed distance from the edge whatever the size of the figure."""
+    """Write two lines in the upper left corner, at a fixed distance from the edge whatever the size of the figure."""
     width, height = figure.get_size_inches()
-    figure.text(0.25 / width, 1 - 0.34 / height, literal(title), fontsize=13, fontweight="bold", color=INK, va="center")
-    figure.text(0.25 / width, 1 - 0.62 / height, literal(subtitle), fontsize=9, color=MUTED, va="center")
-
-
-def literal(text: str) -> str:
-    """Keep matplotlib from reading dollar signs as mathematics."""
-    return text.replace("$", r"\$")
+    figure.text(0.25 / width, 1 - 0.34 / height, title, fontsize=13, fontweight="bold", color=INK, va="center")
+    figure.text(0.25 / width, 1 - 0.62 / height, subtitle, fontsize=9, color=MUTED, va="center")

@@ -28,7 +28,7 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
     for colour, label in zip(colours, shown, strict=False):
-        axes.stairs(100 * scores[:, label], edges, color=colour, linewidth=1.8, label=names[label], baseline=None)
+        axes.stairs(100 * scores[:, label], edges, color=colour, linewidth=1.8, label=label, baseline=None)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 102)
     axes.yaxis.set_major_formatter(PercentFormatter(100))
@@ -40,5 +40,7 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
         spine.set_visible(side == "bottom")
         spine.set_color(GRID)
     axes.set_title(title, loc="left", color=INK, fontsize=11)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    for text, label in zip(legend.get_texts(), shown, strict=True):
+        text.set_text(names[label])  # as a label of its curve, a name that begins with _ would be left out
     return figure

@@ -207,7 +207,7 @@ def test_a_large_confusion_matrix_names_the_worst_classes_and_pairs(tmp_path: Pa
     figure = confusion_figure(confusion, class_names=names, title="T", subtitle="S")
     save(figure, tmp_path / "c.png")
     written = texts(figure)
-    worst = written.index(r"doing number 17 with \$5 a… (17)")
+    worst = written.index("doing number 17 with $5 a… (17)")
     assert written[worst + 1] == "60%  of 50"
     assert any(text.startswith("doing number 17 ") and "→ doing number 230 " in text for text in written)
     assert sum("→" in text for text in written) == 2  # the heading and the only mistake there is
