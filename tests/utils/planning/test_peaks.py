@@ -1,0 +1,76 @@
+"""The rule of the peak: orders written by hand, and curves of every kind end near their minimum."""
+
+import functools
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+
+from utils.planning.peaks import PeakRule, fit_slope, scale_peak
+
+RULE = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0))
+
+
+def run(loss_of: Callable[[float], float]) -> tuple[list[float], float | None]:
+    losses: dict[float, float] = {}
+    while (factor := RULE.next_factor(losses)) is not None:
+        assert factor not in losses
+        losses[factor] = loss_of(factor)
+        assert len(losses) <= 9
+    return list(losses), RULE.best(losses)
+
+
+def squared_distance(optimum: float, factor: float) -> float:
+    return math.log(factor / optimum) ** 2
+
+
+def test_low_to_high_until_the_loss_turns_then_once_between() -> None:
+    tried, best = run({0.5: 3, 1: 2, 2: 1, 4: 1.5, math.sqrt(8): 0.9}.__getitem__)
+    assert tried == [0.5, 1, 2, 4, pytest.approx(math.sqrt(8))]
+    assert best == pytest.approx(math.sqrt(8))
+
+
+def test_divergence_is_an_answer() -> None:
+    tried, best = run({0.5: 3, 1: 2, 2: math.nan, math.sqrt(0.5): 2.2}.__getitem__)
+    assert tried == [0.5, 1, 2, pytest.approx(math.sqrt(0.5))]
+    assert best == 1
+
+
+def test_a_rate_that_is_too_high_is_left_downwards() -> None:
+    tried, best = run(lambda factor: abs(math.log(factor / 0.13)))
+    assert tried[:4] == [0.5, 1.0, 0.25, 0.125]
+    assert best == pytest.approx(0.125)
+    tried, best = run(lambda factor: math.inf if factor > 0.2 else 1.0)
+    assert tried == [0.5, 0.25, 0.125, 0.0625, pytest.approx(0.125 * math.sqrt(0.5))]
+    assert best == 0.0625
+
+
+def test_nothing_trains_at_any_rate() -> None:
+    tried, best = run(lambda factor: math.nan)
+    assert tried == [0.5, 0.25, 0.125, 0.0625]
+    assert best is None
+
+
+def test_the_highest_may_win() -> None:
+    tried, best = run(lambda factor: -factor)
+    assert tried == [0.5, 1, 2, 4, 8, pytest.approx(math.sqrt(32))]
+    assert best == 8
+
+
+def test_smooth_curves_end_within_a_step_of_their_minimum() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        optimum = 2 ** rng.uniform(-4, 3)
+        tried, best = run(functools.partial(squared_distance, optimum))
+        assert best is not None
+        assert abs(math.log2(best / optimum)) <= 0.5
+        assert len(tried) <= 7
+
+
+def test_slopes() -> None:
+    points = [(10.0, 4.0), (40.0, 2.0), (160.0, 1.0)]
+    assert fit_slope(points) == pytest.approx(-0.5)
+    assert scale_peak(4.0, pilot=10.0, budget=160.0, slope=-0.5) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="two budgets"):
+        fit_slope([(10.0, 4.0), (10.0, 2.0)])

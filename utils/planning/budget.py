@@ -1,0 +1,164 @@
+"""How to divide a budget among inputs: the split with the best expected gain over "all at the goal".
+
+A path is a split of the compute: shares for the inputs from short to long, under one envelope of the rate. The worth of
+a split under the law depends on its shares alone, so enumerating the lattice of shares is exact for a given law: a
+dynamic programme over (input, share used) would visit the same splits.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.planning.envelope import Envelope
+from utils.planning.law import Posterior
+
+_Floats = NDArray[np.float64]
+
+SIXTEENTHS = 16  # shares are multiples of a sixteenth
+LEAST_GOAL = 0.5  # smallest share of the goal; with it small pilots are safe
+# Where the cheapest input costs less than CHEAP of the goal, the goal may have as little as LEAST_GOAL_CHEAP.
+CHEAP, LEAST_GOAL_CHEAP = 1 / 8, 0.25
+RISK = 0.5  # standard deviations taken off an expected gain
+
+Split = tuple[float, ...]  # shares of the compute, inputs from short to long, the last one the goal; they add up to 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent, and how.
+
+    Attributes:
+        compute: The whole budget, in the unit of the costs (seconds, or frames x pixels).
+        costs: Cost of an epoch on every input, short to long; the last is the goal's.
+        envelope: The rate over the path.
+    """
+
+    compute: float
+    costs: tuple[float, ...]
+    envelope: Envelope
+
+    @property
+    def goal_only(self) -> Split:
+        """The baseline: everything at the goal."""
+        return (*(0.0 for _ in self.costs[1:]), 1.0)
+
+    @property
+    def longest(self) -> float:
+        """Rate-weighted epochs of the whole budget on its cheapest input: the scale of the law's tau."""
+        return self.compute / min(self.costs) * self.envelope.integral(0.0, 1.0)
+
+    def weighted_epochs(self, split: Split, *, until: float = 1.0) -> tuple[float, ...]:
+        """Return the rate-weighted epochs on every input when a fraction `until` of the compute is spent."""
+        starts = itertools.accumulate(split, initial=0.0)
+        return tuple(
+            self.compute / cost * self.envelope.integral(min(start, until), min(start + share, until))
+            for start, share, cost in zip(starts, split, self.costs, strict=False)
+        )
+
+    def epochs(self, split: Split) -> tuple[float, ...]:
+        """Return the epochs on every input."""
+        return tuple(share * self.compute / cost for share, cost in zip(split, self.costs, strict=True))
+
+
+@dataclass(frozen=True)
+class SplitWorth:
+    """What the law expects of a split.
+
+    Attributes:
+        split: Shares of the compute.
+        gain: Expected worth over that of "all at the goal", points.
+        spread: Its standard deviation, points.
+    """
+
+    split: Split
+    gain: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """The split to train.
+
+    Attributes:
+        chosen: The split, its gain and spread; "all at the goal" has gain and spread 0.
+        table: Every split that was weighed, best first.
+    """
+
+    chosen: SplitWorth
+    table: tuple[SplitWorth, ...]
+
+
+def worth(losses: _Floats) -> _Floats:
+    """Return the worth of held-out losses, points: 100 exp(-loss / 2), 100 for a perfect network."""
+    return 100 * np.exp(-losses / 2)
+
+
+def list_splits(budget: Budget, *, least_goal: float | None = None) -> list[Split]:
+    """Return all splits in sixteenths that leave the goal at least a share (None: by the cheapest cost)."""
+    if least_goal is None:
+        least_goal = LEAST_GOAL_CHEAP if min(budget.costs) < CHEAP * budget.costs[-1] else LEAST_GOAL
+    short = [range(SIXTEENTHS + 1)] * (len(budget.costs) - 1)
+    return [
+        (*(count / SIXTEENTHS for count in counts), 1 - sum(counts) / SIXTEENTHS)
+        for counts in itertools.product(*short)
+        if 1 - sum(counts) / SIXTEENTHS >= least_goal
+    ]
+
+
+def weigh_splits(posterior: Posterior, budget: Budget, splits: Sequence[Split]) -> list[SplitWorth]:
+    """Return the expected gain of every split over "all at the goal"."""
+    weighted = np.array([budget.weighted_epochs(split) for split in (*splits, budget.goal_only)])
+    worths = worth(posterior.losses(weighted))  # [points, splits + 1]
+    gains, spreads = posterior.moments(worths[:, :-1] - worths[:, -1:])
+    return [
+        SplitWorth(split, float(gain), float(spread))
+        for split, gain, spread in zip(splits, gains, spreads, strict=True)
+    ]
+
+
+def choose_split(
+    posterior: Posterior | None, budget: Budget, *, least_goal: float | None = None, risk: float = RISK
+) -> SplitPlan:
+    """Choose the split with the largest expected gain less `risk` of its standard deviation.
+
+    Where nothing is known (no posterior), or no split promises more than nothing, the plan is "all at the goal".
+
+    Args:
+        posterior: What the pilots say; None: nothing.
+        budget: What may be spent; another one than the pilots' re-plans for it.
+        least_goal: Smallest share of the goal; None: by the cost of the cheapest input.
+        risk: Standard deviations taken off a gain.
+    """
+    baseline = SplitWorth(budget.goal_only, 0.0, 0.0)
+    if posterior is None:
+        return SplitPlan(baseline, (baseline,))
+    weighed = weigh_splits(posterior, budget, list_splits(budget, least_goal=least_goal))
+    # Sorting is stable: of equal promises the one with more at the goal comes first.
+    by_goal = sorted(weighed, key=lambda each: each.split[::-1], reverse=True)
+    table = tuple(sorted(by_goal, key=lambda each: each.gain - risk * each.spread, reverse=True))
+    best = table[0]
+    return SplitPlan(best if best.gain - risk * best.spread > 0 else baseline, table)
+
+
+def marginal_worth(posterior: Posterior, budget: Budget, split: Split, *, points: int = 64) -> _Floats:
+    """Return what a unit of compute more on each input would gain, along the path of a split.
+
+    Where two inputs' curves cross is where the path leaves the shorter one: the knee of a budgeted path. Computed by
+    a difference of a thousandth of the budget at the envelope's rate there, evaluated at the end of the path.
+
+    Returns:
+        Points per budget, [points, inputs].
+    """
+    at = (np.arange(points) + 0.5) / points
+    base = np.array(budget.weighted_epochs(split))
+    factors = np.array([budget.envelope.factor(float(u)) for u in at])  # [points]
+    rates = budget.compute / np.array(budget.costs)  # epochs a budget
+    step = 1e-3
+    moved = base + step * factors[:, None, None] * np.diag(rates)  # [points, inputs, inputs]
+    end = worth(posterior.losses(base[None]))  # [grid, 1]
+    values = worth(posterior.losses(moved.reshape(-1, len(rates)))) - end
+    mean, _ = posterior.moments(values)
+    return (mean / step).reshape(points, len(rates))

@@ -1,0 +1,163 @@
+"""What pilots say about the worth of every split of every budget: a law of held-out loss with a grid posterior.
+
+With w_i the rate-weighted epochs on input i (the integral of the envelope over them), inputs from short to long,
+
+    L(w) = L_inf + A * sum_m a_m (1 + T_m / tau)^-alpha,    T_m = sum_{i >= m} w_i,    a_m >= 0, sum a_m = 1.
+
+Component m of the task is taught by every input at least as long as m; only the goal, the last input, teaches the last
+one. T is the sum of rates in the laws of annealed training (Tissue et al., 2024: "Scaling law with learning rate
+annealing"); their second term is absent because readouts are averages of weights and paths end at rate zero.
+
+For a point (alpha, tau, a) of the grid the best L_inf >= 0 and A >= 0 are a weighted least-squares problem in closed
+form: there is no start value and nothing that can fail, as with `utils.planning.knee.fit_knee`.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats = NDArray[np.float64]
+
+ALPHAS = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
+TAUS = (0.01, 0.03, 0.1, 0.3, 1.0)  # fractions of the rate-weighted epochs of the whole budget
+EIGHTHS = 8  # the components a are multiples of an eighth
+# Standard deviations of a readout beside its own: from run to run, and of the law itself.
+RUN_SD, LAW_SD = 0.006, 0.02
+# Readouts of one pilot are correlated: their joint evidence counts for this fraction.
+CORRELATION = 0.35
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a pilot shows at one point.
+
+    Attributes:
+        pilot: Number of the pilot.
+        at: Fraction of the budget that it has spent.
+        weighted: Rate-weighted epochs so far on every input, short to long.
+        loss: Mean held-out cross-entropy at the goal's clip of the average of the weights; not finite: diverged.
+        sd: Standard deviation of that mean (of the videos drawn).
+    """
+
+    pilot: int
+    at: float
+    weighted: tuple[float, ...]
+    loss: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The points of the grid with their weights.
+
+    Attributes:
+        alphas: [points].
+        taus: In rate-weighted epochs, [points].
+        components: The a_m, [points, inputs].
+        floors: L_inf of each point, [points].
+        heights: A of each point, [points].
+        log_weights: Logarithms of the weights, which sum to 1, [points].
+    """
+
+    alphas: _Floats
+    taus: _Floats
+    components: _Floats
+    floors: _Floats
+    heights: _Floats
+    log_weights: _Floats
+
+    def losses(self, weighted: _Floats) -> _Floats:
+        """Return the loss of every point after rate-weighted epochs.
+
+        Args:
+            weighted: [paths, inputs].
+
+        Returns:
+            [points, paths].
+        """
+        return self.floors[:, None] + self.heights[:, None] * _basis(
+            weighted, alphas=self.alphas, taus=self.taus, components=self.components
+        )
+
+    def moments(self, values: _Floats) -> tuple[_Floats, _Floats]:
+        """Return mean and standard deviation over the points of values [points, paths], each [paths]."""
+        weights = np.exp(self.log_weights)[:, None]
+        mean = (weights * values).sum(axis=0)
+        return mean, np.sqrt(np.maximum(0.0, (weights * (values - mean) ** 2).sum(axis=0)))
+
+    def tempered(self, power: float) -> "Posterior":
+        """Return the posterior with its weights to a power, 0 (forget them) to 1: a prior for another run."""
+        return replace(self, log_weights=_normalised(power * self.log_weights))
+
+
+def fit_posterior(readouts: Sequence[Readout], *, longest: float, prior: Posterior | None = None) -> Posterior | None:
+    """Weigh every point of the grid by how well it explains the readouts.
+
+    Args:
+        readouts: Of all pilots; those of a pilot that diverged end where it did.
+        longest: Rate-weighted epochs of the whole budget on its cheapest input: the scale of tau.
+        prior: Of an earlier search over as many inputs; its floors and heights are fitted anew.
+
+    Returns:
+        None where nothing can be said: fewer than two finite readouts.
+    """
+    finite = [readout for readout in readouts if math.isfinite(readout.loss)]
+    if len(finite) < 2:
+        return None
+    weighted = np.array([readout.weighted for readout in finite], dtype=np.float64)
+    losses = np.array([readout.loss for readout in finite], dtype=np.float64)
+    precision = 1 / (np.array([readout.sd for readout in finite]) ** 2 + RUN_SD**2 + LAW_SD**2)
+    if prior is None:
+        alphas, taus, components = _grid(weighted.shape[1], longest)
+        before = np.zeros(len(alphas))
+    else:
+        alphas, taus, components, before = prior.alphas, prior.taus, prior.components, prior.log_weights
+    basis = _basis(weighted, alphas=alphas, taus=taus, components=components)
+    floors, heights, chi2 = _fit_lines(basis, losses, precision)
+    log_weights = _normalised(before - CORRELATION * chi2 / 2)
+    return Posterior(alphas, taus, components, floors, heights, log_weights)
+
+
+def _grid(num_inputs: int, longest: float) -> tuple[_Floats, _Floats, _Floats]:
+    """Return alphas [points], taus [points] and components [points, inputs] of the whole grid."""
+    simplex = [
+        np.diff([-1, *bars, EIGHTHS + num_inputs - 1]) - 1  # stars and bars
+        for bars in itertools.combinations(range(EIGHTHS + num_inputs - 1), num_inputs - 1)
+    ]
+    points = list(itertools.product(ALPHAS, TAUS, simplex))
+    alphas = np.array([alpha for alpha, _, _ in points])
+    taus = np.array([tau * longest for _, tau, _ in points])
+    return alphas, taus, np.array([components for *_, components in points]) / EIGHTHS
+
+
+def _basis(weighted: _Floats, *, alphas: _Floats, taus: _Floats, components: _Floats) -> _Floats:
+    """Return sum_m a_m (1 + T_m / tau)^-alpha, [points, paths]."""
+    taught = np.cumsum(weighted[:, ::-1], axis=1)[:, ::-1]  # T: [paths, inputs]
+    left = (1 + taught[None] / taus[:, None, None]) ** -alphas[:, None, None]  # [points, paths, inputs]
+    return np.einsum("kpi,ki->kp", left, components)
+
+
+def _fit_lines(basis: _Floats, losses: _Floats, precision: _Floats) -> tuple[_Floats, _Floats, _Floats]:
+    """Return the floor >= 0, height >= 0 and chi^2 of the weighted least-squares line of each row of the basis."""
+    total = precision.sum()
+    mean_x, mean_y = basis @ precision / total, float(losses @ precision / total)
+    centred = basis - mean_x[:, None]
+    variance = centred**2 @ precision
+    slope = centred @ (precision * losses) / np.where(variance > 1e-12, variance, np.inf)
+    heights = np.maximum(0.0, slope)  # a loss that rises is explained by no height: the floor alone
+    floors = mean_y - heights * mean_x
+    # A floor below zero is held at zero; then the line goes through the origin.
+    through_origin = np.maximum(0.0, basis @ (precision * losses) / (basis**2 @ precision))
+    heights = np.where(floors < 0, through_origin, heights)
+    floors = np.maximum(0.0, floors)
+    residuals = losses - (floors[:, None] + heights[:, None] * basis)
+    return floors, heights, residuals**2 @ precision
+
+
+def _normalised(log_weights: _Floats) -> _Floats:
+    shifted = log_weights - log_weights.max()
+    return shifted - math.log(np.exp(shifted).sum())

@@ -1,0 +1,91 @@
+"""Which peak rate: short, fully annealed runs from low to high until the held-out loss turns, refined once.
+
+A plan with the wrong rate is a wrong plan: on small sets a factor of 4 moves more points than any split of the compute.
+Divergence is an answer (an infinite loss), not an error.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+LEAST_STEPS = 30  # a shorter annealed run says nothing about a rate
+MOST_OF_CAP = 0.25  # of a planning budget's cap
+MOST_HALVINGS = 3  # below the lowest factor named, where that is the best
+
+
+@dataclass(frozen=True)
+class PeakRule:
+    """The order in which peaks are tried.
+
+    Attributes:
+        factors: Of the base learning rate, increasing; tried from the lowest on.
+    """
+
+    factors: tuple[float, ...]
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """All factors that may be tried before the refinement: those named, and some halvings below them."""
+        return (*(self.factors[0] / 2**k for k in range(MOST_HALVINGS, 0, -1)), *self.factors)
+
+    def next_factor(self, losses: Mapping[float, float]) -> float | None:
+        """Return the next factor to try, None when the best is known.
+
+        From low to high until the loss turns: until a factor is worse than the one before, or diverged. Where the
+        lowest is the best, halvings of it. Then, once, the geometric mean of the best and the better of its neighbours.
+
+        Args:
+            losses: Held-out loss of every factor tried so far; not finite: diverged.
+        """
+        tried = [factor for factor in self.ladder if factor in losses]
+        ordered = [_loss(losses, factor) for factor in tried]
+        turned = any(high > low for low, high in itertools.pairwise(ordered)) or math.inf in ordered
+        untried = [factor for factor in self.factors if factor not in losses]
+        if untried and not turned:
+            return untried[0]
+        best = self.best({factor: losses[factor] for factor in tried})
+        if (best is None or best == tried[0]) and tried[0] > self.ladder[0]:
+            return tried[0] / 2
+        if best is None or len(losses) > len(tried):
+            return None
+        at = tried.index(best)
+        neighbours = [*tried[max(0, at - 1) : at], *tried[at + 1 : at + 2]]
+        other = self.best({factor: losses[factor] for factor in neighbours})
+        return None if other is None else math.sqrt(best * other)
+
+    def best(self, losses: Mapping[float, float]) -> float | None:
+        """Return the factor with the lowest loss, of equal ones the lower; None where every run diverged."""
+        finite = [factor for factor in sorted(losses) if math.isfinite(losses[factor])]
+        return min(finite, key=lambda factor: losses[factor], default=None)
+
+
+def scale_peak(factor: float, *, pilot: float, budget: float, slope: float) -> float:
+    """Return the peak for a budget from the best of shorter runs: factor x (budget / pilot)^slope.
+
+    Args:
+        factor: Best factor of runs of `pilot` compute.
+        pilot: Compute of those runs.
+        budget: Compute of the run to come, the same unit.
+        slope: How the best peak moves with the budget, measured on three budgets; negative: falls.
+    """
+    return factor * (budget / pilot) ** slope
+
+
+def fit_slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the least-squares slope of log(best peak) over log(budget) of (budget, peak) pairs.
+
+    Raises:
+        ValueError: Fewer than two budgets.
+    """
+    x = [math.log(budget) for budget, _ in points]
+    y = [math.log(peak) for _, peak in points]
+    centre_x, centre_y = sum(x) / len(x), sum(y) / len(y)
+    spread = sum((value - centre_x) ** 2 for value in x)
+    if spread == 0:
+        raise ValueError("the slope needs two budgets")
+    return sum((a - centre_x) * (b - centre_y) for a, b in zip(x, y, strict=True)) / spread
+
+
+def _loss(losses: Mapping[float, float], factor: float) -> float:
+    return losses[factor] if math.isfinite(losses[factor]) else math.inf
