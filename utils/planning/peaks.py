@@ -4,7 +4,6 @@ A plan with the wrong rate is a wrong plan: on small sets a factor of 4 moves mo
 Divergence is an answer (an infinite loss), not an error.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ class PeakRule:
 
     Attributes:
         factors: Of the base learning rate, increasing; tried from the lowest on.
+        tolerance: Losses this close are the same: the standard deviation of a difference of two runs.
     """
 
     factors: tuple[float, ...]
+    tolerance: float = 0.0
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -32,32 +33,39 @@ class PeakRule:
     def next_factor(self, losses: Mapping[float, float]) -> float | None:
         """Return the next factor to try, None when the best is known.
 
-        From low to high until the loss turns: until a factor is worse than the one before, or diverged. Where the
-        lowest is the best, halvings of it. Then, once, the geometric mean of the best and the better of its neighbours.
+        From low to high until the loss turns: until a factor is worse than the best by more than the tolerance, or
+        diverged. Where the lowest is the best, by as much, halvings of it. Then, once, the geometric mean of the best
+        and the better of its neighbours.
 
         Args:
             losses: Held-out loss of every factor tried so far; not finite: diverged.
         """
         tried = [factor for factor in self.ladder if factor in losses]
         ordered = [_loss(losses, factor) for factor in tried]
-        turned = any(high > low for low, high in itertools.pairwise(ordered)) or math.inf in ordered
+        lowest = min(ordered, default=math.inf)
+        turned = bool(tried) and (ordered[-1] > lowest + self.tolerance or ordered[-1] == math.inf)
         untried = [factor for factor in self.factors if factor not in losses]
         if untried and not turned:
             return untried[0]
-        best = self.best({factor: losses[factor] for factor in tried})
-        if (best is None or best == tried[0]) and tried[0] > self.ladder[0]:
+        falls = all(loss > ordered[0] + self.tolerance for loss in ordered[1:])
+        if (lowest == math.inf or falls) and tried[0] > self.ladder[0]:
             return tried[0] / 2
-        if best is None or len(losses) > len(tried):
+        if lowest == math.inf or len(losses) > len(tried):
             return None
-        at = tried.index(best)
+        at = ordered.index(lowest)
+        best = tried[at]
         neighbours = [*tried[max(0, at - 1) : at], *tried[at + 1 : at + 2]]
-        other = self.best({factor: losses[factor] for factor in neighbours})
-        return None if other is None else math.sqrt(best * other)
+        other = min(neighbours, key=lambda factor: _loss(losses, factor), default=best)
+        return math.sqrt(best * other) if other != best and math.isfinite(losses[other]) else None
 
     def best(self, losses: Mapping[float, float]) -> float | None:
-        """Return the factor with the lowest loss, of equal ones the lower; None where every run diverged."""
-        finite = [factor for factor in sorted(losses) if math.isfinite(losses[factor])]
-        return min(finite, key=lambda factor: losses[factor], default=None)
+        """Return the factor to use: the middle one of those whose loss is within the tolerance of the lowest.
+
+        Of an even number the lower of the two in the middle. None where every run diverged.
+        """
+        lowest = min((_loss(losses, factor) for factor in losses), default=math.inf)
+        same = [factor for factor in sorted(losses) if losses[factor] <= lowest + self.tolerance]
+        return same[(len(same) - 1) // 2] if lowest < math.inf else None
 
 
 def scale_peak(factor: float, *, pilot: float, budget: float, slope: float) -> float:

@@ -43,7 +43,7 @@ def test_a_rate_that_is_too_high_is_left_downwards() -> None:
     assert best == pytest.approx(0.125)
     tried, best = run(lambda factor: math.inf if factor > 0.2 else 1.0)
     assert tried == [0.5, 0.25, 0.125, 0.0625, pytest.approx(0.125 * math.sqrt(0.5))]
-    assert best == 0.0625
+    assert best == pytest.approx(0.125 * math.sqrt(0.5))  # the middle one of three equal losses
 
 
 def test_nothing_trains_at_any_rate() -> None:
@@ -74,3 +74,14 @@ def test_slopes() -> None:
     assert scale_peak(4.0, pilot=10.0, budget=160.0, slope=-0.5) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="two budgets"):
         fit_slope([(10.0, 4.0), (10.0, 2.0)])
+
+
+def test_losses_within_the_tolerance_are_the_same() -> None:
+    """Noise neither ends the sweep early nor decides among equals: the middle one of them is taken."""
+    rule = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0), tolerance=0.03)
+    losses = {0.5: 1.00, 1.0: 1.02, 2.0: 0.99}
+    assert rule.next_factor(losses) == 4.0
+    assert rule.next_factor({**losses, 4.0: 1.03}) == pytest.approx(math.sqrt(2))
+    assert rule.best({**losses, 4.0: 1.03}) == 1.0
+    assert rule.next_factor({0.5: 1.0, 1.0: 1.04}) == 0.25
+    assert rule.next_factor({0.5: 1.0, 1.0: 1.02, 2.0: 1.2}) == pytest.approx(math.sqrt(0.5))

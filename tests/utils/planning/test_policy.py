@@ -1,0 +1,107 @@
+"""The budgeted policy: driven by a table of results, it asks for what is written down, and never more."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from utils.planning.budget import Budget
+from utils.planning.envelope import Envelope
+from utils.planning.law import Readout
+from utils.planning.peaks import PeakRule
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, Action, BudgetedPolicy, RunPilot, Seen, TrainPlan, TryPeak
+
+RULE = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0))
+BUDGET = Budget(compute=64.0, costs=(0.1, 0.5, 1.0), envelope=Envelope("linear"))
+POLICY = BudgetedPolicy(BUDGET, RULE, peak_compute=1.0, most_for_peaks=10.0)
+
+
+def drive(
+    policy: BudgetedPolicy, peak_loss: Callable[[int, float], float], readout_loss: Callable[[tuple[float, ...]], float]
+) -> tuple[list[Action], Seen]:
+    seen, actions = Seen(), list[Action]()
+    while True:
+        action = policy.next_action(seen)
+        assert policy.next_action(seen) == action  # a pure function of what has been seen
+        actions.append(action)
+        assert len(actions) < 20
+        if isinstance(action, TryPeak):
+            tried = {**seen.peaks.get(action.input, {}), action.factor: peak_loss(action.input, action.factor)}
+            seen = replace(seen, peaks={**seen.peaks, action.input: tried})
+        elif isinstance(action, RunPilot):
+            path = policy.path_budget(seen)
+            readouts = tuple(
+                Readout(action.number, at, weighted, readout_loss(weighted), 0.01)
+                for at in (action.until * k / 8 for k in range(5, 9))
+                for weighted in [path.weighted_epochs(action.split, until=at)]
+            )
+            seen = replace(seen, readouts=seen.readouts + readouts, ended=seen.ended | {action.number})
+        else:
+            return actions, seen
+
+
+def power_law(weighted: tuple[float, ...]) -> float:
+    return 0.1 + 1.5 * (1 + sum(weighted) / 2) ** -0.5 + 0.5 * (1 + weighted[-1] / 2) ** -0.5
+
+
+def test_first_the_goals_peak_then_the_shortest_inputs_then_pilots_then_the_plan() -> None:
+    optimum = {0: 4.0, 2: 2.0}
+    actions, seen = drive(POLICY, lambda number, f: math.log(f / optimum[number]) ** 2, power_law)
+    peaks = [(each.input, each.factor) for each in actions if isinstance(each, TryPeak)]
+    # Losses at 0.5, 1, 2, 4 of the goal; between 2 and its better neighbour (of equal ones the lower); then beside 2.
+    assert peaks == [(2, 0.5), (2, 1.0), (2, 2.0), (2, 4.0), (2, pytest.approx(math.sqrt(2))), (0, 2.0), (0, 4.0)]
+    pilots = [each for each in actions if isinstance(each, RunPilot)]
+    assert [(each.number, each.until) for each in pilots] == [(GOAL_PILOT, 1 / 32), (SHORT_PILOT, 1 / 32)]
+    assert pilots[0].split == (0, 0, 1)
+    assert pilots[1].split == pytest.approx((1 / 64, 0, 63 / 64))
+    assert pilots[0].factors == (4.0, 4.0, 2.0)
+    plan = actions[-1]
+    assert isinstance(plan, TrainPlan)
+    assert plan.factors == (4.0, 4.0, 2.0)
+    assert plan.plan.chosen.gain > 0
+    assert plan.plan.chosen.split[-1] >= 0.5
+    # Everything together costs what the budget has: peaks, both pilots with the fork, and the path.
+    path = POLICY.path_budget(seen)
+    assert len(peaks) * 1.0 + path.compute * (1 + 1.5 / 32) == pytest.approx(BUDGET.compute)
+
+
+def test_one_input_has_one_pilot_and_the_plan_is_it() -> None:
+    policy = replace(POLICY, budget=replace(BUDGET, costs=(1.0,)))
+    actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, lambda w: 1 / (1 + w[0]))
+    assert [each.number for each in actions if isinstance(each, RunPilot)] == [GOAL_PILOT]
+    plan = actions[-1]
+    assert isinstance(plan, TrainPlan)
+    assert plan.plan.chosen.split == (1.0,)
+    assert plan.factors == (1.0,)
+    assert policy.path_budget(seen).compute == 64.0 - 4 * 1.0
+
+
+def test_the_cap_ends_the_peaks() -> None:
+    policy = replace(POLICY, most_for_peaks=3.0)
+    actions, _ = drive(policy, lambda _number, f: -f, power_law)
+    assert [each.factor for each in actions if isinstance(each, TryPeak)] == [0.5, 1.0, 2.0]
+    plan = actions[-1]
+    assert isinstance(plan, TrainPlan)
+    assert plan.factors == (2.0, 2.0, 2.0)
+    nothing, _ = drive(replace(POLICY, most_for_peaks=0.0), lambda _number, f: -f, power_law)
+    assert not any(isinstance(each, TryPeak) for each in nothing)
+    assert isinstance(nothing[-1], TrainPlan)
+    assert nothing[-1].factors == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_pilots_that_diverge_leave_the_goal_alone(loss: float) -> None:
+    actions, _ = drive(POLICY, lambda _number, f: math.log(f) ** 2, lambda _: loss)
+    plan = actions[-1]
+    assert isinstance(plan, TrainPlan)
+    assert plan.plan.chosen.split == (0, 0, 1)
+    assert plan.posterior is None
+
+
+def test_a_late_rise_keeps_the_goal_alone() -> None:
+    """A loss that begins to rise is explained by no law: nothing is promised, nothing is changed."""
+    actions, _ = drive(POLICY, lambda _number, f: math.log(f) ** 2, lambda w: 1.0 + sum(w))
+    plan = actions[-1]
+    assert isinstance(plan, TrainPlan)
+    assert plan.plan.chosen.split == (0, 0, 1)

@@ -1,0 +1,163 @@
+"""The budgeted policy: what to run next, as a pure function of what has been seen.
+
+First the peak rate of the goal by short annealed runs, then of the shortest input around it; then two pilots that begin
+the run itself, under its own envelope: one at the goal, one at the shortest input and, as a fork, the goal's after it.
+What they show becomes a posterior over splits, and the pilot that the plan begins with goes on as the run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from utils.planning.budget import LEAST_GOAL, RISK, Budget, Split, SplitPlan, choose_split
+from utils.planning.law import Posterior, Readout, fit_posterior
+from utils.planning.peaks import PeakRule
+
+GOAL_PILOT, SHORT_PILOT = 0, 1
+
+
+@dataclass(frozen=True)
+class TryPeak:
+    """Train a short run, annealed to zero, and score it: the held-out loss at its own input's clip.
+
+    Attributes:
+        input: Number of the input.
+        factor: Of the input's base learning rate.
+        compute: What the run may spend.
+    """
+
+    input: int
+    factor: float
+    compute: float
+
+
+@dataclass(frozen=True)
+class RunPilot:
+    """Train the beginning of a path, and read its average of weights out at the goal's clip as it goes.
+
+    Attributes:
+        number: `GOAL_PILOT` or `SHORT_PILOT`.
+        split: Shares of the path whose beginning this is; a part of the pilot at the goal is a fork, not the run.
+        until: Fraction of the path's compute at which the pilot ends.
+        factors: Peak of every input.
+    """
+
+    number: int
+    split: Split
+    until: float
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Train the plan; the pilot that it begins with is its beginning.
+
+    Attributes:
+        plan: The split, with its expected gain.
+        factors: Peak of every input.
+        posterior: What the plan was chosen from, None where nothing was known.
+    """
+
+    plan: SplitPlan
+    factors: tuple[float, ...]
+    posterior: Posterior | None = field(repr=False, compare=False)
+
+
+Action = TryPeak | RunPilot | TrainPlan
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What has been seen, in the order of the journal.
+
+    Attributes:
+        peaks: Held-out loss by input and factor; not finite: diverged.
+        readouts: Of every pilot that has ended.
+        ended: Numbers of these pilots.
+    """
+
+    peaks: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
+    readouts: tuple[Readout, ...] = ()
+    ended: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class BudgetedPolicy:
+    """Peak, pilots, plan.
+
+    Attributes:
+        budget: Everything that may be spent, planning included.
+        rule: Which peaks are tried.
+        peak_compute: What one annealed run of a peak spends.
+        most_for_peaks: What all of them may spend together.
+        pilot_share: Fraction of the path's compute of one pilot.
+        least_goal: Smallest share of the goal's input; None: by the cost of the cheapest.
+        risk: Standard deviations taken off an expected gain.
+        prior: Of an earlier search, tempered.
+    """
+
+    budget: Budget
+    rule: PeakRule
+    peak_compute: float
+    most_for_peaks: float
+    pilot_share: float = 1 / 32
+    least_goal: float | None = LEAST_GOAL
+    risk: float = RISK
+    prior: Posterior | None = None
+
+    def next_action(self, seen: Seen) -> Action:
+        """Return what to do next."""
+        action = self._next_peak(seen)
+        if action is not None:
+            return action
+        factors = self.factors(seen)
+        splits = {GOAL_PILOT: self.budget.goal_only, SHORT_PILOT: self._short_split()}
+        for number, split in splits.items():
+            if number not in seen.ended and (number == GOAL_PILOT or split != self.budget.goal_only):
+                return RunPilot(number, split, self.pilot_share, factors)
+        path = self.path_budget(seen)
+        posterior = fit_posterior(seen.readouts, longest=path.longest, prior=self.prior)
+        plan = choose_split(posterior, path, least_goal=self.least_goal, risk=self.risk)
+        return TrainPlan(plan, factors, posterior)
+
+    def path_budget(self, seen: Seen) -> Budget:
+        """Return what is left for the path itself: the budget less the peaks' runs and the most that pilots waste.
+
+        Where the goal's pilot goes on the other is lost, a pilot's compute; where the short one does, the goal's and
+        the fork, one and a half. The larger is set aside, so that the envelope of the pilots is that of the run.
+        """
+        left = self.budget.compute - self.peak_compute * sum(map(len, seen.peaks.values()))
+        wasted = 1.5 if len(self.budget.costs) > 1 else 0.0
+        return replace(self.budget, compute=left / (1 + wasted * self.pilot_share))
+
+    def factors(self, seen: Seen) -> tuple[float, ...]:
+        """Return the peak of every input: its own best, else that of the goal, else the rate as it is written."""
+        goal = len(self.budget.costs) - 1
+        at_goal = self.rule.best(seen.peaks.get(goal, {}))
+        found = [self.rule.best(seen.peaks.get(number, {})) for number in range(goal)]
+        fallback = 1.0 if at_goal is None else at_goal
+        # An input between has what the shortest has found.
+        shortest = found[0] if found and found[0] is not None else fallback
+        return (*(shortest if each is None else each for each in found), fallback)
+
+    def _next_peak(self, seen: Seen) -> TryPeak | None:
+        """Return the next peak to try: the goal's by the rule, then the shortest input's beside the goal's best."""
+        if self.peak_compute * (1 + sum(map(len, seen.peaks.values()))) > self.most_for_peaks:
+            return None
+        goal = len(self.budget.costs) - 1
+        factor = self.rule.next_factor(seen.peaks.get(goal, {}))
+        if factor is not None:
+            return TryPeak(goal, factor, self.peak_compute)
+        best = self.rule.best(seen.peaks.get(goal, {}))
+        if goal == 0 or best is None:
+            return None
+        tried = seen.peaks.get(0, {})
+        beside = next((each for each in (best, 2 * best, best / 2) if each not in tried), None)
+        if beside is None or (beside < best and tried[2 * best] < tried[best]):
+            return None  # twice the goal's is better: half of it is not tried
+        return TryPeak(0, beside, self.peak_compute)
+
+    def _short_split(self) -> Split:
+        """Return the second pilot's split: half of the pilot at the shortest input, then the goal."""
+        half = self.pilot_share / 2
+        inputs = len(self.budget.costs)
+        return self.budget.goal_only if inputs == 1 else (half, *(0.0,) * (inputs - 2), 1 - half)
