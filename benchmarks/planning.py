@@ -13,11 +13,12 @@ assumptions, not what a data set gives.
 """
 
 import argparse
+import functools
 import math
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -147,10 +148,11 @@ class World:
 
     problem: Problem
     spent: float = 0.0
-    rng: np.random.Generator = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.problem.seed)
+    @functools.cached_property
+    def rng(self) -> np.random.Generator:
+        """Where the noise of what is measured comes from."""
+        return np.random.default_rng(self.problem.seed)
 
     def train(
         self, split: Split, *, compute: float, envelope: Envelope, rates: Sequence[float], until: float = 1.0

@@ -13,7 +13,7 @@ _UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\
 
 
 def printable(text: str) -> str:
-    """Return text as it may be shown: what a terminal would act on is spelled out (`\\x1b`), line feeds and tabs stay.
+    """Return text as it may be shown: what a terminal would act on is spelled out, line feeds and tabs stay.
 
     Names of files and classes, and whatever quotes them, may hold any character.
     """

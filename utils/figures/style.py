@@ -28,7 +28,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     FigureCanvasAgg(figure)
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_parse_math(False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

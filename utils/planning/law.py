@@ -138,7 +138,7 @@ def _basis(weighted: _Floats, *, alphas: _Floats, taus: _Floats, components: _Fl
     """Return sum_m a_m (1 + T_m / tau)^-alpha, [points, paths]."""
     taught = np.cumsum(weighted[:, ::-1], axis=1)[:, ::-1]  # T: [paths, inputs]
     left = (1 + taught[None] / taus[:, None, None]) ** -alphas[:, None, None]  # [points, paths, inputs]
-    return np.einsum("kpi,ki->kp", left, components)
+    return np.asarray(np.einsum("kpi,ki->kp", left, components))
 
 
 def _fit_lines(basis: _Floats, losses: _Floats, precision: _Floats) -> tuple[_Floats, _Floats, _Floats]:
@@ -160,4 +160,4 @@ def _fit_lines(basis: _Floats, losses: _Floats, precision: _Floats) -> tuple[_Fl
 
 def _normalised(log_weights: _Floats) -> _Floats:
     shifted = log_weights - log_weights.max()
-    return shifted - math.log(np.exp(shifted).sum())
+    return np.asarray(shifted - math.log(np.exp(shifted).sum()))

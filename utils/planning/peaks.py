@@ -77,7 +77,7 @@ def scale_peak(factor: float, *, pilot: float, budget: float, slope: float) -> f
         budget: Compute of the run to come, the same unit.
         slope: How the best peak moves with the budget, measured on three budgets; negative: falls.
     """
-    return factor * (budget / pilot) ** slope
+    return factor * math.exp(slope * math.log(budget / pilot))
 
 
 def fit_slope(points: Sequence[tuple[float, float]]) -> float:
