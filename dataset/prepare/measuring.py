@@ -68,16 +68,16 @@ def measure_all(
     """
     known: dict[Measurement, Measured] = {}
     keys = {task: _key(task) for task in tasks}
-    with Journal(journal_path, header={"content": "frame counts", "version": 1}) as journal:
-        for task, key in keys.items():
-            if key in journal:
-                num_frames, segments, cause, damage = journal[key]
-                known[task] = Measured(num_frames, tuple((a, b) for a, b in segments), cause, damage)
-        rest = [task for task in keys if task not in known]
-        for task, found in each(measure, rest, workers=workers, title=title, done=len(known)):
-            known[task] = found
-            if not found.cause:  # what could not be read is tried again
-                journal.put(keys[task], [found.num_frames, found.segments, found.cause, found.damage])
+    journal = Journal(journal_path, header={"content": "frame counts", "version": 1})
+    for task, key in keys.items():
+        if key in journal:
+            num_frames, segments, cause, damage = journal[key]
+            known[task] = Measured(num_frames, tuple((a, b) for a, b in segments), cause, damage)
+    rest = [task for task in keys if task not in known]
+    for task, found in each(measure, rest, workers=workers, title=title, done=len(known)):
+        known[task] = found
+        if not found.cause:  # what could not be read is tried again
+            journal.put(keys[task], [found.num_frames, found.segments, found.cause, found.damage])
     return known
 
 

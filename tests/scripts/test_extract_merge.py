@@ -32,6 +32,7 @@ from utils.evaluation.provenance import make_manifest, scores_folder, training_d
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import PartWriter, open_scores, read_manifest
 from utils.evaluation.views import ViewScorer
+from utils.jsonl import write_lines
 from utils.parts import METRICS
 
 NUM_VIDEOS = 25
@@ -442,7 +443,7 @@ def test_a_result_from_before_a_metric_was_added_is_made_again(record: Path) -> 
 def test_curves_are_drawn_when_the_record_was_trained(record: Path) -> None:
     run_dir = load_config(record).run_dir
     line = {"state": 0, "epoch": 1, "total_epoch": 1, "train_loss": 1.0, "learning_rate": 0.1, "clips_per_second": 1.0}
-    (run_dir / "log.jsonl").write_text(json.dumps({**line, "num_frames": 8}) + "\n")
+    write_lines(run_dir / "log.jsonl", [{**line, "num_frames": 8}])
     extract(record)
     assert merge(record)["checkpoint"]["epochs_trained"] == 1
     assert (run_dir / "curves.png").stat().st_size > 1000

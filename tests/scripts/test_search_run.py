@@ -24,9 +24,9 @@ from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
 from utils.files import FileError
+from utils.jsonl import LineFileError
 from utils.logs import _FileHandler
 from utils.planning.search import Outcome, search
-from utils.search.journal import JournalError
 from utils.training.checkpoint import CheckpointError, load_checkpoint
 
 SPACE = {
@@ -276,7 +276,7 @@ def test_a_search_of_another_record_is_refused(make_search: Any, change: dict[st
     with pytest.raises(ConfigError, match=named):
         run(make_search(**changed))
     config.saved_path.unlink()  # the journal itself holds it too
-    with pytest.raises(JournalError, match=named):
+    with pytest.raises(LineFileError, match=named):
         run(make_search(**changed))
 
 
@@ -284,7 +284,7 @@ def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
     """The clip of the final evaluation, no key of a training, scores the states; with score_input own it does not."""
     graph = {"graph": ["initial -> (1,1)"], "max_epochs": 1}
     run(make_search(search=graph))
-    with pytest.raises(JournalError, match=r"scoring clips: was .*\(16 frames\), is .*\(2 x 16 frames\)"):
+    with pytest.raises(LineFileError, match=r"scoring clips: was .*\(16 frames\), is .*\(2 x 16 frames\)"):
         run(make_search(search=graph, sampler={"eva_num_segments": 2}))
     own = graph | {"score_input": "own"}
     run(make_search("own", search=own))
@@ -297,7 +297,7 @@ def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, t
     record = make_search(search={"graph": ["initial -> (1,1)"]}, dataset={"list_file": str(own_list)})
     run(record)
     own_list.write_text("".join((tiny_set / "train_list.txt").read_text().splitlines(keepends=True)[1:]))
-    with pytest.raises(JournalError, match=r"training videos: was 24 of .*own_list\.txt.*, is 2"):
+    with pytest.raises(LineFileError, match=r"training videos: was 24 of .*own_list\.txt.*, is 2"):
         run(record)
 
 

@@ -1,7 +1,6 @@
 """The files a search leaves for people and programs. No torch."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from utils.config.load import own_sections
 from utils.config.record import render_record
 from utils.figures.style import save_figure
 from utils.files import write_text_atomically
+from utils.jsonl import as_json, write_lines
 from utils.planning.search import Plan
 from utils.search.events import END, edge_events
 from utils.search.page.figures import edges_figure, graph_figure
@@ -51,26 +51,16 @@ def write_plan(config: RunConfig, events: Sequence[Event], plan: Plan, *, about:
     result = build_result(config, events, plan=plan, about=about)
     if plan.trained_steps:
         write_text_atomically(record_path(config), render_path_record(config, plan, result))
-        lines = [json.dumps(line) + "\n" for line in path_epochs(config, events, plan)]
-        write_text_atomically(config.run_dir / EPOCHS_FILE, "".join(lines))
+        write_lines(config.run_dir / EPOCHS_FILE, path_epochs(config, events, plan))
     save_figure(graph_figure(result), config.run_dir / GRAPH_PICTURE)
     save_figure(edges_figure(result), config.run_dir / CURVES_PICTURE)
     _write_result(config, result)
 
 
 def _write_result(config: RunConfig, result: Mapping[str, Any]) -> None:
-    text = json.dumps(_without_infinity(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(as_json(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_text_atomically(config.run_dir / SEARCH_JSON, text)
     write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(result))
-
-
-def _without_infinity(value: Any) -> Any:
-    """Return a value as JSON can have it: a number that is not finite is null."""
-    if isinstance(value, Mapping):
-        return {key: _without_infinity(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_infinity(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def render_path_record(config: RunConfig, plan: Plan, result: Mapping[str, Any]) -> str:

@@ -88,15 +88,15 @@ def convert_list(
         **{name: value for name, value in dataclasses.asdict(encoder).items() if name != "device"},  # type: ignore[call-overload]
         **({"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}),
     }
-    with Journal(journal_path, header=header) as journal:
-        tasks = [
-            Task(record, target, source, encoder, str(root))
-            for target, record in tqdm(records.items(), desc="looking what is there", unit="video", leave=False)
-            if not (target in journal and store.holds(target, num_frames=journal[target]))
-        ]
-        require_space(tasks, root)
-        faults = _do(tasks, journal, workers=workers, sharded=sharded, done=len(records) - len(tasks))
-        done = {target: journal[target] for target in records if target in journal and target not in faults}
+    journal = Journal(journal_path, header=header)
+    tasks = [
+        Task(record, target, source, encoder, str(root))
+        for target, record in tqdm(records.items(), desc="looking what is there", unit="video", leave=False)
+        if not (target in journal and store.holds(target, num_frames=journal[target]))
+    ]
+    require_space(tasks, root)
+    faults = _do(tasks, journal, workers=workers, sharded=sharded, done=len(records) - len(tasks))
+    done = {target: journal[target] for target in records if target in journal and target not in faults}
     pairs = list(zip(targets, videos, strict=True))
     lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
     missing = [(record.path, faults[target]) for target, record in pairs if target in faults]

@@ -98,12 +98,12 @@ def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: 
         "flow": first.use_flow,
     }
     path = folder / f".{name}.check.jsonl"
-    with Journal(path, header=header) as journal:
-        rest = [sample for sample in samples if str(sample.index) not in journal]
-        done = len(samples) - len(rest)
-        for sample, cause in each(decode, rest, workers=workers, title=f"checking {name}", done=done):
-            journal.put(str(sample.index), cause)
-        causes = [journal[str(sample.index)] for sample in samples]
+    journal = Journal(path, header=header)
+    rest = [sample for sample in samples if str(sample.index) not in journal]
+    done = len(samples) - len(rest)
+    for sample, cause in each(decode, rest, workers=workers, title=f"checking {name}", done=done):
+        journal.put(str(sample.index), cause)
+    causes = [journal[str(sample.index)] for sample in samples]
     path.unlink()  # what is checked again is to be decoded again
     return causes
 

@@ -30,6 +30,7 @@ from dataset.writers.stores import FrameFolders, ShardedEnvironments, VideoEnvir
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_number, frame_numbers, sequential_frames
 from utils.errors import UserError
+from utils.jsonl import LineFileError
 from utils.torchvision_import import import_torchvision
 
 LENGTHS = {"a/one.mp4": 30, "b b/zwei ü.avi": 26, "a/one.mkv": 28}
@@ -231,7 +232,7 @@ def test_a_killed_command_goes_on(made: Made, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_folder_of_another_conversion_is_refused(made: Made) -> None:
     run("frames", made)
-    with pytest.raises(PrepareError, match="is of other work .quality: was 95, is 80.; take another folder"):
+    with pytest.raises(LineFileError, match="another command: quality: was 95, is 80; .*take another folder"):
         run("frames", made, "--quality", 80)
 
 

@@ -19,6 +19,7 @@ from utils.config import RunConfig, load_config
 from utils.evaluation.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_quick, differences, spread
 from utils.evaluation.result import render_summary, render_text
 from utils.evaluation.scores import Manifest, read_manifest
+from utils.jsonl import write_lines
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord) 
 def test_weights_from_elsewhere_have_no_training_here(make_record: MakeRecord, tmp_path: Path) -> None:
     record = save_weights(make_record())
     config = load_config(record)
-    (config.run_dir / "log.jsonl").write_text(json.dumps({**make_epochs(epochs=1)[0], **line_of(99.0)}) + "\n")
+    write_lines(config.run_dir / "log.jsonl", [{**make_epochs(epochs=1)[0], **line_of(99.0)}])
     config.weights_path.rename(tmp_path / "elsewhere.pth")
     own = f"network.eva_model={tmp_path / 'elsewhere.pth'}"
     extract(record, own)

@@ -20,6 +20,7 @@ from utils.evaluation.result import build_result, render_summary, render_text
 from utils.figures.confusion import confusion_figure
 from utils.figures.curves import curves_figure
 from utils.figures.style import save_figure
+from utils.jsonl import write_lines
 from utils.metrics import ViewMetrics
 from utils.text import versions
 from utils.training.epoch_lines import read_epochs
@@ -159,7 +160,9 @@ def test_versions_are_those_of_the_modules() -> None:
 
 def test_epochs_are_read_up_to_a_torn_line(tmp_path: Path) -> None:
     assert read_epochs(tmp_path) == []
-    (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+    write_lines(tmp_path / "log.jsonl", [{"epoch": 1}, {"epoch": 2}])
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"epo')
     assert read_epochs(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
 
 

@@ -1,0 +1,207 @@
+"""Files of JSON lines that only grow: journals of long work and the log of epochs.
+
+Every line is an object whose last entry, "crc32", is the checksum of all lines up to it, its own content included: what
+is changed, lost, doubled or put elsewhere in the file does not match, and is refused with the number of its line. A
+process that is killed while it writes leaves a truncated last line, on which nobody has acted: it is dropped.
+"""
+
+import errno
+import json
+import math
+import os
+import re
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files import write_text_atomically
+
+FORMAT = 2  # 1: the lines of a file with an identity had no checksums
+
+_LINE = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
+
+
+class LineFileError(UserError):
+    """A file of lines that is damaged, belongs to something else, or cannot be read or written."""
+
+    on_every_rank = False
+
+
+class LineFile:
+    """The lines of a file, in memory and on the disk.
+
+    Attributes:
+        path: Of the file.
+        lines: Every line in its order, without checksums.
+    """
+
+    def __init__(self, path: Path, *, anew: str, sync_seconds: float = 0.0) -> None:
+        """Read a file that goes on, or will begin with the first line.
+
+        Args:
+            path: The file; its folder is made when absent.
+            anew: What to do where the file cannot be used, e.g. "move it away to search anew".
+            sync_seconds: Seconds between waits for the disk. A kill never costs a line that was appended, a power cut
+                those of so many seconds.
+
+        Raises:
+            LineFileError: It is damaged or cannot be read.
+        """
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+        self._ends, self._checksums = [0], [0]  # of the first 0, 1, 2, ... lines
+        self._sync_seconds, self._synced = sync_seconds, -math.inf
+        content = _read_bytes(path)
+        for line, checksum, end in _parse(content, path=path, anew=anew):
+            self._note(line, checksum, end)
+        if self._ends[-1] < len(content):
+            self.keep(len(self.lines))
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write a line that has entries; numbers that are not finite become null.
+
+        Raises:
+            LineFileError: The disk refused, the file is as it was before; or another process writes to it too.
+        """
+        plain = as_json(line)
+        text, checksum = _encode(plain, self._checksums[-1])
+        self._write(text)
+        self._note(plain, checksum, self._ends[-1] + len(text))
+
+    def keep(self, count: int) -> None:
+        """Cut off all lines behind the first `count`."""
+        del self.lines[count:], self._checksums[count + 1 :], self._ends[count + 1 :]
+        try:
+            os.truncate(self.path, self._ends[-1])
+        except OSError as error:
+            raise LineFileError(f"{self.path}: cannot be written ({error.strerror})") from None
+
+    def _note(self, line: dict[str, Any], checksum: int, end: int) -> None:
+        self.lines.append(line)
+        self._checksums.append(checksum)
+        self._ends.append(end)
+
+    def _write(self, text: bytes) -> None:
+        begin = self._ends[-1]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) != begin:
+                    raise LineFileError(f"{self.path}: another process writes to it too; end one of the two")
+                try:
+                    if file.write(text) < len(text):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    if time.monotonic() - self._synced >= self._sync_seconds:
+                        os.fsync(file.fileno())
+                        self._synced = time.monotonic()
+                except BaseException:  # Ctrl-C too: half a line must not stay in front of the next one
+                    os.ftruncate(file.fileno(), begin)
+                    raise
+        except OSError as error:
+            cause = f"cannot be written ({error.strerror})"
+            raise LineFileError(f"{self.path}: {cause}; what it holds is safe, the same command continues") from None
+
+
+def open_identified(
+    path: Path, identity: Mapping[str, Any], *, work: str, anew: str, sync_seconds: float = 0.0
+) -> tuple[LineFile, list[dict[str, Any]]]:
+    """Open or begin a file whose first line says what it belongs to.
+
+    Args:
+        path: The file; its folder is made when absent.
+        identity: What it belongs to, as plain JSON values by name.
+        work: What that is called, e.g. "search".
+        anew: What to do where the file cannot be used.
+        sync_seconds: As `LineFile` takes it.
+
+    Returns:
+        The file, and its lines behind the first.
+
+    Raises:
+        LineFileError: It belongs to something else (every difference is named), it is damaged, of an earlier version,
+            or the disk refused.
+    """
+    file = LineFile(path, anew=anew, sync_seconds=sync_seconds)
+    new = as_json(identity)
+    if not file.lines:
+        file.append({"format": FORMAT, "identity": new})
+    old = file.lines[0].get("identity")
+    if file.lines[0].get("format") != FORMAT or not isinstance(old, dict):
+        raise LineFileError(f"{path}, line 1: not a file of this version; {anew}")
+    names = [*new, *(name for name in old if name not in new)]
+    changed = [f"{name}: was {old.get(name)}, is {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+    if changed:
+        raise LineFileError(f"{path} belongs to another {work}: {'; '.join(changed)}; {anew}")
+    return file, file.lines[1:]
+
+
+def read_lines(path: Path, *, anew: str) -> list[dict[str, Any]]:
+    """Read the lines of a file, none where it is not there; the file is left as it is.
+
+    Raises:
+        LineFileError: It is damaged or cannot be read; `anew` says what to do then.
+    """
+    return [line for line, _, _ in _parse(_read_bytes(path), path=path, anew=anew)]
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write a whole file of lines, which replaces an earlier one."""
+    text, checksum = b"", 0
+    for line in lines:
+        encoded, checksum = _encode(as_json(line), checksum)
+        text += encoded
+    write_text_atomically(path, text.decode())
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as JSON has it: tuples are lists, keys are text, a number that is not finite is null."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _encode(line: dict[str, Any], checksum: int) -> tuple[bytes, int]:
+    """Return the bytes of a line and its checksum, which goes on from that of the line before."""
+    content = json.dumps(line, allow_nan=False)[:-1].encode()
+    checksum = zlib.crc32(content, checksum)
+    return content + b', "crc32": "%08x"}\n' % checksum, checksum
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise LineFileError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _parse(content: bytes, *, path: Path, anew: str) -> list[tuple[dict[str, Any], int, int]]:
+    """Return every whole line, its checksum, and where it ends."""
+    *whole, rest = content.split(b"\n")
+    parsed: list[tuple[dict[str, Any], int, int]] = []
+    checksum = end = 0
+    for number, text in enumerate(whole, start=1):
+        match = _LINE.fullmatch(text)
+        checksum = zlib.crc32(match[1], checksum) if match else checksum
+        if match is None or checksum != int(match[2], 16):
+            is_older = match is None and _is_object(text)
+            cause = "it has no checksum, as in earlier versions of this project" if is_older else "damaged"
+            raise LineFileError(f"{path}, line {number}: {cause}; restore the file, or {anew}")
+        end += len(text) + 1
+        parsed.append((json.loads(match[1] + b"}"), checksum, end))
+    if (complete := _LINE.match(rest)) and complete.end() < len(rest):  # not what a kill leaves of a line
+        raise LineFileError(f"{path}, line {len(whole) + 1}: damaged; restore the file, or {anew}")
+    return parsed
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
