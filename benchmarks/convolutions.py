@@ -11,6 +11,7 @@ as the network has it. The ratio is plain / form, above 1 is faster; every form 
 """
 
 import argparse
+import copy
 import statistics
 import sys
 import time
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import model
 from benchmarks.machine import describe_machine
 from layers.channels_last import use_channels_last
+from layers.convolutions import Conv3d
 
 CLASSES = 400
 CPU = torch.device("cpu")
@@ -47,9 +49,9 @@ class Shape:
     padding: tuple[int, int, int]
     groups: int
 
-    def make(self) -> nn.Conv3d:
+    def make(self) -> Conv3d:
         """Return a convolution of this shape with random weights."""
-        return nn.Conv3d(
+        return Conv3d(
             self.clips[1],
             self.out_channels,
             self.kernel,
@@ -160,18 +162,9 @@ def time_shape(shape: Shape, turns: int) -> dict[str, Times]:
 
 
 def _make_run(
-    original: nn.Conv3d, clips: Tensor, function: Callable[[Any, Tensor], Tensor] | None, layout: torch.memory_format
+    original: Conv3d, clips: Tensor, function: Callable[[Any, Tensor], Tensor] | None, layout: torch.memory_format
 ) -> Callable[[], tuple[float, float, Tensor]]:
-    conv = nn.Conv3d(
-        original.in_channels,
-        original.out_channels,
-        original.kernel_size,  # type: ignore[arg-type]
-        stride=original.stride,  # type: ignore[arg-type]
-        padding=original.padding,  # type: ignore[arg-type]
-        groups=original.groups,
-        bias=False,
-    )
-    conv.load_state_dict(original.state_dict())
+    conv = copy.deepcopy(original)
     conv.weight.data = conv.weight.data.contiguous(memory_format=layout)
     if function is None:
         use_channels_last(conv, CPU)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from layers.convolutions import OWN
+from layers.convolutions import OWN, Conv2d, Conv3d
 
 # Of tensors by their number of axes.
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -33,6 +33,7 @@ EXACT = (torch.float32, torch.float64)
 CLIP_CHANNELS = 3
 
 Conv = nn.Conv2d | nn.Conv3d
+Own = Conv2d | Conv3d
 Form = Callable[[Any, Tensor], Tensor]
 
 
@@ -46,44 +47,45 @@ def use_channels_last(network: nn.Module, device: torch.device) -> None:
     for conv in network.modules():
         if not isinstance(conv, Conv):
             continue
-        if device.type == "cpu" and _takes_clips(conv):
-            conv.forward = partial(_convolve_clips, conv)  # type: ignore[method-assign]
-            continue
+        if device.type == "cpu" and isinstance(conv, OWN):
+            conv.form = _convolve_clips if _takes_clips(conv) else _find_form(conv)
+            if conv.form is _convolve_clips:
+                continue
         conv.weight.data = conv.weight.data.contiguous(memory_format=FORMATS[conv.weight.dim()])
-        form = _find_form(conv) if device.type == "cpu" else None
-        if form is not None:
-            conv.forward = partial(_convolve, conv, form)  # type: ignore[method-assign]
 
 
 def _takes_clips(conv: Conv) -> bool:
     return conv.in_channels <= CLIP_CHANNELS and conv.kernel_size[-1] > 1
 
 
-def _convolve_clips(conv: Conv, x: Tensor) -> Tensor:
+def _convolve_clips(conv: Own, x: Tensor) -> Tensor:
     """Convolve a clip's planes and lay out the maps: its few channels fill no vector where they lie side by side."""
-    maps = type(conv).forward(conv, x.contiguous())  # type: ignore[arg-type]
+    maps = conv.convolve(x.contiguous())
     return maps.contiguous(memory_format=FORMATS[maps.dim()])
 
 
-def _convolve(conv: Conv, form: Form, x: Tensor) -> Tensor:
+def _convolve(products: Form, conv: Own, x: Tensor) -> Tensor:
     exact = x.dtype in EXACT and not torch.is_autocast_enabled(x.device.type)
     if not exact or x.dim() != conv.weight.dim():
-        return type(conv).forward(conv, x)  # type: ignore[arg-type]
-    return form(conv, x.contiguous(memory_format=FORMATS[x.dim()]))
+        return conv.convolve(x)
+    return products(conv, x.contiguous(memory_format=FORMATS[x.dim()]))
 
 
-def _find_form(conv: Conv) -> Form | None:
-    """Return the matrix products that a convolution is written as; None: torch's convolution is as good."""
-    # Other subclasses have reasons of their own.
-    if type(conv) not in (nn.Conv2d, nn.Conv3d, *OWN) or conv.groups > 1 or conv.bias is not None:
+def _find_form(conv: Own) -> Form | None:
+    """Return how a convolution is computed; None: torch's way is as good."""
+    products = _find_products(conv)
+    return partial(_convolve, products) if products is not None else None
+
+
+def _find_products(conv: Own) -> Form | None:
+    """Return the matrix products that a convolution is written as."""
+    if conv.groups > 1 or conv.bias is not None:
         return None
     if conv.padding_mode != "zeros" or set(conv.dilation) != {1}:
         return None
     kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
     if set(kernel) == {1} and not any(padding):
         return pointwise
-    if not isinstance(conv, nn.Conv3d):
-        return None
     if kernel == (3, 1, 1) and padding == (1, 0, 0) and stride[0] == 1:
         return temporal
     if kernel == (1, 3, 3) and padding == (0, 1, 1) and stride[0] == 1 and stride[1] == stride[2]:

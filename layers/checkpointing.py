@@ -1,8 +1,8 @@
 """Activation checkpointing: blocks that keep their input alone and compute the rest again in the backward pass."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -10,21 +10,40 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from layers.exchange import exchange
 
-def checkpoint_blocks(blocks: Iterable[nn.Module]) -> None:
-    """Make blocks trade time for memory while they train: the same values and gradients, bit by bit.
+
+class Checkpointed(nn.Module):
+    """In front of a block's class among the bases: trades time for memory while it trains, bit by bit the same.
 
     Random draws (dropout, stochastic depth) are repeated, and the second computation leaves the running statistics of
     batch norm alone, which the first one has updated.
     """
-    for block in blocks:
-        block.forward = partial(_run, block, block.forward)
+
+    def forward(self, *inputs: Any) -> Any:
+        """Return what the block's class does."""
+        if not (self.training and torch.is_grad_enabled()):
+            return super().forward(*inputs)
+        return checkpoint(super().forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, self))
 
 
-def _run(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
-    if not (block.training and torch.is_grad_enabled()):
-        return forward(*inputs)
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
+def checkpoint_blocks(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
+    """Exchange blocks inside `network`, of whatever class, for checkpointed ones that hold the very same parts."""
+    chosen = set(blocks)
+    exchange(network, lambda block: _checkpointed(block) if block in chosen else None)
+
+
+def _checkpointed(block: nn.Module) -> nn.Module:
+    kind = _checkpointed_class(type(block))  # type: ignore[arg-type]  # mypy takes the hash for an instance's
+    ours = kind.__new__(kind)
+    ours.__dict__.update(block.__dict__)
+    return ours
+
+
+@cache
+def _checkpointed_class(block_class: type[nn.Module]) -> type[nn.Module]:
+    """Make the subclass, of the same name: that is what a network's text shows."""
+    return type(block_class.__name__, (Checkpointed, block_class), {})
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layers.exchange import exchange
+
 # Kernels up to this size are right in float32 and float64 as torch pads them.
 SAFE_KERNEL = 5
 
@@ -25,18 +27,34 @@ Conv = nn.Conv2d | nn.Conv3d
 
 
 class Conv2d(nn.Conv2d):
-    """2D convolution that is written in another way where torch's own has wrong gradients."""
+    """2D convolution that is written in another way where torch's own has wrong gradients.
+
+    Attributes:
+        form: Computes it instead, from the convolution and its input; None: `convolve` does.
+    """
+
+    form: Callable[["Conv2d", Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, H, W] -> [N, C_out, H', W']."""
+        return self.convolve(x) if self.form is None else self.form(self, x)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Convolve as torch does, but where that is wrong."""
         return convolve_rewritten(self, x, F.conv2d) if is_at_risk(self, x) else super().forward(x)
 
 
 class Conv3d(nn.Conv3d):
-    """3D convolution that is written in another way where torch's own has wrong gradients."""
+    """3D convolution that is written in another way where torch's own has wrong gradients; attributes as Conv2d's."""
+
+    form: Callable[["Conv3d", Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
+        return self.convolve(x) if self.form is None else self.form(self, x)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Convolve as torch does, but where that is wrong."""
         return convolve_rewritten(self, x, F.conv3d) if is_at_risk(self, x) else super().forward(x)
 
 
@@ -49,11 +67,14 @@ def use_own_convolutions(network: nn.Module) -> None:
     The new ones hold the very parameters of the old ones. Subclasses are exchanged too where they convolve as torch's
     class does (torchvision's `Conv3DSimple`).
     """
-    for module in list(network.modules()):
-        for name, conv in module.named_children():
-            for plain, own in ((nn.Conv2d, Conv2d), (nn.Conv3d, Conv3d)):
-                if isinstance(conv, plain) and type(conv).forward is plain.forward:
-                    setattr(module, name, _like(conv, own))
+    exchange(network, _own)
+
+
+def _own(conv: nn.Module) -> Conv2d | Conv3d | None:
+    for plain, own in ((nn.Conv2d, Conv2d), (nn.Conv3d, Conv3d)):
+        if isinstance(conv, plain) and type(conv).forward is plain.forward:
+            return _like(conv, own)
+    return None
 
 
 def _like(conv: Conv, own: type[Conv2d] | type[Conv3d]) -> Conv2d | Conv3d:

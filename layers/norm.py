@@ -5,6 +5,8 @@ from typing import Self
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from layers.exchange import exchange
+
 
 class _FreezableBatchNorm(_BatchNorm):
     """Batch norm that stays in evaluation mode while it is frozen.
@@ -33,12 +35,15 @@ BATCH_NORMS: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d,
 
 def make_freezable(network: nn.Module) -> None:
     """Exchange every plain 3D batch norm inside `network`, one of another library, for one that can be frozen."""
-    for module in list(network.modules()):
-        for name, norm in module.named_children():
-            if type(norm) is nn.BatchNorm3d:
-                ours = BatchNorm3d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-                ours.load_state_dict(norm.state_dict())
-                setattr(module, name, ours)
+    exchange(network, _freezable)
+
+
+def _freezable(norm: nn.Module) -> BatchNorm3d | None:
+    if type(norm) is not nn.BatchNorm3d:
+        return None
+    ours = BatchNorm3d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    ours.load_state_dict(norm.state_dict())
+    return ours
 
 
 def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:

@@ -169,7 +169,7 @@ def create_model(
     )
     network = _build(name, options)
     if checkpoint_blocks:
-        checkpointing.checkpoint_blocks(network.repeated_blocks())
+        checkpointing.checkpoint_blocks(network, network.repeated_blocks())
     return network
 
 

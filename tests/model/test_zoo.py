@@ -1,6 +1,7 @@
 """Properties of one network of every family: inflation, options, compilers and memory formats."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import model
+from layers.channels_last import use_channels_last
+from layers.checkpointing import Checkpointed
 from layers.drop import DropPath
 from layers.norm import set_frozen_batch_norm
 from tests.networks import (
@@ -217,6 +220,17 @@ def test_checkpointed_blocks_keep_less_for_the_backward_pass() -> None:
         saved_bytes(tiny_network("p3d_resnet18", checkpoint_blocks=flag).train(), clips) for flag in (False, True)
     )
     assert checkpointed < 0.6 * plain
+
+
+def test_no_module_is_patched_by_checkpointing_or_a_memory_format() -> None:
+    """What a block or a convolution does is said by its class and its attributes, and weights keep their names."""
+    for name in ("dg_p3d_resnet18", "s3dg", "c2d_eftnet_b0", "vit_t_p16", "torchvision/mc3_18"):
+        make = partial(model.create_model if "/" in name else tiny_network, name, num_classes=2)
+        plain, network = make(), make(checkpoint_blocks=True)
+        use_channels_last(network, torch.device("cpu"))
+        assert not any("forward" in vars(module) for module in network.modules()), name
+        assert list(network.state_dict()) == list(plain.state_dict()) and repr(network) == repr(plain)
+        assert all(isinstance(block, Checkpointed) for block in network.repeated_blocks()), name
 
 
 def test_a_copy_of_a_checkpointed_network_uses_its_own_weights() -> None:
