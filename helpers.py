@@ -4,29 +4,42 @@ No loops over data, no maths, no file formats. No package imports this module.
 """
 
 import functools
-import logging
-from collections.abc import Callable
 
 import torch
 
-from dataset.build import make_normalizer, make_plan, make_quick_loader, make_training_loader
+from dataset.build import (
+    make_normalizer,
+    make_plan,
+    make_quick_loader,
+    make_training_loader,
+    read_evaluation_list,
+    read_quick_list,
+    read_search_lists,
+    read_training_list,
+)
+from dataset.heldout import count_groups
 from dataset.listing import VideoList
 from dataset.transforms.mixing import MixUp
 from dataset.transforms.recipes import crop_position
 from layers.convolution_check import recall_bf16_fault
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
-from model.build import make_initial_network, place_network
+from model.build import WEIGHTS_HINT, describe_network, make_initial_network, measure_weights, place_network
 from model.network import VideoNetwork
 from utils import distributed
 from utils.config import RunConfig, StateConfig
+from utils.errors import UserError
 from utils.evaluation.views import ViewScorer
-from utils.search.explore import EdgeExplorer, SearchJournal
-from utils.search.result import SEARCH_FOLDER
+from utils.files import file_sha256
+from utils.planning.graph import State
+from utils.search.cost import describe_cost, describe_graph
+from utils.search.result import Selection, describe_selection
+from utils.search.setup import SearchParts
 from utils.training.averaging import WeightAverage
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
 from utils.training.precision import Precision, make_scaler, resolve_precision
+from utils.training.run import train_states
 from utils.training.schedule import Schedule
 from utils.training.state import StateTrainer
 
@@ -112,52 +125,86 @@ def make_state_trainer(
     return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick, title=title)
 
 
-def make_edge_trainer(
-    config: RunConfig,
-    state_index: int,
-    network: VideoNetwork,
-    title: str,
-    *,
-    training: VideoList,
-    scoring: VideoList,
-    eva_state: StateConfig | None,
-    device: torch.device,
-) -> StateTrainer:
-    """Return a transition of a search ready to train: the last state of the record of its path."""
-    heldout = config.search.selection == "heldout"
-    return make_state_trainer(
-        config,
-        state_index,
-        network=network,
-        videos=training,
-        eva_videos=scoring,
-        device=device,
-        eva_root_path=config.dataset.root_path if heldout else config.dataset.eva_root_path,
-        eva_state=eva_state,
-        title=title,
-    )
+def train(config: RunConfig, *, force: bool) -> None:
+    """Train a record from wherever its checkpoint stands."""
+    with distributed.session() as device:
+        videos, eva_videos = read_training_list(config), read_quick_list(config)
+        train_states(
+            config,
+            list_sha256=videos.sha256,
+            make_network=lambda content: make_initial_network(config, trained=content),
+            make_trainer=lambda index, network: make_state_trainer(
+                config, index, network=network, videos=videos, eva_videos=eva_videos, device=device
+            ),
+            describe=lambda network: (
+                f"{describe_network(config, network)}, {len(videos)} training videos, "
+                f"{device.type}, {choose_precision(config, device)}"
+            ),
+            force=force,
+        )
 
 
-def make_explorer(
-    config: RunConfig,
-    *,
-    journal: SearchJournal,
-    training: VideoList,
-    scoring: VideoList,
-    device: torch.device,
-    log: logging.Logger,
-    report: Callable[[], None],
-) -> EdgeExplorer:
-    """Return what explores the transitions of a search."""
-    eva_state = config.evaluation_state if config.search.score_input == "goal" else None
-    return EdgeExplorer(
-        config,
-        journal=journal,
-        folder=config.run_dir / SEARCH_FOLDER,
+def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[VideoNetwork]:
+    """Return what a search is made of."""
+    training, scoring = read_search_lists(config)
+    test = read_evaluation_list(config)  # it is needed at the end: a mistake in it must show now
+    heldout, of_goal = config.search.selection == "heldout", config.search.score_input == "goal"
+    data = config.dataset
+
+    def make_trainer(record: RunConfig, index: int, network: VideoNetwork, title: str) -> StateTrainer:
+        return make_state_trainer(
+            record,
+            index,
+            network=network,
+            videos=training,
+            eva_videos=scoring,
+            device=device,
+            eva_root_path=data.root_path if heldout else data.eva_root_path,
+            eva_state=config.evaluation_state if of_goal else None,
+            title=title,
+        )
+
+    def make_tester(network: VideoNetwork) -> StateTrainer:
+        goal = config.evaluation_state
+        return make_state_trainer(
+            config, 0, network=network, videos=training, eva_videos=test, device=device, eva_state=goal
+        )
+
+    return SearchParts(
+        training=training,
+        scoring=scoring,
+        selection=_describe_lists(config, training, scoring),
+        start_weights=_name_start_weights(config),
         make_network=lambda weights: make_initial_network(config, trained=weights and {"network": weights}),
-        make_trainer=functools.partial(
-            make_edge_trainer, training=training, scoring=scoring, eva_state=eva_state, device=device
-        ),
-        log=log,
-        report=report,
+        make_trainer=make_trainer,
+        make_tester=make_tester,
+        describe_network=functools.partial(describe_network, config),
+        describe_device=lambda: f"{device.type}, {choose_precision(config, device)}",
     )
+
+
+def _describe_lists(config: RunConfig, training: VideoList, scoring: VideoList) -> Selection:
+    groups = count_groups(training, scoring) if config.search.selection == "heldout" else None
+    return describe_selection(config, training_videos=len(training), scoring_videos=len(scoring), groups=groups)
+
+
+def _name_start_weights(config: RunConfig) -> str:
+    if not config.network.pretrained_model:
+        return f"random, seed {config.optimizer.seed}"
+    return file_sha256(config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT))
+
+
+def describe_search(config: RunConfig) -> list[str]:
+    """Return the graph and the ranges of what searching it costs; the lists of the data set may be absent."""
+    try:
+        training, scoring = read_search_lists(config)
+    except UserError as error:
+        about, clips, scored = f"without its lists ({error})", None, 0
+    else:
+        about, scored = _describe_lists(config, training, scoring).text, len(scoring)
+        inputs = config.with_states(
+            [config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))]
+        )
+        clips = [make_plan(inputs, i).clips_per_epoch(len(training)) for i in range(len(inputs.states))]
+    cost = describe_cost(config, clips_per_epoch=clips, scoring_videos=scored, weight_bytes=measure_weights(config))
+    return [f"{config.name}: {about}", *describe_graph(config), *cost]

@@ -27,8 +27,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import extract_score_3d
+import helpers
 import merge_score
-import train_3d
 from benchmarks.machine import describe_machine
 from dataset.build import make_plan, read_training_list
 from utils.cli import run_script
@@ -131,7 +131,7 @@ def count_clips(config: RunConfig) -> tuple[int, int]:
 
 def run(config: RunConfig) -> tuple[float, float]:
     """Train, extract and merge a record, or what is left of it; return video and clip top-1 in percent."""
-    train_3d.train(config, force=False)
+    helpers.train(config, force=False)
     crops = extract_score_3d.choose_crops(config, None)
     extract_score_3d.extract(config, crops=crops, force=False, trained_by="this benchmark", merged_by="this benchmark")
     merge_score.merge(config, extracted_by="this benchmark", force=False)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import train_3d_op
+import helpers
 from utils.config import RunConfig, load_config
+from utils.search.run import search_path
 from utils.training.engine import train_epoch
 
 # What reaches the disk: a file's content, a finished file's name, a folder or file that goes. Nothing else is kept.
@@ -47,7 +48,7 @@ def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
     child = os.fork()
     if child == 0:
         kill_at(moment, after=after)
-        train_3d_op.search_path(config, force=False)
+        search_path(config, helpers.make_search_parts, force=False)
         os._exit(0)
     return os.waitpid(child, 0)[1]
 

@@ -22,6 +22,18 @@ class MetricsError(UserError):
     """Scores that no accuracy can be made of."""
 
 
+@dataclass(frozen=True)
+class QuickScore:
+    """Accuracy of one clip a video, in percent; `mean` is what a search compares states by."""
+
+    top1: float
+    top3: float
+    top5: float
+    mean: float
+    videos: int
+    missing: int
+
+
 def counted_ranks(num_classes: int) -> dict[int, int]:
     """Return what top-1, top-3 and top-5 mean for this many classes: the ranks that count, at most classes - 1.
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-import train_3d_op
+import helpers
 from benchmarks import schedules
 from tests.conftest import ROOT
 from tests.scripts.test_search_run import make_search as make_search
 from tests.utils.planning.test_graph import all_paths, is_within
 from utils.config import ConfigError, load_config
+from utils.search.run import search_path
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_it_compares_a_searched_record(
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(ConfigError, match=r"tiny-path\.yml is not there; run train_3d_op\.py"):
         schedules.main()
-    train_3d_op.search_path(load_config(record), force=False)
+    search_path(load_config(record), helpers.make_search_parts, force=False)
     schedules.main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]

@@ -15,8 +15,7 @@ from torch import nn
 
 import helpers
 import model
-import train_3d
-from dataset.build import make_normalizer, make_reader, read_search_lists
+from dataset.build import make_normalizer, make_reader
 from dataset.listing import VideoRecord
 from layers.norm import set_frozen_batch_norm
 from model.build import make_initial_network, make_trained_network
@@ -26,8 +25,10 @@ from tests.videos import encode_video
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
-from utils.planning.search import search
-from utils.search.explore import SearchJournal
+from utils.search.run import explore_graph
+from utils.search.search_log import SearchLog
+from utils.search.shared_journal import SearchJournal
+from utils.search.weights import WeightFolder
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
 
@@ -189,7 +190,7 @@ def test_a_weight_file_is_loaded_and_trained(make_torchvision: MakeTorchvision, 
     start = make_initial_network(load_config(record, CLIPS), trained=None)
     key = "features.15.branch0.0.weight"
     assert torch.equal(start.state_dict()[f"video.{key}"], plain.state_dict()[key])
-    train_3d.train(load_config(record, CLIPS), force=False)
+    helpers.train(load_config(record, CLIPS), force=False)
     trained = load_checkpoint(tmp_path / "output/tiny/current.pth")[0]["network"]
     assert not torch.equal(trained[f"video.{key}"], plain.state_dict()[key])
 
@@ -198,21 +199,15 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     record = make_torchvision("s3d")
     space = ("search.inputs=[{clip_length: 5}, {clip_length: 7}]", "search.lr_factors=[1.0]", "search.graph=basic")
     config = load_config(record, (*CLIPS, *space, "search.attempt_epochs=1", "search.max_epochs=1"))
-    training, scoring = read_search_lists(config)
-    journal = SearchJournal(config.run_dir / "search" / "journal.jsonl", {"network": config.network.net_name})
-    explore = helpers.make_explorer(
-        config,
-        journal=journal,
-        training=training,
-        scoring=scoring,
-        device=torch.device("cpu"),
-        log=logging.getLogger("search"),
-        report=lambda: None,
-    )
-    plan = search(config.graph, explore, arrive=explore.arrive)
+    parts = helpers.make_search_parts(config, torch.device("cpu"))
+    folder = config.run_dir / "search"
+    journal = SearchJournal(folder / "journal.jsonl", {"network": config.network.net_name}, graph=config.graph)
+    weights = WeightFolder(folder, config.graph, say=print)
+    log = SearchLog(config, journal.history, log=logging.getLogger("search"), write=lambda: None)
+    plan = explore_graph(config, parts, journal=journal, weights=weights, log=log)
     assert len(plan.outcomes) == 3
     assert all(0 <= outcome.score <= 100 for outcome in plan.outcomes.values())
-    assert explore.read_weights(plan.steps).keys() == make("s3d").state_dict().keys()
+    assert weights.read(plan.steps).keys() == make("s3d").state_dict().keys()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +284,7 @@ def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_wi
     with pytest.raises(ConfigError, match=re.escape(f"normalise as the weights were trained: {old}")):
         make_trained_network(config, config.weights_path)
     with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* set it back"):
-        train_3d.train(config, force=False)
+        helpers.train(config, force=False)
     finer = load_config(make_record("finer", network=own | {"pretrained_model": str(config.weights_path)}))
     with pytest.raises(ConfigError, match=re.escape(old)):
         make_initial_network(finer, trained=None)

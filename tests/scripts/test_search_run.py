@@ -15,8 +15,6 @@ import pytest
 import torch
 
 import helpers
-import train_3d
-import train_3d_op
 from dataset.build import make_quick_loader, read_search_lists
 from dataset.listing import read_list
 from tests.conftest import ROOT, MakeRecord
@@ -27,6 +25,7 @@ from utils.files import FileError
 from utils.jsonl import LineFileError
 from utils.logs import _FileHandler
 from utils.planning.search import Outcome, search
+from utils.search.run import search_path
 from utils.training.checkpoint import CheckpointError, load_checkpoint
 
 SPACE = {
@@ -62,7 +61,7 @@ def make_search(make_record: MakeRecord) -> Any:
 def run(record: Path, *overrides: str, force: bool = False) -> tuple[RunConfig, dict[str, Any]]:
     """Search in this process; return the configuration and search.json."""
     config = load_config(record, overrides)
-    train_3d_op.search_path(config, force=force)
+    search_path(config, helpers.make_search_parts, force=force)
     return config, read_result(config)
 
 
@@ -179,7 +178,7 @@ def test_the_record_of_the_path_trains_to_the_weights_of_the_search(make_search:
     config, result = run(make_search(search=space, dataset=data, optimizer={"base_learning_rate": 0.01}))
     assert len(result["path"]) >= 2
     path = load_config(config.run_dir / "tiny-path.yml")
-    train_3d.train(path, force=False)
+    helpers.train(path, force=False)
     assert_equal(weights_of(path), weights_of(config))
     lines = [
         [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -305,10 +304,10 @@ def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
     record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
     program = (
         "import os, signal, sys\n"
-        "import utils.search.explore as s\n"
+        "import utils.search.search_log as s\n"
         "s.describe_epoch = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "import train_3d_op\nfrom utils.config import load_config\n"
-        "train_3d_op.search_path(load_config(sys.argv[1]), force=False)\n"
+        "import helpers\nfrom utils.config import load_config\nfrom utils.search.run import search_path\n"
+        "search_path(load_config(sys.argv[1]), helpers.make_search_parts, force=False)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(record)], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -422,7 +421,7 @@ def test_a_dry_run_draws_and_counts(make_search: Any) -> None:
 
 def test_the_costs_of_a_search_lie_in_the_range_it_said(make_search: Any) -> None:
     config, result = run(make_search())
-    said = "\n".join(train_3d_op.describe_search(config))
+    said = "\n".join(helpers.describe_search(config))
     ledger = result["ledger"]["search"]
     assert 168 <= ledger["clips"] <= 336
     assert 144 <= ledger["scored_clips"] <= 228

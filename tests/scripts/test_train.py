@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import extract_score_3d
-import train_3d
+import helpers
 from tests.conftest import ROOT, MakeRecord
 from utils.config import ConfigError, load_config
 from utils.training.checkpoint import load_checkpoint
@@ -28,7 +28,7 @@ TWO_STATES = {
 def train(record: Path, *overrides: str, force: bool = False) -> dict[str, torch.Tensor]:
     """Train in this process and return the network's weights."""
     config = load_config(record, overrides)
-    train_3d.train(config, force=force)
+    helpers.train(config, force=force)
     return load_checkpoint(config.weights_path)[0]["network"]
 
 

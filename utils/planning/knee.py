@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 HORIZON = 999
-SETTLED, CAPPED, HOPELESS = "settled", "capped", "hopeless"
+VERDICTS = SETTLED, CAPPED, HOPELESS = "settled", "capped", "hopeless"
 
 _Floats = NDArray[np.float64]
 # Bounds of b x (number of epochs): below, the exponential is a parabola to 1e-9; above, it is over within an epoch.

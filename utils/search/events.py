@@ -1,16 +1,134 @@
-"""The events of a search's journal, and what they say of a transition. No torch."""
+"""What happens in a search as values, and the lines of its journal that they are written as. No torch."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
 
 from utils.config import RunConfig
-from utils.planning.graph import Transition
-from utils.planning.knee import KneeRule
+from utils.config.values import suggest
+from utils.errors import UserError
+from utils.metrics import QuickScore
+from utils.planning.graph import Graph, Transition
+from utils.planning.knee import VERDICTS, KneeRule
 
-SCORE, DECISION, TEST, END = "score", "decision", "test", "end"
 
-Event = Mapping[str, Any]
+class EventError(UserError):
+    """A line that is no event of the search: names file, line and field."""
+
+    on_every_rank = False
+
+
+@dataclass(frozen=True)
+class EpochTraining:
+    """How an epoch was trained, field by field as log.jsonl has it."""
+
+    train_loss: float
+    learning_rate: float
+    precision: str
+    clips_per_second: float
+    data_wait_share: float
+    num_frames: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """A point of a transition's curve.
+
+    Attributes:
+        transition: Which.
+        epoch: How many of its epochs are trained; 0: the weights it starts from.
+        score: search.metric of the quick evaluation, percent; NaN: training diverged.
+        clips: Clips trained in this epoch.
+        seconds: How long that took.
+        scored_clips: Clips of the quick evaluation.
+        scoring_seconds: How long that took.
+        quick: The quick evaluation; None where there was none: before any training, or after it diverged.
+        training: How the epoch was trained; None at epoch 0, and where it diverged.
+    """
+
+    transition: Transition
+    epoch: int
+    score: float
+    clips: int = 0
+    seconds: float = 0.0
+    scored_clips: int = 0
+    scoring_seconds: float = 0.0
+    quick: QuickScore | None = None
+    training: EpochTraining | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a transition ended, as `utils.planning.knee.Verdict` says; where nothing had a score, at minus infinity."""
+
+    transition: Transition
+    verdict: str
+    epoch: int
+    value: float
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """The weights of the plan on the evaluation list, one clip a video, percent."""
+
+    list: str
+    top1: float
+    top3: float
+    top5: float
+    mean: float
+    videos: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class End:
+    """All that a search leaves has been written."""
+
+
+Event = EpochScore | Decision | FinalScore | End
+
+_KINDS: dict[str, type[Event]] = {"score": EpochScore, "decision": Decision, "test": FinalScore, "end": End}
+_NULLS = {"score": math.nan, "value": -math.inf}  # what null, as JSON has no such numbers, stands for
+_EXPECTED = {int: "a whole number", float: "a number", str: "text"}
+
+
+class History:
+    """What has happened in a search so far: the curve and decision of every transition, the test, the end."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        """Take events in the order in which they happened."""
+        self._curves: defaultdict[Transition, list[EpochScore]] = defaultdict(list)
+        self.decisions: dict[Transition, Decision] = {}
+        self.test: FinalScore | None = None
+        self.has_ended = False
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take one more event."""
+        if isinstance(event, EpochScore):
+            self._curves[event.transition].append(event)
+        elif isinstance(event, Decision):
+            self.decisions[event.transition] = event
+        elif isinstance(event, FinalScore):
+            self.test = event
+        else:
+            self.has_ended = True
+
+    def curve(self, transition: Transition) -> tuple[EpochScore, ...]:
+        """Return the points of a transition so far, one for each epoch from 0 on."""
+        return tuple(self._curves.get(transition, ()))
+
+    def scores(self, transition: Transition) -> list[float]:
+        """Return the scores of a transition so far, percent; NaN: training diverged."""
+        return [point.score for point in self.curve(transition)]
+
+    def epochs(self) -> list[EpochScore]:
+        """Return the points of all transitions that an epoch of training led to."""
+        return [point for curve in self._curves.values() for point in curve if point.training]
 
 
 def make_rule(config: RunConfig) -> KneeRule:
@@ -19,17 +137,98 @@ def make_rule(config: RunConfig) -> KneeRule:
     return KneeRule(search.attempt_epochs, search.max_epochs, search.horizon)
 
 
-def edge_events(events: Sequence[Event], transition: Transition) -> list[Event]:
-    """Return the score events of a transition, one for each epoch from 0 on."""
-    return [event for event in events if event["event"] == SCORE and event["edge"] == str(transition)]
+def write_event(event: Event) -> dict[str, Any]:
+    """Return an event as a line of the journal has it."""
+    line: dict[str, Any] = {"event": next(name for name, kind in _KINDS.items() if isinstance(event, kind))}
+    for name, value in vars(event).items():
+        if isinstance(value, Transition):
+            line["edge"] = str(value)
+        elif isinstance(value, QuickScore):
+            line |= {f"eval_{key}": number for key, number in vars(value).items()}
+        elif isinstance(value, EpochTraining):
+            line |= vars(value)
+        elif value is not None:
+            line[name] = value if not isinstance(value, float) or math.isfinite(value) else None
+    return line
 
 
-def edge_scores(events: Sequence[Event], transition: Transition) -> list[float]:
-    """Return the scores of a transition; training that broke down is NaN."""
-    return [math.nan if event["score"] is None else event["score"] for event in edge_events(events, transition)]
+def read_history(lines: Iterable[Mapping[str, Any]], graph: Graph, *, source: str, first: int = 1) -> History:
+    """Return what lines as `write_event` returns them say.
+
+    Args:
+        lines: All from the beginning of the search, or of a transition.
+        graph: The graph that is searched.
+        source: Where they stand, for errors, e.g. "journal.jsonl, line".
+        first: Number of the first line there.
+
+    Raises:
+        EventError: A line is no event of a search of this graph, or an epoch is missing or there twice.
+    """
+    history = History()
+    for number, line in enumerate(lines, start=first):
+        where = f"{source} {number}"
+        event = read_event(line, graph, where=where)
+        if isinstance(event, EpochScore) and event.epoch != (expected := len(history.curve(event.transition))):
+            raise EventError(f"{where}: found epoch {event.epoch} of {event.transition}, expected {expected}")
+        history.add(event)
+    return history
 
 
-def find_decision(events: Sequence[Event], transition: Transition) -> Event | None:
-    """Return the event that decided a transition, None while it is undecided."""
-    name = str(transition)
-    return next((event for event in events if event["event"] == DECISION and event["edge"] == name), None)
+def read_event(line: Mapping[str, Any], graph: Graph, *, where: str) -> Event:
+    """Return the event that a line of a journal says.
+
+    Args:
+        line: As `write_event` returns it.
+        graph: The graph that is searched, whose transitions it names.
+        where: File and line, for errors.
+
+    Raises:
+        EventError: A field is missing, unknown, or not what is expected there.
+    """
+    fields = _Fields(line, graph, where)
+    event: Event = fields.take(_KINDS[fields.take_choice("event", _KINDS)])
+    if unknown := [name for name in line if name not in fields.known]:
+        raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], fields.known)}")
+    return event
+
+
+class _Fields:
+    """The fields of a line, which are taken out of it one by one."""
+
+    def __init__(self, line: Mapping[str, Any], graph: Graph, where: str) -> None:
+        self._line, self._graph, self._where = line, graph, where
+        self.known: list[str] = []
+
+    def take(self, kind: type[Any], prefix: str = "") -> Any:
+        """Return a value of a kind, from the fields that are called as its own behind a prefix."""
+        return kind(**{name: self._take(name, hint, prefix) for name, hint in get_type_hints(kind).items()})
+
+    def take_choice(self, name: str, choices: Iterable[str]) -> str:
+        """Return a field that is one of a few words."""
+        word: str = self._take_plain(name, str)
+        if word not in choices:
+            raise EventError(f"{self._where}: {name}: found '{word}'{suggest(word, choices)}")
+        return word
+
+    def _take(self, name: str, hint: Any, prefix: str) -> Any:
+        if hint is Transition:
+            edges = {str(transition): transition for transition in self._graph.transitions}
+            return edges[self.take_choice("edge", edges)]
+        if hint == QuickScore | None:
+            return self.take(QuickScore, "eval_") if any(key.startswith("eval_") for key in self._line) else None
+        if hint == EpochTraining | None:
+            return self.take(EpochTraining) if get_type_hints(EpochTraining).keys() & self._line.keys() else None
+        return self.take_choice(name, VERDICTS) if name == "verdict" else self._take_plain(prefix + name, hint)
+
+    def _take_plain(self, name: str, expected: type) -> Any:
+        self.known.append(name)
+        if name not in self._line:
+            raise EventError(f"{self._where}: '{name}' is missing; found {', '.join(self._line)}")
+        found = self._line[name]
+        if found is None and name in _NULLS:
+            return _NULLS[name]
+        if type(found) is int and expected is float:
+            return float(found)
+        if type(found) is not expected:
+            raise EventError(f"{self._where}: {name}: found {found!r}, expected {_EXPECTED[expected]}")
+        return found

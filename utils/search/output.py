@@ -1,7 +1,6 @@
 """The files a search leaves for people and programs. No torch."""
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ from utils.config.load import own_sections
 from utils.config.record import render_record
 from utils.figures.style import save_figure
 from utils.files import write_text_atomically
-from utils.jsonl import as_json, write_lines
+from utils.jsonl import write_lines
 from utils.planning.search import Plan
-from utils.search.events import END, edge_events
+from utils.search.events import History, write_event
 from utils.search.page.figures import edges_figure, graph_figure
 from utils.search.page.page import render_page
 from utils.search.result import (
@@ -20,13 +19,13 @@ from utils.search.result import (
     GRAPH_PICTURE,
     SEARCH_JSON,
     SEARCH_PAGE,
+    SearchResult,
+    Subject,
     build_result,
     path_record_name,
     plan_record,
 )
 from utils.training.epoch_lines import EPOCHS_FILE
-
-Event = Mapping[str, Any]
 
 
 def record_path(config: RunConfig) -> Path:
@@ -34,54 +33,54 @@ def record_path(config: RunConfig) -> Path:
     return config.run_dir / f"{path_record_name(config)}.yml"
 
 
-def is_finished(config: RunConfig, events: Sequence[Event]) -> bool:
+def is_finished(config: RunConfig, history: History) -> bool:
     """Return whether a search has written everything it writes."""
     files = [config.run_dir / name for name in (SEARCH_JSON, SEARCH_PAGE, GRAPH_PICTURE, CURVES_PICTURE)]
-    files += [config.weights_path, record_path(config)]
-    return any(event["event"] == END for event in events) and all(path.exists() for path in files)
+    return history.has_ended and all(path.exists() for path in (*files, config.weights_path, record_path(config)))
 
 
-def write_progress(config: RunConfig, events: Sequence[Event], *, about: Mapping[str, Any]) -> None:
+def write_progress(config: RunConfig, history: History, *, subject: Subject) -> None:
     """Write search.json and search.html of a search that is running."""
-    _write_result(config, build_result(config, events, plan=None, about=about))
+    _write_result(config, build_result(config, history, plan=None, subject=subject))
 
 
-def write_plan(config: RunConfig, events: Sequence[Event], plan: Plan, *, about: Mapping[str, Any]) -> None:
+def write_plan(config: RunConfig, history: History, *, plan: Plan, subject: Subject) -> None:
     """Write everything a finished search says: the record of the path, its epochs, search.json, page and pictures."""
-    result = build_result(config, events, plan=plan, about=about)
+    result = build_result(config, history, plan=plan, subject=subject)
     if plan.trained_steps:
         write_text_atomically(record_path(config), render_path_record(config, plan, result))
-        write_lines(config.run_dir / EPOCHS_FILE, path_epochs(config, events, plan))
-    save_figure(graph_figure(result), config.run_dir / GRAPH_PICTURE)
-    save_figure(edges_figure(result), config.run_dir / CURVES_PICTURE)
+        write_lines(config.run_dir / EPOCHS_FILE, path_epochs(history, plan))
+    save_figure(graph_figure(result.to_json()), config.run_dir / GRAPH_PICTURE)
+    save_figure(edges_figure(result.to_json()), config.run_dir / CURVES_PICTURE)
     _write_result(config, result)
 
 
-def _write_result(config: RunConfig, result: Mapping[str, Any]) -> None:
-    text = json.dumps(as_json(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _write_result(config: RunConfig, result: SearchResult) -> None:
+    content = result.to_json()
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_text_atomically(config.run_dir / SEARCH_JSON, text)
-    write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(result))
+    write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(content))
 
 
-def render_path_record(config: RunConfig, plan: Plan, result: Mapping[str, Any]) -> str:
+def render_path_record(config: RunConfig, plan: Plan, result: SearchResult) -> str:
     """Return the record of a plan, in the form of record/op-*.yml."""
     sections = own_sections(plan_record(config, plan))
     del sections["search"]
     comments = [
         f"The path that train_3d_op.py planned from {config.name}: score {plan.score:.2f} "
         f"({config.search.metric}, 1 clip, centre crop, fitted at the knee).",
-        f"{result['selection']['text']}.",
+        f"{result.selection.text}.",
     ]
-    if result["skipped_states"]:
-        comments.append(f"Passed through without training: {', '.join(result['skipped_states'])}.")
+    if result.skipped_states:
+        comments.append(f"Passed through without training: {', '.join(map(str, result.skipped_states))}.")
     return render_record(sections, base=config.base, comments=comments)
 
 
-def path_epochs(config: RunConfig, events: Sequence[Event], plan: Plan) -> list[dict[str, Any]]:
+def path_epochs(history: History, plan: Plan) -> list[dict[str, Any]]:
     """Return the epochs of the path as lines of log.jsonl, as if train_3d.py had trained its record."""
     lines: list[dict[str, Any]] = []
     for index, step in enumerate(plan.trained_steps):
-        for event in edge_events(events, step.transition)[1 : step.outcome.epochs + 1]:
-            kept = {key: value for key, value in event.items() if key not in ("event", "edge", "score")}
+        for point in history.curve(step.transition)[1 : step.outcome.epochs + 1]:
+            kept = {key: value for key, value in write_event(point).items() if key not in ("event", "edge", "score")}
             lines.append({"state": index, **kept, "total_epoch": len(lines) + 1})
     return lines

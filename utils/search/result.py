@@ -1,21 +1,196 @@
-"""What a search reports: search.json, from which the page and the pictures are drawn. Plain types, no torch."""
+"""What a search reports: search.json, from which the page and the pictures are drawn. No torch."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from utils.config import RunConfig
+from utils.config.schema import InputConfig
 from utils.planning.graph import State, Transition
-from utils.planning.knee import Verdict, fit_knee
-from utils.planning.search import Plan, trained
-from utils.search.events import TEST, Event, edge_events, edge_scores, find_decision, make_rule
-from utils.search.progress import remaining_epochs, remaining_seconds
+from utils.planning.knee import KneeFit, fit_knee
+from utils.planning.search import Plan, Step
+from utils.search.events import Decision, FinalScore, History, make_rule
+from utils.search.progress import Remaining, estimate_remaining
 
 FORMAT = 1
 SEARCH_FOLDER, JOURNAL_FILE = "search", "journal.jsonl"
 SEARCH_JSON, SEARCH_PAGE = "search.json", "search.html"
 GRAPH_PICTURE, CURVES_PICTURE = "search-graph.png", "search-curves.png"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which videos train and which score the states, and in `text` the same as a sentence.
+
+    Attributes:
+        kind: search.selection.
+        list: The file whose videos score the states.
+        videos: How many do.
+        training_videos: How many train.
+        text: The sentence.
+        fraction: How much of every class is held out; this and what follows: None where it does not apply.
+        seed: Of the draw.
+        training_groups: In how many groups the training videos are.
+        groups: In how many the scoring videos are.
+    """
+
+    kind: str
+    list: str
+    videos: int
+    training_videos: int
+    text: str
+    fraction: float | None = None
+    seed: int | None = None
+    training_groups: int | None = None
+    groups: int | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is searched with: the network in a line, and the videos."""
+
+    network: str
+    selection: Selection
+
+
+@dataclass(frozen=True)
+class StateResult:
+    """A state of the graph; score and start of the best transition into it once there is a plan."""
+
+    state: State
+    input: int
+    level: int
+    setting: InputConfig
+    score: float | None
+    best_from: State | None
+    on_path: bool
+
+
+@dataclass(frozen=True)
+class Knee:
+    """The epoch that a transition keeps, and the fitted score there."""
+
+    epoch: int
+    value: float
+
+
+@dataclass(frozen=True)
+class EdgeResult:
+    """A transition: its curve, its knee and what it has cost."""
+
+    start: State
+    end: State
+    scores: tuple[float, ...]
+    fit: KneeFit | None
+    knee: Knee | None
+    verdict: str
+    epochs_trained: int
+    clips: int
+    frames: int
+    scored_clips: int
+    seconds: float
+    on_path: bool
+    best_into_end: bool
+
+
+@dataclass(frozen=True)
+class PathState:
+    """A state that the path trains."""
+
+    state: State
+    epochs: int
+    setting: InputConfig
+    score: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training and scoring have taken."""
+
+    clips: int
+    frames: int
+    scored_clips: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchCost(Cost):
+    """What the transitions have taken."""
+
+    epochs_trained: int
+
+
+@dataclass(frozen=True)
+class PathCost(Cost):
+    """What the path takes of that."""
+
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the search has trained, and how much of it is the path itself."""
+
+    search: SearchCost
+    path: PathCost | None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Everything that a search says, field by field as search.json has it; scores are in percent."""
+
+    format: int
+    record: str
+    complete: bool
+    network: str
+    metric: str
+    score_input: str
+    selection: Selection
+    attempt_epochs: int
+    max_epochs: int
+    horizon: int
+    lr_factors: tuple[float, ...]
+    inputs: tuple[InputConfig, ...]
+    states: tuple[StateResult, ...]
+    goal: State
+    edges: tuple[EdgeResult, ...]
+    path: tuple[PathState, ...]
+    skipped_states: tuple[State, ...]
+    score: float | None
+    test: FinalScore | None
+    ledger: Ledger
+    left: Remaining | None
+    path_record: str | None
+    config: RunConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of search.json."""
+        found: dict[str, Any] = _as_json(self)
+        return found
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON has it: a number that is not finite is null, what is None by default is left out."""
+    if isinstance(value, State):
+        return str(value)
+    if isinstance(value, RunConfig):
+        return value.to_dict()
+    if isinstance(value, KneeFit):
+        return {name: getattr(value, name) for name in ("a", "b", "c", "d", "e", "residual")}
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    if not is_dataclass(value):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    found: dict[str, Any] = {}
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if field.name == "setting":  # stands beside the other fields of a state
+            setting = {key: number for key, number in asdict(part).items() if key != "epochs"}
+            found |= {"learning_rate": setting.pop("base_learning_rate"), **setting}
+        elif part is not None or field.default is not None:
+            found[field.name] = _as_json(part)
+    return found
 
 
 def path_record_name(config: RunConfig) -> str:
@@ -25,8 +200,8 @@ def path_record_name(config: RunConfig) -> str:
 
 def describe_selection(
     config: RunConfig, *, training_videos: int, scoring_videos: int, groups: tuple[int, ...] | None
-) -> dict[str, Any]:
-    """Return which videos train and which score the states, and in `text` the same as a sentence.
+) -> Selection:
+    """Return which videos train and which score the states.
 
     Args:
         config: The search record.
@@ -35,21 +210,26 @@ def describe_selection(
         groups: How many groups the two are, None where every video is its own group.
     """
     search, data = config.search, config.dataset
-    if search.selection == "heldout":
-        in_training, in_scoring = (f" in {count} groups" for count in groups) if groups else ("", "")
-        share = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
-        how = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({share})"
-        text = f"{how} score the states, {training_videos}{in_training} train them"
-        more: dict[str, Any] = {"fraction": search.heldout_fraction, "seed": search.heldout_seed}
-        more |= {"training_groups": groups[0], "groups": groups[1]} if groups else {}
-    else:
-        how = f"{scoring_videos} videos of the evaluation list {data.eva_list_file}"
-        text = f"{how} score the states: the plan is selected on that list, whose scores are no test of it"
-        more = {}
-    text += f"; every state is scored on {describe_scoring(config)}"
-    used = data.list_file if search.selection == "heldout" else data.eva_list_file
-    counts = {"videos": scoring_videos, "training_videos": training_videos}
-    return {"kind": search.selection, "list": used, **counts, **more, "text": text}
+    scored = f"every state is scored on {describe_scoring(config)}"
+    if search.selection != "heldout":
+        text = f"{scoring_videos} videos of the evaluation list {data.eva_list_file} score the states"
+        text += ": the plan is selected on that list, whose scores are no test of it"
+        return Selection(search.selection, data.eva_list_file, scoring_videos, training_videos, f"{text}; {scored}")
+    in_training, in_scoring = (f" in {count} groups" for count in groups) if groups else ("", "")
+    share = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
+    text = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({share}) score the states, "
+    text += f"{training_videos}{in_training} train them"
+    return Selection(
+        search.selection,
+        data.list_file,
+        scoring_videos,
+        training_videos,
+        f"{text}; {scored}",
+        fraction=search.heldout_fraction,
+        seed=search.heldout_seed,
+        training_groups=groups[0] if groups else None,
+        groups=groups[1] if groups else None,
+    )
 
 
 def describe_scoring(config: RunConfig) -> str:
@@ -59,129 +239,102 @@ def describe_scoring(config: RunConfig) -> str:
     return f"the goal's clips ({describe_input(asdict(config.evaluation_state))})"
 
 
-def build_result(
-    config: RunConfig, events: Sequence[Event], *, plan: Plan | None, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Collect everything a search says; scores are in percent.
+def build_result(config: RunConfig, history: History, *, plan: Plan | None, subject: Subject) -> SearchResult:
+    """Collect everything a search says.
 
     Args:
         config: The search record.
-        events: The journal.
+        history: What has happened.
         plan: The plan; None while the search runs.
-        about: `network` (a line), `selection` (which videos scored the states: kind, list, videos, training_videos).
+        subject: What is searched with.
     """
-    graph = config.graph
-    taken = {step.transition for step in plan.steps} if plan else set()
-    wins = {path[-1].transition for path in plan.best.values() if path} if plan else set()
-    edges = [
-        _edge(config, events, transition) | {"on_path": transition in taken, "best_into_end": transition in wins}
-        for transition in graph.exploration_order
-    ]
-    tests = [event for event in events if event["event"] == TEST]
-    left = {"epochs": remaining_epochs(config, events), "seconds": remaining_seconds(config, events)}
-    return {
-        "format": FORMAT,
-        "record": config.name,
-        "complete": plan is not None,
-        "network": about["network"],
-        "metric": config.search.metric,
-        "score_input": config.search.score_input,
-        "selection": dict(about["selection"]),
-        "attempt_epochs": config.search.attempt_epochs,
-        "max_epochs": config.search.max_epochs,
-        "horizon": config.search.horizon,
-        "lr_factors": list(config.search.lr_factors),
-        "inputs": [asdict(entry) for entry in config.search.inputs],
-        "states": [_state(config, state, plan) for state in graph.states],
-        "goal": str(graph.goal),
-        "edges": edges,
-        "path": _path(config, plan) if plan else [],
-        "skipped_states": [str(s.transition.end) for s in plan.steps if s.outcome.epochs == 0] if plan else [],
-        "score": plan.score if plan else None,
-        "test": {key: tests[0][key] for key in ("list", "top1", "top3", "top5", "mean", "videos", "missing")}
-        if tests
-        else None,
-        "ledger": _ledger(config, edges, plan),
-        "left": left if plan is None else None,
-        "path_record": f"{path_record_name(config)}.yml" if plan and plan.trained_steps else None,
-        "config": config.to_dict(),
-    }
+    graph, search = config.graph, config.search
+    edges = tuple(_edge(config, history, transition, plan) for transition in graph.exploration_order)
+    return SearchResult(
+        format=FORMAT,
+        record=config.name,
+        complete=plan is not None,
+        network=subject.network,
+        metric=search.metric,
+        score_input=search.score_input,
+        selection=subject.selection,
+        attempt_epochs=search.attempt_epochs,
+        max_epochs=search.max_epochs,
+        horizon=search.horizon,
+        lr_factors=search.lr_factors,
+        inputs=search.inputs,
+        states=tuple(_state(config, state, plan) for state in graph.states),
+        goal=graph.goal,
+        edges=edges,
+        path=tuple(_path_state(config, step) for step in plan.trained_steps) if plan else (),
+        skipped_states=tuple(s.transition.end for s in plan.steps if s.outcome.epochs == 0) if plan else (),
+        score=plan.score if plan else None,
+        test=history.test,
+        ledger=_ledger(edges, plan),
+        left=None if plan else estimate_remaining(config, history),
+        path_record=f"{path_record_name(config)}.yml" if plan and plan.trained_steps else None,
+        config=config,
+    )
 
 
-def _setting(config: RunConfig, state: State) -> dict[str, Any]:
-    """The setting of a state: input, batch and rate."""
-    values = asdict(config.state_config(state, epochs=config.search.max_epochs))
-    del values["epochs"]
-    return {"learning_rate": values.pop("base_learning_rate"), **values}
-
-
-def _state(config: RunConfig, state: State, plan: Plan | None) -> dict[str, Any]:
+def _state(config: RunConfig, state: State, plan: Plan | None) -> StateResult:
     best = plan.best[state][-1] if plan else None
-    return {
-        "state": str(state),
-        "input": state.input,
-        "level": state.level,
-        **_setting(config, state),
-        "score": best.outcome.score if best else None,
-        "best_from": str(best.transition.start) if best else None,
-        "on_path": plan is not None and any(step.transition.end == state for step in plan.steps),
-    }
+    return StateResult(
+        state=state,
+        input=state.input,
+        level=state.level,
+        setting=config.state_config(state, epochs=config.search.max_epochs),
+        score=best.outcome.score if best else None,
+        best_from=best.transition.start if best else None,
+        on_path=plan is not None and any(step.transition.end == state for step in plan.steps),
+    )
 
 
-def _edge(config: RunConfig, events: Sequence[Event], transition: Transition) -> dict[str, Any]:
-    mine, decision = edge_events(events, transition), find_decision(events, transition)
-    scores = edge_scores(events, transition)
-    verdict = make_rule(config).judge(scores) if scores and decision else None
-    return {
-        "start": str(transition.start),
-        "end": str(transition.end),
-        "scores": [None if math.isnan(score) else score for score in scores],
-        "fit": _fit(scores, verdict),
-        "knee": {"epoch": decision["epoch"], "value": decision["value"]} if decision else None,
-        "verdict": decision["verdict"] if decision else ("running" if scores else "waiting"),
-        "epochs_trained": max(len(scores) - 1, 0),
-        "clips": sum(event["clips"] for event in mine),
-        "frames": sum(event["clips"] for event in mine) * config.search.inputs[transition.end.input].num_frames,
-        "scored_clips": sum(event["scored_clips"] for event in mine),
-        "seconds": sum(event["seconds"] + event["scoring_seconds"] for event in mine),
-    }
+def _path_state(config: RunConfig, step: Step) -> PathState:
+    state, epochs = step.transition.end, step.outcome.epochs
+    return PathState(state, epochs, config.state_config(state, epochs=epochs), step.outcome.score)
 
 
-def _fit(scores: Sequence[float], verdict: Verdict | None) -> dict[str, float] | None:
+def _edge(config: RunConfig, history: History, transition: Transition, plan: Plan | None) -> EdgeResult:
+    curve, scores, decision = history.curve(transition), history.scores(transition), history.decisions.get(transition)
+    clips = sum(point.clips for point in curve)
+    return EdgeResult(
+        start=transition.start,
+        end=transition.end,
+        scores=tuple(scores),
+        fit=_fit(config, scores, decision),
+        knee=Knee(decision.epoch, decision.value) if decision else None,
+        verdict=decision.verdict if decision else ("running" if scores else "waiting"),
+        epochs_trained=max(len(scores) - 1, 0),
+        clips=clips,
+        frames=clips * config.search.inputs[transition.end.input].num_frames,
+        scored_clips=sum(point.scored_clips for point in curve),
+        seconds=sum(point.seconds + point.scoring_seconds for point in curve),
+        on_path=plan is not None and transition in (step.transition for step in plan.steps),
+        best_into_end=plan is not None and transition == plan.best[transition.end][-1].transition,
+    )
+
+
+def _fit(config: RunConfig, scores: list[float], decision: Decision | None) -> KneeFit | None:
+    """Return the curve that decided, or that of the scores so far; None for fewer than two."""
     finite = [score for score in scores if math.isfinite(score)]
     if len(finite) < 2:
         return None
-    fit = verdict.fit if verdict else fit_knee(finite)
-    return {name: getattr(fit, name) for name in ("a", "b", "c", "d", "e", "residual")}
+    verdict = make_rule(config).judge(scores) if decision else None
+    return verdict.fit if verdict else fit_knee(finite)
 
 
-def _path(config: RunConfig, plan: Plan) -> list[dict[str, Any]]:
-    return [
-        {
-            "state": str(step.transition.end),
-            "epochs": step.outcome.epochs,
-            **_setting(config, step.transition.end),
-            "score": step.outcome.score,
-        }
-        for step in plan.trained_steps
-    ]
-
-
-def _ledger(config: RunConfig, edges: Sequence[Mapping[str, Any]], plan: Plan | None) -> dict[str, Any]:
-    """What the search has trained, and how much of it is the path itself."""
-    names = ("epochs_trained", "clips", "frames", "scored_clips", "seconds")
-    ledger: dict[str, Any] = {"search": {name: sum(edge[name] for edge in edges) for name in names}, "path": None}
-    if plan:
-        by_ends = {(edge["start"], edge["end"]): edge for edge in edges}
-        path = dict.fromkeys(("epochs", "clips", "frames", "scored_clips", "seconds"), 0)
-        for step in trained(plan.steps):
-            edge = by_ends[str(step.transition.start), str(step.transition.end)]
-            share = step.outcome.epochs / edge["epochs_trained"]
-            path["epochs"] += step.outcome.epochs
-            for name in ("clips", "frames", "scored_clips", "seconds"):
-                path[name] += round(edge[name] * share)
-        ledger["path"] = path
-    return ledger
+def _ledger(edges: Sequence[EdgeResult], plan: Plan | None) -> Ledger:
+    searched = SearchCost(**{f.name: sum(getattr(edge, f.name) for edge in edges) for f in fields(SearchCost)})
+    if plan is None:
+        return Ledger(searched, None)
+    by_ends = {(edge.start, edge.end): edge for edge in edges}
+    taken = [(by_ends[s.transition.start, s.transition.end], s.outcome.epochs) for s in plan.trained_steps]
+    part = {
+        f.name: sum(round(getattr(edge, f.name) * (epochs / edge.epochs_trained)) for edge, epochs in taken)
+        for f in fields(Cost)
+    }
+    return Ledger(searched, PathCost(**part, epochs=sum(epochs for _, epochs in taken)))
 
 
 def plan_record(config: RunConfig, plan: Plan) -> RunConfig:

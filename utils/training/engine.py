@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils import distributed
 from utils.errors import UserError
-from utils.metrics import label_ranks, top_k_hits
+from utils.metrics import QuickScore, label_ranks, top_k_hits
 from utils.training.averaging import WeightAverage
 from utils.training.batches import StepPlan
 from utils.training.precision import autocast
@@ -265,18 +265,6 @@ def _progress_line(learner: Learner, totals: EpochTotals) -> dict[str, float]:
         "clips_per_second": totals.clips * learner.plan.world_size / max(totals.seconds, 1e-9),
         "data_wait": totals.waiting / max(totals.seconds, 1e-9),
     }
-
-
-@dataclass(frozen=True)
-class QuickScore:
-    """Accuracy of one clip a video, in percent; `mean` is what a search compares states by."""
-
-    top1: float
-    top3: float
-    top5: float
-    mean: float
-    videos: int
-    missing: int
 
 
 @torch.inference_mode()

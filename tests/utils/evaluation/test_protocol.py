@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-import train_3d
+import helpers
 from tests.conftest import ROOT, MakeRecord
 from tests.scripts.test_extract_merge import extract, merge, save_weights
 from tests.utils.evaluation.test_result import make_epochs, make_result
@@ -171,7 +171,7 @@ def test_agreement_is_said_and_so_is_what_is_not_known(config: RunConfig) -> Non
 def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord) -> None:
     """Trained for real: its log says what is needed, and the evaluation at the training's size has no mark."""
     record = make_record(optimizer={"epochs": 1}, dataset={"eva_num_crop": 1}, sampler={"eva_num_clips": 1})
-    train_3d.train(load_config(record), force=False)
+    helpers.train(load_config(record), force=False)
     extract(record, crops=(0,))
     same = merge(record)
     assert same["protocol"]["differs_from_training"] == []

@@ -1,6 +1,7 @@
 """What a running search says of itself, from journals whose outcome is known; and the record that it writes."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ import yaml
 from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.config.record import render_record
+from utils.metrics import QuickScore
 from utils.planning.graph import INITIAL, Transition
 from utils.planning.search import Outcome, Path, search
 from utils.search.cost import describe_cost
-from utils.search.events import DECISION, SCORE, make_rule
-from utils.search.progress import describe_epoch, remaining_epochs, remaining_seconds
+from utils.search.events import Decision, EpochScore, EpochTraining, Event, History, make_rule
+from utils.search.progress import describe_epoch, estimate_remaining
 
 SECONDS_A_FRAME = 0.25
 
@@ -25,28 +27,32 @@ def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     return load_config("record/search-synthetic-dg-p3d-resnet18.yml", rule)
 
 
-def simulate(config: RunConfig, curve: Any) -> list[dict[str, Any]]:
-    """The journal of a whole search whose edge number n has the score curve(n, epoch)."""
-    events: list[dict[str, Any]] = []
+def simulate(config: RunConfig, curve: Any) -> list[Event]:
+    """The events of a whole search whose edge number n has the score curve(n, epoch)."""
+    events: list[Event] = []
     order, rule = config.graph.exploration_order, make_rule(config)
 
-    def explore(transition: Transition, _path: Path) -> Outcome:
+    def explore(transition: Transition, _: Path) -> Outcome:
         number, scores = order.index(transition), list[float]()
         while True:
             epoch = len(scores)
             scores.append(0.0 if transition.start == INITIAL and epoch == 0 else curve(number, epoch))
-            frames = config.search.inputs[transition.end.input].num_frames
-            event = {"event": SCORE, "edge": str(transition), "epoch": epoch, "score": scores[-1], "clips": 480}
-            event |= {"seconds": SECONDS_A_FRAME * frames if epoch else 0.0, "scoring_seconds": 0.0}
-            event |= {"num_frames": frames, "train_loss": 1.0, "eval_top1": 50.0, "clips_per_second": 9.0}
-            events.append(event)
+            events.append(point(config, transition, epoch, scores[-1]))
             if verdict := rule.judge(scores):
-                event = {"event": DECISION, "edge": str(transition), "verdict": verdict.kind}
-                events.append(event | {"epoch": verdict.epoch, "value": verdict.value})
+                events.append(Decision(transition, verdict.kind, verdict.epoch, verdict.value))
                 return Outcome(verdict.value, verdict.epoch)
 
     search(config.graph, explore)
     return events
+
+
+def point(config: RunConfig, transition: Transition, epoch: int, score: float) -> EpochScore:
+    """A point of a curve as training leaves it."""
+    frames = config.search.inputs[transition.end.input].num_frames
+    quick = QuickScore(50.0, 60.0, 70.0, 60.0, videos=120, missing=0)
+    training = EpochTraining(1.0, 0.1, "float32", 9.0, 0.0, frames, 0)
+    made = EpochScore(transition, epoch, score, clips=480, quick=quick)
+    return replace(made, seconds=SECONDS_A_FRAME * frames, training=training) if epoch else made
 
 
 def noisy(number: int, epoch: int) -> float:
@@ -56,30 +62,28 @@ def noisy(number: int, epoch: int) -> float:
 
 def test_what_is_left_lies_in_the_range_at_every_moment(config: RunConfig) -> None:
     events = simulate(config, noisy)
-    epochs = [event for event in events if event["event"] == SCORE and event["epoch"] > 0]
-    assert {event["verdict"] for event in events if event["event"] == DECISION} == {"settled", "capped", "hopeless"}
+    epochs = History(events).epochs()
+    assert {decision.verdict for decision in History(events).decisions.values()} == {"settled", "capped", "hopeless"}
     for count in range(0, len(events) + 1, 5):
-        done = sum(event["event"] == SCORE and event["epoch"] > 0 for event in events[:count])
-        fewest, most = remaining_epochs(config, events[:count])
-        assert fewest <= len(epochs) - done <= most, f"after {count} events"
+        history = History(events[:count])
+        done, left = len(history.epochs()), estimate_remaining(config, history)
+        assert left.epochs[0] <= len(epochs) - done <= left.epochs[1], f"after {count} events"
         if done > 12:  # two inputs have been trained: the third is taken to cost as much a frame, and here it does
-            left = sum(event["seconds"] for event in epochs[done:])
-            shortest, longest = remaining_seconds(config, events[:count])
-            assert shortest - 1e-6 <= left <= longest + 1e-6
-    assert remaining_epochs(config, events) == (0, 0)
-    assert remaining_seconds(config, []) == (0.0, 0.0)
+            seconds = sum(point.seconds for point in epochs[done:])
+            assert left.seconds[0] - 1e-6 <= seconds <= left.seconds[1] + 1e-6
+    assert estimate_remaining(config, History(events)).epochs == (0, 0)
+    assert estimate_remaining(config, History()).seconds == (0.0, 0.0)
 
 
 def test_an_epoch_is_said_with_its_knee_and_what_is_left(config: RunConfig) -> None:
-    events = simulate(config, noisy)
     first = config.graph.exploration_order[0]
-    rising = [event for event in events if event["event"] == SCORE and event["edge"] == str(first)]
-    text = describe_epoch(config, rising[:3], first)
+    rising = History(simulate(config, noisy)).curve(first)
+    text = describe_epoch(config, History(rising[:3]), first)
     assert text.startswith("  epoch 2/6: loss 1.0000, score")
     assert "left 52-106 epochs" in text  # 1 or 4 more here, 17 transitions of 3 to 6
     assert "min" in text
-    text = describe_epoch(config, rising[:2] + [rising[2] | {"score": None}], first)
-    assert text == "  epoch 2/6: training broke down"
+    text = describe_epoch(config, History([*rising[:2], EpochScore(first, 2, math.nan)]), first)
+    assert text == "  epoch 2/6: training diverged"
 
 
 def test_the_cost_that_is_said_bounds_what_a_search_takes(config: RunConfig) -> None:
@@ -90,7 +94,7 @@ def test_the_cost_that_is_said_bounds_what_a_search_takes(config: RunConfig) -> 
     assert lines[1] == clips
     assert (54 * 480, (54 + 16) * 120, 108 * 480, (108 + 16) * 120) == (25920, 8400, 51840, 14880)
     for curve in (noisy, lambda number, epoch: 50.0, lambda number, epoch: 5.0 * epoch):
-        trained = sum(event["event"] == SCORE and event["epoch"] > 0 for event in simulate(config, curve))
+        trained = len(History(simulate(config, curve)).epochs())
         assert 54 <= trained <= 108
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path as File
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.planning.graph import INITIAL, GraphError, State, Transition, build_graph
 from utils.planning.search import Outcome, Path, Plan, search
-from utils.search.events import make_rule
+from utils.search.events import Decision, EpochScore, EpochTraining, FinalScore, History, make_rule
 from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_corners
 from utils.search.page.layout import COMPACT, WIDE, Drawing, Sizes, lay_out
-from utils.search.result import build_result, describe_selection
+from utils.search.result import Subject, build_result, describe_selection
 
 SMALL = "record/search-synthetic-dg-p3d-resnet18.yml"
 LARGE = "record/search-kinetics-dg-p3d-resnet50.yml"
@@ -37,14 +38,14 @@ class Journal(NamedTuple):
     """What a simulated search leaves: its record, its events and, where it finished, its plan."""
 
     config: RunConfig
-    events: list[dict[str, Any]]
+    history: History
     plan: Plan | None
 
     def result(self) -> dict[str, Any]:
         """The result of it."""
         selection = describe_selection(self.config, training_videos=480, scoring_videos=120, groups=None)
-        about = {"network": "dg_p3d_resnet18, 2.1 M parameters, random weights", "selection": selection}
-        return build_result(self.config, self.events, plan=self.plan, about=about)
+        subject = Subject("dg_p3d_resnet18, 2.1 M parameters, random weights", selection)
+        return build_result(self.config, self.history, plan=self.plan, subject=subject).to_json()
 
 
 def rising(transition: Transition, start: float, epoch: int) -> float:
@@ -90,21 +91,20 @@ def simulate(
         stop_after: Epochs after which the search is killed, None: it finishes.
     """
     config = load_config(ROOT / record, [*RULES, *overrides])
-    events: list[dict[str, Any]] = []
+    history = History()
     plan: Plan | None = None
     with contextlib.suppress(Stopped):
-        plan = search(config.graph, _Simulation(config, events, curve, stop_after))
+        plan = search(config.graph, _Simulation(config, history, curve, stop_after))
     if plan and plan.trained_steps:
-        scores = {"top1": 81.25, "top3": 95.5, "top5": 98.75, "mean": 91.8333}
-        events.append({"event": "test", "list": config.dataset.eva_list_file, **scores, "videos": 180, "missing": 1})
-    return Journal(config, events, plan)
+        history.add(FinalScore(config.dataset.eva_list_file, 81.25, 95.5, 98.75, 91.8333, videos=180, missing=1))
+    return Journal(config, history, plan)
 
 
 class _Simulation:
     """`explore` of a search, and the journal it writes."""
 
-    def __init__(self, config: RunConfig, events: list[dict[str, Any]], curve: Curve, stop_after: int | None) -> None:
-        self.config, self.events, self.curve, self.stop_after = config, events, curve, stop_after
+    def __init__(self, config: RunConfig, history: History, curve: Curve, stop_after: int | None) -> None:
+        self.config, self.history, self.curve, self.stop_after = config, history, curve, stop_after
         self.epochs = 0
 
     def __call__(self, transition: Transition, path: Path) -> Outcome:
@@ -117,17 +117,15 @@ class _Simulation:
             self.epochs += epoch > 0
             scores.append(0.0 if transition.start == INITIAL and not epoch else self.curve(transition, start, epoch))
             self._note(transition, epoch, scores[-1])
-        value = verdict.value if math.isfinite(verdict.value) else None
-        decision = {"event": "decision", "edge": str(transition), "verdict": verdict.kind}
-        self.events.append({**decision, "epoch": verdict.epoch, "value": value})
+        self.history.add(Decision(transition, verdict.kind, verdict.epoch, verdict.value))
         return Outcome(verdict.value, verdict.epoch)
 
     def _note(self, transition: Transition, epoch: int, score: float) -> None:
-        event: dict[str, Any] = {"event": "score", "edge": str(transition), "epoch": epoch}
         frames = self.config.search.inputs[transition.end.input].num_frames
-        trained = {"clips": 480 * (epoch > 0), "seconds": 0.25 * frames * (epoch > 0), "num_frames": frames}
-        scored = {"score": None if math.isnan(score) else score, "scored_clips": 120, "scoring_seconds": 1.5}
-        self.events.append({**event, **trained, **scored})
+        training = EpochTraining(1.0, 0.1, "float32", 9.0, 0.0, frames, 0)
+        point = EpochScore(transition, epoch, score, scored_clips=120, scoring_seconds=1.5)
+        trained = replace(point, clips=480, seconds=0.25 * frames, training=training)
+        self.history.add(trained if epoch else point)
 
 
 _LONG = [

@@ -1,0 +1,118 @@
+"""Search a record's path: from wherever its journal stands to the plan, its weights and everything that says it."""
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from utils import distributed
+from utils.config import RunConfig
+from utils.config.record import training_values
+from utils.errors import UserError
+from utils.planning.search import Plan, search
+from utils.search.events import End, FinalScore
+from utils.search.explore import Explorer
+from utils.search.output import is_finished, record_path, write_plan, write_progress
+from utils.search.result import (
+    JOURNAL_FILE,
+    SEARCH_FOLDER,
+    SEARCH_PAGE,
+    Subject,
+    describe_input,
+    describe_scoring,
+    plan_record,
+)
+from utils.search.search_log import SearchLog
+from utils.search.setup import SearchParts
+from utils.search.shared_journal import SearchJournal
+from utils.search.transition import TransitionTrainer
+from utils.search.weights import WeightFolder, Weights
+from utils.training.checkpoint import Position, save_checkpoint
+from utils.training.run import open_run
+
+
+def search_path(
+    config: RunConfig, make_parts: Callable[[RunConfig, torch.device], SearchParts], *, force: bool
+) -> None:
+    """Search from wherever the journal stands, then write the result.
+
+    Args:
+        config: The search record.
+        make_parts: Returns what the search is made of, on a device.
+        force: An earlier search is moved aside, not continued.
+    """
+    with distributed.session() as device:
+        _search(config, make_parts(config, device), force=force)
+
+
+def _search(config: RunConfig, parts: SearchParts, *, force: bool) -> None:
+    log = open_run(config, "search", force=force)
+    folder = config.run_dir / SEARCH_FOLDER
+    journal = SearchJournal(folder / JOURNAL_FILE, identify_search(config, parts), graph=config.graph)
+    if distributed.broadcast_object(is_finished(config, journal.history)):
+        log.info(f"the search is complete: {config.run_dir / SEARCH_PAGE}")
+        return
+    subject = Subject(parts.describe_network(parts.make_network(None)), parts.selection)
+    log.info(f"{config.name}: {subject.network}, {parts.describe_device()}; {subject.selection.text}")
+    weights = WeightFolder(folder, config.graph, say=log.info)
+    write = functools.partial(write_progress, config, journal.history, subject=subject)
+    plan = explore_graph(
+        config, parts, journal=journal, weights=weights, log=SearchLog(config, journal.history, log=log, write=write)
+    )
+    if plan.trained_steps:
+        found = weights.read(plan.steps)
+        _save_weights(config, plan, found, list_sha256=parts.training.sha256)
+        if journal.history.test is None:
+            score = parts.make_tester(parts.make_network(found)).evaluate()
+            journal.append(FinalScore(config.dataset.eva_list_file, **vars(score)))
+    if distributed.is_main():
+        write_plan(config, journal.history, plan=plan, subject=subject)
+    _report(config, plan, log=log)
+    journal.append(End())
+
+
+def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
+    """Return what a search is a search of: its journal is continued for exactly this."""
+    return {
+        "graph": [str(transition) for transition in config.graph.exploration_order],
+        "training videos": f"{len(parts.training)} of {parts.training.path}, {parts.training.sha256}",
+        "scoring videos": f"{len(parts.scoring)} of {parts.scoring.path}, {parts.scoring.sha256}",
+        "scoring clips": describe_scoring(config),
+        "start weights": parts.start_weights,
+        **training_values(config),
+    }
+
+
+def explore_graph(
+    config: RunConfig, parts: SearchParts, *, journal: SearchJournal, weights: WeightFolder, log: SearchLog
+) -> Plan:
+    """Explore every transition that the journal does not decide, and return the plan."""
+    weights.keep_initial(lambda: parts.make_network(None))
+    train = TransitionTrainer(config, parts, journal=journal, weights=weights, log=log)
+    explore = Explorer(journal, weights, train=train, log=log)
+    return search(config.graph, explore, arrive=explore.arrive)
+
+
+def _save_weights(config: RunConfig, plan: Plan, weights: Weights, *, list_sha256: str) -> None:
+    """Write the weights at the end of the path as this record's own."""
+    if distributed.is_main():
+        record = plan_record(config, plan)
+        content = {"network": weights, "config": record.to_dict(), "list_sha256": list_sha256}
+        save_checkpoint(config.weights_path, content, position=Position(state=len(record.states)))
+
+
+def _report(config: RunConfig, plan: Plan, *, log: logging.Logger) -> None:
+    """Say what came out."""
+    if not plan.trained_steps:
+        raise UserError(
+            f"{config.name}: no transition improved on the weights it started from, so there is no path to train; "
+            f"{config.run_dir / SEARCH_PAGE} shows every curve; other learning rates may help"
+        )
+    for step in plan.trained_steps:
+        state = config.state_config(step.transition.end, epochs=step.outcome.epochs)
+        setting = f"{describe_input(asdict(state))}, rate {state.base_learning_rate:g}"
+        log.info(f"{step.transition.end}  {state.epochs:3} epochs  {setting}, score {step.outcome.score:.2f}")
+    log.info(f"path: {record_path(config)}; page: {config.run_dir / SEARCH_PAGE}")

@@ -1,0 +1,57 @@
+"""What a search is made of, by those who know data sets and networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from torch import nn
+
+from utils.config import RunConfig
+from utils.search.result import Selection
+from utils.search.weights import Weights
+from utils.training.state import StateTrainer
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Videos(Protocol):
+    """A list of videos, as far as a search knows it."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its content."""
+
+    def __len__(self) -> int:
+        """Return how many videos it has."""
+
+
+@dataclass(frozen=True)
+class SearchParts(Generic[Network]):
+    """Lists, factories and words that a search is joined of.
+
+    Attributes:
+        training: The videos that train the states.
+        scoring: The videos that score them.
+        selection: Both in words.
+        start_weights: What the network starts from, in words.
+        make_network: Returns the network with these weights; None: the weights the search starts from.
+        make_trainer: Returns the trainer of a state of a record, given the record, the state's number from 0, the
+            network as it is and the title of the progress bar.
+        make_tester: Returns what evaluates a network on the evaluation list, at the goal.
+        describe_network: Returns a network in a line.
+        describe_device: Returns what it is trained on, and how precisely.
+    """
+
+    training: Videos
+    scoring: Videos
+    selection: Selection
+    start_weights: str
+    make_network: Callable[[Weights | None], Network]
+    make_trainer: Callable[[RunConfig, int, Network, str], StateTrainer]
+    make_tester: Callable[[Network], StateTrainer]
+    describe_network: Callable[[Network], str]
+    describe_device: Callable[[], str]

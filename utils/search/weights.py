@@ -1,0 +1,100 @@
+"""The weights that a search keeps while it runs, in output/<record>/search/: which they are, and which can go.
+
+Kept are the weights of each state or transition that something still needs (at most one file for each state and each
+transition into the state in question), and for the transition being trained one file for each of its epochs, as any of
+them may still become the knee (at most min(max_epochs, horizon)), and one checkpoint to continue from.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from utils import distributed
+from utils.planning.graph import Graph, State, Transition
+from utils.planning.search import Outcome
+from utils.planning.search import Path as Steps
+from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
+
+Weights = dict[str, torch.Tensor]
+
+# What a search writes into the folder of a transition, also what a kill left of it.
+_OWN = re.compile(r"(current|epoch_\d+)\.pth|\.(current|epoch_\d+)\.pth\.[0-9a-f]+\.tmp")
+
+
+class WeightFolder:
+    """The files with weights; rank 0 reads and removes them."""
+
+    def __init__(self, path: Path, graph: Graph, *, say: Callable[[str], None]) -> None:
+        """Take over the folder of a search of a graph; `say` is told of files in it that are not the search's."""
+        self.path, self._graph, self._say = path, graph, say
+        self.initial = path / "initial.pth"
+        self._named: set[Path] = set()
+
+    def keep_initial(self, make_network: Callable[[], nn.Module]) -> None:
+        """Write the weights the search starts from, once: a pretrained file may be gone when the search continues."""
+        if distributed.is_main() and not self.initial.exists():
+            save_checkpoint(self.initial, {"network": make_network().state_dict()}, position=Position())
+
+    def checkpoint(self, transition: Transition) -> Path:
+        """Return where to continue the training of a transition from."""
+        return self._folder(transition) / "current.pth"
+
+    def epoch(self, transition: Transition, epoch: int) -> Path:
+        """Return where the weights after an epoch of a transition are."""
+        return self._folder(transition) / f"epoch_{epoch:03d}.pth"
+
+    def end(self, path: Steps) -> Path:
+        """Return where the weights at the end of a path are."""
+        return path[-1].outcome.weights if path else self.initial
+
+    def read(self, path: Steps) -> Weights:
+        """Return the weights at the end of a path, the same on every rank."""
+        return distributed.broadcast_object(
+            load_checkpoint(self.end(path))[0]["network"] if distributed.is_main() else {}
+        )
+
+    def release(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> None:
+        """Remove the weights that nothing needs any more; what the search did not write stays and is named.
+
+        Args:
+            outcomes: Of the transitions that are decided.
+            best: The best way into each state whose incoming transitions all are.
+        """
+        if not distributed.is_main():
+            return
+        needed = self._needed(outcomes, best)
+        begun = next((transition for transition in self._graph.exploration_order if transition not in outcomes), None)
+        for transition in self._graph.transitions:
+            folder = self._folder(transition)
+            if transition == begun or not folder.is_dir():
+                continue
+            for file in sorted(folder.iterdir()):
+                if _OWN.fullmatch(file.name) and not file.is_dir():
+                    if file not in needed:
+                        file.unlink()
+                elif file not in self._named:
+                    self._named.add(file)
+                    self._say(f"{file} is not of this search: it is left there")
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _folder(self, transition: Transition) -> Path:
+        names = [str(state).strip("()").replace(",", ".") for state in (transition.start, transition.end)]
+        return self.path / "-to-".join(names)
+
+    def _needed(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> set[Path]:
+        """Return the files that something needs.
+
+        They are the best weights of a state with transitions still to explore (or of the goal), and the weights of
+        every transition into a state that is not decided.
+        """
+        needed = set()
+        for state in self._graph.states:
+            if state not in best:
+                needed |= {outcomes[t].weights for t in self._graph.incoming(state) if t in outcomes}
+            elif state == self._graph.goal or any(t not in outcomes for t in self._graph.outgoing(state)):
+                needed.add(self.end(best[state]))
+        return needed
