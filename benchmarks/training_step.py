@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import model
 from benchmarks.machine import describe_machine
 from layers import convolutions
-from layers.channels_last import FORMATS, use_channels_last
+from layers.channels_last import FORMATS, spatial, temporal, use_channels_last
 from layers.losses import HeadsLoss
 from utils.training.precision import has_bf16
 
@@ -52,6 +52,13 @@ def _format_only(network: nn.Module) -> nn.Module:
 
 def _ours(network: nn.Module) -> nn.Module:
     use_channels_last(network, CPU)
+    return network
+
+
+def _pointwise_only(network: nn.Module) -> nn.Module:
+    for module in _ours(network).modules():
+        if getattr(getattr(module, "form", None), "args", ())[:1] in ((temporal,), (spatial,)):
+            module.form = None  # type: ignore[assignment]
     return network
 
 
@@ -89,6 +96,7 @@ VARIANTS = {
     "fused": Variant(fused=True),  # the optimizer alone
     "format": Variant(_format_only),  # channels last and nothing else
     "ours": Variant(_ours, fused=True),  # what network.layout=auto does on a CPU in float32
+    "pointwise": Variant(_pointwise_only, fused=True),  # the same without backward passes of our own
     "bf16": Variant(fused=True, dtype=torch.bfloat16),  # and in bf16
     "bf16-last": Variant(_ours, fused=True, dtype=torch.bfloat16),
     "bf16-torch": Variant(fused=True, dtype=torch.bfloat16, has_own=False),  # gradients may be anything

@@ -14,11 +14,11 @@ def test_variants_of_a_step_are_timed_and_compared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --turns 1 --threads 1 --frozen"
-    options += " --variants fused format ours bf16"
+    options += " --variants fused format ours pointwise bf16"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
-    lines = capsys.readouterr().out.splitlines()[-5:]
-    assert [line.split()[0] for line in lines] == ["plain", "fused", "format", "ours", "bf16"]
+    lines = capsys.readouterr().out.splitlines()[-6:]
+    assert [line.split()[0] for line in lines] == ["plain", "fused", "format", "ours", "pointwise", "bf16"]
     *exact, rough = [float(line.split()[-2]) for line in lines]
     assert all(0 < error < 1e-4 for error in exact)
     assert 1e-4 < rough < 0.3
