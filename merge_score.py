@@ -13,7 +13,6 @@ A result that is already there for the same scores stays; one of other scores is
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from utils.evaluation.scores import Manifest, ScoresError, read_manifest, requir
 from utils.files import move_to_earlier, write_text_atomically
 from utils.metrics import Metrics, ViewMetrics
 from utils.parts import METRICS
+from utils.sealed import read_sealed_json, write_sealed_json
 from utils.text import say
 from utils.training.epoch_lines import read_epochs
 
@@ -151,11 +151,11 @@ def _count(
 def _read_summary(run_dir: Path, digest: str) -> str:
     """Return the summary of the result that is there, "" unless it is complete, of these scores and in all metrics."""
     try:
-        result = json.loads((run_dir / RESULT_JSON).read_text("utf-8"))
+        result = read_sealed_json(run_dir / RESULT_JSON)
         is_complete = all((run_dir / name).exists() for name in (RESULT_TEXT, CONFUSION_PICTURE))
         is_complete &= METRICS.keys() <= result["metrics"]["video"].keys()
         return render_summary(result) if is_complete and result["scores_digest"] == digest else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return ""
 
 
@@ -178,7 +178,7 @@ def _write(config: RunConfig, result: dict[str, Any], metrics: Metrics, names: l
     if epochs := read_epochs(config.run_dir):
         save_figure(curves_figure(epochs, title=f"Training of {config.name}"), config.run_dir / CURVES_PICTURE)
     write_text_atomically(config.run_dir / RESULT_TEXT, render_text(result, config.to_yaml()))
-    write_text_atomically(config.run_dir / RESULT_JSON, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_sealed_json(config.run_dir / RESULT_JSON, result)
 
 
 if __name__ == "__main__":

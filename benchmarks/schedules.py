@@ -16,7 +16,6 @@ state. What is finished is not done again: interrupt it whenever you like.
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -35,6 +34,7 @@ from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.evaluation.result import RESULT_JSON
 from utils.planning.graph import INITIAL, State
+from utils.sealed import read_sealed_json
 from utils.search.output import record_path
 from utils.search.result import describe_input
 
@@ -135,7 +135,7 @@ def run(config: RunConfig) -> tuple[float, float]:
     crops = extract_score_3d.choose_crops(config, None)
     extract_score_3d.extract(config, crops=crops, force=False, trained_by="this benchmark", merged_by="this benchmark")
     merge_score.merge(config, extracted_by="this benchmark", force=False)
-    metrics = json.loads((config.run_dir / RESULT_JSON).read_text("utf-8"))["metrics"]
+    metrics = read_sealed_json(config.run_dir / RESULT_JSON)["metrics"]
     return 100 * metrics["video"]["top1"], 100 * metrics["clip"]["top1"]
 
 

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import secrets
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
@@ -11,6 +13,10 @@ from typing import IO
 from utils.errors import UserError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What reading a damaged zip file can end in (tried by flipping every bit): zipfile has no common exception.
+ZIP_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_FOLDER_FLAG = 0x10  # of a member's attributes, as DOS has it: C libraries read such a member as empty
+_BLOCK = 1 << 22
 
 
 class FileError(UserError):
@@ -86,9 +92,26 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def find_zip_damage(file: IO[bytes]) -> str:
+    """Read every member of a zip file and compare it with its checksum; return what is wrong, "" when nothing is."""
+    member = "the list of its members"
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                member = entry.filename
+                if entry.external_attr & _FOLDER_FLAG:
+                    return f"member {member}: marked as a folder"
+                with archive.open(entry) as content:
+                    while content.read(_BLOCK):
+                        pass
+    except ZIP_ERRORS as error:
+        return f"member {member}: {' '.join(str(error).split()) or type(error).__name__}"
+    return ""
 
 
 def _refusal(path: Path, error: OSError) -> str:

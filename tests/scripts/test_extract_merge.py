@@ -34,6 +34,7 @@ from utils.evaluation.scores import PartWriter, open_scores, read_manifest
 from utils.evaluation.views import ViewScorer
 from utils.jsonl import write_lines
 from utils.parts import METRICS
+from utils.sealed import read_sealed_json
 
 NUM_VIDEOS = 25
 
@@ -361,7 +362,8 @@ def test_an_unreadable_video_stops_the_extraction_and_what_is_scored_stays(
 def test_scores_of_the_older_layout_are_refused_and_force_makes_new_ones(record: Path) -> None:
     extract(record)
     manifest = scores_folder(load_config(record)) / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "layout": 1}))
+    content = read_sealed_json(manifest) | {"layout": 1}
+    manifest.write_text(json.dumps(content))
     for act in (extract, merge):
         with pytest.raises(UserError, match="layout 1, probabilities .* extract_score_3d.py --force moves"):
             act(record)

@@ -9,10 +9,16 @@ from utils.config.network_names import FLOW, IMAGENET, Normalization
 from utils.config.schema import RunConfig
 from utils.config.values import ConfigError
 from utils.config.yaml_file import read_yaml
+from utils.sealed import require_sealed_text
 
 
 def load_saved_config(path: Path) -> RunConfig:
-    """Load the config.yml of a run, with the numbers that the run normalised with."""
+    """Load the config.yml of a run, with the numbers that the run normalised with.
+
+    Raises:
+        SealError: It was damaged or changed.
+    """
+    require_sealed_text(path)
     used = saved_normalization(read_yaml(path))
     return load_config(path, [f"dataset.mean={list(used.mean)}", f"dataset.std={list(used.std)}"])
 

@@ -21,7 +21,6 @@ import json
 import secrets
 import time
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import UserError
-from utils.files import write_atomically, write_text_atomically
+from utils.files import ZIP_ERRORS, write_atomically
+from utils.sealed import unseal, write_sealed_json
 
 MANIFEST_NAME = "manifest.json"
 SCORES_FOLDER = "scores"
 PART_PATTERN = "part-*.npz"
 _LAYOUT = 2  # 1: probabilities, of which the logits cannot be had back
-# What reading a damaged .npz can end in (tried by damaging every byte): zipfile and numpy have no common exception.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-
-
 _START_ANEW = (
     "extract_score_3d.py --force moves the earlier scores and results aside and scores the videos again (the training "
     "stays)"
@@ -130,6 +126,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     try:
         content = json.loads(path.read_text("utf-8"))
+        if "sha256" in content:  # those of earlier versions have none; a damaged key is none of a manifest's
+            content = unseal(content, path)
         layout = content.pop("layout")
         if layout != _LAYOUT:
             raise ValueError(_describe_layout(layout))
@@ -152,7 +150,7 @@ def open_scores(folder: Path, manifest: Manifest) -> None:
     found = read_manifest(folder)
     if found is None:
         content = {"layout": _LAYOUT, **dataclasses.asdict(manifest)}
-        write_text_atomically(folder / MANIFEST_NAME, json.dumps(content, indent=2) + "\n")
+        write_sealed_json(folder / MANIFEST_NAME, content)
     else:
         require_same(folder, found, manifest)
 
@@ -182,7 +180,7 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
     try:
         with zipfile.ZipFile(path) as archive:
             part, fingerprint, layout = _unpack(path, archive, with_scores=with_scores)
-    except _UNREADABLE as error:
+    except ZIP_ERRORS as error:
         raise TornPartError(f"{path} is torn or damaged ({error})") from error
     if layout != _LAYOUT:
         raise ScoresError(f"{path} holds {_describe_layout(layout)}; move it away, or {_START_ANEW}")

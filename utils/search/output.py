@@ -1,6 +1,5 @@
 """The files a search leaves for people and programs. No torch."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from utils.figures.style import save_figure
 from utils.files import write_text_atomically
 from utils.jsonl import write_lines
 from utils.planning.search import Plan
+from utils.sealed import write_sealed_json
 from utils.search.events import History, write_event
 from utils.search.page.figures import edges_figure, graph_figure
 from utils.search.page.page import render_page
@@ -57,8 +57,7 @@ def write_plan(config: RunConfig, history: History, *, plan: Plan, subject: Subj
 
 def _write_result(config: RunConfig, result: SearchResult) -> None:
     content = result.to_json()
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text_atomically(config.run_dir / SEARCH_JSON, text)
+    write_sealed_json(config.run_dir / SEARCH_JSON, content)
     write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(content))
 
 

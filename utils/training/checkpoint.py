@@ -8,18 +8,19 @@ step, rank), for any number of loader workers and processes.
 
 import pickle
 import warnings
-import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import ZIP_ERRORS, find_zip_damage, write_atomically
 from utils.training.pickles import describe_objects, torch_reason
 
 FORMAT = 1
+NUMBERED_PATTERN = "state*_epoch*.pth"  # checkpoints that are kept beside current.pth
+_ZIP_BEGIN = b"PK\x03\x04"
 
 # Under which names checkpoints hold the network's weights; the first that is there counts. "average" and "network" are
 # this project's, "state_dict_ema" and "state_dict" timm's, "model_state" PySlowFast's, "model" torchvision's and
@@ -76,26 +77,47 @@ def load_tensors(path: Path) -> dict[str, Any]:
     """Read a file of tensors and plain types, torch's or safetensors', on the CPU; no code in it is run.
 
     Raises:
-        CheckpointError: The file is missing, torn or holds anything else, or it is one of safetensors without the
-            package.
+        CheckpointError: The file is missing, damaged, truncated or holds anything else, or it is one of safetensors
+            without the package.
     """
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)  # torch's remarks on files that it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            _require_whole(file, path)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except CheckpointError:
+        raise
+    except (*ZIP_ERRORS, pickle.UnpicklingError) as error:
         reason = torch_reason(error)
         objects = describe_objects(path, reason, nestings=NESTINGS)
         raise CheckpointError(
-            objects or f"{path}: not a readable checkpoint (torn, or not only tensors): {reason}"
+            objects or f"{path}: not a readable checkpoint (truncated, or not only tensors): {reason}"
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
     return content
+
+
+def _require_whole(file: IO[bytes], path: Path) -> None:
+    """Compare the checksums of a file of torch, which writes them but does not read them; older files have none."""
+    is_zip = file.read(len(_ZIP_BEGIN)) == _ZIP_BEGIN  # as torch decides
+    if is_zip and (damage := find_zip_damage(file)):
+        raise CheckpointError(f"{path}: not a readable checkpoint, damaged or truncated ({damage}); {_way_out(path)}")
+    file.seek(0)
+
+
+def _way_out(path: Path) -> str:
+    """Name the newest whole checkpoint of the same run, if there is one."""
+    for other in sorted(path.parent.glob(NUMBERED_PATTERN), key=lambda one: one.stat().st_mtime, reverse=True):
+        if other != path:
+            with other.open("rb") as file:
+                if not find_zip_damage(file):
+                    return f"the newest whole one of this run is {other}: copy it to {path} to go on from there"
+    return "restore it from a copy, or make or download it again"
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:
@@ -110,7 +132,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file (torn?): {error}") from None
+        raise CheckpointError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], Position]:

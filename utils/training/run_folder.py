@@ -7,6 +7,7 @@ from utils.config import ConfigError, RunConfig
 from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
 from utils.files import move_to_earlier, write_text_atomically
+from utils.sealed import seal_text
 
 EARLIER_PATTERN = "earlier-*"
 
@@ -29,7 +30,8 @@ def open_for_training(config: RunConfig, *, force: bool) -> str:
         if saved.exists():
             problem = "; ".join(list_differences(config, load_saved_config(saved)))
         if not problem:
-            write_text_atomically(saved, f"# Effective configuration of {config.name}, as it ran.\n{config.to_yaml()}")
+            title = f"Effective configuration of {config.name}, as it ran"
+            write_text_atomically(saved, seal_text(config.to_yaml(), title))
     problem = distributed.broadcast_object(problem)
     if problem:
         raise ConfigError(

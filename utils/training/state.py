@@ -98,9 +98,10 @@ class TrainingRecord:
         complete = position.epoch == state.epochs
         if complete:
             learner.finish()
-        self.save(learner, position.next_state() if complete else position, None)
+        after = position.next_state() if complete else position
+        self.save(learner, after, None)
         if self.config.logging.save_freq and position.epoch % self.config.logging.save_freq == 0:
-            self.save(learner, position, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
+            self.save(learner, after, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
 
 
 def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickScore | None) -> str:

@@ -25,6 +25,7 @@ from utils.evaluation.scores import (
     read_manifest,
 )
 from utils.files import FileError, move_to_earlier, write_atomically
+from utils.sealed import read_sealed_json
 
 CROPS = (0, 1, 2)
 
@@ -228,7 +229,7 @@ def test_probabilities_of_the_older_layout_are_refused_with_the_way_out(folder):
     assert not isinstance(caught.value, TornPartError)
     with pytest.raises(ScoresError, match="layout 1, probabilities"):  # nor does an extraction keep it aside as torn
         index_scores(folder, manifest, on_torn=lambda path, error: None)
-    content = json.loads((folder / MANIFEST_NAME).read_text())
+    content = read_sealed_json(folder / MANIFEST_NAME)
     (folder / MANIFEST_NAME).write_text(json.dumps({**content, "layout": 1}))
     for read in (read_manifest, lambda folder: open_scores(folder, manifest)):
         with pytest.raises(ScoresError, match=r"layout 1, probabilities .* logits, layout 2\); .* --force moves"):

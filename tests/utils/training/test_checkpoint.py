@@ -1,6 +1,8 @@
 """Checkpoints: whole or not at all, plain types only, one clear line for anything else."""
 
+import os
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,56 @@ def test_half_a_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="half.pth: not a readable checkpoint"):
         load_tensors(path)
+
+
+def test_flipped_bits_are_refused_or_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "current.pth"
+    content = {"network": {"w": torch.arange(300.0), "n": torch.ones(3, dtype=torch.int64)}, "note": "x", "rate": 0.1}
+    save_checkpoint(path, content, position=Position(0, 3))
+    whole, expected = path.read_bytes(), load_tensors(path)
+    places = random.Random(0).sample(range(len(whole) * 8), 200)
+    entry = whole.find(b"PK\x01\x02")
+    while entry >= 0:  # the flag of an entry's attributes that makes torch read memory that nobody has written
+        places.append((entry + 38) * 8 + 4)
+        entry = whole.find(b"PK\x01\x02", entry + 1)
+    refused = 0
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            found = load_tensors(path)
+        except CheckpointError as error:
+            refused += 1
+            assert "current.pth: not a readable checkpoint" in str(error)
+        else:
+            assert repr(found) == repr(expected)
+            assert all(torch.equal(found["network"][name], weight) for name, weight in expected["network"].items())
+    assert refused > 100
+
+
+def test_a_damaged_checkpoint_names_the_member_and_the_newest_whole_one_beside_it(tmp_path: Path) -> None:
+    names = ["state1_epoch010.pth", "state1_epoch020.pth", "state2_epoch010.pth", "current.pth"]
+    for age, name in enumerate(reversed(names)):
+        save_checkpoint(tmp_path / name, {"network": {"w": torch.full((300,), 1.5)}}, position=Position())
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    for name in names[2:]:
+        content = bytearray((tmp_path / name).read_bytes())
+        content[content.find(torch.full((1,), 1.5).numpy().tobytes() * 9) + 40] ^= 1
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / "current.pth")
+    assert "member current/data/0: Bad CRC-32" in str(caught.value).replace("archive/", "current/")
+    assert f"{tmp_path / names[1]}: copy it to {tmp_path / 'current.pth'} to go on" in str(caught.value)
+    for name in names[:2]:
+        (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match="restore it from a copy"):
+        load_checkpoint(tmp_path / "current.pth")
+
+
+def test_a_file_of_torch_before_checksums_is_read(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(3)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_tensors(tmp_path / "old.pth")["w"], torch.ones(3))
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""JSON and YAML files that carry a checksum of what they say, so that a changed bit is refused and never believed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files import write_text_atomically
+from utils.jsonl import as_json
+
+_KEY = "sha256"
+_TITLE = re.compile(r"# (.*), sha256 of the lines below: ([0-9a-f]{64})")
+
+
+class SealError(UserError):
+    """A file whose content is not what was written."""
+
+
+def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON; its last entry, "sha256", is the checksum of the others."""
+    plain = as_json(content)
+    text = json.dumps({**plain, _KEY: _digest(plain)}, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text_atomically(path, text + "\n")
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Read a file of `write_sealed_json`, without its checksum.
+
+    Raises:
+        SealError: It is not there, cannot be read, is damaged or has no checksum, as in earlier versions.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SealError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise SealError(f"{path}: damaged, it is not JSON ({error})") from None
+    return unseal(content, path)
+
+
+def unseal(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what `write_sealed_json` wrote to a file without its checksum, or raise a SealError."""
+    rest = {name: value for name, value in content.items() if name != _KEY} if isinstance(content, dict) else {}
+    if not rest or content.get(_KEY) != _digest(rest):
+        is_sealed = isinstance(content, dict) and _KEY in content
+        cause = "damaged, or changed since it was written" if is_sealed else "no checksum, as in earlier versions"
+        raise SealError(f"{path}: {cause}")
+    return rest
+
+
+def _digest(content: Any) -> str:
+    """Checksum of a value, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def seal_text(text: str, title: str) -> str:
+    """Return a text with a comment in front that has a title and the checksum of the text."""
+    return f"# {title}, sha256 of the lines below: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def require_sealed_text(path: Path) -> None:
+    """Refuse a file of `seal_text` that was damaged; one that has no checksum, of an earlier version, is taken.
+
+    Raises:
+        SealError: It is damaged.
+    """
+    title, _, text = path.read_bytes().partition(b"\n")
+    match = _TITLE.fullmatch(title.decode("utf-8", "replace"))
+    is_damaged = _KEY.encode() in title if match is None else hashlib.sha256(text).hexdigest() != match[2]
+    if is_damaged:
+        raise SealError(f"{path}: damaged, or changed since it was written; restore it, or remove it")
