@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from utils import stopping
 from utils.cli import distributed_parser, run_script
 from utils.config import RunConfig, load_config
 from utils.errors import UserError
@@ -85,6 +86,7 @@ class Round:
     missing: int = 0
     notes: list[str] = field(default_factory=list)
     problem: str = ""
+    is_to_stop: bool = False
 
 
 def main() -> None:
@@ -246,6 +248,7 @@ def score_pending(
 
     Raises:
         ExtractionError: on every process, with the first message of any.
+        Stopped: one of them was asked to stop.
     """
     from tqdm import tqdm
 
@@ -255,6 +258,7 @@ def score_pending(
     remaining, total = iter(results), Round()
     num_rounds = math.ceil(len(task.pending) / (processes * _ROUND))
     with (
+        stopping.deferred(),
         PartWriter(folder, task.manifest, rank=distributed.rank()) as writer,
         tqdm(total=len(task.pending), desc="scoring", unit="video", disable=not distributed.is_main()) as bar,
     ):
@@ -270,11 +274,14 @@ def score_pending(
                 total.scored += one.scored
                 total.missing += one.missing
                 total.problem = total.problem or one.problem
+                total.is_to_stop |= one.is_to_stop
                 for note in one.notes:
                     log.info(note)
             if total.problem:
                 raise ExtractionError(total.problem)
             bar.update(total.scored + total.missing - bar.n)
+            if total.is_to_stop:
+                raise stopping.stopped(f"{total.scored} videos scored since the start are kept")
     return total
 
 
@@ -300,6 +307,9 @@ def _score_round(
                 writer.add(video, crops, scores)
                 done.scored += 1
             advance()
+            if stopping.requested():
+                done.is_to_stop = True
+                break
         if is_last:
             writer.flush()
     except UserError as error:

@@ -7,11 +7,12 @@
 # (default: the embedded experiment, which needs no download and no GPU).
 # What is missing is set up first: an active environment that satisfies requirements.txt is used as it is, otherwise
 # .venv here; the embedded data set is made when the record needs it. Everything is written to output/RECORD/.
-# A step that is finished is not done again; an interrupted one continues.
+# A step that is finished is not done again; an interrupted one continues. SIGTERM and Ctrl-C save first.
 #
 #   FORCE=1    do all steps again; earlier results are moved to output/RECORD/earlier-NNN
 #   SEARCH=1   search the optimization path (train_3d_op.py) in place of plain training
 #   NPROC      processes on this node (default: one per visible GPU, one on a CPU)
+#   DEVICE=cpu leave the GPUs alone; without it a GPU that torch cannot use is an error
 #   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes, as in torchrun (a shared output folder is needed)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -41,12 +42,27 @@ if [ "${FORCE:-0}" = 1 ]; then force=(--force); fi
 train=train_3d.py
 if [ "${SEARCH:-0}" = 1 ]; then train=train_3d_op.py; fi
 
-"$PYTHON" -m dataset.synthetic.embedded --config_file "$config" "$@"
+step() {  # run a command; a signal to this shell goes on to it, and its exit code ends this script
+    local code=0
+    "$@" &
+    child=$!
+    wait "$child" || code=$?
+    while kill -0 "$child" 2>/dev/null; do  # a signal ended the waiting, not the command
+        code=0
+        wait "$child" || code=$?
+    done
+    if [ "$code" != 0 ]; then exit "$code"; fi
+}
+set -m  # each command is a process group of its own, so that Ctrl-C reaches it once: from here
+trap 'kill -TERM "$child" 2>/dev/null' TERM HUP
+trap 'kill -INT "$child" 2>/dev/null' INT
+
+step "$PYTHON" -m dataset.synthetic.embedded --config_file "$config" "$@"
 echo "== training ($train)"
-"$PYTHON" -m utils.launch "$train" --config_file "$config" ${force[@]+"${force[@]}"} "$@"
+step "$PYTHON" -m utils.launch "$train" --config_file "$config" ${force[@]+"${force[@]}"} "$@"
 echo "== extracting scores"
-"$PYTHON" -m utils.launch extract_score_3d.py --config_file "$config" ${force[@]+"${force[@]}"} "$@"
+step "$PYTHON" -m utils.launch extract_score_3d.py --config_file "$config" ${force[@]+"${force[@]}"} "$@"
 if [ "${NODE_RANK:-0}" = 0 ]; then
     echo "== merging"
-    "$PYTHON" merge_score.py --config_file "$config" ${force[@]+"${force[@]}"} "$@"
+    step "$PYTHON" merge_score.py --config_file "$config" ${force[@]+"${force[@]}"} "$@"
 fi

@@ -1,6 +1,5 @@
 """The data sets: clips for training and for the quick evaluation, whole videos for the extraction of scores."""
 
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
@@ -16,6 +15,7 @@ from dataset.readers import FewerFramesError, FrameReader, ReadError
 from dataset.readers.frame_reader import FrameStack
 from dataset.transforms.label_flip import LabelFlip
 from dataset.transforms.recipes import evaluation_transform, resize_short_side
+from utils.stopping import leave_to_parent
 
 Result = TypeVar("Result")
 
@@ -313,10 +313,10 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
 
 
 def worker_init(worker_id: int) -> None:
-    """Set up a loader's worker process: one thread each, as the workers share the cores; Ctrl-C is for the parent."""
+    """Set up a loader's worker process: one thread each, as the workers share the cores; its parent ends it."""
+    leave_to_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _with_true_length(record: VideoRecord, read: Callable[[VideoRecord], Result]) -> tuple[Result, tuple[str, ...]]:

@@ -2,12 +2,17 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from utils import stopping
 from utils.errors import UserError
+from utils.gpus import hide_gpus_on_request
+from utils.shortage import describe_shortage, is_lost_peer
+from utils.stopping import Stopped
 from utils.text import one_line, printable, say
 
 
@@ -86,17 +91,38 @@ def distributed_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function; a `UserError` becomes one line and exit code 2, Ctrl-C becomes exit code 130.
+    """Run a script's main function and end with its exit code: 2 after one line about what a user can mend.
 
-    A mistake that all processes of a run meet is said by the first process of each node only.
+    SIGTERM and Ctrl-C end it with 143 and 130 (`utils.stopping`). A mistake that all processes of a run meet, and a
+    stop, are said by the first process of each node only.
     """
+    stopping.listen()
     try:
+        hide_gpus_on_request(os.environ)
         main()
+    except Stopped as request:
+        _end(_stop_line(request), code=request.exit_code)
     except UserError as error:
-        if not error.on_every_rank or os.environ.get("LOCAL_RANK", "0") == "0":
-            say(f"error: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            say("interrupted: the same command continues where this one stopped", file=sys.stderr)
-        sys.exit(130)
+        _end(f"error: {error}", code=2, by_all=not error.on_every_rank)
+    except (MemoryError, OSError, RuntimeError) as error:
+        if stopping.requested():  # what else goes wrong now, such as a lost connection, comes of stopping
+            asked = stopping.stopped()
+            _end(_stop_line(asked), code=asked.exit_code)
+        if "RANK" in os.environ and is_lost_peer(error):
+            _end("", code=1)
+        if not (problem := describe_shortage(error)):
+            raise
+        _end(f"error: {problem}", code=2, by_all=True)
+
+
+def _stop_line(request: Stopped) -> str:
+    name = signal.Signals(request.signum).name
+    return f"stopped by {name}{request.saved and f', {request.saved}'}: the same command continues"
+
+
+def _end(line: str, *, code: int, by_all: bool = False) -> NoReturn:
+    """Say why, unless another process says it for all, and exit."""
+    stopping.close_ears()
+    if line and (by_all or os.environ.get("LOCAL_RANK", "0") == "0"):
+        say(one_line(line), file=sys.stderr)
+    sys.exit(code)

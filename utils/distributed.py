@@ -4,6 +4,7 @@ Started by plain `python` there is one process and no process group; started by 
 per CPU worker (gloo). Rank 0 decides, the decision is broadcast, and all ranks act on the broadcast value.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
+from utils.gpus import Build, require_usable
 
 Value = TypeVar("Value")
 # Rank 0 may verify a large data set or write a large checkpoint while the others wait at a collective.
@@ -45,7 +47,7 @@ def is_main() -> bool:
 @contextmanager
 def session() -> Iterator[torch.device]:
     """Join the process group, if torchrun started this process, and yield the device of this process."""
-    device = _local_device()
+    device = local_device()
     if "RANK" not in os.environ:
         yield device
         return
@@ -56,11 +58,22 @@ def session() -> Iterator[torch.device]:
     try:
         yield device
     finally:
+        _cpu_group.cache_clear()
         dist.destroy_process_group()
 
 
-def _local_device() -> torch.device:
-    if not torch.cuda.is_available():
+def local_device() -> torch.device:
+    """Return the device of this process: a GPU, if torch can use one.
+
+    Raises:
+        GpuError: A GPU is there, torch cannot use it, and nobody has said that the CPU will do (DEVICE=cpu).
+        DistributedError: There are more processes than GPUs.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks on a GPU that it cannot use: the error below has them
+        is_usable = torch.cuda.is_available()
+    if not is_usable:
+        require_usable(Build(torch.__version__, torch.version.cuda, torch.version.hip), reason=_refusal_of_gpu())
         return torch.device("cpu")
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
@@ -70,6 +83,15 @@ def _local_device() -> torch.device:
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
+
+
+def _refusal_of_gpu() -> str:
+    """Return torch's own words on why there is no GPU for it."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0].split(". ")[0]
+    return "it finds none"
 
 
 def barrier() -> None:
@@ -94,6 +116,21 @@ def gather_objects(value: Value) -> list[Value]:
     box: list[Any] = [None] * world_size()
     dist.all_gather_object(box, value)
     return box
+
+
+def is_on_any_rank(claim: bool) -> bool:
+    """Return whether a claim holds on some rank: one number through the CPUs, which waits for no GPU."""
+    if world_size() == 1:
+        return claim
+    found = torch.tensor(int(claim))
+    dist.all_reduce(found, dist.ReduceOp.MAX, group=_cpu_group())
+    return bool(found)
+
+
+@functools.cache
+def _cpu_group() -> dist.ProcessGroup | None:
+    """Return the group of all processes that talks between CPUs; None is the default one."""
+    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=TIMEOUT)
 
 
 def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,11 @@
 """Options that several commands of `python -m dataset.prepare` share."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.prepare.annotations import PrepareError
+from utils.workers import usable_cores
 
 
 def add_list_options(parser: argparse.ArgumentParser, *, root_help: str = "folder of the videos") -> None:
@@ -18,18 +18,13 @@ def add_list_options(parser: argparse.ArgumentParser, *, root_help: str = "folde
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """The number of processes."""
-    parser.add_argument("--workers", type=int, default=usable_processors(), help="processes (usable processors)")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (usable processors)")
 
 
 def add_source_list(parser: argparse.ArgumentParser) -> None:
     """A list and how its videos are read."""
     parser.add_argument("--list", type=Path, required=True, help="list: 'path num_frames label' a line")
     parser.add_argument("--root", type=Path, required=True, help="folder that the paths of the list start from")
-
-
-def usable_processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def at_split(words: Sequence[str]) -> dict[str, Path]:

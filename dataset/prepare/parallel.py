@@ -1,18 +1,15 @@
 """The same work on many videos, in this process or in several, with a progress bar."""
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-import cv2
 from tqdm import tqdm
 
 from dataset.prepare.annotations import PrepareError
 from utils.text import printable
+from utils.workers import process_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -47,9 +44,7 @@ def _results(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: 
         for task in tasks:
             yield task, work(task)
         return
-    # Spawned, not forked: the caller may have threads that do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process) as pool:
+    with process_pool(workers) as pool:
         try:
             running: dict[Future[Result], Task] = {}
             for task in tasks:
@@ -62,15 +57,6 @@ def _results(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: 
             raise PrepareError(
                 "a process was killed (out of memory?); the same command goes on, with fewer --workers if need be"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _begin_process() -> None:
-    """Set up a process: one thread, as the processes share the processors; Ctrl-C is for the parent."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # torch, where it is needed, is imported after this
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _finished(running: dict[Future[Result], Task]) -> Iterator[tuple[Task, Result]]:

@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import errno
 import json
-import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +29,7 @@ from utils.cli import Parser
 from utils.errors import UserError
 from utils.files import write_text_atomically
 from utils.text import printable
+from utils.workers import process_pool, usable_cores
 
 GENERATOR_VERSION = 2  # raised when the same parameters begin to make other videos
 SPLITS = ("train", "test")
@@ -125,7 +123,7 @@ def make_synthetic(
     try:
         if _claim(root, parameters):
             return
-        _make_missing(root, parameters, workers or len(os.sched_getaffinity(0)))
+        _make_missing(root, parameters, workers or usable_cores())
         _write_lists(root, parameters)
         _describe(root, parameters, complete=True)
     except (OSError, lmdb.Error) as error:
@@ -190,12 +188,8 @@ def _encoded(videos: Sequence[Video], parameters: Parameters, workers: int) -> I
         for video in videos:
             yield _encode(video, parameters)
         return
-    # Spawned, not forked: the caller may have threads or a GPU context that do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_encode, videos, [parameters] * len(videos), chunksize=4)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with process_pool(workers) as pool:
+        yield from pool.map(_encode, videos, [parameters] * len(videos), chunksize=4)
 
 
 def _encode(video: Video, parameters: Parameters) -> list[bytes]:

@@ -3,43 +3,55 @@
   python -m utils.launch train_3d.py --config_file record/X.yml
 
 NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are torchrun's. A single
-process on a CPU is the script itself, without torchrun.
+process on a CPU is the script itself, without torchrun. DEVICE=cpu leaves GPUs alone.
 """
 
-import importlib.util
 import logging
 import os
-import runpy
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 
+from utils import stopping
+from utils.cli import run_script
+from utils.errors import UserError
+from utils.gpus import find_gpu, read_build, require_usable
 from utils.text import say
-
-# What the drivers of GPUs make: NVIDIA's (and those of its small boards), AMD's, and that of Windows' Linux.
-_GPU_FILES = ("nvidia*", "nvhost*", "nvmap", "nvgpu*", "kfd", "dxg")
+from utils.workers import usable_cores
 
 
-def is_without_gpu(devices: Path = Path("/dev")) -> bool:
-    """Return whether no GPU can be used, as far as that shows without importing torch, which takes seconds."""
-    torch = importlib.util.find_spec("torch")
-    if torch is None or not torch.submodule_search_locations:
-        return False
-    build = runpy.run_path(str(Path(torch.submodule_search_locations[0], "version.py")))
-    if build.get("cuda") is None and build.get("hip") is None:
-        return True
-    return sys.platform == "linux" and not any(file for name in _GPU_FILES for file in devices.glob(name))
+class LaunchError(UserError):
+    """A number of processes, a node or a port that is none."""
 
 
-def torchrun_arguments(script: list[str], environment: dict[str, str], *, gpus: int) -> list[str]:
-    """Return torchrun's arguments for a script and its arguments."""
-    processes = environment.get("NPROC") or str(max(1, gpus))
-    nodes = environment.get("NNODES") or "1"
-    arguments = ["--nproc_per_node", processes, "--nnodes", nodes]
-    if nodes == "1" and not environment.get("MASTER_PORT"):
+def read_number(name: str, environment: Mapping[str, str], *, default: int, at_least: int = 1) -> int:
+    """Return a whole number of the environment; empty means the default.
+
+    Raises:
+        LaunchError: It is none, or too small.
+    """
+    word = environment.get(name) or str(default)
+    if not (word.isascii() and word.isdigit() and len(word) < 6 and int(word) >= at_least):
+        raise LaunchError(f"{name}={word[:40]}: expected a whole number from {at_least} to 99999")
+    return int(word)
+
+
+def torchrun_arguments(script: list[str], environment: Mapping[str, str], *, gpus: int) -> list[str]:
+    """Return torchrun's arguments for a script and its arguments.
+
+    Raises:
+        LaunchError: A number of the environment that is none.
+    """
+    processes = read_number("NPROC", environment, default=max(1, gpus))
+    nodes = read_number("NNODES", environment, default=1)
+    node = read_number("NODE_RANK", environment, default=0, at_least=0)
+    port = read_number("MASTER_PORT", environment, default=29500)
+    arguments = ["--nproc_per_node", str(processes), "--nnodes", str(nodes)]
+    if nodes == 1 and not environment.get("MASTER_PORT"):
         return [*arguments, "--standalone", *script]  # a free port of its own: several runs on one machine
-    arguments += ["--node_rank", environment.get("NODE_RANK") or "0"]
-    arguments += ["--master_addr", environment.get("MASTER_ADDR") or "127.0.0.1"]
-    return [*arguments, "--master_port", environment.get("MASTER_PORT") or "29500", *script]
+    if node >= nodes:
+        raise LaunchError(f"NODE_RANK={node}: nodes are counted from 0, and NNODES is {nodes}")
+    arguments += ["--node_rank", str(node), "--master_addr", environment.get("MASTER_ADDR") or "127.0.0.1"]
+    return [*arguments, "--master_port", str(port), *script]
 
 
 def cpu_threads(processes: int, cores: int) -> int:
@@ -51,35 +63,49 @@ def cpu_threads(processes: int, cores: int) -> int:
 
 
 def _share_cores(processes: int) -> None:
-    cores = len(os.sched_getaffinity(0))
-    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, cores)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, usable_cores())))
 
 
-def main() -> None:
-    """Run the script; exit with the code of the first process that failed."""
-    processes, nodes = os.environ.get("NPROC") or "1", os.environ.get("NNODES") or "1"
-    if processes == nodes == "1" and is_without_gpu():
-        _share_cores(1)
-        os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
+def _launch() -> None:
+    """Run the script; exit with the code of the process that said why it failed."""
+    processes = read_number("NPROC", os.environ, default=1)
+    build = read_build()
+    if build is not None:
+        require_usable(build)
+        is_without_gpu = (build.cuda is None and build.hip is None) or not find_gpu().make
+        if is_without_gpu and processes == read_number("NNODES", os.environ, default=1) == 1:
+            _share_cores(1)
+            os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
     import torch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     gpus = torch.cuda.device_count()
     if not gpus:
-        _share_cores(int(processes))
+        _share_cores(processes)
+    arguments = parse_args(torchrun_arguments(sys.argv[1:], os.environ, gpus=gpus))
     # A process that ends with an exit code has said why; torchrun's own report of it would only repeat that it did.
-    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    for part in ("agent.server", "multiprocessing"):
+        logging.getLogger(f"torch.distributed.elastic.{part}.api").setLevel(logging.CRITICAL)
     try:
-        run(parse_args(torchrun_arguments(sys.argv[1:], dict(os.environ), gpus=gpus)))
+        run(arguments)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         for failed_rank, failure in error.failures.items():
             if failure.exitcode < 0:
-                say(f"process {failed_rank} was ended by {failure.signal_name()}", file=sys.stderr)
-        sys.exit(next((code for code in codes if code > 0), 1))
-    except KeyboardInterrupt:
-        sys.exit(130)
+                cause = " (out of memory?)" if failure.signal_name() == "SIGKILL" else ""
+                say(f"process {failed_rank} was ended by {failure.signal_name()}{cause}", file=sys.stderr)
+        # 1 is a bug, or a process that has lost one that had more to say.
+        sys.exit(next((code for code in codes if code > 1), 1))
+    except SignalException as error:  # its processes have had the signal too, and have ended
+        stopping.close_ears()
+        sys.exit(128 + error.sigval)
+
+
+def main() -> None:
+    """The command; mistakes end in one line."""
+    run_script(_launch)
 
 
 if __name__ == "__main__":

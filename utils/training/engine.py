@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from utils import distributed
+from utils import distributed, stopping
 from utils.errors import UserError
 from utils.metrics import QuickScore, label_ranks, top_k_hits
 from utils.training.averaging import WeightAverage
@@ -52,6 +52,7 @@ class Learner:
     seed: tuple[int, ...]
     num_videos: int
     average: WeightAverage | None = None
+    rank_statistics: list[list[torch.Tensor]] = field(default_factory=list, init=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the learner."""
@@ -59,6 +60,7 @@ class Learner:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({"rank_statistics": self.rank_statistics} if self.rank_statistics else {}),
             **(self.average.state_dict() if self.average is not None else {}),
         }
 
@@ -70,6 +72,26 @@ class Learner:
         self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
             self.average.load_state_dict(content)
+        if saved := content.get("rank_statistics"):
+            same = len(saved) == distributed.world_size()
+            means = (torch.stack(ranks).mean(0) for ranks in zip(*saved, strict=True))
+            own = saved[distributed.rank()] if same else means
+            for tensor, value in zip(self._statistics(), own, strict=True):
+                tensor.copy_(value)
+
+    def _statistics(self) -> list[torch.Tensor]:
+        """Return the running statistics, the network's and their average's: inside an epoch each rank has its own."""
+        names = [name for name, buffer in self.network.named_buffers() if buffer.is_floating_point()]
+        averages = [self.average.average[name] for name in names] if self.average is not None else []
+        return [self.network.get_buffer(name) for name in names] + averages
+
+    @contextlib.contextmanager
+    def inside_epoch(self) -> Iterator[None]:
+        """Let `state_dict` keep the running statistics of every rank, so that each can go on with its own."""
+        if distributed.world_size() > 1:
+            self.rank_statistics = distributed.gather_objects([tensor.cpu() for tensor in self._statistics()])
+        yield
+        self.rank_statistics = []
 
     def result(self) -> dict[str, torch.Tensor]:
         """Return the weights that are evaluated and handed on: their average where there is one."""
@@ -167,7 +189,8 @@ def train_epoch(
         totals: Sums over those steps.
         report: Called every `report_every` steps with the step's number and the line to show.
         report_every: Steps between reports; the loss is checked for NaN and infinity as often.
-        save: Called every `save_every` steps with the number of steps done and the totals so far.
+        save: Called with the number of steps done and the totals so far: every `save_every` steps, when the run is to
+            stop, and after the last step, so that what follows the epoch costs no more than itself when it is stopped.
         save_every: Steps between checkpoints inside the epoch; 0 for none.
 
     Returns:
@@ -175,29 +198,34 @@ def train_epoch(
 
     Raises:
         TrainingError: The loss is not finite on some rank, or a weight has no gradient.
+        Stopped: Some rank was asked to stop; all of them have done the same steps, which are saved.
     """
     learner.model.train()
     steps = learner.plan.steps_per_epoch(learner.num_videos)
     iterator = iter(batches)
     loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
-    for step in range(first_step, steps):
-        began = time.perf_counter()
-        torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
-        loss_sum += _train_step(learner, iterator, epoch=epoch, step=step, totals=totals)
-        if learner.average is not None:
-            learner.average.update()
-        done, last = step + 1, step + 1 == steps
-        reporting = last or done % report_every == 0
-        saving = not last and save_every > 0 and done % save_every == 0
-        if reporting or saving:  # the only places that wait for the device
-            _require_finite(loss_sum, epoch=epoch, step=step)
-            totals.loss_sum += loss_sum.item()
-            loss_sum.zero_()
-        totals.seconds += time.perf_counter() - began
-        if reporting:
-            report(done, _progress_line(learner, totals))
-        if saving:
-            save(done, totals)
+    with stopping.deferred():
+        for step in range(first_step, steps):
+            began = time.perf_counter()
+            torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
+            loss_sum += _train_step(learner, iterator, epoch=epoch, step=step, totals=totals)
+            if learner.average is not None:
+                learner.average.update()
+            done, last = step + 1, step + 1 == steps
+            is_to_stop = distributed.is_on_any_rank(stopping.requested())
+            reporting = last or done % report_every == 0
+            saving = last or is_to_stop or (save_every > 0 and done % save_every == 0)
+            if reporting or saving:  # the only places that wait for the device
+                _require_finite(loss_sum, epoch=epoch, step=step)
+                totals.loss_sum += loss_sum.item()
+                loss_sum.zero_()
+            totals.seconds += time.perf_counter() - began
+            if reporting:
+                report(done, _progress_line(learner, totals))
+            if saving:
+                save(done, totals)
+            if is_to_stop:
+                raise stopping.stopped(f"saved after step {done} of epoch {epoch + 1}")
     return totals
 
 

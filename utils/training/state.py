@@ -3,16 +3,18 @@
 `helpers.make_state_trainer` wires these parts; train_3d.py runs a record's states with them.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from utils import distributed
-from utils.config import ConfigError, RunConfig
+from utils.config import ConfigError, RunConfig, StateConfig
+from utils.shortage import ShortageError, is_out_of_memory
 from utils.text import printable
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
@@ -113,6 +115,30 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickSc
     return text + (f"; {totals.skipped} unreadable videos replaced" if totals.skipped else "")
 
 
+@contextlib.contextmanager
+def _memory_advice(state: StateConfig) -> Iterator[None]:
+    """Say of a lack of memory what would need less and gives the same steps.
+
+    Raises:
+        ShortageError: There was not enough memory for a step of this state.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size, count = state.batch_size, state.iter_size
+        part = next((number for number in range(2, size + 1) if size % number == 0), 0)
+        advice = "set network.checkpoint_blocks=true, or take shorter clips or smaller crops"
+        if part:
+            advice = (
+                f"sampler.batch_size {size} -> {size // part} and sampler.iter_size {count} -> {count * part} need "
+                f"less and give the same steps; or {advice}"
+            )
+        found = f"{size} clips of {state.num_frames} frames at a time"
+        raise ShortageError(f"out of memory with {found}; {advice}") from None
+
+
 class StateTrainer:
     """One state of a record, ready to train: its learner, its loader and the quick evaluation."""
 
@@ -176,19 +202,21 @@ class StateTrainer:
                 bar.update(done - bar.n)
 
             def save(done: int, so_far: EpochTotals) -> None:
-                record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
+                with self.learner.inside_epoch():
+                    record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
 
-            return train_epoch(
-                self.learner,
-                self.loader,
-                epoch=position.epoch,
-                first_step=position.step,
-                totals=totals,
-                report=report,
-                report_every=self.config.logging.print_freq,
-                save=save,
-                save_every=self.config.logging.save_steps,
-            )
+            with _memory_advice(self.state):
+                return train_epoch(
+                    self.learner,
+                    self.loader,
+                    epoch=position.epoch,
+                    first_step=position.step,
+                    totals=totals,
+                    report=report,
+                    report_every=self.config.logging.print_freq,
+                    save=save,
+                    save_every=self.config.logging.save_steps,
+                )
 
     def score(self, epochs_done: int) -> QuickScore | None:
         """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""

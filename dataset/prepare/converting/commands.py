@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.options import add_source_list, add_workers, usable_processors
+from dataset.prepare.options import add_source_list, add_workers
 from utils.parts import FORMATS
+from utils.workers import usable_cores
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
     from dataset.prepare.converting.encoders import Encoder
@@ -110,7 +111,7 @@ def run_flow(arguments: argparse.Namespace) -> int:
         raise PrepareError(f"--bound {arguments.bound}: must be above 0")
     make_method(arguments.method, arguments.weights, arguments.device)  # a missing weight file shows at once
     if arguments.workers is None:  # every process would put a network of its own on the device
-        arguments.workers = 1 if arguments.method.startswith("raft") else usable_processors()
+        arguments.workers = 1 if arguments.method.startswith("raft") else usable_cores()
     encoder = FlowEncoder(
         _layout(arguments),
         arguments.short_side,

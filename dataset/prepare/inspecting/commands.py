@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from dataset.listing import read_class_names
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.options import usable_processors
 from utils.config import RunConfig, load_config
 from utils.text import say
+from utils.workers import usable_cores
 
 if TYPE_CHECKING:  # torch is imported once the command line is known to be right
     from dataset.prepare.inspecting.benchmark import Stages
@@ -187,4 +187,4 @@ def _measure(config: RunConfig, state: int, *, clips: int) -> "tuple[Stages, flo
             to_device=to_device,
         )
     group = benchmark.mean_group(videos, Path(data.root_path)) if data.format == "RAW" else None
-    return benchmark.Stages(*times, rate, data.num_workers, usable_processors()), group
+    return benchmark.Stages(*times, rate, data.num_workers, usable_cores()), group

@@ -1,7 +1,6 @@
 """How run.sh starts processes: torchrun's arguments, and the exit codes that come back."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from utils.launch.torchrun import cpu_threads, is_without_gpu, torchrun_arguments
+from utils.launch.torchrun import LaunchError, cpu_threads, torchrun_arguments
+from utils.workers import usable_cores
 
 
 def test_one_node_takes_a_free_port_of_its_own() -> None:
@@ -89,22 +89,37 @@ def test_one_process_on_a_cpu_is_the_script_itself(tmp_path: Path) -> None:
         text=True,
     ) as launched:
         output, _ = launched.communicate(timeout=60)
-    threads = cpu_threads(1, len(os.sched_getaffinity(0)))
+    threads = cpu_threads(1, usable_cores())
     assert output == f"{launched.pid} False {threads} ['--flag', 'a b']\n"
     assert launched.returncode == 3
 
 
-@pytest.mark.parametrize("driver, found", [(None, False), ("nvidiactl", True), ("kfd", True), ("dxg", True)])
-def test_a_gpu_is_looked_for_without_torch(
-    driver: str | None, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runpy, "run_path", lambda _: {"cuda": "13.0", "hip": None})
-    (tmp_path / "null").touch()
-    if driver is not None:
-        (tmp_path / driver).touch()
-    assert is_without_gpu(tmp_path) is not found
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"NPROC": "abc"}, "NPROC=abc: expected a whole number from 1"),
+        ({"NPROC": "0"}, "NPROC=0: expected a whole number from 1"),
+        ({"NPROC": "9" * 5000}, "expected a whole number"),
+        ({"NNODES": "2:4"}, "NNODES=2:4: expected"),
+        ({"NNODES": "2", "NODE_RANK": "2"}, "NODE_RANK=2: nodes are counted from 0, and NNODES is 2"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT=http: expected"),
+    ],
+)
+def test_numbers_of_the_environment_are_checked(setting: dict[str, str], message: str) -> None:
+    with pytest.raises(LaunchError, match=message) as caught:
+        torchrun_arguments(["x.py"], setting, gpus=0)
+    assert len(str(caught.value)) < 150
 
 
-def test_a_build_for_cpus_needs_no_look_at_drivers(tmp_path: Path) -> None:
-    (tmp_path / "nvidia0").touch()
-    assert is_without_gpu(tmp_path) is (torch.version.cuda is None and torch.version.hip is None)
+def test_a_mistake_in_the_environment_ends_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "utils.launch", "x.py"],
+        cwd=ROOT,
+        env={**os.environ, "NPROC": "abc"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: NPROC=abc")

@@ -175,7 +175,7 @@ def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
         report_every=100,
         save=lambda done, so_far: saved.append((done, copy.deepcopy(whole.state_dict()), copy.deepcopy(so_far))),
     )
-    assert [done for done, _, _ in saved] == [1, 2, 3]
+    assert [done for done, _, _ in saved] == [1, 2, 3, 4]
     for done, content, so_far in saved:
         again = fresh()
         again.load_state_dict(content)

@@ -1,0 +1,53 @@
+"""Train in forked processes and stop them: python -m tests.stopped_ranks RECORD RANKS [stop].
+
+torch is imported once. Each rank is a process of gloo and runs train_3d's own command line. With `stop`, all of them
+are sent SIGTERM when there is a checkpoint. Prints their exit codes.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import helpers
+import train_3d
+from utils.cli import run_script
+from utils.config import load_config
+
+
+def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
+    """Start a rank and return its process."""
+    child = os.fork()
+    if child:
+        return child
+    if ranks > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    sys.argv[1:] = ["--config_file", record]
+    try:
+        run_script(train_3d.main)
+    except SystemExit as end:
+        os._exit(int(str(end.code or 0)))
+    os._exit(0)
+
+
+def main() -> None:
+    """Start, stop and wait."""
+    assert helpers is not None  # torch is imported before the first fork
+    record, ranks = sys.argv[1], int(sys.argv[2])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    children = [fork_rank(rank, ranks, port, record) for rank in range(ranks)]
+    if sys.argv[3:] == ["stop"]:
+        checkpoint = load_config(Path(record)).weights_path
+        while not checkpoint.exists():
+            time.sleep(0.005)
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+
+
+if __name__ == "__main__":
+    main()

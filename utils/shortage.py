@@ -1,0 +1,68 @@
+"""What a machine has run out of or refuses, in one line with the way out. No torch."""
+
+import errno
+
+from utils.errors import UserError
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_OUT_OF_SHARED_MEMORY = ("/torch_", "shared memory", "(shm)", "bus error")
+_KILLED_WORKER = "dataloader worker (pid"
+_LOST_PEER = ("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe")
+# What a user's disk and rights, not this code, decide. Others are bugs, and keep their traceback.
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+}
+SAVE_MEMORY = "halve sampler.batch_size and double sampler.iter_size, the step stays the same"
+
+
+class ShortageError(UserError):
+    """Something that a machine has not enough of, met by this process alone."""
+
+    on_every_rank = False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a GPU or the machine had no memory left, whichever library says so."""
+    named = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    return named or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Return whether another process of the run has ended, which that one or the launcher has explained."""
+    return any(words in str(error).lower() for words in _LOST_PEER)
+
+
+def describe_shortage(error: BaseException) -> str:
+    """Return what is lacking and what to do, "" if an error is anything else."""
+    text = str(error).lower()
+    said = _first_sentence(error)
+    if _KILLED_WORKER in text and "bus error" not in text:
+        return (
+            f"a loader process was ended from outside ({said}), which a machine short of memory does; "
+            "lower dataset.num_workers or the batch, and give the same command again"
+        )
+    if any(words in text for words in _OUT_OF_SHARED_MEMORY):
+        return (
+            f"shared memory is full ({said}); make /dev/shm larger (docker run --shm-size=16g), or lower "
+            "dataset.num_workers or sampler.batch_size"
+        )
+    if is_out_of_memory(error):
+        return f"out of memory ({said}); {SAVE_MEMORY}; or lower dataset.num_workers"
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return _describe_refusal(error)
+    return ""
+
+
+def _describe_refusal(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: raise the limit (ulimit -n 65536), or lower dataset.num_workers"
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}; choose another place (logging.output_dir=...), or mend its disk or rights"
+
+
+def _first_sentence(error: BaseException) -> str:
+    """Return the line of a message that says what happened: the last one of a worker's traceback, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    line = lines[-1] if "Traceback" in str(error) else lines[0]
+    return line.split(". ")[0][:160].rstrip(".")

@@ -1,0 +1,156 @@
+"""Ending early: SIGTERM, Ctrl-C, and processes whose parent is gone. No torch.
+
+A script that is asked to stop raises `Stopped` where it stands: what is on the disk is whole at any moment. Where a
+step should be completed and saved first, the stop is `deferred`, and the loop asks between steps whether it is
+`requested`.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import active_children, util
+from types import FrameType
+from typing import NoReturn
+
+# Seconds between looks for the parent, and those that a process whose parent is gone has to save and end.
+_LOOK, _GRACE = 0.5, 30.0
+# One Ctrl-C may arrive twice, from the terminal and from a launcher: what comes sooner is no second one, seconds.
+_SAME = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(KeyboardInterrupt):
+    """A stop that was asked for by `signum`: nothing to be mended, the same command continues."""
+
+    def __init__(self, signum: int, saved: str = "") -> None:
+        """Keep what was asked for, and what was saved, in words."""
+        super().__init__(signum, saved)
+        self.signum, self.saved = signum, saved
+
+    @property
+    def exit_code(self) -> int:
+        """143 after SIGTERM, 130 after Ctrl-C, as shells have it."""
+        return 128 + self.signum
+
+
+@dataclass
+class _State:
+    """Of this process: which process it is (0: nobody listens), what was asked for and when, who wants it deferred."""
+
+    owner: int = 0
+    signum: int = 0
+    asked_at: float = 0.0
+    deferring: int = 0
+
+
+_state = _State()
+
+
+def listen() -> None:
+    """Take SIGTERM and Ctrl-C as requests to stop, and the end of the launcher that started this process as well."""
+    _state.owner, _state.signum = os.getpid(), 0
+    for number in _SIGNALS:
+        signal.signal(number, _take)
+    util.Finalize(None, _end_workers, exitpriority=0)
+    if "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ:
+        when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def _end_workers() -> None:
+    """Kill what is left: multiprocessing would wait for a worker that hangs, as workers do not heed its SIGTERM."""
+    for child in active_children():
+        child.kill()
+
+
+def close_ears() -> None:
+    """Take no more requests: the script has ended and says why."""
+    _state.owner = 0
+
+
+def _take(number: int, _: FrameType | None) -> None:
+    if os.getpid() != _state.owner:  # a child that was forked a moment ago: its parent decides
+        return
+    if _state.signum:
+        if _state.signum == signal.SIGINT and time.monotonic() - _state.asked_at > _SAME:
+            os._exit(128 + number)  # a second Ctrl-C; children see that they are orphans
+        return
+    _state.signum, _state.asked_at = number, time.monotonic()
+    if not _state.deferring:
+        stop()
+
+
+def requested() -> bool:
+    """Return whether this process was asked to stop."""
+    return _state.signum != 0
+
+
+def stopped(saved: str = "") -> Stopped:
+    """Return the stop of this process; as if by SIGTERM, if another one was asked."""
+    return Stopped(_state.signum or signal.SIGTERM, saved)
+
+
+def stop() -> NoReturn:
+    """End the processes of pools and raise the stop of this process.
+
+    A pool would wait for the videos its processes are at, which may take minutes; loaders end theirs by themselves.
+    """
+    for child in active_children():
+        if not child.daemon:
+            child.kill()
+    raise stopped()
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Let what is inside end by itself when it sees that a stop is `requested`; at its end the stop is raised."""
+    _state.deferring += 1
+    try:
+        yield
+    finally:
+        _state.deferring -= 1
+    if requested() and not _state.deferring:
+        stop()
+
+
+def when_orphaned(act: Callable[[], object]) -> None:
+    """Act, and soon after end, when the parent of this process ends before it.
+
+    A thread looks for it, on every system alike: Linux' own way (PR_SET_PDEATHSIG) is bound to the thread that started
+    the process, and nobody else has one.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        act()
+        time.sleep(_GRACE)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+def leave_to_parent() -> None:
+    """Set up a worker process: the parent decides when it ends, and it ends with the parent.
+
+    Ctrl-C and SIGTERM often reach all processes of a group, SIGTERM even more than once. The parent needs its workers
+    until its step is done.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    when_orphaned(lambda: os._exit(1))
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold signals back from processes that are started inside, until they `leave_to_parent`, and from this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,39 @@
+"""Processes that share out the same work: how many, how they start, and how they end. No torch."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+from utils import stopping
+
+
+def usable_cores() -> int:
+    """Return how many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes that have one thread each, as they share the cores, and end with this one.
+
+    Spawned, not forked: the caller may have threads or a GPU context that do not survive a fork. All of them start
+    here, while signals are held back: one that came before a process is set up would end it with a traceback.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process) as pool:
+        with stopping.held_back():
+            pool.submit(int)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    import cv2  # 0.1 s that whoever asks for the cores alone, such as the launcher, is spared
+
+    stopping.leave_to_parent()
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch, where it is needed, is imported after this
+    cv2.setNumThreads(0)
