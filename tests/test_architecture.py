@@ -84,7 +84,6 @@ TORCH_FREE = (
     "utils/planning/search.py",
     "utils/search/cost.py",
     "utils/search/events.py",
-    "utils/search/journal.py",
     "utils/search/output.py",
     "utils/search/page/figures.py",
     "utils/search/page/labels.py",

@@ -25,9 +25,9 @@ from tests.videos import encode_video
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
+from utils.search.journal import SearchJournal
 from utils.search.run import explore_graph
 from utils.search.search_log import SearchLog
-from utils.search.shared_journal import SearchJournal
 from utils.search.weights import WeightFolder
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint

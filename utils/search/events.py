@@ -138,7 +138,7 @@ def make_rule(config: RunConfig) -> KneeRule:
 
 
 def write_event(event: Event) -> dict[str, Any]:
-    """Return an event as a line of the journal has it."""
+    """Return an event as a line of the journal has it; numbers that are not finite become null in the file."""
     line: dict[str, Any] = {"event": next(name for name, kind in _KINDS.items() if isinstance(event, kind))}
     for name, value in vars(event).items():
         if isinstance(value, Transition):
@@ -148,7 +148,7 @@ def write_event(event: Event) -> dict[str, Any]:
         elif isinstance(value, EpochTraining):
             line |= vars(value)
         elif value is not None:
-            line[name] = value if not isinstance(value, float) or math.isfinite(value) else None
+            line[name] = value
     return line
 
 

@@ -7,8 +7,8 @@ from utils.planning.knee import Verdict
 from utils.planning.search import Outcome
 from utils.planning.search import Path as Steps
 from utils.search.events import Decision
+from utils.search.journal import SearchJournal
 from utils.search.search_log import SearchLog
-from utils.search.shared_journal import SearchJournal
 from utils.search.weights import WeightFolder
 
 

@@ -1,13 +1,17 @@
 """The journal of a search: one line per event, on the disk before the search goes on.
 
 The first line says what is searched (graph, configuration, data); a journal of something else is refused by name.
+Rank 0 reads and writes it, every rank knows the same.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from utils import distributed
 from utils.jsonl import LineFile, open_identified
+from utils.planning.graph import Graph
+from utils.search.events import Event, History, read_history, write_event
 
 _ANEW = (
     "give this record a name of its own, or use --force (FORCE=1 with run.sh) to move the earlier search aside and "
@@ -15,32 +19,39 @@ _ANEW = (
 )
 
 
-class Journal:
-    """Events in the order they happened; every event is a flat JSON object."""
+class SearchJournal:
+    """What has happened in a search, and the file that keeps it.
 
-    def __init__(self, file: LineFile, events: list[dict[str, Any]]) -> None:
-        """Use `open_journal`."""
-        self._file, self.events = file, events
+    Attributes:
+        history: What has happened so far.
+    """
 
-    def append(self, event: Mapping[str, Any]) -> None:
-        """Write an event and wait until the disk has it.
+    def __init__(self, path: Path, identity: Mapping[str, Any], *, graph: Graph) -> None:
+        """Open the journal of a search, or begin it.
+
+        Args:
+            path: The file.
+            identity: What is searched, as plain JSON values by name.
+            graph: The graph that is searched.
+
+        Raises:
+            LineFileError: It is the journal of something else (every difference is named), it is damaged, or the disk
+                refused.
+            EventError: A line of it is no event of this search.
+        """
+        self._file: LineFile | None = None
+        history = History()
+        if distributed.is_main():
+            self._file, lines = open_identified(path, identity, work="search", anew=_ANEW)
+            history = read_history(lines, graph, source=f"{path}, line", first=2)
+        self.history = distributed.broadcast_object(history)
+
+    def append(self, event: Event) -> None:
+        """Add an event; on rank 0 the disk has it when this returns.
 
         Raises:
             LineFileError: The disk refused; the file is as it was before.
         """
-        self._file.append(event)
-        self.events.append(dict(event))
-
-
-def open_journal(path: Path, identity: Mapping[str, Any]) -> Journal:
-    """Open the journal of a search, or begin it.
-
-    Args:
-        path: The file.
-        identity: What is searched, as plain JSON values by name.
-
-    Raises:
-        LineFileError: It is the journal of something else (every difference is named), it is damaged, or the disk
-            refused.
-    """
-    return Journal(*open_identified(path, identity, work="search", anew=_ANEW))
+        if self._file is not None:
+            self._file.append(write_event(event))
+        self.history.add(event)

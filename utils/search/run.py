@@ -15,6 +15,7 @@ from utils.errors import UserError
 from utils.planning.search import Plan, search
 from utils.search.events import End, FinalScore
 from utils.search.explore import Explorer
+from utils.search.journal import SearchJournal
 from utils.search.output import is_finished, record_path, write_plan, write_progress
 from utils.search.result import (
     JOURNAL_FILE,
@@ -27,7 +28,6 @@ from utils.search.result import (
 )
 from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts
-from utils.search.shared_journal import SearchJournal
 from utils.search.transition import TransitionTrainer
 from utils.search.weights import WeightFolder, Weights
 from utils.training.checkpoint import Position, save_checkpoint

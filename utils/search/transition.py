@@ -19,9 +19,9 @@ from utils.planning.knee import Verdict
 from utils.planning.search import Path as Steps
 from utils.planning.search import trained
 from utils.search.events import EpochScore, EpochTraining, make_rule, read_history, write_event
+from utils.search.journal import SearchJournal
 from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts
-from utils.search.shared_journal import SearchJournal
 from utils.search.weights import WeightFolder
 from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import DivergedError, EpochTotals, Learner

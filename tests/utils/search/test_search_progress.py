@@ -1,5 +1,6 @@
 """What a running search says of itself, from journals whose outcome is known; and the record that it writes."""
 
+import functools
 import math
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     return load_config("record/search-synthetic-dg-p3d-resnet18.yml", rule)
 
 
+@functools.cache
 def simulate(config: RunConfig, curve: Any) -> list[Event]:
     """The events of a whole search whose edge number n has the score curve(n, epoch)."""
     events: list[Event] = []
