@@ -6,7 +6,7 @@
 
 The section `search:` of the record is the search space; docs/config.md says what each key means. Every transition of
 the graph is trained from the best weights of its start state until its curve has its knee; each state keeps its best
-way in; the path is read back from the longest input at the lowest rate. Interrupt it whenever you like: the same
+path; the plan is read back from the longest input at the lowest rate. Interrupt it whenever you like: the same
 command continues to the same plan. A record, training list or graph that was changed since is refused.
 
 Written to output/<record>/: <record>-path.yml (the path as a record that train_3d.py trains), current.pth (the weights

@@ -160,8 +160,8 @@ class Verdict:
     """How a transition ended.
 
     Attributes:
-        kind: "settled": `attempt_epochs` passed beyond the knee. "capped": the epochs ran out, or training broke
-            down, before that. "hopeless": the knee is at 0, the start weights stay.
+        kind: "settled": `attempt_epochs` passed beyond the knee. "capped": the epochs ran out, or training
+            diverged, before that. "hopeless": the knee is at 0, the start weights stay.
         epoch: The knee: so many epochs of this transition belong to a path through it.
         value: The fitted score there.
         fit: The fitted curve.
@@ -179,7 +179,7 @@ class KneeRule:
 
     Answers to odd curves: fewer than `attempt_epochs` epochs: go on. Flat or falling: the knee is 0, hopeless. Rising
     to the end: capped at `max_epochs` (a rising curve has its knee at any horizon, so the cap is what ends it). A score
-    that is not finite (training broke down) ends the transition at once with the knee of the scores before it; where
+    that is not finite (training diverged) ends the transition at once with the knee of the scores before it; where
     the very first is not finite: hopeless, with a value of minus infinity.
 
     Attributes:

@@ -1,10 +1,10 @@
 """Dynamic programming over the candidate graph (paper, section 3.3).
 
-Every transition is explored once, states in topological order; a state keeps the best way into it; the path is read
+Every transition is explored once, states in topological order; a state keeps the best path to it; the plan is read
 back from the goal. A transition is explored from the weights that its start state has kept.
 
 What this is not: a search over all paths. The outcome of a transition depends on the weights it starts from, and a
-state hands on only those of its best way in. The plan is the best of all paths when a better start never makes a worse
+state hands on only those of its best path. The plan is the best of all paths when a better start never makes a worse
 end, that is when every transition's score is a non-decreasing function of its start state's score. Where a worse start
 would lead to a better end the search does not see it: it is exact in the graph and greedy in the weights.
 """
@@ -50,7 +50,7 @@ class Plan:
 
     Attributes:
         steps: Every transition from the initial state to the goal, those of 0 epochs included.
-        best: For each state the best way into it, from the initial state on.
+        best: For each state the best path to it, from the initial state on.
         outcomes: Every transition's outcome.
     """
 
@@ -81,8 +81,8 @@ def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], No
         graph: The candidate graph.
         explore: Called once for each transition, in `graph.exploration_order`, with the transition and the best path
             to its start state (empty for the initial state). It trains, or looks up, and returns the outcome.
-        arrive: Called with each state and its best path as soon as all ways into it are explored: the weights of the
-            other ways are not needed any more.
+        arrive: Called with each state and its best path as soon as all its incoming transitions are explored: the
+            weights of the others are not needed any more.
 
     Returns:
         The plan. Of equal scores the transition that comes first in the graph wins.
@@ -90,12 +90,12 @@ def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], No
     best: dict[State, Path] = {INITIAL: ()}
     outcomes: dict[Transition, Outcome] = {}
     for state in graph.states:
-        ways: list[Path] = []
+        paths: list[Path] = []
         for transition in graph.incoming(state):
             path = best[transition.start]
             outcomes[transition] = explore(transition, path)
-            ways.append((*path, Step(transition, outcomes[transition])))
-        best[state] = max(ways, key=_final_score)
+            paths.append((*path, Step(transition, outcomes[transition])))
+        best[state] = max(paths, key=_final_score)
         if arrive is not None:
             arrive(state, best[state])
     return Plan(best[graph.goal], best, outcomes)

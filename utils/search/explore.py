@@ -42,7 +42,7 @@ class Explorer:
         return self._outcomes[transition]
 
     def arrive(self, state: State, path: Steps) -> None:
-        """Note the best way into a state and remove the weights of the others."""
+        """Note the best path to a state and remove the weights of the others."""
         self._best[state] = path
         self._release()
 

@@ -216,8 +216,8 @@ def describe_selection(
         text += ": the plan is selected on that list, whose scores are no test of it"
         return Selection(search.selection, data.eva_list_file, scoring_videos, training_videos, f"{text}; {scored}")
     in_training, in_scoring = (f" in {count} groups" for count in groups) if groups else ("", "")
-    share = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
-    text = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({share}) score the states, "
+    part = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
+    text = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({part}) score the states, "
     text += f"{training_videos}{in_training} train them"
     return Selection(
         search.selection,

@@ -61,7 +61,7 @@ class WeightFolder:
 
         Args:
             outcomes: Of the transitions that are decided.
-            best: The best way into each state whose incoming transitions all are.
+            best: The best path to each state whose incoming transitions all are.
         """
         if not distributed.is_main():
             return
