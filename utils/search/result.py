@@ -76,6 +76,17 @@ class Knee:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What training and scoring have taken; clips and frames are those that were trained."""
+
+    epochs_trained: int
+    clips: int
+    frames: int
+    scored_clips: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class EdgeResult:
     """A transition: its curve, its knee and what it has cost."""
 
@@ -85,11 +96,7 @@ class EdgeResult:
     fit: KneeFit | None
     knee: Knee | None
     verdict: str
-    epochs_trained: int
-    clips: int
-    frames: int
-    scored_clips: int
-    seconds: float
+    cost: Cost
     on_path: bool
     best_into_end: bool
 
@@ -105,35 +112,11 @@ class PathState:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What training and scoring have taken."""
-
-    clips: int
-    frames: int
-    scored_clips: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class SearchCost(Cost):
-    """What the transitions have taken."""
-
-    epochs_trained: int
-
-
-@dataclass(frozen=True)
-class PathCost(Cost):
-    """What the path takes of that."""
-
-    epochs: int
-
-
-@dataclass(frozen=True)
 class Ledger:
-    """What the search has trained, and how much of it is the path itself."""
+    """What all transitions have taken, and how much of it is the path itself."""
 
-    search: SearchCost
-    path: PathCost | None
+    search: Cost
+    path: Cost | None
 
 
 @dataclass(frozen=True)
@@ -167,6 +150,8 @@ class SearchResult:
     def to_json(self) -> dict[str, Any]:
         """Return the content of search.json."""
         found: dict[str, Any] = _as_json(self)
+        if path := found["ledger"]["path"]:
+            path["epochs"] = path.pop("epochs_trained")
         return found
 
 
@@ -185,7 +170,9 @@ def _as_json(value: Any) -> Any:
     found: dict[str, Any] = {}
     for field in fields(value):
         part = getattr(value, field.name)
-        if field.name == "setting":  # stands beside the other fields of a state
+        if field.name == "cost":  # this and a setting stand beside the other fields
+            found |= vars(part)
+        elif field.name == "setting":
             setting = {key: number for key, number in asdict(part).items() if key != "epochs"}
             found |= {"learning_rate": setting.pop("base_learning_rate"), **setting}
         elif part is not None or field.default is not None:
@@ -270,7 +257,7 @@ def build_result(config: RunConfig, history: History, *, plan: Plan | None, subj
         skipped_states=tuple(s.transition.end for s in plan.steps if s.outcome.epochs == 0) if plan else (),
         score=plan.score if plan else None,
         test=history.test,
-        ledger=_ledger(edges, plan),
+        ledger=Ledger(_add_up(edges), _path_cost(edges, plan) if plan else None),
         left=None if plan else estimate_remaining(config, history),
         path_record=f"{path_record_name(config)}.yml" if plan and plan.trained_steps else None,
         config=config,
@@ -305,11 +292,13 @@ def _edge(config: RunConfig, history: History, transition: Transition, plan: Pla
         fit=_fit(config, scores, decision),
         knee=Knee(decision.epoch, decision.value) if decision else None,
         verdict=decision.verdict if decision else ("running" if scores else "waiting"),
-        epochs_trained=max(len(scores) - 1, 0),
-        clips=clips,
-        frames=clips * config.search.inputs[transition.end.input].num_frames,
-        scored_clips=sum(point.scored_clips for point in curve),
-        seconds=sum(point.seconds + point.scoring_seconds for point in curve),
+        cost=Cost(
+            epochs_trained=max(len(scores) - 1, 0),
+            clips=clips,
+            frames=clips * config.search.inputs[transition.end.input].num_frames,
+            scored_clips=sum(point.scored_clips for point in curve),
+            seconds=sum(point.seconds + point.scoring_seconds for point in curve),
+        ),
         on_path=plan is not None and transition in (step.transition for step in plan.steps),
         best_into_end=plan is not None and transition == plan.best[transition.end][-1].transition,
     )
@@ -324,17 +313,20 @@ def _fit(config: RunConfig, scores: list[float], decision: Decision | None) -> K
     return verdict.fit if verdict else fit_knee(finite)
 
 
-def _ledger(edges: Sequence[EdgeResult], plan: Plan | None) -> Ledger:
-    searched = SearchCost(**{f.name: sum(getattr(edge, f.name) for edge in edges) for f in fields(SearchCost)})
-    if plan is None:
-        return Ledger(searched, None)
-    by_ends = {(edge.start, edge.end): edge for edge in edges}
+def _add_up(edges: Sequence[EdgeResult]) -> Cost:
+    return Cost(**{field.name: sum(getattr(edge.cost, field.name) for edge in edges) for field in fields(Cost)})
+
+
+def _path_cost(edges: Sequence[EdgeResult], plan: Plan) -> Cost:
+    """Return how much of that is the path itself: of every transition in it, the epochs up to its knee."""
+    by_ends = {(edge.start, edge.end): edge.cost for edge in edges}
     taken = [(by_ends[s.transition.start, s.transition.end], s.outcome.epochs) for s in plan.trained_steps]
-    part = {
-        f.name: sum(round(getattr(edge, f.name) * (epochs / edge.epochs_trained)) for edge, epochs in taken)
-        for f in fields(Cost)
-    }
-    return Ledger(searched, PathCost(**part, epochs=sum(epochs for _, epochs in taken)))
+    return Cost(
+        **{
+            field.name: sum(round(getattr(cost, field.name) * (epochs / cost.epochs_trained)) for cost, epochs in taken)
+            for field in fields(Cost)
+        }
+    )
 
 
 def plan_record(config: RunConfig, plan: Plan) -> RunConfig:
