@@ -28,6 +28,7 @@ from utils.errors import UserError
 from utils.evaluation.predictions import Prediction, Window, best_guesses, describe, write_csv, write_json
 from utils.evaluation.scores import describe_broken
 from utils.metrics import probabilities
+from utils.text import say
 
 if TYPE_CHECKING:  # torch is imported once the command line and the record are known to be right
     import numpy as np
@@ -120,16 +121,18 @@ def _class_names(config: RunConfig, classes: Path | None) -> list[str]:
 
 def _find(inputs: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:
     """Each file with the name of its results (a path below any output folder), and what is wrong with it."""
-    from dataset.prepare.finding import walk
+    from dataset.prepare.finding import describe_left_out, find_videos
 
     for path in inputs:
         if not path.is_dir():
             yield path, path.name, ""
             continue
-        videos = walk(path)
-        if not videos:
+        found = find_videos(path)
+        for line in describe_left_out(found.left_out):
+            say(f"{path}: {line}", file=sys.stderr)
+        if not found.videos:
             yield path, path.name, f"{path}: no video in this folder"
-        yield from ((path / video, video, "") for video in videos)
+        yield from ((path / video, video, "") for video in found.videos)
 
 
 def _require_new(arguments: argparse.Namespace, names: Sequence[str]) -> None:

@@ -13,108 +13,69 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from dataset.prepare import folder, lists
 from dataset.prepare.annotations import Annotations
 from dataset.prepare.converting import commands as converting
 from dataset.prepare.inspecting import commands as inspecting
+from dataset.prepare.measuring import Measure
 from dataset.prepare.official import activitynet, hmdb51, kinetics, something, ucf101
-from dataset.prepare.options import add_source_list, add_workers
 from utils.cli import Parser, run_script
-from utils.parts import FORMATS
-
-
-@dataclass(frozen=True, slots=True)
-class ListCommand:
-    """A command that writes the lists of a data set."""
-
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    read: Callable[[argparse.Namespace], Annotations]
-    default_name: Callable[[argparse.Namespace], str]
-    folders: bool = False
-
-    def run(self, arguments: argparse.Namespace) -> int:
-        """Write the lists."""
-        annotations = self.read(arguments)
-        made = lists.make_lists(
-            annotations,
-            arguments.root,
-            output=arguments.output,
-            name=arguments.name or self.default_name(arguments),
-            workers=arguments.workers,
-            folders=self.folders,
-        )
-        if record := getattr(arguments, "record", None):
-            paths = [one.path for one in made]
-            folder.write_record(record, arguments.root, paths, num_classes=len(annotations.classes))
-        return 0
-
-
-def _of_module(module: ModuleType) -> ListCommand:
-    return ListCommand(module.HELP, module.add_arguments, module.read, module.default_name)
+from utils.parts import find_part
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Any other command; `run` returns the exit code."""
+    """A command.
+
+    Attributes:
+        help: a line about it.
+        add_arguments: adds its options to a parser.
+        run: takes them by name and returns how many videos were refused. A "module:name" is imported when it is run:
+            torch is there once the command line is known to be right.
+        takes_overrides: words of the form section.key=value may stand behind the options.
+    """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    run: Callable[..., int] | str
     takes_overrides: bool = False
 
 
-def add_check(parser: argparse.ArgumentParser) -> None:
-    """The command line of `check`."""
-    add_source_list(parser)
-    parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="format of the videos (RAW)")
-    parser.add_argument("--use_flow", action="store_true", help="the videos are optical flow")
-    parser.add_argument("--frames", type=int, default=3, help="random frames, beside the first and the last (3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random frames (0)")
-    parser.add_argument("--output", type=Path, help="folder of the two lists (that of the list)")
-    add_workers(parser)
+def list_command(
+    help: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    read: Callable[..., Annotations],
+    *,
+    folders: bool = False,
+) -> Command:
+    """Return a command that writes the lists of what `read` makes of its own options; `folders`: of pictures."""
+
+    def run(*, root: Path, output: Path, name: str, workers: int, measure: Measure, **own: Any) -> int:
+        lists.make_lists(read(**own), root, output=output, name=name, workers=workers, measure=measure, folders=folders)
+        return 0
+
+    return Command(help, add_arguments, run)
 
 
-def run_check(arguments: argparse.Namespace) -> int:
-    """Run `check`."""
-    from dataset.prepare.inspecting.check import check_list
-
-    rejected = check_list(
-        arguments.list,
-        format=arguments.format,
-        root=arguments.root,
-        use_flow=arguments.use_flow,
-        frames=arguments.frames,
-        seed=arguments.seed,
-        output=arguments.output or arguments.list.parent,
-        workers=arguments.workers,
-    )
-    return int(rejected > 0)
-
-
-COMMANDS: dict[str, ListCommand | Command] = {
-    "kinetics": _of_module(kinetics),
-    "ucf101": _of_module(ucf101),
-    "hmdb51": _of_module(hmdb51),
-    "ssv1": ListCommand(
-        something.HELP_V1, something.add_arguments_v1, something.read_v1, something.default_name_v1, folders=True
-    ),
-    "ssv2": ListCommand(something.HELP_V2, something.add_arguments_v2, something.read_v2, something.default_name_v2),
-    "anet": _of_module(activitynet),
-    "folder": _of_module(folder),
-    "frames": Command(converting.HELP["frames"], converting.add_frames, converting.run_frames),
-    "lmdb": Command(converting.HELP["lmdb"], converting.add_lmdb, converting.run_frames),
-    "resize": Command(converting.HELP["resize"], converting.add_resize, converting.run_resize),
-    "flow": Command(converting.HELP["flow"], converting.add_flow, converting.run_flow),
-    "check": Command("decode frames of every video of a list; writes a clean list and rejects", add_check, run_check),
+_CONVERTING = "dataset.prepare.converting.run"
+COMMANDS: dict[str, Command] = {
+    "kinetics": list_command(kinetics.HELP, kinetics.add_arguments, kinetics.read),
+    "ucf101": list_command(ucf101.HELP, ucf101.add_arguments, ucf101.read),
+    "hmdb51": list_command(hmdb51.HELP, hmdb51.add_arguments, hmdb51.read),
+    "ssv1": list_command(something.HELP_V1, something.add_arguments_v1, something.read_v1, folders=True),
+    "ssv2": list_command(something.HELP_V2, something.add_arguments_v2, something.read_v2),
+    "anet": list_command(activitynet.HELP, activitynet.add_arguments, activitynet.read),
+    "folder": Command(folder.HELP, folder.add_arguments, folder.run),
+    "frames": Command(converting.HELP["frames"], converting.add_frames, f"{_CONVERTING}:run_frames"),
+    "lmdb": Command(converting.HELP["lmdb"], converting.add_lmdb, f"{_CONVERTING}:run_frames"),
+    "resize": Command(converting.HELP["resize"], converting.add_resize, f"{_CONVERTING}:run_resize"),
+    "flow": Command(converting.HELP["flow"], converting.add_flow, f"{_CONVERTING}:run_flow"),
+    "check": Command(inspecting.CHECK_HELP, inspecting.add_check, inspecting.run_check),
     "browse": Command(inspecting.BROWSE_HELP, inspecting.add_browse, inspecting.run_browse, takes_overrides=True),
     "benchmark": Command(
-        inspecting.BENCHMARK_HELP,
-        inspecting.add_benchmark,
-        inspecting.run_benchmark,
-        takes_overrides=True,
+        inspecting.BENCHMARK_HELP, inspecting.add_benchmark, inspecting.run_benchmark, takes_overrides=True
     ),
 }
 
@@ -128,13 +89,15 @@ def main(words: Sequence[str] | None = None) -> None:
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.help, description=command.help))
     arguments, rest = parser.parse_known_args(words)
-    arguments.overrides = rest
-    command = COMMANDS[arguments.command]
-    takes = isinstance(command, Command) and command.takes_overrides
-    if unknown := [word for word in rest if not takes or word.startswith("-")]:
+    options = vars(arguments)
+    command = COMMANDS[options.pop("command")]
+    if unknown := [word for word in rest if not command.takes_overrides or word.startswith("-")]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if code := command.run(arguments):
-        sys.exit(code)
+    if command.takes_overrides:
+        options["overrides"] = rest
+    run = find_part(command.run) if isinstance(command.run, str) else command.run
+    if run(**options):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -50,16 +50,20 @@ class Annotations:
     """All of a data set's annotation.
 
     Attributes:
+        name: what its lists are called where the user does not say: NAME_<split>_list.txt.
         classes: names; their positions are the labels.
         splits: entries by split, e.g. `train` and `val`.
         files: the annotation files it was read from.
         notes: what a user should know about it.
+        left_out: path and reason of what is below the root and in no split.
     """
 
+    name: str
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[Entry]]
     files: tuple[Path, ...]
     notes: list[str] = field(default_factory=list)
+    left_out: Sequence[tuple[str, str]] = ()
 
 
 def read_text(path: Path) -> str:

@@ -1,20 +1,164 @@
-"""Where the videos that an annotation asks for lie below a folder, however deep and in whatever container."""
+"""What is below a folder: its videos, in whatever container, and what is left out of them with the reason."""
 
+import itertools
 import os
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
+
+import av.error
 
 from dataset.prepare.annotations import Entry, PrepareError
+from dataset.readers.errors import ReadError
+from dataset.readers.video_file import VideoFile, cause_of
+from utils.text import one_line
 
+# A file of such a name is meant as a video: that it cannot be read is a fault. Any other is one if FFmpeg opens it.
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")
+    + (".mts", ".m2ts", ".vob", ".asf", ".3g2", ".f4v", ".mxf", ".qt", ".divx", ".rm", ".rmvb", ".m2v", ".mpe", ".dv")
 )
+# Formats of FFmpeg that show something, but no video: characters as they stood on a screen, lists of other files.
+_TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+_LIST_FORMATS = frozenset({"hls", "concat", "dash", "imf"})
+_SHOWN_NAMES = 5
 
 
 class MissingError(PrepareError):
     """A video that is not to be had; the message is the cause alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something below a folder, by its path from there; `reason` says why it is left out, where it is."""
+
+    path: str
+    kind: Literal["file", "folder", "left out"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is below a folder, by paths from there, sorted.
+
+    Attributes:
+        videos: all videos.
+        folders: all folders.
+        left_out: path and reason of all else.
+    """
+
+    videos: tuple[str, ...]
+    folders: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def walk(root: Path) -> Iterator[Item]:
+    """Give all there is below a root, each folder once, real ones before links to them."""
+    seen: set[str] = set()
+    folders, links = [""], list[str]()
+    while folders or links:
+        place = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(root / place)
+        if real in seen:
+            yield Item(place, "left out", "a link to a folder that is taken already")
+            continue
+        seen.add(real)
+        if place:
+            yield Item(place, "folder")
+        try:
+            with os.scandir(root / place) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Item(place, "left out", f"cannot be looked into: {error.strerror}")
+            continue
+        for entry in entries:
+            item = _item(entry, f"{place}/{entry.name}" if place else entry.name)
+            if item.kind == "folder":
+                (links if entry.is_symlink() else folders).append(item.path)
+            else:
+                yield item
+
+
+def _item(entry: os.DirEntry[str], path: str) -> Item:
+    if entry.name.startswith("."):
+        return Item(path, "left out", "hidden")
+    target = Path(entry.path)  # follows links, and does not mind those to themselves
+    if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and target.is_dir()):
+        return Item(path, "folder")
+    if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and target.is_file()):
+        return Item(path, "file")
+    return Item(path, "left out", "a broken link" if entry.is_symlink() else "no regular file")
+
+
+def find_videos(root: Path) -> Found:
+    """Find all videos below a folder, links included; a file that is not called a video is opened to see.
+
+    Raises:
+        PrepareError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise PrepareError(f"the root of the videos, {root}, is no folder")
+    videos, folders, left_out = [], [], []
+    for item in walk(root):
+        reason = item.reason
+        if item.kind == "folder":
+            folders.append(item.path)
+        elif item.kind == "file" and (is_video(item.path) or not (reason := refusal(root / item.path))):
+            videos.append(item.path)
+        else:
+            left_out.append((item.path, reason))
+    return Found(tuple(sorted(videos)), tuple(sorted(folders)), tuple(sorted(left_out)))
+
+
+def is_video(name: str) -> bool:
+    """Whether a file is called a video by its suffix."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def refusal(path: Path) -> str:
+    """Return why a file is no video, as FFmpeg sees it; empty if it is one."""
+    try:
+        with VideoFile(path) as video:
+            if video.format_name in _TEXT_FORMATS:
+                return "text"
+            if video.format_name in _LIST_FORMATS:
+                return "a list of other files"
+            pictures = len(list(itertools.islice(video.packets_from_start(), 2)))
+            if video.format_name == "image2" or video.format_name.endswith("_pipe") or pictures < 2:
+                return "a still picture"
+            if next(video.frames_from_start(), None) is None:
+                return "no video: no frame of it can be decoded"
+    except av.error.FFmpegError as error:
+        return f"no video: {cause_of(error)}"
+    except ReadError as error:
+        return f"no video: {read_cause(error, path)}"
+    return ""
+
+
+def read_cause(error: ReadError, path: Path) -> str:
+    """Return why a video cannot be read, without its name."""
+    return str(error).removeprefix(f"cannot read the video {path}: ")
+
+
+def describe_left_out(left_out: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each reason: how often, and the first names."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for path, reason in left_out:
+        names[reason].append(one_line(path))
+    return [
+        f"left out: {len(found)} x {reason}: {', '.join(found[:_SHOWN_NAMES])}"
+        + (", ..." if len(found) > _SHOWN_NAMES else "")
+        for reason, found in names.items()
+    ]
+
+
+def is_long(left_out: Sequence[tuple[str, str]]) -> bool:
+    """Whether `describe_left_out` does not give all names."""
+    return any(line.endswith(", ...") for line in describe_left_out(left_out))
 
 
 class VideoTree:
@@ -39,8 +183,9 @@ class VideoTree:
     def _paths(self) -> dict[str, list[str]]:
         """Paths below the root by the name that they are looked for."""
         paths: dict[str, list[str]] = defaultdict(list)
-        for path in walk(self.root, folders=self._folders):
-            paths[_key(Path(path).name if self._folders else Path(path).stem)].append(path)
+        for item in walk(self.root):
+            if item.kind == ("folder" if self._folders else "file"):
+                paths[_key(Path(item.path).name if self._folders else Path(item.path).stem)].append(item.path)
         return paths
 
     def find(self, entry: Entry) -> str:
@@ -53,9 +198,7 @@ class VideoTree:
             return entry.path
         if self._folders and "/" not in entry.stem and (self.root / entry.stem).is_dir():
             return entry.stem  # walking through millions of pictures takes minutes
-        paths = self._paths.get(_key(entry.stem), [])
-        if not paths:
-            raise MissingError("no such file")
+        paths = self._videos(self._paths.get(_key(entry.stem), []))
         if len(paths) > 1:
             folders = {_key(folder) for folder in entry.folders}
             named = [path for path in paths if folders & {_key(part) for part in Path(path).parts[:-1]}]
@@ -64,32 +207,23 @@ class VideoTree:
             raise MissingError(f"several files of that name: {', '.join(sorted(paths))}")
         return paths[0]
 
+    def _videos(self, paths: list[str]) -> list[str]:
+        """Those that are called videos; where there is none, those that FFmpeg opens.
+
+        Raises:
+            MissingError: there is none.
+        """
+        if called := [path for path in paths if self._folders or is_video(path)]:
+            return called
+        refusals = {path: refusal(self.root / path) for path in paths}
+        if opened := [path for path, reason in refusals.items() if not reason]:
+            return opened
+        raise MissingError("; ".join(f"{path}: {reason}" for path, reason in refusals.items()) or "no such file")
+
     def _not_empty(self, paths: list[str]) -> list[str]:
         """Those with content, or one of them if none has: that it is empty is then the cause."""
         whole = [path for path in paths if (self.root / path).is_dir() or (self.root / path).stat().st_size]
         return whole or paths[:1]
-
-
-def walk(root: Path, *, folders: bool = False) -> list[str]:
-    """Return the paths below a root of all video files, or of all folders, sorted; hidden ones are passed over."""
-    found: list[str] = []
-    seen: set[str] = set()
-    for place, names, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # links in a circle
-            names.clear()
-            continue
-        seen.add(real)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        chosen = names if folders else [name for name in files if is_video(name)]
-        below = Path(place).relative_to(root)
-        found += [(below / name).as_posix() for name in chosen]
-    return sorted(found)
-
-
-def is_video(name: str) -> bool:
-    """Whether a file's name is that of a video."""
-    return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _key(name: str) -> str:

@@ -1,91 +1,234 @@
-"""Any folder with a folder of videos for each class: a split of every class, reproducible by a seed."""
+"""Any folder with a folder of videos for each class: split by folders train/, val/, test/ above them, or by a seed."""
 
 import argparse
+import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
-from dataset.prepare.finding import walk
-from dataset.prepare.lists import write_new
+from dataset.prepare.finding import Found, find_videos
+from dataset.prepare.lists import ListFile, make_lists, write_new
+from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
-from utils.text import say
+from utils.text import one_line, say
 
 HELP = "your own videos: a folder of videos for each class"
-SPLITS = ("train", "test")
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_FRACTION, _SEED = 0.2, 0
 RECORD_BASE = "base_config/own_base.yml"
+_BESIDE = "beside the folders of the classes"
+_EMPTY = "a class without a video"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
-    parser.add_argument("--test_fraction", type=float, default=0.2, help="share of every class to test on (0.2)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    """Add the command line."""
+    parser.add_argument("--test_fraction", type=float, help=f"fraction of every class to test on ({_FRACTION})")
+    parser.add_argument("--seed", type=int, help=f"of the split ({_SEED})")
     parser.add_argument(
-        "--group", metavar="PATTERN",
+        "--group", metavar="PATTERN", default="",
         help="regular expression on the path below the root; videos with the same match (of its first group, if it has "
         "one) stay on one side, e.g. 'person([0-9]+)'",
     )  # fmt: skip
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
     parser.add_argument("--record", type=Path, help="also write a record of these lists, e.g. record/my-videos.yml")
-    add_list_options(parser, root_help="folder with a folder of videos for each class")
+    add_list_options(parser, root_help="folder with a folder of videos for each class, or with train/, val/, test/")
 
 
-def default_name(arguments: argparse.Namespace) -> str:
-    """Start of the lists' names: the folder's own."""
-    return arguments.root.resolve().name.replace(" ", "_")
+def run(
+    *,
+    root: Path,
+    test_fraction: float | None,
+    seed: int | None,
+    group: str,
+    classes: Path | None,
+    record: Path | None,
+    output: Path,
+    name: str,
+    workers: int,
+    measure: Measure,
+) -> int:
+    """Write the lists of a folder, and a record of them if there is to be one; return 0."""
+    annotations = read(root, test_fraction=test_fraction, seed=seed, group=group, classes=classes)
+    made = make_lists(annotations, root, output=output, name=name, workers=workers, measure=measure)
+    if record:
+        write_record(
+            record, root, dict(zip(annotations.splits, made, strict=True)), num_classes=len(annotations.classes)
+        )
+    return 0
 
 
-def read(arguments: argparse.Namespace) -> Annotations:
-    """Take the folders as classes, and split their videos."""
-    root, fraction = arguments.root, arguments.test_fraction
-    if not root.is_dir():
-        raise PrepareError(f"the root of the videos, {root}, is no folder")
+def read(
+    root: Path,
+    *,
+    test_fraction: float | None = None,
+    seed: int | None = None,
+    group: str = "",
+    classes: Path | None = None,
+) -> Annotations:
+    """Take folders as classes, and those above them as splits where they are called so; else split each class.
+
+    The arguments are those of the command line.
+
+    Raises:
+        PrepareError: no folders of classes, or options that do not go with them.
+    """
+    found = find_videos(root)
+    given = given_splits(found.videos, root)
+    depth = 1 if given else 0  # of the folders of the classes
+    paths = [path for path in found.videos if path.count("/") > depth]
+    names = [path.split("/")[depth] for path in paths]
+    class_names = _class_names(names, classes, root=root)
+    labels = {name: label for label, name in enumerate(class_names)}
+    entries = [
+        Entry(path, labels[name], str(root), folders=(name,), path=path, group=together)
+        for path, name, together in zip(paths, names, _groups(paths, group, root=root), strict=True)
+    ]
+    if given:
+        _refuse_drawing(given, root, test_fraction=test_fraction, seed=seed)
+        splits = _by_folder(entries, given)
+    else:
+        splits = _drawn(entries, fraction=_FRACTION if test_fraction is None else test_fraction, seed=seed or _SEED)
+    across = _across(splits)
+    if group and across:
+        raise PrepareError(
+            f"--group '{group}': '{one_line(across[0])}' is in several of the folders {', '.join(given)}"
+        )
+    notes = [f"{len({entry.group for entry in entries})} groups"] if group else []
+    notes += [f"{len(across)} files are in several splits by links, e.g. {one_line(across[0])}"] if across else []
+    left_out = [*_empty(found, depth=depth, tops=given), *_beside(found, depth=depth), *found.left_out]
+    name = root.resolve().name.replace(" ", "_")
+    return Annotations(name, class_names, splits, (), [*notes, *_lacking(class_names, splits)], left_out)
+
+
+def _refuse_drawing(given: Iterable[str], root: Path, *, test_fraction: float | None, seed: int | None) -> None:
+    for option, value in (("--test_fraction", test_fraction), ("--seed", seed)):
+        if value is not None:
+            raise PrepareError(f"{option} {value}: {root} is split by its folders {', '.join(given)} already")
+
+
+def _by_folder(entries: Sequence[Entry], given: Mapping[str, str]) -> dict[str, list[Entry]]:
+    """Entries by the split of their folder at the top."""
+    sides = [given[entry.path.split("/")[0]] for entry in entries]
+    return {
+        split: [e for e, side in zip(entries, sides, strict=True) if side == split]
+        for split in SPLIT_NAMES
+        if split in sides
+    }
+
+
+def _drawn(entries: Sequence[Entry], *, fraction: float, seed: int) -> dict[str, list[Entry]]:
+    """Entries to train on and to test on, drawn from every class."""
     if not 0 < fraction < 1:
         raise PrepareError(f"--test_fraction {fraction} is not between 0 and 1")
-    paths = [path for path in walk(root) if "/" in path]
-    found = sorted({path.split("/")[0] for path in paths})
-    classes = read_class_file(arguments.classes) if arguments.classes else tuple(found)
-    if unknown := sorted(set(found) - set(classes)):
-        raise PrepareError(f"{arguments.classes}: the folder '{unknown[0]}' of {root} is no class of it")
+    labels, groups = [entry.label for entry in entries], [entry.group for entry in entries]
+    is_test = split_groups(labels, groups, fraction=fraction, seed=seed)
+    sides = {"train": False, "test": True}
+    return {
+        split: [entry for entry, test in zip(entries, is_test, strict=True) if test == side]
+        for split, side in sides.items()
+    }
+
+
+def _across(splits: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """Groups that are in several splits."""
+    counts = Counter(group for entries in splits.values() for group in {entry.group for entry in entries})
+    return sorted(group for group, count in counts.items() if count > 1)
+
+
+def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
+    """Return the split of each folder at the top, none where these are not splits but classes.
+
+    Args:
+        paths: of the videos, below the root.
+        root: for messages.
+
+    Raises:
+        PrepareError: some are called as splits are and others are not, two are one split, or none is to train on.
+    """
+    tops = sorted({path.split("/")[0] for path in paths if "/" in path})
+    splits = {top: split for top in tops if (split := _split_of(top))}
+    if len(set(splits.values())) < 2:
+        return {}
+    if others := [top for top in tops if top not in splits]:
+        raise PrepareError(
+            f"{root}: {', '.join(f'{top}/' for top in splits)} are splits by their names, {others[0]}/ is none; move "
+            "it away, or rename those that are classes"
+        )
+    for split in SPLIT_NAMES:
+        if len(same := [top for top in tops if splits[top] == split]) > 1:
+            raise PrepareError(f"{root}: {same[0]}/ and {same[1]}/ are the same split; make them one folder")
+    if "train" not in splits.values():
+        raise PrepareError(f"{root}: no folder train/ beside {', '.join(f'{top}/' for top in tops)}")
+    return splits
+
+
+def _split_of(folder: str) -> str:
+    """The split that a folder's name stands for, such as `Training_set`; empty for none."""
+    word = re.sub(r"[ _-]?(set|split|data|videos)$", "", folder.lower())
+    return next((split for split, names in SPLIT_NAMES.items() if word in names), "")
+
+
+def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tuple[str, ...]:
+    """All classes in the order of their labels."""
+    found = sorted(set(names))
+    classes = read_class_file(file) if file else tuple(found)
+    if unknown := [name for name in found if name not in classes]:
+        raise PrepareError(f"{file}: the folder '{unknown[0]}' of {root} is no class of it")
     if len(found) < 2:
-        raise PrepareError(f"{root}: expected a folder of videos for each class, found {len(found)} with videos in it")
-    labels = [classes.index(path.split("/")[0]) for path in paths]
-    groups = _groups(paths, arguments.group)
-    is_test = split_groups(labels, groups, fraction=fraction, seed=arguments.seed)
-    splits: dict[str, list[Entry]] = {split: [] for split in SPLITS}
-    for path, label, group, test in zip(paths, labels, groups, is_test, strict=True):
-        entry = Entry(path, label, str(root), folders=(classes[label],), path=path, group=group or "-")
-        splits[SPLITS[test]].append(entry)
-    return Annotations(classes, splits, (), _notes(classes, splits, groups, has_pattern=bool(arguments.group)))
+        inner = f"; is it --root {root / found[0]}?" if found and _split_of(found[0]) else ""
+        raise PrepareError(
+            f"{root}: expected a folder of videos for each class, found {len(found)} with videos in it{inner}"
+        )
+    return classes
 
 
-def write_record(path: Path, root: Path, lists: Sequence[Path], *, num_classes: int) -> None:
-    """Write a record that trains on the first of two lists and evaluates on the second.
+def _empty(found: Found, *, depth: int, tops: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Folders at the place of a class that no video is in."""
+    used = {"/".join(path.split("/")[: depth + 1]) for path in found.videos}
+    for folder in found.folders:
+        if folder.count("/") == depth and folder not in used and (not tops or folder.split("/")[0] in tops):
+            yield folder, _EMPTY
+
+
+def _beside(found: Found, *, depth: int) -> Iterator[tuple[str, str]]:
+    yield from ((path, _BESIDE) for path in found.videos if path.count("/") <= depth)
+
+
+def write_record(path: Path, root: Path, lists: Mapping[str, ListFile], *, num_classes: int) -> None:
+    """Write a record that trains on the list `train` and evaluates on `val`, or on `test` where there is no `val`.
 
     Raises:
         PrepareError: another file is there.
     """
-    train, test = lists
+    evaluation = "val" if "val" in lists else "test"
     dataset = {
         "num_classes": num_classes,
-        "list_file": str(train),
+        "list_file": str(lists["train"].path),
         "root_path": str(root),
-        "eva_list_file": str(test),
+        "eva_list_file": str(lists[evaluation].path),
         "eva_root_path": str(root),
     }
     content = yaml.safe_dump({"base": RECORD_BASE, "dataset": dataset}, sort_keys=False, allow_unicode=True)
     is_new = write_new({path: content})
     say(f"{path}: train with bash run.sh {path.stem}" if is_new else f"{path} is there already, the same")
+    if len(lists) > 2:
+        say(f"  it evaluates on {lists[evaluation].path}; at the end: dataset.eva_list_file={lists['test'].path}")
 
 
-def _groups(paths: Sequence[str], pattern: str | None) -> list[str]:
-    """What each video must stay together with; without a pattern each is alone."""
+def _groups(paths: Sequence[str], pattern: str, *, root: Path) -> list[str]:
+    """What each video must stay together with; without a pattern that is the other links to one file."""
     if not pattern:
-        return list(paths)
+        first: dict[str, str] = {}
+        return [first.setdefault(os.path.realpath(root / path), path) for path in paths]
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -96,19 +239,19 @@ def _groups(paths: Sequence[str], pattern: str | None) -> list[str]:
         raise PrepareError(
             f"--group '{pattern}' does not match {len(without)} of {len(paths)} videos, e.g. {without[0]}"
         )
-    return [(match[1] if compiled.groups else match[0]) or "" for match in matches if match]
+    return [(match[1] if compiled.groups else match[0]) or "-" for match in matches if match]
 
 
 def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: float, seed: int) -> list[bool]:
     """Choose test videos: as near as can be to a fraction of every class, without taking a group apart.
 
-    Groups come in random order, and one is tested on if that brings the classes nearer to their shares. Of a class
+    Groups come in random order, and one is tested on if that brings the classes nearer to their fractions. Of a class
     with n videos n x fraction are wanted, but at least one, and at most all but one.
 
     Args:
         labels: class of each video.
         groups: group of each video, which may have videos of several classes.
-        fraction: share to test on.
+        fraction: fraction to test on.
         seed: of the order.
 
     Returns:
@@ -136,13 +279,10 @@ def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: floa
     return is_test
 
 
-def _notes(
-    classes: Sequence[str], splits: dict[str, list[Entry]], groups: Sequence[str], *, has_pattern: bool
-) -> list[str]:
-    notes = [f"{len(set(groups))} groups"] if has_pattern else []
+def _lacking(classes: Sequence[str], splits: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
+    """Notes of the splits that lack classes."""
     for split, entries in splits.items():
         lacking = sorted(set(range(len(classes))) - {entry.label for entry in entries})
         if lacking:
-            shown = ", ".join(classes[label] for label in lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-            notes.append(f"{split}: no video of {len(lacking)} classes: {shown}")
-    return notes
+            names = ", ".join(classes[label] for label in lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            yield f"{split}: no video of {len(lacking)} classes: {names}"

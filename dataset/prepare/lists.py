@@ -3,16 +3,17 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset.heldout import GROUPS_SUFFIX
 from dataset.listing import OWN_CLASSES_SUFFIX, segment_path, split_segment
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, without_repeats
-from dataset.prepare.finding import MissingError, VideoTree
-from dataset.prepare.measuring import Measured, Measurement, measure_all, require_some
+from dataset.prepare.finding import MissingError, VideoTree, describe_left_out, is_long
+from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
+from utils.text import one_line as shown
 from utils.text import say
 
 
@@ -36,7 +37,14 @@ class ListFile:
 
 
 def make_lists(
-    annotations: Annotations, root: Path, *, output: Path, name: str, workers: int, folders: bool = False
+    annotations: Annotations,
+    root: Path,
+    *,
+    output: Path,
+    name: str,
+    workers: int,
+    measure: Measure,
+    folders: bool = False,
 ) -> list[ListFile]:
     """Find and measure the videos of every split, write the lists, print the counts.
 
@@ -44,13 +52,15 @@ def make_lists(
         annotations: what there should be.
         root: folder of the videos.
         output: folder of the lists.
-        name: the lists are `name`_<split>_list.txt.
+        name: the lists are `name`_<split>_list.txt; the annotation's own name if empty.
         workers: processes.
+        measure: counts frames.
         folders: a video is a folder of pictures.
 
     Raises:
         PrepareError: nothing was found, a list of another content is there already, or the name has a folder in it.
     """
+    name = name or annotations.name
     if "/" in name:
         raise PrepareError(f"--name {name}: a name without folders; --output says where the lists go")
     tree = VideoTree(root, folders=folders)
@@ -63,19 +73,29 @@ def make_lists(
     every = [entry for entries in splits.values() for entry in entries]
     if every:
         require_some(len(tasks), root=root, example=f"'{every[0].title}' ({every[0].where})")
-    measured = measure_all(
-        list(tasks.values()), journal_path=output / f"{name}.counts.jsonl", workers=workers, title="counting frames"
-    )
-    by_path = {path: measured[task] for path, task in tasks.items()}
-    lists = [
-        _compose(output / f"{name}_{split}_list.txt", pairs, tasks=tasks, measured=by_path)
-        for split, pairs in found.items()
-    ]
-    for note in notes:
-        say(f"note: {note}")
+    measured = measure_all(tasks, measure, journal_path=output / f"{name}.counts.jsonl", workers=workers)
+    for line in (*(f"note: {note}" for note in notes), *_not_verified(measured.values())):
+        say(line)
+    lists = [_compose(output / f"{name}_{split}_list.txt", pairs, measured) for split, pairs in found.items()]
     for made in lists:
         write_list(made, annotations.classes, root=root, files=annotations.files)
+    _report_left_out(annotations.left_out, output / f"{name}.left_out.txt")
     return lists
+
+
+def _not_verified(measured: Iterable[Measured]) -> list[str]:
+    """Say how many videos were counted without decoding them."""
+    count = sum(not (found.is_decoded or found.cause) for found in measured)
+    return [f"note: {count} videos were not decoded: damaged pictures in them are not seen (--verify)"] if count else []
+
+
+def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
+    """Print what is in no list, and write all names to a file where they are many."""
+    for line in describe_left_out(left_out):
+        say(line)
+    if is_long(left_out):
+        write_text_atomically(path, "".join(f"{shown(name)}\t{reason}\n" for name, reason in left_out))
+        say(f"  each by name: {path}")
 
 
 def _find(tree: VideoTree, entries: Sequence[Entry]) -> list[tuple[Entry, str, str]]:
@@ -89,9 +109,7 @@ def _find(tree: VideoTree, entries: Sequence[Entry]) -> list[tuple[Entry, str, s
     return found
 
 
-def _measurements(
-    found: dict[str, list[tuple[Entry, str, str]]], root: Path, *, folders: bool
-) -> dict[str, Measurement]:
+def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, *, folders: bool) -> list[Measurement]:
     """One measurement for each path, of all segments that any split takes of it."""
     segments: dict[str, dict[tuple[float, float], None]] = {}
     for pairs in found.values():
@@ -100,16 +118,11 @@ def _measurements(
                 taken = segments.setdefault(path, {})
                 if entry.seconds is not None:
                     taken[entry.seconds] = None
-    return {path: Measurement(str(root), path, folders, tuple(taken)) for path, taken in segments.items()}
+    return [Measurement(str(root), path, folders, tuple(taken)) for path, taken in segments.items()]
 
 
-def _compose(
-    path: Path,
-    pairs: Sequence[tuple[Entry, str, str]],
-    *,
-    tasks: dict[str, Measurement],
-    measured: dict[str, Measured],
-) -> ListFile:
+def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapping[Measurement, Measured]) -> ListFile:
+    by_path = {task.path: (task, result) for task, result in measured.items()}
     lines: list[str] = []
     missing: list[tuple[str, str]] = []
     damaged: dict[str, str] = {}
@@ -118,10 +131,10 @@ def _compose(
         if not video:
             missing.append((entry.title, cause))
             continue
-        result = measured[video]
+        task, result = by_path[video]
         where, num_frames, cause = video, result.num_frames, result.cause
         if entry.seconds is not None and not cause:
-            first, num_frames = result.segments[tasks[video].segments.index(entry.seconds)]
+            first, num_frames = result.segments[task.segments.index(entry.seconds)]
             where = segment_path(video, first)
             cause = "" if num_frames else f"the segment shows none of the {result.num_frames} frames"
         if cause := cause or name_fault(video):
@@ -194,11 +207,6 @@ def _groups_file(made: ListFile) -> dict[Path, str]:
         return {}
     lines = [f"{shown(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]
     return {made.path.with_suffix(GROUPS_SUFFIX): "".join(lines)}
-
-
-def shown(path: str) -> str:
-    """Return a path in one line of UTF-8, whatever is in it."""
-    return path.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -1,19 +1,21 @@
 """How many frames videos really have, and which of them a segment in seconds takes."""
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dataset.prepare.annotations import PrepareError
+from dataset.prepare.finding import read_cause
 from dataset.prepare.journal import Journal
 from dataset.prepare.parallel import each
 from dataset.readers import ReadError
 from dataset.readers.jpeg import ImageError, decode_image
 from dataset.readers.video_file import VideoFile
-from dataset.readers.video_index import build_index, frame_times
+from dataset.readers.video_index import FrameIndex, build_index, frame_times, rebuild_index
 
 Seconds = tuple[float, float]
 _PICTURE = re.compile(r"([0-9]{5,})\.jpg")
@@ -27,13 +29,15 @@ class Measured:
         num_frames: that decoding gives; 0 if it cannot be read.
         segments: first frame and number of frames of every segment asked for; a number of 0: it shows no frame.
         cause: why it cannot be read.
-        damage: why decoding ends early, empty for a sound file.
+        damage: what of it cannot be decoded, empty for a sound file.
+        is_decoded: every picture was decoded; else some may be damaged without a word.
     """
 
     num_frames: int
     segments: tuple[tuple[int, int], ...] = ()
     cause: str = ""
     damage: str = ""
+    is_decoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +50,53 @@ class Measurement:
     segments: tuple[Seconds, ...] = ()
 
 
+Measure = Callable[[Measurement], Measured]
+
+
 def measure(task: Measurement) -> Measured:
-    """Measure a video; that it cannot be read is a result, not an error."""
+    """Count a video's frames as its reader does; that it cannot be read is a result, not an error."""
+    return _measure(task, build_index, lambda last: {1, last})
+
+
+def verify(task: Measurement) -> Measured:
+    """Count a video's frames by decoding them all; that it cannot be read is a result, not an error."""
+    return _measure(task, rebuild_index, lambda last: range(1, last + 1))
+
+
+def _measure(
+    task: Measurement, index: Callable[[VideoFile], FrameIndex], numbers: Callable[[int], Iterable[int]]
+) -> Measured:
     path = Path(task.root, task.path)
     try:
-        return _measure_folder(path) if task.is_folder else _measure_file(path, task.segments)
+        return _measure_folder(path, numbers) if task.is_folder else _measure_file(path, task.segments, index)
     except ReadError as error:
-        return Measured(0, cause=_cause(error, path))
+        return Measured(0, cause=read_cause(error, path))
 
 
 def measure_all(
-    tasks: Sequence[Measurement], *, journal_path: Path, workers: int, title: str
+    tasks: Sequence[Measurement], measure: Measure, *, journal_path: Path, workers: int
 ) -> dict[Measurement, Measured]:
     """Measure videos in parallel; what a journal knows of files that are as they were is not measured again.
 
     Args:
         tasks: the videos.
+        measure: `measure` or `verify`, for which what was not decoded is measured again.
         journal_path: file that keeps the counts, so that a killed command continues.
         workers: processes.
-        title: of the progress bar.
     """
     known: dict[Measurement, Measured] = {}
     keys = {task: _key(task) for task in tasks}
-    journal = Journal(journal_path, header={"content": "frame counts", "version": 1})
+    journal = Journal(journal_path, header={"content": "frame counts", "version": 2})
     for task, key in keys.items():
         if key in journal:
-            num_frames, segments, cause, damage = journal[key]
-            known[task] = Measured(num_frames, tuple((a, b) for a, b in segments), cause, damage)
+            found = Measured(**journal[key] | {"segments": tuple((a, b) for a, b in journal[key]["segments"])})
+            if found.is_decoded or measure is not verify:
+                known[task] = found
     rest = [task for task in keys if task not in known]
-    for task, found in each(measure, rest, workers=workers, title=title, done=len(known)):
+    for task, found in each(measure, rest, workers=workers, title="counting frames", done=len(known)):
         known[task] = found
         if not found.cause:  # what could not be read is tried again
-            journal.put(keys[task], [found.num_frames, found.segments, found.cause, found.damage])
+            journal.put(keys[task], dataclasses.asdict(found))
     return known
 
 
@@ -91,15 +110,12 @@ def _key(task: Measurement) -> str:
     return f"{Path(task.root, task.path).resolve()}|{version}|{list(task.segments)}"
 
 
-def _cause(error: ReadError, path: Path) -> str:
-    return str(error).removeprefix(f"cannot read the video {path}: ")
-
-
-def _measure_file(path: Path, segments: Sequence[Seconds]) -> Measured:
+def _measure_file(path: Path, segments: Sequence[Seconds], make_index: Callable[[VideoFile], FrameIndex]) -> Measured:
     with VideoFile(path) as video:
-        index = build_index(video)
+        index = make_index(video)
         times = frame_times(video, index) if segments else np.empty(0)
-    return Measured(index.num_frames, tuple(_frames_of(times, segment) for segment in segments), damage=index.damage)
+    frames = tuple(_frames_of(times, segment) for segment in segments)
+    return Measured(index.num_frames, frames, damage=index.damage, is_decoded=index.is_decoded)
 
 
 def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
@@ -109,8 +125,8 @@ def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
     return int(first), int(last - first)
 
 
-def _measure_folder(path: Path) -> Measured:
-    """Count 00001.jpg, 00002.jpg, ...: none may be missing or empty, the first and the last must be pictures."""
+def _measure_folder(path: Path, numbers: Callable[[int], Iterable[int]]) -> Measured:
+    """Count 00001.jpg, 00002.jpg, ...: none may be missing or empty, those of some numbers must be pictures."""
     try:
         names = {int(match[1]): file for file in path.iterdir() if (match := _PICTURE.fullmatch(file.name))}
         if not names:
@@ -119,13 +135,14 @@ def _measure_folder(path: Path) -> Measured:
             raise ReadError(f"{gap:05d}.jpg is missing, though there are {len(names)} pictures")
         if empty := next((file.name for file in names.values() if not file.stat().st_size), None):
             raise ReadError(f"{empty} is empty")
-        for number in (1, len(names)):
+        chosen = set(numbers(len(names)))
+        for number in sorted(chosen):
             decode_image(names[number].read_bytes(), colour=True)
     except OSError as error:
         raise ReadError(error.strerror or str(error)) from None
     except ImageError as error:
         raise ReadError(f"{names[number].name}: {error}") from None
-    return Measured(len(names))
+    return Measured(len(names), is_decoded=len(chosen) == len(names))
 
 
 def require_some(count: int, *, root: Path, example: str) -> None:

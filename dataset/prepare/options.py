@@ -5,26 +5,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.prepare.annotations import PrepareError
+from dataset.prepare.measuring import measure, verify
+from utils.parts import FORMATS
 from utils.workers import usable_cores
 
 
 def add_list_options(parser: argparse.ArgumentParser, *, root_help: str = "folder of the videos") -> None:
-    """Options of the commands that write lists."""
+    """Add the options of the commands that write lists."""
     parser.add_argument("--root", type=Path, required=True, help=f"{root_help}; paths in the lists start from here")
     parser.add_argument("--output", type=Path, default=Path("dataset"), help="folder of the lists (dataset)")
-    parser.add_argument("--name", help="start of the lists' names: NAME_<split>_list.txt")
+    parser.add_argument("--name", default="", help="start of the lists' names: NAME_<split>_list.txt")
+    parser.add_argument(
+        "--verify", action="store_const", dest="measure", const=verify, default=measure,
+        help="decode every picture of every video; without it most are counted by their packets alone, which is quick",
+    )  # fmt: skip
     add_workers(parser)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """The number of processes."""
+    """Add the number of processes."""
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (usable processors)")
 
 
 def add_source_list(parser: argparse.ArgumentParser) -> None:
-    """A list and how its videos are read."""
-    parser.add_argument("--list", type=Path, required=True, help="list: 'path num_frames label' a line")
+    """Add a list and how its videos are read."""
+    parser.add_argument("--list", type=Path, required=True, dest="listed", help="list: 'path num_frames label' a line")
     parser.add_argument("--root", type=Path, required=True, help="folder that the paths of the list start from")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="format of the list's videos (RAW)")
 
 
 def at_split(words: Sequence[str]) -> dict[str, Path]:

@@ -54,6 +54,7 @@ class Parameters:
     generator: int = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
+        """Refuse what no data set can be made of."""
         limits = {"num_train": 1, "num_test": 1, "size": 32, "frames": 4, "seed": 0}
         for name, low in limits.items():
             if getattr(self, name) < low:
@@ -206,7 +207,7 @@ def _write_lists(root: Path, parameters: Parameters) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     parser = Parser(
         prog="python -m dataset.synthetic",
         description="Make the embedded data set: labelled videos of moving sprites in 12 motion classes.",

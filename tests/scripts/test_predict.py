@@ -189,6 +189,7 @@ def test_unreadable_files_are_named_and_the_rest_is_done(
     captured = capfd.readouterr()
     errors = captured.err.strip().splitlines()
     assert errors == [
+        f"{folder}: left out: 1 x no video: Invalid data found when processing input: notes.txt",
         f"error: cannot read the video {folder}/empty.mp4: the file is empty",
         f"error: cannot read the video {folder}/text.mp4: Invalid data found when processing input",
         f"error: {folder}/\\udcff.mp4: its name is not UTF-8; rename it",

@@ -2,9 +2,10 @@
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -81,41 +82,53 @@ def convert_list(
     targets = _targets(
         videos, encoder.suffix, shard=new_list.stem.removesuffix("_list") if sharded else "", shard_videos=shard_videos
     )
+    shards = {"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}
     records = dict(zip(targets, videos, strict=True))
-    header = {
-        "source": str(Path(source.root).resolve()),
-        "source format": source.format,
-        **{name: value for name, value in dataclasses.asdict(encoder).items() if name != "device"},  # type: ignore[call-overload]
-        **({"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}),
-    }
-    journal = Journal(journal_path, header=header)
-    tasks = [
-        Task(record, target, source, encoder, str(root))
-        for target, record in tqdm(records.items(), desc="looking what is there", unit="video", leave=False)
-        if not (target in journal and store.holds(target, num_frames=journal[target]))
-    ]
-    require_space(tasks, root)
-    faults = _do(tasks, journal, workers=workers, sharded=sharded, done=len(records) - len(tasks))
+    tasks = [Task(record, target, source, encoder, str(root)) for target, record in records.items()]
+    journal = Journal(journal_path, header=_header(source, encoder) | shards)
+    faults = _do(tasks, journal, store, workers=workers)
     done = {target: journal[target] for target in records if target in journal and target not in faults}
-    pairs = list(zip(targets, videos, strict=True))
-    lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
-    missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
-    groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
-    made = ListFile(new_list, lines, missing, [], {target: groups[target] for target in targets if target in done})
+    made = _new_list(new_list, videos, targets, done=done, faults=faults)
     write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
     lost = int(encoder.use_flow)  # the last frame has no flow
-    shorter = sum(done[target] + lost < record.num_frames for target, record in pairs if target in done)
-    if shorter:
+    pairs = zip(targets, videos, strict=True)
+    if shorter := sum(done[target] + lost < record.num_frames for target, record in pairs if target in done):
         say(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
     return len(faults)
 
 
-def _do(tasks: Sequence[Task], journal: Journal, *, workers: int, sharded: bool, done: int) -> dict[str, str]:
-    """Convert; what succeeds is noted in the journal, the causes of all else are returned by target."""
+def _header(source: Source, encoder: Encoder) -> dict[str, Any]:
+    """What a conversion is made with, as its journal says it."""
+    made_with = dataclasses.asdict(encoder)  # type: ignore[call-overload]
+    made_with.pop("device", None)
+    return {"source": str(Path(source.root).resolve()), "source format": source.format, **made_with}
+
+
+def _new_list(
+    path: Path, videos: VideoList, targets: Sequence[str], *, done: Mapping[str, int], faults: Mapping[str, str]
+) -> ListFile:
+    """The list of the results: a line for each line of the source's whose video was converted."""
+    pairs = list(zip(targets, videos, strict=True))
+    lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
+    missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
+    groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
+    return ListFile(path, lines, missing, [], {target: groups[target] for target in targets if target in done})
+
+
+def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) -> dict[str, str]:
+    """Convert what is not there; successes are noted in the journal, the causes of all else are returned by target."""
+    rest = [
+        task
+        for task in tqdm(tasks, desc="looking what is there", unit="video", leave=False)
+        if not (task.target in journal and store.holds(task.target, num_frames=journal[task.target]))
+    ]
+    root = Path(tasks[0].root)
+    require_space(rest, root)
     faults: dict[str, str] = {}
-    title = f"writing {tasks[0].root}" if tasks else "nothing to write"
-    for task, outcome in each(encode if sharded else convert, tasks, workers=workers, title=title, done=done):
-        if outcome.encoded is not None:  # one process alone may write to an environment
+    work = encode if isinstance(store, ShardedEnvironments) else convert  # one process alone may write to a shard
+    title = f"writing {root}" if rest else "nothing to write"
+    for task, outcome in each(work, rest, workers=workers, title=title, done=len(tasks) - len(rest)):
+        if outcome.encoded is not None:
             outcome = _put(task, outcome.encoded)
         if outcome.cause:
             faults[task.target] = outcome.cause
@@ -165,9 +178,7 @@ def encode(task: Task) -> Outcome:
     """Encode a video for another process to write."""
     record = task.record
     try:
-        frames = task.source.frames(record)
-        rate = task.source.frame_rate(record)
-        encoded = task.encoder.encode(frames, sample=record.num_frames // 2, rate=rate)
+        encoded = task.encoder.encode(task.source.footage(record), sample=record.num_frames // 2)
         if not encoded.num_frames and task.encoder.use_flow:
             return Outcome(cause="flow needs two frames")
         require_frames(encoded.num_frames, record)
@@ -242,8 +253,7 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
     for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():
         task = tasks[index]
         try:
-            pixels = task.source.frames(task.record, limit=_PROBED_FRAMES)
-            probe = task.encoder.encode(pixels, sample=0, rate=task.source.frame_rate(task.record))
+            probe = task.encoder.encode(task.source.footage(task.record, limit=_PROBED_FRAMES), sample=0)
         except UserError:
             continue  # said when its turn comes
         size += sum(-(-len(part) // _BLOCK) * _BLOCK for part in probe.parts)

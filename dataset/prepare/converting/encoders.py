@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import av.error
 import numpy as np
 
 from dataset.prepare.annotations import PrepareError
+from dataset.prepare.converting.sources import Footage
 from dataset.readers.video_file import cause_of
 from dataset.writers.encoding import encode_h264, encode_jpeg
 from dataset.writers.shrinking import shrink
@@ -67,13 +67,12 @@ class Encoder(Protocol):
     def store(self, root: Path) -> Store:
         """Where results go."""
 
-    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
-        """Encode all frames, uint8 [H, W, 3] each.
+    def encode(self, footage: Footage, *, sample: int) -> Encoded:
+        """Encode all frames.
 
         Args:
-            frames: of one size.
+            footage: the frames.
             sample: number of a frame to keep for the verification, beside the first and the last.
-            rate: frames a second.
         """
 
 
@@ -102,10 +101,10 @@ class PictureEncoder:
         """See `Encoder`."""
         return STORES[self.layout](root)
 
-    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+    def encode(self, footage: Footage, *, sample: int) -> Encoded:
         """See `Encoder`."""
         encoded = Encoded()
-        kept = encoded.keeping(shrink(frames, self.short_side), wanted=sample)
+        kept = encoded.keeping(shrink(footage.frames, self.short_side), wanted=sample)
         encoded.parts = [encode_jpeg(frame, self.quality) for frame in kept]
         return encoded
 
@@ -133,12 +132,12 @@ class VideoEncoder:
         """See `Encoder`."""
         return VideoFiles(root)
 
-    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+    def encode(self, footage: Footage, *, sample: int) -> Encoded:
         """See `Encoder`."""
         encoded = Encoded()
-        kept = encoded.keeping(shrink(frames, self.short_side, even=True), wanted=sample)
+        kept = encoded.keeping(shrink(footage.frames, self.short_side, even=True), wanted=sample)
         try:
-            encoded.parts = [encode_h264(kept, rate=rate, options=self._options())]
+            encoded.parts = [encode_h264(kept, rate=footage.rate, options=self._options())]
         except av.error.FFmpegError as error:
             raise PrepareError(f"x264 does not encode it: {cause_of(error)}") from None
         return encoded

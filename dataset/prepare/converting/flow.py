@@ -1,9 +1,8 @@
 """Optical flow between neighbouring frames, as two grey JPEGs (x and y) for each frame but the last."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.encoders import STORES, Encoded
+from dataset.prepare.converting.sources import Footage
 from dataset.readers.images import FLOW_SUFFIXES
 from dataset.writers.encoding import encode_jpeg
 from dataset.writers.shrinking import shrink
@@ -20,7 +20,6 @@ from dataset.writers.stores import Store
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors
 
-METHODS = ("dis", "farneback", "raft_small", "raft_large")
 # RAFT correlates at an eighth of the size, down to an eighth of that again, which must leave two pixels.
 _RAFT_STEP, _RAFT_LEAST = 8, 128
 
@@ -39,7 +38,7 @@ class FlowEncoder:
         short_side: larger frames are made smaller to this before, in pixels; 0: none.
         quality: of the JPEGs.
         bound: largest displacement that can be stored, in pixels.
-        method: one of METHODS.
+        method: dis, farneback, raft_small or raft_large.
         weights: of RAFT: a state dict of torchvision's network.
         device: of RAFT.
     """
@@ -63,11 +62,11 @@ class FlowEncoder:
         """See `Encoder`."""
         return STORES[self.layout](root, suffixes=FLOW_SUFFIXES)
 
-    def encode(self, frames: Iterable[np.ndarray], *, sample: int, rate: Fraction) -> Encoded:
+    def encode(self, footage: Footage, *, sample: int) -> Encoded:
         """See `Encoder`."""
         encoded = Encoded()
         method = make_method(self.method, self.weights, self.device)
-        pairs = _pairs(shrink(frames, self.short_side))
+        pairs = _pairs(shrink(footage.frames, self.short_side))
         fields = (quantise(method(before, after), self.bound) for before, after in pairs)
         for field in encoded.keeping(fields, wanted=sample):
             encoded.parts += [encode_jpeg(field[:, :, axis], self.quality) for axis in (0, 1)]
@@ -116,7 +115,7 @@ class _Raft:
 
     def __init__(self, name: str, weights: Path, device: torch.device) -> None:
         import_torchvision()
-        from torchvision.models import optical_flow
+        from torchvision.models import optical_flow  # once import_torchvision has prepared it
 
         if device.type == "cuda" and not torch.cuda.is_available():
             raise PrepareError("--device cuda: there is no GPU that torch can use here")

@@ -1,7 +1,7 @@
 """The frames of a list's videos one after the other, each decoded once, whatever the format."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,19 @@ from dataset.readers.video_file import VideoFile, decode_frames
 
 _CHUNK = 32  # frames of pictures that are read at a time
 DEFAULT_RATE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A video to be encoded.
+
+    Attributes:
+        frames: uint8 [H, W, 3] each, all of the size of the first.
+        rate: frames a second.
+    """
+
+    frames: Iterable[np.ndarray]
+    rate: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +43,23 @@ class Source:
     root: str
     rate: int = DEFAULT_RATE
 
-    def frame_rate(self, record: VideoRecord) -> Fraction:
-        """Frames a second of a video."""
-        if self.format == "RAW":
-            with VideoFile(Path(self.root, split_segment(record.path)[0])) as video:
-                return Fraction(video.frame_rate or self.rate)
-        return Fraction(self.rate)
-
-    def frames(self, record: VideoRecord, *, limit: int | None = None) -> Iterator[np.ndarray]:
-        """Give the frames of a list's line, uint8 [H, W, 3] each, as the reader of the format would.
-
-        Fewer come if the video ends early. All have the size of the first.
+    def footage(self, record: VideoRecord, *, limit: int | None = None) -> Footage:
+        """Give the frames of a list's line as the reader of the format would; fewer come if the video ends early.
 
         Args:
             record: the line.
             limit: most frames to give.
 
         Raises:
-            ReadError: the video cannot be read.
+            ReadError: the video cannot be read, now or when its frames are asked for.
         """
         count = record.num_frames if limit is None else min(limit, record.num_frames)
-        frames = self._decode(record) if self.format == "RAW" else self._read(record)
-        return itertools.islice(frames, count)
-
-    def _decode(self, record: VideoRecord) -> Iterator[np.ndarray]:
+        if self.format != "RAW":
+            return Footage(itertools.islice(self._read(record), count), Fraction(self.rate))
         path, skipped = split_segment(record.path)
-        return itertools.islice(decode_frames(Path(self.root, path)), skipped, None)
+        with VideoFile(Path(self.root, path)) as video:
+            rate = Fraction(video.frame_rate or self.rate)
+        return Footage(itertools.islice(decode_frames(Path(self.root, path)), skipped, skipped + count), rate)
 
     def _read(self, record: VideoRecord) -> Iterator[np.ndarray]:
         reader = open_reader(self.format, self.root)

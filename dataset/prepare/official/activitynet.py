@@ -21,7 +21,7 @@ _PREFIX = "v_"  # of a video's file, in front of its YouTube id
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command line."""
     parser.add_argument("--annotations", type=Path, required=True, help="activity_net.v1-3.min.json")
     parser.add_argument(
         "--mode", choices=("trimmed", "untrimmed"), default="trimmed",
@@ -31,23 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_options(parser)
 
 
-def default_name(arguments: argparse.Namespace) -> str:
-    """Start of the lists' names."""
-    return "anet_video" if arguments.mode == "trimmed" else "anet_untrimmed_video"
+def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
+    """Read the labelled videos of the training and validation subsets; the test subset has no labels.
 
-
-def read(arguments: argparse.Namespace) -> Annotations:
-    """Read the labelled videos of the training and validation subsets; the test subset has no labels."""
-    path = arguments.annotations
-    content = read_json(path)
+    Args:
+        annotations: the json file.
+        mode: trimmed (segments) or untrimmed (whole videos).
+        classes: file of the class names in their order; None: sorted.
+    """
+    content = read_json(annotations)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):
-        raise PrepareError(f"{path}: expected an object 'database' of videos")
-    segments = {video: _segments(video, item, path) for video, item in database.items()}
+        raise PrepareError(f"{annotations}: expected an object 'database' of videos")
+    segments = {video: _segments(video, item, annotations) for video, item in database.items()}
     names = sorted({name for found in segments.values() for name, _ in found})
     source = "the annotations"
-    if arguments.classes:
-        names, source = list(read_class_file(arguments.classes)), str(arguments.classes)
+    if classes:
+        names, source = list(read_class_file(classes)), str(classes)
     numbers = {name: number for number, name in enumerate(names)}
     notes = [] if len(names) == 200 else [f"{len(names)} classes, ActivityNet 1.3 has 200"]
     splits: dict[str, list[Entry]] = {split: [] for split in _SPLITS.values()}
@@ -56,8 +56,8 @@ def read(arguments: argparse.Namespace) -> Annotations:
         split = _SPLITS.get(database[video].get("subset"))
         if split is None:
             continue
-        where = f"{path}, video {video}"
-        if arguments.mode == "untrimmed" and found:
+        where = f"{annotations}, video {video}"
+        if mode == "untrimmed" and found:
             several += len({name for name, _ in found}) > 1
             found = [(_longest_class(found), None)]
         for name, seconds in found:
@@ -65,7 +65,8 @@ def read(arguments: argparse.Namespace) -> Annotations:
             splits[split].append(Entry(_PREFIX + video, label, where, seconds=seconds))
     if several:
         notes.append(f"{several} videos show several classes; their label is the one that is seen longest")
-    return Annotations(tuple(names), splits, (path,), notes)
+    name = "anet_video" if mode == "trimmed" else "anet_untrimmed_video"
+    return Annotations(name, tuple(names), splits, (annotations,), notes)
 
 
 def _segments(video: str, item: Any, path: Path) -> list[tuple[str, tuple[float, float] | None]]:

@@ -12,15 +12,10 @@ _SPLITS = {"0": "", "1": "train", "2": "test"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command line."""
     parser.add_argument("--annotations", type=Path, required=True, help="folder testTrainMulti_7030_splits")
     parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="which of the three splits (1)")
     add_list_options(parser, root_help="folder with a folder of videos for each class")
-
-
-def default_name(arguments: argparse.Namespace) -> str:
-    """Start of the lists' names."""
-    return "hmdb51_video" if arguments.split == 1 else f"hmdb51_split{arguments.split}_video"
 
 
 def _source(stem: str, class_name: str) -> str:
@@ -29,12 +24,12 @@ def _source(stem: str, class_name: str) -> str:
     return match[1] if match else ""
 
 
-def read(arguments: argparse.Namespace) -> Annotations:
-    """Read the files of a split; classes are numbered in the order of their names."""
-    ending = f"_test_split{arguments.split}.txt"
-    files = sorted(path for path in arguments.annotations.glob(f"*{ending}") if not path.name.startswith("."))
+def read(*, annotations: Path, split: int) -> Annotations:
+    """Read the files of a split, 1 to 3, in a folder; classes are numbered in the order of their names."""
+    ending = f"_test_split{split}.txt"
+    files = sorted(path for path in annotations.glob(f"*{ending}") if not path.name.startswith("."))
     if not files:
-        raise PrepareError(f"{arguments.annotations}: no file <class>{ending} in it")
+        raise PrepareError(f"{annotations}: no file <class>{ending} in it")
     classes = tuple(path.name.removesuffix(ending) for path in files)
     splits: dict[str, list[Entry]] = {"train": [], "test": []}
     for label, path in enumerate(files):
@@ -42,9 +37,10 @@ def read(arguments: argparse.Namespace) -> Annotations:
             video, _, flag = line.rpartition(" ")
             if flag not in _SPLITS or not video.strip():
                 raise PrepareError(f"{path}, line {number}: expected 'video.avi 0|1|2', found '{line}'")
-            if split := _SPLITS[flag]:
-                stem, name = PurePosixPath(video.strip()).stem, classes[label]
+            if side := _SPLITS[flag]:
+                stem, class_name = PurePosixPath(video.strip()).stem, classes[label]
                 where = f"{path}, line {number}"
-                splits[split].append(Entry(stem, label, where, folders=(name,), group=_source(stem, name)))
+                splits[side].append(Entry(stem, label, where, folders=(class_name,), group=_source(stem, class_name)))
     notes = [] if len(classes) == 51 else [f"{len(classes)} classes, HMDB51 has 51"]
-    return Annotations(classes, splits, tuple(files), notes)
+    name = "hmdb51_video" if split == 1 else f"hmdb51_split{split}_video"
+    return Annotations(name, classes, splits, tuple(files), notes)

@@ -1,6 +1,7 @@
 """Kinetics-400, 600 and 700: csv files with the columns label, youtube_id, time_start, time_end, split."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, class_number, read_class_file, read_csv
@@ -12,7 +13,7 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command line."""
     parser.add_argument(
         "--annotations", required=True, action="append", metavar="SPLIT=FILE",
         help="train=train.csv, val=val.csv; repeat the option for each split",
@@ -22,28 +23,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_options(parser)
 
 
-def default_name(arguments: argparse.Namespace) -> str:
-    """Start of the lists' names."""
-    return "kinetics_video" if arguments.version == "400" else f"kinetics{arguments.version}_video"
+def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> Annotations:
+    """Read the csv files of all splits; classes are numbered over all of them.
 
-
-def read(arguments: argparse.Namespace) -> Annotations:
-    """Read the csv files of all splits; classes are numbered over all of them."""
-    files = at_split(arguments.annotations)
+    Args:
+        annotations: words SPLIT=FILE.
+        version: one of CLASSES.
+        classes: file of the class names in their order; None: sorted.
+    """
+    files = at_split(annotations)
     rows = {split: list(read_csv(path, columns=_COLUMNS)) for split, path in files.items()}
     names = sorted({row["label"] for table in rows.values() for _, row in table})
     source = "the annotations"
-    if arguments.classes:
-        names, source = list(read_class_file(arguments.classes)), str(arguments.classes)
+    if classes:
+        names, source = list(read_class_file(classes)), str(classes)
     notes = []
-    if len(names) != CLASSES[arguments.version]:
-        notes.append(f"{len(names)} classes, Kinetics-{arguments.version} has {CLASSES[arguments.version]}")
+    if len(names) != CLASSES[version]:
+        notes.append(f"{len(names)} classes, Kinetics-{version} has {CLASSES[version]}")
     numbers = {name: number for number, name in enumerate(names)}
     splits = {
         split: [_entry(row, f"{files[split]}, line {number}", numbers, source) for number, row in table]
         for split, table in rows.items()
     }
-    return Annotations(tuple(names), splits, tuple(files.values()), notes)
+    name = "kinetics_video" if version == "400" else f"kinetics{version}_video"
+    return Annotations(name, tuple(names), splits, tuple(files.values()), notes)
 
 
 def _entry(row: dict[str, str], where: str, numbers: dict[str, int], source: str) -> Entry:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ _NUM_CLASSES = 174
 
 
 def add_arguments_v1(parser: argparse.ArgumentParser) -> None:
-    """The command line of V1."""
+    """Add the command line of V1."""
     _add_arguments(parser, "something-something-v1", "csv", "folder 20bn-something-something-v1 with a folder a video")
 
 
 def add_arguments_v2(parser: argparse.ArgumentParser) -> None:
-    """The command line of V2."""
+    """Add the command line of V2."""
     _add_arguments(parser, "something-something-v2", "json", "folder 20bn-something-something-v2 with the webm files")
 
 
@@ -42,23 +43,13 @@ def _add_arguments(parser: argparse.ArgumentParser, name: str, suffix: str, root
     add_list_options(parser, root_help=root_help)
 
 
-def default_name_v1(arguments: argparse.Namespace) -> str:
-    """Start of the names of V1's lists."""
-    return "ssv1_frame"
-
-
-def default_name_v2(arguments: argparse.Namespace) -> str:
-    """Start of the names of V2's lists."""
-    return "ssv2_video"
-
-
-def read_v1(arguments: argparse.Namespace) -> Annotations:
+def read_v1(*, annotations: Sequence[str], labels: Path) -> Annotations:
     """Read lines 'number;class name', which have no header; the classes are a name a line."""
-    classes = read_class_file(arguments.labels)
+    classes = read_class_file(labels)
     numbers = {name: label for label, name in enumerate(classes)}
-    files = at_split(arguments.annotations)
-    splits = {split: _read_v1_split(path, numbers, arguments.labels) for split, path in files.items()}
-    return Annotations(classes, splits, (arguments.labels, *files.values()), _notes(classes))
+    files = at_split(annotations)
+    splits = {split: _read_v1_split(path, numbers, labels) for split, path in files.items()}
+    return Annotations("ssv1_frame", classes, splits, (labels, *files.values()), _notes(classes))
 
 
 def _read_v1_split(path: Path, numbers: dict[str, int], labels: Path) -> list[Entry]:
@@ -74,13 +65,13 @@ def _read_v1_split(path: Path, numbers: dict[str, int], labels: Path) -> list[En
     return entries
 
 
-def read_v2(arguments: argparse.Namespace) -> Annotations:
+def read_v2(*, annotations: Sequence[str], labels: Path) -> Annotations:
     """Read objects with id and template ('Holding [something]'); the labels file has class names without brackets."""
-    numbers = _read_v2_classes(arguments.labels)
-    files = at_split(arguments.annotations)
-    splits = {split: _read_v2_split(path, numbers, arguments.labels) for split, path in files.items()}
+    numbers = _read_v2_classes(labels)
+    files = at_split(annotations)
+    splits = {split: _read_v2_split(path, numbers, labels) for split, path in files.items()}
     classes = tuple(sorted(numbers, key=numbers.__getitem__))
-    return Annotations(classes, splits, (arguments.labels, *files.values()), _notes(classes))
+    return Annotations("ssv2_video", classes, splits, (labels, *files.values()), _notes(classes))
 
 
 def _read_v2_classes(path: Path) -> dict[str, int]:

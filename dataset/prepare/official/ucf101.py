@@ -14,27 +14,23 @@ _GROUP = re.compile(r"(v_.+_g[0-9]+)_c[0-9]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line."""
+    """Add the command line."""
     parser.add_argument("--annotations", type=Path, required=True, help="folder ucfTrainTestlist")
     parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="which of the three splits (1)")
     add_list_options(parser, root_help="folder UCF-101 with a folder of videos for each class")
 
 
-def default_name(arguments: argparse.Namespace) -> str:
-    """Start of the lists' names."""
-    return "ucf101_video" if arguments.split == 1 else f"ucf101_split{arguments.split}_video"
-
-
-def read(arguments: argparse.Namespace) -> Annotations:
-    """Read the two lists of a split; labels come from the class names, and are checked where a list has numbers."""
-    folder, number = arguments.annotations, f"{arguments.split:02d}"
-    index = folder / "classInd.txt"
+def read(*, annotations: Path, split: int) -> Annotations:
+    """Read the two lists of a split, 1 to 3; labels come from the class names, numbers in a list must agree."""
+    number = f"{split:02d}"
+    index = annotations / "classInd.txt"
     classes = _read_classes(index)
     numbers = {name: label for label, name in enumerate(classes)}
-    paths = {"train": folder / f"trainlist{number}.txt", "test": folder / f"testlist{number}.txt"}
-    splits = {split: _read_list(path, numbers, index=index) for split, path in paths.items()}
+    paths = {"train": annotations / f"trainlist{number}.txt", "test": annotations / f"testlist{number}.txt"}
+    splits = {side: _read_list(path, numbers, index=index) for side, path in paths.items()}
     notes = [] if len(classes) == 101 else [f"{len(classes)} classes, UCF101 has 101"]
-    return Annotations(classes, splits, (index, *paths.values()), notes)
+    name = "ucf101_video" if split == 1 else f"ucf101_split{split}_video"
+    return Annotations(name, classes, splits, (index, *paths.values()), notes)
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:

@@ -421,9 +421,9 @@ def test_samples_are_the_first_the_wanted_and_the_last_frame() -> None:
 
 def test_a_source_gives_segments_and_limits(encoded: Path) -> None:
     source = Source("RAW", str(encoded))
-    frames = source.frames(VideoRecord("a/one.mp4#skip=5", 20, 0), limit=4)
-    assert [frame_number(frame) for frame in frames] == [5, 6, 7, 8]
-    assert source.frame_rate(VideoRecord("a/one.mp4#skip=5", 20, 0)) == 30
+    footage = source.footage(VideoRecord("a/one.mp4#skip=5", 20, 0), limit=4)
+    assert [frame_number(frame) for frame in footage.frames] == [5, 6, 7, 8]
+    assert footage.rate == 30
 
 
 @pytest.mark.parametrize(("kind", "words"), [("frames", []), ("lmdb", []), ("lmdb", ["--shard_videos", "9"])])

@@ -2,57 +2,25 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 
-from dataset.heldout import group_names
 from dataset.listing import VideoRecord, read_class_names, read_list
 from dataset.prepare import measuring
-from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import Entry, PrepareError
-from dataset.prepare.finding import MissingError, VideoTree, walk
-from dataset.prepare.folder import split_groups
+from dataset.prepare.finding import MissingError, VideoTree
 from dataset.readers import open_reader
 from tests import official_sets
 from tests.conftest import ROOT
-from tests.official_sets import HMDB_VIDEOS, SOMETHING_CLASSES, UCF_VIDEOS, Videos, write_text
+from tests.dataset.prepare.commands import missing, named_groups, prepare, records
+from tests.official_sets import HMDB_VIDEOS, SOMETHING_CLASSES, UCF_VIDEOS, Videos, write_pictures, write_text
 from tests.videos import encode_video, frame_numbers
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Videos:
-    return Videos(tmp_path_factory.mktemp("encoded"))
-
-
-@pytest.fixture
-def layout(tmp_path: Path, videos: Videos) -> Callable[[str], Path]:
-    """Make one of the official layouts in a folder whose name has a space."""
-    return lambda name: getattr(official_sets, name)(tmp_path / "data set", videos)
-
-
-def prepare(*words: object, output: Path) -> None:
-    main([str(word) for word in (*words, "--output", output, "--workers", "1")])
-
-
-def records(path: Path) -> list[tuple[str, int, int]]:
-    return [(record.path, record.num_frames, record.label) for record in read_list(path)]
-
-
-def named_groups(path: Path) -> list[tuple[str, str]]:
-    videos = read_list(path)
-    return [(video.path, group) for video, group in zip(videos, group_names(videos), strict=True)]
-
-
-def missing(path: Path) -> dict[str, str]:
-    lines = path.with_suffix(".missing.txt").read_text().splitlines()
-    return dict(line.split("\t") for line in lines)
 
 
 def kinetics_words(data: Path) -> list[str | Path]:
@@ -141,6 +109,48 @@ def test_a_killed_command_counts_only_what_it_has_not_counted(
     with pytest.raises(PrepareError, match="another content"):  # 21 frames now
         prepare(*kinetics_words(data), output=output)
     assert asked.count(touched.name) == 2
+
+
+def one_bad_packet(path: Path) -> Path:
+    """A video of 20 frames, one of which has a damaged packet that no index shows."""
+    encode_video(path, 20, options={"bf": "0", "g": "100", "threads": "1"})
+    with av.open(str(path)) as made:
+        places = [packet.pos or 0 for packet in made.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    data[places[10] : places[10] + 4] = b"\xff" * 4  # the length of the NAL unit
+    path.write_bytes(data)
+    return path
+
+
+def test_what_was_not_verified_is_said_and_verifying_finds_it(
+    tmp_path: Path, videos: Videos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/whole.mp4", "a/two.mp4", "b/three.mp4"):
+        videos.make(tmp_path / "set" / name, 16)
+    one_bad_packet(tmp_path / "set/b/bad.mp4")
+    words = ["folder", "--root", tmp_path / "set", "--test_fraction", "0.5"]
+    prepare(*words, output=tmp_path)
+    assert (
+        "note: 4 videos were not decoded: damaged pictures in them are not seen (--verify)" in capsys.readouterr().out
+    )
+    assert ("b/bad.mp4", 20, 1) in records(tmp_path / "set_train_list.txt") + records(tmp_path / "set_test_list.txt")
+    prepare(*words, "--name", "seen", "--verify", output=tmp_path)  # counts of its own
+    prepare(*words, "--name", "seen", output=tmp_path)  # what was verified stays so
+    assert "not decoded" not in capsys.readouterr().out
+    damaged = "".join(path.read_text() for path in tmp_path.glob("seen_*.missing.txt"))
+    assert re.fullmatch(r"b/bad\.mp4\tonly 1[0-9] frames can be decoded: .*\n", damaged)
+    (tmp_path / "set.counts.jsonl").rename(tmp_path / "mine.counts.jsonl")
+    prepare(*words, "--name", "mine", "--verify", output=tmp_path)  # what was counted before is decoded now
+    assert "".join(path.read_text() for path in tmp_path.glob("mine_*.missing.txt")) == damaged
+
+
+def test_pictures_are_verified_too(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "v", 5)
+    middle = tmp_path / "v/00003.jpg"
+    middle.write_bytes(middle.read_bytes()[:200])
+    task = measuring.Measurement(str(tmp_path), "v", is_folder=True)
+    assert measuring.measure(task) == measuring.Measured(5)
+    assert measuring.verify(task).cause.startswith("00003.jpg: ")
 
 
 @pytest.mark.parametrize(
@@ -303,63 +313,6 @@ def test_a_segment_in_seconds_follows_the_time_stamps(tmp_path: Path) -> None:
         assert found.segments == (expected,)
 
 
-def test_folder_of_class_folders(layout: Callable[[str], Path], tmp_path: Path) -> None:
-    data, output = layout("own"), tmp_path / "lists"
-    prepare("folder", "--root", data, "--seed", "3", output=output)
-    train, test = (output / f"data_set_{split}_list.txt" for split in ("train", "test"))
-    assert read_class_names(str(train), 3) == ["hand waving", "jump", "笑う"]
-    both = records(train) + records(test)
-    assert len(both) == len({path for path, _, _ in both}) == 24
-    assert all(frames == 16 + int(re.findall(r"person(\d)", path)[0]) for path, frames, _ in both)
-    assert [sum(label == k for _, _, label in records(test)) for k in range(3)] == [2, 1, 2]  # of 10, 6, 8
-    again = tmp_path / "again"
-    prepare("folder", "--root", data, "--seed", "3", output=again)
-    assert (again / train.name).read_bytes() == train.read_bytes()
-    prepare("folder", "--root", data, "--seed", "4", "--name", "other", output=again)
-    assert records(again / "other_test_list.txt") != records(test)
-
-
-def test_a_person_stays_on_one_side(layout: Callable[[str], Path], tmp_path: Path) -> None:
-    data = layout("own")
-    for seed in range(4):
-        output = tmp_path / str(seed)
-        prepare("folder", "--root", data, "--seed", str(seed), "--group", r"person(\d+)", output=output)
-        sides = [
-            {re.findall(r"person(\d)", path)[0] for path, _, _ in records(output / f"data_set_{split}_list.txt")}
-            for split in ("train", "test")
-        ]
-        assert sides[0] and sides[1] and not sides[0] & sides[1]
-        for split in ("train", "test"):  # the lists carry the persons, for what is held out of them later
-            videos = read_list(output / f"data_set_{split}_list.txt")
-            assert group_names(videos) == [re.findall(r"person(\d)", video.path)[0] for video in videos]
-    with pytest.raises(PrepareError, match="does not match 24 of 24 videos, e.g. hand waving/person0 take 0.mp4"):
-        prepare("folder", "--root", data, "--group", "actor", output=tmp_path / "none")
-    with pytest.raises(PrepareError, match="is no regular expression"):
-        prepare("folder", "--root", data, "--group", "(", output=tmp_path / "none")
-
-
-@pytest.mark.parametrize("sizes", [[1, 2, 3, 40, 7], [5, 5], [1, 1, 10]])
-def test_every_class_is_split_to_its_share(sizes: list[int]) -> None:
-    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
-    for fraction in (0.01, 0.2, 0.5, 0.99):
-        is_test = split_groups(labels, [str(i) for i in range(len(labels))], fraction=fraction, seed=0)
-        for label, size in enumerate(sizes):
-            chosen = sum(test for test, of in zip(is_test, labels, strict=True) if of == label)
-            wanted = min(max(size * fraction, 1), size - 1)
-            assert abs(chosen - wanted) <= 0.5
-
-
-def test_names_that_no_list_can_hold_are_refused_by_name(tmp_path: Path, videos: Videos) -> None:
-    for name in ("a/fine.mp4", "a/line\nbreak.mp4", "b/fine too.mp4", "b/x.mp4", "b/y.mp4"):
-        videos.make(tmp_path / "set" / name, 16)
-    (tmp_path / "set/b/x.mp4").rename(tmp_path / "set/b" / os.fsdecode(b"\xff.mp4"))
-    prepare("folder", "--root", tmp_path / "set", output=tmp_path)
-    listed = [row[0] for split in ("train", "test") for row in records(tmp_path / f"set_{split}_list.txt")]
-    assert sorted(listed) == ["a/fine.mp4", "b/fine too.mp4", "b/y.mp4"]
-    refused = "".join(path.read_text() for path in tmp_path.glob("*.missing.txt"))
-    assert "a line break in its name" in refused and "its name is not UTF-8" in refused
-
-
 def test_workers_and_the_command_line(layout: Callable[[str], Path], tmp_path: Path) -> None:
     data, output = layout("ucf101"), tmp_path / "lists"
     words = ["ucf101", "--annotations", data / "ucfTrainTestlist", "--root", data / "UCF-101"]
@@ -378,33 +331,3 @@ def test_workers_and_the_command_line(layout: Callable[[str], Path], tmp_path: P
     )  # fmt: skip
     assert failed.returncode == 2
     assert failed.stderr.strip() == "error: cannot read nowhere/classInd.txt: No such file or directory"
-
-
-def test_of_several_files_the_class_folder_and_then_the_content_decides(tmp_path: Path, videos: Videos) -> None:
-    root = tmp_path / "root"
-    for name in ("a/x.avi", "b/x.avi", "b/y.avi", "elsewhere/y.avi", "elsewhere/z.avi", "new/z.mp4"):
-        videos.make(root / name, 16)
-    write_text(root / "old/z.avi", "")
-    decomposed = unicodedata.normalize("NFD", "fähre")
-    videos.make(root / f"a/{decomposed}.avi", 17)
-    tree = VideoTree(root)
-    assert tree.find(Entry("x", 0, "", folders=("b",))) == "b/x.avi"
-    assert tree.find(Entry("y", 0, "", folders=("b",))) == "b/y.avi"
-    assert tree.find(Entry(unicodedata.normalize("NFC", "fähre"), 0, "")) == f"a/{decomposed}.avi"
-    for entry in (Entry("x", 0, ""), Entry("z", 0, "", folders=("c",))):
-        with pytest.raises(MissingError, match=r"several files of that name: \w+/[xz].avi, \w+/[xz]"):
-            tree.find(entry)
-    (root / "elsewhere/z.avi").unlink()
-    assert VideoTree(root).find(Entry("z", 0, "")) == "new/z.mp4"  # the other one is empty
-    with pytest.raises(MissingError, match="no such file"):
-        tree.find(Entry("w", 0, ""))
-    with pytest.raises(PrepareError, match="nowhere, is no folder"):
-        VideoTree(tmp_path / "nowhere")
-
-
-def test_links_are_followed_and_circles_end(tmp_path: Path, videos: Videos) -> None:
-    videos.make(tmp_path / "disk/v.mp4", 16)
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root/link").symlink_to(tmp_path / "disk")
-    (tmp_path / "disk/circle").symlink_to(tmp_path / "disk")
-    assert walk(tmp_path / "root") == ["link/v.mp4"]
