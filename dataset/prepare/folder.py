@@ -97,16 +97,9 @@ def read(
         splits = _by_folder(entries, given)
     else:
         splits = _drawn(entries, fraction=_FRACTION if test_fraction is None else test_fraction, seed=seed or _SEED)
-    across = _across(splits)
-    if group and across:
-        raise PrepareError(
-            f"--group '{group}': '{one_line(across[0])}' is in several of the folders {', '.join(given)}"
-        )
-    notes = [f"{len({entry.group for entry in entries})} groups"] if group else []
-    notes += [f"{len(across)} files are in several splits by links, e.g. {one_line(across[0])}"] if across else []
+    notes = [*_notes_of_groups(splits, group), *_lacking(class_names, splits)]
     left_out = [*_empty(found, depth=depth, tops=given), *_beside(found, depth=depth), *found.left_out]
-    name = root.resolve().name.replace(" ", "_")
-    return Annotations(name, class_names, splits, (), [*notes, *_lacking(class_names, splits)], left_out)
+    return Annotations(root.resolve().name.replace(" ", "_"), class_names, splits, (), notes, left_out)
 
 
 def _refuse_drawing(given: Iterable[str], root: Path, *, test_fraction: float | None, seed: int | None) -> None:
@@ -138,10 +131,16 @@ def _drawn(entries: Sequence[Entry], *, fraction: float, seed: int) -> dict[str,
     }
 
 
-def _across(splits: Mapping[str, Sequence[Entry]]) -> list[str]:
-    """Groups that are in several splits."""
+def _notes_of_groups(splits: Mapping[str, Sequence[Entry]], pattern: str) -> Iterator[str]:
+    """Say how many groups a pattern gives, and which files are in several splits by links; refuse such groups."""
     counts = Counter(group for entries in splits.values() for group in {entry.group for entry in entries})
-    return sorted(group for group, count in counts.items() if count > 1)
+    across = sorted(group for group, count in counts.items() if count > 1)
+    if pattern and across:
+        raise PrepareError(f"--group '{pattern}': '{across[0]}' is in several of the folders {', '.join(splits)}")
+    if pattern:
+        yield f"{len(counts)} groups"
+    if across:
+        yield f"{len(across)} files are in several splits by links, e.g. {one_line(across[0])}"
 
 
 def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:

@@ -49,33 +49,27 @@ def make_lists(
     """Find and measure the videos of every split, write the lists, print the counts.
 
     Args:
-        annotations: what there should be.
+        annotations: what there should be below the folder `root`.
         root: folder of the videos.
-        output: folder of the lists.
-        name: the lists are `name`_<split>_list.txt; the annotation's own name if empty.
+        output: folder of the lists, `name`_<split>_list.txt.
+        name: start of their names; the annotations' own if empty.
         workers: processes.
         measure: counts frames.
         folders: a video is a folder of pictures.
 
     Raises:
-        PrepareError: nothing was found, a list of another content is there already, or the name has a folder in it.
+        PrepareError: nothing was found, or a list of another content is there already.
     """
     name = name or annotations.name
     if "/" in name:
         raise PrepareError(f"--name {name}: a name without folders; --output says where the lists go")
-    tree = VideoTree(root, folders=folders)
-    notes = list(annotations.notes)
-    splits = {
-        split: without_repeats(entries, notes=notes, split=split) for split, entries in annotations.splits.items()
-    }
-    found = {split: _find(tree, entries) for split, entries in splits.items()}
+    notes, splits = list(annotations.notes), annotations.splits
+    splits = {split: without_repeats(entries, notes=notes, split=split) for split, entries in splits.items()}
+    found = _find(splits, VideoTree(root, folders=folders))
     tasks = _measurements(found, root, folders=folders)
-    every = [entry for entries in splits.values() for entry in entries]
-    if every:
-        require_some(len(tasks), root=root, example=f"'{every[0].title}' ({every[0].where})")
+    require_some(tasks, next((pairs[0][0] for pairs in found.values() if pairs), None), root=root)
     measured = measure_all(tasks, measure, journal_path=output / f"{name}.counts.jsonl", workers=workers)
-    for line in (*(f"note: {note}" for note in notes), *_not_verified(measured.values())):
-        say(line)
+    _say_notes(notes, measured.values())
     lists = [_compose(output / f"{name}_{split}_list.txt", pairs, measured) for split, pairs in found.items()]
     for made in lists:
         write_list(made, annotations.classes, root=root, files=annotations.files)
@@ -83,10 +77,12 @@ def make_lists(
     return lists
 
 
-def _not_verified(measured: Iterable[Measured]) -> list[str]:
-    """Say how many videos were counted without decoding them."""
-    count = sum(not (found.is_decoded or found.cause) for found in measured)
-    return [f"note: {count} videos were not decoded: damaged pictures in them are not seen (--verify)"] if count else []
+def _say_notes(notes: Iterable[str], measured: Iterable[Measured]) -> None:
+    """Print what a user should know, and how many videos were counted without decoding them."""
+    for note in notes:
+        say(f"note: {note}")
+    if count := sum(not (found.is_decoded or found.cause) for found in measured):
+        say(f"note: {count} videos were not decoded: damaged pictures in them are not seen (--verify)")
 
 
 def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
@@ -98,14 +94,15 @@ def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
         say(f"  each by name: {path}")
 
 
-def _find(tree: VideoTree, entries: Sequence[Entry]) -> list[tuple[Entry, str, str]]:
-    """Each entry with its path, or the cause for there being none."""
-    found = []
-    for entry in entries:
-        try:
-            found.append((entry, tree.find(entry), ""))
-        except MissingError as error:
-            found.append((entry, "", str(error)))
+def _find(splits: Mapping[str, Sequence[Entry]], tree: VideoTree) -> dict[str, list[tuple[Entry, str, str]]]:
+    """Each entry of every split with its path, or the cause for there being none."""
+    found: dict[str, list[tuple[Entry, str, str]]] = {split: [] for split in splits}
+    for split, entries in splits.items():
+        for entry in entries:
+            try:
+                found[split].append((entry, tree.find(entry), ""))
+            except MissingError as error:
+                found[split].append((entry, "", str(error)))
     return found
 
 
@@ -148,7 +145,7 @@ def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapp
 
 
 def name_fault(path: str) -> str:
-    """Why a path cannot stand in a list; empty if it can."""
+    """Return why a path cannot stand in a list; empty if it can."""
     try:
         encoded = path.encode()
     except UnicodeEncodeError:

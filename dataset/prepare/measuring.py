@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.prepare.annotations import PrepareError
+from dataset.prepare.annotations import Entry, PrepareError
 from dataset.prepare.finding import read_cause
 from dataset.prepare.journal import Journal
 from dataset.prepare.parallel import each
@@ -145,11 +145,12 @@ def _measure_folder(path: Path, numbers: Callable[[int], Iterable[int]]) -> Meas
     return Measured(len(names), is_decoded=len(chosen) == len(names))
 
 
-def require_some(count: int, *, root: Path, example: str) -> None:
-    """Refuse a root in which nothing at all was found.
+def require_some(tasks: Sequence[Measurement], first: Entry | None, *, root: Path) -> None:
+    """Refuse a root in which nothing at all was found of what is asked for, the first entry of it for one.
 
     Raises:
         PrepareError: nothing was.
     """
-    if not count:
+    if first and not tasks:
+        example = f"'{first.title}' ({first.where})"
         raise PrepareError(f"{root}: none of the videos is in there; the annotations ask for {example}, for one")

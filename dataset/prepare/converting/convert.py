@@ -65,7 +65,7 @@ def convert_list(
         root: folder of the results.
         new_list: the list of the results.
         workers: processes.
-        shard_videos: videos that share an LMDB environment (LMDB_SET).
+        shard_videos: videos that share an LMDB environment.
 
     Returns:
         How many videos could not be converted.
@@ -77,11 +77,9 @@ def convert_list(
     if new_list.exists() and not journal_path.exists():
         raise PrepareError(f"{new_list} is there and was not made by this command; choose another --new_list")
     videos = read_list(list_file, check_path=below)
-    store = encoder.store(root)
-    sharded = isinstance(store, ShardedEnvironments)
-    targets = _targets(
-        videos, encoder.suffix, shard=new_list.stem.removesuffix("_list") if sharded else "", shard_videos=shard_videos
-    )
+    sharded = isinstance(store := encoder.store(root), ShardedEnvironments)
+    shard = new_list.stem.removesuffix("_list") if sharded else ""
+    targets = _targets(videos, encoder.suffix, shard=shard, shard_videos=shard_videos)
     shards = {"list": videos.sha256, "videos in a shard": shard_videos} if sharded else {}
     records = dict(zip(targets, videos, strict=True))
     tasks = [Task(record, target, source, encoder, str(root)) for target, record in records.items()]
@@ -91,8 +89,7 @@ def convert_list(
     made = _new_list(new_list, videos, targets, done=done, faults=faults)
     write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
     lost = int(encoder.use_flow)  # the last frame has no flow
-    pairs = zip(targets, videos, strict=True)
-    if shorter := sum(done[target] + lost < record.num_frames for target, record in pairs if target in done):
+    if shorter := sum(count + lost < records[target].num_frames for target, count in done.items()):
         say(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
     return len(faults)
 
