@@ -156,6 +156,10 @@ def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
     tops = sorted({path.split("/")[0] for path in paths if "/" in path})
     splits = {top: split for top in tops if (split := _split_of(top))}
     if len(set(splits.values())) < 2:
+        inner = {path.split("/")[1]: path for path in paths if path.count("/") > 1 and _split_of(path.split("/")[1])}
+        if len(inner) > 1:
+            example = next(iter(inner.values()))
+            raise PrepareError(f"{root}: {', '.join(inner)} are within the classes ({example}); put them above these")
         return {}
     if others := [top for top in tops if top not in splits]:
         raise PrepareError(

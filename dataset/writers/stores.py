@@ -6,7 +6,7 @@ A video appears under its name complete or not at all, so a run that was killed 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -158,6 +158,13 @@ class ShardedEnvironments(PictureStore):
 
     def _shard(self, name: str) -> OneEnvironment:
         return OneEnvironment(self.root / name, suffixes=self.suffixes)
+
+
+PICTURE_STORES: dict[str, Callable[..., Store]] = {
+    "FRAME": FrameFolders,
+    "LMDB": VideoEnvironments,
+    "LMDB_SET": ShardedEnvironments,
+}
 
 
 def _put(folder: Path, items: dict[bytes, bytes]) -> None:

@@ -23,7 +23,6 @@ from dataset.prepare.parallel import each
 from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store
 from utils.errors import UserError
-from utils.text import say
 
 _LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video
 _BLOCK = 4096  # bytes that a file or a value takes a multiple of
@@ -86,11 +85,8 @@ def convert_list(
     journal = Journal(journal_path, header=_header(source, encoder) | shards)
     faults = _do(tasks, journal, store, workers=workers)
     done = {target: journal[target] for target in records if target in journal and target not in faults}
-    made = _new_list(new_list, videos, targets, done=done, faults=faults)
+    made = _new_list(new_list, videos, targets, done=done, faults=faults, lost=int(encoder.use_flow))
     write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
-    lost = int(encoder.use_flow)  # the last frame has no flow
-    if shorter := sum(count + lost < records[target].num_frames for target, count in done.items()):
-        say(f"  {shorter} videos have fewer frames than {list_file} says; {new_list} has the true counts")
     return len(faults)
 
 
@@ -102,14 +98,38 @@ def _header(source: Source, encoder: Encoder) -> dict[str, Any]:
 
 
 def _new_list(
-    path: Path, videos: VideoList, targets: Sequence[str], *, done: Mapping[str, int], faults: Mapping[str, str]
+    path: Path,
+    videos: VideoList,
+    targets: Sequence[str],
+    *,
+    done: Mapping[str, int],
+    faults: Mapping[str, str],
+    lost: int,
 ) -> ListFile:
-    """The list of the results: a line for each line of the source's whose video was converted."""
+    """The list of the results: a line for each line of the source's whose video was converted.
+
+    Args:
+        path: of the list.
+        videos: of the source.
+        targets: the path of each line's result.
+        done: frames of what was converted, by target.
+        faults: causes of all else.
+        lost: frames that a result always lacks: optical flow has none of the last.
+    """
     pairs = list(zip(targets, videos, strict=True))
-    lines = [f"{target} {done[target]} {record.label}" for target, record in pairs if target in done]
-    missing = [(record.path, faults[target]) for target, record in pairs if target in faults]
     groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
-    return ListFile(path, lines, missing, [], {target: groups[target] for target in targets if target in done})
+    damaged = {
+        record.path: f"the list says {record.num_frames} frames, {done[target] + lost} can be decoded"
+        for target, record in pairs
+        if target in done and done[target] + lost < record.num_frames
+    }
+    return ListFile(
+        path,
+        lines=[f"{target} {done[target]} {record.label}" for target, record in pairs if target in done],
+        missing=[(record.path, faults[target]) for target, record in pairs if target in faults],
+        damaged=list(damaged.items()),
+        groups={target: groups[target] for target in targets if target in done},
+    )
 
 
 def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) -> dict[str, str]:

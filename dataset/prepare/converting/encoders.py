@@ -1,6 +1,6 @@
 """What becomes of a video's frames: JPEGs, or a smaller H.264 file with many key frames."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,15 +13,7 @@ from dataset.prepare.converting.sources import Footage
 from dataset.readers.video_file import cause_of
 from dataset.writers.encoding import encode_h264, encode_jpeg
 from dataset.writers.shrinking import shrink
-from dataset.writers.stores import FrameFolders, ShardedEnvironments, Store, VideoEnvironments, VideoFiles
-
-__all__ = ["STORES", "Encoded", "Encoder", "PictureEncoder", "VideoEncoder"]
-
-STORES: dict[str, Callable[..., Store]] = {
-    "FRAME": FrameFolders,
-    "LMDB": VideoEnvironments,
-    "LMDB_SET": ShardedEnvironments,
-}
+from dataset.writers.stores import PICTURE_STORES, Store, VideoFiles
 
 
 @dataclass(slots=True)
@@ -99,7 +91,7 @@ class PictureEncoder:
 
     def store(self, root: Path) -> Store:
         """See `Encoder`."""
-        return STORES[self.layout](root)
+        return PICTURE_STORES[self.layout](root)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
         """See `Encoder`."""

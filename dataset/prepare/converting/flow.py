@@ -11,12 +11,12 @@ import torch
 from torch.nn import functional
 
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.converting.encoders import STORES, Encoded
+from dataset.prepare.converting.encoders import Encoded
 from dataset.prepare.converting.sources import Footage
 from dataset.readers.images import FLOW_SUFFIXES
 from dataset.writers.encoding import encode_jpeg
 from dataset.writers.shrinking import shrink
-from dataset.writers.stores import Store
+from dataset.writers.stores import PICTURE_STORES, Store
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors
 
@@ -60,7 +60,7 @@ class FlowEncoder:
 
     def store(self, root: Path) -> Store:
         """See `Encoder`."""
-        return STORES[self.layout](root, suffixes=FLOW_SUFFIXES)
+        return PICTURE_STORES[self.layout](root, suffixes=FLOW_SUFFIXES)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
         """See `Encoder`."""

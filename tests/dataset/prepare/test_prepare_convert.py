@@ -270,6 +270,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(made: Made) -> None:
     new_list = made.list.with_name("new_list.txt")
     assert [(v.path, v.num_frames, v.label) for v in read_list(new_list)] == [("a/one", 30, 1)]
     causes = new_list.with_suffix(".missing.txt").read_text().splitlines()
+    assert causes.pop() == "a/one.mp4\tthe list says 500 frames, 30 can be decoded"
     assert [line.split(": ")[-1] for line in causes] == [
         "No such file or directory",
         "the file is empty",

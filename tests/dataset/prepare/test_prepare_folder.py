@@ -127,6 +127,9 @@ def test_what_cannot_be_meant_as_splits_is_refused(tmp_path: Path, videos: Video
     ):
         with pytest.raises(PrepareError, match=fault):
             prepare("folder", "--root", data, *words, output=tmp_path / "lists")
+    within = walking(tmp_path / "within", videos, "jump/train", "jump/test", "run/train")
+    with pytest.raises(PrepareError, match=r"test, train are within the classes \(jump/test/.*\); put them above"):
+        prepare("folder", "--root", within, output=tmp_path / "lists")
     for extra, fault in (
         ("more/x/a.mp4", "train/, val/ are splits by their names, more/ is none"),
         ("valid/x/a.mp4", "val/ and valid/ are the same split"),

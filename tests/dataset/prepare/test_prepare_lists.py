@@ -15,11 +15,12 @@ from dataset.listing import VideoRecord, read_class_names, read_list
 from dataset.prepare import measuring
 from dataset.prepare.annotations import Entry, PrepareError
 from dataset.prepare.finding import MissingError, VideoTree
-from dataset.readers import open_reader
+from dataset.readers import FewerFramesError, open_reader
 from tests import official_sets
 from tests.conftest import ROOT
 from tests.dataset.prepare.commands import missing, named_groups, prepare, records
 from tests.official_sets import HMDB_VIDEOS, SOMETHING_CLASSES, UCF_VIDEOS, Videos, write_pictures, write_text
+from tests.video_kinds import make_video
 from tests.videos import encode_video, frame_numbers
 
 
@@ -142,6 +143,18 @@ def test_what_was_not_verified_is_said_and_verifying_finds_it(
     (tmp_path / "set.counts.jsonl").rename(tmp_path / "mine.counts.jsonl")
     prepare(*words, "--name", "mine", "--verify", output=tmp_path)  # what was counted before is decoded now
     assert "".join(path.read_text() for path in tmp_path.glob("mine_*.missing.txt")) == damaged
+
+
+@pytest.mark.parametrize("kind", ["interlaced", "edit list", "within a group", "vp8", "joined", "cut off ts"])
+def test_a_list_has_the_readers_count(kind: str, tmp_path: Path) -> None:
+    """The last frame of a list's line can be read, and there is none behind it, however a video is coded or damaged."""
+    name = make_video(kind, tmp_path).name
+    for count in (measuring.measure, measuring.verify):
+        found = count(measuring.Measurement(str(tmp_path), name))
+        reader = open_reader("RAW", tmp_path)
+        assert len(reader.read(VideoRecord(name, found.num_frames, 0), [0, found.num_frames - 1])) == 2
+        with pytest.raises(FewerFramesError):
+            reader.read(VideoRecord(name, found.num_frames + 1, 0), [found.num_frames])
 
 
 def test_pictures_are_verified_too(tmp_path: Path) -> None:
