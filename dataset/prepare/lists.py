@@ -25,7 +25,7 @@ class ListFile:
         path: of the list.
         lines: of the list, without newlines.
         missing: what is not in it: title and cause of each.
-        damaged: path and cause of videos that are in it as far as they can be decoded.
+        damaged: path and cause of videos that are in it although not all of them can be decoded.
         groups: path of a video and its group, for those that are no group of their own.
     """
 
@@ -138,7 +138,7 @@ def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapp
             missing.append((entry.title if entry.seconds else video, cause))
             continue
         if result.damage:
-            damaged[video] = f"only {result.num_frames} frames can be decoded: {result.damage}"
+            damaged[video] = f"listed with {result.num_frames} frames, but damaged: {result.damage}"
         lines.append(f"{where} {num_frames} {entry.label}")
         groups[video] = entry.group or video
     return ListFile(path, lines, missing, list(damaged.items()), groups)

@@ -113,7 +113,7 @@ def test_a_killed_command_counts_only_what_it_has_not_counted(
 
 
 def one_bad_packet(path: Path) -> Path:
-    """A video of 20 frames, one of which has a damaged packet that no index shows."""
+    """A video of 20 frames, one of which has a damaged packet."""
     encode_video(path, 20, options={"bf": "0", "g": "100", "threads": "1"})
     with av.open(str(path)) as made:
         places = [packet.pos or 0 for packet in made.demux(video=0) if packet.size]
@@ -131,15 +131,13 @@ def test_what_was_not_verified_is_said_and_verifying_finds_it(
     one_bad_packet(tmp_path / "set/b/bad.mp4")
     words = ["folder", "--root", tmp_path / "set", "--test_fraction", "0.5"]
     prepare(*words, output=tmp_path)
-    assert (
-        "note: 4 videos were not decoded: damaged pictures in them are not seen (--verify)" in capsys.readouterr().out
-    )
-    assert ("b/bad.mp4", 20, 1) in records(tmp_path / "set_train_list.txt") + records(tmp_path / "set_test_list.txt")
+    note = r"note: [34] videos were not decoded: damaged pictures in them are not seen \(--verify\)"
+    assert re.search(note, capsys.readouterr().out)  # the packets alone may tell of the damaged one
     prepare(*words, "--name", "seen", "--verify", output=tmp_path)  # counts of its own
     prepare(*words, "--name", "seen", output=tmp_path)  # what was verified stays so
     assert "not decoded" not in capsys.readouterr().out
     damaged = "".join(path.read_text() for path in tmp_path.glob("seen_*.missing.txt"))
-    assert re.fullmatch(r"b/bad\.mp4\tonly 1[0-9] frames can be decoded: .*\n", damaged)
+    assert re.fullmatch(r"b/bad\.mp4\tlisted with (1[0-9]|20) frames, but damaged: .*\n", damaged)
     (tmp_path / "set.counts.jsonl").rename(tmp_path / "mine.counts.jsonl")
     prepare(*words, "--name", "mine", "--verify", output=tmp_path)  # what was counted before is decoded now
     assert "".join(path.read_text() for path in tmp_path.glob("mine_*.missing.txt")) == damaged
