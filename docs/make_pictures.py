@@ -14,11 +14,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from dataset.synthetic.make import Parameters, Video, make_video
 from dataset.synthetic.scene import CLASSES
-from utils.figures.style import save_figure
+from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, save_figure
 
 FOLDER = Path(__file__).resolve().parent
 SHOWN = range(0, 40, 6)  # frames
-INK, MUTED, BLUE, ORANGE, GREEN = "#1f2933", "#66727f", "#2262a8", "#c2571a", "#1b8a5a"
 
 
 def clips_figure() -> Figure:

@@ -1,4 +1,4 @@
-"""Durations and versions in words, and the one way in which text reaches a terminal."""
+"""Counts, durations and versions in words, and the one way in which text reaches a terminal."""
 
 import platform
 import re
@@ -43,6 +43,11 @@ def describe_time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def count(value: int, noun: str) -> str:
+    """Return a number of things: '1 epoch', '1,200 epochs'."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def versions() -> dict[str, str]:

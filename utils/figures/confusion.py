@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from utils.figures.style import GRID, INK, MUTED, place, write_title
 from utils.metrics import class_accuracies
 
-_COLOURS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
+_COLORS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
 # Up to so many classes every cell has its number written in it; up to so many the axes name every class.
 _WRITTEN_CELLS, _NAMED_CLASSES = 24, 64
 _LONGEST_NAME = 26
 
 
 def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str], title: str, subtitle: str) -> Figure:
-    """Draw a confusion matrix, each row as shares of its class's videos.
+    """Draw a confusion matrix, each row as fractions of its class's videos.
 
     With many classes the cells are a few pixels wide; what a reader wants to know of them is then written beside the
     matrix: the classes with the lowest accuracy and the pairs mistaken most often.
@@ -32,23 +32,23 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
         subtitle: second line.
     """
     totals = confusion.sum(axis=1, keepdims=True)
-    shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
+    fractions = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
     names = [_shorten(name) for name in class_names]
     if len(names) <= _WRITTEN_CELLS:
         figure, axes, bar_axes = _small_layout(names)
-        _write_cells(axes, shares)
+        _write_cells(axes, fractions)
     else:
         figure, axes, bar_axes, text_axes = _large_layout(names)
         _write_findings(text_axes, confusion, names)
     # The square root lifts rare mistakes off the white of the cells that hold none.
     image = axes.imshow(
-        np.ma.masked_equal(shares, 0), cmap=_COLOURS, norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest"
+        np.ma.masked_equal(fractions, 0), cmap=_COLORS, norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest"
     )
     bar = figure.colorbar(image, cax=bar_axes, ticks=[0, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8, labelcolor=MUTED)
-    bar.set_label("share of the true class's videos", fontsize=8, color=MUTED)
+    bar.set_label("fraction of the true class's videos", fontsize=8, color=MUTED)
     axes.set_xlabel("predicted class", color=INK, labelpad=8)
     axes.set_ylabel("true class", color=INK, labelpad=8)
     for spine in axes.spines.values():
@@ -79,12 +79,12 @@ def _name_classes(axes: Axes, names: list[str], *, fontsize: float) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _write_cells(axes: Axes, shares: NDArray[np.float64]) -> None:
-    for row, column in np.argwhere(shares > 0):
-        share = shares[row, column]
-        colour = "white" if share > 0.35 else INK
-        text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+def _write_cells(axes: Axes, fractions: NDArray[np.float64]) -> None:
+    for row, column in np.argwhere(fractions > 0):
+        fraction = fractions[row, column]
+        color = "white" if fraction > 0.35 else INK
+        text = f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
 
 
 def _large_layout(names: list[str]) -> tuple[Figure, Axes, Axes, Axes]:

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from utils.figures.style import BAND, BLUE, GREEN, GRID, INK, MUTED, ORANGE, PURPLE, place, write_title
-from utils.text import describe_time
+from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PANEL, PURPLE, place, style_axes, write_title
+from utils.text import count, describe_time
 
 
 def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
@@ -35,13 +35,9 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
         axes.tick_params(labelbottom=number == len(panels) - 1)
     axes.set_xlabel("epoch" if epochs[-1]["state"] == 0 else "epoch, counted over all states", color=INK)
     seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
-    counts = f"{_count(len(epochs), 'epoch')} in {_count(states, 'state')}"
+    counts = f"{count(len(epochs), 'epoch')} in {count(states, 'state')}"
     write_title(figure, title, f"{counts}, {describe_time(seconds)} of training")
     return figure
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool) -> None:
@@ -49,12 +45,7 @@ def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool)
     last = max(epoch["total_epoch"] for epoch in epochs)
     axes.set_xlim(0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(GRID)
+    style_axes(axes)
     states = sorted({epoch["state"] for epoch in epochs})
     if len(states) == 1:
         return
@@ -62,7 +53,7 @@ def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool)
         mine = [epoch for epoch in epochs if epoch["state"] == state]
         first, final = mine[0]["total_epoch"], mine[-1]["total_epoch"]
         if state % 2:
-            axes.axvspan(first - 0.5, final + 0.5, color=BAND, zorder=0, linewidth=0)
+            axes.axvspan(first - 0.5, final + 0.5, color=PANEL, zorder=0, linewidth=0)
         if name_states:
             label = (
                 f"state {state + 1}\n{mine[0]['num_frames']} frames"
@@ -75,17 +66,17 @@ def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool)
             )  # fmt: skip
 
 
-def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, colour: str, *, name: str = "") -> None:
+def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, color: str, *, name: str = "") -> None:
     """One curve, with its name and last value written at its end; a curve may skip epochs."""
     points = [(e["total_epoch"], e[key]) for e in epochs if e.get(key) is not None and math.isfinite(e[key])]
     if not points:
         return
     x, y = zip(*points, strict=True)
-    axes.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=3 if len(x) <= 60 else 0)
+    axes.plot(x, y, color=color, linewidth=1.6, marker="o", markersize=3 if len(x) <= 60 else 0)
     if name:
         axes.annotate(
             name.format(y[-1]), (x[-1], y[-1]), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=colour, annotation_clip=False,
+            va="center", fontsize=8.5, color=color, annotation_clip=False,
         )  # fmt: skip
 
 
@@ -109,18 +100,18 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     """Top-1, 3 and 5 of the quick evaluation; names are kept apart where the curves end close together."""
     curves = [("eval_top5", PURPLE, "top-5"), ("eval_top3", GREEN, "top-3"), ("eval_top1", ORANGE, "top-1")]
     ends = []
-    for key, colour, _ in curves:
-        _draw_line(axes, epochs, key, colour)
+    for key, color, _ in curves:
+        _draw_line(axes, epochs, key, color)
         ends.append([epoch[key] for epoch in epochs if key in epoch][-1])
     axes.set_ylim(0, 104)
     axes.yaxis.set_major_formatter(PercentFormatter(100))
     x = max(epoch["total_epoch"] for epoch in epochs if "eval_top1" in epoch)
     height = 104.0
-    for (_, colour, name), end in zip(curves, ends, strict=True):
+    for (_, color, name), end in zip(curves, ends, strict=True):
         height = min(end, height - 8)
         axes.annotate(
             f"{name} {end:.1f}%", (x, height), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=colour, annotation_clip=False,
+            va="center", fontsize=8.5, color=color, annotation_clip=False,
         )  # fmt: skip
     _name_panel(axes, "quick evaluation\n(1 clip, centre crop)")
 
@@ -137,11 +128,11 @@ def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_speed(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
-    """Clips a second; the share of time spent waiting for data is said in words."""
+    """Clips a second; the fraction of time spent waiting for data is said in words."""
     _draw_line(axes, epochs, "clips_per_second", BLUE, name="{:.3g}/s")
     _start_at_zero(axes)
     waits = [epoch["data_wait_share"] for epoch in epochs if epoch.get("data_wait_share") is not None]
     if waits:
-        share = f"waiting for data {100 * sum(waits) / len(waits):.0f}% of the time"
-        axes.text(0.008, 0.06, share, transform=axes.transAxes, fontsize=8, color=MUTED)
+        fraction = f"waiting for data {100 * sum(waits) / len(waits):.0f}% of the time"
+        axes.text(0.008, 0.06, fraction, transform=axes.transAxes, fontsize=8, color=MUTED)
     _name_panel(axes, "clips a second")

@@ -1,4 +1,4 @@
-"""What all figures share: colours, places in inches, the title, and how a figure becomes a file.
+"""What all pictures and pages share: colors, places in inches, the title, and how a figure becomes a file.
 
 Figures are matplotlib objects made without pyplot, so that nothing global is touched and no display is needed.
 """
@@ -13,8 +13,18 @@ from matplotlib.text import Text
 
 from utils.files import write_atomically
 
-INK, MUTED, GRID, BAND = "#1f2933", "#66727f", "#e4e8ec", "#f4f6f8"
-BLUE, GREEN, ORANGE, PURPLE = "#2262a8", "#1b8a5a", "#c2571a", "#7b4ea3"
+# The one palette: a color by day, in pictures and on pages, and what it is on a page that is read in the dark. Words in
+# any of them but grid, faint and the grounds (back, panel, tint, cream) are readable on these: WCAG's 4.5 to 1.
+PALETTE = {
+    "back": ("#ffffff", "#14181d"), "panel": ("#f5f7f9", "#1c2229"), "tint": ("#e5eff9", "#1b2e42"),
+    "cream": ("#fdf3e4", "#33261a"), "shade": ("#00000030", "#000000a0"), "grid": ("#d5dbe1", "#3a444e"),
+    "ink": ("#1f2933", "#e7ebef"), "strong": ("#39444f", "#cbd3da"), "muted": ("#55606b", "#a9b4bf"),
+    "faint": ("#87929d", "#7f8b96"), "blue": ("#1d5fa8", "#74b6f7"), "green": ("#146c43", "#66d3a0"),
+    "orange": ("#9a4f08", "#f4b06f"), "red": ("#b3261e", "#ff8d84"), "purple": ("#7b4ea3", "#c3a0e6"),
+}  # fmt: skip
+INK, MUTED, GRID, PANEL, BLUE, GREEN, ORANGE, PURPLE, RED = (
+    PALETTE[name][0] for name in ("ink", "muted", "grid", "panel", "blue", "green", "orange", "purple", "red")
+)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -38,6 +48,15 @@ def place(figure: Figure, left: float, bottom: float, width: float, height: floa
     """Add axes at a place given in inches."""
     total_width, total_height = figure.get_size_inches()
     return figure.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
+
+
+def style_axes(axes: Axes) -> None:
+    """Leave of the frame the line below, with level grid lines behind what is drawn and quiet numbers."""
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
+    for side, spine in axes.spines.items():
+        spine.set(visible=side == "bottom", color=GRID)
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:

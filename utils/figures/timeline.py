@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from utils.evaluation.predictions import Window
-from utils.figures.style import GRID, INK, MUTED
+from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, style_axes
 
-_SHOWN_CLASSES = 5
+_COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE)  # of as many classes
 
 
 def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: str) -> Figure:
@@ -22,23 +21,17 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
         title: of the picture.
     """
     scores = np.stack([window.scores for window in windows])
-    shown = np.argsort(-scores.max(axis=0), kind="stable")[:_SHOWN_CLASSES]
+    shown = np.argsort(-scores.max(axis=0), kind="stable")[: len(_COLORS)]
     edges = [window.begin for window in windows] + [windows[-1].end]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots()
-    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    for colour, label in zip(colours, shown, strict=False):
-        axes.stairs(100 * scores[:, label], edges, color=colour, linewidth=1.8, label=label, baseline=None)
+    for color, label in zip(_COLORS, shown, strict=False):
+        axes.stairs(100 * scores[:, label], edges, color=color, linewidth=1.8, label=label, baseline=None)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 102)
     axes.yaxis.set_major_formatter(PercentFormatter(100))
     axes.set_xlabel("seconds", color=MUTED)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(GRID)
+    style_axes(axes)
     axes.set_title(title, loc="left", color=INK, fontsize=11)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     for text, label in zip(legend.get_texts(), shown, strict=True):

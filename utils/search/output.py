@@ -12,7 +12,7 @@ from utils.jsonl import write_lines
 from utils.planning.search import Plan
 from utils.sealed import write_sealed_json
 from utils.search.events import History, write_event
-from utils.search.page.figures import edges_figure, graph_figure
+from utils.search.page.drawings import edges_figure, graph_figure
 from utils.search.page.page import render_page
 from utils.search.result import (
     CURVES_PICTURE,

@@ -35,7 +35,7 @@ class Box(NamedTuple):
 
     def is_crossed(self, start: Point, end: Point) -> bool:
         """Return whether the straight line between two points runs through the inside; its border does not count."""
-        low, high = 0.0, 1.0  # the part of the line that is inside, as shares of its length
+        low, high = 0.0, 1.0  # the part of the line that is inside, as fractions of its length
         for a, b, least, most in ((start[0], end[0], self.x, self.right), (start[1], end[1], self.y, self.bottom)):
             if a == b:
                 if not least < a < most:
@@ -51,10 +51,10 @@ def length_of(line: Sequence[Point]) -> float:
     return sum(math.dist(a, b) for a, b in itertools.pairwise(line))
 
 
-def point_at(line: Sequence[Point], share: float) -> Point:
-    """Return the point of a line at a share (0 to 1) of its length."""
+def point_at(line: Sequence[Point], fraction: float) -> Point:
+    """Return the point of a line at a fraction (0 to 1) of its length."""
     lengths = [math.dist(a, b) for a, b in itertools.pairwise(line)]
-    left = share * sum(lengths)
+    left = fraction * sum(lengths)
     for (a, b), length in zip(itertools.pairwise(line), lengths, strict=True):
         if left <= length and length > 0:
             part = left / length
@@ -63,20 +63,17 @@ def point_at(line: Sequence[Point], share: float) -> Point:
     return line[-1]
 
 
-def round_corners(line: Sequence[Point]) -> list[tuple[Point, Point]]:
-    """Return a line as curves: for every corner, the point where the line begins to turn and that where it has turned.
-
-    The first and last points of the line come with themselves.
-    """
-    turns = [(line[0], line[0])]
+def round_line(line: Sequence[Point]) -> str:
+    """Return a line with round corners as the data of an SVG path."""
+    pieces = ["M{:.1f} {:.1f}".format(*line[0])]
     for before, corner, after in zip(line, line[1:], line[2:], strict=False):
-        pair = []
+        turn = []
         for other in (before, after):
             length = math.dist(corner, other)
             part = min(_CORNER, length / 2) / length if length else 0.0
-            pair.append((corner[0] + part * (other[0] - corner[0]), corner[1] + part * (other[1] - corner[1])))
-        turns.append((pair[0], pair[1]))
-    return [*turns, (line[-1], line[-1])]
+            turn += [corner[0] + part * (other[0] - corner[0]), corner[1] + part * (other[1] - corner[1])]
+        pieces.append("L{:.1f} {:.1f}Q{:.1f} {:.1f} {:.1f} {:.1f}".format(*turn[:2], *corner, *turn[2:]))
+    return "".join([*pieces, "L{:.1f} {:.1f}".format(*line[-1])])
 
 
 def arrow_head(line: Sequence[Point], *, width: float) -> tuple[tuple[Point, Point, Point], Point]:

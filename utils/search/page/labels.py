@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from utils.search.result import describe_input
+from utils.text import count
 
 Entry = Mapping[str, Any]
 Range = tuple[float, float]
@@ -14,7 +15,7 @@ PROTOCOL = "1 clip, centre crop"
 NOTHING = "–"  # written where there is no number
 # Verdicts have a sign as well as a word, so that neither colour nor memory is needed to tell them apart.
 SIGNS = {"settled": "●", "capped": "▲", "hopeless": "○", "running": "◐", "waiting": "◌"}
-BROKEN = "✕"
+DIVERGED = "✕"
 PATH, BEST, LOST, RUNNING, WAITING = "path", "best", "lost", "running", "waiting"
 
 
@@ -24,13 +25,8 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def is_number(value: float | None) -> bool:
-    """Return whether there is a finite value: training that broke down has none."""
+    """Return whether there is a finite value: training that diverged has none."""
     return value is not None and math.isfinite(value)
-
-
-def count(value: int, noun: str) -> str:
-    """Return a number of things: '1 epoch', '1,200 epochs'."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def edge_name(edge: Entry) -> str:
@@ -54,13 +50,13 @@ def knee_value(edge: Entry) -> float | None:
     return value if is_number(value) else None
 
 
-def broke_down(edge: Entry) -> int | None:
-    """Return the epoch whose score is null because training broke down; None where it did not."""
+def diverged_in(edge: Entry) -> int | None:
+    """Return the epoch whose score is null because training diverged; None where it did not."""
     return next((epoch for epoch, score in enumerate(edge["scores"]) if not is_number(score)), None)
 
 
 def find_winner(result: Entry, state: str) -> Entry | None:
-    """Return the best way into a state; while the search runs, as soon as all ways are decided."""
+    """Return the best incoming transition of a state; while the search runs, as soon as all are decided."""
     into = [edge for edge in result["edges"] if edge["end"] == state]
     if result["complete"]:
         return next((edge for edge in into if edge["best_into_end"]), None)
@@ -75,7 +71,7 @@ def _rank(edge: Entry) -> float:
 
 
 def edge_role(edge: Entry, result: Entry) -> str:
-    """Return what an edge is in the plan: on the path, the best way into its end, lost, running or waiting."""
+    """Return what an edge is in the plan: on the path, the best into its end, lost, running or waiting."""
     if edge["on_path"]:
         return PATH
     if edge["knee"] is None:
@@ -87,7 +83,7 @@ def describe_roles(result: Entry) -> dict[str, str]:
     """Return what each role means that the edges of a result have, in the order of a legend."""
     words = {
         PATH: "on the path",
-        BEST: "best way into its state",
+        BEST: "best into its state",
         LOST: "not taken",
         RUNNING: "in training",
         WAITING: "not begun",
@@ -97,28 +93,28 @@ def describe_roles(result: Entry) -> dict[str, str]:
 
 
 def edge_label(edge: Entry, *, in_short: bool) -> str:
-    """Return what is written on an edge: the epochs up to its knee, a cross where training broke down."""
+    """Return what is written on an edge: the epochs up to its knee, a cross where training diverged."""
     epoch = knee_epoch(edge)
     if epoch is None:
         return "…" if edge["verdict"] == RUNNING else "?"
     text = f"{epoch}" if in_short else count(epoch, "epoch")
-    return text if broke_down(edge) is None else f"{text} ✕"
+    return text if diverged_in(edge) is None else f"{text} ✕"
 
 
 def describe_edge(edge: Entry, result: Entry) -> str:
     """Return an edge as a sentence."""
     role = {
         PATH: ", on the path",
-        BEST: f", best way into {edge['end']}",
+        BEST: f", best into {edge['end']}",
         LOST: ", not taken",
     }.get(edge_role(edge, result), "")
     if edge["knee"] is None:
         trained = f" after {count(edge['epochs_trained'], 'epoch')}" if edge["scores"] else ""
         return f"{arrow_name(edge)}: {edge['verdict']}{trained}"
-    broken = broke_down(edge)
-    breakdown = "" if broken is None else f", training broke down in epoch {broken}"
+    diverged = diverged_in(edge)
+    divergence = "" if diverged is None else f", training diverged in epoch {diverged}"
     score = f"knee at epoch {knee_epoch(edge)}, score {number(knee_value(edge))}"
-    return f"{arrow_name(edge)}: {score}, {edge['verdict']}{breakdown}{role}"
+    return f"{arrow_name(edge)}: {score}, {edge['verdict']}{divergence}{role}"
 
 
 def describe_estimate(edge: Entry, result: Entry) -> str:
@@ -127,6 +123,15 @@ def describe_estimate(edge: Entry, result: Entry) -> str:
     epoch = max(range(len(values)), key=values.__getitem__)
     is_rising = epoch == result["max_epochs"]
     return "no knee yet" if is_rising else f"its knee at epoch {epoch} so far (score {number(values[epoch])})"
+
+
+def describe_score(result: Entry) -> str:
+    """Return the score of the path and what it is of; a path chosen on the evaluation list says so."""
+    metric = METRICS[result["metric"]]
+    if not result["complete"]:
+        return f"the search is running; scores in % ({metric}, {PROTOCOL})"
+    warning = ", selected on the evaluation list" if result["selection"]["kind"] == "eval_list" else ""
+    return f"score {number(result['score'])}% ({metric}, {PROTOCOL}, fitted at the knee{warning})"
 
 
 def walk_path(result: Entry) -> Iterator[Entry]:
@@ -144,6 +149,11 @@ def ordered_edges(result: Entry) -> list[tuple[int, Entry]]:
     first = list(walk_path(result))
     rest = [edge for edge in result["edges"] if not edge["on_path"]]
     return [(numbers[edge_name(edge)], edge) for edge in [*first, *rest]]
+
+
+def drawn_edges(result: Entry) -> list[tuple[int, Entry]]:
+    """Return those of them that have scores, and so a chart."""
+    return [(place, edge) for place, edge in ordered_edges(result) if edge["scores"]]
 
 
 def state_score(state: Entry, result: Entry) -> str:
@@ -187,8 +197,8 @@ def fitted_score(fit: Mapping[str, float], epoch: float) -> float:
 
 def fitted_epochs(edge: Entry) -> int:
     """Return the last epoch whose score the curve was fitted to."""
-    broken = broke_down(edge)
-    return (len(edge["scores"]) if broken is None else broken) - 1
+    diverged = diverged_in(edge)
+    return (len(edge["scores"]) if diverged is None else diverged) - 1
 
 
 def fitted_curve(edge: Entry, *, points: int = 60) -> list[tuple[float, float]]:
@@ -235,9 +245,9 @@ def chart_ranges(result: Entry) -> dict[str, Ranges]:
 
 
 def verdict_text(edge: Entry) -> tuple[str, str]:
-    """Return the sign and the word of a verdict; a transition whose training broke down says so."""
-    if broke_down(edge) is not None:
-        return BROKEN, f"{edge['verdict']}, broke down"
+    """Return the sign and the word of a verdict; one whose training diverged says so."""
+    if diverged_in(edge) is not None:
+        return DIVERGED, f"{edge['verdict']}, diverged"
     return SIGNS[edge["verdict"]], edge["verdict"]
 
 

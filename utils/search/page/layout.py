@@ -30,10 +30,10 @@ Cell = tuple[int, int]  # column, row; the initial state is in row -1
 _LANE = 13.0  # distance between lanes of a channel
 _MARGIN = 5.0
 LABEL_FONT = 12.0
-# Widths of a letter as shares of the size of its font, enough for wide fonts: of words, and of bold words and numbers.
+# Widths of a letter as fractions of its font's size, enough for wide fonts: of words, and of bold words and numbers.
 _LETTER, _BOLD_LETTER = 0.56, 0.64
-# Where a label may be, as shares of its edge's length, the best first.
-_LABEL_PLACES = sorted((k / 50 for k in range(5, 46)), key=lambda share: abs(share - 0.46))
+# Where a label may be, as fractions of its edge's length, the best first.
+_LABEL_PLACES = sorted((k / 50 for k in range(5, 46)), key=lambda fraction: abs(fraction - 0.46))
 
 
 class Sizes(NamedTuple):
@@ -240,8 +240,8 @@ def _place_ports(grid: _Grid, boxes: Mapping[str, Box]) -> dict[tuple[tuple[str,
     ports = {}
     for (channel, _, half), users in wanted.items():
         for number, (edge, name) in enumerate(users, start=1):
-            share, box = 0.12 + 0.34 * number / (len(users) + 1), boxes[name]
-            x = box.x + box.width * (share if half == "left" else 1 - share)
+            fraction, box = 0.12 + 0.34 * number / (len(users) + 1), boxes[name]
+            x = box.x + box.width * (fraction if half == "left" else 1 - fraction)
             ports[edge, name] = (x, box.bottom if channel > grid.cells[name][1] else box.y)
     return ports
 
@@ -277,8 +277,8 @@ def _draw_straight(grid: _Grid, edge: tuple[str, str], boxes: Mapping[str, Box])
         y = start.y + start.height / 2
         return ((start.right, y), (end.x, y)) if right > 0 else ((start.x, y), (end.right, y))
     leave, enter = (start.bottom, end.y) if down > 0 else (start.y, end.bottom)
-    share = 0.5 + 0.42 * right
-    return ((start.x + share * start.width, leave), (end.x + (1 - share) * end.width, enter))
+    fraction = 0.5 + 0.42 * right
+    return ((start.x + fraction * start.width, leave), (end.x + (1 - fraction) * end.width, enter))
 
 
 def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes: Sequence[Box]) -> list[Box]:
@@ -288,8 +288,8 @@ def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes
     for number in sorted(range(len(lines)), key=lambda number: length_of(lines[number])):  # short ones have no choice
         width, height = _label_width(labels[number]), LABEL_FONT + 4
         least = math.inf
-        for share in _LABEL_PLACES:
-            x, y = point_at(lines[number], share)
+        for fraction in _LABEL_PLACES:
+            x, y = point_at(lines[number], fraction)
             box = Box(x - width / 2, y - height / 2, width, height)
             cost = 100.0 * sum(map(box.overlaps, boxes)) + 10 * sum(map(box.overlaps, placed.values()))
             cost += len({other for other, a, b in pieces if other != number and box.is_crossed(a, b)})

@@ -18,7 +18,7 @@ from utils.config import RunConfig, load_config
 from utils.planning.graph import INITIAL, GraphError, State, Transition, build_graph
 from utils.planning.search import Outcome, Path, Plan, search
 from utils.search.events import Decision, EpochScore, EpochTraining, FinalScore, History, make_rule
-from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_corners
+from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_line
 from utils.search.page.layout import COMPACT, WIDE, Drawing, Sizes, lay_out
 from utils.search.result import Subject, build_result, describe_selection
 
@@ -172,7 +172,7 @@ def result_of(case: str) -> dict[str, Any]:
 
 def crosses(a: Point, b: Point, box: Box) -> bool:
     """Return whether the straight line from a to b runs through the inside of a box (its border does not count)."""
-    low, high = 0.0, 1.0  # the part of the line that is inside, as shares of its length
+    low, high = 0.0, 1.0  # the part of the line that is inside, as fractions of its length
     for start, end, least, most in ((a[0], b[0], box.x, box.right), (a[1], b[1], box.y, box.bottom)):
         least, most = least + 0.01, most - 0.01
         if start == end:
@@ -370,10 +370,10 @@ def test_a_point_of_a_line() -> None:
 
 def test_round_corners_leave_the_ends_and_never_overlap() -> None:
     line = ((0.0, 0.0), (30.0, 0.0), (30.0, 4.0), (60.0, 4.0))
-    turns = round_corners(line)
-    assert turns[0] == (line[0], line[0]) and turns[-1] == (line[-1], line[-1])
-    (_, after), (before, _) = turns[1], turns[2]
-    assert after == (30, 2) and before == (30, 2)  # the short piece is shared
+    # Seven pixels before and after a corner; the short piece is shared.
+    turns = "L23.0 0.0Q30.0 0.0 30.0 2.0L30.0 2.0Q30.0 4.0 37.0 4.0"
+    assert round_line(line) == f"M0.0 0.0{turns}L60.0 4.0"
+    assert round_line(((1.0, 2.0), (3.0, 4.0))) == "M1.0 2.0L3.0 4.0"
 
 
 def test_arrow_heads_point_along_the_line() -> None:
