@@ -271,8 +271,8 @@ def _windows(config: RunConfig, video: Video, scorer: "ViewScorer") -> Iterator[
     """
     from dataset.listing import VideoRecord, segment_path
 
-    state = config.states[-1]
-    span = config.sampler.eva_num_segments * state.clip_length * state.num_steps
+    shape = config.evaluation_state.clip_shape
+    span = shape.num_segments * shape.span
     if video.num_frames < 2 * span:
         return
     starts = list(range(0, video.num_frames - span + 1, span))

@@ -40,6 +40,7 @@ from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
 from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
+from utils.clip_shape import ClipShape
 from utils.training.precision import autocast
 
 CLASSES = 400
@@ -292,7 +293,7 @@ def measure_loader(options: argparse.Namespace, root: Path, *, store: str, batch
         "default", crop_size=options.size, ra_n=1, ra_m=9, horizontal_flip=True, use_flow=False
     )
     reader = open_reader(STORES[store][0], root / store)
-    clips = TrainingClips(videos, reader, transform, num_segments=1, clip_length=options.frames, num_steps=1, seed=(0,))
+    clips = TrainingClips(videos, reader, transform, shape=ClipShape(1, options.frames, 1), seed=(0,))
     keys = [(0, index % len(videos)) for index in range(batch * (options.turns + options.warmup))]
     loader = VideoLoader(
         clips,

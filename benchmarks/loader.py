@@ -38,6 +38,7 @@ from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
 from dataset.writers.encoding import encode_h264
 from dataset.writers.stores import FrameFolders, VideoEnvironments
+from utils.clip_shape import ClipShape
 
 HEIGHT, WIDTH = 256, 340
 # Folder, format and distance of key frames.
@@ -150,9 +151,7 @@ def make_contenders(options: argparse.Namespace, root: Path, *, store: str, tran
         return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
 
     def ours(reader: FrameReader, transform: Any) -> Contender:
-        clips = TrainingClips(
-            videos, reader, transform, num_segments=1, clip_length=options.length, num_steps=1, seed=(0,)
-        )
+        clips = TrainingClips(videos, reader, transform, shape=ClipShape(1, options.length, 1), seed=(0,))
         batches = keys()
         loader = VideoLoader(
             clips,
@@ -189,7 +188,9 @@ def _plain(
     keys: Keys,
     device: torch.device,
 ) -> Contender:
-    clips = PlainClips(videos, folder, augmentation, format=format, crop_size=options.size, clip_length=options.length)
+    clips = PlainClips(
+        videos, folder, augmentation, format=format, crop_size=options.size, shape=ClipShape(1, options.length, 1)
+    )
     loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True)
     return Contender(loader, keys, lambda batch: batch[0].to(device))
 

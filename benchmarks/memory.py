@@ -35,6 +35,7 @@ from dataset.readers import open_reader
 from dataset.synthetic.store import FORMATS
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import ClipSample, TrainingClips, worker_init
+from utils.clip_shape import ClipShape
 
 STORES = ("RAW", "FRAME", "LMDB")
 WORKERS = (1, 2, 4, 8)
@@ -106,7 +107,7 @@ def watch_worker(folder: Path, store: str, videos: VideoList) -> list[Memory]:
     """Return the memory of a loader's only worker after each of the videos."""
     transform = build_train_transform("default", crop_size=SIDE, ra_n=0, ra_m=0, horizontal_flip=True)
     reader = open_reader(store, folder)
-    clips = TrainingClips(videos, reader, transform, num_segments=1, clip_length=LENGTH, num_steps=1, seed=(0,))
+    clips = TrainingClips(videos, reader, transform, shape=ClipShape(1, LENGTH, 1), seed=(0,))
     loader = VideoLoader(
         WatchedClips(clips), batch_size=None, num_workers=1, collate_fn=_as_it_is, worker_init_fn=worker_init
     )

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.plain_loader import FETCHERS, normalised
 from dataset.build import read_evaluation_list
-from dataset.sampling import frame_indices, test_offsets
+from dataset.sampling import spread_clips
 from dataset.transforms.recipes import crop_position
 from model.build import make_trained_network
 from utils.config import RunConfig, load_config
@@ -35,9 +35,7 @@ class PlainViews(Dataset[torch.Tensor]):
         self.root = Path(config.dataset.eva_root_path)
         self.fetch = FETCHERS[config.dataset.format]
         self.crop_size = config.dataset.eva_crop_size
-        self.num_segments = config.sampler.eva_num_segments
-        self.clip_length = config.states[-1].clip_length
-        self.num_steps = config.states[-1].num_steps
+        self.clip_shape = config.evaluation_state.clip_shape
         self.shape = (config.dataset.eva_num_crop, len(self.videos), config.sampler.eva_num_clips)
 
     def __len__(self) -> int:
@@ -48,17 +46,7 @@ class PlainViews(Dataset[torch.Tensor]):
         """Make a view."""
         crop, video, clip = (int(number) for number in np.unravel_index(index, self.shape))
         record = self.videos[video]
-        offsets = test_offsets(
-            record.num_frames,
-            num_segments=self.num_segments,
-            clip_length=self.clip_length,
-            num_steps=self.num_steps,
-            clip=clip,
-            num_clips=self.shape[2],
-        )
-        numbers = frame_indices(
-            offsets, clip_length=self.clip_length, num_steps=self.num_steps, num_frames=record.num_frames
-        )
+        numbers = spread_clips(record.num_frames, self.clip_shape, num_clips=self.shape[2])[clip]
         images = self.fetch(self.root / record.path, numbers.tolist())
         return torch.stack([normalised(self._cut(image, crop)) for image in images], dim=1)
 

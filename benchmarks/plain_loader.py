@@ -22,9 +22,10 @@ from dataset.listing import VideoList, VideoRecord
 from dataset.readers import FrameReader
 from dataset.readers.frame_reader import Put
 from dataset.readers.images import ImageStore
-from dataset.sampling import frame_indices, train_offsets
+from dataset.sampling import draw_clip
 from dataset.transforms import operations
 from dataset.transforms.recipes import draw_crop
+from utils.clip_shape import ClipShape
 from utils.config.network_names import IMAGENET
 
 Images = list[Image.Image]
@@ -173,15 +174,15 @@ class PlainClips(Dataset):
         *,
         format: str,
         crop_size: int,
-        clip_length: int,
+        shape: ClipShape,
     ) -> None:
-        """Wire the data set; `clip_length` in frames, `crop_size` in pixels."""
+        """Wire the data set; `crop_size` in pixels."""
         self.videos = videos
         self.root = root
         self.augmentation = augmentation
         self.fetch = FETCHERS[format]
         self.crop_size = crop_size
-        self.clip_length = clip_length
+        self.shape = shape
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -192,8 +193,7 @@ class PlainClips(Dataset):
         epoch, index = key
         rng = np.random.default_rng((0, epoch, index))
         record = self.videos[index]
-        offsets = train_offsets(record.num_frames, num_segments=1, clip_length=self.clip_length, num_steps=1, rng=rng)
-        numbers = frame_indices(offsets, clip_length=self.clip_length, num_steps=1, num_frames=record.num_frames)
+        numbers = draw_clip(record.num_frames, self.shape, rng=rng)
         images = self.fetch(self.root / record.path, numbers.tolist())
         top, left, height, width = draw_crop(images[0].height, images[0].width, scale=(0.2, 1.0), rng=rng)
         size = (self.crop_size, self.crop_size)

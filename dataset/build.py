@@ -82,9 +82,7 @@ def make_training_clips(
         videos,
         reader,
         transform,
-        num_segments=state.num_segments,
-        clip_length=state.clip_length,
-        num_steps=state.num_steps,
+        shape=state.clip_shape,
         seed=(config.optimizer.seed, state_index),
         on_error=data.on_error,
         label_flip=make_label_flip(names, source=data.list_file, use_flow=data.use_flow) if names else None,
@@ -121,9 +119,7 @@ def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoLis
         videos,
         make_reader(config, root_path),
         crop_size=config.dataset.crop_size,
-        num_segments=state.num_segments,
-        clip_length=state.clip_length,
-        num_steps=state.num_steps,
+        shape=state.clip_shape,
         on_error=config.dataset.on_error,
     )
     share = range(distributed.rank(), len(videos), distributed.world_size())
@@ -148,15 +144,13 @@ def _make_loader(
 
 def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> VideoLoader:
     """Return the loader of the final evaluation: one item per video, its unique frames and the clips' rows in them."""
-    state, data, sampler = config.states[-1], config.dataset, config.sampler
+    data = config.dataset
     views = VideoViews(
         videos,
         make_reader(config, data.eva_root_path),
         short_side=data.eva_crop_size,
-        num_clips=sampler.eva_num_clips,
-        num_segments=sampler.eva_num_segments,
-        clip_length=state.clip_length,
-        num_steps=state.num_steps,
+        num_clips=config.sampler.eva_num_clips,
+        shape=config.evaluation_state.clip_shape,
         on_error=data.on_error,
     )
     return VideoLoader(

@@ -1,7 +1,7 @@
 """Which frames a clip takes: pure index arithmetic on 0-based frame numbers.
 
 A clip is `num_segments` pieces of `clip_length` frames, every `num_steps`-th frame, so a piece spans
-L = clip_length * num_steps frames. With N frames in the video:
+L = clip_length * num_steps frames (`utils.clip_shape.ClipShape`). With N frames in the video:
 
 - N // num_segments >= L: each segment of N // num_segments frames holds its own piece;
 - otherwise, N >= L: pieces overlap, they start (N - L) / num_segments frames apart;
@@ -12,45 +12,57 @@ All floors are taken on integers, so no offset depends on how a quotient rounds.
 
 import numpy as np
 
+from utils.clip_shape import ClipShape
 
-def train_offsets(
-    num_frames: int, *, num_segments: int, clip_length: int, num_steps: int, rng: np.random.Generator
-) -> np.ndarray:
-    """First frame of every piece, drawn at random within the piece's segment.
+
+def draw_clip(num_frames: int, shape: ClipShape, *, rng: np.random.Generator) -> np.ndarray:
+    """Return the frames of a random clip, int64 [T]."""
+    return frame_indices(train_offsets(num_frames, shape, rng=rng), shape, num_frames=num_frames)
+
+
+def spread_clips(num_frames: int, shape: ClipShape, *, num_clips: int) -> np.ndarray:
+    """Return the frames of evenly spread clips, int64 [num_clips, T]."""
+    offsets = [test_offsets(num_frames, shape, clip=clip, num_clips=num_clips) for clip in range(num_clips)]
+    return np.stack([frame_indices(starts, shape, num_frames=num_frames) for starts in offsets])
+
+
+def train_offsets(num_frames: int, shape: ClipShape, *, rng: np.random.Generator) -> np.ndarray:
+    """Draw the first frame of every piece at random within the piece's segment.
 
     Returns:
         int64 [num_segments]; a piece that starts there ends inside the (looped) video.
     """
-    starts, slack = _starts_and_slack(num_frames, num_segments=num_segments, span=clip_length * num_steps)
-    return starts + rng.integers(0, slack // num_segments, size=num_segments, endpoint=True)
+    starts, slack = _starts_and_slack(num_frames, shape)
+    return starts + rng.integers(0, slack // shape.num_segments, size=shape.num_segments, endpoint=True)
 
 
-def test_offsets(
-    num_frames: int, *, num_segments: int, clip_length: int, num_steps: int, clip: int, num_clips: int
-) -> np.ndarray:
-    """First frame of every piece of clip number `clip` of `num_clips` evenly spread ones.
+def test_offsets(num_frames: int, shape: ClipShape, *, clip: int, num_clips: int) -> np.ndarray:
+    """Return the first frame of every piece of clip number `clip` of `num_clips` evenly spread ones.
 
     Returns:
         int64 [num_segments].
     """
-    starts, slack = _starts_and_slack(num_frames, num_segments=num_segments, span=clip_length * num_steps)
-    return starts + slack * clip // (num_segments * num_clips)
+    starts, slack = _starts_and_slack(num_frames, shape)
+    return starts + slack * clip // (shape.num_segments * num_clips)
 
 
-def frame_indices(offsets: np.ndarray, *, clip_length: int, num_steps: int, num_frames: int) -> np.ndarray:
-    """Every frame of a clip in playing order; past the end of a short video it starts over.
+def frame_indices(offsets: np.ndarray, shape: ClipShape, *, num_frames: int) -> np.ndarray:
+    """Return every frame of a clip in playing order; past the end of a short video it starts over.
 
     Args:
-        offsets: first frame of every piece, int64 [num_segments].
+        offsets: First frame of every piece, int64 [num_segments].
+        shape: Of the clip.
+        num_frames: Of the video.
 
     Returns:
         int64 [num_segments * clip_length], in 0..num_frames-1.
     """
-    return (offsets[:, None] + np.arange(clip_length) * num_steps).reshape(-1) % num_frames
+    return (offsets[:, None] + np.arange(shape.clip_length) * shape.num_steps).reshape(-1) % num_frames
 
 
-def _starts_and_slack(num_frames: int, *, num_segments: int, span: int) -> tuple[np.ndarray, int]:
-    """Where each segment starts, int64 [num_segments], and num_segments times how far into it a piece may start."""
+def _starts_and_slack(num_frames: int, shape: ClipShape) -> tuple[np.ndarray, int]:
+    """Return where each segment starts, int64 [num_segments], and num_segments times how far in a piece may start."""
+    num_segments, span = shape.num_segments, shape.span
     looped = -(-span // num_frames) * num_frames if num_frames < span else num_frames
     segment = looped // num_segments
     pieces = np.arange(num_segments, dtype=np.int64)

@@ -1,7 +1,7 @@
 """The data sets: clips for training and for the quick evaluation, whole videos for the extraction of scores."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dataset import reused_memory, sampling
+from dataset import reused_memory
 from dataset.listing import VideoList, VideoRecord
 from dataset.readers import FewerFramesError, FrameReader, ReadError
 from dataset.readers.frame_reader import FrameStack
+from dataset.sampling import draw_clip, spread_clips
 from dataset.transforms.label_flip import LabelFlip
 from dataset.transforms.recipes import evaluation_transform, resize_short_side
+from utils.clip_shape import ClipShape
 from utils.stopping import leave_to_parent
 
 Result = TypeVar("Result")
@@ -71,46 +73,6 @@ class VideoFrames(NamedTuple):
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _ClipShape:
-    """Pieces a clip, frames a piece, and the step between its frames."""
-
-    num_segments: int
-    clip_length: int
-    num_steps: int
-
-    def draw(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-        """Frames of a random clip, int64 [T]."""
-        offsets = sampling.train_offsets(
-            num_frames,
-            num_segments=self.num_segments,
-            clip_length=self.clip_length,
-            num_steps=self.num_steps,
-            rng=rng,
-        )
-        return self._frames(offsets, num_frames)
-
-    def spread(self, num_frames: int, *, num_clips: int) -> np.ndarray:
-        """Frames of evenly spread clips, int64 [num_clips, T]."""
-        clips = []
-        for clip in range(num_clips):
-            offsets = sampling.test_offsets(
-                num_frames,
-                num_segments=self.num_segments,
-                clip_length=self.clip_length,
-                num_steps=self.num_steps,
-                clip=clip,
-                num_clips=num_clips,
-            )
-            clips.append(self._frames(offsets, num_frames))
-        return np.stack(clips)
-
-    def _frames(self, offsets: np.ndarray, num_frames: int) -> np.ndarray:
-        return sampling.frame_indices(
-            offsets, clip_length=self.clip_length, num_steps=self.num_steps, num_frames=num_frames
-        )
-
-
 class TrainingClips(Dataset[ClipSample]):
     """Random clips for training, addressed by (epoch, index): the same sample whichever worker or rank makes it."""
 
@@ -120,9 +82,7 @@ class TrainingClips(Dataset[ClipSample]):
         reader: FrameReader,
         transform: Callable[[np.ndarray, np.random.Generator], np.ndarray],
         *,
-        num_segments: int,
-        clip_length: int,
-        num_steps: int,
+        shape: ClipShape,
         seed: tuple[int, ...],
         on_error: str = "raise",
         label_flip: LabelFlip | None = None,
@@ -133,9 +93,7 @@ class TrainingClips(Dataset[ClipSample]):
             videos: the training list.
             reader: gives their frames.
             transform: from a clip uint8 [T, H, W, C] and a generator to the augmented clip, uint8 as well.
-            num_segments: pieces a clip.
-            clip_length: frames a piece.
-            num_steps: step between the frames of a piece.
+            shape: which frames make a clip.
             seed: with epoch and index, all that a sample depends on.
             on_error: what to do about a video that cannot be read: `raise` a ReadError, or `skip` it, that is draw
                 another one, say so in the sample's notes and count it.
@@ -144,7 +102,7 @@ class TrainingClips(Dataset[ClipSample]):
         self._videos = videos
         self._reader = reader
         self._transform = transform
-        self._shape = _ClipShape(num_segments, clip_length, num_steps)
+        self._shape = shape
         self._seed = seed
         self._on_error = on_error
         self._label_flip = label_flip
@@ -178,7 +136,7 @@ class TrainingClips(Dataset[ClipSample]):
         raise ReadError(f"{MAX_DRAWS} videos drawn in a row could not be read; last {notes[-1]}")
 
     def _read(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
-        return self._reader.read(record, self._shape.draw(record.num_frames, rng))
+        return self._reader.read(record, draw_clip(record.num_frames, self._shape, rng=rng))
 
 
 class EvaluationClips(Dataset[ClipSample]):
@@ -193,16 +151,14 @@ class EvaluationClips(Dataset[ClipSample]):
         reader: FrameReader,
         *,
         crop_size: int,
-        num_segments: int,
-        clip_length: int,
-        num_steps: int,
+        shape: ClipShape,
         on_error: str = "raise",
     ) -> None:
         """Wire the data set; arguments as for TrainingClips, `crop_size` is the side of the crop in pixels."""
         self._videos = videos
         self._reader = reader
         self._crop_size = crop_size
-        self._shape = _ClipShape(num_segments, clip_length, num_steps)
+        self._shape = shape
         self._on_error = on_error
 
     def __len__(self) -> int:
@@ -226,7 +182,7 @@ class EvaluationClips(Dataset[ClipSample]):
         return ClipSample(torch.from_numpy(clip), record.label, index, notes)
 
     def _read(self, record: VideoRecord) -> torch.Tensor:
-        return self._reader.read(record, self._shape.spread(record.num_frames, num_clips=1)[0])
+        return self._reader.read(record, spread_clips(record.num_frames, self._shape, num_clips=1)[0])
 
 
 class VideoViews(Dataset[VideoFrames]):
@@ -239,9 +195,7 @@ class VideoViews(Dataset[VideoFrames]):
         *,
         short_side: int,
         num_clips: int,
-        num_segments: int,
-        clip_length: int,
-        num_steps: int,
+        shape: ClipShape,
         on_error: str = "raise",
     ) -> None:
         """Wire the data set; arguments as for TrainingClips, and:
@@ -256,7 +210,7 @@ class VideoViews(Dataset[VideoFrames]):
         self._reader = reader
         self._short_side = short_side
         self._num_clips = num_clips
-        self._shape = _ClipShape(num_segments, clip_length, num_steps)
+        self._shape = shape
         self._on_error = on_error
 
     def __len__(self) -> int:
@@ -280,7 +234,7 @@ class VideoViews(Dataset[VideoFrames]):
         return VideoFrames(index, record.label, frames, rows, "", notes)
 
     def _read(self, record: VideoRecord) -> tuple[torch.Tensor, torch.Tensor]:
-        clips = self._shape.spread(record.num_frames, num_clips=self._num_clips)
+        clips = spread_clips(record.num_frames, self._shape, num_clips=self._num_clips)
         unique, rows = np.unique(clips, return_inverse=True)
         stack = FrameStack(len(unique), empty=reused_memory.empty)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dataset import sampling
+from utils.clip_shape import ClipShape
 
 
 def stated_ranges(num_frames: int, num_segments: int, span: int) -> list[tuple[int, int]]:
@@ -26,24 +27,18 @@ def stated_test_offsets(num_frames: int, num_segments: int, span: int, clip: int
     return [floor(step * clip / num_clips) + floor(i * step) for i in range(num_segments)]
 
 
-SHAPES = [(1, 16, 1), (1, 32, 1), (1, 64, 2), (4, 4, 1), (8, 4, 1), (16, 4, 1), (3, 5, 2), (1, 1, 1), (7, 1, 3)]
+NUMBERS = ((1, 16, 1), (1, 32, 1), (1, 64, 2), (4, 4, 1), (8, 4, 1), (16, 4, 1), (3, 5, 2), (1, 1, 1), (7, 1, 3))
+SHAPES = [ClipShape(*numbers) for numbers in NUMBERS]
 
 
-@pytest.mark.parametrize(("num_segments", "clip_length", "num_steps"), SHAPES)
-def test_train_offsets_fill_exactly_the_stated_range(num_segments: int, clip_length: int, num_steps: int) -> None:
-    span = clip_length * num_steps
+@pytest.mark.parametrize("shape", SHAPES)
+def test_train_offsets_fill_exactly_the_stated_range(shape: ClipShape) -> None:
+    num_segments, span = shape.num_segments, shape.clip_length * shape.num_steps
     rng = np.random.default_rng(0)
     for num_frames in (span, span + 1, span + 7, num_segments * span - 1, num_segments * span, num_segments * span + 3):
         if num_frames < span:
             continue
-        draws = np.stack(
-            [
-                sampling.train_offsets(
-                    num_frames, num_segments=num_segments, clip_length=clip_length, num_steps=num_steps, rng=rng
-                )
-                for _ in range(400)
-            ]
-        )
+        draws = np.stack([sampling.train_offsets(num_frames, shape, rng=rng) for _ in range(400)])
         assert draws.shape == (400, num_segments)
         assert draws.dtype == np.int64
         for piece, (low, high) in enumerate(stated_ranges(num_frames, num_segments, span)):
@@ -54,48 +49,39 @@ def test_train_offsets_fill_exactly_the_stated_range(num_segments: int, clip_len
         assert draws.max() + span <= num_frames
 
 
-@pytest.mark.parametrize(("num_segments", "clip_length", "num_steps"), SHAPES)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("num_clips", [1, 3, 10])
-def test_test_offsets_follow_the_rule(num_segments: int, clip_length: int, num_steps: int, num_clips: int) -> None:
-    span = clip_length * num_steps
+def test_test_offsets_follow_the_rule(shape: ClipShape, num_clips: int) -> None:
+    num_segments, span = shape.num_segments, shape.clip_length * shape.num_steps
     for num_frames in (*range(span, 3 * span + 5), num_segments * span + 11, 997):
         for clip in range(num_clips):
-            offsets = sampling.test_offsets(
-                num_frames,
-                num_segments=num_segments,
-                clip_length=clip_length,
-                num_steps=num_steps,
-                clip=clip,
-                num_clips=num_clips,
-            )
+            offsets = sampling.test_offsets(num_frames, shape, clip=clip, num_clips=num_clips)
             assert offsets.tolist() == stated_test_offsets(num_frames, num_segments, span, clip, num_clips)
             assert offsets.dtype == np.int64
 
 
 def test_segments_are_drawn_independently_and_from_the_generator_alone() -> None:
-    shape = {"num_segments": 8, "clip_length": 4, "num_steps": 1}
-    first = sampling.train_offsets(400, **shape, rng=np.random.default_rng(5))
-    again = sampling.train_offsets(400, **shape, rng=np.random.default_rng(5))
+    shape = ClipShape(8, 4, 1)
+    first = sampling.train_offsets(400, shape, rng=np.random.default_rng(5))
+    again = sampling.train_offsets(400, shape, rng=np.random.default_rng(5))
     assert first.tolist() == again.tolist()
     assert len(set((first - np.arange(8) * 50).tolist())) > 1
 
 
 @pytest.mark.parametrize(("num_frames", "looped"), [(1, 16), (3, 18), (5, 20), (8, 16), (15, 30), (16, 16)])
 def test_a_short_video_is_sampled_as_its_least_sufficient_loop(num_frames: int, looped: int) -> None:
-    shape = {"num_segments": 1, "clip_length": 8, "num_steps": 2}
-    draws = {
-        int(sampling.train_offsets(num_frames, **shape, rng=np.random.default_rng(seed))[0]) for seed in range(300)
-    }
+    shape = ClipShape(1, 8, 2)
+    draws = {int(sampling.train_offsets(num_frames, shape, rng=np.random.default_rng(seed))[0]) for seed in range(300)}
     assert draws == set(range(looped - 16 + 1))
-    assert sampling.test_offsets(num_frames, **shape, clip=1, num_clips=2).tolist() == [(looped - 16) // 2]
+    assert sampling.test_offsets(num_frames, shape, clip=1, num_clips=2).tolist() == [(looped - 16) // 2]
 
 
 def test_frames_of_a_clip_step_through_its_pieces() -> None:
-    indices = sampling.frame_indices(np.array([3, 40]), clip_length=4, num_steps=3, num_frames=100)
+    indices = sampling.frame_indices(np.array([3, 40]), ClipShape(2, 4, 3), num_frames=100)
     assert indices.tolist() == [3, 6, 9, 12, 40, 43, 46, 49]
     assert indices.dtype == np.int64
 
 
 def test_frames_past_the_end_start_over() -> None:
-    indices = sampling.frame_indices(np.array([2]), clip_length=8, num_steps=2, num_frames=5)
+    indices = sampling.frame_indices(np.array([2]), ClipShape(1, 8, 2), num_frames=5)
     assert indices.tolist() == [2, 4, 1, 3, 0, 2, 4, 1]

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,11 +26,12 @@ from dataset.video_dataset import (
     worker_init,
 )
 from tests.videos import encode_video, frame_numbers
+from utils.clip_shape import ClipShape
 from utils.errors import UserError
 
 LENGTHS = (30, 5, 41, 64, 33)  # the second one is shorter than a clip
 LABELS = (0, 1, 2, 0, 1)
-SHAPE: Any = {"num_segments": 2, "clip_length": 4, "num_steps": 2}
+SHAPE = ClipShape(num_segments=2, clip_length=4, num_steps=2)
 SEED = (7, 1)
 
 
@@ -71,7 +71,7 @@ class WatchedReader(FrameReader):
 
 
 def training(videos: VideoList, root: Path, *, transform=as_it_is, **options) -> TrainingClips:
-    return TrainingClips(videos, open_reader("RAW", root), transform, **{**SHAPE, "seed": SEED, **options})
+    return TrainingClips(videos, open_reader("RAW", root), transform, **{"shape": SHAPE, "seed": SEED, **options})
 
 
 def test_a_training_clip_shows_the_frames_drawn_from_seed_epoch_and_index(tmp_path: Path, root: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_training_clip_shows_the_frames_drawn_from_seed_epoch_and_index(tmp_pa
     for epoch in range(3):
         for index, length in enumerate(LENGTHS):
             rng = np.random.default_rng((*SEED, epoch, index))
-            offsets = sampling.train_offsets(length, **SHAPE, rng=rng)
+            offsets = sampling.train_offsets(length, SHAPE, rng=rng)
             expected = [(offset + 2 * i) % length for offset in offsets for i in range(4)]
             sample = clips[epoch, index]
             assert frame_numbers(sample.clip.numpy()) == expected
@@ -96,7 +96,7 @@ def test_the_transform_gets_the_clip_and_the_generator_after_the_offsets(tmp_pat
 
     sample = training(make_list(tmp_path), root, transform=mark)[4, 3]
     rng = np.random.default_rng((*SEED, 4, 3))
-    sampling.train_offsets(LENGTHS[3], **SHAPE, rng=rng)
+    sampling.train_offsets(LENGTHS[3], SHAPE, rng=rng)
     assert sample.clip.unique().tolist() == [rng.integers(256)]
 
 
@@ -135,11 +135,11 @@ def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: P
     assert seen == set(range(30)) - {14, 29}  # the last frame of a span of 8 frames in steps of 2 is never shown
     short = [frame for epoch in range(10) for frame in frame_numbers(clips[epoch, 1].clip.numpy())]
     assert set(short) == set(range(5))
-    quick = EvaluationClips(videos, open_reader("RAW", root), crop_size=48, **SHAPE)[0]
+    quick = EvaluationClips(videos, open_reader("RAW", root), crop_size=48, shape=SHAPE)[0]
     assert quick.notes == ("0.mp4: list says 3000 frames, the file has 30",)
-    views = VideoViews(videos, open_reader("RAW", root), short_side=48, num_clips=3, **SHAPE)[0]
+    views = VideoViews(videos, open_reader("RAW", root), short_side=48, num_clips=3, shape=SHAPE)[0]
     assert views.notes == ("0.mp4: list says 3000 frames, the file has 30",)
-    truth = VideoViews(make_list(tmp_path), open_reader("RAW", root), short_side=48, num_clips=3, **SHAPE)[0]
+    truth = VideoViews(make_list(tmp_path), open_reader("RAW", root), short_side=48, num_clips=3, shape=SHAPE)[0]
     assert torch.equal(views.frames, truth.frames) and torch.equal(views.clip_frames, truth.clip_frames)
 
 
@@ -153,7 +153,7 @@ class ShrinkingReader(FrameReader):
 
 
 def test_a_length_is_put_right_once_only(tmp_path: Path) -> None:
-    clips = TrainingClips(make_list(tmp_path), ShrinkingReader(), as_it_is, **SHAPE, seed=SEED)
+    clips = TrainingClips(make_list(tmp_path), ShrinkingReader(), as_it_is, shape=SHAPE, seed=SEED)
     with pytest.raises(ReadError, match=r"^0\.mp4 has shrunk$"):
         clips[0, 0]
 
@@ -186,9 +186,9 @@ def test_by_default_a_bad_video_is_an_error(tmp_path: Path, root: Path) -> None:
     with pytest.raises(ReadError, match=message):
         training(videos, root)[0, 0]
     with pytest.raises(ReadError, match=message):
-        EvaluationClips(videos, reader, crop_size=24, **SHAPE)[0]
+        EvaluationClips(videos, reader, crop_size=24, shape=SHAPE)[0]
     with pytest.raises(ReadError, match=message):
-        VideoViews(videos, reader, short_side=24, num_clips=2, **SHAPE)[0]
+        VideoViews(videos, reader, short_side=24, num_clips=2, shape=SHAPE)[0]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -199,7 +199,7 @@ def test_an_error_in_a_worker_arrives_as_it_was_raised(tmp_path: Path, root: Pat
             training(videos, root), collate_fn=collate_clips, batch_sampler=[[(0, 0), (0, 1)]], num_workers=num_workers
         ),
         VideoLoader(
-            VideoViews(videos, open_reader("RAW", root), short_side=24, num_clips=2, **SHAPE),
+            VideoViews(videos, open_reader("RAW", root), short_side=24, num_clips=2, shape=SHAPE),
             collate_fn=same,
             batch_size=None,
             num_workers=num_workers,
@@ -219,7 +219,7 @@ def same(video: VideoFrames) -> VideoFrames:
 
 def test_what_comes_before_an_error_is_delivered(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path, ["0.mp4 30 0", "2.mp4 41 1", "empty.mp4 30 0"])
-    views = VideoViews(videos, open_reader("RAW", root), short_side=24, num_clips=1, **SHAPE)
+    views = VideoViews(videos, open_reader("RAW", root), short_side=24, num_clips=1, shape=SHAPE)
     items = iter(VideoLoader(views, collate_fn=same, batch_size=None, num_workers=1))
     assert [next(items).video, next(items).video] == [0, 1]
     with pytest.raises(ReadError):
@@ -234,7 +234,7 @@ class BuggyReader(FrameReader):
 
 
 def test_a_bug_in_a_worker_keeps_its_traceback(tmp_path: Path) -> None:
-    clips = TrainingClips(make_list(tmp_path), BuggyReader(), as_it_is, **SHAPE, seed=SEED, on_error="skip")
+    clips = TrainingClips(make_list(tmp_path), BuggyReader(), as_it_is, shape=SHAPE, seed=SEED, on_error="skip")
     loader = VideoLoader(clips, collate_fn=collate_clips, batch_sampler=[[(0, 0)]], num_workers=1)
     with pytest.raises(ZeroDivisionError, match="Original Traceback"):
         list(loader)
@@ -243,11 +243,11 @@ def test_a_bug_in_a_worker_keeps_its_traceback(tmp_path: Path) -> None:
 def test_the_quick_evaluation_takes_the_first_clip_and_the_centre(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path)
     reader = open_reader("RAW", root)
-    clips = EvaluationClips(videos, reader, crop_size=32, **SHAPE)
+    clips = EvaluationClips(videos, reader, crop_size=32, shape=SHAPE)
     assert len(clips) == len(LENGTHS)
     for index, length in enumerate(LENGTHS):
-        offsets = sampling.test_offsets(length, **SHAPE, clip=0, num_clips=1)
-        frames = sampling.frame_indices(offsets, clip_length=4, num_steps=2, num_frames=length)
+        offsets = sampling.test_offsets(length, SHAPE, clip=0, num_clips=1)
+        frames = sampling.frame_indices(offsets, SHAPE, num_frames=length)
         expected = evaluation_transform(reader.read(videos[index], frames).numpy(), size=32)
         sample = clips[index]
         assert np.array_equal(sample.clip.numpy(), expected) and sample.clip.shape == (8, 32, 32, 3)
@@ -258,14 +258,14 @@ def test_no_other_video_stands_in_when_scores_count(tmp_path: Path, root: Path) 
     videos = make_list(tmp_path, ["empty.mp4 30 2", "0.mp4 30 1"])
     reader = open_reader("RAW", root)
     cause = f"cannot read the video {root / 'empty.mp4'}: the file is empty"
-    clips = EvaluationClips(videos, reader, crop_size=32, on_error="skip", **SHAPE)
+    clips = EvaluationClips(videos, reader, crop_size=32, on_error="skip", shape=SHAPE)
     batch = collate_clips([clips[0], clips[1]])
     assert batch.clips.shape == (1, 8, 32, 32, 3)
     assert (batch.labels.tolist(), batch.videos.tolist()) == ([1], [1])
     assert (batch.notes, batch.skipped) == ((f"skipped: {cause}",), 1)
     nothing = collate_clips([clips[0]])
     assert (len(nothing.clips), len(nothing.labels), nothing.skipped) == (0, 0, 1)
-    missing = VideoViews(videos, reader, short_side=32, num_clips=2, on_error="skip", **SHAPE)[0]
+    missing = VideoViews(videos, reader, short_side=32, num_clips=2, on_error="skip", shape=SHAPE)[0]
     assert (missing.video, missing.label, missing.missing, missing.notes) == (0, 2, cause, ())
     assert missing.frames.numel() == missing.clip_frames.numel() == 0
 
@@ -274,7 +274,7 @@ def test_no_other_video_stands_in_when_scores_count(tmp_path: Path, root: Path) 
 def test_views_decode_a_video_once_and_hold_every_clip(tmp_path: Path, root: Path, num_clips: int) -> None:
     videos = make_list(tmp_path)
     reader = WatchedReader(open_reader("RAW", root))
-    views = VideoViews(videos, reader, short_side=48, num_clips=num_clips, **SHAPE)
+    views = VideoViews(videos, reader, short_side=48, num_clips=num_clips, shape=SHAPE)
     for index, length in enumerate(LENGTHS):
         reader.asked.clear()
         video = views[index]
@@ -286,7 +286,7 @@ def test_views_decode_a_video_once_and_hold_every_clip(tmp_path: Path, root: Pat
         assert video.clip_frames.shape == (num_clips, 8) and video.clip_frames.dtype == torch.int64
         shown = np.array(frame_numbers(video.frames.movedim(1, -1).numpy()))
         for clip in range(num_clips):
-            offsets = sampling.test_offsets(length, **SHAPE, clip=clip, num_clips=num_clips)
+            offsets = sampling.test_offsets(length, SHAPE, clip=clip, num_clips=num_clips)
             expected = [(offset + 2 * i) % length for offset in offsets for i in range(4)]
             assert shown[video.clip_frames[clip].numpy()].tolist() == expected
         assert set(shown) == set(shown[video.clip_frames.numpy().reshape(-1)])
@@ -295,9 +295,9 @@ def test_views_decode_a_video_once_and_hold_every_clip(tmp_path: Path, root: Pat
 def test_views_are_resized_to_the_short_side(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path)
     reader = open_reader("RAW", root)
-    video = VideoViews(videos, reader, short_side=24, num_clips=2, **SHAPE)[0]
+    video = VideoViews(videos, reader, short_side=24, num_clips=2, shape=SHAPE)[0]
     assert video.frames.shape[1:] == (3, 24, 32)
-    whole = VideoViews(videos, reader, short_side=48, num_clips=2, **SHAPE)[0].frames.movedim(1, -1)
+    whole = VideoViews(videos, reader, short_side=48, num_clips=2, shape=SHAPE)[0].frames.movedim(1, -1)
     assert np.array_equal(video.frames.movedim(1, -1).numpy(), resize_short_side(whole.numpy(), 24))
 
 

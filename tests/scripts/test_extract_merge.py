@@ -26,6 +26,7 @@ from dataset.transforms.recipes import crop_position, resize_short_side
 from model.build import make_initial_network, make_trained_network
 from tests.conftest import ROOT, MakeRecord
 from tests.utils.test_metrics import brute_metrics
+from utils.clip_shape import ClipShape
 from utils.config import load_config
 from utils.errors import UserError
 from utils.evaluation.provenance import make_manifest, scores_folder, training_differences
@@ -105,9 +106,10 @@ def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
     network = make_trained_network(config, config.eva_model).eval()
     _, scores = read_scores(record, *overrides)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    shape = ClipShape(1, 8, 1)
     for clip in range(3):
-        offsets = sampling.test_offsets(16, num_segments=1, clip_length=8, num_steps=1, clip=clip, num_clips=3)
-        rows = sampling.frame_indices(offsets, clip_length=8, num_steps=1, num_frames=16)
+        offsets = sampling.test_offsets(16, shape, clip=clip, num_clips=3)
+        rows = sampling.frame_indices(offsets, shape, num_frames=16)
         frames = torch.as_tensor(resize_short_side(np.asarray(reader.read(videos[12], rows)), 24))
         height, width = frames.shape[1:3]
         centre = (round((height - 24) / 2), round((width - 24) / 2))  # as torchvision's CenterCrop rounds

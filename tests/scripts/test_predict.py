@@ -21,6 +21,7 @@ from model.build import make_initial_network, make_trained_network
 from predict_3d import PredictionError, main
 from tests.conftest import ROOT, MakeRecord
 from tests.videos import encode_video, sequential_frames
+from utils.clip_shape import ClipShape
 from utils.config import RunConfig, load_config
 from utils.errors import UserError
 from utils.evaluation.predictions import best_guesses
@@ -56,11 +57,11 @@ def expected_scores(config: RunConfig, weights: Path, frames: list[np.ndarray], 
     mean, std = (torch.tensor(values)[:, None, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     size, state, views = config.dataset.eva_crop_size, config.states[-1], []
     clips = protocol.get("clips", config.sampler.eva_num_clips)
-    shape = {"clip_length": state.clip_length, "num_steps": state.num_steps}
+    shape = ClipShape(1, state.clip_length, state.num_steps)
     small = resize_short_side(np.stack(frames), size)
     for clip in range(clips):
-        offsets = sampling.test_offsets(len(frames), num_segments=1, clip=clip, num_clips=clips, **shape)
-        rows = sampling.frame_indices(offsets, num_frames=len(frames), **shape)
+        offsets = sampling.test_offsets(len(frames), shape, clip=clip, num_clips=clips)
+        rows = sampling.frame_indices(offsets, shape, num_frames=len(frames))
         for crop in range(protocol.get("crops", config.dataset.eva_num_crop)):
             top, left = crop_position(small.shape[1], small.shape[2], size, crop_idx=crop)
             view = torch.from_numpy(small[rows][:, top : top + size, left : left + size]).permute(3, 0, 1, 2)

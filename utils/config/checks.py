@@ -37,8 +37,12 @@ def _check_clips(config: RunConfig) -> None:
             what, name = ("input", "search.inputs") if config.is_search else ("state", "sampler.clip_length")
             frames = f"{state.num_frames} frames (num_segments x clip_length)"
             _fail(config, name, f"{what} {index + 1} has clips of {frames}; {takes}")
-    if not limits.takes_frames(config.eva_num_frames):
-        _fail(config, "sampler.eva_num_segments", f"evaluation clips have {config.eva_num_frames} frames; {takes}")
+    if not limits.takes_frames(config.evaluation_state.num_frames):
+        _fail(
+            config,
+            "sampler.eva_num_segments",
+            f"evaluation clips have {config.evaluation_state.num_frames} frames; {takes}",
+        )
     for name in ("crop_size", "eva_crop_size"):
         size = getattr(config.dataset, name)
         if not limits.takes_size(size):

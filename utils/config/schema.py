@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from utils.clip_shape import ClipShape
 from utils.config.network_names import POOLING_NAMES, Normalization
 from utils.config.values import ConfigError
 from utils.parts import FORMATS, TRANSFORMS
@@ -217,9 +218,14 @@ class InputConfig:
     frozen_bn: bool = key("keep the running statistics of batch norm (all but the first)")
 
     @property
+    def clip_shape(self) -> ClipShape:
+        """Which frames make a clip."""
+        return ClipShape(self.num_segments, self.clip_length, self.num_steps)
+
+    @property
     def num_frames(self) -> int:
         """Frames of a training clip: what the network sees as T."""
-        return self.num_segments * self.clip_length
+        return self.clip_shape.num_frames
 
 
 @dataclass(frozen=True)
@@ -328,11 +334,6 @@ class RunConfig:
         """The weights that extraction evaluates."""
         named = self.network.eva_model
         return self.weights_path if named in ("", OWN_WEIGHTS) else Path(named)
-
-    @property
-    def eva_num_frames(self) -> int:
-        """Frames of an evaluation clip: the last state's piece, eva_num_segments times."""
-        return self.sampler.eva_num_segments * self.states[-1].clip_length
 
     @property
     def normalization(self) -> Normalization:

@@ -21,6 +21,7 @@ from model.build import make_initial_network
 from tests import official_sets
 from tests.conftest import ROOT
 from tests.official_sets import Videos
+from utils.clip_shape import ClipShape
 from utils.config import load_config
 
 PAGES = {
@@ -102,7 +103,7 @@ def load_one_clip(record: str, overrides: list[str]) -> None:
     assert sample.clip.shape[0] == config.states[0].num_frames and not sample.notes
     eva_reader = make_reader(config, config.dataset.eva_root_path)
     eva_videos = read_evaluation_list(config)
-    views = VideoViews(eva_videos, eva_reader, short_side=32, num_clips=1, num_segments=1, clip_length=4, num_steps=1)
+    views = VideoViews(eva_videos, eva_reader, short_side=32, num_clips=1, shape=ClipShape(1, 4, 1))
     assert not views[0].missing
     reader.close()
 

@@ -2,7 +2,6 @@
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from dataset.video_dataset import TrainingClips, VideoViews
 from dataset.writers.stores import FrameFolders, ShardedEnvironments, VideoEnvironments
 from tests.official_sets import write_pictures
 from tests.videos import encode_video, frame_numbers
+from utils.clip_shape import ClipShape
 
 N = 50
 
@@ -82,13 +82,13 @@ def test_a_segment_is_written_as_it_is_read(tmp_path: Path) -> None:
 def test_clips_never_leave_their_segment(roots: dict[str, Path]) -> None:
     videos = list_of([VideoRecord("a b#skip=20", 12, 0), VideoRecord("a b#skip=44", 30, 1)], path="here")
     reader = open_reader("RAW", roots["RAW"])
-    shape: Any = {"num_segments": 2, "clip_length": 3, "num_steps": 1}
-    clips = TrainingClips(videos, reader, lambda clip, rng: clip, seed=(0,), **shape)
+    shape = ClipShape(2, 3, 1)
+    clips = TrainingClips(videos, reader, lambda clip, rng: clip, seed=(0,), shape=shape)
     for index, (first, last) in enumerate([(20, 31), (44, 49)]):
         numbers = {n for epoch in range(25) for n in frame_numbers(clips[epoch, index].clip.numpy())}
         assert (min(numbers), max(numbers)) == (first, last)
     assert "list says 30 frames, the file has 6" in clips[0, 1].notes[0]
-    views = VideoViews(videos, reader, short_side=48, num_clips=4, **shape)
+    views = VideoViews(videos, reader, short_side=48, num_clips=4, shape=shape)
     assert set(frame_numbers(views[0].frames.movedim(1, -1).numpy())) <= set(range(20, 32))
 
 
