@@ -2,19 +2,21 @@
 # requirement files: the active one if it does, else .venv in the project's root, made and filled as needed.
 
 use_environment() {
-    local candidate file
+    local candidate file found lacking=""
     for candidate in "${PYTHON:-python3}" .venv/bin/python; do
         if command -v "$candidate" >/dev/null 2>&1 \
-            && "$candidate" utils/launch/requirements_check.py "$@" >/dev/null 2>&1; then
+            && found=$("$candidate" utils/launch/requirements_check.py "$@" 2>/dev/null); then
             PYTHON=$candidate
             return 0
         fi
+        lacking=${lacking:-${found:-}}
     done
     candidate=${PYTHON:-python3}
     command -v "$candidate" >/dev/null 2>&1 || { echo "error: no $candidate here; install Python 3.11 or newer" >&2; return 2; }
     "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         || { echo "error: $("$candidate" --version) is too old; Python 3.11 or newer is needed (PYTHON=...)" >&2; return 2; }
     if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        [ -z "$lacking" ] || echo "$candidate lacks $(echo "$lacking" | paste -s -d , -)"
         echo "setting up .venv (once)"
         "$candidate" -m venv .venv \
             || { echo "error: .venv cannot be made; is the venv module installed (Debian: python3-venv)?" >&2; return 2; }

@@ -1,36 +1,63 @@
 """Say which requirements the running Python does not satisfy: `python utils/launch/requirements_check.py FILE ...`.
 
-Exit code 0 and no output when all are satisfied. Runs before anything is installed, so it needs the standard library
-and pip alone.
+Exit code 0 and no output when all are satisfied. Runs before anything is installed, in environments without pip too: it
+needs the standard library alone. A line such as `torch==2.13.0  # or torch>=2.6` is what pip installs, and what else
+will do.
 """
 
 import importlib.metadata
+import re
 import sys
 from pathlib import Path
 
-from pip._vendor.packaging.requirements import Requirement
-
-from utils.text import say
+_REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:(==|>=)\s*([\w.+]+))?")
 
 
 def unsatisfied(path: Path) -> list[str]:
     """Return the requirements of a file that are missing or have another version."""
-    lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
     found = []
-    for requirement in map(Requirement, filter(None, lines)):
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            found.append(str(requirement))
-            continue
-        # A local label ('2.13.0+cpu') is the same release.
-        if not requirement.specifier.contains(version.split("+")[0], prereleases=True):
-            found.append(f"{requirement} (found {version})")
+    for line in path.read_text().splitlines():
+        installed, _, comment = (part.strip() for part in line.partition("#"))
+        if installed and (
+            problem := _describe(comment.removeprefix("or ") if comment.startswith("or ") else installed)
+        ):
+            found.append(problem)
     return found
+
+
+def _describe(requirement: str) -> str:
+    """Return what is wrong with a requirement, "" if nothing is."""
+    parsed = _REQUIREMENT.fullmatch(requirement)
+    if parsed is None:
+        raise SystemExit(f"error: requirement '{requirement}': expected NAME, NAME==VERSION or NAME>=VERSION")
+    name, relation, wanted = parsed.groups()
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{requirement} (not installed)"
+    if wanted and not is_satisfied(version, relation, wanted):
+        return f"{requirement} (found {version})"
+    # Built for one torch each: a torchvision of another one does not load.
+    needs = importlib.metadata.requires(name) if name == "torchvision" else None
+    made_for = next((need.removeprefix("torch==") for need in needs or () if need.startswith("torch==")), "")
+    if made_for and not is_satisfied(torch := importlib.metadata.version("torch"), "==", made_for):
+        return f"torchvision for torch {torch} (found {version}, which is for {made_for})"
+    return ""
+
+
+def is_satisfied(version: str, relation: str, wanted: str) -> bool:
+    """Return whether a version is the wanted release, or at least that; '2.13.0+cpu' and '2.13' are release 2.13.0."""
+    mine, theirs = _release(version), _release(wanted)
+    return mine == theirs if relation == "==" else mine >= theirs
+
+
+def _release(version: str) -> tuple[int, ...]:
+    leading = re.match(r"\d+(\.\d+)*", version)
+    numbers = [int(number) for number in leading[0].split(".")] if leading else []
+    return tuple(numbers + [0] * (6 - len(numbers)))
 
 
 if __name__ == "__main__":
     missing = [line for name in sys.argv[1:] for line in unsatisfied(Path(name))]
-    if missing:
-        say(*missing)
-        sys.exit(1)
+    print("\n".join(missing), end="\n" if missing else "")
+    sys.exit(1 if missing else 0)
