@@ -234,7 +234,7 @@ class PillowReader(FrameReader):
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         """Hand over frames uint8 [H, W, 3]."""
-        data = self.store.images(record.path, [number + 1 for number in numbers], "")
+        data = self.store.images(record.path, numbers, "")
         for place, jpeg in enumerate(data):
             put(place, np.asarray(Image.open(io.BytesIO(jpeg or b"")).convert("RGB")))
 

@@ -49,7 +49,8 @@ def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
 
 def make_reader(config: RunConfig, root_path: str) -> FrameReader:
     """Return the reader of the data set's format."""
-    return open_reader(config.dataset.format, root_path, use_flow=config.dataset.use_flow)
+    data = config.dataset
+    return open_reader(data.format, root_path, use_flow=data.use_flow, max_pixels=data.max_pixels)
 
 
 def make_normalizer(config: RunConfig) -> ClipNormalizer:

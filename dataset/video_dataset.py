@@ -95,8 +95,8 @@ class TrainingClips(Dataset[ClipSample]):
             transform: from a clip uint8 [T, H, W, C] and a generator to the augmented clip, uint8 as well.
             shape: which frames make a clip.
             seed: with epoch and index, all that a sample depends on.
-            on_error: what to do about a video that cannot be read: `raise` a ReadError, or `skip` it, that is draw
-                another one, say so in the sample's notes and count it.
+            on_error: what to do about a video that cannot be read, or whose wanted frames are damaged: `raise` a
+                ReadError, or `skip` it, that is draw another one, say so in the sample's notes and count it.
             label_flip: mirrors half of the transformed clips together with their labels; None: labels stay as they are.
         """
         self._videos = videos
@@ -108,6 +108,7 @@ class TrainingClips(Dataset[ClipSample]):
         self._label_flip = label_flip
 
     def __len__(self) -> int:
+        """Return the number of videos in the list."""
         return len(self._videos)
 
     def __getitem__(self, key: tuple[int, int]) -> ClipSample:
@@ -122,7 +123,7 @@ class TrainingClips(Dataset[ClipSample]):
         for skipped in range(MAX_DRAWS):
             record = self._videos[video]
             try:
-                frames, new_notes = _with_true_length(record, lambda it: self._read(it, rng))
+                frames, new_notes = _with_true_length(record, lambda it: self._read(it, rng), reader=self._reader)
             except ReadError as error:
                 if self._on_error == "raise":
                     raise
@@ -162,6 +163,7 @@ class EvaluationClips(Dataset[ClipSample]):
         self._on_error = on_error
 
     def __len__(self) -> int:
+        """Return the number of videos in the list."""
         return len(self._videos)
 
     def __getitem__(self, index: int) -> ClipSample:
@@ -172,7 +174,7 @@ class EvaluationClips(Dataset[ClipSample]):
         """
         record = self._videos[index]
         try:
-            frames, notes = _with_true_length(record, self._read)
+            frames, notes = _with_true_length(record, self._read, reader=self._reader)
         except ReadError as error:
             if self._on_error == "raise":
                 raise
@@ -198,11 +200,14 @@ class VideoViews(Dataset[VideoFrames]):
         shape: ClipShape,
         on_error: str = "raise",
     ) -> None:
-        """Wire the data set; arguments as for TrainingClips, and:
+        """Wire the data set.
 
         Args:
+            videos: the evaluation list.
+            reader: gives their frames.
             short_side: of the frames after resizing, in pixels.
             num_clips: evenly spread clips a video.
+            shape: which frames make a clip.
             on_error: `raise` a ReadError for a video that cannot be read, or `skip` it: its item says that it is
                 missing and why. Nothing stands in for it.
         """
@@ -214,6 +219,7 @@ class VideoViews(Dataset[VideoFrames]):
         self._on_error = on_error
 
     def __len__(self) -> int:
+        """Return the number of videos in the list."""
         return len(self._videos)
 
     def __getitem__(self, index: int) -> VideoFrames:
@@ -224,7 +230,7 @@ class VideoViews(Dataset[VideoFrames]):
         """
         record = self._videos[index]
         try:
-            (frames, rows), notes = _with_true_length(record, self._read)
+            (frames, rows), notes = _with_true_length(record, self._read, reader=self._reader)
         except ReadError as error:
             if self._on_error == "raise":
                 raise
@@ -266,21 +272,25 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
     )
 
 
-def worker_init(worker_id: int) -> None:
+def worker_init(_worker_id: int) -> None:
     """Set up a loader's worker process: one thread each, as the workers share the cores; its parent ends it."""
     leave_to_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
 
-def _with_true_length(record: VideoRecord, read: Callable[[VideoRecord], Result]) -> tuple[Result, tuple[str, ...]]:
+def _with_true_length(
+    record: VideoRecord, read: Callable[[VideoRecord], Result], *, reader: FrameReader
+) -> tuple[Result, tuple[str, ...]]:
     """Read a video; should its list claim more frames than there are, choose and read again with the true number.
 
     Returns:
-        What `read` gives, and notes about the list.
+        What `read` gives, and notes about the list and of the reader.
     """
+    notes: tuple[str, ...] = ()
     try:
-        return read(record), ()
+        result = read(record)
     except FewerFramesError as error:
-        note = f"{record.path}: list says {record.num_frames} frames, the file has {error.num_frames}"
-        return read(replace(record, num_frames=error.num_frames)), (note,)
+        notes = (f"{record.path}: list says {record.num_frames} frames, the file has {error.num_frames}",)
+        result = read(replace(record, num_frames=error.num_frames))
+    return result, notes + reader.take_notes()

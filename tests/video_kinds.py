@@ -156,7 +156,7 @@ BAD_VIDEOS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "cut off before its index": (cut_off(".mp4"), INVALID),
     "sound only": (sound_only, "it holds no video stream"),
     "cover only": (cover_only, "it holds only a cover picture"),
-    "damaged": (first_frame_damaged, INVALID),
+    "damaged": (first_frame_damaged, f"1 packet cannot be decoded ({INVALID})"),
 }
 
 

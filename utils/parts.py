@@ -13,19 +13,22 @@ class Format:
     """A way to store videos.
 
     Attributes:
-        home: Makes a dataset.readers.FrameReader of the root of the videos, and of `use_flow=` where there is flow.
+        home: Makes a dataset.readers.FrameReader of the root of the videos, and of `use_flow=` and `max_pixels=` where
+            it has them.
         has_flow: It can hold optical flow.
+        has_limit: Its pictures may be of any size, so dataset.max_pixels bounds them.
     """
 
     home: str
     has_flow: bool = False
+    has_limit: bool = False
 
 
 # dataset.format
 FORMATS = {
-    "RAW": Format("dataset.readers.raw_video:RawVideoReader"),
-    "FRAME": Format("dataset.readers.images:open_folders", has_flow=True),
-    "LMDB": Format("dataset.readers.lmdb:open_lmdb", has_flow=True),
+    "RAW": Format("dataset.readers.raw_video:RawVideoReader", has_limit=True),
+    "FRAME": Format("dataset.readers.images:open_folders", has_flow=True, has_limit=True),
+    "LMDB": Format("dataset.readers.lmdb:open_lmdb", has_flow=True, has_limit=True),
 }
 
 # dataset.transform_type: each is a dataset.transforms.recipes.Recipe.

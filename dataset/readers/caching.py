@@ -7,6 +7,14 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
+def _one(_value: object) -> int:
+    return 1
+
+
+def _leave(_value: object) -> None:
+    pass
+
+
 class BoundedCache(Generic[Value]):
     """Values by key, whose total weight stays within a capacity."""
 
@@ -14,8 +22,8 @@ class BoundedCache(Generic[Value]):
         self,
         capacity: int,
         *,
-        weigh: Callable[[Value], int] = lambda value: 1,
-        dispose: Callable[[Value], None] = lambda value: None,
+        weigh: Callable[[Value], int] = _one,
+        dispose: Callable[[Value], None] = _leave,
     ) -> None:
         """Make an empty cache.
 
@@ -31,10 +39,11 @@ class BoundedCache(Generic[Value]):
         self._weight = 0
 
     def __len__(self) -> int:
+        """Return the number of values."""
         return len(self._values)
 
     def get(self, key: Hashable) -> Value | None:
-        """The value of a key, which now counts as used last, or None."""
+        """Return the value of a key, which now counts as used last, or None."""
         if key not in self._values:
             return None
         self._values.move_to_end(key)

@@ -2,6 +2,17 @@
 
 from utils.errors import UserError
 
+# Pixels that a picture may have at most, by default: it is decoded into three bytes a pixel or more, and a file of some
+# kilobytes may claim to be of any size.
+MAX_PIXELS = 8192 * 8192
+
+
+def oversize(width: int, height: int, max_pixels: int) -> str:
+    """Return what is wrong with a picture's size in pixels, empty for nothing."""
+    if width * height <= max_pixels:
+        return ""
+    return f"{width}x{height} pixels are more than dataset.max_pixels={max_pixels} allows"
+
 
 class ReadError(UserError):
     """Frames of a video cannot be had; the message names the video and the cause."""

@@ -33,6 +33,23 @@ class FrameReader(ABC):
             ReadError: the video cannot be read.
         """
 
+    def take_notes(self) -> tuple[str, ...]:
+        """Return what a user should hear about the videos decoded since the last call."""
+        return ()
+
+    def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
+        """Decode frames and, where a reader can jump, compare them with a pass from the start, whose damage counts.
+
+        Args:
+            record: the video.
+            numbers: distinct frame numbers from 0, increasing.
+
+        Raises:
+            FewerFramesError: a frame beyond the video's real end.
+            ReadError: the video cannot be read, or is damaged between the first and the last of the frames.
+        """
+        self.decode(record, numbers, lambda _place, _frame: None)
+
     @abstractmethod
     def close(self) -> None:
         """Let go of everything open or cached; a later read starts afresh."""

@@ -1,36 +1,74 @@
 """Videos that were taken apart into numbered pictures: reading them from wherever the pictures are kept."""
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from dataset.listing import VideoRecord
-from dataset.readers.errors import FewerFramesError, ReadError
+from dataset.readers.caching import BoundedCache
+from dataset.readers.errors import MAX_PIXELS, FewerFramesError, ReadError
 from dataset.readers.frame_reader import FrameReader, Put
 from dataset.readers.jpeg import ImageError, decode_image
 
 RGB_SUFFIXES = ("",)
 FLOW_SUFFIXES = ("_c1", "_c2")
 
+# Videos of which it is kept how their pictures are named.
+_KEPT_NAMINGS = 1 << 14
+
+
+class Naming(NamedTuple):
+    """How a video's pictures are named: `00001.jpg` on has 5 digits and 1 as first number."""
+
+    digits: int
+    first: int
+
+    def name(self, number: int, suffix: str) -> str:
+        """Return the name of a frame's picture, by its number from 0."""
+        return f"{number + self.first:0{self.digits}d}{suffix}.jpg"
+
+
+def find_naming(holds: Callable[[str], bool], suffix: str, *, usual: Naming, place: str) -> Naming:
+    """Find out how pictures are named, by what is there: five or six digits, from 0 or from 1.
+
+    Args:
+        holds: whether a picture of that name is there.
+        suffix: of the names.
+        usual: what to answer where nothing is.
+        place: what the pictures lie in, for messages.
+
+    Raises:
+        ReadError: there are both.
+    """
+    found = []
+    for digits in (5, 6):
+        namings = [Naming(digits, first) for first in (0, 1)]
+        found += [naming for naming in namings if holds(naming.name(0, suffix))][:1]
+    if len(found) > 1:
+        both = " and ".join(naming.name(0, suffix) for naming in found)
+        raise ReadError(f"cannot read {place}: both {both} are there, so which is the first frame? Remove one kind")
+    return found[0] if found else usual
+
 
 class ImageStore(Protocol):
-    """Where encoded pictures are kept. Frames are numbered from 1; flow has a grey picture each for x and y."""
+    """Where encoded pictures are kept. Frames are numbered from 0; flow has a grey picture each for x and y."""
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
-        """The encoded pictures of these frames, None for one that is not there.
+        """Return the encoded pictures of these frames, None for one that is not there.
 
         Raises:
-            ReadError: the video as a whole cannot be had.
+            ReadError: the video as a whole cannot be had, or its pictures are named in two ways.
         """
 
-    def last_number(self, video: str, suffix: str) -> int:
-        """The highest frame number there is, 0 for none."""
+    def count(self, video: str, suffix: str) -> int:
+        """Return the number of frames, by the highest number that there is."""
 
     def describe(self, video: str, number: int, suffix: str) -> str:
-        """What a picture is called, for messages."""
+        """Return what a picture is called, for messages."""
 
     def close(self) -> None:
         """Let go of everything open."""
@@ -39,9 +77,11 @@ class ImageStore(Protocol):
 class NumberedImageReader(FrameReader):
     """Reads frames out of a store of numbered pictures."""
 
-    def __init__(self, store: ImageStore, *, use_flow: bool = False) -> None:
+    def __init__(self, store: ImageStore, *, use_flow: bool = False, max_pixels: int = MAX_PIXELS) -> None:
+        """Make a reader; arguments as for `open_reader`."""
         self._store = store
         self._suffixes = FLOW_SUFFIXES if use_flow else RGB_SUFFIXES
+        self._max_pixels = max_pixels
 
     def close(self) -> None:
         """Let go of everything open; a later read opens it again."""
@@ -52,12 +92,11 @@ class NumberedImageReader(FrameReader):
 
         Raises:
             FewerFramesError: a frame beyond the last one.
-            ReadError: a picture is missing, broken, or not of the size of the others.
+            ReadError: a picture is missing, broken, too large, or not of the size of the others.
         """
-        names = [number + 1 for number in numbers]
         size: tuple[int, ...] = ()
-        pictures = [self._store.images(record.path, names, suffix) for suffix in self._suffixes]
-        for place, (number, *encoded) in enumerate(zip(names, *pictures, strict=True)):
+        pictures = [self._store.images(record.path, numbers, suffix) for suffix in self._suffixes]
+        for place, (number, *encoded) in enumerate(zip(numbers, *pictures, strict=True)):
             parts = []
             for suffix, data in zip(self._suffixes, encoded, strict=True):
                 pixels = self._decode(record.path, number, suffix, data=data)
@@ -70,42 +109,64 @@ class NumberedImageReader(FrameReader):
             put(place, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
     def _decode(self, video: str, number: int, suffix: str, *, data: bytes | None) -> np.ndarray:
-        name = self._store.describe(video, number, suffix)
         if data is None:
-            last = self._store.last_number(video, suffix)
-            if 0 < last < number:
-                message = f"{name}: frame {number - 1} (from 0) is wanted, there are {last}"
-                raise FewerFramesError(message, last)
-            cause = "it is missing, though later frames are there" if last else "the video has no frames of such a name"
+            name, count = self._store.describe(video, number, suffix), self._store.count(video, suffix)
+            if 0 < count <= number:
+                raise FewerFramesError(f"{name}: frame {number} (from 0) is wanted, there are {count}", count)
+            cause = (
+                "it is missing, though later frames are there" if count else "the video has no frames of such a name"
+            )
             raise ReadError(f"cannot read {name}: {cause}")
         try:
-            return decode_image(data, colour=self._suffixes == RGB_SUFFIXES)
+            return decode_image(data, colour=self._suffixes == RGB_SUFFIXES, max_pixels=self._max_pixels)
         except ImageError as error:
-            raise ReadError(f"cannot read {name}: {error}") from None
+            raise ReadError(f"cannot read {self._store.describe(video, number, suffix)}: {error}") from None
 
 
 class FolderStore:
-    """A folder of JPEG files for each video: 00001.jpg, 00002.jpg, ...; flow 00001_c1.jpg and 00001_c2.jpg, ..."""
+    """A folder of JPEG files for each video: 00001.jpg, 00002.jpg, ...; flow 00001_c1.jpg and 00001_c2.jpg, ...
+
+    Six digits, and numbers from 0, are recognised by what is in the folder.
+    """
 
     def __init__(self, root_path: str | Path) -> None:
+        """Take the folder that the paths of records are relative to."""
         self._root = Path(root_path)
+        self._namings: BoundedCache[Naming] = BoundedCache(_KEPT_NAMINGS)
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Read the files, None for one that is not there."""
-        return [self._image(self._root / video, f"{number:05d}{suffix}.jpg") for number in numbers]
+        naming, folder = self._naming(video, suffix), self._root / video
+        return [self._image(folder, naming.name(number, suffix)) for number in numbers]
 
-    def last_number(self, video: str, suffix: str) -> int:
-        """The highest number of a file, by a look through the folder."""
-        pattern = re.compile(rf"(\d{{5,}}){suffix}\.jpg")
+    def count(self, video: str, suffix: str) -> int:
+        """Return the number of frames by the highest number of a file, by a look through the folder."""
+        naming = self._naming(video, suffix)
+        pattern = re.compile(rf"(\d{{{naming.digits},}}){suffix}\.jpg")
         matches = (pattern.fullmatch(path.name) for path in (self._root / video).iterdir())
-        return max((int(match[1]) for match in matches if match), default=0)
+        return max((int(match[1]) + 1 - naming.first for match in matches if match), default=0)
 
     def describe(self, video: str, number: int, suffix: str) -> str:
-        """The file's path."""
-        return str(self._root / video / f"{number:05d}{suffix}.jpg")
+        """Return the file's path."""
+        return str(self._root / video / self._naming(video, suffix).name(number, suffix))
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Forget how pictures are named; nothing stays open between calls."""
+        self._namings.clear()
+
+    def _naming(self, video: str, suffix: str) -> Naming:
+        naming = self._namings.get((video, suffix))
+        if naming is None:
+            folder = self._root / video
+            usual = Naming(5, 1)
+            naming = find_naming(
+                lambda name: os.path.exists(f"{folder}/{name}"),  # noqa: PTH110  # as in _image
+                suffix,
+                usual=usual,
+                place=str(folder),
+            )
+            self._namings.put((video, suffix), naming)
+        return naming
 
     def _image(self, folder: Path, name: str) -> bytes | None:
         try:
@@ -119,9 +180,9 @@ class FolderStore:
             raise ReadError(f"cannot read {folder / name}: {error.strerror}") from None
 
 
-def open_folders(root_path: str | Path, *, use_flow: bool) -> FrameReader:
+def open_folders(root_path: str | Path, *, use_flow: bool, max_pixels: int) -> FrameReader:
     """Return the reader of folders of JPEG files below a root."""
-    return NumberedImageReader(FolderStore(root_path), use_flow=use_flow)
+    return NumberedImageReader(FolderStore(root_path), use_flow=use_flow, max_pixels=max_pixels)
 
 
 def _size(shape: Sequence[int]) -> str:

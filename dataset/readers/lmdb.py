@@ -1,6 +1,7 @@
 """Numbered pictures in LMDB: an environment for each video, or one for a whole data set."""
 
 import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import lmdb
 from dataset.readers.caching import BoundedCache
 from dataset.readers.errors import ReadError
 from dataset.readers.frame_reader import FrameReader
-from dataset.readers.images import NumberedImageReader
+from dataset.readers.images import Naming, NumberedImageReader, find_naming
 
 # Every open environment takes a file descriptor or two and a memory map, and 1,024 descriptors are a common limit.
 _OPEN_ENVIRONMENTS = 128
+
+# The two first pages of an environment say what it holds, the newer one counts; behind a page's header of 16 bytes are
+# (lmdb's MDB_meta where addresses are 64 bits): a magic number, version, address, size of the map, the records of two
+# trees (the first begins with the size of a page), number of the last page, number of the transaction.
+_META = struct.Struct("<II QQ I44x 48x QQ")
+_META_PLACE = 16
+_MAGIC = 0xBEEFC0DE
 
 
 class LmdbStore:
@@ -21,39 +29,47 @@ class LmdbStore:
     Either `root/video` is an LMDB environment (folder or single file), or the root is one itself, and keys are preceded
     by the video's path and a slash. A data set of several environments has a folder of the root for each: the first
     part of a video's path is the environment, the rest of it precedes the keys.
+
+    Five digits, and numbers from 0, are recognised by the keys.
     """
 
     def __init__(self, root_path: str | Path) -> None:
+        """Take the folder that the paths of records are relative to, or the one environment."""
         self._root = Path(root_path)
         self._shared = self._root.is_file() or (self._root / "data.mdb").is_file()
         self._shards: dict[str, bool] = {}
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Fetch the values, None for a key that is not there."""
-        path = self._environment_path(video)
+        path, prefix = self._split(video)
         try:
             with _open(path).begin() as transaction:
-                return [transaction.get(self._key(video, number, suffix)) for number in numbers]
+                naming = _naming(transaction, path, prefix, suffix=suffix)
+                return [transaction.get(f"{prefix}{naming.name(number, suffix)}".encode()) for number in numbers]
         except lmdb.Error as error:
             raise _unreadable(path, error) from None
 
-    def last_number(self, video: str, suffix: str) -> int:
-        """The highest number of a key: keys are sorted, and numbers have as many digits each."""
-        with _open(self._environment_path(video)).begin() as transaction, transaction.cursor() as cursor:
-            prefix = self._prefix(video)
-            found = cursor.set_range(prefix + b":")  # the first character after the digits
+    def count(self, video: str, suffix: str) -> int:
+        """Return the number of frames by the highest number of a key: keys are sorted, and have as many digits each."""
+        path, prefix = self._split(video)
+        with _open(path).begin() as transaction, transaction.cursor() as cursor:
+            first = _naming(transaction, path, prefix, suffix=suffix).first
+            start = prefix.encode()
+            found = cursor.set_range(start + b":")  # the first character after the digits
             found = cursor.prev() if found else cursor.last()
             ending = f"{suffix}.jpg".encode()
-            while found and bytes(cursor.key()).startswith(prefix):
-                digits = bytes(cursor.key()).removeprefix(prefix).removesuffix(ending)
+            while found and bytes(cursor.key()).startswith(start):
+                digits = bytes(cursor.key()).removeprefix(start).removesuffix(ending)
                 if digits.isdigit():
-                    return int(digits)
+                    return int(digits) + 1 - first
                 found = cursor.prev()
         return 0
 
     def describe(self, video: str, number: int, suffix: str) -> str:
-        """The environment and the key."""
-        return f"{self._environment_path(video)}, key {self._key(video, number, suffix).decode()}"
+        """Return the environment and the key."""
+        path, prefix = self._split(video)
+        with _open(path).begin() as transaction:
+            return f"{path}, key {prefix}{_naming(transaction, path, prefix, suffix=suffix).name(number, suffix)}"
 
     def close(self) -> None:
         """Close every environment that this process has open; they are shared between readers."""
@@ -72,19 +88,19 @@ class LmdbStore:
                 return self._root / first, f"{rest}/"
         return self._root / video, ""
 
-    def _environment_path(self, video: str) -> Path:
-        return self._split(video)[0]
 
-    def _prefix(self, video: str) -> bytes:
-        return self._split(video)[1].encode()
+def _naming(transaction: lmdb.Transaction, path: Path, prefix: str, *, suffix: str) -> Naming:
+    """Find out how the keys of a video go on behind its prefix."""
 
-    def _key(self, video: str, number: int, suffix: str) -> bytes:
-        return self._prefix(video) + f"{number:06d}{suffix}.jpg".encode()
+    def holds(name: str) -> bool:
+        return transaction.get(f"{prefix}{name}".encode()) is not None
+
+    return find_naming(holds, suffix, usual=Naming(6, 1), place=f"{path}, keys {prefix}*")
 
 
-def open_lmdb(root_path: str | Path, *, use_flow: bool) -> FrameReader:
+def open_lmdb(root_path: str | Path, *, use_flow: bool, max_pixels: int) -> FrameReader:
     """Return the reader of JPEGs in LMDB environments below a root."""
-    return NumberedImageReader(LmdbStore(root_path), use_flow=use_flow)
+    return NumberedImageReader(LmdbStore(root_path), use_flow=use_flow, max_pixels=max_pixels)
 
 
 # LMDB refuses to open an environment twice in one process, so open ones belong to the process, not to a reader.
@@ -108,6 +124,7 @@ def _open(path: Path) -> lmdb.Environment:
     key = path.resolve()
     environment = _environments.get(key)
     if environment is None:
+        _require_whole(path, key / "data.mdb" if key.is_dir() else key)
         try:
             # Without locks nobody may write meanwhile; with read-ahead a cold read fetches 19 bytes for every one used.
             environment = lmdb.open(
@@ -117,6 +134,30 @@ def _open(path: Path) -> lmdb.Environment:
             raise _unreadable(path, error) from None
         _environments.put(key, environment)
     return environment
+
+
+def _require_whole(path: Path, file: Path) -> None:
+    """Refuse a file that is shorter than it says: the system ends a process that reads a map behind a file's end.
+
+    Raises:
+        ReadError: it is truncated.
+    """
+    try:
+        with file.open("rb") as stream:
+            first = _META.unpack(stream.read(_META_PLACE + _META.size)[_META_PLACE:])
+            if first[0] != _MAGIC:
+                return  # lmdb says what is wrong
+            page = first[4]
+            stream.seek(page)
+            second = _META.unpack(stream.read(_META_PLACE + _META.size)[_META_PLACE:])
+            size = file.stat().st_size
+    except (OSError, struct.error):
+        return
+    *_, last_page, _ = max(first, second, key=lambda meta: meta[-1])
+    needed = page * (last_page + 1)
+    if size < needed:
+        cause = f"{file.name} is truncated, {size} bytes of {needed}; copy or convert it again"
+        raise ReadError(f"cannot read the LMDB environment {path}: {cause}")
 
 
 def _unreadable(path: Path, error: lmdb.Error) -> ReadError:

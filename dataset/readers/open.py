@@ -2,20 +2,24 @@
 
 from pathlib import Path
 
+from dataset.readers.errors import MAX_PIXELS
 from dataset.readers.frame_reader import FrameReader
 from dataset.readers.segments import SegmentReader
 from utils.errors import UserError
 from utils.parts import FORMATS, find_part, flow_formats
 
 
-def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -> FrameReader:
-    """The reader of a format.
+def open_reader(
+    format: str, root_path: str | Path, *, use_flow: bool = False, max_pixels: int = MAX_PIXELS
+) -> FrameReader:
+    """Return the reader of a format.
 
     Args:
         format: `RAW` (video files), `FRAME` (a folder of JPEGs a video), `LMDB` (JPEGs in LMDB environments) or
             another of utils.parts.FORMATS.
         root_path: what the paths of records are relative to; an absolute path in a list is used as it is.
         use_flow: read optical flow (x and y as two channels) in place of RGB.
+        max_pixels: pixels that a picture may have.
 
     Returns:
         A reader that also takes segments (`path#skip=N`) of the videos of any format.
@@ -30,5 +34,7 @@ def open_reader(format: str, root_path: str | Path, *, use_flow: bool = False) -
     row = FORMATS[format]
     if use_flow and not row.has_flow:
         raise UserError(f"format {format} holds no optical flow: use {flow_formats()}")
-    make = find_part(row.home)
-    return SegmentReader(make(root_path, use_flow=use_flow) if row.has_flow else make(root_path))
+    options: dict[str, int] = {"use_flow": use_flow} if row.has_flow else {}
+    if row.has_limit:
+        options["max_pixels"] = max_pixels
+    return SegmentReader(find_part(row.home)(root_path, **options))

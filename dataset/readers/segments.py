@@ -1,6 +1,7 @@
 """Segments of long videos: lines whose path ends in `#skip=N`, for every format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from dataset.listing import VideoRecord, split_segment
@@ -12,7 +13,12 @@ class SegmentReader(FrameReader):
     """Reads segments through the reader of whole videos: frame i of a segment is frame skip + i of its video."""
 
     def __init__(self, inside: FrameReader) -> None:
+        """Wrap the reader of whole videos."""
         self._inside = inside
+
+    def take_notes(self) -> tuple[str, ...]:
+        """See FrameReader."""
+        return self._inside.take_notes()
 
     def close(self) -> None:
         """Close the reader inside."""
@@ -25,15 +31,38 @@ class SegmentReader(FrameReader):
             FewerFramesError: a frame beyond the end of the video; its count is that of the segment.
             ReadError: the video cannot be read, or ends before the segment begins.
         """
-        path, skipped = split_segment(record.path)
-        if path == record.path:
-            return self._inside.decode(record, numbers, put)
-        whole = replace(record, path=path, num_frames=skipped + record.num_frames)
-        try:
+        whole, skipped = _whole(record)
+        with _as_segment(record, skipped):
             self._inside.decode(whole, [skipped + number for number in numbers], put)
-        except FewerFramesError as error:
-            remaining = error.num_frames - skipped
-            if remaining <= 0:
-                message = f"{record.path}: the video has {error.num_frames} frames, so nothing is left of the segment"
-                raise ReadError(message) from None
-            raise FewerFramesError(str(error), remaining) from None
+
+    def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
+        """See FrameReader.
+
+        Raises:
+            FewerFramesError: a frame beyond the end of the video; its count is that of the segment.
+            ReadError: the video cannot be read, is damaged there, or ends before the segment begins.
+        """
+        whole, skipped = _whole(record)
+        with _as_segment(record, skipped):
+            self._inside.verify(whole, [skipped + number for number in numbers])
+
+
+def _whole(record: VideoRecord) -> tuple[VideoRecord, int]:
+    """Return the video that a record is a segment of, and how many frames come before it."""
+    path, skipped = split_segment(record.path)
+    return replace(record, path=path, num_frames=skipped + record.num_frames), skipped
+
+
+@contextmanager
+def _as_segment(record: VideoRecord, skipped: int) -> Iterator[None]:
+    """Say of a segment what the reader says of the whole video."""
+    try:
+        yield
+    except FewerFramesError as error:
+        remaining = error.num_frames - skipped
+        if not skipped:
+            raise
+        if remaining <= 0:
+            message = f"{record.path}: the video has {error.num_frames} frames, so nothing is left of the segment"
+            raise ReadError(message) from None
+        raise FewerFramesError(str(error), remaining) from None

@@ -9,11 +9,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import av.error
 import numpy as np
 
 from dataset.readers.errors import ReadError
-from dataset.readers.video_file import VideoFile, cause_of, unreadable
+from dataset.readers.video_file import VideoFile, unreadable
 
 # Every packet of these is one frame, and these containers keep presentation times. Elsewhere packets may show nothing
 # (MPEG-4's not coded pictures, VP8's alternative references), or times are made up by FFmpeg (AVI).
@@ -29,18 +28,20 @@ class FrameIndex:
     """The frames of one file.
 
     Attributes:
-        num_frames: how many decoding the whole file gives.
+        num_frames: how many decoding the whole file gives, without damaged ones at its end.
         pts: their time stamps, strictly increasing int64 [num_frames]; None where time stamps do not tell frames apart,
             so that a frame is only found by counting from the start.
         keys: time stamps of the key frames, increasing; the first is not after the first frame.
         is_decoded: it comes from decoding the file, not from its packets alone.
-        damage: why decoding ends after the last frame, empty for a sound file.
+        unsound: frames, by number, that are damaged or rest on damaged ones; known only where the file was decoded.
+        damage: what of the file cannot be decoded, empty for a sound one.
     """
 
     num_frames: int
     pts: np.ndarray | None
     keys: tuple[int, ...]
     is_decoded: bool = False
+    unsound: frozenset[int] = frozenset()
     damage: str = ""
 
 
@@ -88,25 +89,30 @@ def rebuild_index(video: VideoFile) -> FrameIndex:
 
 
 def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
-    """Index a file by decoding it once; what follows an undecodable packet does not count.
+    """Index a file by decoding it once.
 
     Raises:
         ReadError: nothing in the file can be decoded.
     """
     times: list[int | None] = []
+    no_keys: set[int | None] = set()  # what the container may call key frames all the same
+    unsound: set[int] = set()
     interlaced = False
-    damage = ""
-    try:
-        for frame in video.frames_from_start():
-            times.append(frame.pts)
-            interlaced |= frame.interlaced_frame
-    except av.error.FFmpegError as error:
-        damage = cause_of(error)
+    for number, (frame, is_sound) in enumerate(video.frames_from_start()):
+        times.append(frame.pts)
+        interlaced |= frame.interlaced_frame
+        if not frame.key_frame:
+            no_keys.add(frame.pts)
+        if not is_sound:
+            unsound.add(number)
+    while times and len(times) - 1 in unsound:
+        unsound.remove(len(times) - 1)
+        times.pop()
     if not times:
-        raise unreadable(video.path, damage or "no frame of it can be decoded")
-    keys = tuple(sorted({key for key in scan.keys if key is not None}))
+        raise unreadable(video.path, video.damage or "no frame of it can be decoded")
+    keys = tuple(sorted({key for key in scan.keys[:1] + [k for k in scan.keys if k not in no_keys] if key is not None}))
     pts = _distinct_times(times, scan, keys=keys, interlaced=interlaced)
-    return FrameIndex(len(times), pts, keys, is_decoded=True, damage=damage)
+    return FrameIndex(len(times), pts, keys, is_decoded=True, unsound=frozenset(unsound), damage=video.damage)
 
 
 def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
@@ -131,27 +137,27 @@ def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
 def _scan(video: VideoFile) -> _Scan:
     scan = _Scan()
     last_dts: int | None = None
-    try:
-        for packet in video.packets_from_start():
-            if not scan.num_packets:
-                scan.starts_with_key = packet.is_keyframe
-            scan.num_packets += 1
-            scan.damaged |= packet.is_corrupt
-            if packet.dts is not None:
-                scan.in_order &= last_dts is None or packet.dts >= last_dts
-                last_dts = packet.dts
-            if packet.is_keyframe:
-                scan.keys.append(packet.pts)
-            if not packet.is_discard:  # an edit list cuts it away, though others may need it for decoding
-                scan.shown.append(packet.pts)
-    except av.error.FFmpegError:
-        scan.damaged = True
+    for packet in video.packets_from_start():
+        if not scan.num_packets:
+            scan.starts_with_key = packet.is_keyframe
+        scan.num_packets += 1
+        scan.damaged |= packet.is_corrupt
+        if packet.dts is not None:
+            scan.in_order &= last_dts is None or packet.dts >= last_dts
+            last_dts = packet.dts
+        if packet.is_keyframe:
+            scan.keys.append(packet.pts)
+        if not packet.is_discard:  # an edit list cuts it away, though others may need it for decoding
+            scan.shown.append(packet.pts)
+        if video.codec_name in _PLAIN_CODECS:
+            video.inspect(packet)
+    scan.damaged |= bool(video.damage)
     return scan
 
 
 def _is_plain(video: VideoFile, scan: _Scan) -> bool:
     """Whether every shown packet is certain to become one frame with the packet's time stamp."""
-    if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS:
+    if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS or video.is_interlaced:
         return False
     if scan.damaged or not scan.in_order or not scan.starts_with_key or not scan.shown:
         return False

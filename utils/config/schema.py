@@ -101,7 +101,15 @@ class DatasetConfig:
     )
     use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")
     on_error: str = own_key(
-        "an unreadable video stops the run, or is skipped and counted", scope=NEITHER, choices=("raise", "skip")
+        "an unreadable or damaged video stops the run, or is skipped and counted",
+        scope=NEITHER,
+        choices=("raise", "skip"),
+    )
+    max_pixels: int = own_key(
+        "pixels a picture may have, of a video or a JPEG; a larger one is refused before it is decoded",
+        scope=NEITHER,
+        at_least=1,
+        below=1 << 27,
     )
     embedded: bool = own_key("run.sh makes the data set with dataset/synthetic when it is absent", scope=NEITHER)
 

@@ -59,7 +59,7 @@ class Source:
         path, skipped = split_segment(record.path)
         with VideoFile(Path(self.root, path)) as video:
             rate = Fraction(video.frame_rate or self.rate)
-        return Footage(itertools.islice(decode_frames(Path(self.root, path)), skipped, skipped + count), rate)
+        return Footage(itertools.islice(decode_frames(Path(self.root, path), first=skipped), count), rate)
 
     def _read(self, record: VideoRecord) -> Iterator[np.ndarray]:
         reader = open_reader(self.format, self.root)

@@ -1,4 +1,7 @@
-"""Decodes the first, the last and some random frames of every video of a list, as training would."""
+"""Decodes the first, the last and some random frames of every video of a list, as training would.
+
+A video file is also decoded from its start: the frames have to be the same there, and none in between may be damaged.
+"""
 
 import functools
 import hashlib
@@ -111,7 +114,7 @@ def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: 
 def decode(sample: Sample) -> str:
     """Decode a sample; return why that fails, empty if it does not."""
     try:
-        _reader(sample.format, sample.root, sample.use_flow).read(sample.record, sample.frames)
+        _reader(sample.format, sample.root, sample.use_flow).verify(sample.record, sample.frames)
     except ReadError as error:
         return str(error)
     return ""

@@ -12,7 +12,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dataset.listing import VideoRecord
 from dataset.readers import FewerFramesError, FrameReader, ReadError, open_reader
@@ -322,7 +322,8 @@ PICTURES = {
 @pytest.mark.parametrize("kind", PICTURES)
 def test_pictures_are_decoded_as_pillow_does(kind: str) -> None:
     data = PICTURES[kind]
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data)) as opened:
+        image = ImageOps.exif_transpose(opened)
         colour, grey = np.asarray(image.convert("RGB")), np.asarray(image.convert("L"))
     assert np.array_equal(decode_image(data, colour=True), colour)
     got = decode_image(data, colour=False)

@@ -50,7 +50,7 @@ def test_frames_of_a_segment_count_from_its_begin(layout: str, roots: dict[str, 
 
 def test_a_shard_knows_its_videos_apart(roots: dict[str, Path]) -> None:
     store = LmdbStore(roots["SHARD"])
-    assert [store.last_number(f"a b/deep/{name}", "") for name in ("x", "xy", "z")] == [N, 3, 0]
+    assert [store.count(f"a b/deep/{name}", "") for name in ("x", "xy", "z")] == [N, 3, 0]
     store.close()
 
 

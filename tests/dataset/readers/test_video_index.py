@@ -34,7 +34,7 @@ PLAIN = (
     "vp9",
     "hevc",
 )
-DOUBTFUL = ("avi, mpeg4", "avi, h264", "mp4, mpeg4", "vp8", "edit list", "within a group", "joined")
+DOUBTFUL = ("interlaced", "avi, mpeg4", "avi, h264", "mp4, mpeg4", "vp8", "edit list", "within a group", "joined")
 
 
 @pytest.mark.parametrize("video", PLAIN + DOUBTFUL, indirect=True)
@@ -72,6 +72,7 @@ def test_going_to_a_key_frame_is_refused_where_it_lands_later(tmp_path: Path) ->
         ("format_name", "avi"),
         ("codec_name", "mpeg4"),
         ("declared_frames", 4),
+        ("is_interlaced", True),
         ("shown", [2, 6, None]),
         ("shown", [2, 6, 6]),
         ("shown", [2, 6, 1]),
@@ -83,7 +84,7 @@ def test_going_to_a_key_frame_is_refused_where_it_lands_later(tmp_path: Path) ->
     ],
 )
 def test_packets_alone_are_trusted_only_if_nothing_at_all_is_odd(field: str, value: object) -> None:
-    file: Any = SimpleNamespace(format_name="mpegts", codec_name="h264", declared_frames=3)
+    file: Any = SimpleNamespace(format_name="mpegts", codec_name="h264", declared_frames=3, is_interlaced=False)
     scan = video_index._Scan(shown=[2, 6, 4], keys=[2], num_packets=3, starts_with_key=True)
     assert video_index._is_plain(file, scan)
     setattr(file if hasattr(file, field) else scan, field, value)
