@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from utils import stopping
 from utils.cli import distributed_parser, run_script
@@ -46,12 +46,12 @@ from utils.evaluation.provenance import (
 from utils.evaluation.score_index import index_scores, keep_torn_part
 from utils.evaluation.scores import Manifest, PartWriter, TornPartError, describe_broken, open_scores
 from utils.files import move_to_earlier
+from utils.lock import lock_folder
 
 if TYPE_CHECKING:  # torch is imported once the configuration is known to be right
     from dataset.listing import VideoList
     from utils.evaluation.views import ViewScorer
 
-Value = TypeVar("Value")
 VideoCrops = tuple[int, tuple[int, ...]]
 # ((video and its crops, its frames), (its scores or None, why it is missing or ""))
 Result = tuple[tuple[VideoCrops, Any], tuple[Any, str]]
@@ -60,7 +60,7 @@ _ROUND = 16
 
 
 class ExtractionError(UserError):
-    """An extraction that cannot go on; every process raises the same."""
+    """An extraction that cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,11 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
     from utils.logs import open_log
     from utils.text import describe_time
 
-    with distributed.session() as device:
+    with distributed.session() as device, distributed.hold_on_main(lambda: lock_folder(config.run_dir)):
         videos = read_evaluation_list(config)
         precision = helpers.choose_precision(config, device)
         log = open_log(config.run_dir, "extract")
-        task = _decide_on_main(
+        task = distributed.decide_on_main(
             lambda: _plan(
                 config, videos, crops=crops, precision=precision.name, force=force, trained_by=trained_by, log=log
             )
@@ -145,7 +145,7 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         if not task.pending:
             log.info(f"all scores are there: {scores_folder(config)}; merge them with: {merged_by}")
             return
-        network = _on_all(lambda: make_trained_network(config, config.eva_model))
+        network = distributed.agree(lambda: make_trained_network(config, config.eva_model))
         network = place_network(config, network, device, dtype=precision.dtype).eval()
         log.info(
             f"{config.name}: {describe_network(config, network)}, {config.eva_model}; {len(task.pending)} of "
@@ -190,7 +190,7 @@ def _plan(
     for difference in training_differences(config):
         log.info(f"the weights were trained with another configuration: {difference}")
     folder = scores_folder(config)
-    open_scores(folder, manifest)
+    manifest = open_scores(folder, manifest)
 
     def set_aside(path: Path, error: TornPartError) -> None:
         log.info(f"{error}; kept as {keep_torn_part(path).name}, its videos are scored again")
@@ -315,37 +315,6 @@ def _score_round(
     except UserError as error:
         done.problem = str(error)
     return done
-
-
-def _decide_on_main(decide: Callable[[], Value]) -> Value:
-    """Run something on rank 0 and return its value, or raise its `UserError`, on every rank."""
-    from utils import distributed
-
-    outcome: tuple[Value | None, str] = (None, "")
-    if distributed.is_main():
-        try:
-            outcome = decide(), ""
-        except UserError as error:
-            outcome = None, str(error)
-    value, problem = distributed.broadcast_object(outcome)
-    if problem:
-        raise ExtractionError(problem)
-    return value  # type: ignore[return-value]
-
-
-def _on_all(act: Callable[[], Value]) -> Value:
-    """Run something on every rank; if it raises a `UserError` on any, raise that on all."""
-    from utils import distributed
-
-    value, own_problem = None, ""
-    try:
-        value = act()
-    except UserError as error:
-        own_problem = str(error)
-    for problem in distributed.gather_objects(own_problem):
-        if problem:
-            raise ExtractionError(problem)
-    return value  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

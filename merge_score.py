@@ -43,6 +43,7 @@ from utils.evaluation.result import (
 from utils.evaluation.score_index import ScoreIndex, index_scores
 from utils.evaluation.scores import Manifest, ScoresError, read_manifest, require_same
 from utils.files import move_to_earlier, write_text_atomically
+from utils.lock import lock_folder
 from utils.metrics import Metrics, ViewMetrics
 from utils.parts import METRICS
 from utils.sealed import read_sealed_json, write_sealed_json
@@ -78,6 +79,13 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     )
     names = read_class_names(config.dataset.eva_list_file, config.dataset.num_classes)
     manifest = _read_own_manifest(config, videos, extracted_by=extracted_by)
+    with lock_folder(config.run_dir):
+        _merge(config, manifest, videos, names, extracted_by=extracted_by, force=force)
+
+
+def _merge(
+    config: RunConfig, manifest: Manifest, videos: VideoList, names: list[str], *, extracted_by: str, force: bool
+) -> None:
     index = index_scores(scores_folder(config), manifest)
     index.require_complete(completed_by=extracted_by)
     if not force and (summary := _read_summary(config.run_dir, index.digest)):
@@ -118,7 +126,7 @@ def _read_own_manifest(config: RunConfig, videos: VideoList, *, extracted_by: st
         precision=found.precision,
     )
     require_same(folder, found, expected)
-    return dataclasses.replace(expected, versions=found.versions)
+    return dataclasses.replace(expected, versions=found.versions, root_path=found.root_path)
 
 
 def _count(

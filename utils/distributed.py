@@ -7,8 +7,8 @@ per CPU worker (gloo). Rank 0 decides, the decision is broadcast, and all ranks 
 import functools
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -131,6 +131,39 @@ def is_on_any_rank(claim: bool) -> bool:
 def _cpu_group() -> dist.ProcessGroup | None:
     """Return the group of all processes that talks between CPUs; None is the default one."""
     return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=TIMEOUT)
+
+
+def decide_on_main(decide: Callable[[], Value]) -> Value:
+    """Run something on rank 0; return its value, or raise its `UserError`, on every rank."""
+    value, error = broadcast_object(_attempt(decide) if is_main() else (None, None))
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def agree(act: Callable[[], Value]) -> Value:
+    """Run something on every rank and return each its own value; a `UserError` of any is raised on all."""
+    value, own_error = _attempt(act)
+    for error in gather_objects(own_error):
+        if error is not None:
+            raise error
+    return value  # type: ignore[return-value]
+
+
+def _attempt(act: Callable[[], Value]) -> tuple[Value | None, UserError | None]:
+    try:
+        return act(), None
+    except UserError as error:
+        error.on_every_rank = True  # it is raised on all of them, so one says it
+        return None, error
+
+
+@contextmanager
+def hold_on_main(enter: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Hold something on rank 0 for the block, such as a lock; its `UserError` on entering is raised on every rank."""
+    with ExitStack() as stack:
+        decide_on_main(lambda: stack.enter_context(enter()))
+        yield
 
 
 def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import secrets
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 ZIP_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _FOLDER_FLAG = 0x10  # of a member's attributes, as DOS has it: C libraries read such a member as empty
 _BLOCK = 1 << 22
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # of write_atomically
 
 
 class FileError(UserError):
@@ -65,6 +67,13 @@ def append_text(path: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise FileError(_refusal(path, error)) from error
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed calls of `write_atomically` have left in a folder and those in it; nobody may be writing."""
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def move_to_earlier(run_dir: Path, names: Iterable[str]) -> Path | None:

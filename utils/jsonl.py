@@ -75,7 +75,8 @@ class LineFile:
         """Cut off all lines behind the first `count`."""
         del self.lines[count:], self._checksums[count + 1 :], self._ends[count + 1 :]
         try:
-            os.truncate(self.path, self._ends[-1])
+            if self.path.exists():
+                os.truncate(self.path, self._ends[-1])
         except OSError as error:
             raise LineFileError(f"{self.path}: cannot be written ({error.strerror})") from None
 
@@ -126,7 +127,8 @@ def open_identified(
     """
     file = LineFile(path, anew=anew, sync_seconds=sync_seconds)
     new = as_json(identity)
-    if not file.lines:
+    if len(file.lines) < 2:  # nothing was done yet, for whatever it was begun
+        file.keep(0)
         file.append({"format": FORMAT, "identity": new})
     old = file.lines[0].get("identity")
     if file.lines[0].get("format") != FORMAT or not isinstance(old, dict):

@@ -202,7 +202,7 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     parts = helpers.make_search_parts(config, torch.device("cpu"))
     folder = config.run_dir / "search"
     journal = SearchJournal(folder / "journal.jsonl", {"network": config.network.net_name}, graph=config.graph)
-    weights = WeightFolder(folder, config.graph, say=print)
+    weights = WeightFolder(folder, config.graph, identity={}, say=print)
     log = SearchLog(config, journal.history, log=logging.getLogger("search"), write=lambda: None)
     plan = explore_graph(config, parts, journal=journal, weights=weights, log=log)
     assert len(plan.outcomes) == 3

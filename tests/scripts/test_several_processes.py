@@ -1,5 +1,7 @@
 """Two real processes accumulate the gradients that one does, and exchange them once a step."""
 
+import contextlib
+import functools
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from tests.conftest import MakeRecord
 from tests.networks import CLASSES
 from utils import distributed
 from utils.config import RunConfig, load_config
+from utils.lock import LockError
 from utils.training.engine import EpochTotals, train_epoch
 
 CPU = torch.device("cpu")
@@ -72,9 +75,33 @@ def train(config: RunConfig, exchanges: list[bool]) -> dict[str, torch.Tensor]:
     return {name: weight.detach() for name, weight in network.named_parameters()}
 
 
+def agree_on_values_and_mistakes(rank: int) -> None:
+    assert distributed.decide_on_main(lambda: rank + 5) == 5
+    assert distributed.agree(lambda: rank + 5) == rank + 5
+
+    def fail_on(failing: int) -> int:
+        if rank == failing:
+            raise LockError(f"of rank {rank}")
+        return rank
+
+    assert distributed.decide_on_main(lambda: fail_on(1)) == 0
+    for failing, act in ((0, distributed.decide_on_main), (0, distributed.agree), (1, distributed.agree)):
+        with pytest.raises(LockError, match=f"of rank {failing}"):
+            act(functools.partial(fail_on, failing))
+    entered: list[int] = []
+
+    def enter() -> contextlib.AbstractContextManager[None]:
+        entered.append(rank)
+        return contextlib.nullcontext()
+
+    with distributed.hold_on_main(enter):
+        assert entered == [0] * (rank == 0)
+
+
 def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    agree_on_values_and_mistakes(rank)
     found = []
     for config in configs:
         exchanges: list[bool] = []

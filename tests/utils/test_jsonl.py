@@ -187,6 +187,6 @@ def test_a_file_says_what_it_belongs_to(tmp_path: Path) -> None:
         with pytest.raises(LineFileError, match=f"belongs to another search: {named}; use --force"):
             open_identified(path, identity, work="search", anew="use --force")
     assert path.read_bytes() == before
-    write_lines(path, [{"format": 99, "identity": {}}])
+    write_lines(path, [{"format": 99, "identity": {}}, {"n": 1}])
     with pytest.raises(LineFileError, match="line 1: not a file of this version; use --force"):
         open_identified(path, IDENTITY, work="search", anew="use --force")

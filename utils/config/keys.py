@@ -19,7 +19,7 @@ class Key:
         name: Without its section.
         kind: The type of its value: int, float, bool, str or a tuple of one of these or of InputConfig.
         meaning: What it says.
-        scope: What a change of it changes: TRAINING, EVALUATION or NEITHER.
+        scope: What a change of it changes: TRAINING, EVALUATION, NEITHER or CONTENT.
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed, None for any.
         below: Numbers are smaller than this, None for any.

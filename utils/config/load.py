@@ -43,14 +43,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError, YamlError: with one line that says where and what to do.
     """
-    record_path = Path(path)
-    record = read_yaml(record_path)
-    base = record.pop("base", None)
-    settings = _merge_base(base, record_path)
-    _merge_layer(settings, record, _display(record_path))
+    return load_sections(read_yaml(Path(path)), Path(path), overrides)
+
+
+def load_sections(record: Mapping[str, Any], path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Load a record as `load_config` does, from what its file holds."""
+    base = record.get("base")
+    settings = _merge_base(base, path)
+    _merge_layer(settings, {name: values for name, values in record.items() if name != "base"}, _display(path))
     for word in overrides:
         _merge_override(settings, word)
-    return replace(_build(record_path.stem, settings), base=base or "")
+    return replace(_build(path.stem, settings), base=base or "")
 
 
 def _merge_base(base: Any, record_path: Path) -> Settings:

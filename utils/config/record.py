@@ -65,6 +65,21 @@ def _acting_schedule(config: RunConfig) -> OptimizerConfig:
     return replace(settings, lr_scheduler=scheduler, lr_decay_epochs=(), lr_decay_rate=1.0)
 
 
+def with_longer_states(old: RunConfig, new: RunConfig, *, first_state: int) -> RunConfig:
+    """Return a configuration with the epochs of another one where training may go on for more of them.
+
+    That is in states from `first_state` on, where both have a constant rate: their first epochs are then the same.
+    """
+    constant = all(_acting_schedule(config).lr_scheduler == "constant" for config in (old, new))
+    if not constant or len(old.states) != len(new.states):
+        return old
+    longer = [
+        replace(was, epochs=max(was.epochs, now.epochs)) if index >= first_state else was
+        for index, (was, now) in enumerate(zip(old.states, new.states, strict=True))
+    ]
+    return replace(old, states=tuple(longer))
+
+
 def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
     """Return 'section.key: was OLD, is NEW' for every key whose change changes the trained weights."""
     before, after = training_values(old), training_values(new)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.config.load import load_config
+from utils.config.load import load_sections
 from utils.config.network_names import FLOW, IMAGENET, Normalization
 from utils.config.schema import RunConfig
 from utils.config.values import ConfigError
@@ -19,8 +19,14 @@ def load_saved_config(path: Path) -> RunConfig:
         SealError: It was damaged or changed.
     """
     require_sealed_text(path)
-    used = saved_normalization(read_yaml(path))
-    return load_config(path, [f"dataset.mean={list(used.mean)}", f"dataset.std={list(used.std)}"])
+    return saved_config(read_yaml(path), path)
+
+
+def saved_config(sections: Mapping[str, Any], path: Path) -> RunConfig:
+    """Return the effective configuration that a file of a run holds, with the numbers that the run normalised with."""
+    used = saved_normalization(sections)
+    dataset = {**sections["dataset"], "mean": list(used.mean), "std": list(used.std)}
+    return load_sections({**sections, "dataset": dataset}, path)
 
 
 def saved_normalization(sections: Mapping[str, Any]) -> Normalization:

@@ -20,8 +20,9 @@ from utils.config.values import ConfigError
 from utils.parts import FORMATS, TRANSFORMS
 from utils.planning.graph import Graph, State, build_graph
 
-# What changes when a key changes: the trained weights, only the scores, or neither.
-TRAINING, EVALUATION, NEITHER = "training", "evaluation", "neither"
+# What changes when a key changes: the trained weights, only the scores, neither, or what the files that it names hold.
+# This decides what a run, a search and scores are continued with: nothing else says which keys count.
+TRAINING, EVALUATION, NEITHER, CONTENT = "training", "evaluation", "neither", "content"
 OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
 
 
@@ -38,7 +39,7 @@ def key(
 
     Args:
         meaning: What the key says, with its units and examples: docs/config.md and editors show it.
-        scope: TRAINING, EVALUATION or NEITHER: what a change of this key changes.
+        scope: TRAINING, EVALUATION, NEITHER or CONTENT: what a change of this key changes.
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed.
         below: Numbers must be smaller than this.
@@ -59,11 +60,11 @@ class DatasetConfig:
     format: str = key(
         "how videos are stored: video files, folders of JPEGs, or one LMDB a video", choices=tuple(FORMATS)
     )
-    list_file: str = key("training list: 'path num_frames label' a line")
-    root_path: str = key("folder the paths of the training list start from")
+    list_file: str = key("training list: 'path num_frames label' a line", scope=CONTENT)
+    root_path: str = key("folder the paths of the training list start from", scope=CONTENT)
     num_classes: int = key("number of classes; labels are 0 .. num_classes-1", at_least=2)
-    eva_list_file: str = key("evaluation list", scope=EVALUATION)
-    eva_root_path: str = key("folder the paths of the evaluation list start from", scope=EVALUATION)
+    eva_list_file: str = key("evaluation list", scope=CONTENT)
+    eva_root_path: str = key("folder the paths of the evaluation list start from", scope=CONTENT)
     time_dim: str = key("T: a clip is [C, T, H, W], for every network", choices=("T",))
     crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1)
     eva_crop_size: int = key(
@@ -190,10 +191,10 @@ class NetworkConfig:
         scope=NEITHER,
         choices=("auto", "plain", "channels_last"),
     )
-    pretrained_model: str = key("weights to start from; empty: random")
+    pretrained_model: str = key("weights to start from; empty: random", scope=CONTENT)
     eva_model: str = key(
         "weights that are evaluated; output/current.pth is this record's own, any other path is taken as it is",
-        scope=EVALUATION,
+        scope=CONTENT,
     )
     remove_fc: bool = key("do not take the classifier from pretrained_model")
     transfer_weights: bool = key("pretrained_model is a 2D network: inflate it")

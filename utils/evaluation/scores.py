@@ -52,7 +52,7 @@ class TornPartError(ScoresError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of scores is of; everything but the last three, informative fields must agree to join scores."""
+    """What a folder of scores is of; all but `root_path` and the last three, which inform, must agree to join them."""
 
     network: str
     checkpoint_sha256: str
@@ -79,13 +79,14 @@ class Manifest:
     @property
     def identity(self) -> dict[str, Any]:
         """The fields that make two sets of scores the same or not."""
-        informative = ("checkpoint", "list_file", "versions")
+        informative = ("root_path", "checkpoint", "list_file", "versions")
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in informative}
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of the identity and the layout of parts."""
-        content = json.dumps({"layout": _LAYOUT, **self.identity}, sort_keys=True)
+        # With the root of the first extraction, which the manifest keeps when the videos are moved.
+        content = json.dumps({"layout": _LAYOUT, **self.identity, "root_path": self.root_path}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -141,18 +142,19 @@ def _describe_layout(layout: Any) -> str:
     return f"scores of layout {layout}, {kind}; this one stores logits, layout {_LAYOUT}"
 
 
-def open_scores(folder: Path, manifest: Manifest) -> None:
-    """Start a folder of scores, or make sure that the scores in it are of the same thing.
+def open_scores(folder: Path, manifest: Manifest) -> Manifest:
+    """Start a folder of scores, or make sure that the scores in it are of the same thing; return its manifest.
 
     Raises:
         ScoresError: the folder holds scores of something else; says of what.
     """
     found = read_manifest(folder)
-    if found is None:
+    if found is None or not any(folder.glob(PART_PATTERN)):
         content = {"layout": _LAYOUT, **dataclasses.asdict(manifest)}
         write_sealed_json(folder / MANIFEST_NAME, content)
-    else:
-        require_same(folder, found, manifest)
+        return manifest
+    require_same(folder, found, manifest)
+    return found
 
 
 def require_same(folder: Path, found: Manifest, expected: Manifest) -> None:

@@ -118,6 +118,11 @@ class History:
         else:
             self.has_ended = True
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has happened."""
+        return bool(self._curves or self.decisions)
+
     def curve(self, transition: Transition) -> tuple[EpochScore, ...]:
         """Return the points of a transition so far, one for each epoch from 0 on."""
         return tuple(self._curves.get(transition, ()))

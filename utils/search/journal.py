@@ -40,11 +40,12 @@ class SearchJournal:
             EventError: A line of it is no event of this search.
         """
         self._file: LineFile | None = None
-        history = History()
-        if distributed.is_main():
+
+        def read() -> History:
             self._file, lines = open_identified(path, identity, work="search", anew=_ANEW)
-            history = read_history(lines, graph, source=f"{path}, line", first=2)
-        self.history = distributed.broadcast_object(history)
+            return read_history(lines, graph, source=f"{path}, line", first=2)
+
+        self.history = distributed.decide_on_main(read)
 
     def append(self, event: Event) -> None:
         """Add an event; on rank 0 the disk has it when this returns.

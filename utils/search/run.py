@@ -32,6 +32,7 @@ from utils.search.transition import TransitionTrainer
 from utils.search.weights import WeightFolder, Weights
 from utils.training.checkpoint import Position, save_checkpoint
 from utils.training.run import open_run
+from utils.training.run_folder import save_config
 
 
 def search_path(
@@ -49,15 +50,24 @@ def search_path(
 
 
 def _search(config: RunConfig, parts: SearchParts, *, force: bool) -> None:
-    log = open_run(config, "search", force=force)
+    with open_run(config, "search", force=force) as log:
+        identity = identify_search(config, parts)
+        journal = SearchJournal(config.run_dir / SEARCH_FOLDER / JOURNAL_FILE, identity, graph=config.graph)
+        if distributed.is_main():
+            save_config(config)
+        _search_on(config, parts, journal, identity=identity, log=log)
+
+
+def _search_on(
+    config: RunConfig, parts: SearchParts, journal: SearchJournal, *, identity: dict[str, Any], log: logging.Logger
+) -> None:
     folder = config.run_dir / SEARCH_FOLDER
-    journal = SearchJournal(folder / JOURNAL_FILE, identify_search(config, parts), graph=config.graph)
-    if distributed.broadcast_object(is_finished(config, journal.history)):
+    if distributed.decide_on_main(lambda: is_finished(config, journal.history)):
         log.info(f"the search is complete: {config.run_dir / SEARCH_PAGE}")
         return
     subject = Subject(parts.describe_network(parts.make_network(None)), parts.selection)
     log.info(f"{config.name}: {subject.network}, {parts.describe_device()}; {subject.selection.text}")
-    weights = WeightFolder(folder, config.graph, say=log.info)
+    weights = WeightFolder(folder, config.graph, identity=identity, say=log.info)
     write = functools.partial(write_progress, config, journal.history, subject=subject)
     plan = explore_graph(
         config, parts, journal=journal, weights=weights, log=SearchLog(config, journal.history, log=log, write=write)
@@ -78,8 +88,8 @@ def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
     """Return what a search is a search of: its journal is continued for exactly this."""
     return {
         "graph": [str(transition) for transition in config.graph.exploration_order],
-        "training videos": f"{len(parts.training)} of {parts.training.path}, {parts.training.sha256}",
-        "scoring videos": f"{len(parts.scoring)} of {parts.scoring.path}, {parts.scoring.sha256}",
+        "training videos": f"{len(parts.training)}, SHA-256 {parts.training.sha256}",
+        "scoring videos": f"{len(parts.scoring)}, SHA-256 {parts.scoring.sha256}",
         "scoring clips": describe_scoring(config),
         "start weights": parts.start_weights,
         **training_values(config),
@@ -90,7 +100,7 @@ def explore_graph(
     config: RunConfig, parts: SearchParts, *, journal: SearchJournal, weights: WeightFolder, log: SearchLog
 ) -> Plan:
     """Explore every transition that the journal does not decide, and return the plan."""
-    weights.keep_initial(lambda: parts.make_network(None))
+    weights.keep_initial(lambda: parts.make_network(None), begins=not journal.history.has_begun)
     train = TransitionTrainer(config, parts, journal=journal, weights=weights, log=log)
     explore = Explorer(journal, weights, train=train, log=log)
     return search(config.graph, explore, arrive=explore.arrive)

@@ -23,7 +23,7 @@ from utils.search.journal import SearchJournal
 from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts
 from utils.search.weights import WeightFolder
-from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
+from utils.training.checkpoint import CheckpointError, Position
 from utils.training.engine import DivergedError, EpochTotals, Learner
 from utils.training.precision import precision_name
 from utils.training.state import StateTrainer
@@ -46,8 +46,7 @@ class TransitionRecord:
     def read(self) -> tuple[dict[str, Any] | None, Position]:
         """Return the checkpoint to continue from (None: begin) and its position, the same on every rank."""
         path = self.weights.checkpoint(self.transition)
-        found = load_checkpoint(path) if distributed.is_main() and path.exists() else (None, Position())
-        return distributed.broadcast_object(found)
+        return distributed.decide_on_main(lambda: self.weights.load(path) if path.exists() else (None, Position()))
 
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
         """Write the checkpoint to continue from."""
@@ -57,13 +56,13 @@ class TransitionRecord:
                 "totals": asdict(totals) if totals is not None else None,
                 "events": [write_event(point) for point in self.curve],
             }
-            save_checkpoint(self.weights.checkpoint(self.transition), content, position=position)
+            self.weights.write(self.weights.checkpoint(self.transition), content, position=position)
 
     def save_epoch(self, learner: Learner, position: Position, *, horizon: int) -> None:
         """Keep the weights of a complete epoch, where it may be a knee, then the checkpoint."""
         if distributed.is_main() and position.epoch <= horizon:
             path = self.weights.epoch(self.transition, position.epoch)
-            save_checkpoint(path, {"network": learner.result()}, position=position)
+            self.weights.write(path, {"network": learner.result()}, position=position)
         self.save(learner, position, None)
 
 
@@ -120,7 +119,7 @@ class TransitionTrainer:
 
     def _judge(self, record: TransitionRecord) -> Verdict | None:
         scores = [point.score for point in record.curve]
-        return distributed.broadcast_object(self._rule.judge(scores) if distributed.is_main() else None)
+        return distributed.decide_on_main(lambda: self._rule.judge(scores))
 
     def _place_on_path(self, transition: Transition, path: Steps) -> tuple[RunConfig, int]:
         """Return the record of the path so far and this transition, and the transition's place in it."""

@@ -5,18 +5,22 @@ transition into the state in question), and for the transition being trained one
 them may still become the knee (at most min(max_epochs, horizon)), and one checkpoint to continue from.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from utils import distributed
+from utils.jsonl import as_json
 from utils.planning.graph import Graph, State, Transition
 from utils.planning.search import Outcome
 from utils.planning.search import Path as Steps
-from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, save_checkpoint
 
 Weights = dict[str, torch.Tensor]
 
@@ -27,16 +31,45 @@ _OWN = re.compile(r"(current|epoch_\d+)\.pth|\.(current|epoch_\d+)\.pth\.[0-9a-f
 class WeightFolder:
     """The files with weights; rank 0 reads and removes them."""
 
-    def __init__(self, path: Path, graph: Graph, *, say: Callable[[str], None]) -> None:
-        """Take over the folder of a search of a graph; `say` is told of files in it that are not the search's."""
+    def __init__(self, path: Path, graph: Graph, *, identity: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        """Take over the folder of a search of a graph.
+
+        Args:
+            path: The folder.
+            graph: The graph.
+            identity: What is searched: weights of another search are refused.
+            say: Is told of files in the folder that are not the search's.
+        """
         self.path, self._graph, self._say = path, graph, say
+        self._search = hashlib.sha256(json.dumps(as_json(identity), sort_keys=True).encode()).hexdigest()
         self.initial = path / "initial.pth"
         self._named: set[Path] = set()
 
-    def keep_initial(self, make_network: Callable[[], nn.Module]) -> None:
-        """Write the weights the search starts from, once: a pretrained file may be gone when the search continues."""
-        if distributed.is_main() and not self.initial.exists():
-            save_checkpoint(self.initial, {"network": make_network().state_dict()}, position=Position())
+    def keep_initial(self, make_network: Callable[[], nn.Module], *, begins: bool) -> None:
+        """Write the weights the search starts from, once: a pretrained file may be gone when the search continues.
+
+        Those of a search that began and failed before it had done anything are replaced (`begins`).
+        """
+        if distributed.is_main() and (begins or not self.initial.exists()):
+            self.write(self.initial, {"network": make_network().state_dict()}, position=Position())
+
+    def write(self, path: Path, content: dict[str, Any], *, position: Position) -> None:
+        """Write a checkpoint that says what it is of; rank 0 only."""
+        save_checkpoint(path, {**content, **self._owner(path)}, position=position)
+
+    def load(self, path: Path) -> tuple[dict[str, Any], Position]:
+        """Read a checkpoint that `write` has written to this very place; rank 0 only.
+
+        Raises:
+            CheckpointError: It is damaged, or of another search, transition or epoch.
+        """
+        content, position = load_checkpoint(path)
+        if any(content.get(name) != value for name, value in self._owner(path).items()):
+            raise CheckpointError(f"{path}: is of another search, transition or epoch; restore the search's own file")
+        return content, position
+
+    def _owner(self, path: Path) -> dict[str, str]:
+        return {"search": self._search, "file": path.relative_to(self.path).as_posix()}
 
     def checkpoint(self, transition: Transition) -> Path:
         """Return where to continue the training of a transition from."""
@@ -52,9 +85,7 @@ class WeightFolder:
 
     def read(self, path: Steps) -> Weights:
         """Return the weights at the end of a path, the same on every rank."""
-        return distributed.broadcast_object(
-            load_checkpoint(self.end(path))[0]["network"] if distributed.is_main() else {}
-        )
+        return distributed.decide_on_main(lambda: self.load(self.end(path))[0]["network"])
 
     def release(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> None:
         """Remove the weights that nothing needs any more; what the search did not write stays and is named.

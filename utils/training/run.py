@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from torch import nn
 
+from utils import distributed
 from utils.config import RunConfig
+from utils.lock import lock_folder
 from utils.logs import open_log
 from utils.training import run_folder
 from utils.training.checkpoint import Position
@@ -17,13 +19,24 @@ from utils.training.state import StateTrainer, TrainingRecord
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def open_run(config: RunConfig, script: str, *, force: bool) -> logging.Logger:
-    """Open the record's folder (with `force` what is in it is moved aside first) and return the log of a script."""
-    notice = run_folder.open_for_training(config, force=force)
-    log = open_log(config.run_dir, script)
-    if notice:
-        log.info(notice)
-    return log
+@contextlib.contextmanager
+def open_run(config: RunConfig, script: str, *, force: bool) -> Iterator[logging.Logger]:
+    """Hold the record's folder for the block and yield the log of a script.
+
+    With `force` what is in the folder is moved aside first; else it must be of the same record.
+    """
+
+    def prepare() -> str:
+        notice = run_folder.move_aside(config.run_dir) if force else ""
+        run_folder.require_same_record(config)
+        return notice
+
+    with distributed.hold_on_main(lambda: lock_folder(config.run_dir)):
+        notice = distributed.decide_on_main(prepare)
+        log = open_log(config.run_dir, script)
+        if notice:
+            log.info(notice)
+        yield log
 
 
 def train_states(
@@ -45,9 +58,21 @@ def train_states(
         describe: Returns in a line what is trained, on what.
         force: An earlier run is moved aside, not continued.
     """
-    log = open_run(config, "train", force=force)
-    record = TrainingRecord(config, log, list_sha256=list_sha256)
+    with open_run(config, "train", force=force) as log:
+        record = TrainingRecord(config, log, list_sha256=list_sha256)
+        _train(config, record, make_network=make_network, make_trainer=make_trainer, describe=describe)
+
+
+def _train(
+    config: RunConfig,
+    record: TrainingRecord,
+    *,
+    make_network: Callable[[dict[str, Any] | None], Network],
+    make_trainer: Callable[[int, Network], StateTrainer],
+    describe: Callable[[Network], str],
+) -> None:
     content, position = record.read()
+    log = record.log
     if position.state == len(config.states):
         log.info(f"training is complete: {config.weights_path}")
         return

@@ -1,47 +1,132 @@
 """The folder of one record: output/<record>/. Nothing in it is ever deleted or silently replaced."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from utils import distributed
 from utils.config import ConfigError, RunConfig
-from utils.config.record import list_differences
-from utils.config.saved import load_saved_config
-from utils.files import move_to_earlier, write_text_atomically
+from utils.config.record import list_differences, with_longer_states
+from utils.config.saved import load_saved_config, saved_config
+from utils.files import file_sha256, move_to_earlier, write_text_atomically
+from utils.lock import LOCK_FILE
 from utils.sealed import seal_text
+from utils.training.checkpoint import CheckpointError, Position
+from utils.training.epoch_lines import EPOCHS_FILE, read_epochs
 
 EARLIER_PATTERN = "earlier-*"
 
 
-def open_for_training(config: RunConfig, *, force: bool) -> str:
-    """Make the record's folder, refuse one that belongs to another configuration, and save the effective one.
+def move_aside(run_dir: Path) -> str:
+    """Move all that earlier runs wrote, but what was moved before; return a line that says so, or ""."""
+    stays = {*run_dir.glob(EARLIER_PATTERN), run_dir / LOCK_FILE}
+    folder = move_to_earlier(run_dir, sorted(path.name for path in run_dir.iterdir() if path not in stays))
+    return f"moved the earlier run to {folder}" if folder is not None else ""
 
-    Returns:
-        A line that says what was moved away, or "".
+
+def require_same_record(config: RunConfig) -> None:
+    """Refuse a folder in which something was trained with another configuration.
 
     Raises:
-        ConfigError: The folder holds a run of a changed record.
+        ConfigError: It was; names every difference and how to go on.
     """
-    problem, notice = "", ""
-    if distributed.is_main():
-        config.run_dir.mkdir(parents=True, exist_ok=True)
-        saved = config.saved_path
-        if force and (folder := _move_everything(config.run_dir)) is not None:
-            notice = f"moved the earlier run to {folder}"
-        if saved.exists():
-            problem = "; ".join(list_differences(config, load_saved_config(saved)))
-        if not problem:
-            title = f"Effective configuration of {config.name}, as it ran"
-            write_text_atomically(saved, seal_text(config.to_yaml(), title))
-    problem = distributed.broadcast_object(problem)
-    if problem:
+    if config.saved_path.exists() and _has_trained(config.run_dir):
+        saved = with_longer_states(load_saved_config(config.saved_path), config, first_state=0)
+        refuse_differences(config, list_differences(config, saved))
+
+
+def save_config(config: RunConfig) -> None:
+    """Write the effective configuration, once nothing forbids to train with it."""
+    title = f"Effective configuration of {config.name}, as it ran"
+    write_text_atomically(config.saved_path, seal_text(config.to_yaml(), title))
+
+
+def _has_trained(run_dir: Path) -> bool:
+    """Return whether anything was trained: there are weights, epochs or events of a search."""
+    lines = {run_dir / EPOCHS_FILE: 1, run_dir / "search" / "journal.jsonl": 2}  # the journal begins with a header
+    has_lines = any(path.exists() and path.read_bytes().count(b"\n") >= count for path, count in lines.items())
+    return has_lines or any(run_dir.glob("*.pth"))
+
+
+def find_position(
+    config: RunConfig, content: dict[str, Any], position: Position, *, list_sha256: str, start_weights: str
+) -> Position:
+    """Return where a record continues from its checkpoint, which must be of this very record.
+
+    Args:
+        config: The record.
+        content: Of the checkpoint.
+        position: That the checkpoint stands at.
+        list_sha256: Of the training list.
+        start_weights: As `describe_start` says; "" where that is not known any more.
+
+    Returns:
+        The checkpoint's position, or, where the last state was complete and has more epochs now, that in it.
+
+    Raises:
+        ConfigError, CheckpointError: The checkpoint is of another record, list or start.
+    """
+    path = config.weights_path
+    trained = saved_config(content["config"], path)
+    count = len(trained.states)
+    is_complete = position.state == count
+    if not is_complete and not (position.state < count and position.epoch <= trained.states[position.state].epochs):
+        raise CheckpointError(f"{path}: stands at {position}, which its own configuration does not have")
+    is_averaged = is_complete and trained.optimizer.ema > 0  # of the weights that were trained nothing is left
+    first_state = count if is_averaged else min(position.state, count - 1)
+    problems = list_differences(config, with_longer_states(trained, config, first_state=first_state))
+    if content["list_sha256"] != list_sha256:
+        problems.append(f"{config.dataset.list_file} has changed since {path} was trained on it")
+    if start_weights and content.get("start_weights", start_weights) != start_weights:
+        problems.append(f"network.pretrained_model: was {content['start_weights']}, is {start_weights}")
+    refuse_differences(config, problems)
+    if is_complete and config.states[-1].epochs > trained.states[-1].epochs:
+        return Position(count - 1, trained.states[-1].epochs)
+    return position
+
+
+def describe_start(config: RunConfig) -> str:
+    """Return which weights training starts from, "" where their file is not there: a run that goes on needs none."""
+    named = config.network.pretrained_model
+    if not named:
+        return "random"
+    return f"weights with SHA-256 {file_sha256(Path(named))}" if Path(named).is_file() else ""
+
+
+def refuse_differences(config: RunConfig, differences: Sequence[str]) -> None:
+    """Raise a ConfigError that names the differences to what a folder holds, if there are any, and how to go on."""
+    if not differences:
+        return
+    longer = (
+        f"; to train longer, start a record of another name with network.pretrained_model={config.weights_path}, or "
+        "raise optimizer.epochs of the last state where the rate is constant and optimizer.ema is 0"
+    )
+    raise ConfigError(
+        f"{config.run_dir} holds a run of another configuration ({'; '.join(differences)}); set it back, give this "
+        "record a name of its own, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
+        + (longer if any(name.startswith("optimizer.epochs:") for name in differences) else "")
+    )
+
+
+def require_own_weights(content: dict[str, Any], config: RunConfig, *, path: Path) -> None:
+    """Refuse to evaluate a checkpoint in the record's folder that another run than the folder's has trained.
+
+    Args:
+        content: Of the file.
+        config: The record.
+        path: The file; one outside of the folder is taken as it is.
+
+    Raises:
+        ConfigError: config.yml or log.jsonl say otherwise than the checkpoint.
+    """
+    if path != config.weights_path or "position" not in content or config.is_search:
+        return
+    trained, position = saved_config(content["config"], path), Position(**content["position"])
+    if config.saved_path.exists():
+        refuse_differences(config, list_differences(trained, load_saved_config(config.saved_path)))
+    done = sum(state.epochs for state in trained.states[: position.state]) + position.epoch
+    epochs = read_epochs(config.run_dir)
+    if epochs and epochs[-1]["total_epoch"] != done:
         raise ConfigError(
-            f"{config.run_dir} holds a run of another configuration ({problem}); set it back, give this record a name "
-            "of its own, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
+            f"{path} holds the weights after {done} epochs, but {config.run_dir / EPOCHS_FILE} has "
+            f"{epochs[-1]['total_epoch']}; continue the training first, or name the weights with network.eva_model"
         )
-    return distributed.broadcast_object(notice)
-
-
-def _move_everything(run_dir: Path) -> Path | None:
-    """Move all that an earlier run wrote, but what was moved before."""
-    moved_before = set(run_dir.glob(EARLIER_PATTERN))
-    return move_to_earlier(run_dir, sorted(path.name for path in run_dir.iterdir() if path not in moved_before))

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from utils import distributed
-from utils.config import ConfigError, RunConfig, StateConfig
+from utils.config import RunConfig, StateConfig
 from utils.shortage import ShortageError, is_out_of_memory
 from utils.text import printable
+from utils.training import run_folder
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -38,22 +39,28 @@ class TrainingRecord:
         """Keep the record of a run on a training list whose content has this SHA-256."""
         self.config, self.log, self.list_sha256 = config, log, list_sha256
         self.epochs = EpochLog(config.run_dir)
+        self.start_weights = ""
 
     def read(self) -> tuple[dict[str, Any] | None, Position]:
         """Return the checkpoint to continue from (None: start) and its position, the same on every rank.
 
         Raises:
-            ConfigError: The training list is not the one the checkpoint was trained on.
+            ConfigError: The checkpoint is not of this record, or was trained on another list.
         """
-        path = self.config.weights_path
-        found = load_checkpoint(path) if distributed.is_main() and path.exists() else (None, Position())
-        content, position = distributed.broadcast_object(found)
-        if content is not None and content["list_sha256"] != self.list_sha256:
-            raise ConfigError(
-                f"{self.config.dataset.list_file} has changed since {path} was trained on it; give this record a name "
-                "of its own, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
-            )
+        content, position = distributed.decide_on_main(self._read)
         self.epochs.rewind(position)
+        return content, position
+
+    def _read(self) -> tuple[dict[str, Any] | None, Position]:
+        self.start_weights = run_folder.describe_start(self.config)
+        path, content, position = self.config.weights_path, None, Position()
+        if path.exists():
+            content, position = load_checkpoint(path)
+            position = run_folder.find_position(
+                self.config, content, position, list_sha256=self.list_sha256, start_weights=self.start_weights
+            )
+            self.start_weights = self.start_weights or content.get("start_weights", "")
+        run_folder.save_config(self.config)
         return content, position
 
     def close(self) -> None:
@@ -71,6 +78,7 @@ class TrainingRecord:
             "totals": dataclasses.asdict(totals) if totals is not None else None,
             "config": self.config.to_dict(),
             "list_sha256": self.list_sha256,
+            "start_weights": self.start_weights,
         }
         save_checkpoint(self.config.run_dir / name, content, position=position)
 

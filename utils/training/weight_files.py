@@ -9,6 +9,7 @@ import torch
 from utils.config import RunConfig
 from utils.config.saved import require_normalization
 from utils.training.checkpoint import NESTINGS, CheckpointError, load_tensors
+from utils.training.run_folder import require_own_weights
 
 # What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
@@ -22,10 +23,12 @@ def read_fitting_weights(config: RunConfig, path: Path) -> dict[str, torch.Tenso
 
     Raises:
         CheckpointError: As in `read_weights`.
-        ConfigError: The weights were trained on clips that were normalised otherwise.
+        ConfigError: The weights were trained on clips that were normalised otherwise, or are in the record's folder
+            although another run has trained them.
     """
     content = load_tensors(path)
     require_normalization(content, config, path=path)
+    require_own_weights(content, config, path=path)
     return _find_weights(content, path)
 
 
