@@ -66,6 +66,8 @@ def find_position(
         ConfigError, CheckpointError: The checkpoint is of another record, list or start.
     """
     path = config.weights_path
+    if not {"config", "list_sha256"} <= content.keys():
+        raise CheckpointError(f"{path}: does not say what it was trained with; name it as network.pretrained_model")
     trained = saved_config(content["config"], path)
     count = len(trained.states)
     is_complete = position.state == count
@@ -118,7 +120,7 @@ def require_own_weights(content: dict[str, Any], config: RunConfig, *, path: Pat
     Raises:
         ConfigError: config.yml or log.jsonl say otherwise than the checkpoint.
     """
-    if path != config.weights_path or "position" not in content or config.is_search:
+    if path != config.weights_path or not {"config", "position"} <= content.keys() or config.is_search:
         return
     trained, position = saved_config(content["config"], path), Position(**content["position"])
     if config.saved_path.exists():

@@ -1,13 +1,16 @@
 """The weights a search keeps: whatever is still needed at every moment, nothing else in the end, and others' files."""
 
 import random
+import shutil
 from pathlib import Path as File
 
 import pytest
+import torch
 
 from utils.planning.graph import INITIAL, Graph, State, Transition, build_graph
 from utils.planning.search import Outcome, Path, search, trained
 from utils.search.weights import WeightFolder
+from utils.training.checkpoint import CheckpointError, Position
 
 GRAPHS = [build_graph("extended", num_inputs=3, num_levels=3), build_graph("basic", num_inputs=2, num_levels=2)]
 
@@ -50,7 +53,7 @@ def files_in(folder: File) -> set[str]:
 @pytest.mark.parametrize("graph", GRAPHS, ids=("extended", "basic"))
 @pytest.mark.parametrize("seed", range(10))
 def test_what_is_needed_is_there_and_in_the_end_nothing_else(graph: Graph, seed: int, tmp_path: File) -> None:
-    folder = WeightFolder(tmp_path / "search", graph, say=pytest.fail)
+    folder = WeightFolder(tmp_path / "search", graph, identity={}, say=pytest.fail)
     explore = Exploration(folder, seed)
     plan = search(graph, explore, arrive=explore.arrive)
     end = folder.end(plan.steps).relative_to(folder.path)
@@ -60,7 +63,7 @@ def test_what_is_needed_is_there_and_in_the_end_nothing_else(graph: Graph, seed:
 
 def test_the_transition_that_is_next_keeps_what_it_has(tmp_path: File) -> None:
     graph, said = GRAPHS[1], list[str]()
-    folder = WeightFolder(tmp_path, graph, say=said.append)
+    folder = WeightFolder(tmp_path, graph, identity={}, say=said.append)
     first, second = graph.exploration_order[:2]
     for transition in (first, second):
         folder.checkpoint(transition).parent.mkdir()
@@ -74,7 +77,7 @@ def test_the_transition_that_is_next_keeps_what_it_has(tmp_path: File) -> None:
 
 def test_files_of_others_stay_and_are_named_once(tmp_path: File) -> None:
     graph, said = GRAPHS[1], list[str]()
-    folder = WeightFolder(tmp_path / "search", graph, say=said.append)
+    folder = WeightFolder(tmp_path / "search", graph, identity={}, say=said.append)
     explore = Exploration(folder, seed=0)
     place = folder.checkpoint(graph.exploration_order[0]).parent
     (place / "epoch_001.pth.d").mkdir(parents=True)
@@ -90,3 +93,30 @@ def test_files_of_others_stay_and_are_named_once(tmp_path: File) -> None:
     assert files_in(folder.path) == {"initial.pth", end} | left
     named = [place / "epoch_001.pth.d", place / "my_epoch_001.pth", place / "notes.txt"]
     assert said == [f"{file} is not of this search: it is left there" for file in named]
+
+
+def test_weights_of_another_search_transition_or_epoch_are_refused(tmp_path: File) -> None:
+    graph, said = GRAPHS[1], list[str]()
+    folder = WeightFolder(tmp_path, graph, identity={"optimizer.seed": 0}, say=said.append)
+    first, second = graph.exploration_order[:2]
+    path = folder.epoch(first, 2)
+    folder.write(path, {"network": {"w": torch.ones(2)}}, position=Position(0, 2))
+    assert torch.equal(folder.load(path)[0]["network"]["w"], torch.ones(2))
+    for other in (folder.epoch(first, 3), folder.epoch(second, 2), folder.checkpoint(first), folder.initial):
+        other.parent.mkdir(exist_ok=True)
+        shutil.copy(path, other)
+        with pytest.raises(CheckpointError, match=f"{other.name}: is of another search, transition or epoch"):
+            folder.load(other)
+    with pytest.raises(CheckpointError, match="is of another search"):
+        WeightFolder(tmp_path, graph, identity={"optimizer.seed": 1}, say=said.append).load(path)
+
+
+def test_start_weights_are_written_once_but_anew_where_nothing_has_begun(tmp_path: File) -> None:
+    folder = WeightFolder(tmp_path, GRAPHS[1], identity={}, say=pytest.fail)
+    for seed, begins in ((0, True), (1, True), (2, False)):
+        torch.manual_seed(seed)
+        network = torch.nn.Linear(2, 2)
+        folder.keep_initial(lambda network=network: network, begins=begins)  # type: ignore[misc]
+        if begins:
+            expected = network.weight
+    assert torch.equal(folder.load(folder.initial)[0]["network"]["weight"], expected)
