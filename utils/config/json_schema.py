@@ -68,5 +68,10 @@ def _either(*schemas: Schema) -> Schema:
 
 
 def _limits(key: Key) -> Schema:
-    limits = {"enum": list(key.choices) or None, "minimum": key.at_least, "exclusiveMaximum": key.below}
+    limits = {
+        "enum": list(key.choices) or None,
+        "minimum": key.at_least,
+        "exclusiveMaximum": key.below,
+        "maximum": key.at_most,
+    }
     return {name: limit for name, limit in limits.items() if limit is not None}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from utils.config.limits import AT_MOST
 from utils.config.load import DEFAULT_CONFIG
 from utils.config.schema import SECTIONS, STATE_KEYS, InputConfig, owner_of
 from utils.config.values import find_field
@@ -23,6 +24,7 @@ class Key:
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed, None for any.
         below: Numbers are smaller than this, None for any.
+        at_most: Largest number allowed, None for any.
         released: Whether the paper's released code has the key.
         default: What base_config/default.yml says; None where it says nothing.
         is_per_state: Whether a list of values makes a state of each.
@@ -35,6 +37,7 @@ class Key:
     choices: tuple[Any, ...]
     at_least: float | None
     below: float | None
+    at_most: float | None
     released: bool
     default: Any = None
     is_per_state: bool = False
@@ -56,4 +59,4 @@ def input_keys() -> Iterator[Key]:
 
 
 def _declaration(owner: type, name: str) -> Mapping[str, Any]:
-    return {"kind": get_type_hints(owner)[name], **find_field(owner, name).metadata}
+    return {"kind": get_type_hints(owner)[name], **find_field(owner, name).metadata, "at_most": AT_MOST.get(name)}

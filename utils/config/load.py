@@ -20,7 +20,7 @@ from utils.config.schema import (
     StateConfig,
     owner_of,
 )
-from utils.config.values import ConfigError, Setting, parse_value, suggest
+from utils.config.values import ConfigError, Setting, parse_value, shown, suggest
 from utils.config.yaml_file import parse_yaml, read_yaml
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
@@ -94,7 +94,9 @@ def _display(path: Path) -> str:
 
 def _find_base(base: Any, record_path: Path) -> Path:
     if not isinstance(base, str):
-        raise ConfigError(f"{record_path}: base: found {base!r}, expected a path such as base_config/kinetics_base.yml")
+        raise ConfigError(
+            f"{record_path}: base: found {shown(base)}, expected a path such as base_config/kinetics_base.yml"
+        )
     for folder in (Path(), PROJECT_ROOT):
         if (folder / base).is_file():
             return folder / base
@@ -113,7 +115,7 @@ def _merge_layer(settings: Settings, content: Mapping[str, Any], source: str) ->
         if values is None:
             continue
         if not isinstance(values, dict):
-            raise ConfigError(f"{source}: {section}: found {values!r}, expected keys below it")
+            raise ConfigError(f"{source}: {section}: found {shown(values)}, expected keys below it")
         for key, value in values.items():
             _set(settings, section, key, Setting(value, source))
 
@@ -123,7 +125,7 @@ def _merge_override(settings: Settings, word: str) -> None:
     section, dot, key = name.partition(".")
     if not (equals and dot):
         raise ConfigError(f"command line: {word!r}: expected section.key=value, e.g. optimizer.epochs=10")
-    source = f"command line ({word})"
+    source = f"command line ({word[:100]})"
     if section not in SECTIONS:
         raise ConfigError(f"{source}: {section}: unknown section{suggest(section, SECTIONS)}")
     # `key=` is how a shell says "empty"; YAML reads nothing as null, which no key takes.
@@ -183,7 +185,7 @@ def _build_inputs(settings: Settings) -> tuple[InputConfig, ...]:
         name = f"search.inputs[{number}]"
         if not isinstance(entry, dict):
             example = "[{clip_length: 16}, {clip_length: 32}]"
-            raise ConfigError(f"{setting.source}: {name}: found {entry!r}, expected keys, as in {example}")
+            raise ConfigError(f"{setting.source}: {name}: found {shown(entry)}, expected keys, as in {example}")
         for key in entry:
             if key not in known:
                 raise ConfigError(f"{setting.source}: {name}.{key}: unknown key{suggest(key, known)}")

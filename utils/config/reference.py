@@ -128,7 +128,7 @@ def _type_words(key: Key) -> str:
 def _allowed(key: Key) -> str:
     if key.choices:
         return ", ".join(map(_code, key.choices))
-    limits = (("at least", key.at_least), ("below", key.below))
+    limits = (("at least", key.at_least), ("below", key.below), ("at most", key.at_most))
     return ", ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
 
 

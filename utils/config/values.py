@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
+from utils.config.limits import AT_MOST
 from utils.errors import UserError
 
 
@@ -57,7 +58,15 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
         raise ConfigError(f"{where}: found {value}, must be at least {limits['at_least']}")
     if limits["below"] is not None and not value < limits["below"]:
         raise ConfigError(f"{where}: found {value}, must be below {limits['below']}")
+    if key in AT_MOST and not value <= AT_MOST[key]:
+        raise ConfigError(f"{where}: found {value}, must be at most {AT_MOST[key]}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Return what was found as an error quotes it: the beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _coerce(value: Any, expected: type, where: str) -> Any:
@@ -65,13 +74,13 @@ def _coerce(value: Any, expected: type, where: str) -> Any:
         if get_args(expected)[0] is str and isinstance(value, str):
             return (value,)
         if not isinstance(value, list):
-            raise ConfigError(f"{where}: found {value!r}, expected a list such as [30, 60]")
+            raise ConfigError(f"{where}: found {shown(value)}, expected a list such as [30, 60]")
         return tuple(_coerce(item, get_args(expected)[0], where) for item in value)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not expected:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{where}: found {value!r} ({type(value).__name__}), expected {names[expected]}")
+        raise ConfigError(f"{where}: found {shown(value)} ({type(value).__name__}), expected {names[expected]}")
     if isinstance(value, float) and not abs(value) < float("inf"):
         raise ConfigError(f"{where}: found {value}, expected a finite number")
     return value

@@ -1,5 +1,6 @@
 """Read YAML without its three traps: `1e-4` is a number, `off` is a word, and a key given twice is an error."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import yaml
 
 from utils.errors import UserError
+
+_MOST_CHARACTERS, _MOST_VALUES, _MOST_DIGITS = 200_000, 10_000, 20
 
 
 class YamlError(UserError):
@@ -28,6 +31,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _whole_number(_loader: yaml.SafeLoader, node: yaml.Node) -> int:
+    if len(node.value) > _MOST_DIGITS:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"found a number of {len(node.value)} digits", node.start_mark
+        )
+    return int(node.value)
+
+
 _Loader.yaml_implicit_resolvers = {}  # of this class alone: none of the YAML 1.1 readings
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
@@ -37,13 +48,43 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$"),
     list("-+.0123456789"),
 )
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _loader, node: int(str(node.value)))
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
+def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Return how many values a node stands for when its aliases are written out: a few of them may mean billions.
+
+    Args:
+        node: What was parsed.
+        counted: The counts of nodes seen so far, by their id.
+    """
+    if id(node) not in counted:
+        counted[id(node)] = _MOST_VALUES + 1  # unless it is inside itself
+        children = [] if isinstance(node, yaml.ScalarNode) else node.value
+        flat = itertools.chain(*children) if isinstance(node, yaml.MappingNode) else children
+        counted[id(node)] = 1 + sum(_count_values(child, counted) for child in flat)
+    return counted[id(node)]
+
+
+def _construct(text: str, *, source: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is not None and _count_values(node, {}) > _MOST_VALUES:
+            raise YamlError(f"{source}: stands for more than {_MOST_VALUES} values, its aliases (*name) written out")
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
     """Parse YAML text; `source` (a file's path or a command-line argument) stands in front of every error."""
+    if len(text) > _MOST_CHARACTERS:
+        raise YamlError(f"{source}: has {len(text)} characters; a record has at most {_MOST_CHARACTERS}")
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain types only
+        return _construct(text, source=source)
+    except RecursionError:
+        raise YamlError(f"{source}: not valid YAML: brackets or lists are nested too deep") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark is not None else ""
