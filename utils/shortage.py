@@ -1,6 +1,7 @@
 """What a machine has run out of or refuses, in one line with the way out. No torch."""
 
 import errno
+import re
 
 from utils.errors import UserError
 
@@ -11,7 +12,7 @@ _LOST_PEER = ("connection closed by peer", "connection reset by peer", "connecti
 # What a user's disk and rights, not this code, decide. Others are bugs, and keep their traceback.
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR, errno.EISDIR),
-    *(errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE, errno.ENFILE),
 }
 SAVE_MEMORY = "halve sampler.batch_size and double sampler.iter_size, the step stays the same"
 
@@ -36,7 +37,7 @@ def is_lost_peer(error: BaseException) -> bool:
 def describe_shortage(error: BaseException) -> str:
     """Return what is lacking and what to do, "" if an error is anything else."""
     text = str(error).lower()
-    said = _first_sentence(error)
+    said = _said(error)
     if _KILLED_WORKER in text and "bus error" not in text:
         return (
             f"a loader process was ended from outside ({said}), which a machine short of memory does; "
@@ -58,11 +59,12 @@ def _describe_refusal(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{error.strerror}: raise the limit (ulimit -n 65536), or lower dataset.num_workers"
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror}; choose another place (logging.output_dir=...), or mend its disk or rights"
+    return f"{where}{error.strerror}; choose another place (such as logging.output_dir=...), or mend its disk or rights"
 
 
-def _first_sentence(error: BaseException) -> str:
-    """Return the line of a message that says what happened: the last one of a worker's traceback, else the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    line = lines[-1] if "Traceback" in str(error) else lines[0]
-    return line.split(". ")[0][:160].rstrip(".")
+def _said(error: BaseException) -> str:
+    """Return the sentence of a message that says what is lacking, else its first one."""
+    sentences = [part.strip() for part in re.split(r"\. |\n", str(error)) if part.strip()] or [type(error).__name__]
+    words = (*_OUT_OF_MEMORY, *_OUT_OF_SHARED_MEMORY, _KILLED_WORKER)
+    found = (sentence for sentence in sentences if any(word in sentence.lower() for word in words))
+    return next(found, sentences[0])[:160].rstrip(".")

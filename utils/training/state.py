@@ -124,7 +124,7 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickSc
 
 
 @contextlib.contextmanager
-def _memory_advice(state: StateConfig) -> Iterator[None]:
+def memory_advice(state: StateConfig) -> Iterator[None]:
     """Say of a lack of memory what would need less and gives the same steps.
 
     Raises:
@@ -213,7 +213,7 @@ class StateTrainer:
                 with self.learner.inside_epoch():
                     record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
 
-            with _memory_advice(self.state):
+            with memory_advice(self.state):
                 return train_epoch(
                     self.learner,
                     self.loader,
