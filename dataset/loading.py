@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dataset import reused_memory
+from utils import stopping
 from utils.errors import UserError
 
 
@@ -30,7 +31,9 @@ class VideoLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
         receiver = reused_memory.Receiver()
-        for batch in super().__iter__():
+        with stopping.held_back():  # until the workers it starts leave signals to this process
+            batches = super().__iter__()
+        for batch in batches:
             if isinstance(batch, _Failure):
                 raise batch.error
             yield receiver.take(batch)
