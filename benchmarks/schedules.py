@@ -91,7 +91,7 @@ def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | N
             optimizer=replace(constant.optimizer, lr_scheduler="cosine", warmup_epoch=min(WARMUP_EPOCHS, total / 2)),
         )
         states = [search.state_config(State(number, 0), epochs=total)]
-        schedules.append(_repeat(f"cosine, {describe_input(vars(chosen))}", cosine, states, seeds))
+        schedules.append(_repeat(f"cosine, {describe_input(chosen)}", cosine, states, seeds))
     if by_hand is not None:
         epochs = scale_epochs([state.epochs for state in by_hand.states], total)
         states = [replace(state, epochs=n) for state, n in zip(by_hand.states, epochs, strict=True)]
@@ -119,7 +119,7 @@ def _seeded(config: RunConfig, name: str, states: Sequence[StateConfig], seed: i
 
 def describe_states(states: Sequence[StateConfig]) -> str:
     """Return states as 'epochs x (input, rate)' in their order."""
-    return "; ".join(f"{s.epochs} x ({describe_input(vars(s))}, {s.base_learning_rate:g})" for s in states)
+    return "; ".join(f"{s.epochs} x ({describe_input(s)}, {s.base_learning_rate:g})" for s in states)
 
 
 def count_clips(config: RunConfig) -> tuple[int, int]:

@@ -24,7 +24,7 @@ PLACES: dict[str, set[str]] = {
     "utils/evaluation": {"utils/config", "utils/training"},
     "utils/figures": {"utils/evaluation"},
     "utils/search": {"utils/config", "utils/figures", "utils/planning", "utils/search/page", "utils/training"},
-    "utils/search/page": {"utils/figures"},
+    "utils/search/page": {"utils/figures", "utils/planning"},
     "utils/launch": set(),
     "layers": {"utils"},
     "model": {"layers", "utils", "utils/config", "utils/training"},

@@ -1,7 +1,6 @@
 """What a search will do and cost, before it does: the graph in lines of text, and ranges of epochs, clips and disk."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from utils.config import RunConfig
 from utils.planning.graph import INITIAL, State, Transition
@@ -13,7 +12,7 @@ _CELL = 26
 def describe_graph(config: RunConfig) -> list[str]:
     """Draw the graph: inputs from left to right, learning rates from high to low downwards, then all transitions."""
     graph, inputs = config.graph, config.search.inputs
-    lines = [" " * 12 + "".join(f"{describe_input(asdict(entry)):<{_CELL}}" for entry in inputs)]
+    lines = [" " * 12 + "".join(f"{describe_input(entry):<{_CELL}}" for entry in inputs)]
     for level, factor in enumerate(config.search.lr_factors):
         row = [State(i, level) for i in range(len(inputs))]
         drawn = "".join(_draw_state(config, state) for state in row)
@@ -26,7 +25,7 @@ def describe_graph(config: RunConfig) -> list[str]:
     lines.append(f"{len(graph.transitions)} transitions over {len(graph.states)} states, in the order of exploration:")
     for number, transition in enumerate(graph.exploration_order, start=1):
         end = config.state_config(transition.end, epochs=1)
-        setting = f"{describe_input(asdict(end))}, rate {end.base_learning_rate:g}"
+        setting = f"{describe_input(end)}, rate {end.base_learning_rate:g}"
         frozen = ", batch norm frozen" if end.frozen_bn else ""
         lines.append(f"  {number:3}  {transition!s:<18}  {setting}, {end.batch_size} x {end.iter_size} clips{frozen}")
     if graph.dead_ends:

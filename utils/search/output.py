@@ -50,15 +50,14 @@ def write_plan(config: RunConfig, history: History, *, plan: Plan, subject: Subj
     if plan.trained_steps:
         write_text_atomically(record_path(config), render_path_record(config, plan, result))
         write_lines(config.run_dir / EPOCHS_FILE, path_epochs(history, plan))
-    save_figure(graph_figure(result.to_json()), config.run_dir / GRAPH_PICTURE)
-    save_figure(edges_figure(result.to_json()), config.run_dir / CURVES_PICTURE)
+    save_figure(graph_figure(result), config.run_dir / GRAPH_PICTURE)
+    save_figure(edges_figure(result), config.run_dir / CURVES_PICTURE)
     _write_result(config, result)
 
 
 def _write_result(config: RunConfig, result: SearchResult) -> None:
-    content = result.to_json()
-    write_sealed_json(config.run_dir / SEARCH_JSON, content)
-    write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(content))
+    write_sealed_json(config.run_dir / SEARCH_JSON, result.to_json())
+    write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(result))
 
 
 def render_path_record(config: RunConfig, plan: Plan, result: SearchResult) -> str:

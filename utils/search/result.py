@@ -1,7 +1,7 @@
 """What a search reports: search.json, from which the page and the pictures are drawn. No torch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -223,7 +223,7 @@ def describe_scoring(config: RunConfig) -> str:
     """Return which clips score the states of a search."""
     if config.search.score_input == "own":
         return "clips of its own input"
-    return f"the goal's clips ({describe_input(asdict(config.evaluation_state))})"
+    return f"the goal's clips ({describe_input(config.evaluation_state)})"
 
 
 def build_result(config: RunConfig, history: History, *, plan: Plan | None, subject: Subject) -> SearchResult:
@@ -336,11 +336,11 @@ def plan_record(config: RunConfig, plan: Plan) -> RunConfig:
     )
 
 
-def describe_input(setting: Mapping[str, Any]) -> str:
+def describe_input(setting: InputConfig) -> str:
     """Return an input in words: '16 frames', '32 frames, every 2nd', '8 x 4 frames'."""
-    pieces = f"{setting['num_segments']} x " if setting["num_segments"] > 1 else ""
-    every = "" if setting["num_steps"] == 1 else f", every {_ordinal(setting['num_steps'])}"
-    return f"{pieces}{setting['clip_length']} frames{every}"
+    pieces = f"{setting.num_segments} x " if setting.num_segments > 1 else ""
+    every = "" if setting.num_steps == 1 else f", every {_ordinal(setting.num_steps)}"
+    return f"{pieces}{setting.clip_length} frames{every}"
 
 
 def _ordinal(number: int) -> str:

@@ -3,7 +3,6 @@
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -123,6 +122,6 @@ def _report(config: RunConfig, plan: Plan, *, log: logging.Logger) -> None:
         )
     for step in plan.trained_steps:
         state = config.state_config(step.transition.end, epochs=step.outcome.epochs)
-        setting = f"{describe_input(asdict(state))}, rate {state.base_learning_rate:g}"
+        setting = f"{describe_input(state)}, rate {state.base_learning_rate:g}"
         log.info(f"{step.transition.end}  {state.epochs:3} epochs  {setting}, score {step.outcome.score:.2f}")
     log.info(f"path: {record_path(config)}; page: {config.run_dir / SEARCH_PAGE}")

@@ -13,8 +13,9 @@ from utils.figures.markup import element
 from utils.figures.svg import line_data, svg_figure
 from utils.search.page import labels
 from utils.search.page.geometry import Point, arrow_head, round_line
-from utils.search.page.labels import Entry, Range, Ranges, number
+from utils.search.page.labels import Range, Ranges, number
 from utils.search.page.layout import LABEL_FONT, WIDE, Edge, Node, Sizes, lay_out
+from utils.search.result import EdgeResult, SearchResult
 
 _INK, _MUTED, _GRID, _BLUE, _ORANGE, _RED = (
     f"var(--{name})" for name in ("ink", "muted", "grid", "blue", "orange", "red")
@@ -33,7 +34,7 @@ _STROKES: dict[str, tuple[str, float, str, float]] = {
 }
 
 
-def graph_svg(result: Entry, sizes: Sizes, *, name: str = "", anchors: Mapping[str, str]) -> Element:
+def graph_svg(result: SearchResult, sizes: Sizes, *, name: str = "", anchors: Mapping[str, str]) -> Element:
     """Return the graph of a search.
 
     Args:
@@ -46,7 +47,7 @@ def graph_svg(result: Entry, sizes: Sizes, *, name: str = "", anchors: Mapping[s
     width, height = round(drawing.width), round(drawing.height)
     # The path is drawn last, over what it crosses; labels are over all lines.
     edges = sorted(drawing.edges, key=lambda edge: edge.role == "path")
-    title = f"The graph of {result['record']}: {len(drawing.nodes)} states, {len(edges)} transitions"
+    title = f"The graph of {result.record}: {len(drawing.nodes)} states, {len(edges)} transitions"
     return element(
         "svg",
         element("title", title, id=f"{name}-title"),
@@ -58,7 +59,7 @@ def graph_svg(result: Entry, sizes: Sizes, *, name: str = "", anchors: Mapping[s
     )  # fmt: skip
 
 
-def _draw_edge(edge: Edge, result: Entry, anchors: Mapping[str, str]) -> Element:
+def _draw_edge(edge: Edge, result: SearchResult, anchors: Mapping[str, str]) -> Element:
     words = labels.describe_edge(edge.entry, result)
     reach = element("path", d=round_line(edge.points), kind="reach", fill="none", stroke="none", stroke_width=14)
     shapes = (element("title", words), reach, *_draw_arrow(edge.points, edge.role))
@@ -142,7 +143,7 @@ class _Frame(NamedTuple):
 _WIDTH, _HEIGHT = 340, 204
 
 
-def curve_svg(edge: Entry, ranges: Ranges, *, result: Entry, name: str = "") -> Element:
+def curve_svg(edge: EdgeResult, ranges: Ranges, *, result: SearchResult, name: str = "") -> Element:
     """Return the chart of a transition: its points, the fitted curve, the knee, and where training diverged.
 
     Args:
@@ -178,10 +179,10 @@ def _draw_axes(frame: _Frame) -> Iterator[Element]:
     yield element("text", "epoch", x=right, y=_HEIGHT - 4, text_anchor="end", **words)
 
 
-def _draw_points(edge: Entry, frame: _Frame) -> Iterator[Element]:
+def _draw_points(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
     """Points up to the knee are filled; those beyond it belong to no path and are hollow."""
     knee = labels.knee_epoch(edge)
-    for epoch, score in enumerate(edge["scores"]):
+    for epoch, score in enumerate(edge.scores):
         if labels.is_number(score):
             is_kept = knee is None or epoch <= knee
             look = {"kind": "kept", "fill": _INK} if is_kept else {"kind": "beyond", "fill": _BACK, "stroke": _INK}
@@ -189,7 +190,7 @@ def _draw_points(edge: Entry, frame: _Frame) -> Iterator[Element]:
             yield element("circle", title, cx=frame.x(epoch), cy=frame.y(score), r=3, stroke_width=1.2, **look)
 
 
-def _draw_knee(edge: Entry, frame: _Frame) -> Iterator[Element]:
+def _draw_knee(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
     knee, value = labels.knee_epoch(edge), labels.knee_value(edge)
     if knee is None or value is None:
         return
@@ -205,7 +206,7 @@ def _draw_knee(edge: Entry, frame: _Frame) -> Iterator[Element]:
     yield element("text", f"knee {knee}: {number(value)}", kind="knee", fill=_ORANGE, font_weight=_BOLD, **place)
 
 
-def _draw_divergence(edge: Entry, frame: _Frame) -> Iterator[Element]:
+def _draw_divergence(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
     epoch = labels.diverged_in(edge)
     if epoch is None:
         return
@@ -216,35 +217,27 @@ def _draw_divergence(edge: Entry, frame: _Frame) -> Iterator[Element]:
     yield element("path", title, d=cross, kind="diverged", stroke=_RED, stroke_width=2.4)
 
 
-def graph_figure(result: Entry) -> Figure:
-    """Return the picture of a search's graph with the chosen path.
-
-    Args:
-        result: See `utils.search.result.build_result`.
-    """
+def graph_figure(result: SearchResult) -> Figure:
+    """Return the picture of a search's graph with the chosen path."""
     graph = graph_svg(result, WIDE, anchors={})
-    return svg_figure([graph], title=result["record"], subtitle=labels.describe_score(result))
+    return svg_figure([graph], title=result.record, subtitle=labels.describe_score(result))
 
 
-def edges_figure(result: Entry) -> Figure:
-    """Return the picture of the curve of every transition that has scores, those of the path first.
-
-    Args:
-        result: See `utils.search.result.build_result`.
-    """
+def edges_figure(result: SearchResult) -> Figure:
+    """Return the picture of the curve of every transition that has scores, those of the path first."""
     ranges = labels.chart_ranges(result)
     cards = [
         _draw_card(place, edge, curve_svg(edge, ranges[labels.edge_name(edge)], result=result))
         for place, edge in labels.drawn_edges(result)
     ]
-    metric = f"{labels.METRICS[result['metric']]}, {labels.PROTOCOL}"
+    metric = f"{labels.METRICS[result.metric]}, {labels.PROTOCOL}"
     subtitle = f"score in % ({metric}) over epochs; filled points: up to the knee; blue frames: on the path"
-    return svg_figure(cards, columns=3, title=result["record"], subtitle=subtitle)
+    return svg_figure(cards, columns=3, title=result.record, subtitle=subtitle)
 
 
-def _draw_card(place: int, edge: Entry, chart: Element) -> Element:
+def _draw_card(place: int, edge: EdgeResult, chart: Element) -> Element:
     """Return a chart under its name and verdict, in a frame."""
-    color, width, ink = (_BLUE, 2, _BLUE) if edge["on_path"] else (_GRID, 1, _INK)
+    color, width, ink = (_BLUE, 2, _BLUE) if edge.on_path else (_GRID, 1, _INK)
     return element(
         "svg",
         element("rect", x=1, y=-29, width=_WIDTH - 2, height=_HEIGHT + 34, rx=8,

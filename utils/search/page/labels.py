@@ -1,13 +1,14 @@
 """The words, numbers and curves that the page and the pictures of a search share. Scores are in percent."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, TypeGuard
 
-from utils.search.result import describe_input
+from utils.planning.graph import INITIAL, State
+from utils.planning.knee import KneeFit
+from utils.search.result import EdgeResult, SearchResult, StateResult, describe_input
 from utils.text import count
 
-Entry = Mapping[str, Any]
 Range = tuple[float, float]
 
 METRICS = {"mean": "mean of top-1, top-3 and top-5", "top1": "top-1", "top3": "top-3", "top5": "top-5"}
@@ -24,62 +25,62 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if is_number(value) else NOTHING
 
 
-def is_number(value: float | None) -> bool:
+def is_number(value: float | None) -> TypeGuard[float]:
     """Return whether there is a finite value: training that diverged has none."""
     return value is not None and math.isfinite(value)
 
 
-def edge_name(edge: Entry) -> str:
+def edge_name(edge: EdgeResult) -> str:
     """Return the name of a transition as the journal has it."""
-    return f"{edge['start']} -> {edge['end']}"
+    return f"{edge.start} -> {edge.end}"
 
 
-def arrow_name(edge: Entry) -> str:
+def arrow_name(edge: EdgeResult) -> str:
     """Return the name of a transition as people read it."""
-    return f"{edge['start']} → {edge['end']}"
+    return f"{edge.start} → {edge.end}"
 
 
-def knee_epoch(edge: Entry) -> int | None:
+def knee_epoch(edge: EdgeResult) -> int | None:
     """Return the knee of a transition; None while it is undecided."""
-    return edge["knee"]["epoch"] if edge["knee"] else None
+    return edge.knee.epoch if edge.knee else None
 
 
-def knee_value(edge: Entry) -> float | None:
+def knee_value(edge: EdgeResult) -> float | None:
     """Return the fitted score at the knee; None while there is none."""
-    value = edge["knee"]["value"] if edge["knee"] else None
+    value = edge.knee.value if edge.knee else None
     return value if is_number(value) else None
 
 
-def diverged_in(edge: Entry) -> int | None:
+def diverged_in(edge: EdgeResult) -> int | None:
     """Return the epoch whose score is null because training diverged; None where it did not."""
-    return next((epoch for epoch, score in enumerate(edge["scores"]) if not is_number(score)), None)
+    return next((epoch for epoch, score in enumerate(edge.scores) if not is_number(score)), None)
 
 
-def find_winner(result: Entry, state: str) -> Entry | None:
+def find_winner(result: SearchResult, state: State) -> EdgeResult | None:
     """Return the best incoming transition of a state; while the search runs, as soon as all are decided."""
-    into = [edge for edge in result["edges"] if edge["end"] == state]
-    if result["complete"]:
-        return next((edge for edge in into if edge["best_into_end"]), None)
-    if any(edge["knee"] is None for edge in into):
+    into = [edge for edge in result.edges if edge.end == state]
+    if result.complete:
+        return next((edge for edge in into if edge.best_into_end), None)
+    if any(edge.knee is None for edge in into):
         return None
     return max(into, key=_rank, default=None)
 
 
-def _rank(edge: Entry) -> float:
+def _rank(edge: EdgeResult) -> float:
     value = knee_value(edge)
     return -math.inf if value is None else value
 
 
-def edge_role(edge: Entry, result: Entry) -> str:
+def edge_role(edge: EdgeResult, result: SearchResult) -> str:
     """Return what an edge is in the plan: on the path, the best into its end, lost, running or waiting."""
-    if edge["on_path"]:
+    if edge.on_path:
         return PATH
-    if edge["knee"] is None:
-        return RUNNING if edge["verdict"] == RUNNING else WAITING
-    return BEST if find_winner(result, edge["end"]) is edge else LOST
+    if edge.knee is None:
+        return RUNNING if edge.verdict == RUNNING else WAITING
+    return BEST if find_winner(result, edge.end) is edge else LOST
 
 
-def describe_roles(result: Entry) -> dict[str, str]:
+def describe_roles(result: SearchResult) -> dict[str, str]:
     """Return what each role means that the edges of a result have, in the order of a legend."""
     words = {
         PATH: "on the path",
@@ -88,131 +89,125 @@ def describe_roles(result: Entry) -> dict[str, str]:
         RUNNING: "in training",
         WAITING: "not begun",
     }
-    found = {edge_role(edge, result) for edge in result["edges"]}
+    found = {edge_role(edge, result) for edge in result.edges}
     return {role: text for role, text in words.items() if role in found}
 
 
-def edge_label(edge: Entry, *, in_short: bool) -> str:
+def edge_label(edge: EdgeResult, *, in_short: bool) -> str:
     """Return what is written on an edge: the epochs up to its knee, a cross where training diverged."""
     epoch = knee_epoch(edge)
     if epoch is None:
-        return "…" if edge["verdict"] == RUNNING else "?"
+        return "…" if edge.verdict == RUNNING else "?"
     text = f"{epoch}" if in_short else count(epoch, "epoch")
     return text if diverged_in(edge) is None else f"{text} ✕"
 
 
-def describe_edge(edge: Entry, result: Entry) -> str:
+def describe_edge(edge: EdgeResult, result: SearchResult) -> str:
     """Return an edge as a sentence."""
     role = {
         PATH: ", on the path",
-        BEST: f", best into {edge['end']}",
+        BEST: f", best into {edge.end}",
         LOST: ", not taken",
     }.get(edge_role(edge, result), "")
-    if edge["knee"] is None:
-        trained = f" after {count(edge['epochs_trained'], 'epoch')}" if edge["scores"] else ""
-        return f"{arrow_name(edge)}: {edge['verdict']}{trained}"
+    if edge.knee is None:
+        trained = f" after {count(edge.cost.epochs_trained, 'epoch')}" if edge.scores else ""
+        return f"{arrow_name(edge)}: {edge.verdict}{trained}"
     diverged = diverged_in(edge)
     divergence = "" if diverged is None else f", training diverged in epoch {diverged}"
     score = f"knee at epoch {knee_epoch(edge)}, score {number(knee_value(edge))}"
-    return f"{arrow_name(edge)}: {score}, {edge['verdict']}{divergence}{role}"
+    return f"{arrow_name(edge)}: {score}, {edge.verdict}{divergence}{role}"
 
 
-def describe_estimate(edge: Entry, result: Entry) -> str:
+def describe_estimate(fit: KneeFit, result: SearchResult) -> str:
     """Return where the knee of a transition in training is, as far as its fitted curve says."""
-    values = [fitted_score(edge["fit"], epoch) for epoch in range(result["max_epochs"] + 1)]
-    epoch = max(range(len(values)), key=values.__getitem__)
-    is_rising = epoch == result["max_epochs"]
-    return "no knee yet" if is_rising else f"its knee at epoch {epoch} so far (score {number(values[epoch])})"
+    so_far = fit.within(result.max_epochs)
+    if so_far.epoch == result.max_epochs:
+        return "no knee yet"
+    return f"its knee at epoch {so_far.epoch} so far (score {number(so_far.value)})"
 
 
-def describe_score(result: Entry) -> str:
+def describe_score(result: SearchResult) -> str:
     """Return the score of the path and what it is of; a path chosen on the evaluation list says so."""
-    metric = METRICS[result["metric"]]
-    if not result["complete"]:
+    metric = METRICS[result.metric]
+    if not result.complete:
         return f"the search is running; scores in % ({metric}, {PROTOCOL})"
-    warning = ", selected on the evaluation list" if result["selection"]["kind"] == "eval_list" else ""
-    return f"score {number(result['score'])}% ({metric}, {PROTOCOL}, fitted at the knee{warning})"
+    warning = ", selected on the evaluation list" if result.selection.kind == "eval_list" else ""
+    return f"score {number(result.score)}% ({metric}, {PROTOCOL}, fitted at the knee{warning})"
 
 
-def walk_path(result: Entry) -> Iterator[Entry]:
+def walk_path(result: SearchResult) -> Iterator[EdgeResult]:
     """Yield the edges of the chosen path in order, those of 0 epochs included."""
-    following = {edge["start"]: edge for edge in result["edges"] if edge["on_path"]}
-    state = "initial"
+    following = {edge.start: edge for edge in result.edges if edge.on_path}
+    state = INITIAL
     while state in following:
         yield following[state]
-        state = following[state]["end"]
+        state = following[state].end
 
 
-def ordered_edges(result: Entry) -> list[tuple[int, Entry]]:
+def ordered_edges(result: SearchResult) -> list[tuple[int, EdgeResult]]:
     """Return the edges with their places in the exploration order, those of the path first."""
-    numbers = {edge_name(edge): place for place, edge in enumerate(result["edges"], start=1)}
+    numbers = {edge_name(edge): place for place, edge in enumerate(result.edges, start=1)}
     first = list(walk_path(result))
-    rest = [edge for edge in result["edges"] if not edge["on_path"]]
+    rest = [edge for edge in result.edges if not edge.on_path]
     return [(numbers[edge_name(edge)], edge) for edge in [*first, *rest]]
 
 
-def drawn_edges(result: Entry) -> list[tuple[int, Entry]]:
+def drawn_edges(result: SearchResult) -> list[tuple[int, EdgeResult]]:
     """Return those of them that have scores, and so a chart."""
-    return [(place, edge) for place, edge in ordered_edges(result) if edge["scores"]]
+    return [(place, edge) for place, edge in ordered_edges(result) if edge.scores]
 
 
-def state_score(state: Entry, result: Entry) -> str:
+def state_score(state: StateResult, result: SearchResult) -> str:
     """Return the best score of a state; while the search runs a bound, as soon as there is any."""
-    if result["complete"]:
-        return number(state["score"], 1)
-    into = [edge for edge in result["edges"] if edge["end"] == state["state"]]
+    if result.complete:
+        return number(state.score, 1)
+    into = [edge for edge in result.edges if edge.end == state.state]
     values = [value for edge in into if (value := knee_value(edge)) is not None]
     if not values:
         return NOTHING
-    return f"{'' if all(edge['knee'] for edge in into) else '≥ '}{max(values):.1f}"
+    return f"{'' if all(edge.knee for edge in into) else '≥ '}{max(values):.1f}"
 
 
-def state_lines(state: Entry, *, wraps: bool) -> tuple[str, ...]:
+def state_lines(state: StateResult, *, wraps: bool) -> tuple[str, ...]:
     """Return what is written in a state below its name: its clip and rate."""
-    clip = describe_input(state)
+    clip = describe_input(state.setting)
     pieces = clip.split(", ") if wraps else [clip]
     clip_lines = [piece + ("," if place < len(pieces) else "") for place, piece in enumerate(pieces, start=1)]
-    return (*clip_lines, f"rate {state['learning_rate']:g}")
+    return (*clip_lines, f"rate {state.setting.base_learning_rate:g}")
 
 
-def state_tag(state: Entry, result: Entry, *, in_short: bool) -> str:
+def state_tag(state: StateResult, result: SearchResult, *, in_short: bool) -> str:
     """Return what a state is in the plan, where it is something."""
-    is_skipped = state["state"] in result["skipped_states"]
-    if state["state"] == result["goal"]:
+    is_skipped = state.state in result.skipped_states
+    if state.state == result.goal:
         return "goal, 0 epochs" if is_skipped and not in_short else "goal"
     return ("skipped" if in_short else "passed through") if is_skipped else ""
 
 
-def initial_weights(result: Entry, *, in_short: bool) -> str:
+def initial_weights(result: SearchResult, *, in_short: bool) -> str:
     """Return which weights a search starts from."""
-    kind = "pretrained" if result["config"]["network"]["pretrained_model"] else "random"
+    kind = "pretrained" if result.config.network.pretrained_model else "random"
     return kind if in_short else f"{kind} weights"
 
 
-def fitted_score(fit: Mapping[str, float], epoch: float) -> float:
-    """Return the fitted curve at an epoch."""
-    decay = fit["a"] * math.exp(-fit["b"] * epoch)
-    return -decay - fit["c"] * epoch - fit["d"] * epoch**2 + fit["e"]
-
-
-def fitted_epochs(edge: Entry) -> int:
+def fitted_epochs(edge: EdgeResult) -> int:
     """Return the last epoch whose score the curve was fitted to."""
     diverged = diverged_in(edge)
-    return (len(edge["scores"]) if diverged is None else diverged) - 1
+    return (len(edge.scores) if diverged is None else diverged) - 1
 
 
-def fitted_curve(edge: Entry, *, points: int = 60) -> list[tuple[float, float]]:
+def fitted_curve(edge: EdgeResult, *, points: int = 60) -> list[tuple[float, float]]:
     """Return points of the fitted curve over the epochs it was fitted to, closer together where it rises."""
     last = fitted_epochs(edge)
-    if not edge["fit"] or last < 1:
+    if edge.fit is None or last < 1:
         return []
-    steps = [last * (k / points) ** 2 for k in range(points + 1)]
-    return [(epoch, fitted_score(edge["fit"], epoch)) for epoch in steps]
+    epochs = [last * (k / points) ** 2 for k in range(points + 1)]
+    return list(zip(epochs, edge.fit.curve(epochs).tolist(), strict=True))
 
 
-def score_range(edge: Entry, *, least: float = 4.0) -> tuple[float, float]:
+def score_range(edge: EdgeResult, *, least: float = 4.0) -> tuple[float, float]:
     """Return the lowest and highest score to draw, at least `least` apart: noise shall not look like progress."""
-    found = [*edge["scores"], *(score for _, score in fitted_curve(edge)), knee_value(edge)]
+    found = [*edge.scores, *(score for _, score in fitted_curve(edge)), knee_value(edge)]
     values = [score for score in found if is_number(score)]
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     pad = max(0.06 * (high - low), (least - (high - low)) / 2)
@@ -226,29 +221,29 @@ class Ranges(NamedTuple):
     scores: Range
 
 
-def chart_ranges(result: Entry) -> dict[str, Ranges]:
+def chart_ranges(result: SearchResult) -> dict[str, Ranges]:
     """Return the axes of the chart of every transition that has scores, by its name.
 
     Transitions into one state compete, so they have the same axes; those from the initial state, whose scores begin at
     0, have theirs among themselves.
     """
-    rivals: dict[str, list[Entry]] = {}
-    for edge in result["edges"]:
-        if edge["scores"]:
-            rivals.setdefault("initial" if edge["start"] == "initial" else edge["end"], []).append(edge)
+    rivals: dict[State, list[EdgeResult]] = {}
+    for edge in result.edges:
+        if edge.scores:
+            rivals.setdefault(INITIAL if edge.start == INITIAL else edge.end, []).append(edge)
     ranges: dict[str, Ranges] = {}
     for edges in rivals.values():
-        last = max([len(edge["scores"]) - 1 for edge in edges] + [result["attempt_epochs"]])
+        last = max([len(edge.scores) - 1 for edge in edges] + [result.attempt_epochs])
         lows, highs = zip(*map(score_range, edges), strict=True)
         ranges |= {edge_name(edge): Ranges((0.0, float(last)), (min(lows), max(highs))) for edge in edges}
     return ranges
 
 
-def verdict_text(edge: Entry) -> tuple[str, str]:
+def verdict_text(edge: EdgeResult) -> tuple[str, str]:
     """Return the sign and the word of a verdict; one whose training diverged says so."""
     if diverged_in(edge) is not None:
-        return DIVERGED, f"{edge['verdict']}, diverged"
-    return SIGNS[edge["verdict"]], edge["verdict"]
+        return DIVERGED, f"{edge.verdict}, diverged"
+    return SIGNS[edge.verdict], edge.verdict
 
 
 def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:

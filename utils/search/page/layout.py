@@ -12,8 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from utils.planning.graph import INITIAL
 from utils.search.page.geometry import Box, Point, length_of, point_at
 from utils.search.page.labels import (
     edge_label,
@@ -24,6 +25,7 @@ from utils.search.page.labels import (
     state_score,
     state_tag,
 )
+from utils.search.result import EdgeResult, SearchResult
 
 Cell = tuple[int, int]  # column, row; the initial state is in row -1
 
@@ -99,7 +101,7 @@ class Edge(NamedTuple):
     points: tuple[Point, ...]
     label: str
     label_box: Box
-    entry: Mapping[str, Any]
+    entry: EdgeResult
 
 
 class Drawing(NamedTuple):
@@ -146,16 +148,16 @@ class _Grid:
         return _LANE * sum(channel[0] == kind and channel[1] <= last for _, channel in self.lanes)
 
 
-def lay_out(result: Mapping[str, Any], sizes: Sizes) -> Drawing:
-    """Place the graph of a result (see `utils.search.result.build_result`).
+def lay_out(result: SearchResult, sizes: Sizes) -> Drawing:
+    """Place the graph of a result.
 
     Args:
         result: The result, of a search that runs or has finished.
         sizes: Measures of the drawing.
     """
-    edges = [(edge["start"], edge["end"]) for edge in result["edges"]]
+    edges = [(str(edge.start), str(edge.end)) for edge in result.edges]
     grid = _Grid(_place_in_cells(result), edges)
-    labels = [edge_label(entry, in_short=sizes.wraps) for entry in result["edges"]]
+    labels = [edge_label(entry, in_short=sizes.wraps) for entry in result.edges]
     boxes = _place_boxes(grid, result, sizes, labels=labels)
     columns, rows = _channel_starts(grid, boxes)
     ports = _place_ports(grid, boxes)
@@ -167,26 +169,26 @@ def lay_out(result: Mapping[str, Any], sizes: Sizes) -> Drawing:
         nodes=tuple(node._replace(box=boxes[node.name]) for node in _list_nodes(result, sizes)),
         edges=tuple(
             Edge(edge_name(entry), edge_role(entry, result), line, label, box, entry)
-            for entry, line, label, box in zip(result["edges"], lines, labels, label_boxes, strict=True)
+            for entry, line, label, box in zip(result.edges, lines, labels, label_boxes, strict=True)
         ),
     )
 
 
-def _place_in_cells(result: Mapping[str, Any]) -> dict[str, Cell]:
+def _place_in_cells(result: SearchResult) -> dict[str, Cell]:
     """Give every state a column and a row; inputs and rates that no state uses take no place."""
-    inputs = sorted({state["input"] for state in result["states"]})
-    levels = sorted({state["level"] for state in result["states"]})
-    cells = {s["state"]: (inputs.index(s["input"]), levels.index(s["level"])) for s in result["states"]}
-    first = [cells[edge["end"]] for edge in result["edges"] if edge["start"] == "initial"]
+    inputs = sorted({state.input for state in result.states})
+    levels = sorted({state.level for state in result.states})
+    cells = {str(s.state): (inputs.index(s.input), levels.index(s.level)) for s in result.states}
+    first = [cells[str(edge.end)] for edge in result.edges if edge.start == INITIAL]
     return {"initial": (min(first, key=lambda cell: (cell[1], cell[0]))[0], -1), **cells}
 
 
-def _place_boxes(grid: _Grid, result: Mapping[str, Any], sizes: Sizes, *, labels: Sequence[str]) -> dict[str, Box]:
+def _place_boxes(grid: _Grid, result: SearchResult, sizes: Sizes, *, labels: Sequence[str]) -> dict[str, Box]:
     """Return the place of every state."""
     # Left of the first column there is room for the labels of the edges that run there.
     left = _MARGIN + (max(map(_label_width, labels)) / 2 if grid.width_of_lanes("v", 0) else 0)
-    most = max(len(state_lines(state, wraps=sizes.wraps)) for state in result["states"])
-    has_tag = any(state_tag(state, result, in_short=sizes.wraps) for state in result["states"])
+    most = max(len(state_lines(state, wraps=sizes.wraps)) for state in result.states)
+    has_tag = any(state_tag(state, result, in_short=sizes.wraps) for state in result.states)
     start_height, height = sizes.line * 2 + 13, sizes.line * (1 + most + has_tag) + 13
     width = max([sizes.node] + [_width_of_words(node, sizes) for node in _list_nodes(result, sizes)])
     boxes = {}
@@ -301,14 +303,14 @@ def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes
     return [placed[number] for number in range(len(lines))]
 
 
-def _list_nodes(result: Mapping[str, Any], sizes: Sizes) -> list[Node]:
+def _list_nodes(result: SearchResult, sizes: Sizes) -> list[Node]:
     """Return the states with what is written in them; they have no place yet."""
     nowhere = Box(0, 0, 0, 0)
-    is_on_path = any(edge["start"] == "initial" and edge["on_path"] for edge in result["edges"])
+    is_on_path = any(edge.start == INITIAL and edge.on_path for edge in result.edges)
     words = (initial_weights(result, in_short=sizes.wraps),)
     nodes = [Node("initial", nowhere, "", words, "", is_on_path)]
-    for state in result["states"]:
+    for state in result.states:
         lines = state_lines(state, wraps=sizes.wraps)
         score, tag = state_score(state, result), state_tag(state, result, in_short=sizes.wraps)
-        nodes.append(Node(state["state"], nowhere, score, lines, tag, state["on_path"]))
+        nodes.append(Node(str(state.state), nowhere, score, lines, tag, state.on_path))
     return nodes

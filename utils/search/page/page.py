@@ -10,24 +10,20 @@ import yaml
 from utils.figures.markup import element, facts, render_document, section, table, table_row
 from utils.search.page import labels
 from utils.search.page.drawings import curve_svg, graph_svg, legend
-from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Entry, Ranges, number
+from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Ranges, number
 from utils.search.page.layout import COMPACT, WIDE
-from utils.search.result import describe_input
+from utils.search.result import EdgeResult, SearchResult, describe_input
 from utils.text import count, describe_time
 
 _RELOAD = Path(__file__).with_name("reload.js")
 _FIT_KEYS = ("a", "b", "c", "d", "e", "residual")
 
 
-def render_page(result: Entry) -> str:
-    """Return the page of a search that runs or has finished.
-
-    Args:
-        result: See `utils.search.result.build_result`.
-    """
-    is_complete = result["complete"]
+def render_page(result: SearchResult) -> str:
+    """Return the page of a search that runs or has finished."""
+    is_complete = result.complete
     return render_document(
-        f"{'' if is_complete else 'searching: '}{result['record']}",
+        f"{'' if is_complete else 'searching: '}{result.record}",
         _render_head(result),
         _render_graph(result),
         *([_render_path(result)] if is_complete else []),
@@ -47,61 +43,61 @@ def _warning(strong: str, text: str) -> Element:
     return element("div", element("strong", f"⚠ {strong}"), f" {text}", kind="warning", role="note")
 
 
-def _render_head(result: Entry) -> Element:
-    decided = sum(edge["knee"] is not None for edge in result["edges"])
-    of_all = f"{decided} of {count(len(result['edges']), 'transition')} decided"
+def _render_head(result: SearchResult) -> Element:
+    decided = sum(edge.knee is not None for edge in result.edges)
+    of_all = f"{decided} of {count(len(result.edges), 'transition')} decided"
     progress: list[Element] = []
-    if result["complete"]:
+    if result.complete:
         status = [element("span", f"Search finished: {of_all}", kind="status")]
     else:
         refresh = element("span", "reload the page to see how far it is", kind="refresh", id="refresh")
         status = [element("span", f"Searching: {of_all}", kind="status running"), refresh]
         progress = [
-            element("progress", of_all, max=len(result["edges"]), value=decided, aria_label=of_all),
+            element("progress", of_all, max=len(result.edges), value=decided, aria_label=of_all),
             _note(" ".join(_describe_training(result))),
         ]
     return element(
         "header",
         element("div", *status, kind="top"),
-        element("h1", result["record"]),
-        _note(result["network"]),
+        element("h1", result.record),
+        _note(result.network),
         *progress,
         facts(_list_facts(result)),
         _render_selection(result),
     )
 
 
-def _describe_training(result: Entry) -> Iterator[str]:
+def _describe_training(result: SearchResult) -> Iterator[str]:
     """Yield a sentence about the transition in training."""
-    for place, edge in enumerate(result["edges"], start=1):
-        if edge["verdict"] == "running":
-            fit = f", {labels.describe_estimate(edge, result)}" if edge["fit"] else ""
-            trained = f"{edge['epochs_trained']} of at most {count(result['max_epochs'], 'epoch')}"
+    for place, edge in enumerate(result.edges, start=1):
+        if edge.verdict == "running":
+            fit = f", {labels.describe_estimate(edge.fit, result)}" if edge.fit else ""
+            trained = f"{edge.cost.epochs_trained} of at most {count(result.max_epochs, 'epoch')}"
             yield f"In training: transition {place}, {labels.arrow_name(edge)}, {trained}{fit}."
 
 
-def _list_facts(result: Entry) -> Iterator[tuple[str, str, str]]:
+def _list_facts(result: SearchResult) -> Iterator[tuple[str, str, str]]:
     """Yield the numbers of the headline: what they are of, the number, and a line about it."""
-    metric, searched = METRICS[result["metric"]], result["ledger"]["search"]
-    about = f"{count(searched['clips'], 'clip')} trained, {describe_time(searched['seconds'])}"
-    trained = count(searched["epochs_trained"], "epoch")
-    if not result["complete"]:
-        (low, high), seconds = result["left"]["epochs"], result["left"]["seconds"]
+    metric, searched = METRICS[result.metric], result.ledger.search
+    about = f"{count(searched.clips, 'clip')} trained, {describe_time(searched.seconds)}"
+    trained = count(searched.epochs_trained, "epoch")
+    if result.left is not None:
+        (low, high), seconds = result.left.epochs, result.left.seconds
         shortest, longest = map(describe_time, seconds)
         speed = f"{shortest} to {longest} at the speed so far" if seconds[1] else "nothing is trained yet"
         yield "Left", f"{f'{low:,} to ' if low < high else ''}{count(high, 'epoch')}", speed
         yield "Trained so far", trained, about
         return
-    yield "Score of the path", _percent(result["score"]), f"{metric}, {PROTOCOL}, fitted at the knee"
-    if test := result["test"]:
-        tops = ", ".join(f"top-{k} {number(test[f'top{k}'])}" for k in (1, 3, 5) if f"top{k}" != result["metric"])
-        missing = f", {test['missing']} missing" if test["missing"] else ""
-        was_used = result["selection"]["kind"] == "eval_list"
+    yield "Score of the path", _percent(result.score), f"{metric}, {PROTOCOL}, fitted at the knee"
+    if test := result.test:
+        tops = ", ".join(f"top-{k} {number(getattr(test, f'top{k}'))}" for k in (1, 3, 5) if f"top{k}" != result.metric)
+        missing = f", {test.missing} missing" if test.missing else ""
+        was_used = result.selection.kind == "eval_list"
         term = "On the list it was selected on" if was_used else "Test, once at the end"
-        videos = f"{count(test['videos'], 'video')} of {test['list']}{missing}"
-        yield term, _percent(test[result["metric"]]), f"{metric}; {tops}; {PROTOCOL}; {videos}"
-    epochs = sum(step["epochs"] for step in result["path"])
-    yield "The path trains", count(epochs, "epoch"), f"in {count(len(result['path']), 'state')}"
+        videos = f"{count(test.videos, 'video')} of {test.list}{missing}"
+        yield term, _percent(getattr(test, result.metric)), f"{metric}; {tops}; {PROTOCOL}; {videos}"
+    epochs = sum(step.epochs for step in result.path)
+    yield "The path trains", count(epochs, "epoch"), f"in {count(len(result.path), 'state')}"
     yield "The search trained", trained, about
 
 
@@ -109,15 +105,15 @@ def _percent(value: float | None) -> str:
     return f"{number(value)}%" if labels.is_number(value) else NOTHING
 
 
-def _render_selection(result: Entry) -> Element:
+def _render_selection(result: SearchResult) -> Element:
     """Return which videos chose the path; a path chosen on the evaluation list says so loudly."""
-    text = result["selection"]["text"]
-    if result["selection"]["kind"] == "eval_list":
+    text = result.selection.text
+    if result.selection.kind == "eval_list":
         return _warning("Selected on the evaluation list.", f"{text}.")
     return _note(f"{text[0].upper()}{text[1:]}.")
 
 
-def _render_graph(result: Entry) -> Element:
+def _render_graph(result: SearchResult) -> Element:
     """Return the graph twice, for a desk and for a phone; the style sheet shows one of them."""
     anchors = {labels.edge_name(edge): f"edge-{place}" for place, edge in labels.drawn_edges(result)}
     text = (
@@ -131,21 +127,21 @@ def _render_graph(result: Entry) -> Element:
     return section("graph", "Graph", _note(text), legend(labels.describe_roles(result)), *graphs)
 
 
-def _render_path(result: Entry) -> Element:
-    states = {state["state"]: state for state in result["states"]}
+def _render_path(result: SearchResult) -> Element:
+    states = {state.state: state for state in result.states}
     rows, place = [], 0
     for edge in labels.walk_path(result):
-        state, epochs = states[edge["end"]], labels.knee_epoch(edge) or 0
+        state, epochs = states[edge.end], labels.knee_epoch(edge) or 0
         place += epochs > 0
         cells = [
             ("", str(place) if epochs else NOTHING),
-            ("th", edge["end"]),
+            ("th", str(edge.end)),
             ("number", str(epochs)),
             ("number", number(labels.knee_value(edge))),
-            ("", describe_input(state) if epochs else "passed through without training"),
-            ("number", f"{state['learning_rate']:g}"),
-            ("number", f"{state['batch_size']} × {state['iter_size']}"),
-            ("", "frozen" if state["frozen_bn"] else "trained"),
+            ("", describe_input(state.setting) if epochs else "passed through without training"),
+            ("number", f"{state.setting.base_learning_rate:g}"),
+            ("number", f"{state.setting.batch_size} × {state.setting.iter_size}"),
+            ("", "frozen" if state.setting.frozen_bn else "trained"),
         ]
         rows.append(table_row(cells, kind="" if epochs else "idle"))
     head = [("", "#"), ("", "state"), ("number", "epochs"), ("number", "score, %"), ("", "clip"), ("number", "rate")]
@@ -153,29 +149,29 @@ def _render_path(result: Entry) -> Element:
     return section("path", "Path", _describe_path(result), table("path", head, rows))
 
 
-def _describe_path(result: Entry) -> Element:
+def _describe_path(result: SearchResult) -> Element:
     """Return where the path's record and weights are; where there is no path, why."""
-    if not result["path"]:
+    record = result.path_record
+    if record is None:
         words = "No transition improved on the weights it started from: there is no path to train."
         return _warning(words, "Other learning rates may help.")
-    record = result["path_record"]
-    folder = f"{result['config']['logging']['output_dir'].rstrip('/')}/{result['record']}"
+    folder = f"{result.config.logging.output_dir.rstrip('/')}/{result.record}"
     command = f"python train_3d.py --config_file {folder}/{record}"
     link, weights = element("a", record, href=quote(record)), element("code", "current.pth")
     text = ("The path as a record: ", link, "; its weights: ", weights, ". Train it anew with ")
     return _note(*text, element("code", command), ".")
 
 
-def _render_curves(result: Entry) -> Element:
+def _render_curves(result: SearchResult) -> Element:
     ranges = labels.chart_ranges(result)
     figures = [
         _render_figure(place, edge, result, ranges[labels.edge_name(edge)])
         for place, edge in labels.drawn_edges(result)
     ]
-    waiting = [labels.arrow_name(edge) for _, edge in labels.ordered_edges(result) if not edge["scores"]]
+    waiting = [labels.arrow_name(edge) for _, edge in labels.ordered_edges(result) if not edge.scores]
     more = [_note(f"Not begun: {', '.join(waiting)}.")] if waiting else []
     text = (
-        f"Score in percent ({METRICS[result['metric']]}, {PROTOCOL}) after each epoch; epoch 0 is the start weights. "
+        f"Score in percent ({METRICS[result.metric]}, {PROTOCOL}) after each epoch; epoch 0 is the start weights. "
         "The curve is the fit; filled points lead to the knee, hollow ones were trained beyond it. Transitions into "
         "the same state have the same axes, and so have those from the initial weights."
     )
@@ -183,58 +179,58 @@ def _render_curves(result: Entry) -> Element:
     return section("curves", "Curves", *charts, *more)
 
 
-def _render_figure(place: int, edge: Entry, result: Entry, ranges: Ranges) -> Element:
+def _render_figure(place: int, edge: EdgeResult, result: SearchResult, ranges: Ranges) -> Element:
     name, role, knee = f"edge-{place}", labels.edge_role(edge, result), labels.knee_epoch(edge)
-    state = next(state for state in result["states"] if state["state"] == edge["end"])
+    state = next(state for state in result.states if state.state == edge.end)
     on_path: list[Element | str] = [element("span", "on the path", kind="badge"), " · "] if role == "path" else []
-    last = count(edge["epochs_trained"], "epoch")
-    found = f"{last} trained" if knee is None else f"knee at epoch {knee} of {edge['epochs_trained']}"
+    last = count(edge.cost.epochs_trained, "epoch")
+    found = f"{last} trained" if knee is None else f"knee at epoch {knee} of {edge.cost.epochs_trained}"
     head = element("span", element("span", f"{place}. {labels.arrow_name(edge)}"), _render_verdict(edge), kind="head")
     caption = element(
         "figcaption",
         head,
         element("span", *on_path, f"{'best into its state · ' if role == 'best' else ''}{found}", kind="sub"),
-        element("span", f"{describe_input(state)}, rate {state['learning_rate']:g}", kind="sub"),
+        element("span", f"{describe_input(state.setting)}, rate {state.setting.base_learning_rate:g}", kind="sub"),
     )
     scores = element("details", element("summary", "Scores per epoch"), _render_scores(edge))
     chart = curve_svg(edge, ranges, result=result, name=f"{name}-title")
     return element("figure", caption, chart, scores, id=name, kind=role)
 
 
-def _render_verdict(edge: Entry) -> Element:
+def _render_verdict(edge: EdgeResult) -> Element:
     sign, word = labels.verdict_text(edge)
-    kind = edge["verdict"] if labels.diverged_in(edge) is None else "diverged"
+    kind = edge.verdict if labels.diverged_in(edge) is None else "diverged"
     return element("span", element("span", sign, aria_hidden="true"), f" {word}", kind=f"verdict {kind}")
 
 
-def _render_scores(edge: Entry) -> Element:
+def _render_scores(edge: EdgeResult) -> Element:
     rows = []
-    for epoch, score in enumerate(edge["scores"]):
+    for epoch, score in enumerate(edge.scores):
         found = number(score) if labels.is_number(score) else "diverged"
-        fitted = number(labels.fitted_score(edge["fit"], epoch)) if edge["fit"] and labels.is_number(score) else NOTHING
+        fitted = number(float(edge.fit.curve(epoch))) if edge.fit and labels.is_number(score) else NOTHING
         rows.append(table_row([("th", str(epoch)), ("number", found), ("number", fitted)]))
     head = [("", "epoch"), ("number", "score, %"), ("number", "fit")]
     return table(f"scores of {labels.arrow_name(edge)}", head, rows)
 
 
-def _render_edges(result: Entry) -> Element:
+def _render_edges(result: SearchResult) -> Element:
     numbers = ("knee", "score", "start", "epochs", "clips", "scored clips", "time", *_FIT_KEYS)
     head = [("", "#"), ("", "transition"), ("", "verdict"), *(("number", text) for text in numbers)]
     rows = []
     for place, edge in labels.ordered_edges(result):
-        epoch, diverged, fit = labels.knee_epoch(edge), labels.diverged_in(edge), edge["fit"] or {}
+        epoch, diverged, fit = labels.knee_epoch(edge), labels.diverged_in(edge), edge.fit
         values = (
             NOTHING if epoch is None else str(epoch),
             number(labels.knee_value(edge)),
-            number(edge["scores"][0] if edge["scores"] else None),
-            *(f"{edge[key]:,}" for key in ("epochs_trained", "clips", "scored_clips")),
-            describe_time(edge["seconds"]),
-            *(f"{fit[key]:.3g}" if key in fit else NOTHING for key in _FIT_KEYS),
+            number(edge.scores[0] if edge.scores else None),
+            *(f"{number:,}" for number in (edge.cost.epochs_trained, edge.cost.clips, edge.cost.scored_clips)),
+            describe_time(edge.cost.seconds),
+            *(f"{getattr(fit, key):.3g}" if fit else NOTHING for key in _FIT_KEYS),
         )
-        verdict = edge["verdict"] if diverged is None else f"{edge['verdict']}, diverged in epoch {diverged}"
+        verdict = edge.verdict if diverged is None else f"{edge.verdict}, diverged in epoch {diverged}"
         cells = [("", str(place)), ("th", labels.arrow_name(edge)), ("", verdict)]
         cells += [("number", text) for text in values]
-        rows.append(table_row(cells, kind="path" if edge["on_path"] else "", name=f"row-{place}"))
+        rows.append(table_row(cells, kind="path" if edge.on_path else "", name=f"row-{place}"))
     text = (
         "Knee and epochs: up to the knee and trained; score and start: in percent, fitted at the knee and measured on "
         "the start weights; fit: "
@@ -243,18 +239,17 @@ def _render_edges(result: Entry) -> Element:
     return section("edges", "Transitions", _note(text, formula, "."), table("transitions", head, rows, kind="dense"))
 
 
-def _render_ledger(result: Entry) -> Element:
-    searched, path = result["ledger"]["search"], result["ledger"]["path"] or {}
+def _render_ledger(result: SearchResult) -> Element:
     rows = []
-    for text, key, path_key in (
-        ("epochs", "epochs_trained", "epochs"),
-        ("clips trained", "clips", "clips"),
-        ("frames trained", "frames", "frames"),
-        ("clips scored", "scored_clips", "scored_clips"),
-        ("time", "seconds", "seconds"),
+    for text, key in (
+        ("epochs", "epochs_trained"),
+        ("clips trained", "clips"),
+        ("frames trained", "frames"),
+        ("clips scored", "scored_clips"),
+        ("time", "seconds"),
     ):
         written = describe_time if key == "seconds" else "{:,}".format
-        mine, total = path.get(path_key), searched[key]
+        mine, total = getattr(result.ledger.path, key, None), getattr(result.ledger.search, key)
         cells = [("th", text), ("number", written(total)), ("number", NOTHING if mine is None else written(mine))]
         cells.append(("number", f"{total / mine:.1f} ×" if mine else NOTHING))
         rows.append(table_row(cells))
@@ -263,11 +258,11 @@ def _render_ledger(result: Entry) -> Element:
     return section("ledger", "Compute", _note(text), table("compute", head, rows))
 
 
-def _render_configuration(result: Entry) -> Element:
+def _render_configuration(result: SearchResult) -> Element:
     rules = (
-        f"A transition is settled when {count(result['attempt_epochs'], 'epoch')} have passed beyond its knee, capped "
-        f"at {count(result['max_epochs'], 'epoch')}, hopeless when its knee is at 0: the start weights stay."
+        f"A transition is settled when {count(result.attempt_epochs, 'epoch')} have passed beyond its knee, capped "
+        f"at {count(result.max_epochs, 'epoch')}, hopeless when its knee is at 0: the start weights stay."
     )
-    text = yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(result.config.to_dict(), sort_keys=False, allow_unicode=True, width=100)
     values = element("details", element("summary", "All values of the record"), element("pre", text))
     return section("configuration", "Configuration", _note(rules), values)

@@ -15,12 +15,12 @@ import pytest
 
 from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
-from utils.planning.graph import INITIAL, GraphError, State, Transition, build_graph
+from utils.planning.graph import INITIAL, GraphError, State, Transition
 from utils.planning.search import Outcome, Path, Plan, search
 from utils.search.events import Decision, EpochScore, EpochTraining, FinalScore, History, make_rule
 from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_line
 from utils.search.page.layout import COMPACT, WIDE, Drawing, Sizes, lay_out
-from utils.search.result import Subject, build_result, describe_selection
+from utils.search.result import SearchResult, Subject, build_result, describe_selection
 
 SMALL = "record/search-synthetic-dg-p3d-resnet18.yml"
 LARGE = "record/search-kinetics-dg-p3d-resnet50.yml"
@@ -41,11 +41,11 @@ class Journal(NamedTuple):
     history: History
     plan: Plan | None
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> SearchResult:
         """The result of it."""
         selection = describe_selection(self.config, training_videos=480, scoring_videos=120, groups=None)
         subject = Subject("dg_p3d_resnet18, 2.1 M parameters, random weights", selection)
-        return build_result(self.config, self.history, plan=self.plan, subject=subject).to_json()
+        return build_result(self.config, self.history, plan=self.plan, subject=subject)
 
 
 def rising(transition: Transition, start: float, epoch: int) -> float:
@@ -165,9 +165,15 @@ def journal_of(case: str) -> Journal:
 
 
 @functools.cache
-def result_of(case: str) -> dict[str, Any]:
+def search_of(case: str) -> SearchResult:
     """The result of a case."""
     return journal_of(case).result()
+
+
+@functools.cache
+def result_of(case: str) -> dict[str, Any]:
+    """The result of a case as search.json has it."""
+    return search_of(case).to_json()
 
 
 def crosses(a: Point, b: Point, box: Box) -> bool:
@@ -227,10 +233,10 @@ def shared_lines(drawing: Drawing) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("sizes", [WIDE, COMPACT], ids=["wide", "compact"])
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_hidden(case: str, sizes: Sizes) -> None:
-    result = result_of(case)
-    drawing = lay_out(result, sizes)
-    assert [node.name for node in drawing.nodes] == ["initial", *(state["state"] for state in result["states"])]
-    assert [edge.entry for edge in drawing.edges] == result["edges"]
+    drawing = lay_out(search_of(case), sizes)
+    states = [state["state"] for state in result_of(case)["states"]]
+    assert [node.name for node in drawing.nodes] == ["initial", *states]
+    assert tuple(edge.entry for edge in drawing.edges) == search_of(case).edges
     assert_drawable(drawing)
     assert not list(shared_lines(drawing))
     labels = [edge.label_box for edge in drawing.edges]
@@ -247,33 +253,25 @@ def covered_lines(drawing: Drawing) -> int:
 
 def test_labels_are_off_other_lines() -> None:
     """Where there is room: always in the released graphs, and mostly where long edges cross."""
-    assert [covered_lines(lay_out(result_of(case), WIDE)) for case in ("finished", "basic")] == [0, 0]
-    assert covered_lines(lay_out(result_of("long edges"), WIDE)) <= 1
+    assert [covered_lines(lay_out(search_of(case), WIDE)) for case in ("finished", "basic")] == [0, 0]
+    assert covered_lines(lay_out(search_of("long edges"), WIDE)) <= 1
 
 
-def random_result(seed: int) -> dict[str, Any]:
+def random_result(seed: int) -> SearchResult:
     """The result of a search that has not begun, over a random graph with edges of any length."""
     rng = np.random.default_rng(seed)
     columns, rows = (int(size) for size in rng.integers(1, 5, 2))
     states = [State(i, j) for i in range(columns) for j in range(rows)]
     order = [State(*map(int, pair)) for pair in rng.permutation([(s.input, s.level) for s in states])]
     pairs = [(INITIAL, state) for state in order] + list(itertools.combinations(order, 2))
-    edges = [f"{start} -> {end}" for start, end in pairs if rng.random() < 0.35]
+    edges = tuple(f"{start} -> {end}" for start, end in pairs if rng.random() < 0.35)
+    config = journal_of("first").config
+    inputs, factors = config.search.inputs[:1] * columns, tuple(0.1**k for k in range(rows))
+    config = replace(config, search=replace(config.search, inputs=inputs, lr_factors=factors, graph=edges))
     try:
-        graph = build_graph(edges, num_inputs=columns, num_levels=rows)
+        return Journal(config, History(), None).result()
     except GraphError:
         return random_result(seed + 1000)
-    names = [{"state": str(s), "input": s.input, "level": s.level} for s in graph.states]
-    setting = {"num_segments": 1, "clip_length": 16, "num_steps": 2, "learning_rate": 0.02, "score": None}
-    unknown: dict[str, Any] = {"knee": None, "verdict": "waiting", "scores": [], "on_path": False, "epochs_trained": 0}
-    return {
-        "complete": False,
-        "goal": str(graph.goal),
-        "skipped_states": [],
-        "states": [{**name, **setting, "on_path": False} for name in names],
-        "edges": [{"start": str(t.start), "end": str(t.end), **unknown} for t in graph.exploration_order],
-        "config": {"network": {"pretrained_model": ""}},
-    }
 
 
 @pytest.mark.parametrize("sizes", [WIDE, COMPACT], ids=["wide", "compact"])
@@ -287,9 +285,8 @@ def test_nothing_is_hidden_in_any_graph(seed: int, sizes: Sizes) -> None:
 @pytest.mark.parametrize("case", ["finished", "4 x 4", "long edges"])
 def test_states_are_on_the_grid(case: str) -> None:
     """A longer input is further right, a lower rate further down; the initial state is above all."""
-    result = result_of(case)
-    boxes = {node.name: node.box for node in lay_out(result, WIDE).nodes}
-    for one, other in itertools.permutations(result["states"], 2):
+    boxes = {node.name: node.box for node in lay_out(search_of(case), WIDE).nodes}
+    for one, other in itertools.permutations(result_of(case)["states"], 2):
         a, b = boxes[one["state"]], boxes[other["state"]]
         assert (a.x < b.x) == (one["input"] < other["input"])
         assert (a.y < b.y) == (one["level"] < other["level"])
@@ -298,7 +295,7 @@ def test_states_are_on_the_grid(case: str) -> None:
 
 @pytest.mark.parametrize("case", ["finished", "4 x 4", "long edges"])
 def test_lines_leave_and_enter_on_the_side_they_come_from(case: str) -> None:
-    drawing = lay_out(result_of(case), WIDE)
+    drawing = lay_out(search_of(case), WIDE)
     middles = {node.name: node.box.x + node.box.width / 2 for node in drawing.nodes}
     for edge in drawing.edges:
         start, end = (middles[name] for name in edge.name.split(" -> "))
@@ -311,7 +308,7 @@ def test_lines_leave_and_enter_on_the_side_they_come_from(case: str) -> None:
 def test_the_path_is_the_plan(case: str) -> None:
     plan = journal_of(case).plan
     assert plan
-    drawing = lay_out(result_of(case), WIDE)
+    drawing = lay_out(search_of(case), WIDE)
     on_path = {str(step.transition) for step in plan.steps}
     best = {str(path[-1].transition) for state, path in plan.best.items() if state != INITIAL}
     roles = {edge.name: edge.role for edge in drawing.edges}
@@ -323,7 +320,7 @@ def test_the_path_is_the_plan(case: str) -> None:
 
 def test_a_running_search_shows_what_is_known() -> None:
     result = result_of("running")
-    drawing = lay_out(result, WIDE)
+    drawing = lay_out(search_of("running"), WIDE)
     assert Counter(edge.role for edge in drawing.edges) == {"best": 3, "lost": 2, "running": 1, "waiting": 12}
     assert not any(node.is_on_path for node in drawing.nodes)
     scores = {node.name: node.score for node in drawing.nodes}
@@ -334,19 +331,19 @@ def test_a_running_search_shows_what_is_known() -> None:
     with contextlib.chdir(ROOT):
         partly = simulate(stop_after=decided).result()
     (score,) = (node.score for node in lay_out(partly, WIDE).nodes if node.name == "(1,0)")
-    assert score == f"≥ {partly['edges'][1]['knee']['value']:.1f}"
+    assert score == f"≥ {partly.to_json()['edges'][1]['knee']['value']:.1f}"
 
 
 def test_labels_say_the_knee_and_what_broke_down() -> None:
-    edges = {edge.name: edge for edge in lay_out(result_of("breaking"), WIDE).edges}
+    edges = {edge.name: edge for edge in lay_out(search_of("breaking"), WIDE).edges}
     assert edges["(0,0) -> (1,0)"].label == "1 epoch ✕"
     assert edges["(1,0) -> (2,0)"].label == "4 epochs ✕"
     assert edges["initial -> (1,0)"].label == "8 epochs"
-    assert {edge.label for edge in lay_out(result_of("falling"), COMPACT).edges} == {"0"}
+    assert {edge.label for edge in lay_out(search_of("falling"), COMPACT).edges} == {"0"}
 
 
 def test_states_say_that_they_are_passed_through() -> None:
-    tags = {node.name: node.tag for node in lay_out(result_of("passing"), WIDE).nodes}
+    tags = {node.name: node.tag for node in lay_out(search_of("passing"), WIDE).nodes}
     skipped = result_of("passing")["skipped_states"]
     assert "(2,2)" in skipped and len(skipped) > 1
     assert {name for name, tag in tags.items() if tag} == set(skipped)
@@ -355,7 +352,7 @@ def test_states_say_that_they_are_passed_through() -> None:
 
 
 def test_states_are_as_wide_as_their_words() -> None:
-    plain, wordy = (lay_out(result_of(case), COMPACT).nodes[0].box.width for case in ("finished", "4 x 4"))
+    plain, wordy = (lay_out(search_of(case), COMPACT).nodes[0].box.width for case in ("finished", "4 x 4"))
     assert plain == COMPACT.node < wordy
     assert 3 * COMPACT.node + 2 * COMPACT.gap_x + 10 <= 390 - 32  # on a phone of 390 pixels, beside the page's margins
 

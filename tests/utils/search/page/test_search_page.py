@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,16 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.utils.search.page.test_search_layout import CASES, FINISHED, SMALL, journal_of, result_of, simulate
-from utils.search.page.labels import SIGNS, chart_ranges, edge_name, ticks
+from tests.utils.search.page.test_search_layout import (
+    CASES,
+    FINISHED,
+    SMALL,
+    journal_of,
+    result_of,
+    search_of,
+    simulate,
+)
+from utils.search.page.labels import SIGNS, chart_ranges, ticks
 from utils.search.page.page import render_page
 from utils.text import describe_time
 
@@ -115,7 +124,7 @@ def read(text: str) -> Element:
 @functools.cache
 def page_of(case: str) -> Element:
     """The parsed page of a case."""
-    return read(render_page(result_of(case)))
+    return read(render_page(search_of(case)))
 
 
 def rows_of(table: Element) -> list[dict[str, str]]:
@@ -124,6 +133,11 @@ def rows_of(table: Element) -> list[dict[str, str]]:
     rows = [[cell.text for cell in row.children] for row in table.find_one("tbody").find("tr")]
     assert all(len(row) == len(head) for row in rows)
     return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def name_of(edge: dict[str, Any]) -> str:
+    """The name of a transition in the page's attributes."""
+    return f"{edge['start']} -> {edge['end']}"
 
 
 def table_of(page: Element, about: str) -> list[dict[str, str]]:
@@ -153,7 +167,7 @@ def test_the_page_is_whole(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_page_loads_nothing(case: str) -> None:
-    text = render_page(result_of(case))
+    text = render_page(search_of(case))
     assert not re.search(r"https?:|url\(|@import|//\w", text)
     links = [e.get("href") for e in page_of(case).walk() if "href" in e.attributes and e.get("href")[0] != "#"]
     plan = journal_of(case).plan
@@ -179,8 +193,7 @@ def test_nothing_from_a_record_becomes_markup(tmp_path: Path, stop_after: int | 
         record.write_text(yaml.safe_dump(content))
         small = ["search.inputs=[{clip_length: 8}]", f"logging.output_dir={json.dumps(name)}"]
         result = simulate(record, *small, stop_after=stop_after).result()
-        result["network"] = f"network {name}"
-        pages.append(read(render_page(result)))
+        pages.append(read(render_page(replace(result, network=f"network {name}"))))
     plain, odd = ([(e.tag, sorted(e.attributes)) for e in page.walk()] for page in pages)
     assert plain == odd
     assert pages[1].find_one("h1").text == nasty
@@ -217,10 +230,10 @@ class Axis:
 def test_every_curve_is_drawn_where_its_scores_are(case: str) -> None:
     result, page = result_of(case), page_of(case)
     charts = {chart.get("data-edge"): chart for chart in page.find("svg", "chart")}
-    assert set(charts) == {edge_name(edge) for edge in result["edges"] if edge["scores"]}
+    assert set(charts) == {name_of(edge) for edge in result["edges"] if edge["scores"]}
     for edge in result["edges"]:
         if edge["scores"]:
-            check_chart(charts[edge_name(edge)], edge)
+            check_chart(charts[name_of(edge)], edge)
 
 
 def places_of(line: Element) -> Any:
@@ -272,14 +285,14 @@ def test_charts_hold_all_they_draw(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_rivals_have_the_same_axes(case: str) -> None:
-    ranges = chart_ranges(result_of(case))
+    ranges = chart_ranges(search_of(case))
     drawn = [edge for edge in result_of(case)["edges"] if edge["scores"]]
     for one, other in itertools.combinations(drawn, 2):
         are_first = [edge["start"] == "initial" for edge in (one, other)]
         if all(are_first) or (not any(are_first) and one["end"] == other["end"]):
-            assert ranges[edge_name(one)] == ranges[edge_name(other)]
+            assert ranges[name_of(one)] == ranges[name_of(other)]
     for edge in drawn:
-        low, high = ranges[edge_name(edge)].scores
+        low, high = ranges[name_of(edge)].scores
         assert all(low < score < high for score in edge["scores"] if score is not None)
         assert high - low >= 4 - 1e-9
 
@@ -287,7 +300,7 @@ def test_rivals_have_the_same_axes(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_path_comes_first_and_stands_out(case: str) -> None:
     result, page = result_of(case), page_of(case)
-    on_path = [edge_name(edge) for edge in result["edges"] if edge["on_path"]]
+    on_path = [name_of(edge) for edge in result["edges"] if edge["on_path"]]
     shown = [figure.find_one("svg", "chart").get("data-edge") for figure in page.find("figure")]
     walked = shown[: len(on_path)]
     assert sorted(walked) == sorted(on_path)
@@ -298,12 +311,12 @@ def test_the_path_comes_first_and_stands_out(case: str) -> None:
     for name in ("wide", "compact"):
         svg = page.find_one("svg", id=f"graph-{name}")
         assert {g.get("data-edge") for g in svg.find("g", "edge") if "path" in g.kinds} == set(on_path)
-        assert {g.get("data-edge") for g in svg.find("g", "edge")} == set(map(edge_name, result["edges"]))
+        assert {g.get("data-edge") for g in svg.find("g", "edge")} == set(map(name_of, result["edges"]))
         assert len(svg.find("g", "node")) == len(result["states"]) + 1
         labels = {g.get("data-label"): g.find_one("text").text for g in svg.find("g", "label")}
         for edge in result["edges"]:
             if edge["knee"]:
-                assert re.match(r"\d+", labels[edge_name(edge)])[0] == str(edge["knee"]["epoch"])  # type: ignore[index]
+                assert re.match(r"\d+", labels[name_of(edge)])[0] == str(edge["knee"]["epoch"])  # type: ignore[index]
 
 
 @pytest.mark.parametrize("case", ["finished", "running"])
@@ -372,7 +385,7 @@ def test_verdicts_have_a_sign_and_a_word(case: str) -> None:
             sign, word = (
                 ("✕", f"{edge['verdict']}, diverged") if is_broken else (SIGNS[edge["verdict"]], edge["verdict"])
             )
-            assert marks[edge_name(edge)].text == f"{sign} {word}"
+            assert marks[name_of(edge)].text == f"{sign} {word}"
     assert len(set(SIGNS.values()) | {"✕"}) == len(SIGNS) + 1
 
 
@@ -481,8 +494,11 @@ def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> Non
 
 
 def test_a_page_can_be_made_before_anything_is_scored() -> None:
-    result = result_of("first")
-    bare = [{**edge, "scores": [], "verdict": "waiting", "fit": None, "epochs_trained": 0} for edge in result["edges"]]
-    page = read(render_page({**result, "edges": bare}))
+    result = search_of("first")
+    bare = tuple(
+        replace(edge, scores=(), verdict="waiting", fit=None, cost=replace(edge.cost, epochs_trained=0))
+        for edge in result.edges
+    )
+    page = read(render_page(replace(result, edges=bare)))
     assert not page.find("figure")
     assert len(table_of(page, "transitions")) == 18
