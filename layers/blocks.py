@@ -28,11 +28,11 @@ class Stem(UnitChain):
         out_channels: Channels of the output.
     """
 
-    def __init__(self, first: Unit, *others: Unit, out_channels: int, folds: bool = False) -> None:
-        """Chain the units; with `folds` all but the first see the frames side by side as a batch."""
+    def __init__(self, first: Unit, *others: Unit, out_channels: int, between: Callable[[Tensor], Tensor]) -> None:
+        """Chain the units; behind the first one its maps go through `between`, fold_frames say."""
         super().__init__(first, *others)
         self.out_channels = out_channels
-        self.folds = folds
+        self.between = between
 
     def forward(self, clips: Tensor) -> Tensor:
         """Make the first features; frames left over at the end are not seen.
@@ -41,12 +41,11 @@ class Stem(UnitChain):
             clips: [N, C, T, H, W], or images [N, C, H, W].
 
         Returns:
-            [N, out_channels, T/early_stride, H/4, W/4], or [N, out_channels, H/4, W/4] of images; with `folds`
-            [N x T/early_stride, out_channels, H/4, W/4].
+            [N, out_channels, T/early_stride, H/4, W/4], or [N, out_channels, H/4, W/4] of images; where frames are
+            folded [N x T/early_stride, out_channels, H/4, W/4].
         """
         first, *others = self
-        x = F.relu_(first(clips))
-        x = fold_frames(x) if self.folds else x
+        x = self.between(F.relu_(first(clips)))
         for unit in others:
             x = F.relu_(unit(x))
         return max_pool_space(x)
@@ -76,7 +75,7 @@ class PlainStem(Stem):
         super().__init__(
             _first_unit(in_channels, base_width, size=7, early_stride=early_stride, style=first or style),
             out_channels=base_width,
-            folds=first is not None and first.dims > style.dims,
+            between=fold_frames if first is not None and first.dims > style.dims else _identity,
         )
 
 
@@ -99,7 +98,7 @@ class DeepStem(Stem):
             C2DUnit(base_width, base_width, style=dense),
             C2DUnit(base_width, 2 * base_width, style=dense),
             out_channels=2 * base_width,
-            folds=first is not None and first.dims > style.dims,
+            between=fold_frames if first is not None and first.dims > style.dims else _identity,
         )
 
 

@@ -147,30 +147,28 @@ def create_model(
             does not have what is asked for.
     """
     name = parse_name(net_name)
-    if pooling_name not in POOLING_NAMES:
-        raise UserError(f"no pooling is called {pooling_name!r}; there are {', '.join(POOLING_NAMES)}")
-    for key, message in list_refusals(
-        net_name,
-        pooling_name=pooling_name,
-        base_width=base_width,
-        stochastic_depth=stochastic_depth or 0.0,
-        image_size=image_size,
-    ):
-        raise UserError(f"{key}: {message}")
     options = NetworkOptions(
-        num_classes=num_classes,
-        early_stride=early_stride,
-        dropout_ratio=dropout_ratio,
-        image_size=image_size,
-        pooling_name=pooling_name,
-        base_width=base_width,
-        in_channels=in_channels,
-        stochastic_depth=stochastic_depth,
+        num_classes, early_stride, dropout_ratio, image_size, pooling_name, base_width, in_channels, stochastic_depth
     )
+    _refuse_unfitting(net_name, options)
     network = _build(name, options)
     if checkpoint_blocks:
         checkpointing.checkpoint_blocks(network, network.repeated_blocks())
     return network
+
+
+def _refuse_unfitting(net_name: str, options: NetworkOptions) -> None:
+    """Raise UserError for what no network or this one does not have."""
+    if options.pooling_name not in POOLING_NAMES:
+        raise UserError(f"no pooling is called {options.pooling_name!r}; there are {', '.join(POOLING_NAMES)}")
+    for key, message in list_refusals(
+        net_name,
+        pooling_name=options.pooling_name,
+        base_width=options.base_width,
+        stochastic_depth=options.stochastic_depth or 0.0,
+        image_size=options.image_size,
+    ):
+        raise UserError(f"{key}: {message}")
 
 
 def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:

@@ -1,6 +1,6 @@
 """S3D and S3D-G (Xie et al., ECCV 2018): an Inception network of convolutions that are separated in space and time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -95,11 +95,14 @@ class Gate(nn.Module):
         return x * everywhere(self.fc(average(x)).sigmoid())
 
 
+MakeGate = Callable[[int], nn.Module]
+
+
 class MixedBlock(nn.Module):
     """Four branches side by side, each with a gate of its own in S3D-G."""
 
-    def __init__(self, in_channels: int, widths: Sequence[int], *, has_gates: bool) -> None:
-        """Make the block of the widths (b0, b1a, b1, b2a, b2, b3)."""
+    def __init__(self, in_channels: int, widths: Sequence[int], *, gate: MakeGate) -> None:
+        """Make the block of the widths (b0, b1a, b1, b2a, b2, b3); `gate` makes the gate of a branch's channels."""
         super().__init__()
         b0, b1a, b1, b2a, b2, b3 = widths
         self.branch0 = UnitChain(PointwiseUnit(in_channels, b0))
@@ -107,9 +110,7 @@ class MixedBlock(nn.Module):
         self.branch2 = UnitChain(PointwiseUnit(in_channels, b2a), SeparableUnit(b2a, b2))
         self.branch3 = UnitChain(PointwiseUnit(in_channels, b3))
         self.out_channels = b0 + b1 + b2 + b3
-        self.gating_b0, self.gating_b1, self.gating_b2, self.gating_b3 = (
-            Gate(width) if has_gates else nn.Identity() for width in (b0, b1, b2, b3)
-        )
+        self.gating_b0, self.gating_b1, self.gating_b2, self.gating_b3 = (gate(width) for width in (b0, b1, b2, b3))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H, W]."""
@@ -139,7 +140,7 @@ class S3D(VideoNetwork):
         (r"\.norm\.", ".bn."),
     )
 
-    def __init__(self, options: NetworkOptions, *, has_gates: bool = False) -> None:
+    def __init__(self, options: NetworkOptions, *, gate: MakeGate = nn.Identity) -> None:
         """Make the network, with random weights from torch's global generator."""
         super().__init__()
         self.min_clip_frames = 1
@@ -152,7 +153,7 @@ class S3D(VideoNetwork):
         self.conv_2c = SeparableUnit(scaled(64), scaled(192))
         channels, self.mixed = scaled(192), nn.ModuleDict()
         for name, widths in MIXED.items():
-            block = MixedBlock(channels, [scaled(width) for width in widths], has_gates=has_gates)
+            block = MixedBlock(channels, [scaled(width) for width in widths], gate=gate)
             self.mixed[name], channels = block, block.out_channels
         self.pool = POOLINGS[options.pooling_name]
         self.dropout = nn.Dropout(options.dropout_ratio)
@@ -185,4 +186,4 @@ class S3D(VideoNetwork):
         return (released, f"{_SECOND_NAMES[layer]}.{rest}") if layer in _SECOND_NAMES else (released,)
 
 
-S3DG = partial(S3D, has_gates=True)
+S3DG = partial(S3D, gate=Gate)

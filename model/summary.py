@@ -20,7 +20,15 @@ from tqdm import tqdm
 
 from model.registry import create_model
 from utils.cli import Parser, run_script
-from utils.config.network_names import MVIT_SIZE, PUBLISHED_WIDTH, ClipLimits, clip_limits, list_names, parse_name
+from utils.config.network_names import (
+    EARLY_STRIDES,
+    MVIT_SIZE,
+    PUBLISHED_WIDTH,
+    ClipLimits,
+    clip_limits,
+    list_names,
+    parse_name,
+)
 from utils.text import say
 
 COLUMNS = ("network", "parameters", "multiply-adds", "activations", "clips")
@@ -138,7 +146,7 @@ def main() -> None:
     parser.add_argument("--clip", type=int, default=16, metavar="FRAMES")
     parser.add_argument("--size", type=int, default=224, metavar="PIXELS")
     parser.add_argument("--classes", type=int, default=400)
-    parser.add_argument("--early_stride", type=int, default=4, choices=(1, 2, 4))
+    parser.add_argument("--early_stride", type=int, default=4, choices=EARLY_STRIDES)
     parser.add_argument("--markdown", action="store_true", help="a table for a document")
     arguments = parser.parse_args()
     names = match_names(arguments.pattern)

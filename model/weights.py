@@ -6,21 +6,17 @@ writes what a record has trained (or network.eva_model=FILE) under the names of 
 to output/X/released.pth. Those networks and ours load the file; so do network.eva_model and network.pretrained_model.
 """
 
-import argparse
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from layers.units import Inflatable
 from model.network import VideoNetwork
-from utils.cli import Parser, run_script
-from utils.config import load_config
+from utils.cli import run_script
 from utils.errors import UserError
-from utils.files import write_atomically
-from utils.text import say
 
 # How many names an error shows of each kind of misfit.
 _SHOWN = 3
@@ -214,24 +210,7 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
 
 
-def main() -> None:
-    """Write the weights of a record's network under the released names."""
-    from model.build import make_trained_network  # which uses this module
-
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["export"])
-    parser.add_argument("--config_file", required=True, type=Path, metavar="record/X.yml", help="the record (required)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: output/X/released.pth")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a value of the record")
-    arguments = parser.parse_intermixed_args()
-    config = load_config(arguments.config_file, arguments.overrides)
-    network = make_trained_network(config, config.eva_model)
-    released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
-    write_atomically(output, lambda file: torch.save(released, file))
-    say(f"{output}: {len(released)} tensors of {config.network.net_name}")
-    # A file of weights alone cannot say what they were trained on.
-    say(f"  set with it: dataset.mean={list(config.dataset.mean)} dataset.std={list(config.dataset.std)}")
-
-
 if __name__ == "__main__":
-    run_script(main)
+    from model.export import main  # which uses this module
+
+    run_script(partial(main, __doc__))

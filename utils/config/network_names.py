@@ -68,6 +68,8 @@ _OWN_NORMALIZATIONS = {
 
 # How the last feature map becomes one vector (`network.pooling_name`).
 POOLING_NAMES = ("PoolingAverage", "PoolingMax")
+# What network.early_stride may be.
+EARLY_STRIDES = (1, 2, 4)
 
 
 class UnknownNetworkError(UserError):

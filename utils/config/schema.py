@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from utils.clip_shape import ClipShape
-from utils.config.network_names import POOLING_NAMES, Normalization
+from utils.config.network_names import EARLY_STRIDES, POOLING_NAMES, Normalization
 from utils.config.values import ConfigError
 from utils.parts import FORMATS, TRANSFORMS
 from utils.planning.graph import Graph, State, build_graph
@@ -172,7 +172,7 @@ class NetworkConfig:
     net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50, or torchvision/<name>")
     pooling_name: str = key("last pooling over space and time", choices=POOLING_NAMES)
     dropout_ratio: float = key("dropout before the classifier", at_least=0, below=1)
-    early_stride: int = key("temporal kernel and stride of the stem", choices=(1, 2, 4))
+    early_stride: int = key("temporal kernel and stride of the stem", choices=EARLY_STRIDES)
     base_width: int = own_key(
         "channels of the first stage (64 in the published networks); other networks scale with it, torchvision's do "
         "not",
