@@ -22,14 +22,15 @@ class Placed:
     """A tensor on its way to the parent: which piece of the worker's memory it is in, and its shape."""
 
     def __init__(self, piece: torch.Tensor, number: tuple[int, int], shape: torch.Size) -> None:
+        """Note the piece, its number (worker, piece) and the tensor's shape."""
         self.piece, self.number, self.shape = piece, number, shape
 
     def open(self) -> torch.Tensor:
-        """The tensor in the piece, which goes back to the worker when nothing uses the tensor or a part of it."""
+        """Return the tensor in the piece, which goes back to the worker when no part of it is used any more."""
         return torch.from_numpy(_lend(self.piece, self.shape)[0])
 
     def pin_memory(self) -> torch.Tensor:
-        """What torch's pinning thread asks of anything that is no tensor: a copy that a GPU can fetch by itself."""
+        """Make a copy that a GPU can fetch by itself; torch's pinning thread asks for it of what is no tensor."""
         return self.open().pin_memory()
 
 
@@ -37,6 +38,7 @@ class Sender:
     """A worker's pieces of shared memory."""
 
     def __init__(self) -> None:
+        """Begin without pieces."""
         self._pieces: list[torch.Tensor] = []
         # What is being written: address -> (number of its piece, what frees it when it is never sent).
         self._lent: dict[int, tuple[int, weakref.finalize]] = {}
@@ -91,6 +93,7 @@ class Receiver:
     """The parent's end: it keeps the pieces mapped, as long as workers use them."""
 
     def __init__(self) -> None:
+        """Begin without pieces."""
         self._pieces: dict[tuple[int, int], torch.Tensor] = {}
 
     def take(self, item: Any) -> Any:

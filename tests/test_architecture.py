@@ -205,6 +205,17 @@ def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
             yield from torch_users(place / "__init__.py", seen)
 
 
+def test_live_modules_are_not_patched() -> None:
+    """Nothing assigns to a `forward`: what a module computes is said by its class and its attributes."""
+    nodes = [(path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    targets = [
+        (path.name, node.lineno)
+        for path, node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in ("forward", "__class__")
+    ]
+    assert targets == []
+
+
 @pytest.mark.parametrize("name", TORCH_FREE)
 def test_configuration_and_merging_need_no_torch(name: str) -> None:
     assert (ROOT / name).is_file()
