@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +86,7 @@ def read(
     given = given_splits(found.videos, root)
     depth = 1 if given else 0  # of the folders of the classes
     paths = [path for path in found.videos if path.count("/") > depth]
-    names = [path.split("/")[depth] for path in paths]
+    names = [_composed(path.split("/")[depth]) for path in paths]
     class_names = _class_names(names, classes, root=root)
     labels = {name: label for label, name in enumerate(class_names)}
     entries = [
@@ -180,10 +181,15 @@ def _split_of(folder: str) -> str:
     return next((split for split, names in SPLIT_NAMES.items() if word in names), "")
 
 
+def _composed(name: str) -> str:
+    """A class's name in one spelling: folders made on a Mac have decomposed letters."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tuple[str, ...]:
     """All classes in the order of their labels."""
     found = sorted(set(names))
-    classes = read_class_file(file) if file else tuple(found)
+    classes = tuple(map(_composed, read_class_file(file))) if file else tuple(found)
     if unknown := [name for name in found if name not in classes]:
         raise PrepareError(f"{file}: the folder '{unknown[0]}' of {root} is no class of it")
     if len(found) < 2:

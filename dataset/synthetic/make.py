@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dataset.listing import CLASSES_FILE
 from dataset.synthetic.scene import CLASSES, MOTIONS, Scene, make_scene, render
 from dataset.synthetic.store import FORMATS
 from utils.cli import Parser
@@ -203,7 +204,7 @@ def _write_lists(root: Path, parameters: Parameters) -> None:
         videos = (video for video in _videos(parameters) if video.split == split)
         lines = [f"{video.stem}{suffix} {parameters.frames} {video.label}\n" for video in videos]
         write_text_atomically(root / f"{split}_list.txt", "".join(lines))
-    write_text_atomically(root / "classes.txt", "".join(f"{name}\n" for name in CLASSES))
+    write_text_atomically(root / CLASSES_FILE, "".join(f"{name}\n" for name in CLASSES))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ def test_what_cannot_be_meant_as_splits_is_refused(tmp_path: Path, videos: Video
     with pytest.raises(PrepareError, match=r"found 1 with videos in it; is it --root .*only/train\?"):
         prepare("folder", "--root", walking(tmp_path / "only", videos, "train"), output=tmp_path / "lists")
     assert not (tmp_path / "lists").exists()
+
+
+def test_a_class_with_an_accent_is_one_however_it_is_spelled(tmp_path: Path, videos: Videos) -> None:
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        for name in ("fähre", "bus"):
+            videos.make(tmp_path / "data" / split / unicodedata.normalize(form, name) / "a.mp4", 16)
+    names = write_text(tmp_path / "names.txt", unicodedata.normalize("NFD", "fähre\nbus\n"))
+    prepare("folder", "--root", tmp_path / "data", "--classes", names, output=tmp_path)
+    lists = split_lists(tmp_path)
+    assert sorted(label for _, _, label in lists["train"]) == sorted(label for _, _, label in lists["test"]) == [0, 1]
+    assert read_class_names(tmp_path / "data_test_list.txt", 2) == ["fähre", "bus"]
 
 
 def test_a_class_may_be_called_like_a_split() -> None:
