@@ -4,7 +4,7 @@ import itertools
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,11 +156,6 @@ def describe_left_out(left_out: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def is_long(left_out: Sequence[tuple[str, str]]) -> bool:
-    """Whether `describe_left_out` does not give all names."""
-    return any(line.endswith(", ...") for line in describe_left_out(left_out))
-
-
 class VideoTree:
     """All video files, or all folders, below a root, by name."""
 
@@ -185,7 +180,7 @@ class VideoTree:
         paths: dict[str, list[str]] = defaultdict(list)
         for item in walk(self.root):
             if item.kind == ("folder" if self._folders else "file"):
-                paths[_key(Path(item.path).name if self._folders else Path(item.path).stem)].append(item.path)
+                paths[composed(Path(item.path).name if self._folders else Path(item.path).stem)].append(item.path)
         return paths
 
     def find(self, entry: Entry) -> str:
@@ -198,10 +193,10 @@ class VideoTree:
             return entry.path
         if self._folders and "/" not in entry.stem and (self.root / entry.stem).is_dir():
             return entry.stem  # walking through millions of pictures takes minutes
-        paths = self._videos(self._paths.get(_key(entry.stem), []))
+        paths = self._videos(self._paths.get(composed(entry.stem), []))
         if len(paths) > 1:
-            folders = {_key(folder) for folder in entry.folders}
-            named = [path for path in paths if folders & {_key(part) for part in Path(path).parts[:-1]}]
+            folders = {composed(folder) for folder in entry.folders}
+            named = [path for path in paths if folders & {composed(part) for part in Path(path).parts[:-1]}]
             paths = self._not_empty(named or paths)
         if len(paths) > 1:
             raise MissingError(f"several files of that name: {', '.join(sorted(paths))}")
@@ -226,6 +221,6 @@ class VideoTree:
         return whole or paths[:1]
 
 
-def _key(name: str) -> str:
-    """A name as it is compared: archives made on a Mac have decomposed letters."""
+def composed(name: str) -> str:
+    """Return a name as it is compared: folders and archives made on a Mac have decomposed letters."""
     return unicodedata.normalize("NFC", name)

@@ -3,16 +3,16 @@
 import argparse
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
-from dataset.prepare.finding import Found, find_videos
+from dataset.prepare.finding import Found, composed, find_videos
 from dataset.prepare.lists import ListFile, make_lists, write_new
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
@@ -24,10 +24,9 @@ SPLIT_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+_DRAWN = ("train", "test")
 _FRACTION, _SEED = 0.2, 0
 RECORD_BASE = "base_config/own_base.yml"
-_BESIDE = "beside the folders of the classes"
-_EMPTY = "a class without a video"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,26 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_options(parser, root_help="folder with a folder of videos for each class, or with train/, val/, test/")
 
 
-def run(
-    *,
-    root: Path,
-    test_fraction: float | None,
-    seed: int | None,
-    group: str,
-    classes: Path | None,
-    record: Path | None,
-    output: Path,
-    name: str,
-    workers: int,
-    measure: Measure,
-) -> int:
+def run(*, root: Path, record: Path | None, output: Path, name: str, workers: int, measure: Measure, **own: Any) -> int:
     """Write the lists of a folder, and a record of them if there is to be one; return 0."""
-    annotations = read(root, test_fraction=test_fraction, seed=seed, group=group, classes=classes)
+    annotations = read(root, **own)
     made = make_lists(annotations, root, output=output, name=name, workers=workers, measure=measure)
     if record:
-        write_record(
-            record, root, dict(zip(annotations.splits, made, strict=True)), num_classes=len(annotations.classes)
-        )
+        lists = dict(zip(annotations.splits, made, strict=True))
+        write_record(record, root, lists, num_classes=len(annotations.classes))
     return 0
 
 
@@ -86,7 +72,7 @@ def read(
     given = given_splits(found.videos, root)
     depth = 1 if given else 0  # of the folders of the classes
     paths = [path for path in found.videos if path.count("/") > depth]
-    names = [_composed(path.split("/")[depth]) for path in paths]
+    names = [composed(path.split("/")[depth]) for path in paths]
     class_names = _class_names(names, classes, root=root)
     labels = {name: label for label, name in enumerate(class_names)}
     entries = [
@@ -95,11 +81,16 @@ def read(
     ]
     if given:
         _refuse_drawing(given, root, test_fraction=test_fraction, seed=seed)
-        splits = _by_folder(entries, given)
+        sides = [given[path.split("/")[0]] for path in paths]
     else:
-        splits = _drawn(entries, fraction=_FRACTION if test_fraction is None else test_fraction, seed=seed or _SEED)
+        sides = _draw(entries, fraction=_FRACTION if test_fraction is None else test_fraction, seed=seed or _SEED)
+    splits: dict[str, list[Entry]] = {
+        split: [entry for entry, side in zip(entries, sides, strict=True) if side == split]
+        for split in SPLIT_NAMES
+        if split in (given.values() or _DRAWN)
+    }
     notes = [*_notes_of_groups(splits, group), *_lacking(class_names, splits)]
-    left_out = [*_empty(found, depth=depth, tops=given), *_beside(found, depth=depth), *found.left_out]
+    left_out = [*_no_classes(found, depth=depth, tops=given), *found.left_out]
     return Annotations(root.resolve().name.replace(" ", "_"), class_names, splits, (), notes, left_out)
 
 
@@ -109,27 +100,12 @@ def _refuse_drawing(given: Iterable[str], root: Path, *, test_fraction: float | 
             raise PrepareError(f"{option} {value}: {root} is split by its folders {', '.join(given)} already")
 
 
-def _by_folder(entries: Sequence[Entry], given: Mapping[str, str]) -> dict[str, list[Entry]]:
-    """Entries by the split of their folder at the top."""
-    sides = [given[entry.path.split("/")[0]] for entry in entries]
-    return {
-        split: [e for e, side in zip(entries, sides, strict=True) if side == split]
-        for split in SPLIT_NAMES
-        if split in sides
-    }
-
-
-def _drawn(entries: Sequence[Entry], *, fraction: float, seed: int) -> dict[str, list[Entry]]:
-    """Entries to train on and to test on, drawn from every class."""
+def _draw(entries: Sequence[Entry], *, fraction: float, seed: int) -> list[str]:
+    """Draw from every class what is tested on; the split of each entry."""
     if not 0 < fraction < 1:
         raise PrepareError(f"--test_fraction {fraction} is not between 0 and 1")
     labels, groups = [entry.label for entry in entries], [entry.group for entry in entries]
-    is_test = split_groups(labels, groups, fraction=fraction, seed=seed)
-    sides = {"train": False, "test": True}
-    return {
-        split: [entry for entry, test in zip(entries, is_test, strict=True) if test == side]
-        for split, side in sides.items()
-    }
+    return [_DRAWN[is_test] for is_test in split_groups(labels, groups, fraction=fraction, seed=seed)]
 
 
 def _notes_of_groups(splits: Mapping[str, Sequence[Entry]], pattern: str) -> Iterator[str]:
@@ -181,15 +157,10 @@ def _split_of(folder: str) -> str:
     return next((split for split, names in SPLIT_NAMES.items() if word in names), "")
 
 
-def _composed(name: str) -> str:
-    """A class's name in one spelling: folders made on a Mac have decomposed letters."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tuple[str, ...]:
     """All classes in the order of their labels."""
     found = sorted(set(names))
-    classes = tuple(map(_composed, read_class_file(file))) if file else tuple(found)
+    classes = tuple(map(composed, read_class_file(file))) if file else tuple(found)
     if unknown := [name for name in found if name not in classes]:
         raise PrepareError(f"{file}: the folder '{unknown[0]}' of {root} is no class of it")
     if len(found) < 2:
@@ -200,16 +171,13 @@ def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tupl
     return classes
 
 
-def _empty(found: Found, *, depth: int, tops: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Folders at the place of a class that no video is in."""
+def _no_classes(found: Found, *, depth: int, tops: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Folders at the place of a class that no video is in, and videos beside the folders of the classes."""
     used = {"/".join(path.split("/")[: depth + 1]) for path in found.videos}
     for folder in found.folders:
         if folder.count("/") == depth and folder not in used and (not tops or folder.split("/")[0] in tops):
-            yield folder, _EMPTY
-
-
-def _beside(found: Found, *, depth: int) -> Iterator[tuple[str, str]]:
-    yield from ((path, _BESIDE) for path in found.videos if path.count("/") <= depth)
+            yield folder, "a class without a video"
+    yield from ((path, "beside the folders of the classes") for path in found.videos if path.count("/") <= depth)
 
 
 def write_record(path: Path, root: Path, lists: Mapping[str, ListFile], *, num_classes: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dataset.heldout import GROUPS_SUFFIX
 from dataset.listing import OWN_CLASSES_SUFFIX, segment_path, split_segment
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, without_repeats
-from dataset.prepare.finding import MissingError, VideoTree, describe_left_out, is_long
+from dataset.prepare.finding import MissingError, VideoTree, describe_left_out
 from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
 from utils.text import one_line as shown
@@ -87,9 +87,10 @@ def _say_notes(notes: Iterable[str], measured: Iterable[Measured]) -> None:
 
 def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
     """Print what is in no list, and write all names to a file where they are many."""
-    for line in describe_left_out(left_out):
+    lines = describe_left_out(left_out)
+    for line in lines:
         say(line)
-    if is_long(left_out):
+    if any(line.endswith(", ...") for line in lines):
         write_text_atomically(path, "".join(f"{shown(name)}\t{reason}\n" for name, reason in left_out))
         say(f"  each by name: {path}")
 

@@ -106,15 +106,9 @@ def _new_list(
     faults: Mapping[str, str],
     lost: int,
 ) -> ListFile:
-    """The list of the results: a line for each line of the source's whose video was converted.
+    """The list of the results, with a line for each line of the source's whose video was converted.
 
-    Args:
-        path: of the list.
-        videos: of the source.
-        targets: the path of each line's result.
-        done: frames of what was converted, by target.
-        faults: causes of all else.
-        lost: frames that a result always lacks: optical flow has none of the last.
+    `done` has their frames, `faults` the causes of all else, by target; a result lacks `lost` frames as it should.
     """
     pairs = list(zip(targets, videos, strict=True))
     groups = dict(zip(targets, _target_groups(videos, targets), strict=True))

@@ -6,6 +6,7 @@ Each checks its command line and record, then imports what does the work.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.options import add_source_list, add_workers
@@ -26,30 +27,11 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
 
 
-def run_check(
-    *,
-    listed: Path,
-    root: Path,
-    format: str,
-    use_flow: bool,
-    frames: int,
-    seed: int,
-    output: Path | None,
-    workers: int,
-) -> int:
+def run_check(*, listed: Path, output: Path | None, **options: Any) -> int:
     """Run `check`; return how many videos are rejected."""
     from dataset.prepare.inspecting.check import check_list
 
-    return check_list(
-        listed,
-        format=format,
-        root=root,
-        use_flow=use_flow,
-        frames=frames,
-        seed=seed,
-        output=output or listed.parent,
-        workers=workers,
-    )
+    return check_list(listed, output=output or listed.parent, **options)
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
@@ -75,14 +57,12 @@ def add_browse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the choice of videos (0)")
 
 
-def run_browse(
-    *, config_file: Path, overrides: Sequence[str], state: int, output: Path, clips: int, videos: int, seed: int
-) -> int:
+def run_browse(*, config_file: Path, overrides: Sequence[str], state: int, **options: Any) -> int:
     """Run `browse`; return 0."""
     config = _load(config_file, overrides, state)
     from dataset.prepare.inspecting.of_record import browse
 
-    browse(config, state - 1, output=output, clips=clips, videos=videos, seed=seed)
+    browse(config, state - 1, **options)
     return 0
 
 
@@ -96,12 +76,10 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run_benchmark(
-    *, config_file: Path, overrides: Sequence[str], state: int, clips: int, stores: Sequence[Sequence[str]]
-) -> int:
+def run_benchmark(*, config_file: Path, overrides: Sequence[str], state: int, **options: Any) -> int:
     """Run `benchmark`; return 0."""
     config = _load(config_file, overrides, state)
     from dataset.prepare.inspecting.of_record import measure_record
 
-    measure_record(config, state - 1, clips=clips, stores=[(format, listed, root) for format, listed, root in stores])
+    measure_record(config, state - 1, **options)
     return 0

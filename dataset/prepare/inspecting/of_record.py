@@ -87,7 +87,7 @@ def _evaluation_strips(config: RunConfig, *, count: int) -> list[Strip]:
     return strips
 
 
-def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequence[tuple[str, str, str]]) -> None:
+def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequence[Sequence[str]]) -> None:
     """Print a row for the record's own data, and for the same data in other stores.
 
     Args:
