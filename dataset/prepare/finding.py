@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import av
 import av.error
 
 from dataset.prepare.annotations import Entry, PrepareError
@@ -25,6 +26,7 @@ VIDEO_SUFFIXES = frozenset(
 # Formats of FFmpeg that show something, but no video: characters as they stood on a screen, lists of other files.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 _LIST_FORMATS = frozenset({"hls", "concat", "dash", "imf"})
+_PROBED_BYTES = "65536"  # to recognise a format; with FFmpeg's own megabyte a file of numbers takes 0.1 s
 _SHOWN_NAMES = 5
 
 
@@ -122,6 +124,7 @@ def is_video(name: str) -> bool:
 def refusal(path: Path) -> str:
     """Return why a file is no video, as FFmpeg sees it; empty if it is one."""
     try:
+        av.open(f"file:{path}", options={"formatprobesize": _PROBED_BYTES}, metadata_errors="replace").close()
         with VideoFile(path) as video:
             if video.format_name in _TEXT_FORMATS:
                 return "text"

@@ -3,6 +3,7 @@
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataset.prepare.annotations import Entry, PrepareError
@@ -45,8 +46,10 @@ def test_a_file_that_is_not_called_a_video_may_be_the_one_that_is_looked_for(tmp
 
 def test_text_art_and_noise_are_no_videos(tmp_path: Path) -> None:
     assert refusal(write_text(tmp_path / "a.nfo", "* " * 90)) == "text"
-    (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 500)
-    assert refusal(tmp_path / "noise.bin")
+    for number in range(20):
+        (tmp_path / "noise.bin").write_bytes(np.random.default_rng(number).bytes(200_000))
+        assert refusal(tmp_path / "noise.bin")
+    assert refusal(write_text(tmp_path / "empty", "")).startswith("no video: ")
 
 
 def test_links_are_followed_and_circles_end(tmp_path: Path, videos: Videos) -> None:

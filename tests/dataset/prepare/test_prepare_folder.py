@@ -167,6 +167,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "phone.3gp": {"codec": "mpeg4", "options": {}},
     "free.ogv": {"codec": "libvpx", "options": {"deadline": "realtime"}},
     "stream.h264": {}, "no suffix": {}, "strange.dat": {},
+    "disc.DAT": {"codec": "mpeg1video", "options": {}},  # as video discs have it
 }  # fmt: skip
 
 
@@ -174,7 +175,7 @@ def test_any_file_that_ffmpeg_opens_is_a_video_and_all_else_is_named(
     tmp_path: Path, videos: Videos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, output = tmp_path / "data", tmp_path / "lists"
-    container = {".MTS": ".ts", ".m2ts": ".ts", "": ".mp4", ".dat": ".mkv"}
+    container = {".MTS": ".ts", ".m2ts": ".ts", "": ".mp4", ".dat": ".mkv", ".DAT": ".mpg"}
     for name, options in KINDS.items():
         suffix = Path(name).suffix
         made = encode_video(tmp_path / f"made{container.get(suffix, suffix)}", 12, **options)
