@@ -1,42 +1,157 @@
-"""A loader whose workers' errors arrive as they were raised."""
+"""A loader whose workers' errors arrive as they were raised, and whose dead workers are named with their videos."""
 
-from collections.abc import Callable, Iterator
+import functools
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dataset import reused_memory
+from dataset.now_reading import Board
 from utils import stopping
 from utils.errors import UserError
+
+_LITTLE_SHARED_MEMORY = 1 << 26  # bytes left that a batch may well not fit in
+
+
+class WorkerError(UserError):
+    """A loader's worker was ended from outside, or by a fault of the machine."""
+
+    on_every_rank = False
 
 
 class VideoLoader(DataLoader):
     """A DataLoader that raises a worker's UserError as it is: torch itself would raise one whose text is a traceback.
 
     The error travels in place of the batch and is raised where the batch would have come. Anything else that goes wrong
-    in a worker is a bug, and keeps torch's traceback.
+    in a worker is a bug, and keeps torch's traceback. A worker that dies is a WorkerError with the video it read.
     """
 
-    def __init__(self, dataset: Dataset, *, collate_fn: Callable[[Any], Any], **options: Any) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        collate_fn: Callable[[Any], Any],
+        worker_init_fn: Callable[[int], None] | None = None,
+        num_workers: int = 0,
+        **options: Any,
+    ) -> None:
         """Make the loader; arguments are those of DataLoader.
 
         It draws its seeds from a generator of its own: how many it draws depends on the workers, and the global
         generator is the training's.
         """
-        generator = torch.Generator()
-        collate = _GuardedCollate(collate_fn)
-        super().__init__(_Guarded(dataset), collate_fn=collate, generator=generator, **options)
+        self._board = Board(num_workers)
+        super().__init__(
+            _Guarded(dataset),
+            collate_fn=_GuardedCollate(collate_fn),
+            worker_init_fn=_WorkerInit(self._board, worker_init_fn),
+            generator=torch.Generator(),
+            num_workers=num_workers,
+            **options,
+        )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
+        """Give the batches of an epoch.
+
+        Raises:
+            WorkerError: a worker has died. Torch's handler of SIGCHLD may raise it anywhere in the main thread.
+        """
         receiver = reused_memory.Receiver()
         with stopping.held_back():  # until the workers it starts leave signals to this process
             batches = super().__iter__()
-        for batch in batches:
-            if isinstance(batch, _Failure):
-                raise batch.error
-            yield receiver.take(batch)
+        processes: Sequence[BaseProcess] = getattr(batches, "_workers", ())
+        workers = {process.pid or 0: (process, self._board, row) for row, process in enumerate(processes)}
+        _workers.update(workers)
+        _listen()
+        try:
+            for batch in batches:
+                if isinstance(batch, _Failure):
+                    raise batch.error
+                yield receiver.take(batch)
+        except RuntimeError as error:
+            _raise_explained(error)
+        finally:
+            for pid in workers:
+                _workers.pop(pid, None)
+
+
+# The workers of loaders that are being run through, by process id, each with its row of a board.
+_workers: dict[int, tuple[BaseProcess, Board, int]] = {}
+
+
+def _listen() -> None:
+    """Have the errors of torch's handler of SIGCHLD explained; signals can be handled in the main thread only."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    is_ours = isinstance(handler, functools.partial) and handler.func is _handle
+    if _workers and callable(handler) and not is_ours and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, functools.partial(_handle, handler))
+
+
+def _handle(handler: Callable[[int, FrameType | None], Any], signum: int, frame: FrameType | None) -> None:
+    try:
+        handler(signum, frame)
+    except RuntimeError as error:
+        _raise_explained(error)
+
+
+def _raise_explained(error: RuntimeError) -> NoReturn:
+    """Raise a WorkerError for torch's error about dead workers, anything else as it is."""
+    match = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
+    dead = [_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else []
+    if not dead:
+        raise error
+    process, board, row = dead[0]
+    process.join(1)  # its exit code is known in a moment
+    video = board.video_of(row)
+    last = f"the video it read last is {video}" if video else "it had read no video yet"
+    raise WorkerError(f"a worker of the loader {_describe_end(process.exitcode)}; {last}") from None
+
+
+def _describe_end(exit_code: int | None) -> str:
+    """Return how a worker ended, and what that usually means."""
+    if exit_code is None or exit_code >= 0:
+        return f"exited with code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    if -exit_code == signal.SIGKILL:
+        cause = "which a machine short of memory does: lower dataset.num_workers or sampler.batch_size"
+    elif -exit_code != signal.SIGBUS:
+        cause = "a fault of a decoder or of the machine"
+    elif _shared_memory_left() < _LITTLE_SHARED_MEMORY:
+        cause = (
+            "as shared memory is full: make /dev/shm larger (docker run --shm-size=16g), or lower dataset.num_workers"
+        )
+    else:
+        cause = "as a file is shorter than it says, or its disk fails: python -m dataset.prepare check finds it"
+    return f"was ended by {name}, {cause}"
+
+
+def _shared_memory_left() -> int:
+    """Return the free bytes of shared memory; without limit where the system has no such place."""
+    place = Path("/dev/shm")
+    return shutil.disk_usage(place).free if place.is_dir() else 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkerInit:
+    """Sets up a worker: its row of the board, and what the user of the loader wants."""
+
+    board: Board
+    inside: Callable[[int], None] | None
+
+    def __call__(self, worker: int) -> None:
+        self.board.take_row(worker)
+        if self.inside is not None:
+            self.inside(worker)
 
 
 @dataclass(frozen=True, slots=True)

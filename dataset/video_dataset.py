@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from dataset import reused_memory
 from dataset.listing import VideoList, VideoRecord
+from dataset.now_reading import say_video
 from dataset.readers import FewerFramesError, FrameReader, ReadError
 from dataset.readers.frame_reader import FrameStack
 from dataset.sampling import draw_clip, spread_clips
@@ -288,6 +289,7 @@ def _with_true_length(
         What `read` gives, and notes about the list and of the reader.
     """
     notes: tuple[str, ...] = ()
+    say_video(record.path)
     try:
         result = read(record)
     except FewerFramesError as error:

@@ -92,11 +92,15 @@ class RawVideoReader(FrameReader):
         with self._open(record) as video, naming(video.path):
             canvas = _Canvas(numbers, self._reformatter, passed.put)
             damaged = [n for n in _decode_by_count(video, canvas) if n >= numbers[0]]
+            lost = f" ({video.damage})" if video.damage else ""
         if damaged:
             text = f"{len(damaged)} frames are damaged, or rest on damaged ones, from frame {damaged[0]} (from 0) on"
             raise unreadable(video.path, text)
+        if canvas.missing:
+            text = f"frame {min(canvas.missing)} (from 0) does not come in a pass from the start{lost}"
+            raise unreadable(video.path, text)
         for number, frame, expected in zip(numbers, stack.frames, passed.frames, strict=True):
-            if number in canvas.missing or not np.array_equal(frame, expected):
+            if not np.array_equal(frame, expected):
                 raise unreadable(video.path, f"frame {number} (from 0) is not what a pass from the start shows there")
 
     def _open(self, record: VideoRecord) -> VideoFile:

@@ -78,6 +78,7 @@ class VideoFile:
         self.path = path
         self._max_pixels = max_pixels
         self._cause = ""
+        self._lost_key: int | None = None
         with naming(path):
             status = path.stat()
         if status.st_size == 0:
@@ -184,8 +185,9 @@ class VideoFile:
         """Give frames as they come, each with whether it is sound.
 
         A frame that the decoder marks as corrupt is not, nor is what rests on it: all up to the next key frame, and
-        the B pictures before it, which may refer to it. In fuzzed H.264, MPEG-4 and MPEG-2 files the decoder marks one
-        in six of the garbled pictures, and with those that rest on them it is five in six.
+        the B pictures before it, which may refer to it; nor what rests on a key frame that cannot be decoded. In fuzzed
+        H.264, MPEG-4 and MPEG-2 files the decoder marks one in six of the garbled pictures, and with those that rest on
+        them it is five in six.
         """
         held: list[VideoFrame] = []
         is_sound = True
@@ -194,7 +196,9 @@ class VideoFile:
                 held.append(frame)
                 continue
             was_sound = is_sound
-            is_sound = not frame.is_corrupt and (was_sound or frame.key_frame)
+            if self._lost_key is not None and (frame.pts is None or frame.pts >= self._lost_key):
+                is_sound, self._lost_key = False, None
+            is_sound = not frame.is_corrupt and (is_sound or frame.key_frame)
             yield from self._judge(held, sound=was_sound and is_sound)
             yield from self._judge([frame], sound=is_sound)
             held = []
@@ -207,6 +211,8 @@ class VideoFile:
         except av.error.FFmpegError as error:
             self._note(error)
             self.num_lost += 1
+            if packet is not None and packet.is_keyframe:
+                self._lost_key = packet.pts or 0
             return []
 
     def drain(self) -> list[VideoFrame]:
@@ -234,6 +240,7 @@ class VideoFile:
         self._touched = True
         self.num_lost = self._num_unsound = 0
         self._cause = ""
+        self._lost_key = None
 
     def _prime(self) -> None:
         """Let the decoder see how the file begins, without decoding it.

@@ -106,12 +106,7 @@ class DatasetConfig:
         scope=NEITHER,
         choices=("raise", "skip"),
     )
-    max_pixels: int = own_key(
-        "pixels a picture may have, of a video or a JPEG; a larger one is refused before it is decoded",
-        scope=NEITHER,
-        at_least=1,
-        below=1 << 27,
-    )
+    max_pixels: int = own_key("most pixels of a picture; more are refused", scope=NEITHER, at_least=1, below=1 << 27)
     embedded: bool = own_key("run.sh makes the data set with dataset/synthetic when it is absent", scope=NEITHER)
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from PIL import Image
 
 from dataset.build import make_views_loader, read_evaluation_list
 from dataset.heldout import group_names
-from dataset.listing import read_class_names, read_list, split_segment
+from dataset.listing import VideoRecord, read_class_names, read_list, split_segment
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.inspecting import benchmark, check
 from dataset.prepare.inspecting.browse import film_strip
+from dataset.readers.frame_reader import Put
+from dataset.readers.raw_video import RawVideoReader
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index
 from dataset.transforms.recipes import evaluation_transform
@@ -121,10 +124,29 @@ def test_rejects_are_listed_with_their_causes(faulty: Path, capsys: pytest.Captu
         run_check(faulty)
 
 
-def test_the_first_and_last_frames_alone_miss_a_hole_that_random_frames_find(faulty: Path) -> None:
-    faulty.write_text("hole.mp4 40 1\n")
-    assert run_check(faulty, "--frames", 0, "--output", faulty.parent / "few") == 0
-    assert run_check(faulty, "--frames", 30, "--output", faulty.parent / "many") == 1
+def test_a_hole_between_the_frames_that_are_looked_at_is_found(faulty: Path) -> None:
+    faulty.write_text("hole.mp4 40 1\nhole.mp4 20 1\nhole.mp4#skip=30 10 1\n")
+    assert run_check(faulty, "--frames", 0) == 1
+    damaged, short = faulty.with_name("x_list.rejects.txt").read_text().splitlines()
+    assert re.search(r"hole\.mp4: 1 frames are damaged, or rest on damaged ones, from frame 20 \(from 0\) on$", damaged)
+    assert re.search(
+        r"hole\.mp4: frame 39 \(from 0\) does not come in a pass from .* \(1 packet cannot be decoded", short
+    )
+    assert len(read_list(faulty.with_name("x_list.clean.txt"))) == 1
+
+
+def test_random_access_that_shows_something_else_than_a_pass_from_the_start_is_found(
+    faulty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.write_text("good one.mp4 40 1\n")
+    decode = RawVideoReader.decode
+
+    def astray(reader: RawVideoReader, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
+        decode(reader, record, [*numbers[:-1], numbers[-1] - 1], put)
+
+    monkeypatch.setattr(RawVideoReader, "decode", astray)
+    assert run_check(faulty, "--frames", 0) == 1
+    assert "frame 39 (from 0) is not what a pass from the start" in faulty.with_name("x_list.rejects.txt").read_text()
 
 
 def test_a_killed_check_goes_on(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:

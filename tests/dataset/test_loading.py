@@ -1,0 +1,86 @@
+"""What a loader says of workers that die: the signal, what it means, and the video, whatever shared memory there is."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from dataset import loading, now_reading
+from dataset.loading import VideoLoader, WorkerError
+from dataset.now_reading import Board, say_video
+from utils.errors import UserError
+
+
+class DyingVideos(Dataset):
+    """Five videos, at the fourth of which a worker ends by a signal, or with an exit code."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        say_video(f"folder/clip {index}.mp4")
+        if index == 3:
+            if self.end < 0:
+                os.kill(os.getpid(), -self.end)
+            os._exit(self.end)
+        return torch.tensor(index)
+
+
+def stack(samples: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(samples)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (-signal.SIGKILL, r"was ended by SIGKILL, which a machine short of memory does: lower dataset\.num_workers"),
+        (-signal.SIGBUS, r"was ended by SIGBUS, as a file is shorter than it says, or its disk fails"),
+        (7, "exited with code 7"),
+    ],
+)
+def test_a_worker_that_dies_names_its_video(end: int, said: str) -> None:
+    loader = VideoLoader(DyingVideos(end), collate_fn=stack, batch_size=1, num_workers=2)
+    with pytest.raises(
+        WorkerError, match=rf"^a worker of the loader {said}.*; the video it read last is folder/clip 3\.mp4$"
+    ):
+        for _ in loader:
+            pass
+    assert not loading._workers
+
+
+def test_a_worker_that_dies_during_a_step_names_its_video_too() -> None:
+    """Torch's handler of SIGCHLD raises wherever the main thread is."""
+    loader = VideoLoader(DyingVideos(-signal.SIGKILL), collate_fn=stack, batch_size=1, num_workers=1, prefetch_factor=4)
+    with pytest.raises(WorkerError, match=r"the video it read last is folder/clip 3\.mp4$"):
+        for _ in loader:
+            time.sleep(20)
+    assert isinstance(WorkerError("x"), UserError)
+
+
+def test_shared_memory_is_blamed_where_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_LITTLE_SHARED_MEMORY", 1 << 63)
+    assert "shared memory is full" in loading._describe_end(-signal.SIGBUS)
+    assert "shared memory" not in loading._describe_end(-signal.SIGKILL)
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    error = RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")  # none of ours
+    with pytest.raises(RuntimeError) as caught:
+        loading._raise_explained(error)
+    assert caught.value is error
+
+
+def test_a_board_keeps_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(2)
+    monkeypatch.setattr(now_reading, "_row", None)
+    say_video("nobody's")
+    board.take_row(1)
+    say_video("a long path " * 200)
+    say_video("ünï/视频.mp4")
+    assert (board.video_of(0), board.video_of(1)) == ("", "ünï/视频.mp4")
