@@ -108,7 +108,7 @@ def _raise_explained(error: RuntimeError) -> NoReturn:
     """Raise a WorkerError for torch's error about dead workers, anything else as it is."""
     match = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
     dead = [_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else []
-    if not dead:
+    if not dead or stopping.requested():  # whose workers end with it
         raise error
     process, board, row = dead[0]
     process.join(1)  # its exit code is known in a moment

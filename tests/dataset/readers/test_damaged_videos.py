@@ -243,7 +243,7 @@ def test_pictures_larger_than_allowed_are_refused(tmp_path: Path) -> None:
 
 def test_pictures_that_grow_beyond_what_is_allowed_are_not_decoded(tmp_path: Path) -> None:
     small = encode_video(tmp_path / "small.ts", 10, size=(48, 64))
-    large = encode_video(tmp_path / "large.ts", 10, size=(96, 128), pts=range(10, 20))
+    large = encode_video(tmp_path / "large.ts", 10, size=(96, 128), pts=range(15, 25))
     path = tmp_path / "joined.ts"
     path.write_bytes(small.read_bytes() + large.read_bytes())
     reader = RawVideoReader("", max_pixels=48 * 64)
