@@ -8,6 +8,7 @@ one_bad_packet.mp4: one of 20 packets cannot be decoded; players show the other 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from dataset.listing import VideoRecord
-from dataset.readers import FewerFramesError, ReadError, open_reader
+from dataset.readers import FewerFramesError, ReadError, open_reader, raw_video
 from dataset.readers.raw_video import RawVideoReader
 from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.readers.video_index import build_index, rebuild_index
@@ -116,13 +117,29 @@ def test_what_only_the_first_packet_says_is_heard(tmp_path: Path) -> None:
     path = parameters_in_the_first_packet_only(tmp_path / "a.mp4")
     assert frame_numbers(sequential_frames(path)) == list(range(N))
     reader = RawVideoReader("")
-    assert frame_numbers(read(reader, path, [30, 16, 37])) == [30, 16, 37]
+    for frames in ([30, 16, 37], [29, 14]):  # the second time, the file is not looked through any more
+        assert frame_numbers(read(reader, path, frames)) == frames
     with VideoFile(path) as video:
         keys = build_index(video).keys
+    with VideoFile(path) as video:
         packets = video.packets_from_key(keys[2], latest=keys[2], known_keys=keys)
         assert packets is not None
         first = [*video.decode(next(packets)), *video.drain()][0]  # where it lands, without a pass from the start
     assert frame_numbers([first.to_ndarray(format="rgb24")]) == [24]
+
+
+def test_a_picture_that_is_no_key_frame_is_no_place_to_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = FILES / "false_keys_mpeg4.mp4"
+    expected = sequential_frames(path)
+    with VideoFile(path) as video:
+        index = build_index(video)
+    believing = replace(index, keys=(0, 12 * 512, 24 * 512))
+    monkeypatch.setattr(raw_video, "build_index", lambda _: believing)
+    reader = RawVideoReader("")
+    for number in (14, 30, 24):
+        assert np.array_equal(read(reader, path, [number])[0], expected[number])
+    (index,) = reader._indices._values.values()
+    assert index.keys == (0,)
 
 
 def test_key_frames_that_are_none_are_remembered(tmp_path: Path) -> None:
