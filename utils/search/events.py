@@ -12,25 +12,13 @@ from utils.errors import UserError
 from utils.metrics import QuickScore
 from utils.planning.graph import Graph, Transition
 from utils.planning.knee import VERDICTS, KneeRule
+from utils.training.epoch_lines import EpochTraining
 
 
 class EventError(UserError):
     """A line that is no event of the search: names file, line and field."""
 
     on_every_rank = False
-
-
-@dataclass(frozen=True)
-class EpochTraining:
-    """How an epoch was trained, field by field as log.jsonl has it."""
-
-    train_loss: float
-    learning_rate: float
-    precision: str
-    clips_per_second: float
-    data_wait_share: float
-    num_frames: int
-    skipped: int
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Order of an epoch: checkpoint, then journal. A process killed between the two fi
 
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from utils import distributed
@@ -18,15 +18,14 @@ from utils.planning.graph import INITIAL, Transition
 from utils.planning.knee import Verdict
 from utils.planning.search import Path as Steps
 from utils.planning.search import trained
-from utils.search.events import EpochScore, EpochTraining, make_rule, read_history, write_event
+from utils.search.events import EpochScore, make_rule, read_history, write_event
 from utils.search.journal import SearchJournal
 from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts
 from utils.search.weights import WeightFolder
 from utils.training.checkpoint import CheckpointError, Position
 from utils.training.engine import DivergedError, EpochTotals, Learner
-from utils.training.precision import precision_name
-from utils.training.state import StateTrainer
+from utils.training.state import StateTrainer, checkpoint_content, describe_training, restore
 
 
 @dataclass
@@ -51,11 +50,7 @@ class TransitionRecord:
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
         """Write the checkpoint to continue from."""
         if distributed.is_main():
-            content = {
-                **learner.state_dict(),
-                "totals": asdict(totals) if totals is not None else None,
-                "events": [write_event(point) for point in self.curve],
-            }
+            content = checkpoint_content(learner, totals) | {"events": [write_event(point) for point in self.curve]}
             self.weights.write(self.weights.checkpoint(self.transition), content, position=position)
 
     def save_epoch(self, learner: Learner, position: Position, *, horizon: int) -> None:
@@ -92,8 +87,7 @@ class TransitionTrainer:
             self._log.say(f"{self._log.title(transition)}: {trainer.describe_setting()}")
         else:
             self._catch_up(record, content["events"])
-            trainer.learner.load_state_dict(content)
-            totals = EpochTotals.of_rank(content["totals"])
+            totals = restore(trainer.learner, content)
             self._log.say(f"continuing {transition} after {position.epoch} epochs and {position.step} steps")
         if not record.curve:
             self._note(record, self._score_start(trainer, transition))
@@ -151,13 +145,5 @@ class TransitionTrainer:
             return EpochScore(transition, epoch, math.nan)
         for note in totals.notes:
             self._log.say(f"  {note}")
-        training = EpochTraining(
-            train_loss=totals.loss_sum / totals.clips,
-            learning_rate=trainer.state.base_learning_rate,
-            precision=precision_name(trainer.learner.dtype),
-            clips_per_second=totals.clips / totals.seconds,
-            data_wait_share=totals.waiting / totals.seconds,
-            num_frames=trainer.state.num_frames,
-            skipped=totals.skipped,
-        )
+        training = describe_training(trainer.learner, totals, num_frames=trainer.state.num_frames)
         return replace(point, clips=totals.clips, seconds=totals.seconds, training=training)

@@ -14,7 +14,7 @@ from utils.logs import open_log
 from utils.training import run_folder
 from utils.training.checkpoint import Position
 from utils.training.engine import EpochTotals
-from utils.training.state import StateTrainer, TrainingRecord
+from utils.training.state import StateTrainer, TrainingRecord, restore
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -84,8 +84,7 @@ def _train(
         for index in range(position.state, len(config.states)):
             trainer, totals = make_trainer(index, network), EpochTotals()
             if content is not None and (position.epoch or position.step):
-                trainer.learner.load_state_dict(content)
-                totals = EpochTotals.of_rank(content["totals"])
+                totals = restore(trainer.learner, content)
             log.info(trainer.describe())
             trainer.train(record, position, totals)
             position, content = Position(state=index + 1), None

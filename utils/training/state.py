@@ -21,6 +21,7 @@ from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from utils.training.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
+from utils.training.epoch_lines import EpochTraining
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
 
@@ -30,6 +31,30 @@ class StepRecord(Protocol):
 
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
         """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
+
+
+def checkpoint_content(learner: Learner, totals: EpochTotals | None) -> dict[str, Any]:
+    """Return what any checkpoint to continue from keeps; `totals` are the sums of an epoch that is not complete."""
+    return {**learner.state_dict(), "totals": dataclasses.asdict(totals) if totals is not None else None}
+
+
+def restore(learner: Learner, content: dict[str, Any]) -> EpochTotals:
+    """Continue from what `checkpoint_content` returned; return this rank's share of the totals."""
+    learner.load_state_dict(content)
+    return EpochTotals.of_rank(content["totals"])
+
+
+def describe_training(learner: Learner, totals: EpochTotals, *, num_frames: int) -> EpochTraining:
+    """Return how an epoch of clips of so many frames was trained."""
+    return EpochTraining(
+        train_loss=totals.loss_sum / totals.clips,
+        learning_rate=learner.optimizer.param_groups[0]["lr"],
+        precision=precision_name(learner.dtype),
+        clips_per_second=totals.clips / totals.seconds,
+        data_wait_share=totals.waiting / totals.seconds,
+        num_frames=num_frames,
+        skipped=totals.skipped,
+    )
 
 
 class TrainingRecord:
@@ -74,8 +99,7 @@ class TrainingRecord:
         if not distributed.is_main():
             return
         content = {
-            **learner.state_dict(),
-            "totals": dataclasses.asdict(totals) if totals is not None else None,
+            **checkpoint_content(learner, totals),
             "config": self.config.to_dict(),
             "list_sha256": self.list_sha256,
             "start_weights": self.start_weights,
@@ -91,15 +115,9 @@ class TrainingRecord:
         line: dict[str, Any] = {
             "state": position.state,
             "epoch": position.epoch,
-            "train_loss": totals.loss_sum / totals.clips,
-            "learning_rate": learner.optimizer.param_groups[0]["lr"],
+            **vars(describe_training(learner, totals, num_frames=state.num_frames)),
             "clips": totals.clips,
-            "clips_per_second": totals.clips / totals.seconds,
-            "data_wait_share": totals.waiting / totals.seconds,
             "seconds": totals.seconds,
-            "num_frames": state.num_frames,
-            "skipped": totals.skipped,
-            "precision": precision_name(learner.dtype),
         }
         if score is not None:
             line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}

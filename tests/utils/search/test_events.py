@@ -14,7 +14,6 @@ from utils.search.events import (
     Decision,
     End,
     EpochScore,
-    EpochTraining,
     Event,
     EventError,
     FinalScore,
@@ -24,6 +23,7 @@ from utils.search.events import (
     write_event,
 )
 from utils.search.journal import SearchJournal
+from utils.training.epoch_lines import EpochTraining
 
 GRAPH = build_graph("basic", num_inputs=2, num_levels=1)
 FIRST, SECOND, THIRD = GRAPH.exploration_order

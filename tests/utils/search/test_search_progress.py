@@ -15,8 +15,9 @@ from utils.metrics import QuickScore
 from utils.planning.graph import INITIAL, Transition
 from utils.planning.search import Outcome, Path, search
 from utils.search.cost import describe_cost
-from utils.search.events import Decision, EpochScore, EpochTraining, Event, History, make_rule
+from utils.search.events import Decision, EpochScore, Event, History, make_rule
 from utils.search.progress import describe_epoch, estimate_remaining
+from utils.training.epoch_lines import EpochTraining
 
 SECONDS_A_FRAME = 0.25
 

@@ -17,10 +17,11 @@ from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.planning.graph import INITIAL, GraphError, State, Transition
 from utils.planning.search import Outcome, Path, Plan, search
-from utils.search.events import Decision, EpochScore, EpochTraining, FinalScore, History, make_rule
+from utils.search.events import Decision, EpochScore, FinalScore, History, make_rule
 from utils.search.page.geometry import Box, Point, arrow_head, point_at, round_line
 from utils.search.page.layout import COMPACT, WIDE, Drawing, Sizes, lay_out
 from utils.search.result import SearchResult, Subject, build_result, describe_selection
+from utils.training.epoch_lines import EpochTraining
 
 SMALL = "record/search-synthetic-dg-p3d-resnet18.yml"
 LARGE = "record/search-kinetics-dg-p3d-resnet50.yml"
