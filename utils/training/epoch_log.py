@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from utils import distributed
 from utils.jsonl import LineFile
 from utils.training.checkpoint import Position
 from utils.training.epoch_lines import ANEW, EPOCHS_FILE
@@ -23,13 +22,11 @@ class EpochLog:
         self._writer: Any = None
 
     def rewind(self, position: Position) -> None:
-        """Open the log and drop the lines of epochs at or after a position.
+        """Open the log and drop the lines of epochs at or after a position; on rank 0 only.
 
         Raises:
             LineFileError: It is damaged.
         """
-        if not distributed.is_main():
-            return
         self._file = LineFile(self.run_dir / EPOCHS_FILE, anew=ANEW)
         reached = (position.state, position.epoch)
         kept = sum((line["state"], line["epoch"]) <= reached for line in self._file.lines)

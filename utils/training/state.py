@@ -70,11 +70,9 @@ class TrainingRecord:
         """Return the checkpoint to continue from (None: start) and its position, the same on every rank.
 
         Raises:
-            ConfigError: The checkpoint is not of this record, or was trained on another list.
+            UserError: The checkpoint is not of this record, was trained on another list, or a file is damaged.
         """
-        content, position = distributed.decide_on_main(self._read)
-        self.epochs.rewind(position)
-        return content, position
+        return distributed.decide_on_main(self._read)
 
     def _read(self) -> tuple[dict[str, Any] | None, Position]:
         self.start_weights = run_folder.describe_start(self.config)
@@ -85,6 +83,7 @@ class TrainingRecord:
                 self.config, content, position, list_sha256=self.list_sha256, start_weights=self.start_weights
             )
             self.start_weights = self.start_weights or content.get("start_weights", "")
+        self.epochs.rewind(position)
         run_folder.save_config(self.config)
         return content, position
 
