@@ -173,7 +173,7 @@ def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[Vi
     return SearchParts(
         training=training,
         scoring=scoring,
-        selection=_describe_lists(config, training, scoring),
+        selection=_describe_lists(config, training=training, scoring=scoring),
         start_weights=_name_start_weights(config),
         make_network=lambda weights: make_initial_network(config, trained=weights and {"network": weights}),
         make_trainer=make_trainer,
@@ -183,7 +183,7 @@ def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[Vi
     )
 
 
-def _describe_lists(config: RunConfig, training: VideoList, scoring: VideoList) -> Selection:
+def _describe_lists(config: RunConfig, *, training: VideoList, scoring: VideoList) -> Selection:
     groups = count_groups(training, scoring) if config.search.selection == "heldout" else None
     return describe_selection(config, training_videos=len(training), scoring_videos=len(scoring), groups=groups)
 
@@ -201,7 +201,7 @@ def describe_search(config: RunConfig) -> list[str]:
     except UserError as error:
         about, clips, scored = f"without its lists ({error})", None, 0
     else:
-        about, scored = _describe_lists(config, training, scoring).text, len(scoring)
+        about, scored = _describe_lists(config, training=training, scoring=scoring).text, len(scoring)
         inputs = config.with_states(
             [config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))]
         )

@@ -178,7 +178,7 @@ def read_event(line: Mapping[str, Any], graph: Graph, *, where: str) -> Event:
     Raises:
         EventError: A field is missing, unknown, or not what is expected there.
     """
-    fields = _Fields(line, graph, where)
+    fields = _Fields(line, graph, where=where)
     event: Event = fields.take(_KINDS[fields.take_choice("event", _KINDS)])
     if unknown := [name for name in line if name not in fields.known]:
         raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], fields.known)}")
@@ -188,13 +188,13 @@ def read_event(line: Mapping[str, Any], graph: Graph, *, where: str) -> Event:
 class _Fields:
     """The fields of a line, which are taken out of it one by one."""
 
-    def __init__(self, line: Mapping[str, Any], graph: Graph, where: str) -> None:
+    def __init__(self, line: Mapping[str, Any], graph: Graph, *, where: str) -> None:
         self._line, self._graph, self._where = line, graph, where
         self.known: list[str] = []
 
     def take(self, kind: type[Any], prefix: str = "") -> Any:
         """Return a value of a kind, from the fields that are called as its own behind a prefix."""
-        return kind(**{name: self._take(name, hint, prefix) for name, hint in get_type_hints(kind).items()})
+        return kind(**{name: self._take(name, hint, prefix=prefix) for name, hint in get_type_hints(kind).items()})
 
     def take_choice(self, name: str, choices: Iterable[str]) -> str:
         """Return a field that is one of a few words."""
@@ -203,7 +203,7 @@ class _Fields:
             raise EventError(f"{self._where}: {name}: found '{word}'{suggest(word, choices)}")
         return word
 
-    def _take(self, name: str, hint: Any, prefix: str) -> Any:
+    def _take(self, name: str, hint: Any, *, prefix: str) -> Any:
         if hint is Transition:
             edges = {str(transition): transition for transition in self._graph.transitions}
             return edges[self.take_choice("edge", edges)]

@@ -48,7 +48,7 @@ def write_plan(config: RunConfig, history: History, *, plan: Plan, subject: Subj
     """Write everything a finished search says: the record of the path, its epochs, search.json, page and pictures."""
     result = build_result(config, history, plan=plan, subject=subject)
     if plan.trained_steps:
-        write_text_atomically(record_path(config), render_path_record(config, plan, result))
+        write_text_atomically(record_path(config), render_path_record(config, plan, result=result))
         write_lines(config.run_dir / EPOCHS_FILE, path_epochs(history, plan))
     save_figure(graph_figure(result), config.run_dir / GRAPH_PICTURE)
     save_figure(edges_figure(result), config.run_dir / CURVES_PICTURE)
@@ -60,7 +60,7 @@ def _write_result(config: RunConfig, result: SearchResult) -> None:
     write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(result))
 
 
-def render_path_record(config: RunConfig, plan: Plan, result: SearchResult) -> str:
+def render_path_record(config: RunConfig, plan: Plan, *, result: SearchResult) -> str:
     """Return the record of a plan, in the form of record/op-*.yml."""
     sections = own_sections(plan_record(config, plan))
     del sections["search"]

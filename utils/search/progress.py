@@ -23,7 +23,7 @@ class Remaining:
     seconds: tuple[float, float]
 
 
-def describe_epoch(config: RunConfig, history: History, transition: Transition) -> str:
+def describe_epoch(config: RunConfig, history: History, *, transition: Transition) -> str:
     """Return a line on the last epoch of the transition in training: score, knee so far, what is left."""
     last = history.curve(transition)[-1]
     text = f"  epoch {last.epoch}/{config.search.max_epochs}"

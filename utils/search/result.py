@@ -236,7 +236,7 @@ def build_result(config: RunConfig, history: History, *, plan: Plan | None, subj
         subject: What is searched with.
     """
     graph, search = config.graph, config.search
-    edges = tuple(_edge(config, history, transition, plan) for transition in graph.exploration_order)
+    edges = tuple(_edge(config, history, transition=transition, plan=plan) for transition in graph.exploration_order)
     return SearchResult(
         format=FORMAT,
         record=config.name,
@@ -250,7 +250,7 @@ def build_result(config: RunConfig, history: History, *, plan: Plan | None, subj
         horizon=search.horizon,
         lr_factors=search.lr_factors,
         inputs=search.inputs,
-        states=tuple(_state(config, state, plan) for state in graph.states),
+        states=tuple(_state(config, state, plan=plan) for state in graph.states),
         goal=graph.goal,
         edges=edges,
         path=tuple(_path_state(config, step) for step in plan.trained_steps) if plan else (),
@@ -264,7 +264,7 @@ def build_result(config: RunConfig, history: History, *, plan: Plan | None, subj
     )
 
 
-def _state(config: RunConfig, state: State, plan: Plan | None) -> StateResult:
+def _state(config: RunConfig, state: State, *, plan: Plan | None) -> StateResult:
     best = plan.best[state][-1] if plan else None
     return StateResult(
         state=state,
@@ -282,14 +282,14 @@ def _path_state(config: RunConfig, step: Step) -> PathState:
     return PathState(state, epochs, config.state_config(state, epochs=epochs), step.outcome.score)
 
 
-def _edge(config: RunConfig, history: History, transition: Transition, plan: Plan | None) -> EdgeResult:
+def _edge(config: RunConfig, history: History, *, transition: Transition, plan: Plan | None) -> EdgeResult:
     curve, scores, decision = history.curve(transition), history.scores(transition), history.decisions.get(transition)
     clips = sum(point.clips for point in curve)
     return EdgeResult(
         start=transition.start,
         end=transition.end,
         scores=tuple(scores),
-        fit=_fit(config, scores, decision),
+        fit=_fit(config, scores, decision=decision),
         knee=Knee(decision.epoch, decision.value) if decision else None,
         verdict=decision.verdict if decision else ("running" if scores else "waiting"),
         cost=Cost(
@@ -304,7 +304,7 @@ def _edge(config: RunConfig, history: History, transition: Transition, plan: Pla
     )
 
 
-def _fit(config: RunConfig, scores: list[float], decision: Decision | None) -> KneeFit | None:
+def _fit(config: RunConfig, scores: list[float], *, decision: Decision | None) -> KneeFit | None:
     """Return the curve that decided, or that of the scores so far; None for fewer than two."""
     finite = [score for score in scores if math.isfinite(score)]
     if len(finite) < 2:

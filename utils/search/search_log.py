@@ -29,7 +29,7 @@ class SearchLog:
 
     def note_epoch(self, transition: Transition) -> None:
         """Say the last epoch of a transition."""
-        self.say(describe_epoch(self._config, self._history, transition))
+        self.say(describe_epoch(self._config, self._history, transition=transition))
         self._update()
 
     def note_decision(self, decision: Decision) -> None:

@@ -81,11 +81,11 @@ def test_what_is_left_lies_in_the_range_at_every_moment(config: RunConfig) -> No
 def test_an_epoch_is_said_with_its_knee_and_what_is_left(config: RunConfig) -> None:
     first = config.graph.exploration_order[0]
     rising = History(simulate(config, noisy)).curve(first)
-    text = describe_epoch(config, History(rising[:3]), first)
+    text = describe_epoch(config, History(rising[:3]), transition=first)
     assert text.startswith("  epoch 2/6: loss 1.0000, score")
     assert "left 52-106 epochs" in text  # 1 or 4 more here, 17 transitions of 3 to 6
     assert "min" in text
-    text = describe_epoch(config, History([*rising[:2], EpochScore(first, 2, math.nan)]), first)
+    text = describe_epoch(config, History([*rising[:2], EpochScore(first, 2, math.nan)]), transition=first)
     assert text == "  epoch 2/6: training diverged"
 
 
