@@ -4,8 +4,10 @@ No loops over data, no maths, no file formats. No package imports this module.
 """
 
 import functools
+import sys
 
 import torch
+from torch import nn
 
 from dataset.build import (
     make_normalizer,
@@ -18,23 +20,36 @@ from dataset.build import (
     read_training_list,
 )
 from dataset.heldout import count_groups
-from dataset.listing import VideoList
+from dataset.listing import VideoList, read_class_names
+from dataset.prediction.predict import predict_videos
+from dataset.prediction.request import Request, choose_names
+from dataset.prediction.scoring import VideoScorer
 from dataset.transforms.mixing import MixUp
 from dataset.transforms.recipes import crop_position
 from layers.convolution_check import recall_bf16_fault
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
-from model.build import WEIGHTS_HINT, describe_network, make_initial_network, measure_weights, place_network
+from model.build import (
+    WEIGHTS_HINT,
+    describe_network,
+    fill_network,
+    make_initial_network,
+    measure_weights,
+    place_network,
+)
+from model.features import WithFeatures
 from model.network import VideoNetwork
 from utils import distributed
 from utils.config import RunConfig, StateConfig
 from utils.errors import UserError
+from utils.evaluation.predictions import Prediction
 from utils.evaluation.views import ViewScorer
 from utils.files import file_sha256
 from utils.planning.graph import State
 from utils.search.cost import describe_cost, describe_graph
 from utils.search.result import Selection, describe_selection
 from utils.search.setup import SearchParts
+from utils.text import say
 from utils.training.averaging import WeightAverage
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
@@ -42,6 +57,7 @@ from utils.training.precision import Precision, make_scaler, resolve_precision
 from utils.training.run import train_states
 from utils.training.schedule import Schedule
 from utils.training.state import StateTrainer
+from utils.training.weight_files import read_weight_file
 
 
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:
@@ -50,7 +66,7 @@ def choose_precision(config: RunConfig, device: torch.device) -> Precision:
 
 
 def make_view_scorer(
-    config: RunConfig, *, network: VideoNetwork, dtype: torch.dtype | None, device: torch.device
+    config: RunConfig, *, network: nn.Module, dtype: torch.dtype | None, device: torch.device
 ) -> ViewScorer:
     """Return what scores the clips and crops of a video with a network that is on the device, in evaluation mode."""
     return ViewScorer(
@@ -62,6 +78,22 @@ def make_view_scorer(
         dtype=dtype,
         device=device,
     )
+
+
+def predict(config: RunConfig, request: Request) -> list[Prediction]:
+    """Predict what was asked for, on the GPU where there is one; return the videos with errors."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
+    notes = [f"scores in {precision}"] if precision.notice else []
+    notes += [f"note: the weights were trained on other clips: {difference}" for difference in weights.differences]
+    if notes:
+        say(*notes, file=sys.stderr)
+    network = fill_network(config, weights, source=request.weights)
+    network = place_network(config, network, device, dtype=precision.dtype).eval()
+    seen = WithFeatures(network) if request.outputs.features else network
+    views = make_view_scorer(config, network=seen, dtype=precision.dtype, device=device)
+    names = choose_names(config, request.class_names, weights.class_names)
+    return predict_videos(request, VideoScorer(config, views), names=names)
 
 
 def make_learner(
@@ -132,6 +164,7 @@ def train(config: RunConfig, *, force: bool) -> None:
         train_states(
             config,
             list_sha256=videos.sha256,
+            class_names=read_class_names(config.dataset.list_file, config.dataset.num_classes),
             make_network=lambda content: make_initial_network(config, trained=content),
             make_trainer=lambda index, network: make_state_trainer(
                 config, index, network=network, videos=videos, eva_videos=eva_videos, device=device
@@ -173,6 +206,7 @@ def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[Vi
     return SearchParts(
         training=training,
         scoring=scoring,
+        class_names=read_class_names(config.dataset.list_file, config.dataset.num_classes),
         selection=_describe_lists(config, training=training, scoring=scoring),
         start_weights=_name_start_weights(config),
         make_network=lambda weights: make_initial_network(config, trained=weights and {"network": weights}),

@@ -93,7 +93,7 @@ def load_ours(config: RunConfig) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     videos = read_evaluation_list(config)
     crops = tuple(range(config.dataset.eva_num_crop))
-    scorer = helpers.make_view_scorer(config, network=Blind(), dtype=None, device=device)  # type: ignore[arg-type]
+    scorer = helpers.make_view_scorer(config, network=Blind(), dtype=None, device=device)
     began = time.perf_counter()
     for video in make_views_loader(config, videos=videos, indices=range(len(videos))):
         scorer(video.frames, video.clip_frames, crops)

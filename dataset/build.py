@@ -143,10 +143,10 @@ def _make_loader(
     )
 
 
-def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> VideoLoader:
-    """Return the loader of the final evaluation: one item per video, its unique frames and the clips' rows in them."""
+def make_video_views(config: RunConfig, *, videos: VideoList) -> VideoViews:
+    """Return what the final evaluation looks at of each video: its unique frames and the clips' rows in them."""
     data = config.dataset
-    views = VideoViews(
+    return VideoViews(
         videos,
         make_reader(config, data.eva_root_path),
         short_side=data.eva_crop_size,
@@ -154,14 +154,18 @@ def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence
         shape=config.evaluation_state.clip_shape,
         on_error=data.on_error,
     )
+
+
+def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence[int]) -> VideoLoader:
+    """Return the loader of the final evaluation: one item per video."""
     return VideoLoader(
-        views,
+        make_video_views(config, videos=videos),
         sampler=indices,
         batch_size=None,  # an item is a whole video; its clips are batched on the device
-        num_workers=data.num_workers,
+        num_workers=config.dataset.num_workers,
         collate_fn=_as_it_is,
         worker_init_fn=worker_init,
-        prefetch_factor=1 if data.num_workers else None,  # a long video's frames may be hundreds of megabytes
+        prefetch_factor=1 if config.dataset.num_workers else None,  # a long video's frames may be hundreds of megabytes
     )
 
 

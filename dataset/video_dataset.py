@@ -241,7 +241,25 @@ class VideoViews(Dataset[VideoFrames]):
         return VideoFrames(index, record.label, frames, rows, "", notes)
 
     def _read(self, record: VideoRecord) -> tuple[torch.Tensor, torch.Tensor]:
-        clips = spread_clips(record.num_frames, self._shape, num_clips=self._num_clips)
+        return self.read_clips(record, spread_clips(record.num_frames, self._shape, num_clips=self._num_clips))
+
+    def first_clip(self, num_frames: int) -> np.ndarray:
+        """Return the frames of the only clip of a video of `num_frames` frames, int64 [T]."""
+        return spread_clips(num_frames, self._shape, num_clips=1)[0]
+
+    def read_clips(self, record: VideoRecord, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read clips of a video, each of their frames once.
+
+        Args:
+            record: The video.
+            clips: Frames of each clip, int64 [clips, T].
+
+        Returns:
+            `frames` and `clip_frames` of VideoFrames.
+
+        Raises:
+            ReadError: The video cannot be read.
+        """
         unique, rows = np.unique(clips, return_inverse=True)
         stack = FrameStack(len(unique), empty=reused_memory.empty)
 

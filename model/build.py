@@ -10,7 +10,7 @@ from model.network import VideoNetwork
 from model.registry import create_model
 from model.weights import inflate, load_weights, without_classifiers
 from utils.config import RunConfig
-from utils.training.weight_files import read_fitting_weights
+from utils.training.weight_files import WeightFile, read_weight_file
 
 WEIGHTS_HINT = "put the file there or set the key to yours (network.pretrained_model= for random weights)"
 
@@ -46,7 +46,7 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
         network.load_state_dict(trained["network"])
     elif net.pretrained_model:
         path = config.require_file("network", "pretrained_model", hint=WEIGHTS_HINT)
-        weights = read_fitting_weights(config, path)
+        weights = read_weight_file(config, path).tensors
         if net.transfer_weights:
             inflate(network, weights, source=path)
         else:
@@ -59,8 +59,13 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
 
 def make_trained_network(config: RunConfig, path: Path) -> VideoNetwork:
     """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
+    return fill_network(config, read_weight_file(config, path), source=path)
+
+
+def fill_network(config: RunConfig, weights: WeightFile, *, source: Path) -> VideoNetwork:
+    """Return the network with the weights that were read from a file, on the CPU."""
     network = create_model(**network_arguments(config))
-    load_weights(network, read_fitting_weights(config, path), source=path)
+    load_weights(network, weights.tensors, source=source)
     return network
 
 

@@ -33,6 +33,10 @@ PLACES: dict[str, set[str]] = {
     "dataset/readers": {"utils"},
     "dataset/transforms": {"utils", "utils/config"},
     "dataset/writers": {"dataset/readers", "dataset/transforms", "utils"},
+    "dataset/prediction": {
+        "dataset/build.py", "dataset/prepare", "dataset/readers", "dataset/writers",
+        "utils", "utils/config", "utils/evaluation", "utils/figures",
+    },
     "dataset/synthetic": {"dataset/writers", "utils", "utils/config"},
     "dataset/prepare": {
         "dataset/prepare/official", "dataset/prepare/converting", "dataset/prepare/inspecting",
@@ -50,6 +54,7 @@ PLACES: dict[str, set[str]] = {
 ABOVE = {"helpers": {*PACKAGES}, **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS}}
 # Read before torch is there: a mistake in a record must show at once.
 TORCH_FREE = (
+    "dataset/prediction/request.py",
     "dataset/prepare/__main__.py",
     "dataset/synthetic/embedded.py",
     "dataset/synthetic/make.py",

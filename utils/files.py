@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -65,6 +66,24 @@ def append_text(path: Path, text: str) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
+    except OSError as error:
+        raise FileError(_refusal(path, error)) from error
+
+
+def append_json(path: Path, entry: object) -> None:
+    """Add an entry to a file that holds a JSON list as `json.dumps(..., indent=2)` does, in lines of its own.
+
+    The list is whole again after every entry; without any, "[" and "]" are a line each.
+
+    Raises:
+        FileError: A full disk or any other refusal of the system.
+    """
+    end = b"\n]\n"
+    text = json.dumps([entry], indent=2, ensure_ascii=False)[1:].encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        with path.open("r+b") as file:
+            is_first = file.seek(-len(end), os.SEEK_END) == 1
+            file.write(text if is_first else b"," + text)
     except OSError as error:
         raise FileError(_refusal(path, error)) from error
 

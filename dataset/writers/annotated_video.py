@@ -8,41 +8,58 @@ import av.error
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset.readers.video_file import cause_of, decode_frames
+from dataset.readers.video_file import cause_of, decode_frames, unreadable
 from dataset.writers.encoding import H264Writer
 from dataset.writers.shrinking import shrink
 from utils.files import FileError
+from utils.text import one_line
 
-_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "threads": "1"}
+# No B pictures: MP4 says how long a video lasts by its decoding times, which fall short where the rate drops.
+_OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "bf": "0", "threads": "1"}
 _LINES_PER_FRAME = 20  # so many lines of text would fill a frame
 _SMALLEST_TEXT = 10  # pixels
 _BAND = (0, 0, 0, 150)  # behind the text
 
 
-def write_annotated(source: Path, target: Path, lines_at: Callable[[int], Sequence[str]], *, rate: Fraction) -> None:
+def write_annotated(
+    source: Path,
+    target: Path,
+    lines_at: Callable[[int], Sequence[str]],
+    *,
+    times: Sequence[int] | np.ndarray,
+    time_base: Fraction,
+    rate: Fraction,
+) -> None:
     """Write an MP4 copy of a video, without its sound, with lines of text at the top left of every frame.
 
-    The copy appears under its name complete or not at all.
+    The copy appears under its name complete or not at all; each frame is shown when it is in the source.
 
     Args:
-        source: the video file.
-        target: the new file; its folder is made.
-        lines_at: the text of a frame, by its number from 0.
-        rate: frames a second.
+        source: The video file.
+        target: The new file; its folder is made.
+        lines_at: The text of a frame, by its number from 0.
+        times: When each frame is shown, in units of the time base, increasing.
+        time_base: Seconds of one unit.
+        rate: Frames a second on average.
 
     Raises:
-        ReadError: nothing of the source can be decoded.
-        FileError: the copy cannot be written.
+        ReadError: Nothing of the source can be decoded, or it has another number of frames than `times`.
+        FileError: The copy cannot be written.
     """
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with H264Writer(str(partial), rate=rate, options=_OPTIONS) as writer:
-                font: ImageFont.FreeTypeFont | ImageFont.ImageFont | None = None
-                for number, frame in enumerate(shrink(decode_frames(source), 0, even=True)):
+            with H264Writer(str(partial), rate=rate, options=_OPTIONS, time_base=time_base) as writer:
+                number, font = 0, None
+                for number, frame in enumerate(shrink(decode_frames(source), 0, even=True), start=1):
+                    if number > len(times):
+                        break
                     font = font or load_font(max(frame.shape[0] // _LINES_PER_FRAME, _SMALLEST_TEXT))
-                    writer.write(write_lines(frame, lines_at(number), font))
+                    lines = write_lines(frame, lines_at(number - 1), font)
+                    writer.write(lines, time=int(times[number - 1]))
+            if number != len(times):
+                raise unreadable(source, f"decoding gives another number of frames than the {len(times)} counted")
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -59,7 +76,7 @@ def write_lines(
     picture = Image.fromarray(np.ascontiguousarray(frame)).convert("RGBA")
     layer = Image.new("RGBA", picture.size)
     draw = ImageDraw.Draw(layer)
-    text = "\n".join(lines)
+    text = "\n".join(map(one_line, lines))
     _, _, right, bottom = draw.multiline_textbbox((4, 4), text, font=font)
     draw.rectangle((0, 0, right + 4, bottom + 4), fill=_BAND)
     draw.multiline_text((4, 4), text, font=font, fill="white")

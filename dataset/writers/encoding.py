@@ -30,16 +30,20 @@ def encode_h264(frames: Iterable[np.ndarray], *, rate: Fraction | int, options: 
 class H264Writer:
     """Writes frames as an MP4 file; use it in a `with`."""
 
-    def __init__(self, file: object, *, rate: Fraction, options: dict[str, str]) -> None:
+    def __init__(
+        self, file: object, *, rate: Fraction, options: dict[str, str], time_base: Fraction | None = None
+    ) -> None:
         """Begin a file.
 
         Args:
-            file: path, or a binary file to write to.
-            rate: frames a second.
-            options: of x264.
+            file: Path, or a binary file to write to.
+            rate: Frames a second, on average where they have times of their own.
+            options: Of x264.
+            time_base: Seconds of one unit of the frames' times; None: frames follow each other at the rate.
         """
         self._container = av.open(file, "w", format="mp4")
         self._rate, self._options = rate.limit_denominator(_MAX_RATE_TERM), options
+        self._time_base = time_base or 1 / self._rate
         self._stream: VideoStream | None = None
         self._count = 0
 
@@ -53,14 +57,20 @@ class H264Writer:
             self._container.mux(self._stream.encode(None))
         self._container.close()
 
-    def write(self, frame: np.ndarray) -> None:
-        """Add a frame, uint8 [H, W, 3] of even height and width, the same for all."""
+    def write(self, frame: np.ndarray, *, time: int | None = None) -> None:
+        """Add a frame.
+
+        Args:
+            frame: Uint8 [H, W, 3] of even height and width, the same for all.
+            time: When it is shown, in units of the time base; later than the one before. None: its number.
+        """
         if self._stream is None:
             stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
             stream.height, stream.width = frame.shape[:2]
             stream.pix_fmt = "yuv420p"
+            stream.codec_context.time_base = self._time_base
             self._stream = stream
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture.pts, picture.time_base = self._count, 1 / self._rate
+        picture.pts, picture.time_base = self._count if time is None else time, self._time_base
         self._count += 1
         self._container.mux(self._stream.encode(picture))

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,17 @@ import torch
 from PIL import Image
 
 from dataset import sampling
+from dataset.prediction.request import PredictionError
 from dataset.transforms.recipes import crop_position, resize_short_side
-from dataset.writers.annotated_video import write_annotated
 from model.build import make_initial_network, make_trained_network
-from predict_3d import PredictionError, main
+from predict_3d import main
 from tests.conftest import ROOT, MakeRecord
 from tests.videos import encode_video, sequential_frames
 from utils.clip_shape import ClipShape
 from utils.config import RunConfig, load_config
 from utils.errors import UserError
 from utils.evaluation.predictions import best_guesses
+from utils.training.checkpoint import Position, save_checkpoint
 
 
 @pytest.fixture
@@ -128,19 +128,6 @@ def test_a_long_video_is_scored_over_time(record: Path, weights: Path, tmp_path:
     assert not list((tmp_path / "a").glob(".*"))
 
 
-def test_annotated_frames_have_the_text_of_their_window(tmp_path: Path) -> None:
-    video = encode_video(tmp_path / "v.mp4", 12, size=(160, 240))
-    copied = tmp_path / "out/c.mp4"
-    write_annotated(video, copied, lambda frame: ["80 %  Übung"] if frame < 6 else ["-"], rate=Fraction(25))
-    before, after = sequential_frames(video), sequential_frames(copied)
-    assert len(after) == 12
-    place = np.s_[8:16, 20:70]
-    changes = [np.abs(old[place].astype(int) - new[place]).mean() for old, new in zip(before, after, strict=True)]
-    assert min(changes[:6]) > 20 and max(changes[6:]) < 8
-    for frame, copy in zip(before, after, strict=True):
-        assert np.abs(frame[40:].astype(int) - copy[40:]).mean() < 10
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_an_error_of_the_video(
     record: Path, weights: Path, tmp_path: Path, value: float, capfd: pytest.CaptureFixture[str]
@@ -189,14 +176,16 @@ def test_unreadable_files_are_named_and_the_rest_is_done(
     assert predict(record, weights, *words) == 1
     captured = capfd.readouterr()
     errors = captured.err.strip().splitlines()
-    assert errors == [
-        f"{folder}: left out: 1 x no video: Invalid data found when processing input: notes.txt",
-        f"error: cannot read the video {folder}/empty.mp4: the file is empty",
-        f"error: cannot read the video {folder}/text.mp4: Invalid data found when processing input",
-        f"error: {folder}/\\udcff.mp4: its name is not UTF-8; rename it",
-        f"error: cannot read the video {tmp_path}/none.mp4: No such file or directory",
-        f"error: {tmp_path}/nothing: no video in this folder",
+    faults = [
+        f"cannot read the video {folder}/empty.mp4: the file is empty",
+        f"cannot read the video {folder}/text.mp4: Invalid data found when processing input",
+        f"{folder}/\\udcff.mp4: its name is not UTF-8; rename it",
+        f"cannot read the video {tmp_path}/none.mp4: No such file or directory",
+        f"{tmp_path}/nothing: no video in this folder",
     ]
+    assert errors[0] == f"{folder}: left out: 1 x no video: Invalid data found when processing input: notes.txt"
+    assert errors[1:6] == [f"error: {fault}" for fault in faults]
+    assert errors[6:] == ["5 of 6 had errors:", *(f"  {fault}" for fault in faults)]
     assert captured.out.startswith(f"{folder}/good.mp4 (20 frames, 0.8 s)\n")
     found = json.loads((tmp_path / "o.json").read_text())
     assert [("error" in entry) for entry in found] == [True, False, True, True, True, True]
@@ -215,7 +204,7 @@ def test_nothing_is_overwritten(record: Path, weights: Path, tmp_path: Path) -> 
     with pytest.raises(PredictionError, match=r"v\.mp4\.mp4 is there already"):
         predict(record, weights, video, "--annotate", tmp_path / "a")
     other = encode_video(tmp_path / "other/v.mp4", 8)
-    with pytest.raises(PredictionError, match=r"two of the videos are called v\.mp4"):
+    with pytest.raises(PredictionError, match=r"two of the results are called .*v\.mp4"):
         predict(record, weights, video, other, "--annotate", tmp_path / "b")
     assert (tmp_path / "o.json").read_text() == "mine"
 
@@ -245,15 +234,93 @@ def test_a_video_of_classes_of_ones_own(record: Path, weights: Path, tmp_path: P
         assert guess["class"] == f"class {guess['label']}"
 
 
+def test_windows_slide_and_equal_neighbours_become_a_segment(record: Path, weights: Path, tmp_path: Path) -> None:
+    video = encode_video(tmp_path / "v.mp4", 29, rate=10)
+    words = ["--stride", "0.3s", "--json", tmp_path / "o.json", "--segments", tmp_path / "s.csv", "--top_k", 12]
+    assert predict(record, weights, video, *words, "--features", tmp_path / "f") == 0
+    frames, config = sequential_frames(video), load_config(record)
+    starts = [*range(0, 22, 3)]  # clips span 8 frames
+    expected = [expected_scores(config, weights, frames[first : first + 8], clips=1, crops=1) for first in starts]
+    (entry,) = json.loads((tmp_path / "o.json").read_text())
+    assert len(entry["windows"]) == len(starts)
+    for window, scores in zip(entry["windows"], expected, strict=True):
+        got = {guess["label"]: guess["score"] for guess in window["predictions"]}
+        np.testing.assert_allclose([got[label] for label in range(12)], scores, atol=1e-5)
+    rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
+    best = [int(scores.argmax()) for scores in expected]
+    changes = [0, *(i for i in range(1, len(best)) if best[i] != best[i - 1])]
+    assert [int(row["label"]) for row in rows] == [best[i] for i in changes]
+    assert [float(row["begin"]) for row in rows] == [pytest.approx(entry["windows"][i]["begin"]) for i in changes]
+    assert [float(row["end"]) for row in rows][:-1] == [float(row["begin"]) for row in rows][1:]
+    assert float(rows[-1]["end"]) == pytest.approx(2.9) and sum(int(row["windows"]) for row in rows) == len(starts)
+    features = np.load(tmp_path / "f/v.mp4.npy")
+    network = make_trained_network(config, weights)
+    classifier = network.get_submodule("fc")
+    logits = features @ classifier.weight.detach().numpy().T + classifier.bias.detach().numpy()  # type: ignore[operator]
+    np.testing.assert_allclose(torch.from_numpy(logits).softmax(1), expected, atol=1e-5)
+    times = list(csv.DictReader((tmp_path / "f/v.mp4.csv").read_text().splitlines()))
+    assert [int(row["first_frame"]) for row in times] == starts
+    assert [int(row["last_frame"]) for row in times] == [first + 7 for first in starts]
+    assert [float(row["end"]) for row in times] == [pytest.approx((first + 8) / 10) for first in starts]
+
+
+def test_a_short_video_is_one_segment_and_one_row_of_features(record: Path, weights: Path, tmp_path: Path) -> None:
+    video = encode_video(tmp_path / "short.mp4", 5)
+    words = ["--json", tmp_path / "o.json", "--segments", tmp_path / "s.csv", "--features", tmp_path / "f"]
+    assert predict(record, weights, video, tmp_path / "none.mp4", *words) == 1
+    best = json.loads((tmp_path / "o.json").read_text())[0]["predictions"][0]
+    row, missing = csv.DictReader((tmp_path / "s.csv").read_text().splitlines())
+    assert (row["begin"], row["end"], row["label"]) == ("0.000", "0.200", str(best["label"]))
+    assert float(row["score"]) == pytest.approx(best["score"], abs=1e-6)
+    assert missing["error"].endswith("No such file or directory") and not missing["label"]
+    assert len(np.load(tmp_path / "f/short.mp4.npy")) == 1
+
+
+def test_what_cannot_be_written_of_one_video_costs_nothing_else(
+    record: Path, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("a.mp4", "cost $_$.mp4", "z\x1b[31m.mp4")
+    videos = [encode_video(tmp_path / name, 29) for name in names]
+    (tmp_path / "a").write_text("a file where the folder should be")
+    (tmp_path / "names.txt").write_text("\n".join(f"_$x^{number}" for number in range(12)))
+    words = ["--timeline", tmp_path / "t", "--annotate", tmp_path / "a", "--json", tmp_path / "o.json"]
+    assert predict(record, weights, *videos, *words, "--classes", tmp_path / "names.txt") == 1
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert [entry["video"] for entry in found] == [str(video) for video in videos]
+    assert all(len(entry["predictions"]) == 5 and "cannot be written" in entry["error"] for entry in found)
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [f"{name}.png" for name in names]
+    captured = capfd.readouterr()
+    assert captured.err.count("error: ") == 3 and "3 of 3 had errors:" in captured.err
+    assert "\x1b" not in captured.err + captured.out and r"z\x1b[31m.mp4 (29 frames" in captured.out
+
+
+def test_names_and_settings_come_with_the_weights(
+    record: Path, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video, config = encode_video(tmp_path / "v.mp4", 8), load_config(record, ["sampler.clip_length=2"])
+    content = {"network": torch.load(weights, weights_only=True), "config": config.to_dict()}
+    names = [f"named {number}" for number in range(12)]
+    save_checkpoint(tmp_path / "c.pth", {**content, "class_names": names}, position=Position())
+    assert predict(record, tmp_path / "c.pth", video, "--json", tmp_path / "o.json") == 0
+    for guess in json.loads((tmp_path / "o.json").read_text())[0]["predictions"]:
+        assert guess["class"] == f"named {guess['label']}"
+    assert capfd.readouterr().err == "note: the weights were trained on other clips: sampler.clip_length: was 2, is 4\n"
+    save_checkpoint(tmp_path / "c.pth", {**content, "class_names": ["too", "few"]}, position=Position())
+    assert predict(record, tmp_path / "c.pth", video, "sampler.clip_length=2") == 0
+    captured = capfd.readouterr()
+    assert captured.err == "" and "named" not in captured.out
+
+
 def test_equal_scores_are_in_the_order_of_classes() -> None:
     guesses = best_guesses(np.array([0.1, 0.4, 0.1, 0.4]), ["a", "b", "c", "d"], top_k=9)
     assert [guess.name for guess in guesses] == ["b", "d", "a", "c"]
 
 
-def test_the_script_runs_and_exits_with_1(record: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_script_runs_from_any_folder_and_exits_with_1(record: Path, weights: Path, tmp_path: Path) -> None:
     video = encode_video(tmp_path / "v.mp4", 8)
-    command = [sys.executable, "predict_3d.py", "--config_file", str(record), "--weights", str(weights), "none.mp4"]
-    done = subprocess.run([*command, str(video)], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, ROOT / "predict_3d.py", "--config_file", record, "--weights", weights, "none.mp4"]
+    words = [*map(str, command), video.name]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip() == "error: cannot read the video none.mp4: No such file or directory"
-    assert done.stdout.startswith(f"{video} (8 frames, 0.3 s)")
+    assert done.stderr.splitlines()[0] == "error: cannot read the video none.mp4: No such file or directory"
+    assert done.stdout.startswith("v.mp4 (8 frames, 0.3 s)")

@@ -82,7 +82,7 @@ def command(record: Path, *arguments: str) -> list[str]:
     return [sys.executable, "train_3d_op.py", "--config_file", str(record), *arguments]
 
 
-def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any) -> None:
+def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any, tiny_set: Path) -> None:
     config, result = run(make_search())
     assert result["complete"]
     assert len(result["edges"]) == len(config.graph.transitions) == 7
@@ -121,6 +121,8 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any) -
     assert "initial.pth" in left
     assert len(left) == 2
     assert_equal(weights_of(config), load_checkpoint(config.run_dir / "search" / left[0])[0]["network"])
+    names_of_classes = (tiny_set / "classes.txt").read_text().splitlines()
+    assert load_checkpoint(config.weights_path)[0]["class_names"] == names_of_classes
     lines = [json.loads(line) for line in (config.run_dir / "log.jsonl").read_text().splitlines()]
     assert len(lines) == sum(epochs for _, epochs in trained)
     assert [line["total_epoch"] for line in lines] == list(range(1, len(lines) + 1))

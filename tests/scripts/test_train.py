@@ -41,12 +41,15 @@ def assert_equal(mine: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
-def test_states_follow_each_other_and_leave_their_record(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_states_follow_each_other_and_leave_their_record(
+    make_record: MakeRecord, tiny_set: Path, tmp_path: Path
+) -> None:
     record = make_record(**TWO_STATES)
     weights = train(record, "logging.save_freq=1")
     run_dir = tmp_path / "output" / "tiny"
     content, position = load_checkpoint(run_dir / "current.pth")
     assert (position.state, position.epoch, position.step) == (2, 0, 0)
+    assert content["class_names"] == (tiny_set / "classes.txt").read_text().splitlines()
     lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     assert [(line["state"], line["epoch"], line["total_epoch"]) for line in lines] == [(0, 1, 1), (0, 2, 2), (1, 1, 3)]
     assert [line["clips"] for line in lines] == [36, 36, 36]

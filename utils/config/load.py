@@ -92,14 +92,21 @@ def _display(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(path)
 
 
+def find_file(path: Path) -> Path:
+    """Return where a file that a record names is: from the working directory, or else from the project's root.
+
+    Where it is in neither, the path is returned as it is.
+    """
+    return next((folder / path for folder in (Path(), PROJECT_ROOT) if (folder / path).is_file()), path)
+
+
 def _find_base(base: Any, record_path: Path) -> Path:
     if not isinstance(base, str):
         raise ConfigError(
             f"{record_path}: base: found {shown(base)}, expected a path such as base_config/kinetics_base.yml"
         )
-    for folder in (Path(), PROJECT_ROOT):
-        if (folder / base).is_file():
-            return folder / base
+    if (found := find_file(Path(base))).is_file():
+        return found
     known = sorted(f"base_config/{file.name}" for file in (PROJECT_ROOT / "base_config").glob("*_base.yml"))
     raise ConfigError(f"{record_path}: base: no such file '{base}'{suggest(base, known)}")
 

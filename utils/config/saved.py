@@ -40,6 +40,30 @@ def saved_normalization(sections: Mapping[str, Any]) -> Normalization:
     return FLOW if data["use_flow"] else IMAGENET
 
 
+def clip_differences(content: Mapping[str, Any], config: RunConfig) -> list[str]:
+    """Return 'section.key: was X, is Y' for what the last state's clips were in training and are not in a record.
+
+    Args:
+        content: Of a file of weights; only a checkpoint of this project says its configuration, in "config".
+        config: The record.
+    """
+    if not isinstance(content.get("config"), dict):
+        return []
+    before, after, found = content["config"], config.to_dict(), []
+    for section, key in (
+        ("dataset", "use_flow"), ("dataset", "use_fore"), ("dataset", "eva_crop_size"), ("network", "early_stride"),
+        ("sampler", "eva_num_segments"), ("sampler", "clip_length"), ("sampler", "num_steps"),
+    ):  # fmt: skip
+        was, now = (_last(sections[section].get(key)) for sections in (before, after))
+        if was is not None and was != now:
+            found.append(f"{section}.{key}: was {was}, is {now}")
+    return found
+
+
+def _last(value: Any) -> Any:
+    return value[-1] if isinstance(value, list) else value
+
+
 def require_normalization(content: Mapping[str, Any], config: RunConfig, *, path: Path) -> None:
     """Refuse weights that were trained with other numbers than a record normalises with.
 

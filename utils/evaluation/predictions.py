@@ -2,15 +2,17 @@
 
 import csv
 import io
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.files import write_text_atomically
+from utils.text import one_line
+
+GUESS_COLUMNS = ("video", "rank", "label", "class", "score", "error")
+SEGMENT_COLUMNS = ("video", "begin", "end", "label", "class", "score", "windows", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,33 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A piece of a video, in seconds and frames, and the probabilities of all classes in it, float [classes]."""
+    """A clip of a video, and the piece of the video that it speaks for: the pieces of all follow one another.
+
+    Attributes:
+        begin: Of the piece, seconds.
+        end: Of the piece, seconds.
+        first_frame: Of the piece.
+        scores: Probabilities of all classes, float [classes].
+        seen: First and last frame that the network was shown.
+        features: What the classifiers saw, float [channels]; empty unless asked for.
+    """
 
     begin: float
     end: float
     first_frame: int
     scores: NDArray[np.floating]
+    seen: tuple[int, int] = (0, 0)
+    features: NDArray[np.floating] | Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Windows one after the other with the same best class; its score is the mean of theirs. Times are seconds."""
+
+    begin: float
+    end: float
+    guess: Guess
+    num_windows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +60,19 @@ class Prediction:
     """What is known of one video.
 
     Attributes:
-        video: its path.
-        num_frames: that it has.
-        seconds: that it takes, None where the file has no times.
-        guesses: the best classes, the best first.
-        windows: the same over time, where that was asked for and the video is long enough.
-        error: why the video could not be read; all else is empty then.
+        video: Its path.
+        num_frames: That it has.
+        seconds: That it takes.
+        guesses: The best classes, the best first; none where the video could not be read.
+        windows: The same over time, where that was asked for.
+        error: Why the video could not be read, or something of it not be written.
     """
 
     video: str
     num_frames: int = 0
-    seconds: float | None = None
+    seconds: float = 0.0
     guesses: tuple[Guess, ...] = ()
-    windows: tuple[Window, ...] = field(default=())
+    windows: tuple[Window, ...] = ()
     error: str = ""
 
 
@@ -59,36 +82,43 @@ def best_guesses(scores: NDArray[np.floating], names: Sequence[str], *, top_k: i
     return tuple(Guess(int(label), names[label], float(scores[label])) for label in order)
 
 
+def merge_windows(windows: Iterable[Window], names: Sequence[str]) -> tuple[Segment, ...]:
+    """Merge neighbouring windows that have the same best class."""
+    segments = []
+    for label, group in itertools.groupby(windows, key=lambda window: int(np.argmax(window.scores))):
+        same = list(group)
+        score = float(np.mean([window.scores[label] for window in same]))
+        segments.append(Segment(same[0].begin, same[-1].end, Guess(label, names[label], score), len(same)))
+    return tuple(segments)
+
+
 def describe(prediction: Prediction) -> str:
     """Return a video's classes as lines."""
-    seconds = "" if prediction.seconds is None else f", {prediction.seconds:.1f} s"
-    lines = [f"{prediction.video} ({prediction.num_frames} frames{seconds})"]
-    lines += [f"  {100 * guess.score:6.2f} %  {guess.name}" for guess in prediction.guesses]
+    lines = [f"{one_line(prediction.video)} ({prediction.num_frames} frames, {prediction.seconds:.1f} s)"]
+    lines += [f"  {100 * guess.score:6.2f} %  {one_line(guess.name)}" for guess in prediction.guesses]
     return "\n".join(lines)
 
 
-def write_json(path: Path, predictions: Sequence[Prediction], names: Sequence[str], *, top_k: int) -> None:
-    """Write all that is known as a JSON list, an object for each video."""
-    content = [_as_object(prediction, names, top_k=top_k) for prediction in predictions]
-    write_text_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _as_object(prediction: Prediction, names: Sequence[str], *, top_k: int) -> dict[str, object]:
-    if prediction.error:
-        return {"video": prediction.video, "error": prediction.error}
+def as_json(prediction: Prediction, names: Sequence[str], *, top_k: int) -> dict[str, object]:
+    """Return all that is known of a video as the object that --json writes."""
+    error = {"error": prediction.error} if prediction.error else {}
+    if not prediction.guesses:
+        return {"video": prediction.video, **error}
+    windows = [
+        {
+            "begin": window.begin,
+            "end": window.end,
+            "predictions": _as_list(best_guesses(window.scores, names, top_k=top_k)),
+        }
+        for window in prediction.windows
+    ]
     return {
         "video": prediction.video,
         "num_frames": prediction.num_frames,
         "seconds": prediction.seconds,
         "predictions": _as_list(prediction.guesses),
-        "windows": [
-            {
-                "begin": window.begin,
-                "end": window.end,
-                "predictions": _as_list(best_guesses(window.scores, names, top_k=top_k)),
-            }
-            for window in prediction.windows
-        ],
+        "windows": windows if len(windows) > 1 else [],
+        **error,
     }
 
 
@@ -96,14 +126,27 @@ def _as_list(guesses: Sequence[Guess]) -> list[dict[str, object]]:
     return [{"label": guess.label, "class": guess.name, "score": guess.score} for guess in guesses]
 
 
-def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write a table with a row for each video and rank; a video that could not be read has one row with the cause."""
+def guess_rows(prediction: Prediction) -> list[tuple[object, ...]]:
+    """Return a row of GUESS_COLUMNS for each rank; a video that could not be read has one, with the cause."""
+    video, error = prediction.video, prediction.error
+    return [
+        (video, rank, guess.label, guess.name, f"{guess.score:.6f}", error)
+        for rank, guess in enumerate(prediction.guesses, start=1)
+    ] or [(video, "", "", "", "", error)]
+
+
+def segment_rows(prediction: Prediction, names: Sequence[str]) -> list[tuple[object, ...]]:
+    """Return a row of SEGMENT_COLUMNS for each segment; a video that could not be read has one, with the cause."""
+    video, error = prediction.video, prediction.error
+    return [
+        (video, f"{one.begin:.3f}", f"{one.end:.3f}", one.guess.label, one.guess.name, f"{one.guess.score:.6f}",
+         one.num_windows, error)
+        for one in merge_windows(prediction.windows, names)
+    ] or [(video, "", "", "", "", "", "", error)]  # fmt: skip
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as lines of CSV."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("video", "rank", "label", "class", "score", "error"))
-    for prediction in predictions:
-        if prediction.error:
-            table.writerow((prediction.video, "", "", "", "", prediction.error))
-        for rank, guess in enumerate(prediction.guesses, start=1):
-            table.writerow((prediction.video, rank, guess.label, guess.name, f"{guess.score:.6f}", ""))
-    write_text_atomically(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -29,7 +29,7 @@ from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts
 from utils.search.transition import TransitionTrainer
 from utils.search.weights import WeightFolder, Weights
-from utils.training.checkpoint import Position, save_checkpoint
+from utils.training.checkpoint import CLASS_NAMES, Position, save_checkpoint
 from utils.training.run import open_run
 from utils.training.run_folder import save_config
 
@@ -73,7 +73,7 @@ def _search_on(
     )
     if plan.trained_steps:
         found = weights.read(plan.steps)
-        _save_weights(config, plan, found, list_sha256=parts.training.sha256)
+        _save_weights(config, plan, found, parts=parts)
         if journal.history.test is None:
             score = parts.make_tester(parts.make_network(found)).evaluate()
             journal.append(FinalScore(config.dataset.eva_list_file, **vars(score)))
@@ -105,12 +105,12 @@ def explore_graph(
     return search(config.graph, explore, arrive=explore.arrive)
 
 
-def _save_weights(config: RunConfig, plan: Plan, weights: Weights, *, list_sha256: str) -> None:
+def _save_weights(config: RunConfig, plan: Plan, weights: Weights, *, parts: SearchParts) -> None:
     """Write the weights at the end of the path as this record's own."""
     if distributed.is_main():
         record = plan_record(config, plan)
-        content = {"network": weights, "config": record.to_dict(), "list_sha256": list_sha256}
-        save_checkpoint(config.weights_path, content, position=Position(state=len(record.states)))
+        about = {"config": record.to_dict(), "list_sha256": parts.training.sha256, CLASS_NAMES: list(parts.class_names)}
+        save_checkpoint(config.weights_path, {"network": weights, **about}, position=Position(state=len(record.states)))
 
 
 def _report(config: RunConfig, plan: Plan, *, log: logging.Logger) -> None:

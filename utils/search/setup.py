@@ -1,6 +1,6 @@
 """What a search is made of, by those who know data sets and networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -36,7 +36,8 @@ class SearchParts(Generic[Network]):
     Attributes:
         training: The videos that train the states.
         scoring: The videos that score them.
-        selection: Both in words.
+        class_names: What their classes are called, by number.
+        selection: Both lists in words.
         start_weights: What the network starts from, in words.
         make_network: Returns the network with these weights; None: the weights the search starts from.
         make_trainer: Returns the trainer of a state of a record, given the record, the state's number from 0, the
@@ -48,6 +49,7 @@ class SearchParts(Generic[Network]):
 
     training: Videos
     scoring: Videos
+    class_names: Sequence[str]
     selection: Selection
     start_weights: str
     make_network: Callable[[Weights | None], Network]

@@ -21,6 +21,7 @@ from utils.training.pickles import describe_objects, torch_reason
 FORMAT = 1
 NUMBERED_PATTERN = "state*_epoch*.pth"  # checkpoints that are kept beside current.pth
 _ZIP_BEGIN = b"PK\x03\x04"
+CLASS_NAMES = "class_names"  # the entry for what the classes are called, a list in the order of the logits
 
 # Under which names checkpoints hold the network's weights; the first that is there counts. "average" and "network" are
 # this project's, "state_dict_ema" and "state_dict" timm's, "model_state" PySlowFast's, "model" torchvision's and

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
@@ -43,6 +43,7 @@ def train_states(
     config: RunConfig,
     *,
     list_sha256: str,
+    class_names: Sequence[str],
     make_network: Callable[[dict[str, Any] | None], Network],
     make_trainer: Callable[[int, Network], StateTrainer],
     describe: Callable[[Network], str],
@@ -53,13 +54,14 @@ def train_states(
     Args:
         config: The record.
         list_sha256: Of the training list's content.
+        class_names: What its classes are called, by number.
         make_network: Returns the network that training starts (None) or continues from, given a checkpoint's content.
         make_trainer: Returns a state, given its number from 0, ready to train, from the network as it is.
         describe: Returns in a line what is trained, on what.
         force: An earlier run is moved aside, not continued.
     """
     with open_run(config, "train", force=force) as log:
-        record = TrainingRecord(config, log, list_sha256=list_sha256)
+        record = TrainingRecord(config, log, list_sha256=list_sha256, class_names=class_names)
         _train(config, record, make_network=make_network, make_trainer=make_trainer, describe=describe)
 
 

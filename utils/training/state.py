@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -19,7 +19,7 @@ from utils.text import printable
 from utils.training import run_folder
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
-from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
 from utils.training.epoch_lines import EpochTraining
 from utils.training.epoch_log import EpochLog
@@ -60,9 +60,9 @@ def describe_training(learner: Learner, totals: EpochTotals, *, num_frames: int)
 class TrainingRecord:
     """What a run leaves behind while it trains: current.pth, numbered checkpoints, log.txt and log.jsonl."""
 
-    def __init__(self, config: RunConfig, log: logging.Logger, *, list_sha256: str) -> None:
-        """Keep the record of a run on a training list whose content has this SHA-256."""
-        self.config, self.log, self.list_sha256 = config, log, list_sha256
+    def __init__(self, config: RunConfig, log: logging.Logger, *, list_sha256: str, class_names: Sequence[str]) -> None:
+        """Keep the record of a run on a training list whose content has this SHA-256, of classes called so."""
+        self.config, self.log, self.list_sha256, self.class_names = config, log, list_sha256, list(class_names)
         self.epochs = EpochLog(config.run_dir)
         self.start_weights = ""
 
@@ -102,6 +102,7 @@ class TrainingRecord:
             "config": self.config.to_dict(),
             "list_sha256": self.list_sha256,
             "start_weights": self.start_weights,
+            CLASS_NAMES: self.class_names,
         }
         save_checkpoint(self.config.run_dir / name, content, position=position)
 

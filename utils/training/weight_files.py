@@ -1,14 +1,15 @@
 """Weight files of this project and of others: where the network's tensors are in them, and under which names."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from utils.config import RunConfig
-from utils.config.saved import require_normalization
-from utils.training.checkpoint import NESTINGS, CheckpointError, load_tensors
+from utils.config.saved import clip_differences, require_normalization
+from utils.training.checkpoint import CLASS_NAMES, NESTINGS, CheckpointError, load_tensors
 from utils.training.run_folder import require_own_weights
 
 # What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
@@ -18,8 +19,24 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 _SHOWN = 8
 
 
-def read_fitting_weights(config: RunConfig, path: Path) -> dict[str, torch.Tensor]:
-    """Read the network's tensors as `read_weights` does, of a file that fits the record's normalisation.
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file of weights holds for whoever uses them; other projects' files and bare ones hold tensors only.
+
+    Attributes:
+        tensors: Of the network, by name.
+        class_names: Class i is called class_names[i]; empty where the file does not say.
+        differences: 'section.key: was X, is Y' for the settings with which its clips were cut otherwise than the
+            record's evaluation does.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    class_names: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+def read_weight_file(config: RunConfig, path: Path) -> WeightFile:
+    """Read a file of weights that fits the record's normalisation.
 
     Raises:
         CheckpointError: As in `read_weights`.
@@ -29,7 +46,14 @@ def read_fitting_weights(config: RunConfig, path: Path) -> dict[str, torch.Tenso
     content = load_tensors(path)
     require_normalization(content, config, path=path)
     require_own_weights(content, config, path=path)
-    return _find_weights(content, path)
+    named = content.get(CLASS_NAMES)
+    if not isinstance(named, list) or len(named) != config.dataset.num_classes:
+        named = []
+    return WeightFile(
+        tensors=_find_weights(content, path),
+        class_names=tuple(map(str, named)),
+        differences=tuple(clip_differences(content, config)),
+    )
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

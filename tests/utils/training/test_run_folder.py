@@ -25,7 +25,7 @@ from utils.jsonl import write_lines
 from utils.lock import LockError
 from utils.training.checkpoint import CheckpointError, Position, save_checkpoint
 from utils.training.run_folder import save_config
-from utils.training.weight_files import read_fitting_weights
+from utils.training.weight_files import read_weight_file
 
 CONSTANT = {"optimizer": {"epochs": 1, "lr_scheduler": "constant"}}
 
@@ -181,15 +181,15 @@ def test_weights_that_the_folder_did_not_train_are_not_evaluated_as_its_own(
     config = leave(record, position=Position(1))
     save_config(config)
     write_lines(config.run_dir / "log.jsonl", [{"state": 0, "epoch": epoch, "total_epoch": epoch} for epoch in (1, 2)])
-    read_fitting_weights(config, config.weights_path)
+    read_weight_file(config, config.weights_path)
     leave(record, position=Position(0, 1))
     with pytest.raises(ConfigError, match=r"weights after 1 epochs, but .*log\.jsonl has 2"):
-        read_fitting_weights(config, config.weights_path)
+        read_weight_file(config, config.weights_path)
     leave(record, "optimizer.seed=3", position=Position(1))
     with pytest.raises(ConfigError, match=r"optimizer\.seed: was 0, is 3"):
-        read_fitting_weights(config, config.weights_path)
+        read_weight_file(config, config.weights_path)
     shutil.copy(config.weights_path, tmp_path / "elsewhere.pth")
-    read_fitting_weights(config, tmp_path / "elsewhere.pth")
+    read_weight_file(config, tmp_path / "elsewhere.pth")
 
 
 def test_a_folder_in_use_is_refused_by_every_script(make_record: MakeRecord, tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""One video after the other: scored, printed, written; what is wrong with one costs no other."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from dataset.prediction.request import Request, Source
+from dataset.prediction.results import Results
+from dataset.prediction.scoring import VideoScorer
+from dataset.prediction.videos import Video, open_video
+from utils.errors import UserError
+from utils.evaluation.predictions import Prediction, best_guesses, describe
+from utils.text import one_line, say
+
+
+def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str]) -> list[Prediction]:
+    """Predict what was asked for, and print it; errors come when they are met, and once more at the end.
+
+    Args:
+        request: What to look at and to write.
+        scorer: Of videos.
+        names: Of the classes.
+
+    Returns:
+        The videos with errors.
+
+    Raises:
+        FileError: A file of all videos cannot be written.
+    """
+    results, failed = Results(request.outputs, names, top_k=request.top_k), []
+    for prediction in _predict(request, scorer, results, names=names):
+        results.add(prediction)
+        if prediction.error:
+            failed.append(prediction)
+    if failed and len(request.sources) > 1:
+        say(f"{len(failed)} of {len(request.sources)} had errors:", file=sys.stderr)
+        say(*(f"  {one_line(prediction.error)}" for prediction in failed), file=sys.stderr)
+    return failed
+
+
+def _predict(request: Request, scorer: VideoScorer, results: Results, *, names: Sequence[str]) -> Iterator[Prediction]:
+    for source in request.sources:
+        try:
+            video = open_video(source)
+            prediction = _score(video, request, scorer, names=names)
+        except UserError as error:
+            yield Prediction(_path_text(source), error=_complain(error))
+            continue
+        say(describe(prediction))
+        for write in results.own_files(video, prediction):
+            try:
+                write()
+            except UserError as error:
+                prediction = replace(prediction, error="; ".join(filter(None, (prediction.error, _complain(error)))))
+        yield prediction
+
+
+def _score(video: Video, request: Request, scorer: VideoScorer, *, names: Sequence[str]) -> Prediction:
+    """Score a video and, where something is made of them, its windows.
+
+    Raises:
+        UserError: It cannot be read or scored.
+    """
+    scores = scorer.score(video)
+    wanted = request.outputs.want_windows
+    windows = tuple(scorer.score_windows(video, stride=request.stride)) if wanted else ()
+    if len(windows) == 1:  # it is the whole video, which has scores already
+        windows = (replace(windows[0], scores=scores),)
+    if video.damage:
+        say(f"note: {video.path}: only {video.num_frames} frames can be decoded ({video.damage})", file=sys.stderr)
+    return Prediction(
+        str(video.path),
+        video.num_frames,
+        video.seconds(video.num_frames),
+        best_guesses(scores, names, top_k=request.top_k),
+        windows,
+    )
+
+
+def _complain(error: UserError) -> str:
+    say(f"error: {one_line(str(error))}", file=sys.stderr)
+    return str(error)
+
+
+def _path_text(source: Source) -> str:
+    """Return the path in UTF-8, whatever bytes it has."""
+    return str(source.path).encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,88 @@
+"""The scores of a video: of the whole, as the record evaluates it, and of window after window."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset.build import make_video_views
+from dataset.listing import VideoRecord, list_of
+from dataset.prediction.request import PredictionError, Stride
+from dataset.prediction.videos import Place, Video, place_windows
+from dataset.video_dataset import VideoFrames, VideoViews
+from utils.config import RunConfig
+from utils.evaluation.predictions import Window
+from utils.evaluation.scores import describe_broken
+from utils.evaluation.views import ViewScorer, score_ahead
+from utils.metrics import probabilities
+
+# Windows are read in groups of about so many frames: each frame is decoded once although windows may overlap.
+_FRAMES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class VideoScorer:
+    """Scores video files with a network.
+
+    Attributes:
+        config: The record.
+        views: Scores views; what it gives beyond the classes are features.
+    """
+
+    config: RunConfig
+    views: ViewScorer
+
+    def score(self, video: Video) -> NDArray[np.floating]:
+        """Return the probabilities of a video, float [classes]: the mean over the clips and crops of the record.
+
+        Raises:
+            ReadError: The video cannot be read.
+            PredictionError: A logit is NaN or infinite.
+        """
+        scores, _ = self._score(video, self._reader(video)[0], crops=tuple(range(self.config.dataset.eva_num_crop)))
+        return scores.mean(axis=(0, 1))
+
+    def score_windows(self, video: Video, *, stride: Stride | None) -> Iterator[Window]:
+        """Score a video window after window; a window is as long as a clip, its crop is the centre.
+
+        Raises:
+            ReadError: The video cannot be read.
+            PredictionError: A logit is NaN or infinite.
+        """
+        shape = self.config.evaluation_state.clip_shape
+        span = shape.num_segments * shape.span
+        places = list(place_windows(video, span, stride=stride))
+        groups = [list(group) for _, group in groupby(places, key=lambda place: place.first // _FRAMES_AT_ONCE)]
+        reader, length = self._reader(video), min(span, video.num_frames)
+        read = (_read(reader, video, group, length=length) for group in groups)
+        results = score_ahead(read, lambda frames: self._score(video, frames, crops=(0,)), device=self.views.device)
+        for group, (_, (scores, features)) in zip(groups, results, strict=True):
+            for place, score, feature in zip(group, scores[:, 0], features[:, 0], strict=True):
+                begin, end = video.seconds(place.begin), video.seconds(place.end)
+                yield Window(begin, end, place.begin, score, (place.first, place.first + length - 1), feature)
+
+    def _reader(self, video: Video) -> VideoViews:
+        """Return what reads the views of a video; of no video at all, that is an error."""
+        data = replace(self.config.dataset, format="RAW", eva_root_path="/", on_error="raise")
+        record = VideoRecord(str(video.path.resolve()), video.num_frames, 0)
+        return make_video_views(replace(self.config, dataset=data), videos=list_of([record], path="command line"))
+
+    def _score(
+        self, video: Video, frames: VideoFrames, *, crops: tuple[int, ...]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Return probabilities [clips, crops, classes] and features [clips, crops, channels], none unless asked for."""
+        scores = self.views(frames.frames, frames.clip_frames, crops)
+        if broken := describe_broken(scores):
+            raise PredictionError(f"{video.path}: {broken}; the weights or their precision are broken")
+        logits, features = np.split(scores, [self.config.dataset.num_classes], axis=2)
+        return probabilities(logits), features
+
+
+def _read(reader: VideoViews, video: Video, places: list[Place], *, length: int) -> VideoFrames:
+    """Read some windows of a video."""
+    record = VideoRecord(str(video.path.resolve()), video.num_frames, 0)
+    firsts = np.array([place.first for place in places])
+    frames, rows = reader.read_clips(record, firsts[:, None] + reader.first_clip(length))
+    return VideoFrames(0, 0, frames, rows, "", ())

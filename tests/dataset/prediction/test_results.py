@@ -1,0 +1,54 @@
+"""Results of all videos are written one by one, and whole after each."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset.prediction.request import Outputs
+from dataset.prediction.results import Results
+from utils.evaluation.predictions import Guess, Prediction, Window, merge_windows
+from utils.files import FileError, append_json
+
+NAMES = ["a", "b\x1b", "c"]
+
+
+def window(begin: float, *scores: float) -> Window:
+    return Window(begin, begin + 1, int(begin), np.array(scores))
+
+
+def test_each_video_is_in_the_files_once_it_is_added(tmp_path: Path) -> None:
+    outputs = Outputs(json=tmp_path / "new/o.json", csv=tmp_path / "o.csv", segments=tmp_path / "s.csv")
+    results = Results(outputs, NAMES, top_k=2)
+    assert outputs.json and outputs.csv and outputs.segments
+    assert json.loads(outputs.json.read_text()) == []
+    windows = (window(0, 0.6, 0.4, 0), window(1, 0.8, 0.1, 0.1), window(2, 0.1, 0.7, 0.2), window(3, 0.5, 0.3, 0.2))
+    known = Prediction("é\n.mp4", 100, 4.0, (Guess(1, NAMES[1], 0.5), Guess(0, "a", 0.3)), windows)
+    for count, one in enumerate((known, Prediction("bad.mp4", error="no such file")), start=1):
+        results.add(one)
+        entries = json.loads(outputs.json.read_text())
+        assert [entry["video"] for entry in entries] == ["é\n.mp4", "bad.mp4"][:count]
+        assert outputs.json.read_text() == json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+    assert entries[1] == {"video": "bad.mp4", "error": "no such file"}
+    with outputs.csv.open(newline="") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["b\x1b", "a", ""]
+    with outputs.segments.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["begin"], row["end"], row["class"], row["score"], row["windows"]) for row in rows] == [
+        ("0.000", "2.000", "a", "0.700000", "2"),
+        ("2.000", "3.000", "b\x1b", "0.700000", "1"),
+        ("3.000", "4.000", "a", "0.500000", "1"),
+        ("", "", "", "", ""),
+    ]
+    assert rows[3]["error"] == "no such file"
+
+
+def test_no_window_is_no_segment() -> None:
+    assert merge_windows([], NAMES) == ()
+
+
+def test_a_list_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot be written"):
+        append_json(tmp_path / "none.json", {})
