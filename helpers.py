@@ -14,6 +14,7 @@ from dataset.build import (
     make_plan,
     make_quick_loader,
     make_training_loader,
+    make_views_loader,
     read_evaluation_list,
     read_quick_list,
     read_search_lists,
@@ -34,6 +35,7 @@ from model.build import (
     describe_network,
     fill_network,
     make_initial_network,
+    make_trained_network,
     measure_weights,
     place_network,
 )
@@ -42,9 +44,12 @@ from model.network import VideoNetwork
 from utils import distributed
 from utils.config import RunConfig, StateConfig
 from utils.errors import UserError
+from utils.evaluation.extraction import ExtractionParts, extract_scores
 from utils.evaluation.predictions import Prediction
+from utils.evaluation.provenance import EvaluationList
 from utils.evaluation.views import ViewScorer
 from utils.files import file_sha256
+from utils.lock import lock_folder
 from utils.planning.graph import State
 from utils.search.cost import describe_cost, describe_graph
 from utils.search.result import Selection, describe_selection
@@ -78,6 +83,26 @@ def make_view_scorer(
         dtype=dtype,
         device=device,
     )
+
+
+def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_by: str, merged_by: str) -> None:
+    """Score what has no score yet of a record's evaluation list; arguments as for `extract_scores`."""
+    with distributed.session() as device, distributed.hold_on_main(lambda: lock_folder(config.run_dir)):
+        videos, precision = read_evaluation_list(config), choose_precision(config, device)
+
+        def load() -> tuple[ViewScorer, str]:
+            network = make_trained_network(config, config.eva_model)
+            network = place_network(config, network, device, dtype=precision.dtype).eval()
+            scorer = make_view_scorer(config, network=network, dtype=precision.dtype, device=device)
+            return scorer, describe_network(config, network)
+
+        parts = ExtractionParts(
+            videos=EvaluationList(videos.sha256, videos.labels, lambda number: videos[number].path),
+            precision=precision,
+            load=load,
+            read=lambda indices: make_views_loader(config, videos=videos, indices=indices),
+        )
+        extract_scores(config, parts, crops=crops, force=force, trained_by=trained_by, merged_by=merged_by)
 
 
 def predict(config: RunConfig, request: Request) -> list[Prediction]:

@@ -25,13 +25,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import extract_score_3d
 import helpers
 import merge_score
 from benchmarks.machine import describe_machine
 from dataset.build import make_plan, read_training_list
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
+from utils.evaluation.provenance import choose_crops
 from utils.evaluation.result import RESULT_JSON
 from utils.planning.graph import INITIAL, State
 from utils.sealed import read_sealed_json
@@ -132,8 +132,8 @@ def count_clips(config: RunConfig) -> tuple[int, int]:
 def run(config: RunConfig) -> tuple[float, float]:
     """Train, extract and merge a record, or what is left of it; return video and clip top-1 in percent."""
     helpers.train(config, force=False)
-    crops = extract_score_3d.choose_crops(config, None)
-    extract_score_3d.extract(config, crops=crops, force=False, trained_by="this benchmark", merged_by="this benchmark")
+    crops = choose_crops(config, None)
+    helpers.extract(config, crops=crops, force=False, trained_by="this benchmark", merged_by="this benchmark")
     merge_score.merge(config, extracted_by="this benchmark", force=False)
     metrics = read_sealed_json(config.run_dir / RESULT_JSON)["metrics"]
     return 100 * metrics["video"]["top1"], 100 * metrics["clip"]["top1"]

@@ -117,7 +117,7 @@ def run_script(main: Callable[[], None]) -> None:
 
 def _stop_line(request: Stopped) -> str:
     name = signal.Signals(request.signum).name
-    return f"stopped by {name}{request.saved and f', {request.saved}'}: the same command continues"
+    return f"stopped by {name}{request.saved and f', {request.saved}'}: {request.way}"
 
 
 def _end(line: str, *, code: int, by_all: bool = False) -> NoReturn:

@@ -24,12 +24,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(KeyboardInterrupt):
-    """A stop that was asked for by `signum`: nothing to be mended, the same command continues."""
+    """A stop that was asked for by `signum`: nothing to be mended."""
 
-    def __init__(self, signum: int, saved: str = "") -> None:
-        """Keep what was asked for, and what was saved, in words."""
-        super().__init__(signum, saved)
-        self.signum, self.saved = signum, saved
+    def __init__(self, signum: int, saved: str = "", way: str = "the same command continues") -> None:
+        """Keep what was asked for, and what was saved and how to go on, in words."""
+        super().__init__(signum, saved, way)
+        self.signum, self.saved, self.way = signum, saved, way
 
     @property
     def exit_code(self) -> int:

@@ -10,6 +10,8 @@ from dataset.prediction.scoring import VideoScorer
 from dataset.prediction.videos import Video, open_video
 from utils.errors import UserError
 from utils.evaluation.predictions import Prediction, best_guesses, describe
+from utils.shortage import describe_shortage
+from utils.stopping import Stopped
 from utils.text import one_line, say
 
 
@@ -27,11 +29,16 @@ def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str
     Raises:
         FileError: A file of all videos cannot be written.
     """
-    results, failed = Results(request.outputs, names, top_k=request.top_k), []
-    for prediction in _predict(request, scorer, results, names=names):
-        results.add(prediction)
-        if prediction.error:
-            failed.append(prediction)
+    results, failed, done = Results(request.outputs, names, top_k=request.top_k), [], 0
+    try:
+        for prediction in _predict(request, scorer, results, names=names):
+            results.add(prediction)
+            done += 1
+            if prediction.error:
+                failed.append(prediction)
+    except Stopped as stop:
+        kept = f"{done} of {len(request.sources)} are done"
+        raise Stopped(stop.signum, kept, way="name the others, and other files for their results") from None
     if failed and len(request.sources) > 1:
         say(f"{len(failed)} of {len(request.sources)} had errors:", file=sys.stderr)
         say(*(f"  {one_line(prediction.error)}" for prediction in failed), file=sys.stderr)
@@ -41,18 +48,21 @@ def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str
 def _predict(request: Request, scorer: VideoScorer, results: Results, *, names: Sequence[str]) -> Iterator[Prediction]:
     for source in request.sources:
         try:
-            video = open_video(source)
+            video = open_video(source, max_pixels=scorer.config.dataset.max_pixels)
             prediction = _score(video, request, scorer, names=names)
-        except UserError as error:
-            yield Prediction(_path_text(source), error=_complain(error))
+        except (UserError, MemoryError, RuntimeError) as error:
+            if not (problem := str(error) if isinstance(error, UserError) else describe_shortage(error)):
+                raise
+            yield Prediction(_path_text(source), error=_complain(problem))
             continue
         say(describe(prediction))
+        problems = []
         for write in results.own_files(video, prediction):
             try:
                 write()
             except UserError as error:
-                prediction = replace(prediction, error="; ".join(filter(None, (prediction.error, _complain(error)))))
-        yield prediction
+                problems.append(_complain(str(error)))
+        yield replace(prediction, error="; ".join(problems))
 
 
 def _score(video: Video, request: Request, scorer: VideoScorer, *, names: Sequence[str]) -> Prediction:
@@ -67,7 +77,7 @@ def _score(video: Video, request: Request, scorer: VideoScorer, *, names: Sequen
     if len(windows) == 1:  # it is the whole video, which has scores already
         windows = (replace(windows[0], scores=scores),)
     if video.damage:
-        say(f"note: {video.path}: only {video.num_frames} frames can be decoded ({video.damage})", file=sys.stderr)
+        say(f"note: {video.path}: {one_line(video.damage)}", file=sys.stderr)
     return Prediction(
         str(video.path),
         video.num_frames,
@@ -77,9 +87,9 @@ def _score(video: Video, request: Request, scorer: VideoScorer, *, names: Sequen
     )
 
 
-def _complain(error: UserError) -> str:
-    say(f"error: {one_line(str(error))}", file=sys.stderr)
-    return str(error)
+def _complain(problem: str) -> str:
+    say(f"error: {one_line(problem)}", file=sys.stderr)
+    return problem
 
 
 def _path_text(source: Source) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from dataset.prediction.request import Outputs
 from dataset.prediction.videos import Video
+from dataset.readers.video_file import decode_frames
 from dataset.writers.annotated_video import write_annotated
 from utils.evaluation.predictions import (
     GUESS_COLUMNS,
@@ -104,4 +105,5 @@ def _annotate(video: Video, prediction: Prediction, names: Sequence[str], target
     def lines_at(frame: int) -> list[str]:
         return texts[int(np.searchsorted(starts, frame, side="right")) - 1]
 
-    write_annotated(video.path, target, lines_at, times=video.times, time_base=video.time_base, rate=video.rate)
+    frames = decode_frames(video.path, max_pixels=video.max_pixels)
+    write_annotated(frames, target, lines_at, times=video.times, time_base=video.time_base, rate=video.rate)

@@ -26,7 +26,8 @@ class Video:
         times: When each frame is shown, from the first one on, in units of the time base, int64 [num_frames].
         time_base: Seconds of one unit.
         rate: Frames a second on average.
-        damage: Why decoding ends after the last frame, empty for a sound file.
+        max_pixels: That a picture may have.
+        damage: What of the file cannot be decoded, empty for a sound one.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Video:
     times: NDArray[np.int64]
     time_base: Fraction
     rate: Fraction
+    max_pixels: int
     damage: str = ""
 
     @property
@@ -48,8 +50,8 @@ class Video:
         return float(int(self.times[-1]) * self.time_base + 1 / self.rate)
 
 
-def open_video(source: Source) -> Video:
-    """Count a video's frames.
+def open_video(source: Source, *, max_pixels: int) -> Video:
+    """Count a video's frames; its pictures may have so many pixels.
 
     Raises:
         ReadError: It cannot be read.
@@ -60,12 +62,12 @@ def open_video(source: Source) -> Video:
         raise PredictionError(source.problem)
     if str(path) != str(path).encode("utf-8", "replace").decode():
         raise PredictionError(f"{printable(str(path))}: its name is not UTF-8; rename it")
-    with VideoFile(path) as file:
+    with VideoFile(path, max_pixels=max_pixels) as file:
         index, rate = build_index(file), Fraction(file.frame_rate or _DEFAULT_RATE)
         times, time_base = np.arange(index.num_frames), 1 / rate
         if index.pts is not None and file.time_base is not None:
             times, time_base = index.pts - index.pts[0], file.time_base
-    return Video(path, source.name, times, time_base, rate, index.damage)
+    return Video(path, source.name, times, time_base, rate, max_pixels, index.damage)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A copy of a video with words written on it."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import av.error
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset.readers.video_file import cause_of, decode_frames, unreadable
+from dataset.readers.video_file import cause_of
 from dataset.writers.encoding import H264Writer
 from dataset.writers.shrinking import shrink
 from utils.files import FileError
@@ -22,7 +23,7 @@ _BAND = (0, 0, 0, 150)  # behind the text
 
 
 def write_annotated(
-    source: Path,
+    frames: Iterable[np.ndarray],
     target: Path,
     lines_at: Callable[[int], Sequence[str]],
     *,
@@ -32,10 +33,10 @@ def write_annotated(
 ) -> None:
     """Write an MP4 copy of a video, without its sound, with lines of text at the top left of every frame.
 
-    The copy appears under its name complete or not at all; each frame is shown when it is in the source.
+    The copy appears under its name complete or not at all.
 
     Args:
-        source: The video file.
+        frames: Of the video, uint8 [H, W, 3] each, all of one size; what they raise is passed on.
         target: The new file; its folder is made.
         lines_at: The text of a frame, by its number from 0.
         times: When each frame is shown, in units of the time base, increasing.
@@ -43,23 +44,17 @@ def write_annotated(
         rate: Frames a second on average.
 
     Raises:
-        ReadError: Nothing of the source can be decoded, or it has another number of frames than `times`.
-        FileError: The copy cannot be written.
+        FileError: The copy cannot be written, or there are more or fewer frames than times.
     """
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with H264Writer(str(partial), rate=rate, options=_OPTIONS, time_base=time_base) as writer:
-                number, font = 0, None
-                for number, frame in enumerate(shrink(decode_frames(source), 0, even=True), start=1):
-                    if number > len(times):
-                        break
-                    font = font or load_font(max(frame.shape[0] // _LINES_PER_FRAME, _SMALLEST_TEXT))
-                    lines = write_lines(frame, lines_at(number - 1), font)
-                    writer.write(lines, time=int(times[number - 1]))
-            if number != len(times):
-                raise unreadable(source, f"decoding gives another number of frames than the {len(times)} counted")
+                for frame, time in itertools.zip_longest(_with_text(frames, lines_at), times):
+                    if frame is None or time is None:
+                        raise FileError(f"{target}: the video has more or fewer frames than the {len(times)} counted")
+                    writer.write(frame, time=int(time))
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -67,6 +62,13 @@ def write_annotated(
         raise FileError(f"{target}: cannot be written ({error.strerror})") from None
     except av.error.FFmpegError as error:
         raise FileError(f"{target}: cannot be encoded ({cause_of(error)})") from None
+
+
+def _with_text(frames: Iterable[np.ndarray], lines_at: Callable[[int], Sequence[str]]) -> Iterator[np.ndarray]:
+    font = None
+    for number, frame in enumerate(shrink(frames, 0, even=True)):
+        font = font or load_font(max(frame.shape[0] // _LINES_PER_FRAME, _SMALLEST_TEXT))
+        yield write_lines(frame, lines_at(number), font)
 
 
 def write_lines(

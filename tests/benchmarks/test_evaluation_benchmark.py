@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import extract_score_3d
+import helpers
 from benchmarks import evaluation, loader, memory
 from benchmarks.plain_evaluation import extract_plainly
 from utils.config import load_config
@@ -61,7 +61,7 @@ def test_both_ways_give_the_scores_of_the_same_views(
     options_of(monkeypatch, root)
     record = evaluation.make_record(evaluation.parse_options(), root, store=store, crop_size=size)
     config = load_config(record)
-    extract_score_3d.extract(config, crops=(0, 1, 2), force=True, trained_by="", merged_by="")
+    helpers.extract(config, crops=(0, 1, 2), force=True, trained_by="", merged_by="")
     manifest = read_manifest(scores_folder(config))
     assert manifest is not None
     ours = np.concatenate([scores for _, scores in index_scores(scores_folder(config), manifest).blocks()])

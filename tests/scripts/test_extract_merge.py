@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-import extract_score_3d
 import helpers
 import merge_score
 from dataset import sampling
@@ -29,7 +28,7 @@ from tests.utils.test_metrics import brute_metrics
 from utils.clip_shape import ClipShape
 from utils.config import load_config
 from utils.errors import UserError
-from utils.evaluation.provenance import make_manifest, scores_folder, training_differences
+from utils.evaluation.provenance import choose_crops, make_manifest, scores_folder, training_differences
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import PartWriter, open_scores, read_manifest
 from utils.evaluation.views import ViewScorer
@@ -55,9 +54,7 @@ def record(make_record: MakeRecord) -> Path:
 
 
 def extract(record: Path, *overrides: str, crops: tuple[int, ...] = (0, 1, 2), force: bool = False) -> None:
-    extract_score_3d.extract(
-        load_config(record, overrides), crops=crops, force=force, trained_by="TRAIN", merged_by="MERGE"
-    )
+    helpers.extract(load_config(record, overrides), crops=crops, force=force, trained_by="TRAIN", merged_by="MERGE")
 
 
 def merge(record: Path, *overrides: str, force: bool = False) -> dict[str, Any]:
@@ -475,7 +472,7 @@ def test_missing_things_are_said_with_the_command_that_makes_them(make_record: M
 @pytest.mark.parametrize("crop_idx", [-1, 3])
 def test_a_crop_that_is_not_there_is_refused(record: Path, crop_idx: int) -> None:
     with pytest.raises(UserError, match=r"--crop_idx .*: dataset\.eva_num_crop is 3, the crops are 0\.\.2"):
-        extract_score_3d.choose_crops(load_config(record), crop_idx)
+        choose_crops(load_config(record), crop_idx)
 
 
 @pytest.mark.parametrize("script", ["extract_score_3d.py", "merge_score.py"])

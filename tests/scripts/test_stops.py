@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import extract_score_3d
 import helpers
 from tests.conftest import ROOT, MakeRecord
 from utils import stopping
@@ -222,7 +221,7 @@ def test_a_stopped_extraction_keeps_what_it_has_scored(
     send_when(lambda: "to score" in log.read_text(), signal.SIGINT)
 
     def extract() -> None:
-        extract_score_3d.extract(config, crops=(0, 1, 2), force=False, trained_by="", merged_by="")
+        helpers.extract(config, crops=(0, 1, 2), force=False, trained_by="", merged_by="")
 
     with pytest.raises(Stopped) as stopped:
         extract()

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import extract_score_3d
 import helpers
 from tests.conftest import ROOT, MakeRecord
 from utils.config import ConfigError, load_config
@@ -254,5 +253,5 @@ def test_every_kind_of_network_trains_and_is_scored(make_record: MakeRecord, tmp
     changed = [name for name, weight in weights.items() if not torch.equal(weight, start[name])]
     assert [name for name in weights if name not in changed and "num_batches" not in name] == []
     config = load_config(record)
-    extract_score_3d.extract(config, crops=(0,), force=False, trained_by="", merged_by="")
+    helpers.extract(config, crops=(0,), force=False, trained_by="", merged_by="")
     assert list((tmp_path / "output/tiny/scores").glob("part-*.npz"))

@@ -1,8 +1,12 @@
 """What the evaluation of a record is: whose scores, where they are, and which commands make them. No torch here."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from utils.config import RunConfig
 from utils.config.record import list_differences
@@ -24,6 +28,26 @@ class EvaluationError(UserError):
     """An evaluation that cannot be made: names what is not there."""
 
 
+@dataclass(frozen=True)
+class EvaluationList:
+    """The videos of an evaluation, as far as their scores are concerned.
+
+    Attributes:
+        sha256: Of the list file.
+        labels: Class of every video, int32 [videos].
+        path_of: Returns a video's path, given its number.
+    """
+
+    sha256: str
+    labels: NDArray[np.int32]
+    path_of: Callable[[int], str]
+
+    @property
+    def num_videos(self) -> int:
+        """The number of videos."""
+        return len(self.labels)
+
+
 def scores_folder(config: RunConfig) -> Path:
     """Return the folder of a record's scores."""
     return config.run_dir / SCORES_FOLDER
@@ -32,6 +56,16 @@ def scores_folder(config: RunConfig) -> Path:
 def command_line(script: str, config_file: Path, overrides: Sequence[str]) -> str:
     """Return the command of a script for the same record, to be copied from a message."""
     return shlex.join(["python", script, "--config_file", str(config_file), *overrides])
+
+
+def choose_crops(config: RunConfig, crop_idx: int | None) -> tuple[int, ...]:
+    """Return the crops to score: one, or all of the record."""
+    count = config.dataset.eva_num_crop
+    if crop_idx is None:
+        return tuple(range(count))
+    if not 0 <= crop_idx < count:
+        raise EvaluationError(f"--crop_idx {crop_idx}: dataset.eva_num_crop is {count}, the crops are 0..{count - 1}")
+    return (crop_idx,)
 
 
 def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:

@@ -7,9 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from dataset.readers.errors import ReadError
+from dataset.readers.video_file import decode_frames
 from dataset.writers.annotated_video import write_annotated
 from tests.videos import encode_video, sequential_frames
+from utils.files import FileError
 
 
 def shown_at(path: Path) -> list[Fraction]:
@@ -30,7 +31,7 @@ def test_annotated_frames_have_the_text_of_their_window(tmp_path: Path) -> None:
     video = encode_video(tmp_path / "v.mp4", 12, size=(160, 240))
     copied = tmp_path / "out/c.mp4"
     write_annotated(
-        video,
+        decode_frames(video),
         copied,
         lambda frame: ["80 %  Übung\x1b\n"] if frame < 6 else ["-"],
         times=range(12),
@@ -58,7 +59,7 @@ def test_annotated_frames_have_the_text_of_their_window(tmp_path: Path) -> None:
 def test_every_frame_is_shown_when_it_is_in_the_source(tmp_path: Path, time_base: Fraction, times: list[int]) -> None:
     video = encode_video(tmp_path / "v.mp4", 30)
     rate = len(times) / (times[-1] * time_base)
-    write_annotated(video, tmp_path / "c.mp4", lambda _: [], times=times, time_base=time_base, rate=rate)
+    write_annotated(decode_frames(video), tmp_path / "c.mp4", lambda _: [], times=times, time_base=time_base, rate=rate)
     assert shown_at(tmp_path / "c.mp4") == [time * time_base for time in times]
     assert seconds_of(tmp_path / "c.mp4") == pytest.approx(float(times[-1] * time_base + 1 / rate), abs=0.02)
 
@@ -66,6 +67,8 @@ def test_every_frame_is_shown_when_it_is_in_the_source(tmp_path: Path, time_base
 @pytest.mark.parametrize("counted", [11, 13])
 def test_another_number_of_frames_than_counted_is_an_error(tmp_path: Path, counted: int) -> None:
     video, rate = encode_video(tmp_path / "v.mp4", 12), Fraction(25)
-    with pytest.raises(ReadError, match=rf"another number of frames than the {counted} counted"):
-        write_annotated(video, tmp_path / "c.mp4", lambda _: [], times=range(counted), time_base=1 / rate, rate=rate)
+    with pytest.raises(FileError, match=rf"more or fewer frames than the {counted} counted"):
+        write_annotated(
+            decode_frames(video), tmp_path / "c.mp4", lambda _: [], times=range(counted), time_base=1 / rate, rate=rate
+        )
     assert list(tmp_path.iterdir()) == [video]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-import extract_score_3d
 import helpers
 from dataset.build import read_training_list
 from tests.conftest import MakeRecord
@@ -198,4 +197,4 @@ def test_a_folder_in_use_is_refused_by_every_script(make_record: MakeRecord, tmp
         with pytest.raises(LockError, match="is in use by process"):
             train(record)
         with pytest.raises(LockError, match="is in use by process"):
-            extract_score_3d.extract(load_config(record), crops=(0,), force=False, trained_by="", merged_by="")
+            helpers.extract(load_config(record), crops=(0,), force=False, trained_by="", merged_by="")

@@ -1,0 +1,299 @@
+"""Score what has no score yet: rank 0 finds what that is, every process scores its share, a round at a time.
+
+What is scored until a kill, an error or a full disk is written, and the same command goes on from there.
+"""
+
+import functools
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from utils import distributed, stopping
+from utils.config import RunConfig
+from utils.errors import UserError
+from utils.evaluation.provenance import (
+    EVALUATION_FILES,
+    EvaluationList,
+    checkpoint_sha256,
+    make_manifest,
+    scores_folder,
+    training_differences,
+    training_progress,
+)
+from utils.evaluation.score_index import index_scores, keep_torn_part
+from utils.evaluation.scores import Manifest, PartWriter, TornPartError, describe_broken, open_scores
+from utils.evaluation.views import ViewScorer, score_ahead
+from utils.files import move_to_earlier
+from utils.logs import open_log
+from utils.text import describe_time
+from utils.training.precision import Precision
+
+VideoCrops = tuple[int, tuple[int, ...]]
+# Videos that each process scores before all of them compare notes: how far they are, and whether one met an error.
+_ROUND = 16
+
+
+class ExtractionError(UserError):
+    """An extraction that cannot go on."""
+
+
+class Frames(Protocol):
+    """What is needed of one video for every one of its views; `dataset.video_dataset.VideoFrames` says it in full."""
+
+    @property
+    def frames(self) -> torch.Tensor:
+        """Its distinct frames, uint8 [U, C, H, W]."""
+
+    @property
+    def clip_frames(self) -> torch.Tensor:
+        """Which of them make up each clip, int64 [clips, T]."""
+
+    @property
+    def missing(self) -> str:
+        """Why the video could not be read; empty if it could."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should hear about the video."""
+
+
+@dataclass(frozen=True)
+class ExtractionParts:
+    """What an extraction is joined of, by those who know data sets and networks.
+
+    Attributes:
+        videos: The evaluation list.
+        precision: Of the forward pass.
+        load: Reads the weights; returns what scores views, and the network in words.
+        read: Returns the frames of videos, given their numbers, one after the other.
+    """
+
+    videos: EvaluationList
+    precision: Precision
+    load: Callable[[], tuple[ViewScorer, str]]
+    read: Callable[[Sequence[int]], Iterable[Frames]]
+
+
+# Of a video, float32 [clips, crops, classes], or why there are none.
+Scores = NDArray[np.float32] | str
+Result = tuple[tuple[VideoCrops, Frames], Scores]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What rank 0 found to be done.
+
+    Attributes:
+        manifest: What the scores are of.
+        pending: Videos and, of each, the crops to score.
+        missing: Why videos were recorded as missing before.
+    """
+
+    manifest: Manifest
+    pending: list[VideoCrops]
+    missing: dict[int, str]
+
+
+@dataclass
+class Round:
+    """What one process did in a round, or all of them in all rounds."""
+
+    scored: int = 0
+    missing: int = 0
+    notes: list[str] = field(default_factory=list)
+    problem: str = ""
+    is_to_stop: bool = False
+
+    def add(self, other: "Round") -> None:
+        """Count another one in; the first problem stays."""
+        self.scored += other.scored
+        self.missing += other.missing
+        self.problem = self.problem or other.problem
+        self.is_to_stop |= other.is_to_stop
+
+
+def extract_scores(
+    config: RunConfig,
+    parts: ExtractionParts,
+    *,
+    crops: tuple[int, ...],
+    force: bool,
+    trained_by: str,
+    merged_by: str,
+) -> None:
+    """Score what has no score yet.
+
+    Args:
+        config: The record.
+        parts: What looks at its videos.
+        crops: The crops to score.
+        force: Move earlier scores and results aside first.
+        trained_by: The command that makes the weights, for messages.
+        merged_by: The command that comes next, for messages.
+
+    Raises:
+        UserError: On every process.
+    """
+    folder, log = scores_folder(config), open_log(config.run_dir, "extract")
+    task = distributed.decide_on_main(
+        lambda: _plan(config, parts, crops=crops, force=force, trained_by=trained_by, log=log)
+    )
+    if not task.pending:
+        log.info(f"all scores are there: {folder}; merge them with: {merged_by}")
+        return
+    scorer, network = distributed.agree(parts.load)
+    log.info(
+        f"{config.name}: {network}, {config.eva_model}; {len(task.pending)} of {parts.videos.num_videos} videos x "
+        f"{config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {scorer.device.type}, {parts.precision}"
+    )
+    share = task.pending[distributed.rank() :: distributed.world_size()]
+    items = zip(share, parts.read([video for video, _ in share]), strict=True)
+    score = functools.partial(_score, scorer, config=config, path_of=parts.videos.path_of)
+    score_pending(folder, task, score_ahead(items, score, device=scorer.device), log=log)
+    log.info(f"scores: {folder}; merge them with: {merged_by}")
+
+
+def _plan(
+    config: RunConfig,
+    parts: ExtractionParts,
+    *,
+    crops: tuple[int, ...],
+    force: bool,
+    trained_by: str,
+    log: logging.Logger,
+) -> Task:
+    """Open the folder of scores and find what is lacking in it; torn parts are set aside."""
+    folder, count = scores_folder(config), parts.videos.num_videos
+    manifest = make_manifest(
+        config,
+        list_sha256=parts.videos.sha256,
+        num_videos=count,
+        checkpoint_sha256=checkpoint_sha256(config, trained_by=trained_by),
+        precision=parts.precision.name,
+    )
+    if force and (earlier := move_to_earlier(config.run_dir, EVALUATION_FILES)) is not None:
+        log.info(f"moved the earlier scores and results to {earlier}")
+    progress = training_progress(config)
+    if progress and progress[0] < progress[1]:
+        log.info(f"the training is not complete: {progress[0]} of {progress[1]} epochs")
+    for difference in training_differences(config):
+        log.info(f"the weights were trained with another configuration: {difference}")
+    manifest = open_scores(folder, manifest)
+
+    def set_aside(path: Path, error: TornPartError) -> None:
+        log.info(f"{error}; kept as {keep_torn_part(path).name}, its videos are scored again")
+
+    index = index_scores(folder, manifest, on_torn=set_aside)
+    pending = index.pending(crops)
+    if pending and len(pending) < count:
+        log.info(f"continuing: {count - len(pending)} of {count} videos have their scores")
+    return Task(manifest, pending, index.missing)
+
+
+def _score(
+    scorer: ViewScorer, item: tuple[VideoCrops, Frames], *, config: RunConfig, path_of: Callable[[int], str]
+) -> Scores:
+    """Return a video's scores, or why it has none.
+
+    Raises:
+        ExtractionError: Its logits are NaN or infinite, and such videos are not to be skipped.
+    """
+    (number, crops), frames = item
+    if frames.missing:
+        return frames.missing
+    scores = scorer(frames.frames, frames.clip_frames, crops)
+    broken = describe_broken(scores)
+    if not broken:
+        return scores
+    cause = f"{path_of(number)}: {broken}"
+    if config.dataset.on_error == "skip":
+        return cause
+    raise ExtractionError(
+        f"{cause}: {config.eva_model} may have diverged (train with a lower optimizer.base_learning_rate), or mixed "
+        "precision overflows (optimizer.amp=off); dataset.on_error=skip counts such videos as missing"
+    )
+
+
+def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: logging.Logger) -> None:
+    """Write this process's share, a round at a time; an error of one process stops all of them after the round.
+
+    What has been scored until then is written, so that the same command goes on from there.
+
+    Args:
+        folder: The folder of scores.
+        task: What all processes together have to do.
+        results: Of this process's share.
+        log: Of this process.
+
+    Raises:
+        ExtractionError: On every process, with the first message of any.
+        Stopped: One of them was asked to stop.
+    """
+    began, remaining, total = time.monotonic(), iter(results), Round()
+    num_rounds = math.ceil(len(task.pending) / (distributed.world_size() * _ROUND))
+    with (
+        stopping.deferred(),
+        PartWriter(folder, task.manifest, rank=distributed.rank()) as writer,
+        tqdm(total=len(task.pending), desc="scoring", unit="video", disable=not distributed.is_main()) as bar,
+    ):
+        for number in range(num_rounds):
+            own = _score_round(
+                itertools.islice(remaining, _ROUND),
+                task,
+                writer=writer,
+                is_last=number == num_rounds - 1,
+                advance=lambda: bar.update(min(distributed.world_size(), len(task.pending) - bar.n)),
+            )
+            for one in distributed.gather_objects(own):
+                total.add(one)
+                for note in one.notes:
+                    log.info(note)
+            if total.problem:
+                raise ExtractionError(total.problem)
+            bar.update(total.scored + total.missing - bar.n)
+            if total.is_to_stop:
+                raise stopping.stopped(f"{total.scored} videos scored since the start are kept")
+    missing = f", {total.missing} could not be read or scored" if total.missing else ""
+    log.info(f"{total.scored} videos scored in {describe_time(time.monotonic() - began)}{missing}")
+
+
+def _score_round(
+    results: Iterable[Result],
+    task: Task,
+    *,
+    writer: PartWriter,
+    is_last: bool,
+    advance: Callable[[], object],
+) -> Round:
+    """Write some videos' scores; a user's mistake is returned, so that the other processes hear of it."""
+    done = Round()
+    try:
+        for ((video, crops), frames), scores in results:
+            done.notes += frames.notes
+            if isinstance(scores, str):
+                done.missing += 1
+                done.notes.append(f"missing: {scores}")
+                if task.missing.get(video) != scores:
+                    writer.add_missing(video, crops, scores)
+            else:
+                writer.add(video, crops, scores)
+                done.scored += 1
+            advance()
+            if stopping.requested():
+                done.is_to_stop = True
+                break
+        if is_last:
+            writer.flush()
+    except UserError as error:
+        done.problem = str(error)
+    return done

@@ -1,0 +1,155 @@
+"""Merge the scores of a record into its result. No torch here."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.config import RunConfig
+from utils.evaluation.provenance import (
+    EvaluationError,
+    EvaluationList,
+    checkpoint_sha256,
+    make_manifest,
+    read_training,
+    scores_folder,
+    training_differences,
+    training_progress,
+)
+from utils.evaluation.result import (
+    CONFUSION_PICTURE,
+    RESULT_FILES,
+    RESULT_JSON,
+    RESULT_TEXT,
+    build_result,
+    render_summary,
+    render_text,
+)
+from utils.evaluation.score_index import ScoreIndex, index_scores
+from utils.evaluation.scores import Manifest, ScoresError, read_manifest, require_same
+from utils.files import move_to_earlier, write_text_atomically
+from utils.lock import lock_folder
+from utils.metrics import Metrics, ViewMetrics
+from utils.parts import METRICS
+from utils.sealed import read_sealed_json, write_sealed_json
+from utils.text import printable, say
+
+
+def merge_scores(
+    config: RunConfig,
+    videos: EvaluationList,
+    *,
+    class_names: Sequence[str],
+    draw: Callable[[dict[str, Any], Metrics], None],
+    extracted_by: str,
+    force: bool,
+) -> None:
+    """Check the scores of a record, compute its metrics and write its result.
+
+    Args:
+        config: The record.
+        videos: Its evaluation list.
+        class_names: By number.
+        draw: Writes the pictures of a result.
+        extracted_by: The command that makes its scores, for messages.
+        force: Merge again although the result is there.
+
+    Raises:
+        UserError: No scores, scores of something else, gaps, or a file that cannot be read or written.
+    """
+    manifest = _read_own_manifest(config, videos, extracted_by=extracted_by)
+    with lock_folder(config.run_dir):
+        index = index_scores(scores_folder(config), manifest)
+        index.require_complete(completed_by=extracted_by)
+        if not force and (summary := _read_summary(config.run_dir, index.digest)):
+            say(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)", summary)
+            return
+        metrics, missing = _count(config, index, videos, extracted_by=extracted_by)
+        result = _make_result(config, index, videos, metrics=metrics, missing=missing, class_names=class_names)
+        if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
+            say(f"moved the earlier result to {earlier}")
+        draw(result, metrics)
+        write_text_atomically(config.run_dir / RESULT_TEXT, printable(render_text(result, config.to_yaml())))
+        # Last, so that a result that is there is complete.
+        write_sealed_json(config.run_dir / RESULT_JSON, result)
+        say(render_summary(result), f"result: {config.run_dir / RESULT_TEXT}")
+
+
+def _make_result(
+    config: RunConfig,
+    index: ScoreIndex,
+    videos: EvaluationList,
+    *,
+    metrics: Metrics,
+    missing: Mapping[int, str],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    return build_result(
+        config.name,
+        manifest=index.manifest,
+        metrics=metrics,
+        labels=videos.labels,
+        class_names=class_names,
+        missing={videos.path_of(video): cause for video, cause in missing.items()},
+        config=config.to_dict(),
+        training_progress=training_progress(config),
+        training_differences=training_differences(config),
+        trained=read_training(config),
+        scores_digest=index.digest,
+    )
+
+
+def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_by: str) -> Manifest:
+    """Read the manifest of the record's scores and make sure that they are what the record asks for."""
+    folder = scores_folder(config)
+    found = read_manifest(folder)
+    if found is None:
+        raise EvaluationError(f"there are no scores in {folder}; make them with: {extracted_by}")
+    is_there = config.eva_model.is_file()  # weights may be deleted once the scores are made
+    expected = make_manifest(
+        config,
+        list_sha256=videos.sha256,
+        num_videos=videos.num_videos,
+        checkpoint_sha256=checkpoint_sha256(config, trained_by="") if is_there else found.checkpoint_sha256,
+        precision=found.precision,
+    )
+    require_same(folder, found, expected)
+    return dataclasses.replace(expected, versions=found.versions, root_path=found.root_path)
+
+
+def _count(
+    config: RunConfig, index: ScoreIndex, videos: EvaluationList, *, extracted_by: str
+) -> tuple[Metrics, dict[int, str]]:
+    """Return the accuracies over the scored videos, and of each other video why it is missing.
+
+    Raises:
+        ScoresError: Logits are NaN or infinite, and such videos are not to be skipped, or all are such.
+    """
+    missing = dict(index.missing)
+
+    def leave_out(video: int, problem: str) -> None:
+        cause = f"{videos.path_of(video)}: {problem}"
+        if config.dataset.on_error != "skip":
+            raise ScoresError(
+                f"{cause}; score these videos again with: {extracted_by}, or count them as missing with "
+                "dataset.on_error=skip"
+            )
+        missing[video] = cause
+
+    counts = ViewMetrics(index.manifest.num_classes)
+    for numbers, logits in index.blocks(on_broken=leave_out):
+        counts.add(logits, videos.labels[numbers])
+    if len(missing) == videos.num_videos:
+        raise ScoresError(f"no video could be scored, all {len(missing)} are missing: {next(iter(missing.values()))}")
+    return counts.result(), dict(sorted(missing.items()))
+
+
+def _read_summary(run_dir: Path, digest: str) -> str:
+    """Return the summary of the result that is there, "" unless it is complete, of these scores and in all metrics."""
+    try:
+        result = read_sealed_json(run_dir / RESULT_JSON)
+        is_complete = all((run_dir / name).exists() for name in (RESULT_TEXT, CONFUSION_PICTURE))
+        is_complete &= METRICS.keys() <= result["metrics"]["video"].keys()
+        return render_summary(result) if is_complete and result["scores_digest"] == digest else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
