@@ -47,13 +47,11 @@ def list_command(
     help: str,
     add_arguments: Callable[[argparse.ArgumentParser], None],
     read: Callable[..., Annotations],
-    *,
-    folders: bool = False,
 ) -> Command:
-    """Return a command that writes the lists of what `read` makes of its own options; `folders`: of pictures."""
+    """Return a command that writes the lists of what `read` makes of its own options."""
 
     def run(*, root: Path, output: Path, name: str, workers: int, measure: Measure, **own: Any) -> int:
-        lists.make_lists(read(**own), root, output=output, name=name, workers=workers, measure=measure, folders=folders)
+        lists.make_lists(read(**own), root, output=output, name=name, workers=workers, measure=measure)
         return 0
 
     return Command(help, add_arguments, run)
@@ -64,7 +62,7 @@ COMMANDS: dict[str, Command] = {
     "kinetics": list_command(kinetics.HELP, kinetics.add_arguments, kinetics.read),
     "ucf101": list_command(ucf101.HELP, ucf101.add_arguments, ucf101.read),
     "hmdb51": list_command(hmdb51.HELP, hmdb51.add_arguments, hmdb51.read),
-    "ssv1": list_command(something.HELP_V1, something.add_arguments_v1, something.read_v1, folders=True),
+    "ssv1": list_command(something.HELP_V1, something.add_arguments_v1, something.read_v1),
     "ssv2": list_command(something.HELP_V2, something.add_arguments_v2, something.read_v2),
     "anet": list_command(activitynet.HELP, activitynet.add_arguments, activitynet.read),
     "folder": Command(folder.HELP, folder.add_arguments, folder.run),

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from utils.errors import UserError
+
+Kind = Literal["file", "folder"]  # what a video is: a file, or a folder of pictures
 
 
 class PrepareError(UserError):
@@ -56,6 +58,7 @@ class Annotations:
         files: the annotation files it was read from.
         notes: what a user should know about it.
         left_out: path and reason of what is below the root and in no split.
+        kind: what a video is.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Annotations:
     files: tuple[Path, ...]
     notes: list[str] = field(default_factory=list)
     left_out: Sequence[tuple[str, str]] = ()
+    kind: Kind = "file"
 
 
 def read_text(path: Path) -> str:

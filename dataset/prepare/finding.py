@@ -13,7 +13,7 @@ from typing import Literal
 import av
 import av.error
 
-from dataset.prepare.annotations import Entry, PrepareError
+from dataset.prepare.annotations import Entry, Kind, PrepareError
 from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile, cause_of
 from utils.text import one_line
@@ -39,7 +39,7 @@ class Item:
     """Something below a folder, by its path from there; `reason` says why it is left out, where it is."""
 
     path: str
-    kind: Literal["file", "folder", "left out"]
+    kind: Kind | Literal["left out"]
     reason: str = ""
 
 
@@ -160,14 +160,14 @@ def describe_left_out(left_out: Iterable[tuple[str, str]]) -> list[str]:
 
 
 class VideoTree:
-    """All video files, or all folders, below a root, by name."""
+    """All videos of a kind below a root, by name."""
 
-    def __init__(self, root: Path, *, folders: bool = False) -> None:
+    def __init__(self, root: Path, kind: Kind = "file") -> None:
         """Take a root, which is walked once, links included, when a video is looked for.
 
         Args:
             root: of the videos.
-            folders: a video is a folder of pictures.
+            kind: what a video is.
 
         Raises:
             PrepareError: there is no such folder.
@@ -175,15 +175,16 @@ class VideoTree:
         if not root.is_dir():
             raise PrepareError(f"the root of the videos, {root}, is no folder")
         self.root = root
-        self._folders = folders
+        self._kind = kind
 
     @cached_property
     def _paths(self) -> dict[str, list[str]]:
         """Paths below the root by the name that they are looked for."""
         paths: dict[str, list[str]] = defaultdict(list)
         for item in walk(self.root):
-            if item.kind == ("folder" if self._folders else "file"):
-                paths[composed(Path(item.path).name if self._folders else Path(item.path).stem)].append(item.path)
+            if item.kind == self._kind:
+                name = Path(item.path).name if self._kind == "folder" else Path(item.path).stem
+                paths[composed(name)].append(item.path)
         return paths
 
     def find(self, entry: Entry) -> str:
@@ -194,7 +195,7 @@ class VideoTree:
         """
         if entry.path:
             return entry.path
-        if self._folders and "/" not in entry.stem and (self.root / entry.stem).is_dir():
+        if self._kind == "folder" and "/" not in entry.stem and (self.root / entry.stem).is_dir():
             return entry.stem  # walking through millions of pictures takes minutes
         paths = self._videos(self._paths.get(composed(entry.stem), []))
         if len(paths) > 1:
@@ -211,7 +212,7 @@ class VideoTree:
         Raises:
             MissingError: there is none.
         """
-        if called := [path for path in paths if self._folders or is_video(path)]:
+        if called := [path for path in paths if self._kind == "folder" or is_video(path)]:
             return called
         refusals = {path: refusal(self.root / path) for path in paths}
         if opened := [path for path, reason in refusals.items() if not reason]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataset.heldout import GROUPS_SUFFIX
 from dataset.listing import OWN_CLASSES_SUFFIX, segment_path, split_segment
-from dataset.prepare.annotations import Annotations, Entry, PrepareError, without_repeats
+from dataset.prepare.annotations import Annotations, Entry, Kind, PrepareError, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree, describe_left_out
 from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
@@ -44,7 +44,6 @@ def make_lists(
     name: str,
     workers: int,
     measure: Measure,
-    folders: bool = False,
 ) -> list[ListFile]:
     """Find and measure the videos of every split, write the lists, print the counts.
 
@@ -55,7 +54,6 @@ def make_lists(
         name: start of their names; the annotations' own if empty.
         workers: processes.
         measure: counts frames.
-        folders: a video is a folder of pictures.
 
     Raises:
         PrepareError: nothing was found, or a list of another content is there already.
@@ -65,8 +63,8 @@ def make_lists(
         raise PrepareError(f"--name {name}: a name without folders; --output says where the lists go")
     notes, splits = list(annotations.notes), annotations.splits
     splits = {split: without_repeats(entries, notes=notes, split=split) for split, entries in splits.items()}
-    found = _find(splits, VideoTree(root, folders=folders))
-    tasks = _measurements(found, root, folders=folders)
+    found = _find(splits, VideoTree(root, annotations.kind))
+    tasks = _measurements(found, root, annotations.kind)
     require_some(tasks, next((pairs[0][0] for pairs in found.values() if pairs), None), root=root)
     measured = measure_all(tasks, measure, journal_path=output / f"{name}.counts.jsonl", workers=workers)
     _say_notes(notes, measured.values())
@@ -107,7 +105,7 @@ def _find(splits: Mapping[str, Sequence[Entry]], tree: VideoTree) -> dict[str, l
     return found
 
 
-def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, *, folders: bool) -> list[Measurement]:
+def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, kind: Kind) -> list[Measurement]:
     """One measurement for each path, of all segments that any split takes of it."""
     segments: dict[str, dict[tuple[float, float], None]] = {}
     for pairs in found.values():
@@ -116,7 +114,7 @@ def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, *,
                 taken = segments.setdefault(path, {})
                 if entry.seconds is not None:
                     taken[entry.seconds] = None
-    return [Measurement(str(root), path, folders, tuple(taken)) for path, taken in segments.items()]
+    return [Measurement(str(root), path, kind, tuple(taken)) for path, taken in segments.items()]
 
 
 def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapping[Measurement, Measured]) -> ListFile:

@@ -1,14 +1,15 @@
 """How many frames videos really have, and which of them a segment in seconds takes."""
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
 
-from dataset.prepare.annotations import Entry, PrepareError
+from dataset.prepare.annotations import Entry, Kind, PrepareError
 from dataset.prepare.finding import read_cause
 from dataset.prepare.journal import Journal
 from dataset.prepare.parallel import each
@@ -18,7 +19,6 @@ from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import FrameIndex, build_index, frame_times, rebuild_index
 
 Seconds = tuple[float, float]
-_PICTURE = re.compile(r"([0-9]{5,})\.jpg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Measurement:
 
     root: str
     path: str
-    is_folder: bool = False
+    kind: Kind = "file"
     segments: tuple[Seconds, ...] = ()
 
 
@@ -55,12 +55,12 @@ Measure = Callable[[Measurement], Measured]
 
 def measure(task: Measurement) -> Measured:
     """Count a video's frames as its reader does; that it cannot be read is a result, not an error."""
-    return _measure(task, build_index, lambda last: {1, last})
+    return _measure(task, _index_to_the_end, lambda count: {0, count - 1})
 
 
 def verify(task: Measurement) -> Measured:
     """Count a video's frames by decoding them all; that it cannot be read is a result, not an error."""
-    return _measure(task, rebuild_index, lambda last: range(1, last + 1))
+    return _measure(task, rebuild_index, range)
 
 
 def _measure(
@@ -68,7 +68,7 @@ def _measure(
 ) -> Measured:
     path = Path(task.root, task.path)
     try:
-        return _measure_folder(path, numbers) if task.is_folder else _measure_file(path, task.segments, index)
+        return _measure_folder(task, numbers) if task.kind == "folder" else _measure_file(path, task.segments, index)
     except ReadError as error:
         return Measured(0, cause=read_cause(error, path))
 
@@ -118,6 +118,26 @@ def _measure_file(path: Path, segments: Sequence[Seconds], make_index: Callable[
     return Measured(index.num_frames, frames, damage=index.damage, is_decoded=index.is_decoded)
 
 
+def _index_to_the_end(video: VideoFile) -> FrameIndex:
+    """Index a file as its reader does, and see that its last frame is there where no header says how many there are.
+
+    The last packet of a transport stream that broke off looks as whole as any.
+    """
+    index = build_index(video)
+    if index.is_decoded or index.pts is None or video.declared_frames:
+        return index
+    key = index.keys[-1]
+    packets = video.packets_from_key(key, latest=key, known_keys=index.keys) or video.packets_from_start()
+    last = max((frame.pts or 0 for frame, is_sound in video.judged(_decoded(video, packets)) if is_sound), default=-1)
+    return index if last == index.pts[-1] else rebuild_index(video)
+
+
+def _decoded(video: VideoFile, packets: Iterable[Packet]) -> Iterator[VideoFrame]:
+    for packet in packets:
+        yield from video.decode(packet)
+    yield from video.drain()
+
+
 def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
     """First frame and number of frames shown in begin <= time < end."""
     # A frame at 2.0 s may come out as 1.9999999 s.
@@ -125,24 +145,28 @@ def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
     return int(first), int(last - first)
 
 
-def _measure_folder(path: Path, numbers: Callable[[int], Iterable[int]]) -> Measured:
-    """Count 00001.jpg, 00002.jpg, ...: none may be missing or empty, those of some numbers must be pictures."""
+def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) -> Measured:
+    """Count pictures as their reader names them; none may be missing or empty, some numbers must be pictures."""
+    from dataset.readers.images import FolderStore  # brings torch, 2 s that lists of files do without
+
+    store = FolderStore(task.root)
     try:
-        names = {int(match[1]): file for file in path.iterdir() if (match := _PICTURE.fullmatch(file.name))}
-        if not names:
+        count = store.count(task.path, "")
+        files = [Path(store.describe(task.path, number, "")) for number in range(count)]
+        sizes = [file.stat().st_size if file.exists() else -1 for file in files]
+        if not files:
             raise ReadError("no pictures 00001.jpg, 00002.jpg, ... in it")
-        if gap := next((number for number in range(1, len(names) + 1) if number not in names), None):
-            raise ReadError(f"{gap:05d}.jpg is missing, though there are {len(names)} pictures")
-        if empty := next((file.name for file in names.values() if not file.stat().st_size), None):
-            raise ReadError(f"{empty} is empty")
-        chosen = set(numbers(len(names)))
+        for fault, size in (("missing", -1), ("empty", 0)):
+            if size in sizes:
+                raise ReadError(f"{files[sizes.index(size)].name} is {fault}, one of {count} pictures")
+        chosen = set(numbers(count))
         for number in sorted(chosen):
-            decode_image(names[number].read_bytes(), colour=True)
+            decode_image(files[number].read_bytes(), colour=True)
     except OSError as error:
         raise ReadError(error.strerror or str(error)) from None
     except ImageError as error:
-        raise ReadError(f"{names[number].name}: {error}") from None
-    return Measured(len(names), is_decoded=len(chosen) == len(names))
+        raise ReadError(f"{files[number].name}: {error}") from None
+    return Measured(count, is_decoded=len(chosen) == count)
 
 
 def require_some(tasks: Sequence[Measurement], first: Entry | None, *, root: Path) -> None:

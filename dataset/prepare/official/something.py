@@ -49,7 +49,7 @@ def read_v1(*, annotations: Sequence[str], labels: Path) -> Annotations:
     numbers = {name: label for label, name in enumerate(classes)}
     files = at_split(annotations)
     splits = {split: _read_v1_split(path, numbers, labels) for split, path in files.items()}
-    return Annotations("ssv1_frame", classes, splits, (labels, *files.values()), _notes(classes))
+    return Annotations("ssv1_frame", classes, splits, (labels, *files.values()), _notes(classes), kind="folder")
 
 
 def _read_v1_split(path: Path, numbers: dict[str, int], labels: Path) -> list[Entry]:

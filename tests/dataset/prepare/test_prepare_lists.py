@@ -15,7 +15,7 @@ from dataset.listing import VideoRecord, read_class_names, read_list
 from dataset.prepare import measuring
 from dataset.prepare.annotations import Entry, PrepareError
 from dataset.prepare.finding import MissingError, VideoTree
-from dataset.readers import FewerFramesError, open_reader
+from dataset.readers import FewerFramesError, ReadError, open_reader
 from tests import official_sets
 from tests.conftest import ROOT
 from tests.dataset.prepare.commands import missing, named_groups, prepare, records
@@ -77,7 +77,7 @@ def test_lists_stay_in_their_folder(layout: Callable[[str], Path], tmp_path: Pat
         prepare(*words, "--name", "../mine", output=tmp_path / "lists")
     videos = layout("ssv1") / "20bn-something-something-v1"
     with pytest.raises(MissingError, match="no such file"):
-        VideoTree(videos / "7", folders=True).find(Entry("../7", 0, ""))
+        VideoTree(videos / "7", "folder").find(Entry("../7", 0, ""))
 
 
 def test_a_killed_command_counts_only_what_it_has_not_counted(
@@ -143,23 +143,43 @@ def test_what_was_not_verified_is_said_and_verifying_finds_it(
     assert "".join(path.read_text() for path in tmp_path.glob("mine_*.missing.txt")) == damaged
 
 
-@pytest.mark.parametrize("kind", ["interlaced", "edit list", "within a group", "vp8", "joined", "cut off ts"])
-def test_a_list_has_the_readers_count(kind: str, tmp_path: Path) -> None:
-    """The last frame of a list's line can be read, and there is none behind it, however a video is coded or damaged."""
-    name = make_video(kind, tmp_path).name
-    for count in (measuring.measure, measuring.verify):
-        found = count(measuring.Measurement(str(tmp_path), name))
-        reader = open_reader("RAW", tmp_path)
-        assert len(reader.read(VideoRecord(name, found.num_frames, 0), [0, found.num_frames - 1])) == 2
+KINDS = ("interlaced", "edit list", "within a group", "vp8", "joined", "cut off ts", "cut off mkv", "cut off fragments")
+FILES = sorted((ROOT / "tests/data/videos").iterdir())  # field pairs, a damaged packet, false key frames, ...
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *FILES], ids=lambda kind: getattr(kind, "name", kind))
+def test_a_list_has_the_readers_count(kind: str | Path, tmp_path: Path) -> None:
+    """The last frame of a list's line can be read, and there is none behind it; what verifying refuses is refused."""
+    path = kind if isinstance(kind, Path) else make_video(kind, tmp_path)
+    reader = open_reader("RAW", path.parent)
+    for count in (measuring.verify, measuring.measure):
+        found = count(measuring.Measurement(str(path.parent), path.name))
+        record = VideoRecord(path.name, found.num_frames, 0)
+        if found.cause:
+            with pytest.raises(ReadError, match=re.escape(found.cause)):
+                reader.read(record, [0])
+            return
+        assert len(reader.read(record, [0, found.num_frames - 1])) == 2
         with pytest.raises(FewerFramesError):
-            reader.read(VideoRecord(name, found.num_frames + 1, 0), [found.num_frames])
+            reader.read(record, [found.num_frames])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("digits", [5, 6])
+def test_pictures_are_counted_as_they_are_read(first: int, digits: int, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "v", 4)
+    for number in range(1, 5) if first == 0 else range(4, 0, -1):
+        (tmp_path / f"v/{number:05d}.jpg").rename(tmp_path / f"v/{number - 1 + first:0{digits}d}.jpg")
+    found = measuring.measure(measuring.Measurement(str(tmp_path), "v", "folder"))
+    assert found == measuring.Measured(4)
+    assert frame_numbers(open_reader("FRAME", tmp_path).read(VideoRecord("v", 4, 0), range(4)).numpy()) == [0, 1, 2, 3]
 
 
 def test_pictures_are_verified_too(tmp_path: Path) -> None:
     write_pictures(tmp_path / "v", 5)
     middle = tmp_path / "v/00003.jpg"
     middle.write_bytes(middle.read_bytes()[:200])
-    task = measuring.Measurement(str(tmp_path), "v", is_folder=True)
+    task = measuring.Measurement(str(tmp_path), "v", "folder")
     assert measuring.measure(task) == measuring.Measured(5)
     assert measuring.verify(task).cause.startswith("00003.jpg: ")
 
@@ -263,8 +283,8 @@ def test_something_v1(layout: Callable[[str], Path], tmp_path: Path) -> None:
     train = output / "ssv1_frame_train_list.txt"
     assert records(train) == [("100218", 12, 0), ("100001", 9, 1), ("7", 11, 2)]
     assert missing(train) == {
-        "100003": "00005.jpg is missing, though there are 7 pictures",
-        "100004": "00003.jpg is empty",
+        "100003": "00005.jpg is missing, one of 8 pictures",
+        "100004": "00003.jpg is empty, one of 8 pictures",
     }
     assert records(output / "ssv1_frame_val_list.txt") == [("100002", 10, 3)]
     assert read_class_names(str(train), 4) == list(SOMETHING_CLASSES)
