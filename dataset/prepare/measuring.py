@@ -119,12 +119,12 @@ def _measure_file(path: Path, segments: Sequence[Seconds], make_index: Callable[
 
 
 def _index_to_the_end(video: VideoFile) -> FrameIndex:
-    """Index a file as its reader does, and see that its last frame is there where no header says how many there are.
+    """Index a file as its reader does, and of a transport stream see that its last frame is there.
 
-    The last packet of a transport stream that broke off looks as whole as any.
+    The last packet of one that broke off looks as whole as any; other containers say how long a packet is.
     """
     index = build_index(video)
-    if index.is_decoded or index.pts is None or video.declared_frames:
+    if index.is_decoded or index.pts is None or video.format_name != "mpegts":
         return index
     key = index.keys[-1]
     packets = video.packets_from_key(key, latest=key, known_keys=index.keys) or video.packets_from_start()
