@@ -66,7 +66,7 @@ def write_annotated(
 
 def _with_text(frames: Iterable[np.ndarray], lines_at: Callable[[int], Sequence[str]]) -> Iterator[np.ndarray]:
     font = None
-    for number, frame in enumerate(shrink(frames, 0, even=True)):
+    for number, frame in enumerate(shrink(frames, 0, step=2)):
         font = font or load_font(max(frame.shape[0] // _LINES_PER_FRAME, _SMALLEST_TEXT))
         yield write_lines(frame, lines_at(number), font)
 

@@ -12,13 +12,13 @@ class EncodingError(UserError):
     """Frames that cannot be encoded as asked."""
 
 
-def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False) -> Iterator[np.ndarray]:
+def shrink(frames: Iterable[np.ndarray], short_side: int, *, step: int = 1) -> Iterator[np.ndarray]:
     """Resize frames whose short side is longer than `short_side` pixels (0: none); the shape stays.
 
     Args:
         frames: uint8 [H, W, 3] each.
         short_side: of the result.
-        even: height and width become even numbers, as chroma subsampling wants; a frame that is not resized loses
+        step: height and width become multiples of it: 2 as chroma subsampling wants; a frame that is not resized loses
             a row or a column for that.
 
     Raises:
@@ -29,10 +29,9 @@ def shrink(frames: Iterable[np.ndarray], short_side: int, *, even: bool = False)
         short = min(height, width)
         if short_side and short > short_side:
             sizes = [round(side * short_side / short) for side in (height, width)]
-            rows, columns = (side + side % 2 if even else side for side in sizes)
+            rows, columns = (side + -side % step for side in sizes)
             yield operations.crop_resize(frame[None], (0, 0, height, width), height=rows, width=columns)[0]
         else:
-            step = 2 if even else 1
             if short < step:
                 raise EncodingError(f"frames of {width} x {height} pixels are too small for H.264")
             yield frame[: height - height % step, : width - width % step]

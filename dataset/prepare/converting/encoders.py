@@ -127,7 +127,7 @@ class VideoEncoder:
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
         """See `Encoder`."""
         encoded = Encoded()
-        kept = encoded.keeping(shrink(footage.frames, self.short_side, even=True), wanted=sample)
+        kept = encoded.keeping(shrink(footage.frames, self.short_side, step=2), wanted=sample)
         try:
             encoded.parts = [encode_h264(kept, rate=footage.rate, options=self._options())]
         except av.error.FFmpegError as error:
