@@ -13,8 +13,7 @@ from dataset.prepare.annotations import Annotations, Entry, Kind, PrepareError, 
 from dataset.prepare.finding import MissingError, VideoTree, describe_left_out
 from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all, require_some
 from utils.files import file_sha256, write_text_atomically
-from utils.text import one_line as shown
-from utils.text import say
+from utils.text import one_line, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
     for line in lines:
         say(line)
     if any(line.endswith(", ...") for line in lines):
-        write_text_atomically(path, "".join(f"{shown(name)}\t{reason}\n" for name, reason in left_out))
+        write_text_atomically(path, "".join(f"{one_line(name)}\t{reason}\n" for name, reason in left_out))
         say(f"  each by name: {path}")
 
 
@@ -181,11 +180,11 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
         made.path: content,
         **({made.path.with_suffix(OWN_CLASSES_SUFFIX): "".join(f"{name}\n" for name in classes)} if classes else {}),
         **_groups_file(made),
-        beside(made.path, "missing.txt"): "".join(f"{shown(video)}\t{cause}\n" for video, cause in faults),
+        beside(made.path, "missing.txt"): "".join(f"{one_line(video)}\t{cause}\n" for video, cause in faults),
         beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
     }
     if not made.lines:
-        causes = "; ".join(f"{shown(video)}: {cause}" for video, cause in made.missing[:3])
+        causes = "; ".join(f"{one_line(video)}: {cause}" for video, cause in made.missing[:3])
         raise PrepareError(f"{made.path}: no video for it: {causes or 'the annotations have none'}")
     is_new = write_new(contents)
     state = "" if is_new else " (there already, the same)"
@@ -201,7 +200,7 @@ def _groups_file(made: ListFile) -> dict[Path, str]:
     """The file of a list's groups; none where every video is its own group."""
     if all(path == group for path, group in made.groups.items()):
         return {}
-    lines = [f"{shown(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]
+    lines = [f"{one_line(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]
     return {made.path.with_suffix(GROUPS_SUFFIX): "".join(lines)}
 
 

@@ -14,10 +14,10 @@ from dataset.heldout import group_names
 from dataset.listing import VideoRecord, class_names_beside, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
-from dataset.prepare.lists import ListFile, beside, shown, write_list, write_new
+from dataset.prepare.lists import ListFile, beside, write_list, write_new
 from dataset.prepare.parallel import each
 from dataset.readers import FrameReader, ReadError, open_reader
-from utils.text import say
+from utils.text import one_line, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def check_list(
     ]
     causes = _decode_all(samples, folder=output, name=listed.stem, list_sha256=videos.sha256, workers=workers)
     rejected = [(record.path, causes[index]) for index, record in enumerate(videos) if causes[index]]
-    write_new({rejects: "".join(f"{shown(path)}\t{cause}\n" for path, cause in rejected)})
+    write_new({rejects: "".join(f"{one_line(path)}\t{cause}\n" for path, cause in rejected)})
     lines = [f"{v.path} {v.num_frames} {v.label}" for index, v in enumerate(videos) if not causes[index]]
     if lines:
         pairs = zip(videos, group_names(videos), causes, strict=True)
