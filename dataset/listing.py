@@ -63,10 +63,10 @@ class VideoList(Sequence[VideoRecord]):
         """Take over the packed arrays.
 
         Args:
-            arrays: path bytes uint8 [B], path ends int64 [N] (exclusive, into the bytes), frame counts int32 [N],
+            arrays: Path bytes uint8 [B], path ends int64 [N] (exclusive, into the bytes), frame counts int32 [N],
                 labels int32 [N].
-            path: the list file they come from.
-            sha256: hexadecimal digest of that file.
+            path: The list file they come from.
+            sha256: Hexadecimal digest of that file.
         """
         self._bytes, self._ends, self._num_frames, self._labels = arrays
         self.path = path
@@ -131,7 +131,7 @@ def below(path: str) -> str:
     """Return the name that a list's path has below a folder that is written to: 'a/../b' is 'b', '/x' is 'x'.
 
     Raises:
-        ListError: it would be outside of the folder, or the folder itself.
+        ListError: It would be outside of the folder, or the folder itself.
     """
     name = posixpath.normpath(path).lstrip("/")
     if name in ("", ".", "..") or name.startswith("../"):
@@ -148,12 +148,12 @@ def read_list(
     order mark, any line ending, a missing final newline and blank lines are fine.
 
     Args:
-        path: the list file.
-        num_classes: where given, labels must lie in 0..num_classes-1.
-        check_path: is called with every path, without `#skip=N`; what it raises gets file and line.
+        path: The list file.
+        num_classes: Where given, labels must lie in 0..num_classes-1.
+        check_path: Is called with every path, without `#skip=N`; what it raises gets file and line.
 
     Raises:
-        ListError: the file cannot be read or is no such list; names the first bad line.
+        ListError: The file cannot be read or is no such list; names the first bad line.
     """
     name = str(path)
     content, lines = _read_lines(name, what="the list ")
@@ -212,7 +212,7 @@ def _read_lines(name: str, *, what: str = "") -> tuple[bytes, list[bytes]]:
     """Return a file's bytes and its lines, which are UTF-8 text without NUL bytes.
 
     Raises:
-        ListError: no such file, not readable, or not such text.
+        ListError: No such file, not readable, or not such text.
     """
     try:
         content = Path(name).read_bytes()
@@ -234,7 +234,7 @@ def read_text_lines(path: str | Path) -> list[str]:
     """Read the lines of UTF-8 text; a byte order mark, any line ending and blank lines at the end are left out.
 
     Raises:
-        ListError: no such file, not readable, or not such text.
+        ListError: No such file, not readable, or not such text.
     """
     lines = [line.decode() for line in _read_lines(str(path))[1]]
     while lines and not lines[-1].strip():
@@ -271,7 +271,7 @@ def class_names_beside(list_file: str | Path) -> list[str]:
         The names; none where neither file is there.
 
     Raises:
-        ListError: the file is not text.
+        ListError: The file is not text.
     """
     path = _class_file(list_file)
     return [line.strip() for line in read_text_lines(path)] if path.exists() else []
@@ -281,7 +281,7 @@ def read_class_names(list_file: str | Path, num_classes: int) -> list[str]:
     """Read the class names of a list; without any a class is called by its number.
 
     Raises:
-        ListError: the file is not text, or has another number of names.
+        ListError: The file is not text, or has another number of names.
     """
     path = _class_file(list_file)
     if not path.exists():

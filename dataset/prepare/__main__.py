@@ -30,11 +30,11 @@ class Command:
     """A command.
 
     Attributes:
-        help: a line about it.
-        add_arguments: adds its options to a parser.
-        run: takes them by name and returns how many videos were refused. A "module:name" is imported when it is run:
+        help: A line about it.
+        add_arguments: Adds its options to a parser.
+        run: Takes them by name and returns how many videos were refused. A "module:name" is imported when it is run:
             torch is there once the command line is known to be right.
-        takes_overrides: words of the form section.key=value may stand behind the options.
+        takes_overrides: Words of the form section.key=value may stand behind the options.
     """
 
     help: str

@@ -23,13 +23,13 @@ class Entry:
     """One video, or a segment of one, that an annotation asks for.
 
     Attributes:
-        stem: its file name without the suffix, or its folder's name.
-        label: its class, from 0.
-        where: file and line that say so, for messages.
-        folders: names of folders it may lie in; they decide between several files of that name.
-        seconds: begin and end of a segment, None for the whole video.
-        path: below the root, where that is known already.
-        group: what it stays together with where a part of a list is held out; "": nothing but its own segments.
+        stem: Its file name without the suffix, or its folder's name.
+        label: Its class, from 0.
+        where: File and line that say so, for messages.
+        folders: Names of folders it may lie in; they decide between several files of that name.
+        seconds: Begin and end of a segment, None for the whole video.
+        path: Path below the root, where that is known already.
+        group: What it stays together with where a part of a list is held out; "": nothing but its own segments.
     """
 
     stem: str
@@ -52,13 +52,13 @@ class Annotations:
     """All of a data set's annotation.
 
     Attributes:
-        name: what its lists are called where the user does not say: NAME_<split>_list.txt.
-        classes: names; their positions are the labels.
-        splits: entries by split, e.g. `train` and `val`.
-        files: the annotation files it was read from.
-        notes: what a user should know about it.
-        left_out: path and reason of what is below the root and in no split.
-        kind: what a video is.
+        name: What its lists are called where the user does not say: NAME_<split>_list.txt.
+        classes: Names; their positions are the labels.
+        splits: Entries by split, e.g. `train` and `val`.
+        files: The annotation files it was read from.
+        notes: What a user should know about it.
+        left_out: Path and reason of what is below the root and in no split.
+        kind: What a video is.
     """
 
     name: str
@@ -74,7 +74,7 @@ def read_text(path: Path) -> str:
     """Read UTF-8 text; a byte order mark is left out, any line ending becomes a newline.
 
     Raises:
-        PrepareError: no such file, or not such text.
+        PrepareError: No such file, or not such text.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -89,7 +89,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     """Read the lines that are not blank, with their numbers and without space around them.
 
     Raises:
-        PrepareError: the file cannot be read, or has no such line.
+        PrepareError: The file cannot be read, or has no such line.
     """
     lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
     found = [(number, line) for number, line in lines if line]
@@ -102,14 +102,14 @@ def read_csv(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[
     """Read a table with a header line.
 
     Args:
-        path: the file.
-        columns: names that must be in the header; others are passed over.
+        path: The file.
+        columns: Names that must be in the header; others are passed over.
 
     Yields:
         Line number and the values by column.
 
     Raises:
-        PrepareError: a column is missing, or a row has too few values.
+        PrepareError: A column is missing, or a row has too few values.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True)
     header = [name.strip() for name in reader.fieldnames or ()]
@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        PrepareError: it cannot be read or is no JSON.
+        PrepareError: It cannot be read or is no JSON.
     """
     text = read_text(path)
     try:
@@ -139,7 +139,7 @@ def read_class_file(path: Path) -> tuple[str, ...]:
     """Read one class name a line; the first is class 0.
 
     Raises:
-        PrepareError: the file cannot be read, or has a name twice.
+        PrepareError: The file cannot be read, or has a name twice.
     """
     names = [name for _, name in read_lines(path)]
     if twice := next((name for name, count in Counter(names).items() if count > 1), None):
@@ -151,13 +151,13 @@ def class_number(name: str, numbers: Mapping[str, int], *, where: str, source: s
     """Return the label of a class name.
 
     Args:
-        name: of the class.
-        numbers: labels by class name.
-        where: file and line that name the class.
-        source: where the classes come from.
+        name: Name of the class.
+        numbers: Labels by class name.
+        where: File and line that name the class.
+        source: Where the classes come from.
 
     Raises:
-        PrepareError: there is no such class.
+        PrepareError: There is no such class.
     """
     if name not in numbers:
         raise PrepareError(f"{where}: class '{name}' is not one of the {len(numbers)} of {source}")
@@ -170,7 +170,7 @@ def without_repeats(entries: Sequence[Entry], *, notes: list[str], split: str) -
     A segment may have several classes, and is then a line for each.
 
     Raises:
-        PrepareError: the same video has two classes.
+        PrepareError: The same video has two classes.
     """
     seen: dict[tuple, Entry] = {}
     for entry in entries:

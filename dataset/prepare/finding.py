@@ -48,9 +48,9 @@ class Found:
     """What is below a folder, by paths from there, sorted.
 
     Attributes:
-        videos: all videos.
-        folders: all folders.
-        left_out: path and reason of all else.
+        videos: All videos.
+        folders: All folders.
+        left_out: Path and reason of all else.
     """
 
     videos: tuple[str, ...]
@@ -100,7 +100,7 @@ def find_videos(root: Path) -> Found:
     """Find all videos below a folder, links included; a file that is not called a video is opened to see.
 
     Raises:
-        PrepareError: there is no such folder.
+        PrepareError: There is no such folder.
     """
     if not root.is_dir():
         raise PrepareError(f"the root of the videos, {root}, is no folder")
@@ -117,7 +117,7 @@ def find_videos(root: Path) -> Found:
 
 
 def is_video(name: str) -> bool:
-    """Whether a file is called a video by its suffix."""
+    """Say whether a file is called a video by its suffix."""
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -166,11 +166,11 @@ class VideoTree:
         """Take a root, which is walked once, links included, when a video is looked for.
 
         Args:
-            root: of the videos.
-            kind: what a video is.
+            root: Folder of the videos.
+            kind: What a video is.
 
         Raises:
-            PrepareError: there is no such folder.
+            PrepareError: There is no such folder.
         """
         if not root.is_dir():
             raise PrepareError(f"the root of the videos, {root}, is no folder")
@@ -191,7 +191,7 @@ class VideoTree:
         """Return the path, below the root, of an entry's video.
 
         Raises:
-            MissingError: there is none, or there are several and nothing decides between them.
+            MissingError: There is none, or there are several and nothing decides between them.
         """
         if entry.path:
             return entry.path
@@ -210,7 +210,7 @@ class VideoTree:
         """Those that are called videos; where there is none, those that FFmpeg opens.
 
         Raises:
-            MissingError: there is none.
+            MissingError: There is none.
         """
         if called := [path for path in paths if self._kind == "folder" or is_video(path)]:
             return called

@@ -66,7 +66,7 @@ def read(
     The arguments are those of the command line.
 
     Raises:
-        PrepareError: no folders of classes, or options that do not go with them.
+        PrepareError: No folders of classes, or options that do not go with them.
     """
     found = find_videos(root)
     given = given_splits(found.videos, root)
@@ -124,11 +124,11 @@ def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
     """Return the split of each folder at the top, none where these are not splits but classes.
 
     Args:
-        paths: of the videos, below the root.
-        root: for messages.
+        paths: Paths of the videos, below the root.
+        root: For messages.
 
     Raises:
-        PrepareError: some are called as splits are and others are not, two are one split, or none is to train on.
+        PrepareError: Some are called as splits are and others are not, two are one split, or none is to train on.
     """
     tops = sorted({path.split("/")[0] for path in paths if "/" in path})
     splits = {top: split for top in tops if (split := _split_of(top))}
@@ -184,7 +184,7 @@ def write_record(path: Path, root: Path, lists: Mapping[str, ListFile], *, num_c
     """Write a record that trains on the list `train` and evaluates on `val`, or on `test` where there is no `val`.
 
     Raises:
-        PrepareError: another file is there.
+        PrepareError: Another file is there.
     """
     evaluation = "val" if "val" in lists else "test"
     dataset = {
@@ -226,10 +226,10 @@ def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: floa
     with n videos n x fraction are wanted, but at least one, and at most all but one.
 
     Args:
-        labels: class of each video.
-        groups: group of each video, which may have videos of several classes.
-        fraction: fraction to test on.
-        seed: of the order.
+        labels: Class of each video.
+        groups: Group of each video, which may have videos of several classes.
+        fraction: Fraction to test on.
+        seed: Seed of the order.
 
     Returns:
         For each video whether it is tested on.

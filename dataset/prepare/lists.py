@@ -21,11 +21,11 @@ class ListFile:
     """One list and what belongs to it.
 
     Attributes:
-        path: of the list.
-        lines: of the list, without newlines.
-        missing: what is not in it: title and cause of each.
-        damaged: path and cause of videos that are in it although not all of them can be decoded.
-        groups: path of a video and its group, for those that are no group of their own.
+        path: File of the list.
+        lines: Lines of the list, without newlines.
+        missing: What is not in it: title and cause of each.
+        damaged: Path and cause of videos that are in it although not all of them can be decoded.
+        groups: Path of a video and its group, for those that are no group of their own.
     """
 
     path: Path
@@ -47,15 +47,15 @@ def make_lists(
     """Find and measure the videos of every split, write the lists, print the counts.
 
     Args:
-        annotations: what there should be below the folder `root`.
-        root: folder of the videos.
-        output: folder of the lists, `name`_<split>_list.txt.
-        name: start of their names; the annotations' own if empty.
-        workers: processes.
-        measure: counts frames.
+        annotations: What there should be below the folder `root`.
+        root: Folder of the videos.
+        output: Folder of the lists, `name`_<split>_list.txt.
+        name: Start of their names; the annotations' own if empty.
+        workers: Processes.
+        measure: Counts frames.
 
     Raises:
-        PrepareError: nothing was found, or a list of another content is there already.
+        PrepareError: Nothing was found, or a list of another content is there already.
     """
     name = name or annotations.name
     if "/" in name:
@@ -159,7 +159,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
     """Write a list with its class names, fingerprint and missing videos, and print the counts.
 
     Raises:
-        PrepareError: files of another content are there; nothing is overwritten.
+        PrepareError: Files of another content are there; nothing is overwritten.
     """
     content = "".join(f"{line}\n" for line in made.lines)
     total = len(made.lines) + len(made.missing)
@@ -216,7 +216,7 @@ def write_new(contents: dict[Path, str]) -> bool:
         Whether any was written.
 
     Raises:
-        PrepareError: one is there and differs; none is written then.
+        PrepareError: One is there and differs; none is written then.
     """
     absent = []
     for path, content in contents.items():

@@ -26,11 +26,11 @@ class Measured:
     """What was found out about a video.
 
     Attributes:
-        num_frames: that decoding gives; 0 if it cannot be read.
-        segments: first frame and number of frames of every segment asked for; a number of 0: it shows no frame.
-        cause: why it cannot be read.
-        damage: what of it cannot be decoded, empty for a sound file.
-        is_decoded: every picture was decoded; else some may be damaged without a word.
+        num_frames: Frames that decoding gives; 0 if it cannot be read.
+        segments: First frame and number of frames of every segment asked for; a number of 0: it shows no frame.
+        cause: Why it cannot be read.
+        damage: What of it cannot be decoded, empty for a sound file.
+        is_decoded: Every picture was decoded; else some may be damaged without a word.
     """
 
     num_frames: int
@@ -79,10 +79,10 @@ def measure_all(
     """Measure videos in parallel; what a journal knows of files that are as they were is not measured again.
 
     Args:
-        tasks: the videos.
+        tasks: The videos.
         measure: `measure` or `verify`, for which what was not decoded is measured again.
-        journal_path: file that keeps the counts, so that a killed command continues.
-        workers: processes.
+        journal_path: File that keeps the counts, so that a killed command continues.
+        workers: Processes.
     """
     known: dict[Measurement, Measured] = {}
     keys = {task: _key(task) for task in tasks}
@@ -173,7 +173,7 @@ def require_some(tasks: Sequence[Measurement], first: Entry | None, *, root: Pat
     """Refuse a root in which nothing at all was found of what is asked for, the first entry of it for one.
 
     Raises:
-        PrepareError: nothing was.
+        PrepareError: Nothing was found.
     """
     if first and not tasks:
         example = f"'{first.title}' ({first.where})"

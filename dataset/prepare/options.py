@@ -38,7 +38,7 @@ def at_split(words: Sequence[str]) -> dict[str, Path]:
     """Parse SPLIT=FILE words.
 
     Raises:
-        PrepareError: not of that form, or a split twice.
+        PrepareError: Not of that form, or a split twice.
     """
     files: dict[str, Path] = {}
     for word in words:

@@ -22,11 +22,11 @@ def each(
     """Do some work on every task, and give each result as it comes.
 
     Args:
-        work: a function of a module; it is imported by the processes.
-        tasks: what to do; they can be pickled.
-        workers: processes; with 1 the work is done in this one.
-        title: of the progress bar.
-        done: tasks that were done before.
+        work: A function of a module; it is imported by the processes.
+        tasks: What to do; they can be pickled.
+        workers: Processes; with 1 the work is done in this one.
+        title: Title of the progress bar.
+        done: Tasks that were done before.
 
     Raises:
         PrepareError: `workers` is no number of processes, or a process was killed.

@@ -106,17 +106,17 @@ def make_synthetic(
     """Make the data set in a folder, or complete it; return at once if it is there already.
 
     Args:
-        root: folder of the data set; made if absent.
-        num_train: training videos; classes take turns.
-        num_test: test videos, drawn with other seeds.
-        size: height in pixels, even; the width is four thirds of it.
-        frames: frames a video.
+        root: Folder of the data set; made if absent.
+        num_train: Training videos; classes take turns.
+        num_test: Test videos, drawn with other seeds.
+        size: Height in pixels, even; the width is four thirds of it.
+        frames: Frames a video.
         format: RAW (MP4 files), FRAME (folders of JPEGs), LMDB (an environment a video), LMDB_SET (one environment).
-        seed: another one gives other videos.
-        workers: processes; the number of usable processors if None. It does not change the videos.
+        seed: Another one gives other videos.
+        workers: Processes; the number of usable processors if None. It does not change the videos.
 
     Raises:
-        SyntheticError: parameters out of range, the folder holds something else, or the disk is full.
+        SyntheticError: Parameters out of range, the folder holds something else, or the disk is full.
     """
     root = Path(root)
     parameters = Parameters(num_train, num_test, size, frames, format, seed)

@@ -17,12 +17,12 @@ def shrink(frames: Iterable[np.ndarray], short_side: int, *, step: int = 1) -> I
 
     Args:
         frames: uint8 [H, W, 3] each.
-        short_side: of the result.
-        step: height and width become multiples of it: 2 as chroma subsampling wants; a frame that is not resized loses
+        short_side: Short side of the result, in pixels.
+        step: Height and width become multiples of it: 2 as chroma subsampling wants; a frame that is not resized loses
             a row or a column for that.
 
     Raises:
-        EncodingError: nothing is left of a frame by that.
+        EncodingError: Nothing is left of a frame by that.
     """
     for frame in frames:
         height, width = frame.shape[:2]

@@ -28,7 +28,7 @@ class Store(Protocol):
     suffix: str
 
     def holds(self, path: str, *, num_frames: int) -> bool:
-        """Whether the video is there with all its frames."""
+        """Say whether the video is there with all its frames."""
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """Add the video, or replace a broken one."""

@@ -58,19 +58,19 @@ def convert_list(
     """Convert all videos of a list and write the list of the results.
 
     Args:
-        list_file: the list.
-        source: where its videos are.
-        encoder: what to make.
-        root: folder of the results.
-        new_list: the list of the results.
-        workers: processes.
-        shard_videos: videos that share an LMDB environment.
+        list_file: The list.
+        source: Where its videos are.
+        encoder: What to make.
+        root: Folder of the results.
+        new_list: The list of the results.
+        workers: Processes.
+        shard_videos: Videos that share an LMDB environment.
 
     Returns:
         How many videos could not be converted.
 
     Raises:
-        PrepareError: the disk has not enough space, the folder is of another conversion, or the new list is there.
+        PrepareError: The disk has not enough space, the folder is of another conversion, or the new list is there.
     """
     journal_path = root / f".{new_list.stem}.convert.jsonl"
     if new_list.exists() and not journal_path.exists():
@@ -152,7 +152,7 @@ def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -
     """A path for each line's result: without the video's suffix, unless two videos differ in nothing else.
 
     Raises:
-        PrepareError: two lines that are not the same frames would have one result.
+        PrepareError: Two lines that are not the same frames would have one result.
     """
     paths = [below(split_segment(record.path)[0]) for record in videos]
     plain = [str(PurePosixPath(path).with_suffix("")) if is_video(PurePosixPath(path).name) else path for path in paths]
@@ -258,7 +258,7 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
     """Refuse to begin what the disk cannot hold, judged by the first frames of a few videos.
 
     Raises:
-        PrepareError: there is too little space.
+        PrepareError: There is too little space.
     """
     size, frames = 0, 0
     for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():

@@ -21,9 +21,9 @@ class Encoded:
     """A video as it will be stored.
 
     Attributes:
-        parts: for the store.
-        num_frames: that it has.
-        samples: some frames, by number, as they should be read back: uint8 [H, W, C].
+        parts: What the store takes.
+        num_frames: Frames that it has.
+        samples: Some frames, by number, as they should be read back: uint8 [H, W, C].
     """
 
     parts: list[bytes] = field(default_factory=list)
@@ -63,8 +63,8 @@ class Encoder(Protocol):
         """Encode all frames.
 
         Args:
-            footage: the frames.
-            sample: number of a frame to keep for the verification, beside the first and the last.
+            footage: The frames.
+            sample: Number of a frame to keep for the verification, beside the first and the last.
         """
 
 
@@ -74,8 +74,8 @@ class PictureEncoder:
 
     Attributes:
         layout: FRAME, LMDB (an environment a video) or LMDB_SET (environments of many videos).
-        short_side: larger frames are made smaller to this, in pixels; 0: none.
-        quality: of the JPEGs, 1 to 100.
+        short_side: Larger frames are made smaller to this, in pixels; 0: none.
+        quality: Quality of the JPEGs, 1 to 100.
     """
 
     layout: str
@@ -106,8 +106,8 @@ class VideoEncoder:
     """An H.264 file without sound.
 
     Attributes:
-        short_side: larger frames are made smaller to this, in pixels; 0: none.
-        key_interval: most frames from a key frame to the next: what a random access has to decode at most.
+        short_side: Larger frames are made smaller to this, in pixels; 0: none.
+        key_interval: Most frames from a key frame to the next: what a random access has to decode at most.
         crf: x264's quality, 0 (lossless) to 51.
         preset: x264's, from ultrafast to veryslow.
     """

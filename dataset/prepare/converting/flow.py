@@ -35,12 +35,12 @@ class FlowEncoder:
 
     Attributes:
         layout: FRAME, LMDB or LMDB_SET.
-        short_side: larger frames are made smaller to this before, in pixels; 0: none.
-        quality: of the JPEGs.
-        bound: largest displacement that can be stored, in pixels.
+        short_side: Larger frames are made smaller to this before, in pixels; 0: none.
+        quality: Quality of the JPEGs.
+        bound: Largest displacement that can be stored, in pixels.
         method: dis, farneback, raft_small or raft_large.
-        weights: of RAFT: a state dict of torchvision's network.
-        device: of RAFT.
+        weights: Of RAFT: a state dict of torchvision's network.
+        device: Of RAFT.
     """
 
     layout: str

@@ -17,13 +17,13 @@ class Places:
     """Where videos come from and where results go.
 
     Attributes:
-        listed: the list.
-        root: folder of its videos.
-        format: of its videos.
-        output: folder of the results.
-        new_list: list of the results.
-        short_side: larger frames are made smaller to this, in pixels; 0: none.
-        workers: processes; None: the command's own number.
+        listed: The list.
+        root: Folder of its videos.
+        format: Format of its videos.
+        output: Folder of the results.
+        new_list: List of the results.
+        short_side: Larger frames are made smaller to this, in pixels; 0: none.
+        workers: Processes; None: the command's own number.
     """
 
     listed: Path

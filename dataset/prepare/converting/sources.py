@@ -22,7 +22,7 @@ class Footage:
 
     Attributes:
         frames: uint8 [H, W, 3] each, all of the size of the first.
-        rate: frames a second.
+        rate: Frames a second.
     """
 
     frames: Iterable[np.ndarray]
@@ -35,8 +35,8 @@ class Source:
 
     Attributes:
         format: One of utils.parts.FORMATS.
-        root: folder that paths start from.
-        rate: frames a second where a video does not say; pictures never do.
+        root: Folder that paths start from.
+        rate: Frames a second where a video does not say; pictures never do.
     """
 
     format: str
@@ -47,11 +47,11 @@ class Source:
         """Give the frames of a list's line as the reader of the format would; fewer come if the video ends early.
 
         Args:
-            record: the line.
-            limit: most frames to give.
+            record: The line.
+            limit: Most frames to give.
 
         Raises:
-            ReadError: the video cannot be read, now or when its frames are asked for.
+            ReadError: The video cannot be read, now or when its frames are asked for.
         """
         count = record.num_frames if limit is None else min(limit, record.num_frames)
         if self.format != "RAW":
@@ -81,7 +81,7 @@ def require_frames(count: int, record: VideoRecord) -> None:
     """Refuse a video that gave no frame.
 
     Raises:
-        ReadError: it gave none.
+        ReadError: It gave none.
     """
     if not count:
         raise ReadError(f"{record.path}: the video ends before the segment begins")

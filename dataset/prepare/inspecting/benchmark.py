@@ -70,12 +70,12 @@ class Stages:
     """Milliseconds a clip takes in each stage, in one process.
 
     Attributes:
-        decode: reading and decoding its frames.
-        transform: augmentation.
-        transfer: putting batches together, to the device, normalising them there.
-        loader: clips a second of the real loader with its worker processes, to the device.
-        workers: how many of those there are; with 0 all happens in one process.
-        cores: that this process may use.
+        decode: Reading and decoding its frames.
+        transform: Augmentation.
+        transfer: Putting batches together, to the device, normalising them there.
+        loader: Clips a second of the real loader with its worker processes, to the device.
+        workers: How many of those there are; with 0 all happens in one process.
+        cores: Processors that this process may use.
     """
 
     decode: float
@@ -117,12 +117,12 @@ def measure_stages(
     """Make clips one after the other in this process.
 
     Args:
-        clips: that read from `reader` and go through `transform`.
-        reader: timed.
-        transform: timed.
-        order: videos to take clips of; the first batch is for warming up.
-        batch_size: clips of a batch.
-        to_device: moves and normalises a batch, and waits for the device.
+        clips: Clips that read from `reader` and go through `transform`.
+        reader: The reader, timed.
+        transform: The transform, timed.
+        order: Videos to take clips of; the first batch is for warming up.
+        batch_size: Clips of a batch.
+        to_device: Moves and normalises a batch, and waits for the device.
 
     Returns:
         Milliseconds a clip of decode, transform and transfer.

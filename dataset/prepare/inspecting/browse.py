@@ -29,7 +29,7 @@ class Strip:
     """One clip as it goes to the network.
 
     Attributes:
-        caption: what it is.
+        caption: What it is.
         clip: uint8 [T, H, W, C], C is 3, or 2 for optical flow.
     """
 
@@ -41,12 +41,12 @@ def write_browser(path: Path, sections: Sequence[tuple[str, Sequence[Strip]]], *
     """Write an .html page that needs no other file, or a .png sheet.
 
     Args:
-        path: the new file; its suffix chooses.
-        sections: headings and the strips below each.
-        title: of the page.
+        path: The new file; its suffix chooses.
+        sections: Headings and the strips below each.
+        title: Title of the page.
 
     Raises:
-        PrepareError: another suffix, or the file is there.
+        PrepareError: Another suffix, or the file is there.
     """
     require_new_picture(path)
     write = _page if path.suffix == ".html" else _sheet
@@ -58,7 +58,7 @@ def require_new_picture(path: Path) -> None:
     """Refuse a file that is there, or of another kind.
 
     Raises:
-        PrepareError: it is.
+        PrepareError: It is there, or of another kind.
     """
     if path.suffix not in (".html", ".png"):
         raise PrepareError(f"--output {path}: choose a name that ends in .html or .png")

@@ -35,15 +35,15 @@ def browse(config: RunConfig, state: int, *, output: Path, clips: int, videos: i
     """Write a page or sheet of what a record's network is shown.
 
     Args:
-        config: of the record.
-        state: whose training clips are shown, from 0.
-        output: the new file.
-        clips: training clips, augmented, of randomly chosen videos.
-        videos: evaluation videos, evenly spread over the list, of which all views are shown.
-        seed: of the choice.
+        config: Configuration of the record.
+        state: Number of the state whose training clips are shown, from 0.
+        output: The new file.
+        clips: Training clips, augmented, of randomly chosen videos.
+        videos: Evaluation videos, evenly spread over the list, of which all views are shown.
+        seed: Seed of the choice.
 
     Raises:
-        PrepareError: the file is there, or of another kind.
+        PrepareError: The file is there, or of another kind.
     """
     require_new_picture(output)
     sections = (
@@ -91,10 +91,10 @@ def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequenc
     """Print a row for the record's own data, and for the same data in other stores.
 
     Args:
-        config: of the record.
-        state: whose clips are made, from 0.
-        clips: to make, in each way of measuring.
-        stores: format, list and root of each other store.
+        config: Configuration of the record.
+        state: Number of the state whose clips are made, from 0.
+        clips: Clips to make, in each way of measuring.
+        stores: Format, list and root of each other store.
     """
     data = config.dataset
     for number, (format, listed, root) in enumerate([(data.format, data.list_file, data.root_path), *stores]):

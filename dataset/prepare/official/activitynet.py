@@ -35,9 +35,9 @@ def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
     """Read the labelled videos of the training and validation subsets; the test subset has no labels.
 
     Args:
-        annotations: the json file.
+        annotations: The json file.
         mode: trimmed (segments) or untrimmed (whole videos).
-        classes: file of the class names in their order; None: sorted.
+        classes: File of the class names in their order; None: sorted.
     """
     content = read_json(annotations)
     database = content.get("database") if isinstance(content, dict) else None

@@ -27,9 +27,9 @@ def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> A
     """Read the csv files of all splits; classes are numbered over all of them.
 
     Args:
-        annotations: words SPLIT=FILE.
-        version: one of CLASSES.
-        classes: file of the class names in their order; None: sorted.
+        annotations: Words SPLIT=FILE.
+        version: One of CLASSES.
+        classes: File of the class names in their order; None: sorted.
     """
     files = at_split(annotations)
     rows = {split: list(read_csv(path, columns=_COLUMNS)) for split, path in files.items()}
