@@ -13,7 +13,7 @@ import yaml
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
 from dataset.prepare.finding import Found, composed, find_videos
-from dataset.prepare.lists import ListFile, make_lists, write_new
+from dataset.prepare.lists import ListFile, make_lists, name_fault, write_new
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
 from utils.text import one_line, say
@@ -160,6 +160,9 @@ def _split_of(folder: str) -> str:
 def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tuple[str, ...]:
     """All classes in the order of their labels."""
     found = sorted(set(names))
+    for name in found:
+        if fault := name_fault(name):
+            raise PrepareError(f"{root}: the folder '{name}' cannot be a class: {fault}")
     classes = tuple(map(composed, read_class_file(file))) if file else tuple(found)
     if unknown := [name for name in found if name not in classes]:
         raise PrepareError(f"{file}: the folder '{unknown[0]}' of {root} is no class of it")

@@ -157,6 +157,17 @@ def test_a_class_with_an_accent_is_one_however_it_is_spelled(tmp_path: Path, vid
     assert read_class_names(tmp_path / "data_test_list.txt", 2) == ["fähre", "bus"]
 
 
+@pytest.mark.parametrize(("name", "fault"), [("a\nb", "a line break in its name"), (os.fsdecode(b"\xff"), "not UTF-8")])
+def test_a_class_that_no_file_of_names_can_hold_is_refused(
+    name: str, fault: str, tmp_path: Path, videos: Videos
+) -> None:
+    for folder in (name, "fine"):
+        videos.make(tmp_path / "data" / folder / "a.mp4", 16)
+    with pytest.raises(PrepareError, match=f"cannot be a class: .*{fault}"):
+        prepare("folder", "--root", tmp_path / "data", output=tmp_path / "lists")
+    assert not (tmp_path / "lists").exists()
+
+
 def test_a_class_may_be_called_like_a_split() -> None:
     assert given_splits(["train/a.mp4", "bus/b.mp4", "test data of mine/c.mp4"], Path()) == {}
 
