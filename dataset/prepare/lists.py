@@ -88,7 +88,7 @@ def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
     for line in lines:
         say(line)
     if any(line.endswith(", ...") for line in lines):
-        write_text_atomically(path, "".join(f"{one_line(name)}\t{reason}\n" for name, reason in left_out))
+        write_text_atomically(path, "".join(f"{one_line(name)}\t{one_line(reason)}\n" for name, reason in left_out))
         say(f"  each by name: {path}")
 
 
@@ -180,7 +180,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
         made.path: content,
         **({made.path.with_suffix(OWN_CLASSES_SUFFIX): "".join(f"{name}\n" for name in classes)} if classes else {}),
         **_groups_file(made),
-        beside(made.path, "missing.txt"): "".join(f"{one_line(video)}\t{cause}\n" for video, cause in faults),
+        beside(made.path, "missing.txt"): "".join(f"{one_line(video)}\t{one_line(cause)}\n" for video, cause in faults),
         beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
     }
     if not made.lines:
