@@ -7,8 +7,10 @@ are counted and named. The headline is video accuracy by the mean of the probabi
 paper's released code is made of the logits, as there. Logits that are NaN or infinite stop the merge, or their video is
 counted as missing (dataset.on_error).
 
-Written to output/<record>/: result.txt (for people), result.json (for programs: metrics, protocol, missing videos,
-checkpoint, versions, effective configuration), confusion.png and, when the record was trained here, curves.png.
+Written to output/<record>/: result.html (the page to look at, with pictures of the videos that are most wrong),
+result.txt (the same in words), predictions.csv (every video: its class, the best five and their probabilities),
+result.json (for programs: metrics, protocol, missing videos, checkpoint, versions, effective configuration),
+confusion.png and, when the record was trained here, curves.png.
 A result that is already there for the same scores stays; one of other scores is moved to output/<record>/earlier-NNN.
 """
 
@@ -17,9 +19,12 @@ from typing import Any
 from dataset.listing import read_class_names, read_list
 from utils.cli import run_script, script_parser
 from utils.config import RunConfig, load_config
+from utils.evaluation.answers import Answers
 from utils.evaluation.merging import merge_scores
 from utils.evaluation.provenance import EXTRACT_SCRIPT, EvaluationList, command_line
 from utils.metrics import Metrics
+
+SHOWN_MISTAKES = 20
 
 
 def main() -> None:
@@ -41,10 +46,17 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     )
     names = read_class_names(config.dataset.eva_list_file, config.dataset.num_classes)
 
-    def draw(result: dict[str, Any], metrics: Metrics) -> None:
-        from utils.figures.result import draw_result  # matplotlib: not for a --help or a mistake
+    def draw(result: dict[str, Any], metrics: Metrics, answers: Answers) -> None:
+        # matplotlib and readers: not for a --help or a mistake
+        from dataset.build import make_reader
+        from dataset.writers.strips import read_strips
+        from utils.figures.result import Shown, draw_result
 
-        draw_result(config, result, metrics=metrics, class_names=names)
+        mistakes = answers.most_wrong(SHOWN_MISTAKES)
+        records = [videos[mistake.video] for mistake in mistakes]
+        strips = read_strips(records, lambda: make_reader(config, config.dataset.eva_root_path))
+        shown = [Shown(m, record.path, strip) for m, record, strip in zip(mistakes, records, strips, strict=True)]
+        draw_result(config, result, metrics=metrics, class_names=names, mistakes=shown)
 
     listed = EvaluationList(videos.sha256, videos.labels, lambda number: videos[number].path)
     merge_scores(config, listed, class_names=names, draw=draw, extracted_by=extracted_by, force=force)

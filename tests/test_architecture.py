@@ -72,6 +72,7 @@ TORCH_FREE = (
     "utils/config/reference.py",
     "utils/config/saved.py",
     "utils/config/schema.py",
+    "utils/evaluation/answers.py",
     "utils/evaluation/merging.py",
     "utils/evaluation/predictions.py",
     "utils/evaluation/protocol.py",

@@ -165,10 +165,13 @@ class ViewMetrics:
         self._clip_hits = dict.fromkeys(TOP_KS, 0)
         self._num_views = 0
 
-    def add(self, logits: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
+    def add(self, logits: NDArray[np.float32], labels: NDArray[np.integer]) -> NDArray[np.float64]:
         """Count a block: logits [videos, crops, clips, classes], labels [videos].
 
         Means are taken in float64 and over each video alone, so the block a video comes in changes nothing.
+
+        Returns:
+            The mean probabilities of the videos, float64 [videos, classes].
 
         Raises:
             MetricsError: a logit is NaN or infinite.
@@ -182,6 +185,7 @@ class ViewMetrics:
         self._video_ranks.append(label_ranks(mean, labels))
         self._confusion += confusion_matrix(labels, mean.argmax(axis=-1), len(self._confusion))
         self._max_top_k_ranks.append(max_top_k_ranks(logits.mean(axis=1, dtype=np.float64), labels))
+        return mean
 
     def result(self) -> Metrics:
         """Return the accuracies of everything added; at least one video must have been."""

@@ -1,5 +1,6 @@
 """extract_score_3d.py and merge_score.py end to end: real videos, real processes, killed and continued."""
 
+import csv
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from dataset.listing import read_list
 from dataset.transforms.recipes import crop_position, resize_short_side
 from model.build import make_initial_network, make_trained_network
 from tests.conftest import ROOT, MakeRecord
+from tests.utils.search.page.test_search_page import read, table_of
 from tests.utils.test_metrics import brute_metrics
 from utils.clip_shape import ClipShape
 from utils.config import load_config
@@ -185,11 +187,30 @@ def test_extract_then_merge_gives_the_result_of_its_scores(record: Path, capsys:
     assert result["protocol"]["num_views"] == 6
     assert result["config"] == config.to_dict()
     assert [entry["name"] for entry in result["classes"]][:2] == ["right", "left"]
-    for name in ("result.txt", "result.json", "confusion.png"):
+    for name in ("result.txt", "result.json", "result.html", "predictions.csv", "confusion.png"):
         assert (config.run_dir / name).stat().st_size > 500
+    check_page_and_predictions(config.run_dir, scores, labels)
     assert not (config.run_dir / "curves.png").exists()  # nothing was trained here
     assert f"{100 * video[1]:.2f} %" in (config.run_dir / "result.txt").read_text()
     assert f"{100 * video[1]:.2f} %" in capsys.readouterr().out
+
+
+def check_page_and_predictions(run_dir: Path, scores: np.ndarray, labels: np.ndarray) -> None:
+    """Assert that both name the answers of the scores; the page has a picture of each of the most wrong videos."""
+    mean = torch.tensor(scores).softmax(-1).double().mean((1, 2)).numpy()
+    rows = list(csv.DictReader((run_dir / "predictions.csv").read_text().splitlines()))
+    wrong = np.flatnonzero(mean.argmax(1) != labels)
+    assert [row["right"] == "no" for row in rows] == (mean.argmax(1) != labels).tolist()
+    np.testing.assert_allclose([float(row["score_1"]) for row in rows], mean.max(1), atol=2e-6)
+    page = read((run_dir / "result.html").read_text())
+    shown = page.find_one("section", aria_labelledby="mistakes").find("figure")
+    worst = wrong[np.argsort(mean[wrong, labels[wrong]] - mean.max(1)[wrong], kind="stable")][:20]
+    assert len(shown) == len(worst) > 10
+    for figure, video in zip(shown, worst, strict=True):
+        assert rows[video]["video"] in figure.text and f"taken for {rows[video]['guess_1']} " in figure.text
+        assert figure.find_one("img").get("src").startswith("data:image/jpeg;base64,/9j/")
+    assert len(table_of(page, "classes")) == 12
+    assert [image.get("alt") for image in page.find("img") if "png" in image.get("src")[:16]] == ["Confusion matrix"]
 
 
 def test_crops_one_by_one_are_the_crops_of_one_pass(record: Path, make_record: MakeRecord) -> None:

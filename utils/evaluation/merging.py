@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import RunConfig
+from utils.evaluation.answers import Answers, answer, join_answers, render_predictions
 from utils.evaluation.provenance import (
     EvaluationError,
     EvaluationList,
@@ -18,8 +19,10 @@ from utils.evaluation.provenance import (
 )
 from utils.evaluation.result import (
     CONFUSION_PICTURE,
+    PREDICTIONS,
     RESULT_FILES,
     RESULT_JSON,
+    RESULT_PAGE,
     RESULT_TEXT,
     build_result,
     render_summary,
@@ -40,7 +43,7 @@ def merge_scores(
     videos: EvaluationList,
     *,
     class_names: Sequence[str],
-    draw: Callable[[dict[str, Any], Metrics], None],
+    draw: Callable[[dict[str, Any], Metrics, Answers], None],
     extracted_by: str,
     force: bool,
 ) -> None:
@@ -50,7 +53,7 @@ def merge_scores(
         config: The record.
         videos: Its evaluation list.
         class_names: By number.
-        draw: Writes the pictures of a result.
+        draw: Writes the pictures and the page of a result.
         extracted_by: The command that makes its scores, for messages.
         force: Merge again although the result is there.
 
@@ -64,11 +67,13 @@ def merge_scores(
         if not force and (summary := _read_summary(config.run_dir, index.digest)):
             say(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)", summary)
             return
-        metrics, missing = _count(config, index, videos, extracted_by=extracted_by)
+        metrics, answers, missing = _count(config, index, videos, extracted_by=extracted_by)
         result = _make_result(config, index, videos, metrics=metrics, missing=missing, class_names=class_names)
         if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
             say(f"moved the earlier result to {earlier}")
-        draw(result, metrics)
+        predictions = render_predictions(answers, path_of=videos.path_of, class_names=class_names)
+        write_text_atomically(config.run_dir / PREDICTIONS, predictions)
+        draw(result, metrics, answers)
         write_text_atomically(config.run_dir / RESULT_TEXT, printable(render_text(result, config.to_yaml())))
         # Last, so that a result that is there is complete.
         write_sealed_json(config.run_dir / RESULT_JSON, result)
@@ -119,8 +124,8 @@ def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_b
 
 def _count(
     config: RunConfig, index: ScoreIndex, videos: EvaluationList, *, extracted_by: str
-) -> tuple[Metrics, dict[int, str]]:
-    """Return the accuracies over the scored videos, and of each other video why it is missing.
+) -> tuple[Metrics, Answers, dict[int, str]]:
+    """Return the accuracies over the scored videos, what each was taken for, and why the others are missing.
 
     Raises:
         ScoresError: Logits are NaN or infinite, and such videos are not to be skipped, or all are such.
@@ -136,19 +141,22 @@ def _count(
             )
         missing[video] = cause
 
+    answers: list[Answers] = []
     counts = ViewMetrics(index.manifest.num_classes)
     for numbers, logits in index.blocks(on_broken=leave_out):
-        counts.add(logits, videos.labels[numbers])
+        labels = videos.labels[numbers]
+        answers.append(answer(numbers, labels, counts.add(logits, labels)))
     if len(missing) == videos.num_videos:
         raise ScoresError(f"no video could be scored, all {len(missing)} are missing: {next(iter(missing.values()))}")
-    return counts.result(), dict(sorted(missing.items()))
+    return counts.result(), join_answers(answers), dict(sorted(missing.items()))
 
 
 def _read_summary(run_dir: Path, digest: str) -> str:
     """Return the summary of the result that is there, "" unless it is complete, of these scores and in all metrics."""
     try:
         result = read_sealed_json(run_dir / RESULT_JSON)
-        is_complete = all((run_dir / name).exists() for name in (RESULT_TEXT, CONFUSION_PICTURE))
+        files = (RESULT_TEXT, RESULT_PAGE, PREDICTIONS, CONFUSION_PICTURE)
+        is_complete = all((run_dir / name).exists() for name in files)
         is_complete &= METRICS.keys() <= result["metrics"]["video"].keys()
         return render_summary(result) if is_complete and result["scores_digest"] == digest else ""
     except (ValueError, KeyError, TypeError):

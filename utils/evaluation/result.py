@@ -19,7 +19,8 @@ from utils.parts import METRICS
 from utils.text import versions
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
-RESULT_FILES = (RESULT_TEXT, RESULT_JSON, CONFUSION_PICTURE, CURVES_PICTURE)
+RESULT_PAGE, PREDICTIONS = "result.html", "predictions.csv"
+RESULT_FILES = (RESULT_TEXT, RESULT_JSON, RESULT_PAGE, PREDICTIONS, CONFUSION_PICTURE, CURVES_PICTURE)
 # What each row of accuracies is made of: what a network gives are logits, of which softmax makes probabilities.
 SCORES = {
     "video": "mean of the probabilities over all views",
@@ -156,7 +157,7 @@ def render_text(result: Mapping[str, Any], config_yaml: str) -> str:
     sections = [
         f"{result['record']}: video top-1 {_percent(result['metrics']['video']['top1']).strip()}\n",
         "\n".join(_accuracy_lines(result)),
-        "Protocol\n" + "\n".join(_protocol_lines(result)),
+        "Protocol\n" + "\n".join(f"  {name:15}{value}" for name, value in protocol_rows(result)),
         "Classes (share of a class's scored videos that are predicted right)\n" + "\n".join(_class_lines(result)),
     ]
     if result["missing"]:
@@ -244,7 +245,8 @@ def _disagreement_lines(quick: Mapping[str, Any] | None, *, num_videos: int) -> 
     return [*lines, "    What is done otherwise:", *differs]
 
 
-def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
+def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what every number of a result is of, as names and values."""
     protocol, checkpoint = result["protocol"], result["checkpoint"]
     pieces = f"{protocol['num_segments']} x {protocol['clip_length']} frames"
     spacing = "consecutive" if protocol["num_steps"] == 1 else f"every {protocol['num_steps']} frames"
@@ -264,7 +266,7 @@ def _protocol_lines(result: Mapping[str, Any]) -> list[str]:
         done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
         rows.append(("trained", f"{done} of {planned} epochs{unfinished}"))
-    return [f"  {name:15}{value}" for name, value in [*rows, *_training_rows(result)]]
+    return [*rows, *_training_rows(result)]
 
 
 def _training_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -44,6 +44,16 @@ def section(name: str, title: str, *content: Element | str) -> Element:
     return element("section", element("h2", title, id=name), *content, aria_labelledby=name)
 
 
+def note(*content: Element | str) -> Element:
+    """Return a quiet paragraph."""
+    return element("p", *content, kind="note")
+
+
+def warning(strong: str, text: str) -> Element:
+    """Return what must not be missed: a few words, and more about them."""
+    return element("div", element("strong", f"⚠ {strong}"), f" {text}", kind="warning", role="note")
+
+
 def facts(entries: Iterable[tuple[str, str, str]]) -> Element:
     """Return the numbers of a headline: of each what it is, the number, and a line about it."""
     return element("dl", *(element("div", element("dt", term), *(

@@ -1,28 +1,53 @@
-"""The pictures beside a result."""
+"""The pictures and the page of a result."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
+
+import numpy as np
 
 from utils.config import RunConfig
-from utils.evaluation.result import CONFUSION_PICTURE, CURVES_PICTURE
+from utils.evaluation.answers import Mistake
+from utils.evaluation.result import CONFUSION_PICTURE, CURVES_PICTURE, RESULT_PAGE, protocol_rows, render_summary
 from utils.figures.confusion import confusion_figure
 from utils.figures.curves import curves_figure
+from utils.figures.markup import element, facts, note, render_document, section, table, table_row, warning
 from utils.figures.style import save_figure
+from utils.files import write_text_atomically
 from utils.metrics import Metrics
+from utils.text import count
 from utils.training.epoch_lines import read_epochs
 
 
-def draw_result(config: RunConfig, result: Mapping[str, Any], *, metrics: Metrics, class_names: Sequence[str]) -> None:
-    """Draw the confusion matrix of a result and, where the record was trained here, the curves of its training.
+class Shown(NamedTuple):
+    """A mistake, the path of its video, and a JPEG of it or why there is none."""
+
+    mistake: Mistake
+    path: str
+    strip: bytes | str
+
+
+def draw_result(
+    config: RunConfig,
+    result: Mapping[str, Any],
+    *,
+    metrics: Metrics,
+    class_names: Sequence[str],
+    mistakes: Sequence[Shown],
+) -> None:
+    """Draw the confusion matrix of a result, the curves of its training if that was here, and the page of all.
 
     Args:
         config: The record.
         result: What was found, as in result.json.
         metrics: The same in numbers.
         class_names: By number.
+        mistakes: The worst answers, the worst first.
 
     Raises:
-        FileError: A picture cannot be written.
+        FileError: A file cannot be written.
     """
     protocol = result["protocol"]
     views = f"{protocol['num_views']} views ({protocol['num_clips']} clips x {protocol['num_crops']} crops)"
@@ -35,3 +60,95 @@ def draw_result(config: RunConfig, result: Mapping[str, Any], *, metrics: Metric
     save_figure(confusion, config.run_dir / CONFUSION_PICTURE)
     if epochs := read_epochs(config.run_dir):
         save_figure(curves_figure(epochs, title=f"Training of {config.name}"), config.run_dir / CURVES_PICTURE)
+    page = render_document(
+        config.name,
+        _render_head(result),
+        _render_mistakes(mistakes, class_names),
+        _render_picture(config.run_dir / CONFUSION_PICTURE, "confusion", "Confusion matrix"),
+        _render_classes(result, metrics),
+        *([_render_picture(config.run_dir / CURVES_PICTURE, "curves", "Training")] if epochs else []),
+        _render_protocol(result, config.to_yaml()),
+    )
+    write_text_atomically(config.run_dir / RESULT_PAGE, page)
+
+
+def _render_head(result: Mapping[str, Any]) -> Element:
+    checkpoint, quick = result["checkpoint"], result["quick_evaluation"]
+    warnings = []
+    if checkpoint["epochs_trained"] is not None and checkpoint["epochs_trained"] < checkpoint["epochs_of_record"]:
+        trained = f"{checkpoint['epochs_trained']} of {count(checkpoint['epochs_of_record'], 'epoch')}"
+        warnings.append(warning("The training is not complete:", f"{trained}."))
+    if quick is not None and not quick["agrees"]:
+        words = "The quick evaluation of the training and this result disagree by more than their spread:"
+        warnings.append(warning(words, "what may be the cause stands below, under Protocol."))
+    return element(
+        "header", element("h1", result["record"]), note(checkpoint["network"]), facts(_list_facts(result)), *warnings
+    )
+
+
+def _list_facts(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    protocol, video, clip = result["protocol"], result["metrics"]["video"], result["metrics"]["clip"]
+    tops = f"top-3 {100 * video['top3']:.2f}, top-5 {100 * video['top5']:.2f}"
+    views = f"mean of the probabilities of {count(protocol['num_views'], 'view')}"
+    yield "Video, top-1", f"{100 * video['top1']:.2f}%", f"{tops}; {views}"
+    yield "Mean of classes", f"{100 * video['mean_class']:.2f}%", "top-1 of every class, each counted alike"
+    yield "Clip, top-1", f"{100 * clip['top1']:.2f}%", "one view by itself"
+    missing = f"; {protocol['num_missing']} missing" if protocol["num_missing"] else ""
+    yield "Videos", f"{protocol['num_scored']:,}", f"of {protocol['list']}{missing}"
+
+
+def _render_mistakes(mistakes: Sequence[Shown], class_names: Sequence[str]) -> Element:
+    if not mistakes:
+        return section("mistakes", "Mistakes", note("No video was taken for another class."))
+    figures = []
+    for number, ((_, label, guess, own, score), path, strip) in enumerate(mistakes, start=1):
+        name = f"{number}. {path}"
+        answer = element("span", f"{class_names[guess]} {100 * score:.1f}%", kind="verdict diverged")
+        truth = f"{class_names[label]} {100 * own:.1f}%"
+        caption = (
+            element("span", element("span", name, kind="name"), kind="head"),
+            element("span", "taken for ", answer, f"; is {truth}", kind="sub"),
+        )
+        figures.append(element("figure", element("figcaption", *caption), _render_strip(strip, name)))
+    text = "The wrong answers that score furthest above the true class. All answers are in predictions.csv."
+    return section("mistakes", "Most wrong", note(text), element("div", *figures, kind="charts"))
+
+
+def _render_strip(strip: bytes | str, name: str) -> Element:
+    return note(f"no picture: {strip}") if isinstance(strip, str) else _image(strip, "jpeg", name)
+
+
+def _image(content: bytes, kind: str, words: str) -> Element:
+    return element("img", src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt=words)
+
+
+def _render_picture(path: Path, name: str, title: str) -> Element:
+    return section(name, title, element("div", _image(path.read_bytes(), "png", title), kind="picture"))
+
+
+def _render_classes(result: Mapping[str, Any], metrics: Metrics) -> Element:
+    """Return a row for each class: what it is right in, and what it is most often taken for."""
+    mistaken = metrics.confusion * ~np.eye(len(metrics.confusion), dtype=bool)
+    others = mistaken.argmax(axis=1)
+    rows = []
+    for label, entry in enumerate(result["classes"]):
+        times, other = int(mistaken[label, others[label]]), result["classes"][int(others[label])]["name"]
+        accuracy = "–" if entry["accuracy"] is None else f"{100 * entry['accuracy']:.1f}"
+        cells = [("number", str(label)), ("th", entry["name"]), ("number", f"{entry['videos']:,}")]
+        cells += [("number", accuracy), ("", f"{other} ({times})" if times else "")]
+        rows.append(table_row(cells, kind="" if entry["videos"] else "idle"))
+    head = [("number", "#"), ("", "class"), ("number", "videos"), ("number", "right, %"), ("", "most often taken for")]
+    return section("classes", "Classes", table("classes", head, rows))
+
+
+def _render_protocol(result: Mapping[str, Any], configuration: str) -> Element:
+    rows = [table_row([("th", name), ("wide", value)]) for name, value in protocol_rows(result)]
+    values = element("details", element("summary", "Effective configuration"), element("pre", configuration))
+    content = [
+        element("pre", render_summary(result)),
+        table("protocol", [("", "what"), ("", "how")], rows),
+    ]
+    if result["missing"]:
+        lost = [table_row([("th", video["path"]), ("wide", video["cause"])]) for video in result["missing"]]
+        content.append(table("missing videos", [("", "missing video"), ("", "cause")], lost))
+    return section("protocol", "Protocol", *content, values)

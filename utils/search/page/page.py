@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 import yaml
 
-from utils.figures.markup import element, facts, render_document, section, table, table_row
+from utils.figures.markup import element, facts, note, render_document, section, table, table_row, warning
 from utils.search.page import labels
 from utils.search.page.drawings import curve_svg, graph_svg, legend
 from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Ranges, number
@@ -35,14 +35,6 @@ def render_page(result: SearchResult) -> str:
     )
 
 
-def _note(*content: Element | str) -> Element:
-    return element("p", *content, kind="note")
-
-
-def _warning(strong: str, text: str) -> Element:
-    return element("div", element("strong", f"⚠ {strong}"), f" {text}", kind="warning", role="note")
-
-
 def _render_head(result: SearchResult) -> Element:
     decided = sum(edge.knee is not None for edge in result.edges)
     of_all = f"{decided} of {count(len(result.edges), 'transition')} decided"
@@ -54,13 +46,13 @@ def _render_head(result: SearchResult) -> Element:
         status = [element("span", f"Searching: {of_all}", kind="status running"), refresh]
         progress = [
             element("progress", of_all, max=len(result.edges), value=decided, aria_label=of_all),
-            _note(" ".join(_describe_training(result))),
+            note(" ".join(_describe_training(result))),
         ]
     return element(
         "header",
         element("div", *status, kind="top"),
         element("h1", result.record),
-        _note(result.network),
+        note(result.network),
         *progress,
         facts(_list_facts(result)),
         _render_selection(result),
@@ -109,8 +101,8 @@ def _render_selection(result: SearchResult) -> Element:
     """Return which videos chose the path; a path chosen on the evaluation list says so loudly."""
     text = result.selection.text
     if result.selection.kind == "eval_list":
-        return _warning("Selected on the evaluation list.", f"{text}.")
-    return _note(f"{text[0].upper()}{text[1:]}.")
+        return warning("Selected on the evaluation list.", f"{text}.")
+    return note(f"{text[0].upper()}{text[1:]}.")
 
 
 def _render_graph(result: SearchResult) -> Element:
@@ -124,7 +116,7 @@ def _render_graph(result: SearchResult) -> Element:
     for name, sizes in (("wide", WIDE), ("compact", COMPACT)):
         svg = graph_svg(result, sizes, name=f"graph-{name}", anchors=anchors)
         graphs.append(element("div", svg, kind=f"graph {name}", role="region", aria_label=f"Graph, {name}", tabindex=0))
-    return section("graph", "Graph", _note(text), legend(labels.describe_roles(result)), *graphs)
+    return section("graph", "Graph", note(text), legend(labels.describe_roles(result)), *graphs)
 
 
 def _render_path(result: SearchResult) -> Element:
@@ -154,12 +146,12 @@ def _describe_path(result: SearchResult) -> Element:
     record = result.path_record
     if record is None:
         words = "No transition improved on the weights it started from: there is no path to train."
-        return _warning(words, "Other learning rates may help.")
+        return warning(words, "Other learning rates may help.")
     folder = f"{result.config.logging.output_dir.rstrip('/')}/{result.record}"
     command = f"python train_3d.py --config_file {folder}/{record}"
     link, weights = element("a", record, href=quote(record)), element("code", "current.pth")
     text = ("The path as a record: ", link, "; its weights: ", weights, ". Train it anew with ")
-    return _note(*text, element("code", command), ".")
+    return note(*text, element("code", command), ".")
 
 
 def _render_curves(result: SearchResult) -> Element:
@@ -169,13 +161,13 @@ def _render_curves(result: SearchResult) -> Element:
         for place, edge in labels.drawn_edges(result)
     ]
     waiting = [labels.arrow_name(edge) for _, edge in labels.ordered_edges(result) if not edge.scores]
-    more = [_note(f"Not begun: {', '.join(waiting)}.")] if waiting else []
+    more = [note(f"Not begun: {', '.join(waiting)}.")] if waiting else []
     text = (
         f"Score in percent ({METRICS[result.metric]}, {PROTOCOL}) after each epoch; epoch 0 is the start weights. "
         "The curve is the fit; filled points lead to the knee, hollow ones were trained beyond it. Transitions into "
         "the same state have the same axes, and so have those from the initial weights."
     )
-    charts = [_note(text), element("div", *figures, kind="charts")] if figures else []
+    charts = [note(text), element("div", *figures, kind="charts")] if figures else []
     return section("curves", "Curves", *charts, *more)
 
 
@@ -236,7 +228,7 @@ def _render_edges(result: SearchResult) -> Element:
         "the start weights; fit: "
     )
     formula = element("span", "f(x) = −a·exp(−b·x) − c·x − d·x² + e", kind="formula")
-    return section("edges", "Transitions", _note(text, formula, "."), table("transitions", head, rows, kind="dense"))
+    return section("edges", "Transitions", note(text, formula, "."), table("transitions", head, rows, kind="dense"))
 
 
 def _render_ledger(result: SearchResult) -> Element:
@@ -255,7 +247,7 @@ def _render_ledger(result: SearchResult) -> Element:
         rows.append(table_row(cells))
     head = [("", ""), ("number", "the search"), ("number", "the path alone"), ("number", "ratio")]
     text = "What the search has cost, and what of it training the path alone would."
-    return section("ledger", "Compute", _note(text), table("compute", head, rows))
+    return section("ledger", "Compute", note(text), table("compute", head, rows))
 
 
 def _render_configuration(result: SearchResult) -> Element:
@@ -265,4 +257,4 @@ def _render_configuration(result: SearchResult) -> Element:
     )
     text = yaml.safe_dump(result.config.to_dict(), sort_keys=False, allow_unicode=True, width=100)
     values = element("details", element("summary", "All values of the record"), element("pre", text))
-    return section("configuration", "Configuration", _note(rules), values)
+    return section("configuration", "Configuration", note(rules), values)

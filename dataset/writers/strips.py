@@ -1,0 +1,34 @@
+"""Small pictures of videos, for pages that name them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dataset.listing import VideoRecord
+from dataset.readers import FrameReader, ReadError
+from dataset.transforms.recipes import resize_short_side
+from dataset.writers.encoding import encode_jpeg
+from utils.errors import UserError
+
+_FRAMES, _SIDE, _QUALITY = 4, 72, 80
+
+
+def read_strips(records: Sequence[VideoRecord], make_reader: Callable[[], FrameReader]) -> list[bytes | str]:
+    """Return four frames of each video, evenly spread and side by side, as a small JPEG; or why there are none."""
+    try:
+        reader = make_reader()
+    except UserError as error:  # the videos may be gone once they are scored
+        return [str(error)] * len(records)
+    strips: list[bytes | str] = []
+    for record in records:
+        numbers = np.linspace(0, record.num_frames - 1, 2 * _FRAMES + 1)[1::2].astype(np.int64)
+        try:
+            frames = reader.read(record, numbers).numpy()  # [4, H, W, C]
+        except ReadError as error:
+            strips.append(str(error))
+            continue
+        is_flow = frames.shape[-1] != 3
+        small = np.concatenate(resize_short_side(frames, _SIDE), axis=1)
+        strips.append("optical flow" if is_flow else encode_jpeg(small, _QUALITY))
+    reader.close()
+    return strips

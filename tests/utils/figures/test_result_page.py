@@ -1,0 +1,70 @@
+"""result.html says what the result says; names never become markup; what must not be missed is there."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.utils.evaluation.test_result import make_result
+from tests.utils.search.page.test_search_page import Element, read, table_of
+from utils.config import RunConfig, load_config
+from utils.evaluation.answers import Mistake
+from utils.figures.result import Shown, draw_result
+from utils.metrics import ViewMetrics
+
+NASTY = '<img src=x onerror=alert(1)> & "q" ]]> <!--'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return load_config("record/synthetic-dg-p3d-resnet18.yml", [f"logging.output_dir={tmp_path}"])
+
+
+def draw(config: RunConfig, result: Any, *, mistakes: tuple[Shown, ...] = ()) -> Element:
+    """Draw a result of 6 classes, of which the last has no video and class 0 is taken for 2 twice and for 1 once."""
+    labels, guesses = np.array([0, 0, 0, 0, 1, 2, 3, 4]), np.array([2, 1, 2, 0, 1, 2, 3, 4])
+    metrics = ViewMetrics(6)
+    metrics.add(np.eye(6, dtype=np.float32)[guesses][:, None, None], labels)
+    names = [entry["name"] for entry in result["classes"]]
+    draw_result(config, result, metrics=metrics.result(), class_names=names, mistakes=mistakes)
+    return read((config.run_dir / "result.html").read_text())
+
+
+def test_mistakes_have_a_picture_or_a_cause(config: RunConfig) -> None:
+    result = make_result(missing=2)
+    result["classes"][3]["name"] = result["missing"][0]["path"] = result["checkpoint"]["network"] = NASTY
+    shown = (Shown(Mistake(7, 3, 1, 0.125, 0.75), NASTY, b"\xff\xd8"), Shown(Mistake(8, 0, 2, 0, 1), "b.mp4", NASTY))
+    page = draw(config, result, mistakes=shown)
+    first, second = page.find("figure")
+    assert f"1. {NASTY}" in first.text and f"taken for class 1 75.0%; is {NASTY} 12.5%" in first.text
+    assert first.find_one("img").get("src") == "data:image/jpeg;base64,/9g="
+    assert not second.find("img") and f"no picture: {NASTY}" in second.text
+    assert len(page.find("img")) == 2  # and the confusion matrix: there are no curves
+    lost = table_of(page, "missing videos")
+    assert [row["missing video"] for row in lost] == [NASTY, "v1.mp4"]
+
+
+def test_classes_say_what_they_are_taken_for(config: RunConfig) -> None:
+    rows = table_of(draw(config, make_result(classes_used=5)), "classes")
+    assert [row["most often taken for"] for row in rows] == ["class 2 (2)", "", "", "", "", ""]
+    assert (rows[5]["videos"], rows[5]["right, %"]) == ("0", "–")
+    result = make_result(classes_used=5)
+    assert [row["right, %"] for row in rows[:5]] == [f"{100 * c['accuracy']:.1f}" for c in result["classes"][:5]]
+
+
+def test_the_headline_and_the_protocol_are_those_of_the_result(config: RunConfig) -> None:
+    result = make_result(missing=1)
+    page = draw(config, result)
+    facts = [fact.text for fact in page.find("div", "fact")]
+    assert facts[0].startswith(f"Video, top-1{100 * result['metrics']['video']['top1']:.2f}%top-3 ")
+    assert facts[2].startswith(f"Clip, top-1{100 * result['metrics']['clip']['top1']:.2f}%")
+    assert "1 missing" in facts[3]
+    assert {row["what"]: row["how"] for row in table_of(page, "protocol")}["videos"] == "40 scored of 41, 1 missing"
+    assert "No video was taken for another class." in page.text
+    assert not page.find("div", "warning")
+
+
+def test_an_incomplete_training_is_said_loudly(config: RunConfig) -> None:
+    (warning,) = draw(config, make_result(training_progress=(3, 8))).find("div", "warning")
+    assert warning.text == "⚠ The training is not complete: 3 of 8 epochs."

@@ -1,0 +1,86 @@
+"""What a network answers to each video of a list: predictions.csv, and the answers that are furthest from the truth."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The classes that score highest for N videos; of equal scores the lower class comes first.
+
+    Attributes:
+        videos: Which lines of the list, int64 [N].
+        labels: Their classes, int64 [N].
+        guesses: Classes, the best first, int64 [N, 5]; fewer where there are fewer classes.
+        scores: Their probabilities, the means over all views, float64 [N, 5].
+        own: Probability of the true class, float64 [N].
+    """
+
+    videos: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    guesses: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    own: NDArray[np.float64]
+
+    def most_wrong(self, count: int) -> list["Mistake"]:
+        """Return the wrong answers that score furthest above the true class, at most so many, the worst first."""
+        wrong = np.flatnonzero(self.guesses[:, 0] != self.labels)
+        order = np.argsort(self.own[wrong] - self.scores[wrong, 0], kind="stable")
+        columns = (self.videos, self.labels, self.guesses[:, 0], self.own, self.scores[:, 0])
+        return [Mistake(*(column[place].item() for column in columns)) for place in wrong[order][:count]]
+
+
+class Mistake(NamedTuple):
+    """A wrong answer: the video, its class and the class it was taken for, and the probabilities of the two."""
+
+    video: int
+    label: int
+    guess: int
+    own: float
+    score: float
+
+
+def answer(videos: NDArray[np.int64], labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Answers:
+    """Return the answers of a block: probabilities float64 [N, classes], with the videos and labels they are of."""
+    rows, rest = np.arange(len(scores)), scores.copy()
+    guesses = np.empty((len(scores), min(_TOP, scores.shape[1])), dtype=np.int64)
+    for rank in range(guesses.shape[1]):  # far cheaper than to sort hundreds of classes, and ties come as in argmax
+        guesses[:, rank] = rest.argmax(axis=1)
+        rest[rows, guesses[:, rank]] = -1.0
+    own = scores[rows, labels]
+    return Answers(videos, labels.astype(np.int64), guesses, np.take_along_axis(scores, guesses, axis=1), own)
+
+
+def join_answers(blocks: Sequence[Answers]) -> Answers:
+    """Return the answers of all blocks, at least one."""
+    return Answers(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Answers)))
+
+
+def render_predictions(answers: Answers, *, path_of: Callable[[int], str], class_names: Sequence[str]) -> str:
+    """Return predictions.csv: a row for each scored video, its class, and the best five with their probabilities.
+
+    Args:
+        answers: Of the videos.
+        path_of: The path of a video.
+        class_names: By number.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    ranks = range(1, answers.guesses.shape[1] + 1)
+    columns = (name for rank in ranks for name in (f"guess_{rank}", f"score_{rank}"))
+    table.writerow(("video", "class", "right", *columns, "score_of_class"))
+    for place, video in enumerate(answers.videos):
+        guesses = zip(answers.guesses[place], answers.scores[place], strict=True)
+        cells = (cell for guess, score in guesses for cell in (class_names[guess], f"{score:.6f}"))
+        label = answers.labels[place]
+        right = "yes" if answers.guesses[place, 0] == label else "no"
+        table.writerow((path_of(int(video)), class_names[label], right, *cells, f"{answers.own[place]:.6f}"))
+    return text.getvalue()
