@@ -10,7 +10,6 @@ each torch and processor.
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from layers.convolutions import Conv2d, Conv3d
 from utils.errors import UserError
-from utils.files import write_text_atomically
+from utils.sealed import SealError, read_sealed_json, write_sealed_json
 from utils.text import say
 
 # Largest difference from float64 over the largest value there. bf16 has 8 bits: 4e-3 is its rounding; float32 has 24.
@@ -168,17 +167,14 @@ def recall_bf16_fault() -> str:
         known[key] = _check_apart()
         if cache:
             with contextlib.suppress(UserError):  # a read-only one
-                write_text_atomically(cache, json.dumps(known, indent=1))
+                write_sealed_json(cache, known)
     return known[key]
 
 
 def _read_cache(path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    usable = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
-    return found if usable else {}
+    with contextlib.suppress(SealError):  # it is not there, or damaged
+        return read_sealed_json(path)
+    return {}
 
 
 def _describe_kernels() -> str:

@@ -1,7 +1,6 @@
 """Convolutions on CPUs: values and gradients of every form of the registry, and the check that bf16 waits for."""
 
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from tests.conftest import ROOT
 from tests.convolution_forms import KINDS, find_kinds
 from tests.networks import FAMILIES, RELEASED_FAMILIES, tiny_network
 from utils.config.network_names import TORCHVISION_VIDEO
+from utils.sealed import read_sealed_json, write_sealed_json
 from utils.training.precision import has_bf16
 
 CPU = torch.device("cpu")
@@ -169,7 +169,7 @@ def test_networks_with_two_frames_inside_have_right_gradients_in_bf16(name: str,
 
 
 def remembered(folder: Path) -> dict[str, str]:
-    return json.loads((folder / "optimization-planning" / "bf16.json").read_text())
+    return read_sealed_json(folder / "optimization-planning" / "bf16.json")
 
 
 def ask(folder: Path, **environment: str) -> str:
@@ -187,9 +187,9 @@ def test_the_check_is_remembered_for_torch_and_processor(tmp_path: Path) -> None
     if has_bf16(CPU):
         assert found == ""
     file = tmp_path / "optimization-planning" / "bf16.json"
-    file.write_text(json.dumps({key: "told"}))
+    write_sealed_json(file, {key: "told"})
     assert ask(tmp_path) == "told"
-    file.write_text("[1")  # what is no cache is made anew
+    file.write_text(file.read_text().replace("told", ""))  # what is damaged is made anew
     assert ask(tmp_path, DNNL_MAX_CPU_ISA="ALL") == found
     (other,) = remembered(tmp_path)
     assert "DNNL_MAX_CPU_ISA=ALL" in other
