@@ -127,9 +127,10 @@ def open_identified(
     """
     file = LineFile(path, anew=anew, sync_seconds=sync_seconds)
     new = as_json(identity)
-    if len(file.lines) < 2:  # nothing was done yet, for whatever it was begun
+    header = {"format": FORMAT, "identity": new}
+    if len(file.lines) < 2 and file.lines != [header]:  # nothing was done yet, for whatever it was begun
         file.keep(0)
-        file.append({"format": FORMAT, "identity": new})
+        file.append(header)
     old = file.lines[0].get("identity")
     if file.lines[0].get("format") != FORMAT or not isinstance(old, dict):
         raise LineFileError(f"{path}, line 1: not a file of this version; {anew}")

@@ -37,7 +37,9 @@ def require_same_record(config: RunConfig) -> None:
 def save_config(config: RunConfig) -> None:
     """Write the effective configuration, once nothing forbids to train with it."""
     title = f"Effective configuration of {config.name}, as it ran"
-    write_text_atomically(config.saved_path, seal_text(config.to_yaml(), title))
+    text = seal_text(config.to_yaml(), title)
+    if not (config.saved_path.exists() and config.saved_path.read_bytes() == text.encode()):
+        write_text_atomically(config.saved_path, text)
 
 
 def _has_trained(run_dir: Path) -> bool:
