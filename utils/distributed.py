@@ -4,11 +4,15 @@ Started by plain `python` there is one process and no process group; started by 
 per CPU worker (gloo). Rank 0 decides, the decision is broadcast, and all ranks act on the broadcast value.
 """
 
+import contextlib
+import fcntl
 import functools
 import os
+import socket
+import struct
+import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, MutableMapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -23,6 +27,7 @@ from utils.gpus import Build, require_usable
 Value = TypeVar("Value")
 # Rank 0 may verify a large data set or write a large checkpoint while the others wait at a collective.
 TIMEOUT = timedelta(hours=2)
+_SIOCGIFADDR = 0x8915  # Linux: the address of an interface
 
 
 class DistributedError(UserError):
@@ -44,13 +49,14 @@ def is_main() -> bool:
     return rank() == 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def session() -> Iterator[torch.device]:
     """Join the process group, if torchrun started this process, and yield the device of this process."""
     device = local_device()
     if "RANK" not in os.environ:
         yield device
         return
+    choose_interface(os.environ)
     if device.type == "cuda":
         dist.init_process_group("nccl", timeout=TIMEOUT, device_id=device)
     else:
@@ -60,6 +66,27 @@ def session() -> Iterator[torch.device]:
     finally:
         _cpu_group.cache_clear()
         dist.destroy_process_group()
+
+
+def choose_interface(environment: MutableMapping[str, str]) -> None:
+    """Let the CPUs of several nodes talk over the network that reaches the first of them (GLOO_SOCKET_IFNAME).
+
+    gloo takes the address that the machine's own name has, which on many is 127.0.0.1: nobody else reaches that.
+    """
+    is_one_node = environment.get("LOCAL_WORLD_SIZE") == environment["WORLD_SIZE"]
+    if is_one_node or "GLOO_SOCKET_IFNAME" in environment or sys.platform != "linux":
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((environment["MASTER_ADDR"], 1))  # sends nothing
+        except OSError:  # no address of IPv4: gloo's own choice stays
+            return
+        own = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode()[:15])
+            with contextlib.suppress(OSError):  # an interface without an address
+                if socket.inet_ntoa(fcntl.ioctl(probe, _SIOCGIFADDR, request)[20:24]) == own:
+                    environment["GLOO_SOCKET_IFNAME"] = name
 
 
 def local_device() -> torch.device:
@@ -158,10 +185,10 @@ def _attempt(act: Callable[[], Value]) -> tuple[Value | None, UserError | None]:
         return None, error
 
 
-@contextmanager
-def hold_on_main(enter: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+@contextlib.contextmanager
+def hold_on_main(enter: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
     """Hold something on rank 0 for the block, such as a lock; its `UserError` on entering is raised on every rank."""
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         decide_on_main(lambda: stack.enter_context(enter()))
         yield
 
