@@ -66,6 +66,7 @@ TORCH_FREE = (
     "utils/cli.py",
     "utils/config/json_schema.py",
     "utils/config/keys.py",
+    "utils/config/limits.py",
     "utils/config/load.py",
     "utils/config/network_names.py",
     "utils/config/record.py",
@@ -86,6 +87,7 @@ TORCH_FREE = (
     "utils/figures/result.py",
     "utils/figures/svg.py",
     "utils/figures/timeline.py",
+    "utils/gpus.py",
     "utils/launch/torchrun.py",
     "utils/metrics.py",
     "utils/parts.py",
@@ -101,7 +103,10 @@ TORCH_FREE = (
     "utils/search/page/page.py",
     "utils/search/progress.py",
     "utils/search/result.py",
+    "utils/shortage.py",
+    "utils/stopping.py",
     "utils/training/epoch_lines.py",
+    "utils/workers.py",
 )
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 

@@ -94,14 +94,19 @@ def stopped(saved: str = "") -> Stopped:
 
 
 def stop() -> NoReturn:
-    """End the processes of pools and raise the stop of this process.
+    """End the processes of pools and raise the stop of this process."""
+    kill_pools()
+    raise stopped()
 
-    A pool would wait for the videos its processes are at, which may take minutes; loaders end theirs by themselves.
+
+def kill_pools() -> None:
+    """Kill the processes of pools, which would be waited for: the videos they are at may take minutes.
+
+    Loaders, whose processes are daemons, end theirs by themselves.
     """
     for child in active_children():
         if not child.daemon:
             child.kill()
-    raise stopped()
 
 
 @contextlib.contextmanager

@@ -4,9 +4,15 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from utils import stopping
+from utils.errors import UserError
+
+
+class WorkerError(UserError):
+    """A process of a pool that was ended from outside."""
 
 
 def usable_cores() -> int:
@@ -20,6 +26,9 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     Spawned, not forked: the caller may have threads or a GPU context that do not survive a fork. All of them start
     here, while signals are held back: one that came before a process is set up would end it with a traceback.
+
+    Raises:
+        WorkerError: One of them was killed.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process) as pool:
@@ -27,6 +36,11 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             pool.submit(int)
         try:
             yield pool
+        except BrokenProcessPool:
+            stopping.kill_pools()  # the pool asks the others by a SIGTERM, which they do not heed, and waits for them
+            raise WorkerError(
+                "a process was killed (out of memory?); the same command goes on, with fewer --workers if need be"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -29,7 +28,8 @@ def each(
         done: Tasks that were done before.
 
     Raises:
-        PrepareError: `workers` is no number of processes, or a process was killed.
+        PrepareError: `workers` is no number of processes.
+        WorkerError: A process was killed.
     """
     if workers < 1:
         raise PrepareError(f"--workers {workers}: must be at least 1")
@@ -45,18 +45,13 @@ def _results(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: 
             yield task, work(task)
         return
     with process_pool(workers) as pool:
-        try:
-            running: dict[Future[Result], Task] = {}
-            for task in tasks:
-                running[pool.submit(work, task)] = task
-                if len(running) >= _AHEAD * workers:
-                    yield from _finished(running)
-            while running:
+        running: dict[Future[Result], Task] = {}
+        for task in tasks:
+            running[pool.submit(work, task)] = task
+            if len(running) >= _AHEAD * workers:
                 yield from _finished(running)
-        except BrokenProcessPool:
-            raise PrepareError(
-                "a process was killed (out of memory?); the same command goes on, with fewer --workers if need be"
-            ) from None
+        while running:
+            yield from _finished(running)
 
 
 def _finished(running: dict[Future[Result], Task]) -> Iterator[tuple[Task, Result]]:

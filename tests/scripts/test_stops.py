@@ -234,6 +234,19 @@ def test_a_stopped_extraction_keeps_what_it_has_scored(
     assert f"{25 - kept} videos scored in" in said
 
 
+def test_a_killed_process_of_a_pool_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "made"
+    words = ("-m", "dataset.synthetic", "--root", str(root), "--workers", "2", "--frames", "100")
+    with started(sys.executable, *words) as process:
+        wait_for(lambda: any(root.rglob("*.mp4")))
+        os.kill(max(found("-P", str(process.pid))), signal.SIGKILL)
+        code, _, said = end(process)
+    assert (code, said) == (
+        2,
+        "error: a process was killed (out of memory?); the same command goes on, with fewer --workers if need be",
+    )
+
+
 def test_the_processes_of_a_pool_end_with_their_parent(tmp_path: Path) -> None:
     root = tmp_path / "made"
     words = (sys.executable, "-m", "dataset.synthetic", "--root", str(root), "--workers", "2", "--frames", "100")
