@@ -107,7 +107,7 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
 
 def predict(config: RunConfig, request: Request) -> list[Prediction]:
     """Predict what was asked for, on the GPU where there is one; return the videos with errors."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
     notes = [f"scores in {precision}"] if precision.notice else []
     notes += [f"note: the weights were trained on other clips: {difference}" for difference in weights.differences]

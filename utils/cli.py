@@ -102,12 +102,12 @@ def run_script(main: Callable[[], None]) -> None:
         main()
     except Stopped as request:
         _end(_stop_line(request), code=request.exit_code)
-    except UserError as error:
-        _end(f"error: {error}", code=2, by_all=not error.on_every_rank)
-    except (MemoryError, OSError, RuntimeError) as error:
+    except (UserError, MemoryError, OSError, RuntimeError) as error:
         if stopping.requested():  # what else goes wrong now, such as a lost connection, comes of stopping
             asked = stopping.stopped()
             _end(_stop_line(asked), code=asked.exit_code)
+        if isinstance(error, UserError):
+            _end(f"error: {error}", code=2, by_all=not error.on_every_rank)
         if "RANK" in os.environ and is_lost_peer(error):
             _end("", code=1)
         if not (problem := describe_shortage(error)):

@@ -6,13 +6,13 @@ import re
 from utils.errors import UserError
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-_OUT_OF_SHARED_MEMORY = ("/torch_", "shared memory", "(shm)", "bus error")
-_KILLED_WORKER = "dataloader worker (pid"
+_OUT_OF_SHARED_MEMORY = ("</torch_", "shared memory(shm)")  # torch's names for pieces of it
+_OUT_OF_FILES = "too many open files"
 _LOST_PEER = ("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe")
 # What a user's disk and rights, not this code, decide. Others are bugs, and keep their traceback.
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE),
 }
 SAVE_MEMORY = "halve sampler.batch_size and double sampler.iter_size, the step stays the same"
 
@@ -38,11 +38,8 @@ def describe_shortage(error: BaseException) -> str:
     """Return what is lacking and what to do, "" if an error is anything else."""
     text = str(error).lower()
     said = _said(error)
-    if _KILLED_WORKER in text and "bus error" not in text:
-        return (
-            f"a loader process was ended from outside ({said}), which a machine short of memory does; "
-            "lower dataset.num_workers or the batch, and give the same command again"
-        )
+    if _OUT_OF_FILES in text:
+        return f"{said}: raise the limit (ulimit -n 65536), or lower dataset.num_workers"
     if any(words in text for words in _OUT_OF_SHARED_MEMORY):
         return (
             f"shared memory is full ({said}); make /dev/shm larger (docker run --shm-size=16g), or lower "
@@ -50,14 +47,8 @@ def describe_shortage(error: BaseException) -> str:
         )
     if is_out_of_memory(error):
         return f"out of memory ({said}); {SAVE_MEMORY}; or lower dataset.num_workers"
-    if isinstance(error, OSError) and error.errno in _REFUSALS:
-        return _describe_refusal(error)
-    return ""
-
-
-def _describe_refusal(error: OSError) -> str:
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{error.strerror}: raise the limit (ulimit -n 65536), or lower dataset.num_workers"
+    if not isinstance(error, OSError) or error.errno not in _REFUSALS:
+        return ""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}; choose another place (such as logging.output_dir=...), or mend its disk or rights"
 
@@ -65,6 +56,6 @@ def _describe_refusal(error: OSError) -> str:
 def _said(error: BaseException) -> str:
     """Return the sentence of a message that says what is lacking, else its first one."""
     sentences = [part.strip() for part in re.split(r"\. |\n", str(error)) if part.strip()] or [type(error).__name__]
-    words = (*_OUT_OF_MEMORY, *_OUT_OF_SHARED_MEMORY, _KILLED_WORKER)
+    words = (*_OUT_OF_MEMORY, *_OUT_OF_SHARED_MEMORY, _OUT_OF_FILES)
     found = (sentence for sentence in sentences if any(word in sentence.lower() for word in words))
     return next(found, sentences[0])[:160].rstrip(".")
