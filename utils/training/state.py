@@ -142,7 +142,7 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickSc
 
 
 @contextlib.contextmanager
-def memory_advice(state: StateConfig) -> Iterator[None]:
+def memory_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
     """Say of a lack of memory what would need less and gives the same steps.
 
     Raises:
@@ -154,15 +154,15 @@ def memory_advice(state: StateConfig) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         size, count = state.batch_size, state.iter_size
-        part = next((number for number in range(2, size + 1) if size % number == 0), 0)
-        advice = "set network.checkpoint_blocks=true, or take shorter clips or smaller crops"
-        if part:
-            advice = (
-                f"sampler.batch_size {size} -> {size // part} and sampler.iter_size {count} -> {count * part} need "
-                f"less and give the same steps; or {advice}"
-            )
+        ways = (
+            [] if config.network.checkpoint_blocks else ["network.checkpoint_blocks=true goes on to the same weights"]
+        )
+        if part := next((number for number in range(2, size + 1) if size % number == 0), 0):
+            change = f"sampler.batch_size {size} -> {size // part}, sampler.iter_size {count} -> {count * part}"
+            ways.append(f"{change} keeps the step (in a run that begins: batch norm sees fewer clips)")
+        ways.append("shorter clips or smaller crops need less")
         found = f"{size} clips of {state.num_frames} frames at a time"
-        raise ShortageError(f"out of memory with {found}; {advice}") from None
+        raise ShortageError(f"out of memory with {found}: {'; '.join(ways)}") from None
 
 
 class StateTrainer:
@@ -231,7 +231,7 @@ class StateTrainer:
                 with self.learner.inside_epoch():
                     record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
 
-            with memory_advice(self.state):
+            with memory_advice(self.config, self.state):
                 return train_epoch(
                     self.learner,
                     self.loader,
