@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing
+from torch import multiprocessing, nn
 
 import helpers
 from benchmarks import scaling
@@ -19,7 +19,13 @@ from tests.conftest import MakeRecord
 from tests.networks import CLASSES
 from utils import distributed
 from utils.config import RunConfig, load_config
+from utils.files import FileError
+from utils.jsonl import LineFileError
 from utils.lock import LockError
+from utils.planning.graph import build_graph
+from utils.search.events import End
+from utils.search.journal import SearchJournal
+from utils.search.weights import WeightFolder
 from utils.training.engine import EpochTotals, train_epoch
 
 CPU = torch.device("cpu")
@@ -98,10 +104,26 @@ def agree_on_values_and_mistakes(rank: int) -> None:
         assert entered == [0] * (rank == 0)
 
 
+def meet_the_refusals_of_rank_0(rank: int, folder: Path) -> None:
+    """What a search cannot write ends it on all ranks in the same line; none is left at a collective."""
+    graph = build_graph("basic", num_inputs=1, num_levels=1)
+    journal = SearchJournal(folder / "search" / "journal.jsonl", {}, graph=graph)
+    if rank == 0:
+        (folder / "search").rename(folder / "away")
+        (folder / "search").touch()
+    with pytest.raises(LineFileError, match="journal.jsonl: cannot be written"):
+        journal.append(End())
+    weights = WeightFolder(folder / "search", graph, identity={}, say=pytest.fail)
+    with pytest.raises(FileError, match=r"initial\.pth: cannot be written"):
+        weights.keep_initial(lambda: nn.Linear(2, 2), begins=True)
+    assert not journal.history.has_ended
+
+
 def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     agree_on_values_and_mistakes(rank)
+    meet_the_refusals_of_rank_0(rank, folder)
     found = []
     for config in configs:
         exchanges: list[bool] = []

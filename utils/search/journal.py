@@ -48,11 +48,15 @@ class SearchJournal:
         self.history = distributed.decide_on_main(read)
 
     def append(self, event: Event) -> None:
-        """Add an event; on rank 0 the disk has it when this returns.
+        """Add an event; the disk has it when this returns.
 
         Raises:
             LineFileError: The disk refused; the file is as it was before.
         """
-        if self._file is not None:
+
+        def write() -> None:
+            assert self._file is not None
             self._file.append(write_event(event))
+
+        distributed.decide_on_main(write)
         self.history.add(event)

@@ -52,8 +52,7 @@ def _search(config: RunConfig, parts: SearchParts, *, force: bool) -> None:
     with open_run(config, "search", force=force) as log:
         identity = identify_search(config, parts)
         journal = SearchJournal(config.run_dir / SEARCH_FOLDER / JOURNAL_FILE, identity, graph=config.graph)
-        if distributed.is_main():
-            save_config(config)
+        distributed.decide_on_main(lambda: save_config(config))
         _search_on(config, parts, journal, identity=identity, log=log)
 
 
@@ -73,12 +72,11 @@ def _search_on(
     )
     if plan.trained_steps:
         found = weights.read(plan.steps)
-        _save_weights(config, plan, found, parts=parts)
+        distributed.decide_on_main(lambda: _save_weights(config, plan, found, parts=parts))
         if journal.history.test is None:
             score = parts.make_tester(parts.make_network(found)).evaluate()
             journal.append(FinalScore(config.dataset.eva_list_file, **vars(score)))
-    if distributed.is_main():
-        write_plan(config, journal.history, plan=plan, subject=subject)
+    distributed.decide_on_main(lambda: write_plan(config, journal.history, plan=plan, subject=subject))
     _report(config, plan, log=log)
     journal.append(End())
 
@@ -107,10 +105,9 @@ def explore_graph(
 
 def _save_weights(config: RunConfig, plan: Plan, weights: Weights, *, parts: SearchParts) -> None:
     """Write the weights at the end of the path as this record's own."""
-    if distributed.is_main():
-        record = plan_record(config, plan)
-        about = {"config": record.to_dict(), "list_sha256": parts.training.sha256, CLASS_NAMES: list(parts.class_names)}
-        save_checkpoint(config.weights_path, {"network": weights, **about}, position=Position(state=len(record.states)))
+    record = plan_record(config, plan)
+    about = {"config": record.to_dict(), "list_sha256": parts.training.sha256, CLASS_NAMES: list(parts.class_names)}
+    save_checkpoint(config.weights_path, {"network": weights, **about}, position=Position(state=len(record.states)))
 
 
 def _report(config: RunConfig, plan: Plan, *, log: logging.Logger) -> None:

@@ -40,5 +40,4 @@ class SearchLog:
         self._update()
 
     def _update(self) -> None:
-        if distributed.is_main():
-            self._write()
+        distributed.decide_on_main(self._write)

@@ -49,15 +49,18 @@ class TransitionRecord:
 
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
         """Write the checkpoint to continue from."""
-        if distributed.is_main():
+
+        def write() -> None:
             content = checkpoint_content(learner, totals) | {"events": [write_event(point) for point in self.curve]}
             self.weights.write(self.weights.checkpoint(self.transition), content, position=position)
 
+        distributed.decide_on_main(write)
+
     def save_epoch(self, learner: Learner, position: Position, *, horizon: int) -> None:
         """Keep the weights of a complete epoch, where it may be a knee, then the checkpoint."""
-        if distributed.is_main() and position.epoch <= horizon:
-            path = self.weights.epoch(self.transition, position.epoch)
-            self.weights.write(path, {"network": learner.result()}, position=position)
+        if position.epoch <= horizon:
+            path, content = self.weights.epoch(self.transition, position.epoch), {"network": learner.result()}
+            distributed.decide_on_main(lambda: self.weights.write(path, content, position=position))
         self.save(learner, position, None)
 
 

@@ -50,8 +50,12 @@ class WeightFolder:
 
         Those of a search that began and failed before it had done anything are replaced (`begins`).
         """
-        if distributed.is_main() and (begins or not self.initial.exists()):
-            self.write(self.initial, {"network": make_network().state_dict()}, position=Position())
+
+        def keep() -> None:
+            if begins or not self.initial.exists():
+                self.write(self.initial, {"network": make_network().state_dict()}, position=Position())
+
+        distributed.decide_on_main(keep)
 
     def write(self, path: Path, content: dict[str, Any], *, position: Position) -> None:
         """Write a checkpoint that says what it is of; rank 0 only."""
