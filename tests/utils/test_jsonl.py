@@ -175,6 +175,12 @@ def test_a_file_says_what_it_belongs_to(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     file, lines = open_identified(path, IDENTITY, work="search", anew="use --force")
     assert lines == []
+    open_identified(path, {"other": 1}, work="search", anew="")  # nothing was done: its begin is that of any work
+    file, lines = open_identified(path, IDENTITY, work="search", anew="")
+    assert lines == []
+    written = path.stat().st_mtime_ns
+    open_identified(path, IDENTITY, work="search", anew="")
+    assert path.stat().st_mtime_ns == written
     file.append(LINES[0])
     assert open_identified(path, IDENTITY, work="search", anew="")[1] == LINES[:1]
     before = path.read_bytes()

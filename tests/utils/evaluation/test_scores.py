@@ -181,6 +181,7 @@ def test_two_writers_of_the_same_rank_do_not_clobber_each_other(folder):
     ],
 )
 def test_scores_of_something_else_are_an_error_that_names_the_difference(folder, change, said):
+    write_share(folder, make_manifest(), range(2))
     with pytest.raises(ScoresError) as caught:
         open_scores(folder, make_manifest(**change))
     assert said in str(caught.value)
@@ -189,6 +190,7 @@ def test_scores_of_something_else_are_an_error_that_names_the_difference(folder,
 
 
 def test_the_same_thing_under_another_path_is_the_same(folder):
+    write_share(folder, make_manifest(), range(2))
     moved = make_manifest(checkpoint="elsewhere.pth", list_file="/mnt/list.txt", versions={"torch": "3.0"})
     open_scores(folder, moved)
     assert read_manifest(folder) == make_manifest()
@@ -282,6 +284,7 @@ def test_no_manifest_is_none(tmp_path):
 
 
 def test_scores_of_other_numbers_are_not_joined(folder):
+    write_share(folder, make_manifest(), range(2))
     with pytest.raises(ScoresError, match=r"mean \[0\.485, .*\], now \[0\.45"):
         open_scores(folder, make_manifest(mean=[0.45, 0.45, 0.45]))
 
@@ -451,3 +454,19 @@ def test_what_is_added_is_written_however_the_scoring_ends(folder):
         writer.add(4, (0,), score_of(4, 0)[:, None])
         raise KeyboardInterrupt
     assert index_scores(folder, make_manifest()).part_of[4].tolist() == [0, -1, -1]
+
+
+def test_moved_videos_go_on_under_the_manifest_of_the_first_extraction(folder):
+    manifest, moved = make_manifest(), make_manifest(root_path="elsewhere", list_file="moved.txt")
+    write_share(folder, manifest, range(3))
+    assert open_scores(folder, moved) == manifest
+    write_share(folder, open_scores(folder, moved), range(3, 6))
+    assert len(index_scores(folder, manifest).scored_videos) == 6
+
+
+def test_a_start_that_scored_nothing_does_not_block_the_corrected_one(folder):
+    corrected = make_manifest(num_clips=2)
+    assert open_scores(folder, corrected) == corrected == read_manifest(folder)
+    write_share(folder, make_manifest(), range(3))
+    with pytest.raises(ScoresError, match="num_clips 2, now 4"):
+        open_scores(folder, make_manifest())
