@@ -1,7 +1,7 @@
 """Mirroring clips where left and right are part of the class: the label is mirrored too."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,21 +64,22 @@ class LabelFlip:
 
     Attributes:
         mirrored: for each class the class that a mirrored clip of it shows.
-        use_flow: clips are optical flow, whose x changes its sign.
+        flip: mirrors a clip.
         probability: of a clip to be mirrored.
     """
 
     mirrored: tuple[int, ...]
-    use_flow: bool = False
+    flip: Callable[[Clip], Clip]
     probability: float = 0.5
 
     def __call__(self, clip: Clip, label: int, rng: np.random.Generator) -> tuple[Clip, int]:
+        """Draw whether, and mirror the clip and exchange its label."""
         if rng.random() >= self.probability:
             return clip, label
-        flip = operations.flip_flow if self.use_flow else operations.flip_horizontal
-        return flip(clip), self.mirrored[label]
+        return self.flip(clip), self.mirrored[label]
 
 
 def make_label_flip(names: Sequence[str], *, source: str, use_flow: bool) -> LabelFlip:
     """Return what mirrors clips of these classes, RGB or optical flow; arguments as for `mirrored_labels`."""
-    return LabelFlip(mirrored_labels(names, source=source), use_flow=use_flow)
+    flip = operations.flip_flow if use_flow else operations.flip_horizontal
+    return LabelFlip(mirrored_labels(names, source=source), flip)

@@ -24,7 +24,7 @@ class MixUp:
         cutmix_probability: float = 0.5,
         smoothing: float = 0.1,
     ) -> None:
-        """Sets the strength.
+        """Set the strength.
 
         Args:
             num_classes: of the targets.

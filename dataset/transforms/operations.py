@@ -19,6 +19,9 @@ from torch.nn import functional
 
 Clip = np.ndarray  # uint8 [T, H, W, C]
 Affine = tuple[float, float, float, float, float, float]
+# Of clip, matrix (a, b, c, d, e, f) and fill=: takes the pixel at (x, y) from (a x + b y + c, d x + e y + f), where a
+# pixel's centre is at a half; `fill` is the value of those whose source lies outside of the frame.
+Warp = Callable[..., Clip]
 
 # Three box passes approximate a Gaussian; Pillow's number of passes.
 BLUR_PASSES = 3
@@ -28,7 +31,7 @@ SMOOTH_KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # 
 
 
 def _map_frames(clip: Clip, operation: Callable[[np.ndarray, np.ndarray], object]) -> Clip:
-    """Applies an operation on a frame [H, W, C], which writes its result into the second argument, to each frame.
+    """Apply an operation on a frame [H, W, C], which writes its result into the second argument, to each frame.
 
     A frame fits in a processor's cache, a clip does not; and a new array for each frame costs as much as most
     operations, because memory of that size comes fresh from the system.
@@ -41,13 +44,13 @@ def _map_frames(clip: Clip, operation: Callable[[np.ndarray, np.ndarray], object
 
 
 def _look_up(clip: Clip, table: np.ndarray) -> Clip:
-    """Replaces every byte by its entry in one table [256] of bytes."""
+    """Replace every byte by its entry in one table [256] of bytes."""
     clip = np.ascontiguousarray(clip)
     return cv2.LUT(clip.reshape(len(clip), -1), table).reshape(clip.shape)
 
 
 def _look_up_frames(clip: Clip, tables: np.ndarray) -> Clip:
-    """Replaces the bytes of frame t, channel c by their entries in tables [T, 256, C], or [T, 256, 1] for all."""
+    """Replace the bytes of frame t, channel c by their entries in tables [T, 256, C], or [T, 256, 1] for all."""
     clip = np.ascontiguousarray(clip)
     out = np.empty_like(clip)
     for target, frame, table in zip(out, clip, tables, strict=True):
@@ -56,14 +59,14 @@ def _look_up_frames(clip: Clip, tables: np.ndarray) -> Clip:
 
 
 def _blend_table(background: np.ndarray | float, factor: float) -> np.ndarray:
-    """Tables [..., 256] for background + factor * (value - background), truncated in float32 as `Image.blend` does."""
+    """Return tables [..., 256] for background + factor * (value - background), cut off in float32 as `Image.blend`."""
     ground = np.asarray(background, np.float32)[..., None]
     values = ground + np.float32(factor) * (np.arange(256, dtype=np.float32) - ground)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, width: int) -> Clip:
-    """Resizes a part of every frame, bilinear and antialiased.
+    """Resize a part of every frame, bilinear and antialiased.
 
     Args:
         clip: uint8 [T, H, W, C].
@@ -84,14 +87,14 @@ def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, widt
 
 
 def flip_horizontal(clip: Clip) -> Clip:
-    """Mirrors left and right."""
+    """Mirror left and right."""
     frames, height, width, channels = clip.shape
     rows = np.ascontiguousarray(clip).reshape(frames * height, width, channels)
     return np.asarray(cv2.flip(rows, 1)).reshape(clip.shape)
 
 
 def flip_flow(clip: Clip) -> Clip:
-    """Mirrors left and right a clip of optical flow: the x component (channel 0) also changes its sign.
+    """Mirror left and right a clip of optical flow: the x component (channel 0) also changes its sign.
 
     A byte b stands for a displacement proportional to b - 127.5, so 255 - b is its exact opposite.
     """
@@ -101,19 +104,19 @@ def flip_flow(clip: Clip) -> Clip:
 
 
 def brightness(clip: Clip, factor: float) -> Clip:
-    """Blends with black: 0 gives black, 1 the clip."""
+    """Blend with black: 0 gives black, 1 the clip."""
     return _look_up(clip, _blend_table(0, factor))
 
 
 def contrast(clip: Clip, factor: float) -> Clip:
-    """Blends every frame with its mean grey: 0 gives that grey, 1 the clip."""
+    """Blend every frame with its mean grey: 0 gives that grey, 1 the clip."""
     clip = np.ascontiguousarray(clip)
     means = np.array([math.floor(cv2.mean(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0] + 0.5) for frame in clip])
     return _look_up_frames(clip, _blend_table(means, factor)[..., None])
 
 
 def saturation(clip: Clip, factor: float) -> Clip:
-    """Blends with the grey clip: 0 gives grey, 1 the clip."""
+    """Blend with the grey clip: 0 gives grey, 1 the clip."""
 
     def operation(frame: np.ndarray, target: np.ndarray) -> None:
         _to_grey(frame, target)
@@ -123,7 +126,7 @@ def saturation(clip: Clip, factor: float) -> Clip:
 
 
 def hue(clip: Clip, turns: float) -> Clip:
-    """Turns the colour circle by a fraction of a full turn, -0.5 to 0.5."""
+    """Turn the colour circle by a fraction of a full turn, -0.5 to 0.5."""
     shift = np.zeros((clip.shape[2], 3), np.uint8)
     shift[:, 0] = round(turns * 256) % 256  # the FULL scale has 256 steps a turn, so bytes wrap by themselves
 
@@ -136,7 +139,7 @@ def hue(clip: Clip, turns: float) -> Clip:
 
 
 def grayscale(clip: Clip) -> Clip:
-    """Three equal channels of luma (ITU-R 601)."""
+    """Return three equal channels of luma (ITU-R 601)."""
     return _map_frames(clip, _to_grey)
 
 
@@ -145,7 +148,7 @@ def _to_grey(frame: np.ndarray, target: np.ndarray) -> None:
 
 
 def blur_kernel(sigma: float) -> np.ndarray:
-    """The kernel [K] (float32, sum 1) that Pillow's Gaussian blur of radius sigma amounts to.
+    """Return the kernel [K] (float32, sum 1) that Pillow's Gaussian blur of radius sigma amounts to.
 
     It is a box with fractional ends, three times over; its variance is sigma ** 2 for any sigma (Gwosdek et al.,
     "Theoretical foundations of Gaussian convolution by extended box filtering", 2011), so it differs little from the
@@ -165,7 +168,7 @@ def blur_kernel(sigma: float) -> np.ndarray:
 
 
 def gaussian_blur(clip: Clip, sigma: float) -> Clip:
-    """Blurs every frame; sigma in pixels, edges repeated."""
+    """Blur every frame; sigma in pixels, edges repeated."""
     kernel = blur_kernel(sigma)
     return _map_frames(
         clip,
@@ -174,7 +177,7 @@ def gaussian_blur(clip: Clip, sigma: float) -> Clip:
 
 
 def sharpness(clip: Clip, factor: float) -> Clip:
-    """Blends with a smoothed clip (the frame's outermost pixels are not smoothed): 0 gives it, 1 the clip."""
+    """Blend with a smoothed clip (the frame's outermost pixels are not smoothed): 0 gives it, 1 the clip."""
 
     def operation(frame: np.ndarray, target: np.ndarray) -> None:
         if min(frame.shape[:2]) < 3:
@@ -189,7 +192,7 @@ def sharpness(clip: Clip, factor: float) -> Clip:
 
 
 def autocontrast(clip: Clip) -> Clip:
-    """Stretches every channel of every frame to 0..255; a constant channel stays."""
+    """Stretch every channel of every frame to 0..255; a constant channel stays."""
     low = clip.min(axis=1).min(axis=1)[:, None].astype(np.float64)  # [T, 1, C]
     high = clip.max(axis=1).max(axis=1)[:, None].astype(np.float64)
     values = np.arange(256)[None, :, None]
@@ -199,7 +202,7 @@ def autocontrast(clip: Clip) -> Clip:
 
 
 def equalize(clip: Clip) -> Clip:
-    """Makes the histogram of every channel of every frame as flat as a table can."""
+    """Make the histogram of every channel of every frame as flat as a table can."""
     clip = np.ascontiguousarray(clip)
     tables = np.empty((len(clip), 256, clip.shape[-1]), np.uint8)
     for frame, table in zip(clip, tables, strict=True):
@@ -210,7 +213,7 @@ def equalize(clip: Clip) -> Clip:
 
 
 def _equalizing_table(histogram: np.ndarray) -> np.ndarray:
-    """The table [256] for a histogram [256]: the share of smaller values, where the brightest value does not count."""
+    """Return the table [256] for a histogram [256]: the share of smaller values; the brightest does not count."""
     step = (histogram.sum() - histogram[histogram.nonzero()[0][-1]]) // 255
     if step == 0:
         return np.arange(256)
@@ -219,58 +222,54 @@ def _equalizing_table(histogram: np.ndarray) -> np.ndarray:
 
 
 def invert(clip: Clip) -> Clip:
-    """255 - value."""
+    """Return 255 - value."""
     return np.bitwise_not(np.ascontiguousarray(clip))
 
 
 def posterize(clip: Clip, bits: int) -> Clip:
-    """Keeps the highest bits of every byte: 0 (black) to 8 (the clip)."""
+    """Keep the highest bits of every byte: 0 (black) to 8 (the clip)."""
     return np.bitwise_and(np.ascontiguousarray(clip), np.uint8(256 - 2 ** (8 - bits)))
 
 
 def solarize(clip: Clip, threshold: float) -> Clip:
-    """Inverts the values that are not below a threshold."""
+    """Invert the values that are not below a threshold."""
     values = np.arange(256)
     return _look_up(clip, np.where(values < threshold, values, 255 - values).astype(np.uint8))
 
 
 def solarize_add(clip: Clip, amount: int) -> Clip:
-    """Adds to the values below 128."""
+    """Add to the values below 128."""
     values = np.arange(256)
     return _look_up(clip, np.where(values < 128, np.clip(values + amount, 0, 255), values).astype(np.uint8))
 
 
-def affine(clip: Clip, matrix: Affine, *, fill: int, bicubic: bool = False) -> Clip:
-    """Takes the pixel at (x, y) from (a x + b y + c, d x + e y + f), where a pixel's centre is at a half.
-
-    Args:
-        clip: uint8 [T, H, W, C].
-        matrix: (a, b, c, d, e, f).
-        fill: value of the pixels whose source lies outside of the frame.
-        bicubic: interpolate instead of taking the nearest pixel.
-    """
+def warp_nearest(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
+    """Take the nearest pixel; rows and columns that move as a whole are copied. Arguments as those of a Warp."""
     height, width, channels = clip.shape[1:]
     a, b, c, d, e, f = matrix
-    if not bicubic and (a, d, e, f) == (1, 0, 1, 0):
+    if (a, d, e, f) == (1, 0, 1, 0):
         return _shift_rows(clip, _nearest_shifts(b, c, lines=height), fill=fill)
-    if not bicubic and (a, b, c, e) == (1, 0, 0, 1):
+    if (a, b, c, e) == (1, 0, 0, 1):
         columns = clip.swapaxes(1, 2)
         return np.ascontiguousarray(_shift_rows(columns, _nearest_shifts(d, f, lines=width), fill=fill).swapaxes(1, 2))
-    if not bicubic:
-        nearest = _nearest_pixels(matrix, height=height, width=width)
-        border = (float(fill),) * channels
-        return _map_frames(
-            clip,
-            lambda frame, target: cv2.remap(
-                frame,
-                nearest,
-                np.empty(0),
-                cv2.INTER_NEAREST,
-                dst=target,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=border,
-            ),
-        )
+    nearest, border = _nearest_pixels(matrix, height=height, width=width), (float(fill),) * channels
+    return _map_frames(
+        clip,
+        lambda frame, target: cv2.remap(
+            frame,
+            nearest,
+            np.empty(0),
+            cv2.INTER_NEAREST,
+            dst=target,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=border,
+        ),
+    )
+
+
+def warp_bicubic(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
+    """Interpolate between 4 x 4 pixels. Arguments as those of a Warp."""
+    height, width = clip.shape[1:3]
     x, y = _source_positions(matrix, height=height, width=width)
     pixels, fractions = cv2.convertMaps((x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32), cv2.CV_16SC2)
     moved = _map_frames(
@@ -284,7 +283,7 @@ def affine(clip: Clip, matrix: Affine, *, fill: int, bicubic: bool = False) -> C
 
 
 def _nearest_shifts(slope: float, offset: float, *, lines: int) -> list[int]:
-    """By how many pixels each line is moved: what `_nearest_pixels` gives for a line that moves as a whole."""
+    """Return by how many pixels each line is moved: what `_nearest_pixels` gives for a line that moves as a whole."""
     if slope == 0:
         return [math.floor(offset + 0.5)] * lines
     step, first = (math.floor(value * 65536 + 0.5) for value in (slope, offset + 0.5 + 0.5 * slope))
@@ -292,7 +291,7 @@ def _nearest_shifts(slope: float, offset: float, *, lines: int) -> list[int]:
 
 
 def _shift_rows(clip: Clip, shifts: list[int], *, fill: int) -> Clip:
-    """Gives the pixel x of row y the value of pixel x + shifts[y]: many rows at once where they move alike."""
+    """Give the pixel x of row y the value of pixel x + shifts[y]: many rows at once where they move alike."""
     # Rows and columns stay in the order in which they lie in memory.
     out = np.full_like(clip, fill)
     width, top = clip.shape[2], 0
@@ -306,14 +305,14 @@ def _shift_rows(clip: Clip, shifts: list[int], *, fill: int) -> Clip:
 
 
 def _source_positions(matrix: Affine, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Source x and y (float64 [H, W]) of every pixel's centre."""
+    """Return source x and y (float64 [H, W]) of every pixel's centre."""
     a, b, c, d, e, f = matrix
     columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
     return a * columns + b * rows + c, d * columns + e * rows + f
 
 
 def _nearest_pixels(matrix: Affine, *, height: int, width: int) -> np.ndarray:
-    """The source column and row of every pixel, int16 [H, W, 2]; those outside of the frame are just outside.
+    """Return the source column and row of every pixel, int16 [H, W, 2]; those outside of the frame are just outside.
 
     Pillow computes them with 16 bits of fraction, unless the axes stay apart. The same is done here, so that the same
     pixels are taken.
@@ -332,39 +331,39 @@ def _nearest_pixels(matrix: Affine, *, height: int, width: int) -> np.ndarray:
     return pixels
 
 
-def rotate(clip: Clip, degrees: float, *, fill: int, bicubic: bool = False) -> Clip:
-    """Rotates counter-clockwise about the centre of the frame; the size stays."""
+def rotate(clip: Clip, degrees: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
+    """Rotate counter-clockwise about the centre of the frame; the size stays."""
     height, width = clip.shape[1:3]
     angle = -math.radians(degrees)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
     centre_x, centre_y = width / 2, height / 2
     shift_x = -cosine * centre_x - sine * centre_y + centre_x
     shift_y = sine * centre_x - cosine * centre_y + centre_y
-    return affine(clip, (cosine, sine, shift_x, -sine, cosine, shift_y), fill=fill, bicubic=bicubic)
+    return warp(clip, (cosine, sine, shift_x, -sine, cosine, shift_y), fill=fill)
 
 
-def shear_x(clip: Clip, amount: float, *, fill: int, bicubic: bool = False) -> Clip:
-    """Moves each row to the left by `amount` times its distance from the top."""
-    return affine(clip, (1, amount, 0, 0, 1, 0), fill=fill, bicubic=bicubic)
+def shear_x(clip: Clip, amount: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
+    """Move each row to the left by `amount` times its distance from the top."""
+    return warp(clip, (1, amount, 0, 0, 1, 0), fill=fill)
 
 
-def shear_y(clip: Clip, amount: float, *, fill: int, bicubic: bool = False) -> Clip:
-    """Moves each column up by `amount` times its distance from the left."""
-    return affine(clip, (1, 0, 0, amount, 1, 0), fill=fill, bicubic=bicubic)
+def shear_y(clip: Clip, amount: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
+    """Move each column up by `amount` times its distance from the left."""
+    return warp(clip, (1, 0, 0, amount, 1, 0), fill=fill)
 
 
-def translate_x(clip: Clip, widths: float, *, fill: int, bicubic: bool = False) -> Clip:
-    """Moves the frame to the left by a part of its width."""
-    return affine(clip, (1, 0, widths * clip.shape[2], 0, 1, 0), fill=fill, bicubic=bicubic)
+def translate_x(clip: Clip, widths: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
+    """Move the frame to the left by a part of its width."""
+    return warp(clip, (1, 0, widths * clip.shape[2], 0, 1, 0), fill=fill)
 
 
-def translate_y(clip: Clip, heights: float, *, fill: int, bicubic: bool = False) -> Clip:
-    """Moves the frame up by a part of its height."""
-    return affine(clip, (1, 0, 0, 0, 1, heights * clip.shape[1]), fill=fill, bicubic=bicubic)
+def translate_y(clip: Clip, heights: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
+    """Move the frame up by a part of its height."""
+    return warp(clip, (1, 0, 0, 0, 1, heights * clip.shape[1]), fill=fill)
 
 
 def paste(clip: Clip, patch: np.ndarray, *, top: int, left: int) -> Clip:
-    """Puts a patch at the same place of every frame: uint8 [h, w, C] for all (cutout), or [T, h, w, C] (erasing)."""
+    """Put a patch at the same place of every frame: uint8 [h, w, C] for all (cutout), or [T, h, w, C] (erasing)."""
     height, width = patch.shape[-3:-1]
     out = np.array(clip, order="C")
     out[:, top : top + height, left : left + width] = patch

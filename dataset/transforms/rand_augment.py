@@ -49,7 +49,7 @@ class RandAugment:
     probability: float = 1.0
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Applies one draw to all frames of a clip uint8 [T, H, W, 3]."""
+        """Apply one draw to all frames of a clip uint8 [T, H, W, 3]."""
         for _ in range(self.count):
             operation = self.operations[rng.integers(len(self.operations))]
             if rng.random() >= self.probability:
@@ -61,32 +61,32 @@ class RandAugment:
         return clip
 
 
-def _plain(operation: Callable[[Clip], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+def _plain(operation: Callable[[Clip], Clip], clip: Clip, _value: float, _rng: np.random.Generator) -> Clip:
     return operation(clip)
 
 
-def _enhance(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+def _enhance(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, _rng: np.random.Generator) -> Clip:
     return operation(clip, 1 + value)
 
 
-def _posterize(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+def _posterize(clip: Clip, value: float, _rng: np.random.Generator) -> Clip:
     return operations.posterize(clip, 4 - int(value))
 
 
-def _solarize(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+def _solarize(clip: Clip, value: float, _rng: np.random.Generator) -> Clip:
     return operations.solarize(clip, 256 - value)
 
 
-def _solarize_add(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+def _solarize_add(clip: Clip, value: float, _rng: np.random.Generator) -> Clip:
     return operations.solarize_add(clip, int(value))
 
 
-def _move(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, rng: np.random.Generator) -> Clip:
+def _move(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, _rng: np.random.Generator) -> Clip:
     return operation(clip, value)
 
 
 def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
-    """Covers a square with sides of `value` widths around a point drawn evenly; what lies outside is cut off.
+    """Cover a square with sides of `value` widths around a point drawn evenly; what lies outside is cut off.
 
     The last row and column count, as in the rectangle that Pillow draws from corner to corner: a side of 20 pixels
     covers 21.
@@ -103,7 +103,7 @@ def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
 
 
 def _shared_operations() -> tuple[Operation, ...]:
-    """The operations on colours, with the same limits in both tables."""
+    """Return the operations on colours, with the same limits in both tables."""
     return (
         Operation("AutoContrast", 0, False, partial(_plain, operations.autocontrast)),
         Operation("Equalize", 0, False, partial(_plain, operations.equalize)),
@@ -118,9 +118,9 @@ def _shared_operations() -> tuple[Operation, ...]:
     )
 
 
-def _geometric_operations(*, translation: float, fill: int, bicubic: bool) -> tuple[Operation, ...]:
+def _geometric_operations(*, translation: float, fill: int, warp: operations.Warp) -> tuple[Operation, ...]:
     def row(name: str, limit: float, operation: Callable[..., Clip]) -> Operation:
-        return Operation(name, limit, True, partial(_move, partial(operation, fill=fill, bicubic=bicubic)))
+        return Operation(name, limit, True, partial(_move, partial(operation, fill=fill, warp=warp)))
 
     return (
         row("Rotate", 30, operations.rotate),
@@ -134,7 +134,7 @@ def _geometric_operations(*, translation: float, fill: int, bicubic: bool) -> tu
 # The paper's table: 16 operations, nearest pixels, black outside.
 PAPER_OPERATIONS = (
     *_shared_operations(),
-    *_geometric_operations(translation=0.4464, fill=BLACK, bicubic=False),
+    *_geometric_operations(translation=0.4464, fill=BLACK, warp=operations.warp_nearest),
     Operation("Cutout", 0.3571, False, _cutout),
 )
 
@@ -142,5 +142,5 @@ PAPER_OPERATIONS = (
 # (random erasing does that), bicubic, grey outside.
 INCREASING_OPERATIONS = (
     *_shared_operations(),
-    *_geometric_operations(translation=0.45, fill=GREY, bicubic=True),
+    *_geometric_operations(translation=0.45, fill=GREY, warp=operations.warp_bicubic),
 )

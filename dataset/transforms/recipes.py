@@ -61,6 +61,7 @@ class RandomResizedCrop:
     scale: tuple[float, float]
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Draw a crop and resize it to [T, size, size, C]."""
         height, width = clip.shape[1:3]
         box = draw_crop(height, width, scale=self.scale, rng=rng)
         return operations.crop_resize(clip, box, height=self.size, width=self.size)
@@ -76,6 +77,7 @@ class ColorJitter:
     hue: float
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Draw order and amounts, and change the clip."""
         changes = (
             (operations.brightness, rng.uniform(1 - self.brightness, 1 + self.brightness)),
             (operations.contrast, rng.uniform(1 - self.contrast, 1 + self.contrast)),
@@ -95,6 +97,7 @@ class GaussianBlur:
     sigma: tuple[float, float]
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Draw a sigma and blur."""
         return operations.gaussian_blur(clip, rng.uniform(*self.sigma))
 
 
@@ -109,6 +112,7 @@ class RandomErasing:
     normalization: Normalization = IMAGENET
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Draw a box and its noise; the clip itself where no box fits in ERASE_ATTEMPTS draws."""
         frames, height, width, channels = clip.shape
         for _ in range(ERASE_ATTEMPTS):
             area = height * width * rng.uniform(*ERASE_AREA)
@@ -130,7 +134,8 @@ class Fixed:
 
     operation: Callable[[Clip], Clip]
 
-    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+    def __call__(self, clip: Clip, _rng: np.random.Generator) -> Clip:
+        """Return the operation's clip; nothing is drawn."""
         return self.operation(clip)
 
 
@@ -142,6 +147,7 @@ class Sometimes:
     step: Step
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Draw whether, and take the step."""
         return self.step(clip, rng) if rng.random() < self.probability else clip
 
 
@@ -153,6 +159,11 @@ class TrainTransform:
     channels: int
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Return the clip behind all steps.
+
+        Raises:
+            ValueError: No clip, or of another number of channels.
+        """
         _check_clip(clip)
         if clip.shape[-1] != self.channels:
             raise ValueError(f"the transform is for clips of {self.channels} channels, not {clip.shape[-1]}")
@@ -207,14 +218,10 @@ def build_train_transform(
     crop_scale: tuple[float, float] | None = None,
     normalization: Normalization = IMAGENET,
 ) -> TrainTransform:
-    """Builds the transform of training clips.
+    """Build the transform of training clips.
 
     Args:
-        transform_type: for RGB clips, one of utils.parts.TRANSFORMS:
-            "default": crop, color jitter, grayscale, blur, flip;
-            "rand_augment": crop, ra_n of the paper's 16 operations at strength ra_m / 30, flip;
-            "mvit_default": crop, RandAugment "m7-n4-mstd0.5", flip, random erasing (see `_mvit_steps`);
-            or another row.
+        transform_type: for RGB clips, one of utils.parts.TRANSFORMS.
         crop_size: height and width of the result, in pixels.
         ra_n: number of operations of "rand_augment".
         ra_m: their magnitude, 0 to 30.
@@ -230,10 +237,7 @@ def build_train_transform(
     Raises:
         ValueError: for an unknown type, a magnitude outside of its range, or a size that is not positive.
     """
-    if transform_type not in TRANSFORM_TYPES:
-        raise ValueError(f"unknown transform_type {transform_type!r}; there are {', '.join(TRANSFORM_TYPES)}")
-    if crop_size < 1:
-        raise ValueError(f"crop_size {crop_size} is not positive")
+    _check_settings(transform_type, crop_size)
     flip: tuple[Step, ...] = ()
     if horizontal_flip:
         flip = (Sometimes(0.5, Fixed(operations.flip_flow if use_flow else operations.flip_horizontal)),)
@@ -243,6 +247,13 @@ def build_train_transform(
     crop = RandomResizedCrop(crop_size, crop_scale or recipe.crop_scale)
     settings = RecipeSettings(flip, ra_n, ra_m, normalization)
     return TrainTransform((crop, *recipe.make_steps(settings)), channels=3)
+
+
+def _check_settings(transform_type: str, crop_size: int) -> None:
+    if transform_type not in TRANSFORM_TYPES:
+        raise ValueError(f"unknown transform_type {transform_type!r}; there are {', '.join(TRANSFORM_TYPES)}")
+    if crop_size < 1:
+        raise ValueError(f"crop_size {crop_size} is not positive")
 
 
 def _default_steps(settings: RecipeSettings) -> tuple[Step, ...]:
@@ -259,7 +270,7 @@ def _rand_augment_steps(settings: RecipeSettings) -> tuple[Step, ...]:
 
 
 def _mvit_steps(settings: RecipeSettings) -> tuple[Step, ...]:
-    """The recipe of MViT (Fan et al., 2021) behind the crop.
+    """Return the recipe of MViT (Fan et al., 2021) behind the crop.
 
     Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
     0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
@@ -277,8 +288,11 @@ def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
     return RandAugment(PAPER_OPERATIONS, ra_n, ra_m / FULL_MAGNITUDE)
 
 
+# Behind the crop: color jitter, grayscale, blur, flip.
 DEFAULT = Recipe((0.2, 1.0), _default_steps)
+# ra_n of the paper's 16 operations at strength ra_m / 30, flip.
 RAND_AUGMENT = Recipe((0.2, 1.0), _rand_augment_steps)
+# RandAugment "m7-n4-mstd0.5", flip, random erasing.
 MVIT_DEFAULT = Recipe((0.08, 1.0), _mvit_steps)
 
 

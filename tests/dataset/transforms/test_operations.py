@@ -148,7 +148,7 @@ CASES = {
         lambda clip, value: operations.rotate(clip, value, fill=0), lambda image, value: image.rotate(value), ANGLES
     ),
     "rotate, bicubic": Case(
-        lambda clip, value: operations.rotate(clip, value, fill=128, bicubic=True),
+        lambda clip, value: operations.rotate(clip, value, fill=128, warp=operations.warp_bicubic),
         lambda image, value: image.rotate(value, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)),
         ANGLES,
         largest=35,
@@ -163,7 +163,7 @@ for name, matrix in MATRICES.items():
         SHARES,
     )
     CASES[f"{name}, bicubic"] = Case(
-        partial(getattr(operations, name), fill=128, bicubic=True),
+        partial(getattr(operations, name), fill=128, warp=operations.warp_bicubic),
         pillow_affine(matrix, Image.Resampling.BICUBIC, 128),
         SHARES,
         largest=20,
