@@ -67,8 +67,9 @@ def _end_workers() -> None:
 
 
 def close_ears() -> None:
-    """Take no more requests: the script has ended and says why."""
+    """Take no more requests: the script has ended and says why, and its exit code is to stay what it is."""
     _state.owner = 0
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python's own handlers go before it has ended
 
 
 def _take(number: int, _: FrameType | None) -> None:

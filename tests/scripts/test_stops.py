@@ -44,9 +44,9 @@ def listening() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     stopping.listen()
     yield
+    stopping.close_ears()
     for number, handler in before.items():
         signal.signal(number, handler)
-    stopping.close_ears()
 
 
 @contextmanager

@@ -8,8 +8,9 @@ process on a CPU is the script itself, without torchrun. DEVICE=cpu leaves GPUs 
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from utils import stopping
 from utils.cli import run_script
@@ -66,6 +67,17 @@ def _share_cores(processes: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, usable_cores())))
 
 
+def choose_exit_code(codes: Sequence[int]) -> int:
+    """Return the exit code of a run from those of its processes that failed.
+
+    That of a mistake comes first, then that of a stop. A process that was killed, a bug, or one that has lost another
+    gives 1.
+    """
+    if any(code < 0 and code != -signal.SIGTERM for code in codes):
+        return 1
+    return max((code for code in codes if code > 1), key=lambda code: code < 128, default=1)
+
+
 def _launch() -> None:
     """Run the script; exit with the code of the process that said why it failed."""
     processes = read_number("NPROC", os.environ, default=1)
@@ -91,13 +103,11 @@ def _launch() -> None:
     try:
         run(arguments)
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
         for failed_rank, failure in error.failures.items():
             if failure.exitcode < 0:
                 cause = " (out of memory?)" if failure.signal_name() == "SIGKILL" else ""
                 say(f"process {failed_rank} was ended by {failure.signal_name()}{cause}", file=sys.stderr)
-        # 1 is a bug, or a process that has lost one that had more to say.
-        sys.exit(next((code for code in codes if code > 1), 1))
+        sys.exit(choose_exit_code([failure.exitcode for failure in error.failures.values()]))
     except SignalException as error:  # its processes have had the signal too, and have ended
         stopping.close_ears()
         sys.exit(128 + error.sigval)

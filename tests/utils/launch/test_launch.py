@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from utils.launch.torchrun import LaunchError, cpu_threads, torchrun_arguments
+from utils.launch.torchrun import LaunchError, choose_exit_code, cpu_threads, torchrun_arguments
 from utils.workers import usable_cores
 
 
@@ -92,6 +92,24 @@ def test_one_process_on_a_cpu_is_the_script_itself(tmp_path: Path) -> None:
     threads = cpu_threads(1, usable_cores())
     assert output == f"{launched.pid} False {threads} ['--flag', 'a b']\n"
     assert launched.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([2, 2], 2),
+        ([1, 2], 2),  # one has lost another that had more to say
+        ([143, 2], 2),  # the launcher has ended the first one
+        ([-15, 2], 2),
+        ([143, 143], 143),
+        ([1, 143], 143),
+        ([143, -9], 1),
+        ([1, -9], 1),
+        ([1], 1),
+    ],
+)
+def test_the_exit_code_is_that_of_the_process_that_knows_why(codes: list[int], expected: int) -> None:
+    assert choose_exit_code(codes) == expected
 
 
 @pytest.mark.parametrize(
