@@ -54,8 +54,9 @@ step() {  # run a command; a signal to this shell goes on to it, and its exit co
     if [ "$code" != 0 ]; then exit "$code"; fi
 }
 set -m  # each command is a process group of its own, so that Ctrl-C reaches it once: from here
-trap 'kill -TERM "$child" 2>/dev/null' TERM HUP
-trap 'kill -INT "$child" 2>/dev/null' INT
+child=
+trap 'kill -TERM "$child" 2>/dev/null || exit 143' TERM HUP
+trap 'kill -INT "$child" 2>/dev/null || exit 130' INT
 
 step "$PYTHON" -m dataset.synthetic.embedded --config_file "$config" "$@"
 echo "== training ($train)"
