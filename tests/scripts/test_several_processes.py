@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,9 @@ from utils.planning.graph import build_graph
 from utils.search.events import End
 from utils.search.journal import SearchJournal
 from utils.search.weights import WeightFolder
+from utils.training.checkpoint import Position
 from utils.training.engine import EpochTotals, train_epoch
+from utils.training.state import TrainingRecord
 
 CPU = torch.device("cpu")
 VIDEOS, CLIP = 24, (4, 24, 24, 3)
@@ -104,8 +107,16 @@ def agree_on_values_and_mistakes(rank: int) -> None:
         assert entered == [0] * (rank == 0)
 
 
-def meet_the_refusals_of_rank_0(rank: int, folder: Path) -> None:
-    """What a search cannot write ends it on all ranks in the same line; none is left at a collective."""
+def meet_the_refusals_of_rank_0(rank: int, folder: Path, config: RunConfig) -> None:
+    """What a run cannot write ends it on all ranks in the same line; none is left at a collective."""
+    if rank == 0:
+        config.run_dir.parent.touch()
+    dist.barrier()
+    network = make_initial_network(config, trained=None)
+    learner = helpers.make_learner(config, 0, network=network, num_videos=VIDEOS, device=CPU)
+    record = TrainingRecord(config, logging.getLogger(), list_sha256="", class_names=())
+    with pytest.raises(FileError, match=r"current\.pth: cannot be written"):
+        record.save(learner, Position(), None)
     graph = build_graph("basic", num_inputs=1, num_levels=1)
     journal = SearchJournal(folder / "search" / "journal.jsonl", {}, graph=graph)
     if rank == 0:
@@ -123,7 +134,7 @@ def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     agree_on_values_and_mistakes(rank)
-    meet_the_refusals_of_rank_0(rank, folder)
+    meet_the_refusals_of_rank_0(rank, folder, configs[0])
     found = []
     for config in configs:
         exchanges: list[bool] = []

@@ -95,16 +95,18 @@ class TrainingRecord:
         self, learner: Learner, position: Position, totals: EpochTotals | None, *, name: str = "current.pth"
     ) -> None:
         """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
-        if not distributed.is_main():
-            return
-        content = {
-            **checkpoint_content(learner, totals),
-            "config": self.config.to_dict(),
-            "list_sha256": self.list_sha256,
-            "start_weights": self.start_weights,
-            CLASS_NAMES: self.class_names,
-        }
-        save_checkpoint(self.config.run_dir / name, content, position=position)
+
+        def write() -> None:
+            content = {
+                **checkpoint_content(learner, totals),
+                "config": self.config.to_dict(),
+                "list_sha256": self.list_sha256,
+                "start_weights": self.start_weights,
+                CLASS_NAMES: self.class_names,
+            }
+            save_checkpoint(self.config.run_dir / name, content, position=position)
+
+        distributed.decide_on_main(write)
 
     def finish_epoch(self, learner: Learner, position: Position, totals: EpochTotals, score: QuickScore | None) -> None:
         """Log a complete epoch, then save it: a kill between the two costs nothing, `read` drops the log line again."""
@@ -122,7 +124,7 @@ class TrainingRecord:
         if score is not None:
             line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}
         before = sum(earlier.epochs for earlier in self.config.states[: position.state])
-        self.epochs.write(line, total_epoch=before + position.epoch)
+        distributed.decide_on_main(lambda: self.epochs.write(line, total_epoch=before + position.epoch))
         complete = position.epoch == state.epochs
         if complete:
             learner.finish()
