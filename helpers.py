@@ -110,7 +110,7 @@ def predict(config: RunConfig, request: Request) -> list[Prediction]:
     device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
     notes = [f"scores in {precision}"] if precision.notice else []
-    notes += [f"note: the weights were trained on other clips: {difference}" for difference in weights.differences]
+    notes += [f"note: the weights come with another setting: {difference}" for difference in weights.differences]
     if notes:
         say(*notes, file=sys.stderr)
     network = fill_network(config, weights, source=request.weights)

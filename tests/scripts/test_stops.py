@@ -1,5 +1,6 @@
 """Stopped by SIGTERM or Ctrl-C, or left alone by a launcher that was killed: real signals to real processes."""
 
+import json
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 import helpers
+from dataset.prediction.request import Outputs, make_request
+from model.build import make_initial_network
 from tests.conftest import ROOT, MakeRecord
 from utils import stopping
 from utils.config import RunConfig, load_config
@@ -245,6 +248,22 @@ def test_a_killed_process_of_a_pool_is_named(tmp_path: Path) -> None:
         2,
         "error: a process was killed (out of memory?); the same command goes on, with fewer --workers if need be",
     )
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_stopped_prediction_keeps_what_is_known(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) -> None:
+    config = load_config(make_record(sampler={"eva_num_clips": 20}))
+    config.run_dir.mkdir(parents=True)
+    torch.save(make_initial_network(config, trained=None).state_dict(), config.weights_path)
+    outputs = Outputs(json=tmp_path / "all.json")
+    request = make_request(config, [tiny_set / "test"], classes=None, top_k=1, stride=None, outputs=outputs)
+    send_when(lambda: (tmp_path / "all.json").exists() and "score" in (tmp_path / "all.json").read_text(), 2)
+    with pytest.raises(Stopped) as stopped:
+        helpers.predict(config, request)
+    known = json.loads((tmp_path / "all.json").read_text())
+    assert 0 < len(known) < 25
+    assert stopped.value.saved == f"{len(known)} of 25 are done"
+    assert stopped.value.way == "name the others, and other files for their results"
 
 
 def test_the_processes_of_a_pool_end_with_their_parent(tmp_path: Path) -> None:

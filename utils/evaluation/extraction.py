@@ -152,14 +152,16 @@ def extract_scores(
         log.info(f"all scores are there: {folder}; merge them with: {merged_by}")
         return
     scorer, network = distributed.agree(parts.load)
-    log.info(
-        f"{config.name}: {network}, {config.eva_model}; {len(task.pending)} of {parts.videos.num_videos} videos x "
-        f"{config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {scorer.device.type}, {parts.precision}"
-    )
     share = task.pending[distributed.rank() :: distributed.world_size()]
     items = zip(share, parts.read([video for video, _ in share]), strict=True)
     score = functools.partial(_score, scorer, config=config, path_of=parts.videos.path_of)
-    score_pending(folder, task, score_ahead(items, score, device=scorer.device), log=log)
+    with stopping.deferred():
+        log.info(
+            f"{config.name}: {network}, {config.eva_model}; {len(task.pending)} of {parts.videos.num_videos} videos x "
+            f"{config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {scorer.device.type}, "
+            f"{parts.precision}"
+        )
+        score_pending(folder, task, score_ahead(items, score, device=scorer.device), log=log)
     log.info(f"scores: {folder}; merge them with: {merged_by}")
 
 
@@ -242,7 +244,6 @@ def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: l
     began, remaining, total = time.monotonic(), iter(results), Round()
     num_rounds = math.ceil(len(task.pending) / (distributed.world_size() * _ROUND))
     with (
-        stopping.deferred(),
         PartWriter(folder, task.manifest, rank=distributed.rank()) as writer,
         tqdm(total=len(task.pending), desc="scoring", unit="video", disable=not distributed.is_main()) as bar,
     ):
