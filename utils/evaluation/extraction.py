@@ -156,11 +156,10 @@ def extract_scores(
     items = zip(share, parts.read([video for video, _ in share]), strict=True)
     score = functools.partial(_score, scorer, config=config, path_of=parts.videos.path_of)
     with stopping.deferred():
-        log.info(
-            f"{config.name}: {network}, {config.eva_model}; {len(task.pending)} of {parts.videos.num_videos} videos x "
-            f"{config.sampler.eva_num_clips} clips x {len(crops)} crops to score, {scorer.device.type}, "
-            f"{parts.precision}"
-        )
+        views = f"{config.sampler.eva_num_clips} clips x {len(crops)} crops"
+        count = f"{len(task.pending)} of {parts.videos.num_videos} videos"
+        where = f"{scorer.device.type}, {parts.precision}"
+        log.info(f"{config.name}: {network}, {config.eva_model}; {count} x {views} to score, {where}")
         score_pending(folder, task, score_ahead(items, score, device=scorer.device), log=log)
     log.info(f"scores: {folder}; merge them with: {merged_by}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from utils.config import RunConfig
 from utils.evaluation.answers import Answers, answer, join_answers, render_predictions
+from utils.evaluation.protocol import History
 from utils.evaluation.provenance import (
     EvaluationError,
     EvaluationList,
@@ -97,9 +98,7 @@ def _make_result(
         class_names=class_names,
         missing={videos.path_of(video): cause for video, cause in missing.items()},
         config=config.to_dict(),
-        training_progress=training_progress(config),
-        training_differences=training_differences(config),
-        trained=read_training(config),
+        history=History(read_training(config), training_progress(config), training_differences(config)),
         scores_digest=index.digest,
     )
 

@@ -46,6 +46,21 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class History:
+    """What is known of the training behind the weights of a result.
+
+    Attributes:
+        trained: How they were trained, None where that is not known.
+        progress: Epochs trained and epochs of the record, None for weights that are not the record's own.
+        differences: In what the configuration of the training was another one.
+    """
+
+    trained: Trained | None = None
+    progress: tuple[int, int] | None = None
+    differences: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Aspect:
     """One thing that both sides do in some way, in words; None where a side does not know."""
 

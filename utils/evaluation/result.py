@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.evaluation.protocol import CLIP_ASPECTS, CROP_NAMES, Trained, compare_with_quick, differences
+from utils.evaluation.protocol import CLIP_ASPECTS, CROP_NAMES, History, Trained, compare_with_quick, differences
 from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
@@ -38,9 +38,7 @@ def build_result(
     class_names: Sequence[str],
     missing: Mapping[str, str],
     config: Mapping[str, Any],
-    training_progress: tuple[int, int] | None,
-    training_differences: Sequence[str],
-    trained: Trained | None,
+    history: History,
     scores_digest: str,
 ) -> dict[str, Any]:
     """Collect everything a result says, in plain types; accuracies are shares of 1.
@@ -53,28 +51,30 @@ def build_result(
         class_names: One for each class.
         missing: Path and cause of each video that could not be scored.
         config: The effective configuration.
-        training_progress: Epochs trained and epochs of the record, where the weights are the record's own.
-        training_differences: In what the configuration of the training was another one.
-        trained: How the weights were trained, None where that is not known.
+        history: Of the weights.
         scores_digest: Tells whether a result is of these very scores.
     """
-    accuracies, totals = class_accuracies(metrics.confusion), metrics.confusion.sum(axis=1)
     return {
         "record": record,
         "metrics": _metrics(metrics, labels),
-        "protocol": _protocol(manifest, trained, num_scored=metrics.num_videos, num_missing=len(missing)),
-        "quick_evaluation": _quick_evaluation(manifest, trained, metrics),
+        "protocol": _protocol(manifest, history.trained, num_scored=metrics.num_videos, num_missing=len(missing)),
+        "quick_evaluation": _quick_evaluation(manifest, history.trained, metrics),
         "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
-        "checkpoint": _checkpoint(manifest, training_progress),
-        "classes": [
-            {"name": name, "videos": int(total), "accuracy": None if math.isnan(accuracy) else float(accuracy)}
-            for name, total, accuracy in zip(class_names, totals, accuracies, strict=True)
-        ],
+        "checkpoint": _checkpoint(manifest, history.progress),
+        "classes": _classes(metrics, class_names),
         "versions": {"extraction": manifest.versions, "merging": versions()},
         "scores_digest": scores_digest,
         "config": dict(config),
-        "training_differences": list(training_differences),
+        "training_differences": list(history.differences),
     }
+
+
+def _classes(metrics: Metrics, names: Sequence[str]) -> list[dict[str, Any]]:
+    accuracies, totals = class_accuracies(metrics.confusion), metrics.confusion.sum(axis=1)
+    return [
+        {"name": name, "videos": int(total), "accuracy": None if math.isnan(accuracy) else float(accuracy)}
+        for name, total, accuracy in zip(names, totals, accuracies, strict=True)
+    ]
 
 
 def _metrics(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, Any]:

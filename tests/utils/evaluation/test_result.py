@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.utils.evaluation.test_scores import make_manifest
-from utils.evaluation.protocol import Trained
+from utils.evaluation.protocol import History, Trained
 from utils.evaluation.result import build_result, render_summary, render_text
 from utils.figures.confusion import confusion_figure
 from utils.figures.curves import curves_figure
@@ -50,9 +50,7 @@ def make_result(
         class_names=[f"class {number}" for number in range(num_classes)],
         missing={f"v{number}.mp4": "no such file" for number in range(missing)},
         config={"optimizer": {"epochs": 3}},
-        training_progress=training_progress,
-        training_differences=[],
-        trained=trained,
+        history=History(trained, training_progress),
         scores_digest="digest",
     )
     return {**result, **changes}
