@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -79,7 +79,8 @@ class VideoLoader(DataLoader):
                     raise batch.error
                 yield receiver.take(batch)
         except RuntimeError as error:
-            _raise_explained(error)
+            _require_no_dead(error)
+            raise
         finally:
             for pid in workers:
                 _workers.pop(pid, None)
@@ -101,15 +102,16 @@ def _handle(handler: Callable[[int, FrameType | None], Any], signum: int, frame:
     try:
         handler(signum, frame)
     except RuntimeError as error:
-        _raise_explained(error)
+        _require_no_dead(error)
+        raise
 
 
-def _raise_explained(error: RuntimeError) -> NoReturn:
-    """Raise a WorkerError for torch's error about dead workers, anything else as it is."""
+def _require_no_dead(error: RuntimeError) -> None:
+    """Raise a WorkerError in place of torch's error about dead workers."""
     match = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
     dead = [_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else []
     if not dead or stopping.requested():  # whose workers end with it
-        raise error
+        return
     process, board, row = dead[0]
     process.join(1)  # its exit code is known in a moment
     video = board.video_of(row)

@@ -1,6 +1,6 @@
 """Real encoded videos for tests: every frame carries its number as black and white blocks that lossy codecs keep."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -160,6 +160,17 @@ def remux(source: Path, target: Path, *, shift: int = 0, drop: int = 0) -> Path:
             packet.stream = copy
             writing.mux(packet)
     return target
+
+
+def overwrite_packet(path: Path, number: int, change: Callable[[bytes], bytes]) -> None:
+    """Change the content of a packet, by number in the order of the file, to another of the same length."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        start, content = packet.pos, bytes(packet)
+        assert start is not None
+    data = path.read_bytes()
+    assert data[start : start + len(content)] == content
+    path.write_bytes(data[:start] + change(content) + data[start + len(content) :])
 
 
 def decode_all(path: Path) -> list[av.VideoFrame]:

@@ -1,8 +1,10 @@
 """Samples: the right frames, whoever makes them; and what happens to videos that cannot be read or are too short."""
 
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +27,7 @@ from dataset.video_dataset import (
     collate_clips,
     worker_init,
 )
-from tests.videos import encode_video, frame_numbers
+from tests.videos import encode_video, frame_numbers, overwrite_packet
 from utils.clip_shape import ClipShape
 from utils.errors import UserError
 
@@ -189,6 +191,41 @@ def test_by_default_a_bad_video_is_an_error(tmp_path: Path, root: Path) -> None:
         EvaluationClips(videos, reader, crop_size=24, shape=SHAPE)[0]
     with pytest.raises(ReadError, match=message):
         VideoViews(videos, reader, short_side=24, num_clips=2, shape=SHAPE)[0]
+
+
+def test_on_error_decides_about_damaged_frames(tmp_path: Path) -> None:
+    path = encode_video(tmp_path / "broken.mp4", 40, options={"preset": "ultrafast", "g": "10", "bf": "0"})
+    overwrite_packet(path, 12, lambda content: content[:40] + bytes(len(content) - 40))
+    encode_video(tmp_path / "sound.mp4", 40)
+    videos = make_list(tmp_path, ["broken.mp4 40 0", "sound.mp4 40 1"])
+    reader = open_reader("RAW", tmp_path)
+    damaged = rf"^cannot read the video {path}: frame 1\d \(from 0\) is damaged, or rests on a damaged one$"
+    whole = ClipShape(num_segments=1, clip_length=40, num_steps=1)
+    with pytest.raises(ReadError, match=damaged):
+        training(videos, tmp_path, shape=whole)[0, 0]
+    sample = training(videos, tmp_path, shape=whole, on_error="skip")[0, 0]
+    assert (sample.video, sample.label) == (1, 1) and sample.skipped == len(sample.notes) >= 1
+    with pytest.raises(ReadError, match=damaged):
+        EvaluationClips(videos, reader, crop_size=24, shape=whole)[0]
+    sample = EvaluationClips(videos, reader, crop_size=24, shape=whole, on_error="skip")[0]
+    assert (sample.clip.numel(), sample.skipped) == (0, 1) and re.match(f"skipped: {damaged[1:]}", sample.notes[0])
+    with pytest.raises(ReadError, match=damaged):
+        VideoViews(videos, reader, short_side=24, num_clips=1, shape=whole)[0]
+    item = VideoViews(videos, reader, short_side=24, num_clips=1, shape=whole, on_error="skip")[0]
+    assert not item.frames.numel() and re.match(damaged, item.missing)
+
+
+def test_lost_frames_are_named_in_the_notes() -> None:
+    root = Path(__file__).parents[1] / "data" / "videos"
+    record = VideoRecord("one_bad_packet.mp4", 20, 0)
+    reader = open_reader("RAW", root)
+    damage = "1 packet cannot be decoded (Invalid data found when processing input)"
+    notes = ("one_bad_packet.mp4: list says 20 frames, the file has 19", f"{root}/one_bad_packet.mp4: {damage}")
+    whole = ClipShape(num_segments=1, clip_length=20, num_steps=1)
+    videos: Any = [record]
+    assert TrainingClips(videos, reader, as_it_is, shape=whole, seed=SEED)[0, 0].notes == notes
+    assert EvaluationClips(videos, reader, crop_size=24, shape=whole)[0].notes == notes
+    assert VideoViews(videos, reader, short_side=24, num_clips=1, shape=whole)[0].notes == notes
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -7,7 +7,6 @@ field_pairs.ts: camcorder H.264, two fields of a frame in a packet each.
 one_bad_packet.mp4: one of 20 packets cannot be decoded; players show the other 19 frames.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,15 @@ from dataset.readers.raw_video import RawVideoReader
 from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.readers.video_index import build_index, rebuild_index
 from tests.video_kinds import MPEG4, N
-from tests.videos import X264, decode_all, encode_video, frame_numbers, numbered_frame, sequential_frames
+from tests.videos import (
+    X264,
+    decode_all,
+    encode_video,
+    frame_numbers,
+    numbered_frame,
+    overwrite_packet,
+    sequential_frames,
+)
 
 FILES = Path(__file__).parents[2] / "data" / "videos"
 INVALID = "Invalid data found when processing input"
@@ -30,17 +37,6 @@ INVALID = "Invalid data found when processing input"
 
 def read(reader: RawVideoReader, path: Path, frames: list[int]) -> np.ndarray:
     return reader.read(VideoRecord(str(path), 1, 0), frames).numpy()
-
-
-def overwrite(path: Path, number: int, change: Callable[[bytes], bytes]) -> None:
-    """Change the content of a packet, by number in the order of the file."""
-    with av.open(str(path)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][number]
-        start, content = packet.pos, bytes(packet)
-        assert start is not None
-    data = path.read_bytes()
-    assert data[start : start + len(content)] == content
-    path.write_bytes(data[:start] + change(content) + data[start + len(content) :])
 
 
 def garble(content: bytes) -> bytes:
@@ -167,7 +163,7 @@ def test_key_frames_that_are_none_are_remembered(tmp_path: Path) -> None:
 def broken(tmp_path: Path) -> Path:
     """Groups of 10 frames; the sixth of the second is damaged."""
     path = encode_video(tmp_path / "broken.mp4", 40, options={"preset": "ultrafast", "g": "10", "bf": "0"})
-    overwrite(path, 15, garble)
+    overwrite_packet(path, 15, garble)
     return path
 
 
@@ -196,7 +192,7 @@ def test_what_rests_on_a_damaged_frame_is_damaged_too(broken: Path) -> None:
 
 def test_damaged_frames_at_the_end_are_no_frames(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 40, options={"preset": "ultrafast", "g": "10", "bf": "0"})
-    overwrite(path, 36, garble)
+    overwrite_packet(path, 36, garble)
     assert frame_numbers(list(decode_frames(path))) == list(range(36))
     with pytest.raises(
         FewerFramesError, match=r"frame 37 \(from 0\) is wanted, there are 36 \(4 pictures damaged\)"
@@ -209,7 +205,7 @@ def test_b_pictures_before_a_damaged_one_are_held_back(tmp_path: Path) -> None:
     path = encode_video(
         tmp_path / "a.mp4", 24
     )  # three B pictures between references, which come before them in the file
-    overwrite(path, 5, garble)
+    overwrite_packet(path, 5, garble)
     frames = decode_all(path)
     (marked,) = [i for i, frame in enumerate(frames) if frame.is_corrupt]
     before = [i for i in range(marked) if all(f.pict_type == av.video.frame.PictureType.B for f in frames[i:marked])]
