@@ -6,6 +6,7 @@ step should be completed and saved first, the stop is `deferred`, and the loop a
 """
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -55,15 +56,19 @@ def listen() -> None:
     _state.owner, _state.signum = os.getpid(), 0
     for number in _SIGNALS:
         signal.signal(number, _take)
-    util.Finalize(None, _end_workers, exitpriority=0)
     if "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ:
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _end_workers() -> None:
-    """Kill what is left: multiprocessing would wait for a worker that hangs, as workers do not heed its SIGTERM."""
+    """Kill what is left: multiprocessing would wait for workers, as they do not heed its SIGTERM."""
     for child in active_children():
         child.kill()
+
+
+@functools.cache
+def _end_workers_at_exit(_pid: int) -> None:
+    util.Finalize(None, _end_workers, exitpriority=0)
 
 
 def close_ears() -> None:
@@ -154,7 +159,11 @@ def leave_to_parent() -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Hold signals back from processes that are started inside, until they `leave_to_parent`, and from this one."""
+    """Hold signals back from processes that are started inside, until they `leave_to_parent`, and from this one.
+
+    What is left of them ends with this process, whoever it is that started them: a script, a test or a notebook.
+    """
+    _end_workers_at_exit(os.getpid())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from torch.utils.data import Dataset
 from dataset import loading, now_reading
 from dataset.loading import VideoLoader, WorkerError
 from dataset.now_reading import Board, say_video
+from tests.conftest import ROOT
 from utils.errors import UserError
 
 
@@ -82,3 +85,16 @@ def test_a_board_keeps_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
     say_video("a long path " * 200)
     say_video("ünï/视频.mp4")
     assert (board.video_of(0), board.video_of(1)) == ("", "ünï/视频.mp4")
+
+
+def test_a_process_ends_though_its_loader_is_half_read() -> None:
+    """A notebook or test that drops a loader before its end: workers heed no SIGTERM, and would be waited for."""
+    code = (
+        "import torch\n"
+        "from dataset.loading import VideoLoader\n"
+        "data = torch.arange(4000).split(1)\n"
+        "batches = iter(VideoLoader(data, collate_fn=torch.stack, num_workers=1))\n"
+        "print(next(batches).item())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
