@@ -77,7 +77,7 @@ class LmdbStore:
         _environments.clear()
 
     def _split(self, video: str) -> tuple[Path, str]:
-        """The environment that holds a video, and what precedes the video's keys in it."""
+        """Return the environment that holds a video, and what precedes the video's keys in it."""
         if self._shared:
             return self._root, f"{video}/"
         first, slash, rest = video.partition("/")
@@ -111,7 +111,7 @@ _owner = os.getpid()
 
 
 def _open(path: Path) -> lmdb.Environment:
-    """The open environment at a path, opened if need be.
+    """Return the open environment at a path, opened if need be.
 
     Raises:
         ReadError: there is none, or it is damaged.

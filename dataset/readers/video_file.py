@@ -25,17 +25,17 @@ _MOST_HELD = 16
 
 
 def unreadable(path: Path, cause: str) -> ReadError:
-    """The error for a video that cannot be read."""
+    """Return the error for a video that cannot be read."""
     return ReadError(f"cannot read the video {path}: {cause}")
 
 
 def damaged_frame(path: Path, number: int) -> ReadError:
-    """The error for a frame, by number from 0, that is damaged or rests on a damaged one."""
+    """Return the error for a frame, by number from 0, that is damaged or rests on a damaged one."""
     return unreadable(path, f"frame {number} (from 0) is damaged, or rests on a damaged one")
 
 
 def cause_of(error: av.error.FFmpegError | OSError) -> str:
-    """What FFmpeg or the system says of an error, without its number and without the path."""
+    """Return what FFmpeg or the system says of an error, without its number and without the path."""
     return error.strerror or type(error).__name__
 
 
@@ -294,7 +294,7 @@ def _later(give: Callable[[], list[VideoFrame]]) -> Iterator[VideoFrame]:
 
 
 def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
-    """The stream to read: FFmpeg's choice, unless that is a cover picture."""
+    """Return the stream to read: FFmpeg's choice, unless that is a cover picture."""
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         cause = "it holds only a cover picture" if container.streams.video else "it holds no video stream"

@@ -156,7 +156,7 @@ def _scan(video: VideoFile) -> _Scan:
 
 
 def _is_plain(video: VideoFile, scan: _Scan) -> bool:
-    """Whether every shown packet is certain to become one frame with the packet's time stamp."""
+    """Return whether every shown packet is certain to become one frame with the packet's time stamp."""
     if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS or video.is_interlaced:
         return False
     if scan.damaged or not scan.in_order or not scan.starts_with_key or not scan.shown:
@@ -172,7 +172,7 @@ def _is_plain(video: VideoFile, scan: _Scan) -> bool:
 def _distinct_times(
     times: list[int | None], scan: _Scan, *, keys: tuple[int, ...], interlaced: bool
 ) -> np.ndarray | None:
-    """The time stamps of decoded frames as an array, or None if a frame cannot be found by its time stamp."""
+    """Return the time stamps of decoded frames as an array, or None if a frame cannot be found by its time stamp."""
     known = [time for time in times if time is not None]
     shown = set(scan.shown)
     if len(known) < len(times) or len(shown) < len(scan.shown) or not shown.issuperset(known):
@@ -185,7 +185,7 @@ def _distinct_times(
 
 
 def frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
-    """Seconds from the first frame to each, float64 [num_frames].
+    """Return the seconds from the first frame to each, float64 [num_frames].
 
     Raises:
         ReadError: the file says neither time stamps nor a rate.
