@@ -144,7 +144,7 @@ def _require_whole(video: VideoFile, index: FrameIndex, wanted: Sequence[int]) -
 
 
 def _weigh_index(index: FrameIndex) -> int:
-    """Return the memory of an index and its place in the cache, in numbers of 8 bytes: a key frame is a Python integer."""
+    """Return the memory of an index and its place in the cache, in 8 bytes each: a key frame is a Python integer."""
     return index.num_frames + 5 * (len(index.keys) + len(index.unsound)) + _INDEX_OVERHEAD
 
 
