@@ -92,7 +92,7 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
 
         def load() -> tuple[ViewScorer, str]:
             network = make_trained_network(config, config.eva_model)
-            network = place_network(config, network, device, dtype=precision.dtype).eval()
+            network = place_network(config, network, device).eval()
             scorer = make_view_scorer(config, network=network, dtype=precision.dtype, device=device)
             return scorer, describe_network(config, network)
 
@@ -114,7 +114,7 @@ def predict(config: RunConfig, request: Request) -> list[Prediction]:
     if notes:
         say(*notes, file=sys.stderr)
     network = fill_network(config, weights, source=request.weights)
-    network = place_network(config, network, device, dtype=precision.dtype).eval()
+    network = place_network(config, network, device).eval()
     seen = WithFeatures(network) if request.outputs.features else network
     views = make_view_scorer(config, network=seen, dtype=precision.dtype, device=device)
     names = choose_names(config, request.class_names, weights.class_names)
@@ -128,7 +128,7 @@ def make_learner(
     state, settings = config.states[state_index], config.optimizer
     plan = make_plan(config, state_index)
     dtype = choose_precision(config, device).dtype
-    place_network(config, network, device, dtype=dtype)
+    place_network(config, network, device)
     set_frozen_batch_norm(network, state.frozen_bn)
     return Learner(
         network=network,

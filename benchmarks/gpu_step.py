@@ -107,7 +107,7 @@ class Stepper:
             dropout_ratio=dropout_ratio,
         ).to(self.device)
         if setting.channels_last:
-            use_channels_last(self.network, self.device)
+            use_channels_last(self.network)
         self.clips = torch.randn(batch, 3, options.frames, options.size, options.size, device=self.device)
         self.labels = torch.arange(batch, device=self.device) % CLASSES
         self.optimizer = torch.optim.SGD(

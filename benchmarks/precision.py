@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
 from benchmarks.machine import describe_machine
-from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
 from utils.training.precision import autocast, has_bf16
 
@@ -31,7 +30,6 @@ def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> 
     network = model.create_model(
         options.network, num_classes=options.classes, base_width=8, image_size=options.size, early_stride=1
     ).to(device)
-    use_channels_last(network, device)
     optimizer = torch.optim.SGD(network.parameters(), lr=options.rate, momentum=0.9, nesterov=True)
     criterion = HeadsLoss()
     patterns = torch.randn(options.classes, 3, options.frames, options.size, options.size)

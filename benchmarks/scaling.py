@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import model
 from benchmarks.loader import ratio_text
 from benchmarks.machine import describe_machine
-from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
 from utils import distributed
 
@@ -57,7 +56,6 @@ def run_steps(options: argparse.Namespace, setting: Setting) -> float:
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
     network = model.create_model(options.network, num_classes=CLASSES, image_size=options.size)
-    use_channels_last(network, CPU)
     called = distributed.wrap(network, CPU)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, fused=True)
     criterion = HeadsLoss()

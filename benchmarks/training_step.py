@@ -6,7 +6,7 @@ error is the largest difference of the first step's logits and of its gradients 
 there; that of plain float32 stands in the first line.
 
     python benchmarks/training_step.py
-    python benchmarks/training_step.py --networks i3d_resnet50 --variants ours --threads 1
+    python benchmarks/training_step.py --networks i3d_resnet50 --variants fused --threads 1
     python benchmarks/training_step.py --forward          # evaluation: the forward pass alone
     python benchmarks/training_step.py --profile          # where the step's time goes, by kind of operation
 """
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import model
 from benchmarks.machine import describe_machine
 from layers import convolutions
-from layers.channels_last import FORMATS, spatial, temporal, use_channels_last
+from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss
 from utils.training.precision import has_bf16
 
@@ -43,22 +43,8 @@ def _as_it_is(network: nn.Module) -> nn.Module:
     return network
 
 
-def _format_only(network: nn.Module) -> nn.Module:
-    for weight in network.parameters():
-        if weight.dim() in FORMATS:
-            weight.data = weight.data.contiguous(memory_format=FORMATS[weight.dim()])
-    return network
-
-
-def _ours(network: nn.Module) -> nn.Module:
-    use_channels_last(network, CPU)
-    return network
-
-
-def _pointwise_only(network: nn.Module) -> nn.Module:
-    for module in _ours(network).modules():
-        if getattr(getattr(module, "form", None), "args", ())[:1] in ((temporal,), (spatial,)):
-            module.form = None  # type: ignore[assignment]
+def _channels_last(network: nn.Module) -> nn.Module:
+    use_channels_last(network)
     return network
 
 
@@ -94,11 +80,9 @@ class Variant:
 VARIANTS = {
     "plain": Variant(),
     "fused": Variant(fused=True),  # the optimizer alone
-    "format": Variant(_format_only),  # channels last and nothing else
-    "ours": Variant(_ours, fused=True),  # what network.layout=auto does on a CPU in float32
-    "pointwise": Variant(_pointwise_only, fused=True),  # the same without backward passes of our own
+    "last": Variant(_channels_last, fused=True),  # network.layout=channels_last
     "bf16": Variant(fused=True, dtype=torch.bfloat16),  # and in bf16
-    "bf16-last": Variant(_ours, fused=True, dtype=torch.bfloat16),
+    "bf16-last": Variant(_channels_last, fused=True, dtype=torch.bfloat16),
     "bf16-torch": Variant(fused=True, dtype=torch.bfloat16, has_own=False),  # gradients may be anything
     "compile": Variant(_compiled),
 }
@@ -205,7 +189,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=["dg_p3d_resnet50"])
     parser.add_argument("--early_stride", type=int, default=4, help="of the stem (4)")
     others = [name for name in VARIANTS if name != "plain"]
-    parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "format", "ours"])
+    parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "last", "bf16"])
     parser.add_argument("--base_width", type=int, default=64, help="channels of the first stage (64)")
     parser.add_argument("--batch", type=int, default=2, help="clips (2)")
     parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")

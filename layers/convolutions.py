@@ -27,34 +27,18 @@ Conv = nn.Conv2d | nn.Conv3d
 
 
 class Conv2d(nn.Conv2d):
-    """2D convolution that is written in another way where torch's own has wrong gradients.
-
-    Attributes:
-        form: Computes it instead, from the convolution and its input; None: `convolve` does.
-    """
-
-    form: Callable[["Conv2d", Tensor], Tensor] | None = None
+    """2D convolution that is written in another way where torch's own has wrong gradients."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, H, W] -> [N, C_out, H', W']."""
-        return self.convolve(x) if self.form is None else self.form(self, x)
-
-    def convolve(self, x: Tensor) -> Tensor:
-        """Convolve as torch does, but where that is wrong."""
         return convolve_rewritten(self, x, F.conv2d) if is_at_risk(self, x) else super().forward(x)
 
 
 class Conv3d(nn.Conv3d):
-    """3D convolution that is written in another way where torch's own has wrong gradients; attributes as Conv2d's."""
-
-    form: Callable[["Conv3d", Tensor], Tensor] | None = None
+    """3D convolution that is written in another way where torch's own has wrong gradients."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, T, H, W] -> [N, C_out, T', H', W']."""
-        return self.convolve(x) if self.form is None else self.form(self, x)
-
-    def convolve(self, x: Tensor) -> Tensor:
-        """Convolve as torch does, but where that is wrong."""
         return convolve_rewritten(self, x, F.conv3d) if is_at_risk(self, x) else super().forward(x)
 
 

@@ -69,17 +69,11 @@ def fill_network(config: RunConfig, weights: WeightFile, *, source: Path) -> Vid
     return network
 
 
-def place_network(
-    config: RunConfig, network: VideoNetwork, device: torch.device, *, dtype: torch.dtype | None
-) -> VideoNetwork:
-    """Bring the network to a device, in the layout of network.layout; its state dict stays as it is.
-
-    The automatic layout is the faster one: channels last for float32 on a CPU (benchmarks/training_step.py).
-    """
+def place_network(config: RunConfig, network: VideoNetwork, device: torch.device) -> VideoNetwork:
+    """Bring the network to a device, in the memory format of network.layout; its state dict stays as it is."""
     network.to(device)
-    layout = config.network.layout
-    if layout == "channels_last" or (layout == "auto" and device.type == "cpu" and dtype is None):
-        use_channels_last(network, device)
+    if config.network.layout == "channels_last":
+        use_channels_last(network)
     return network
 
 

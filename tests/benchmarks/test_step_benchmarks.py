@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import convolutions, gpu_step, precision, training_step
+from benchmarks import gpu_step, precision, training_step
 from tests.conftest import ROOT
 
 
@@ -14,18 +14,18 @@ def test_variants_of_a_step_are_timed_and_compared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --turns 1 --threads 1 --frozen"
-    options += " --variants fused format ours pointwise bf16"
+    options += " --variants fused last bf16"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
-    lines = capsys.readouterr().out.splitlines()[-6:]
-    assert [line.split()[0] for line in lines] == ["plain", "fused", "format", "ours", "pointwise", "bf16"]
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert [line.split()[0] for line in lines] == ["plain", "fused", "last", "bf16"]
     *exact, rough = [float(line.split()[-2]) for line in lines]
     assert all(0 < error < 1e-4 for error in exact)
     assert 1e-4 < rough < 0.3
 
 
 def test_it_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --variants ours --threads 1 --profile"
+    options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --variants last --threads 1 --profile"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
     assert re.search(r"aten::convolution_backward +\d+ ms +\d+\.\d% +\d+ calls", capsys.readouterr().out)
@@ -74,18 +74,6 @@ def test_a_measurement_that_fails_is_skipped_with_its_reason(capsys: pytest.Capt
 
     gpu_step.attempt("a name", fail)
     assert capsys.readouterr().out.split("skipped: ") == [f"  {'a name':28}", "RuntimeError: no kernel image\n"]
-
-
-def test_forms_of_convolutions_agree_and_are_timed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = "--network p3d_resnet18 --batch 1 --frames 4 --size 32 --turns 1 --threads 1"
-    monkeypatch.setattr(sys, "argv", ["convolutions.py", *options.split()])
-    convolutions.main()
-    lines = capsys.readouterr().out.splitlines()
-    for kind, form in (("1x1x1", "product, plain"), ("1x3x3", "product, unfolded"), ("3x1x1", "2D, frames x places")):
-        found = [line for line in lines if line.startswith(f"{kind} {form}")]
-        assert len(found) == 1 and re.search(r" \d+ +\d+ +\d+\.\d\d, \d+\.\d\d \[", found[0])
 
 
 def test_loss_curves_of_both_precisions_begin_alike(

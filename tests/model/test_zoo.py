@@ -227,7 +227,7 @@ def test_no_module_is_patched_by_checkpointing_or_a_memory_format() -> None:
     for name in ("dg_p3d_resnet18", "s3dg", "c2d_eftnet_b0", "vit_t_p16", "torchvision/mc3_18"):
         make = partial(model.create_model if "/" in name else tiny_network, name, num_classes=2)
         plain, network = make(), make(checkpoint_blocks=True)
-        use_channels_last(network, torch.device("cpu"))
+        use_channels_last(network)
         assert not any("forward" in vars(module) for module in network.modules()), name
         assert list(network.state_dict()) == list(plain.state_dict()) and repr(network) == repr(plain)
         assert all(isinstance(block, Checkpointed) for block in network.repeated_blocks()), name
@@ -241,22 +241,14 @@ def test_a_copy_of_a_checkpointed_network_uses_its_own_weights() -> None:
     assert torch.count_nonzero(other(tiny_clips("c2d_resnet18"))[0]) == 0
 
 
-def as_channels_last(network: nn.Module) -> nn.Module:
-    """Lay the convolutions out with channels last, each in the format of its own number of axes."""
-    for weight in network.parameters():
-        if weight.dim() >= 4:
-            memory_format = torch.channels_last_3d if weight.dim() == 5 else torch.channels_last
-            weight.data = weight.data.contiguous(memory_format=memory_format)
-    return network
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_channels_last_changes_nothing_but_rounding(name: str) -> None:
     network = lively_network(name).double()
     clips = tiny_clips(name).double()
     with torch.inference_mode():
         plain = network(clips)
-        last = as_channels_last(network)(clips.contiguous(memory_format=torch.channels_last_3d))
+        use_channels_last(network)
+        last = network(clips.contiguous(memory_format=torch.channels_last_3d))
     for a, b in zip(plain, last, strict=True):
         torch.testing.assert_close(a, b, **CLOSE)
 

@@ -182,7 +182,7 @@ class NetworkConfig:
         "keep only the inputs of blocks for the backward pass: same weights, less memory", scope=NEITHER
     )
     layout: str = own_key(
-        "where numbers lie in memory; auto: channels_last on CPUs in float32; same weights",
+        "where numbers lie in memory; auto: plain; same weights and scores but for rounding",
         scope=NEITHER,
         choices=("auto", "plain", "channels_last"),
     )
