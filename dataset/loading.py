@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dataset import reused_memory
 from dataset.now_reading import Board
 from utils import stopping
 from utils.errors import UserError
@@ -66,7 +65,6 @@ class VideoLoader(DataLoader):
         Raises:
             WorkerError: a worker has died. Torch's handler of SIGCHLD may raise it anywhere in the main thread.
         """
-        receiver = reused_memory.Receiver()
         with stopping.held_back():  # until the workers it starts leave signals to this process
             batches = super().__iter__()
         processes: Sequence[BaseProcess] = getattr(batches, "_workers", ())
@@ -77,7 +75,7 @@ class VideoLoader(DataLoader):
             for batch in batches:
                 if isinstance(batch, _Failure):
                     raise batch.error
-                yield receiver.take(batch)
+                yield batch
         except RuntimeError as error:
             _require_no_dead(error)
             raise
@@ -181,11 +179,11 @@ class _Guarded(Dataset):
 
 @dataclass(frozen=True, slots=True)
 class _GuardedCollate:
-    """Passes on the first _Failure among what is to be put together, and places large tensors in shared memory."""
+    """Passes on the first _Failure among what is to be put together."""
 
     inside: Callable[[Any], Any]
 
     def __call__(self, fetched: Any) -> Any:
         samples = fetched if isinstance(fetched, list) else [fetched]
         failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-        return reused_memory.place(self.inside(fetched)) if failure is None else failure
+        return self.inside(fetched) if failure is None else failure

@@ -7,9 +7,8 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from dataset import reused_memory
 from dataset.listing import VideoList, VideoRecord
 from dataset.now_reading import say_video
 from dataset.readers import FewerFramesError, FrameReader, ReadError
@@ -261,7 +260,7 @@ class VideoViews(Dataset[VideoFrames]):
             ReadError: The video cannot be read.
         """
         unique, rows = np.unique(clips, return_inverse=True)
-        stack = FrameStack(len(unique), empty=reused_memory.empty)
+        stack = FrameStack(len(unique))
 
         def put(place: int, frame: np.ndarray) -> None:
             """Resize the frame while it is in the cache, and take it apart into the planes that a network wants."""
@@ -280,8 +279,7 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
     whole = [sample for sample in samples if sample.clip.numel()]
     clips = torch.empty((0,) * 5, dtype=torch.uint8)
     if whole:
-        clips = torch.from_numpy(reused_memory.empty((len(whole), *whole[0].clip.shape)))
-        torch.stack([sample.clip for sample in whole], out=clips)
+        clips = default_collate([sample.clip for sample in whole])  # in a worker straight into shared memory
     return ClipBatch(
         clips=clips,
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),

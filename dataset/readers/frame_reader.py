@@ -80,15 +80,9 @@ class FrameReader(ABC):
 class FrameStack:
     """Frames of one size put side by side, uint8 [N, ...]."""
 
-    def __init__(self, count: int, *, empty: Callable[[tuple[int, ...]], np.ndarray] | None = None) -> None:
-        """Make the stack; nothing is allocated before the first frame.
-
-        Args:
-            count: how many frames there will be.
-            empty: gives memory, uint8 of a shape, for the whole stack; new memory by default.
-        """
+    def __init__(self, count: int) -> None:
+        """Make the stack of `count` frames; nothing is allocated before the first one."""
         self._count = count
-        self._empty = empty or (lambda shape: np.empty(shape, dtype=np.uint8))
         self.frames = np.empty((count, 0), dtype=np.uint8)
 
     def put(self, place: int, frame: np.ndarray) -> None:
@@ -98,5 +92,5 @@ class FrameStack:
     def place(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
         """Return the memory of a frame, to be written to."""
         if self.frames.shape[1:] != shape:
-            self.frames = self._empty((self._count, *shape))
+            self.frames = np.empty((self._count, *shape), dtype=np.uint8)
         return self.frames[place]
