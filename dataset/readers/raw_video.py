@@ -14,7 +14,7 @@ from dataset.listing import VideoRecord
 from dataset.readers.caching import BoundedCache
 from dataset.readers.errors import MAX_PIXELS, FewerFramesError
 from dataset.readers.frame_reader import FrameReader, FrameStack, Put
-from dataset.readers.video_file import VideoFile, damaged_frame, naming, unreadable
+from dataset.readers.video_file import VideoFile, damaged_frame, naming, quarter_turns, unreadable
 from dataset.readers.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
 
 # A frame that no other refers to can be left out without touching any other, and these codecs mark such frames. HEVC
@@ -175,7 +175,7 @@ class _Canvas:
             return
         if self._size is None:
             self._size = frame.height, frame.width
-            self._quarter_turns = round(frame.rotation / 90) % 4
+            self._quarter_turns = quarter_turns(frame)
         height, width = self._size
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
         plane = rgb.planes[0]

@@ -288,6 +288,11 @@ class VideoFile:
             self._note(error)  # the file ends here, as for players
 
 
+def quarter_turns(frame: VideoFrame) -> int:
+    """Return how often a frame has to be turned by 90 degrees counter-clockwise to be upright; never, for no angle."""
+    return round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0
+
+
 def _later(give: Callable[[], list[VideoFrame]]) -> Iterator[VideoFrame]:
     """Call when the first is asked for."""
     yield from give()
@@ -333,7 +338,7 @@ def decode_frames(path: Path, *, first: int = 0, max_pixels: int = MAX_PIXELS) -
             if damaged >= 0:
                 raise damaged_frame(path, damaged)
             if size is None:
-                size, turns = (frame.width, frame.height), round(frame.rotation / 90) % 4
+                size, turns = (frame.width, frame.height), quarter_turns(frame)
             rgb = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1)
             yield np.rot90(rgb.to_ndarray(), turns)
         if number < 0:

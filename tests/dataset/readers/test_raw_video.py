@@ -14,7 +14,7 @@ import pytest
 from dataset.listing import VideoRecord
 from dataset.readers import FewerFramesError, ReadError, raw_video, video_index
 from dataset.readers.raw_video import RawVideoReader
-from dataset.readers.video_file import VideoFile
+from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.readers.video_index import FrameIndex, build_index
 from tests.video_kinds import BAD_VIDEOS, VIDEOS, WHOLE, N, make_video
 from tests.videos import decode_all, encode_video, frame_numbers, sequential_frames
@@ -88,6 +88,19 @@ def test_a_rotation_in_the_metadata_is_applied(tmp_path: Path, rotation: int) ->
     stored = sequential_frames(path)
     upright = [np.rot90(stored[i], rotation // 90) for i in (4, 0)]  # counter-clockwise
     assert np.array_equal(read(RawVideoReader(""), path, [4, 0]), np.stack(upright))
+
+
+def test_a_rotation_that_is_none_turns_nothing(tmp_path: Path) -> None:
+    """A bit of the matrix is damaged, which leaves no angle; players show such a video as it is stored."""
+    path = encode_video(tmp_path / "a.mp4", 5)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    assert content[matrix : matrix + 4] == b"\0\1\0\0"
+    content[matrix + 1] = 0
+    path.write_bytes(content)
+    stored = np.stack(sequential_frames(path))
+    assert np.array_equal(read(RawVideoReader(""), path, list(range(5))), stored)
+    assert np.array_equal(np.stack(list(decode_frames(path))), stored)
 
 
 @pytest.mark.skipif(cv2.__version__.startswith("4."), reason="OpenCV 4 does not see the rotation in every file")
