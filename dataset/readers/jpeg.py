@@ -1,6 +1,8 @@
 """One encoded picture to pixels, bit-equal to Pillow, by OpenCV where it can be trusted to be."""
 
 import io
+import re
+import struct
 import warnings
 
 import cv2
@@ -12,7 +14,13 @@ from dataset.readers.errors import MAX_PIXELS, oversize
 # Start-of-frame markers are 0xC0..0xCF but for these three (Huffman tables, extensions, arithmetic conditioning).
 _NOT_START_OF_FRAME = (0xC4, 0xC8, 0xCC)
 
+_PROGRESSIVE, _START_OF_SCAN, _END_OF_IMAGE = 0xC2, 0xDA, b"\xd9"
+# Among coded samples 0xFF is followed by 0 or is a restart marker; any other ends them.
+_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
 _PNG = b"\x89PNG\r\n\x1a\n"
+# What Pillow raises for damaged files (tried by damaging thousands of them; Image.open lists some of these itself).
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error)
 _SIXTEEN_BITS = 257  # times an 8-bit level is a 16-bit one: 65535 = 257 * 255
 
 
@@ -75,7 +83,9 @@ def _decode_by_pillow(data: bytes, *, colour: bool, max_pixels: int) -> np.ndarr
         raise ImageError(f"not a picture ({len(data)} bytes)") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"it is too large: {error}") from None
-    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's word for a broken PNG
+    except ImageError:
+        raise
+    except _PILLOW_ERRORS as error:
         raise ImageError(str(error)) from None
 
 
@@ -90,14 +100,25 @@ def _require_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _ordinary_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a JPEG of 8-bit grey or three-colour samples, None for anything else."""
+    """Return width and height of a JPEG of 8-bit grey or three-colour samples, None for anything else.
+
+    Nor is one ordinary whose segments do not follow each other to its end: OpenCV makes a picture of it all the same.
+    """
     if not data.startswith(b"\xff\xd8"):
         return None
-    position = 2
+    size, frame, position = None, 0, 2
     while position + 9 < len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_START_OF_FRAME:
             height, width = (int.from_bytes(data[position + at : position + at + 2], "big") for at in (5, 7))
-            return (width, height) if data[position + 4] == 8 and data[position + 9] in (1, 3) else None
+            if size or data[position + 4] != 8 or data[position + 9] not in (1, 3):
+                return None
+            size, frame = (width, height), marker
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _START_OF_SCAN:
+            position = found.start() if (found := _BEHIND_SCAN.search(data, position)) else len(data)
+            if data[position + 1 : position + 2] == _END_OF_IMAGE:
+                return size
+            if frame != _PROGRESSIVE:
+                return None
     return None

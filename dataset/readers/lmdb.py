@@ -2,7 +2,8 @@
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
@@ -42,17 +43,14 @@ class LmdbStore:
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Fetch the values, None for a key that is not there."""
         path, prefix = self._split(video)
-        try:
-            with _open(path).begin() as transaction:
-                naming = _naming(transaction, path, prefix, suffix=suffix)
-                return [transaction.get(f"{prefix}{naming.name(number, suffix)}".encode()) for number in numbers]
-        except lmdb.Error as error:
-            raise _unreadable(path, error) from None
+        with _reading(path) as transaction:
+            naming = _naming(transaction, path, prefix, suffix=suffix)
+            return [transaction.get(f"{prefix}{naming.name(number, suffix)}".encode()) for number in numbers]
 
     def count(self, video: str, suffix: str) -> int:
         """Return the number of frames by the highest number of a key: keys are sorted, and have as many digits each."""
         path, prefix = self._split(video)
-        with _open(path).begin() as transaction, transaction.cursor() as cursor:
+        with _reading(path) as transaction, transaction.cursor() as cursor:
             first = _naming(transaction, path, prefix, suffix=suffix).first
             start = prefix.encode()
             found = cursor.set_range(start + b":")  # the first character after the digits
@@ -68,7 +66,7 @@ class LmdbStore:
     def describe(self, video: str, number: int, suffix: str) -> str:
         """Return the environment and the key."""
         path, prefix = self._split(video)
-        with _open(path).begin() as transaction:
+        with _reading(path) as transaction:
             return f"{path}, key {prefix}{_naming(transaction, path, prefix, suffix=suffix).name(number, suffix)}"
 
     def close(self) -> None:
@@ -134,6 +132,16 @@ def _open(path: Path) -> lmdb.Environment:
             raise _unreadable(path, error) from None
         _environments.put(key, environment)
     return environment
+
+
+@contextmanager
+def _reading(path: Path) -> "Iterator[lmdb.Transaction[bytes]]":
+    """Give a transaction of an environment; that it is damaged may show anywhere in it, and is a ReadError."""
+    try:
+        with _open(path).begin() as transaction:
+            yield transaction
+    except lmdb.Error as error:
+        raise _unreadable(path, error) from None
 
 
 def _require_whole(path: Path, file: Path) -> None:

@@ -186,6 +186,58 @@ def test_a_single_name_decides() -> None:
         assert found == expected
 
 
+def test_damage_is_an_error_of_the_picture_whatever_pillow_calls_it(tmp_path: Path) -> None:
+    png, jpeg = encode(numbered_frame(0), "PNG"), encode(numbered_frame(0))
+    header = png.index(b"IHDR")
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "words " * 10  # that it is turned, and a description
+    stream = io.BytesIO()
+    Image.fromarray(numbered_frame(0)).convert("CMYK").save(stream, "JPEG", exif=exif)
+    cmyk = stream.getvalue()
+    tag = cmyk.index(b"Exif") + 17  # of the description
+    damaged = {
+        "not an integer": cmyk[:tag] + b"\x00" + cmyk[tag + 1 :],
+        "bad operand type": cmyk[:tag] + b"\x1a" + cmyk[tag + 1 :],
+        "Truncated IHDR chunk": png[: header - 4]
+        + b"\0\0\0\1"
+        + png[header : header + 5]
+        + bytes(4)
+        + png[header + 5 :],
+        "invalid literal": b"P6 6x 4 255\n" + bytes(72),
+    }
+    for cause, data in damaged.items():
+        with pytest.raises(ImageError, match=cause):
+            decode_image(data, colour=True)
+    # A part that comes twice, as of a copy that was interrupted: OpenCV makes a picture of it, Pillow does not.
+    scan = jpeg.index(b"\xff\xda") + 100
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/00001.jpg").write_bytes(jpeg[:scan] + jpeg[scan - 512 : scan] + jpeg[scan:])
+    with pytest.raises(ReadError, match=r"v/00001\.jpg: broken data stream"):
+        open_reader("FRAME", tmp_path).read(VideoRecord("v", 1, 0), [0])
+    progressive = encode(numbered_frame(0), progressive=True)
+    assert np.array_equal(decode_image(progressive, colour=True), np.asarray(Image.open(io.BytesIO(progressive))))
+
+
+def test_a_damaged_environment_is_refused_wherever_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "v"
+    with lmdb.open(str(path), map_size=1 << 24) as environment, environment.begin(write=True) as writing:
+        for number in range(200):
+            writing.put(f"{number + 1:06d}.jpg".encode(), b"picture" * 10)
+    data = (path / "data.mdb").read_bytes()
+    ends = []
+    for page in range(2, len(data) // 4096):
+        flags = page * 4096 + 10  # what kind of page it is: none
+        (path / "data.mdb").write_bytes(data[:flags] + bytes(2) + data[flags + 2 :])
+        store = lmdb_frames.LmdbStore(tmp_path)
+        for call in ((store.images, [0, 199], ""), (store.count, ""), (store.describe, 0, "")):
+            try:
+                ends.append(call[0]("v", *call[1:]) is None)
+            except ReadError as error:
+                ends.append(str(path) in str(error))
+            store.close()
+    assert len(ends) >= 9 and ends.count(True) >= 3
+
+
 @pytest.mark.parametrize("subdir", [True, False])
 def test_a_truncated_environment_is_refused_before_it_is_mapped(tmp_path: Path, subdir: bool) -> None:
     path = tmp_path / "v"
