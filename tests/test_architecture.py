@@ -73,6 +73,7 @@ TORCH_FREE = (
     "utils/config/reference.py",
     "utils/config/saved.py",
     "utils/config/schema.py",
+    "utils/config/sections.py",
     "utils/evaluation/answers.py",
     "utils/evaluation/merging.py",
     "utils/evaluation/predictions.py",

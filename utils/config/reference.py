@@ -1,6 +1,6 @@
 """Write the reference of every key of a record: docs/config.md for people, docs/config.schema.json for editors.
 
-python -m utils.config.reference            write both anew, after a change of utils/config/schema.py or default.yml
+python -m utils.config.reference            write both anew, after a change of utils/config/sections.py or default.yml
 python -m utils.config.reference --check    only say which of them is not current; exit code 1 then
 """
 
@@ -37,7 +37,7 @@ TYPE_WORDS = {
 INTRODUCTION = f"""\
 # Every key of a record
 
-Written by `{COMMAND}` from `utils/config/schema.py` (meanings, limits) and
+Written by `{COMMAND}` from `utils/config/sections.py` (meanings, limits) and
 `base_config/default.yml` (defaults): change those, then run the command.
 
 A record (`record/*.yml`) names its base config (`base: base_config/X_base.yml`) and has the sections below. The base
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     outdated = list_outdated(PROJECT_ROOT)
     for name in outdated:
-        say(f"{name} is not what utils/config/schema.py and base_config/default.yml say; write it: {COMMAND}")
+        say(f"{name} is not what utils/config/sections.py and base_config/default.yml say; write it: {COMMAND}")
     if outdated:
         sys.exit(1)
 

@@ -73,7 +73,7 @@ def test_the_command_checks_and_writes_without_torch(tmp_path: Path) -> None:
     missing = run("--check")
     assert (missing.returncode, missing.stderr) == (1, "")
     assert missing.stdout == (
-        f"{SCHEMA} is not what utils/config/schema.py and base_config/default.yml say; "
+        f"{SCHEMA} is not what utils/config/sections.py and base_config/default.yml say; "
         "write it: python -m utils.config.reference\n"
     )
     assert not (tmp_path / SCHEMA).exists()

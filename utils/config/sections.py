@@ -1,0 +1,291 @@
+"""The sections of an experiment's configuration: every key, its meaning, its type, its limits and what it changes.
+
+The values live in `base_config/default.yml`, the base of the data set and the record; nothing here has a default, so
+that each value is written in exactly one place. Key names are those of the paper's released records. After a change,
+`python -m utils.config.reference` writes docs/config.md and docs/config.schema.json anew.
+"""
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+from utils.clip_shape import ClipShape
+from utils.config.network_names import EARLY_STRIDES, POOLING_NAMES
+from utils.parts import FORMATS, TRANSFORMS
+
+# What changes when a key changes: the trained weights, only the scores, neither, or what the files that it names hold.
+# This decides what a run, a search and scores are continued with: nothing else says which keys count.
+TRAINING, EVALUATION, NEITHER, CONTENT = "training", "evaluation", "neither", "content"
+
+
+def key(
+    meaning: str,
+    *,
+    scope: str = TRAINING,
+    choices: tuple[Any, ...] = (),
+    at_least: float | None = None,
+    below: float | None = None,
+    released: bool = True,
+) -> Any:
+    """Declare a configuration key.
+
+    Args:
+        meaning: What the key says, with its units and examples: docs/config.md and editors show it.
+        scope: TRAINING, EVALUATION, NEITHER or CONTENT: what a change of this key changes.
+        choices: The values allowed; empty for any.
+        at_least: Smallest number allowed.
+        below: Numbers must be smaller than this.
+        released: Whether the paper's released code has the key.
+    """
+    limits = {"choices": choices, "at_least": at_least, "below": below}
+    return field(metadata={"meaning": meaning, "scope": scope, "released": released, **limits})
+
+
+own_key = functools.partial(key, released=False)  # a key that this project added
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Where the videos are, and how a clip is cut from them and augmented."""
+
+    dataset_class: str = key("kind of data set", choices=("video_dataset",))
+    format: str = key(
+        "how videos are stored: video files, folders of JPEGs, or one LMDB a video", choices=tuple(FORMATS)
+    )
+    list_file: str = key("training list: 'path num_frames label' a line", scope=CONTENT)
+    root_path: str = key("folder the paths of the training list start from", scope=CONTENT)
+    num_classes: int = key("number of classes; labels are 0 .. num_classes-1", at_least=2)
+    eva_list_file: str = key("evaluation list", scope=CONTENT)
+    eva_root_path: str = key("folder the paths of the evaluation list start from", scope=CONTENT)
+    time_dim: str = key("T: a clip is [C, T, H, W], for every network", choices=("T",))
+    crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1)
+    eva_crop_size: int = key(
+        "short side and crop in the final evaluation, pixels; a size unlike crop_size is marked in the result",
+        scope=EVALUATION,
+        at_least=1,
+    )
+    eva_num_crop: int = key(
+        "crops in the final evaluation: the centre, then the first (top, left), then the last (bottom, right)",
+        scope=EVALUATION,
+        choices=(1, 2, 3),
+    )
+    num_workers: int = key("loader processes per training process", scope=NEITHER, at_least=0)
+    transform_type: str = key("training augmentation", choices=tuple(TRANSFORMS))
+    crop_scale: tuple[float, ...] = own_key(
+        "smallest and largest area of a training crop, fractions of the frame's, e.g. [0.5, 1.0]; "
+        "[]: 0.2 to 1, mvit_default 0.08 to 1, flow 0.5 to 1"
+    )
+    ra_n: int = key("rand_augment: operations a clip", at_least=0)
+    ra_m: float = key("rand_augment: magnitude, of 30", at_least=0)
+    no_horizontal_flip: bool = key("never flip (left and right differ in meaning)")
+    flip_labels: bool = own_key(
+        "a flipped clip of '... left ...' is one of '... right ...', and the other way round; "
+        "the names of the classes are in X_list.classes.txt"
+    )
+    use_flow: bool = key("read optical flow (x and y) in place of RGB; needs FRAME or LMDB")
+    use_fore: bool = key("subtract the mean frame of every 16 frames; of RGB only")
+    mean: tuple[float, ...] = own_key(
+        "what is subtracted from values of 0..1, one number a channel; "
+        "[]: what the network's published weights were trained with (ImageNet's; flow: 0.5)"
+    )
+    std: tuple[float, ...] = own_key(
+        "what they are then divided by, one number a channel; "
+        "[]: what the network's published weights were trained with (ImageNet's; flow: 0.229)"
+    )
+    use_mixup: bool = key("mixup 0.8 or cutmix 1.0 on every batch, label smoothing 0.1")
+    on_error: str = own_key(
+        "an unreadable or damaged video stops the run, or is skipped and counted",
+        scope=NEITHER,
+        choices=("raise", "skip"),
+    )
+    max_pixels: int = own_key("most pixels of a picture; more are refused", scope=NEITHER, at_least=1, below=1 << 27)
+    embedded: bool = own_key("run.sh makes the data set with dataset/synthetic when it is absent", scope=NEITHER)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the weights are learned; base_learning_rate and epochs are keys of states."""
+
+    warmup_epoch: float = key("epochs of linear warm-up from base_learning_rate / warmup_multiplier; negative: none")
+    warmup_multiplier: float = key("warm-up starts at base_learning_rate / warmup_multiplier", at_least=1)
+    lr_scheduler: str = key(
+        "learning rate after warm-up (constant is this project's)", choices=("cosine", "step", "constant")
+    )
+    lr_decay_epochs: tuple[int, ...] = key("step: epochs at which the rate is multiplied by lr_decay_rate")
+    lr_decay_rate: float = key("step: factor of each decay", at_least=0)
+    weight_decay: float = key("L2 penalty (SGD) or decoupled decay (AdamW)", at_least=0)
+    momentum: float = key("SGD momentum", at_least=0, below=1)
+    nesterov: bool = key("SGD with Nesterov momentum")
+    clip_gradient: float = key("largest norm of the gradient; 0: no clipping", at_least=0)
+    loss_weight: float = key("factor of the loss", at_least=0)
+    num_gpu: int = key(
+        "processes the batch sizes are written for; any number of processes trains on the same steps", at_least=1
+    )
+    label_smooth: bool = key("label smoothing 0.1")
+    eva_inter: bool = key("quick evaluation while training (1 clip, centre crop)", scope=NEITHER)
+    eva_inter_freq: int = key("epochs between quick evaluations", scope=NEITHER, at_least=1)
+    fc_higher_lr: bool = key("10 times the rate on the classifiers")
+    adamw_solver: bool = key("AdamW in place of SGD")
+    amp: str = own_key(
+        "mixed precision; auto: bf16 where the device has it and is right in it",
+        choices=("auto", "bf16", "fp16", "off"),
+    )
+    seed: int = own_key("seed of weights, order and augmentation", at_least=0)
+    ema: float = own_key(
+        "decay a step, e.g. 0.999, of the average of the weights that is evaluated, saved as the result and handed on "
+        "to the next state; 0: none",
+        at_least=0,
+        below=1,
+    )
+    precise_bn: int = own_key(
+        "micro-batches of the new state, e.g. 100, on which the running statistics of batch norm are computed anew at "
+        "a state change (frozen ones too); 0: not",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Evaluation sampling; the training clip and batch are keys of states."""
+
+    eva_num_segments: int = key("segments of an evaluation clip", scope=EVALUATION, at_least=1)
+    eva_num_clips: int = key("clips a video in the final evaluation", scope=EVALUATION, at_least=1)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, from which weights; frozen_bn is a key of states."""
+
+    net_name: str = key("name of the network: <family>_<depth>, e.g. dg_p3d_resnet50, or torchvision/<name>")
+    pooling_name: str = key("last pooling over space and time", choices=POOLING_NAMES)
+    dropout_ratio: float = key("dropout before the classifier", at_least=0, below=1)
+    early_stride: int = key("temporal kernel and stride of the stem", choices=EARLY_STRIDES)
+    base_width: int = own_key(
+        "channels of the first stage (64 in the published networks); other networks scale with it, torchvision's do "
+        "not",
+        at_least=8,
+    )
+    stochastic_depth: float = own_key(
+        "fraction of clips that skip the last residual branch in training, falling to 0 at the first; negative: the "
+        "network's own (EfficientNet 0.2, torchvision's as they are, others 0)",
+        below=1,
+    )
+    checkpoint_blocks: bool = own_key(
+        "keep only the inputs of blocks for the backward pass: same weights, less memory", scope=NEITHER
+    )
+    layout: str = own_key(
+        "where numbers lie in memory; auto: plain; same weights and scores but for rounding",
+        scope=NEITHER,
+        choices=("auto", "plain", "channels_last"),
+    )
+    pretrained_model: str = key("weights to start from; empty: random", scope=CONTENT)
+    eva_model: str = key(
+        "weights that are evaluated; output/current.pth is this record's own, any other path is taken as it is",
+        scope=CONTENT,
+    )
+    remove_fc: bool = key("do not take the classifier from pretrained_model")
+    transfer_weights: bool = key("pretrained_model is a 2D network: inflate it")
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What is written while training, and where."""
+
+    print_freq: int = key("steps between updates of the progress line", scope=NEITHER, at_least=1)
+    save_freq: int = key(
+        "epochs between numbered checkpoints that are kept, beside current.pth; 0: none", scope=NEITHER, at_least=0
+    )
+    save_steps: int = own_key(
+        "steps between checkpoints inside an epoch (long epochs); 0: at epoch ends only", scope=NEITHER, at_least=0
+    )
+    output_dir: str = key("each record writes to its own folder in here", scope=NEITHER)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What one state of the optimization path trains on and how fast: input, batch and rate."""
+
+    base_learning_rate: float = key("learning rate", at_least=0)
+    num_segments: int = key("pieces a clip is put together from", at_least=1)
+    clip_length: int = key("frames of a piece", at_least=1)
+    num_steps: int = key("distance between frames of a piece", at_least=1)
+    batch_size: int = key("clips a process and micro-batch", at_least=1)
+    iter_size: int = key("micro-batches accumulated a step", at_least=1)
+    frozen_bn: bool = key("keep the running statistics of batch norm (all but the first)")
+
+    @property
+    def clip_shape(self) -> ClipShape:
+        """Which frames make a clip."""
+        return ClipShape(self.num_segments, self.clip_length, self.num_steps)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a training clip: what the network sees as T."""
+        return self.clip_shape.num_frames
+
+
+@dataclass(frozen=True)
+class StateConfig(InputConfig):
+    """One state of the optimization path. A list in the record gives one entry per state."""
+
+    epochs: int = key("epochs of this state", at_least=1)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The search space of train_3d_op.py; a record with inputs is a search, one without is trained as it is.
+
+    The transitions of a search are trained at a constant rate, whatever lr_scheduler, lr_decay_* and warmup_* say.
+    """
+
+    inputs: tuple[InputConfig, ...] = own_key("inputs from short to long; a key left out has the record's own value")
+    lr_factors: tuple[float, ...] = own_key("learning rates of every input, high to low, as factors of its own")
+    graph: tuple[str, ...] = own_key(
+        "basic | extended | a list of transitions such as 'initial -> (0,0)' and '(0,0) -> (1,0)', (input,rate)"
+    )
+    attempt_epochs: int = own_key("epochs that must pass beyond the knee of a curve (T of the paper)", at_least=1)
+    max_epochs: int = own_key(
+        "most epochs of one transition; the longest state of the paper's paths has 151, found at 161", at_least=1
+    )
+    horizon: int = own_key("last epoch that may be the knee of a fitted curve", at_least=1)
+    metric: str = own_key(
+        "score of a state, of one clip a video and the centre crop; mean: of top-1, top-3 and top-5; of few classes "
+        "top-3 and top-5 are top-(classes - 1)",
+        choices=("mean", "top1", "top3", "top5"),
+    )
+    score_input: str = own_key(
+        "clip that scores the states: the goal's (that of the final evaluation, as in the paper's code), or each "
+        "state's own",
+        choices=("goal", "own"),
+    )
+    selection: str = own_key(
+        "videos that score the states: a part of the training list that is set aside, or, as in the paper's code, the "
+        "evaluation list",
+        choices=("heldout", "eval_list"),
+    )
+    heldout_fraction: float = own_key(
+        "heldout: fraction of every class of the training list that is set aside", at_least=0, below=1
+    )
+    heldout_seed: int = own_key("heldout: seed of the draw", at_least=0)
+
+
+SECTIONS: dict[str, type] = {
+    "dataset": DatasetConfig,
+    "optimizer": OptimizerConfig,
+    "sampler": SamplerConfig,
+    "network": NetworkConfig,
+    "logging": LoggingConfig,
+    "search": SearchConfig,
+}
+
+# In which section of a record each key of StateConfig is written.
+STATE_KEYS: dict[str, tuple[str, ...]] = {
+    "optimizer": ("epochs", "base_learning_rate"),
+    "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
+    "network": ("frozen_bn",),
+}
+
+
+def owner_of(section: str, key: str) -> type:
+    """Return the class that declares a key of a section."""
+    return StateConfig if key in STATE_KEYS.get(section, ()) else SECTIONS[section]
