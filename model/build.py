@@ -12,7 +12,10 @@ from model.weights import inflate, load_weights, without_classifiers
 from utils.config import RunConfig
 from utils.training.weight_files import WeightFile, read_weight_file
 
-WEIGHTS_HINT = "put the file there or set the key to yours (network.pretrained_model= for random weights)"
+WEIGHTS_HINT = (
+    "put the file there (python -m model.weights fetch NAME downloads the public ones; docs/weights.md has them, and "
+    "what to do about the others), or set the key to yours (network.pretrained_model= for random weights)"
+)
 
 
 def network_arguments(config: RunConfig) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """Weights into networks, under this project's or other names, 2D networks' weights into 3D ones, and weights out.
 
   python -m model.weights export --config_file record/X.yml [--output weights.pth] [section.key=value ...]
+  python -m model.weights list ['*resnet50*']
+  python -m model.weights fetch NAME [--output pretrained_weights] [--mirror URL]
 
-writes what a record has trained (or network.eva_model=FILE) under the names of the paper's released code, by default
-to output/X/released.pth. Those networks and ours load the file; so do network.eva_model and network.pretrained_model.
+"export" writes what a record has trained (or network.eva_model=FILE) under the names of the paper's released code, by
+default to output/X/released.pth. Those networks and ours load the file; so do network.eva_model and
+network.pretrained_model. "list" names the public files that load here (docs/weights.md); "fetch" downloads one of them,
+goes on where it was stopped, and compares its SHA-256 with the digits in its name.
 """
 
 import re
@@ -211,6 +215,6 @@ def _some(keys: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    from model.export import main  # which uses this module
+    from model.weights_command import main  # which uses this module
 
     run_script(partial(main, __doc__))

@@ -49,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise FileError(_refusal(path, error)) from error
+        raise FileError(describe_refusal(path, error)) from error
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -67,7 +67,7 @@ def append_text(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise FileError(_refusal(path, error)) from error
+        raise FileError(describe_refusal(path, error)) from error
 
 
 def append_json(path: Path, entry: object) -> None:
@@ -85,7 +85,7 @@ def append_json(path: Path, entry: object) -> None:
             is_first = file.seek(-len(end), os.SEEK_END) == 1
             file.write(text if is_first else b"," + text)
     except OSError as error:
-        raise FileError(_refusal(path, error)) from error
+        raise FileError(describe_refusal(path, error)) from error
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -142,7 +142,8 @@ def find_zip_damage(file: IO[bytes]) -> str:
     return ""
 
 
-def _refusal(path: Path, error: OSError) -> str:
+def describe_refusal(path: Path, error: OSError) -> str:
+    """Return in one line why a file cannot be written, and what to do."""
     if error.errno in _DISK_FULL:
         return f"{path}: no space left on the disk; free some and run the same command again, what is written is safe"
     return f"{path}: cannot be written ({error.strerror or error})"
