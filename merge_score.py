@@ -47,7 +47,7 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     names = read_class_names(config.dataset.eva_list_file, config.dataset.num_classes)
 
     def draw(result: dict[str, Any], metrics: Metrics, answers: Answers) -> None:
-        # matplotlib and readers: not for a --help or a mistake
+        # matplotlib and torch, 2 s: not for a --help, a mistake or a result that is there already
         from dataset.build import make_reader
         from dataset.writers.strips import read_strips
         from utils.figures.result import Shown, draw_result

@@ -302,26 +302,28 @@ def plan_and_train(world: World, compute: float, *, least_goal: float | None) ->
             peaks = {**seen.peaks, action.input: {**seen.peaks.get(action.input, {}), action.factor: loss}}
             seen = replace(seen, peaks=peaks)
         elif isinstance(action, RunPilot):
-            path = policy.path_budget(seen)
-            states = world.train(
-                action.split, compute=path.compute, envelope=LINEAR, rates=action.factors, until=action.until
-            )
-            readouts = [
-                Readout(
-                    action.number,
-                    at,
-                    path.weighted_epochs(action.split, until=at),
-                    world.read(weights.loss(problem, averaged=True), READING_SD),
-                    READING_SD,
-                )
-                for at, weights in states[len(states) // 8 :: len(states) // 8]
-                if weights.input == len(problem.costs) - 1
-            ]
+            readouts = _run_pilot(world, action, policy.path_budget(seen))
             seen = replace(seen, readouts=(*seen.readouts, *readouts), ended=seen.ended | {action.number})
         else:
             path = policy.path_budget(seen)
             value = world.finish(action.plan.chosen.split, compute=path.compute, envelope=LINEAR, rates=action.factors)
             return value, compute - path.compute
+
+
+def _run_pilot(world: World, pilot: RunPilot, path: Budget) -> list[Readout]:
+    """Train a pilot; return what is read of it on the goal's input."""
+    states = world.train(pilot.split, compute=path.compute, envelope=LINEAR, rates=pilot.factors, until=pilot.until)
+    return [
+        Readout(
+            pilot.number,
+            at,
+            path.weighted_epochs(pilot.split, until=at),
+            world.read(weights.loss(world.problem, averaged=True), READING_SD),
+            READING_SD,
+        )
+        for at, weights in states[len(states) // 8 :: len(states) // 8]
+        if weights.input == len(world.problem.costs) - 1
+    ]
 
 
 def _own_loss(problem: Problem, weights: Weights, number: int) -> float:

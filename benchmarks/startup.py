@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.machine import describe_machine
+
+ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("train_3d.py", "train_3d_op.py", "extract_score_3d.py", "merge_score.py", "predict_3d.py")
 FIRST_STEP = re.compile(rb"\| +1/\d+ \[")  # of the progress bar
 RECORD = ("--config_file", "record/synthetic-dg-p3d-resnet18.yml")
@@ -56,8 +58,6 @@ def wait_for_first_step() -> float:
 
 def main() -> None:
     """Measure in turns, print medians."""
-    from benchmarks.machine import describe_machine
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5, help="runs of each (5)")
     options = parser.parse_args()

@@ -35,7 +35,7 @@ def group_names(videos: VideoList) -> list[str]:
 
 
 def _read_groups(source: Path) -> dict[str, str]:
-    """The group of every path in a file of groups."""
+    """Return the group of every path in a file of groups."""
     groups: dict[str, str] = {}
     for number, line in enumerate(read_text_lines(source), start=1):
         if not line:

@@ -243,7 +243,7 @@ def read_text_lines(path: str | Path) -> list[str]:
 
 
 def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
-    """What is wrong with the columns of a line that was refused."""
+    """Return what is wrong with the columns of a line that was refused."""
     text = b" ".join(columns).decode()
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     if len(columns) < 3:

@@ -112,7 +112,9 @@ TORCH_FREE = (
     "utils/training/epoch_lines.py",
     "utils/workers.py",
 )
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+LONGEST_FILE, LONGEST_FUNCTION, MOST_LATE_IMPORTS = 400, 40, 24
+# The rules of size hold for the scripts of benchmarks/ too, which may import anything.
+CODE = [*FILES, *sorted((ROOT / "benchmarks").glob("*.py"))]
 
 
 def imported_modules(tree: ast.AST) -> Iterator[str]:
@@ -245,13 +247,32 @@ def test_the_walk_finds_torch() -> None:
     assert list(torch_users(ROOT / "dataset/prepare/converting/sources.py", set()))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= LONGEST_FILE
     long = [
         node.name
         for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
     ]
     assert long == []
+
+
+def late_imports(path: Path) -> Iterator[ast.stmt]:
+    """Imports inside functions."""
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {node for function in functions for node in ast.walk(function)}
+    yield from (node for node in ast.walk(tree) if node in inside and isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def test_imports_inside_functions_are_few_and_say_why() -> None:
+    """Each run of such imports has its reason beside its first line or above it."""
+    late = {path: {node.lineno: node for node in late_imports(path)} for path in CODE}
+    assert sum(map(len, late.values())) <= MOST_LATE_IMPORTS
+    for path, nodes in late.items():
+        lines = ["", *path.read_text().splitlines()]
+        firsts = [number for number in nodes if number - 1 not in nodes]
+        assert [n for n in firsts if "#" not in lines[n] and not lines[n - 1].lstrip().startswith("#")] == [], path

@@ -88,10 +88,9 @@ def _write_features(video: Video, prediction: Prediction, target: Path) -> None:
 
 def _draw_timeline(windows: Sequence[Window], names: Sequence[str], *, title: str, target: Path) -> None:
     # matplotlib takes a third of a second, and helpers imports this module for every script
-    from utils.figures.style import save_figure
-    from utils.figures.timeline import timeline_figure
+    from utils.figures.timeline import draw_timeline
 
-    save_figure(timeline_figure(windows, names, title=title), target)
+    draw_timeline(windows, names, title=title, target=target)
 
 
 def _annotate(video: Video, prediction: Prediction, names: Sequence[str], target: Path) -> None:

@@ -152,7 +152,7 @@ def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
 
 
 def _split_of(folder: str) -> str:
-    """The split that a folder's name stands for, such as `Training_set`; empty for none."""
+    """Return the split that a folder's name stands for, such as `Training_set`; empty for none."""
     word = re.sub(r"[ _-]?(set|split|data|videos)$", "", folder.lower())
     return next((split for split, names in SPLIT_NAMES.items() if word in names), "")
 
@@ -205,7 +205,7 @@ def write_record(path: Path, root: Path, lists: Mapping[str, ListFile], *, num_c
 
 
 def _groups(paths: Sequence[str], pattern: str, *, root: Path) -> list[str]:
-    """What each video must stay together with; without a pattern that is the other links to one file."""
+    """Return what each video must stay together with; without a pattern that is the other links to one file."""
     if not pattern:
         first: dict[str, str] = {}
         return [first.setdefault(os.path.realpath(root / path), path) for path in paths]
@@ -260,7 +260,7 @@ def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: floa
 
 
 def _lacking(classes: Sequence[str], splits: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
-    """Notes of the splits that lack classes."""
+    """Return notes of the splits that lack classes."""
     for split, entries in splits.items():
         lacking = sorted(set(range(len(classes))) - {entry.label for entry in entries})
         if lacking:

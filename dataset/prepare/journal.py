@@ -25,9 +25,11 @@ class Journal:
         self._values = {line["key"]: line["value"] for line in lines}
 
     def __contains__(self, key: str) -> bool:
+        """Return whether something is done."""
         return key in self._values
 
     def __getitem__(self, key: str) -> Any:
+        """Return the value that was noted."""
         return self._values[key]
 
     def put(self, key: str, value: Any) -> None:

@@ -197,7 +197,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
 
 
 def _groups_file(made: ListFile) -> dict[Path, str]:
-    """The file of a list's groups; none where every video is its own group."""
+    """Return the file of a list's groups; none where every video is its own group."""
     if all(path == group for path, group in made.groups.items()):
         return {}
     lines = [f"{one_line(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]

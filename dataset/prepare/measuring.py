@@ -101,7 +101,7 @@ def measure_all(
 
 
 def _key(task: Measurement) -> str:
-    """Changes with the file."""
+    """Return what changes with the file."""
     try:
         status = Path(task.root, task.path).stat()
         version = f"{status.st_size} {status.st_mtime_ns}"

@@ -147,7 +147,7 @@ def _make_look(rng: np.random.Generator) -> Look:
 
 
 def _make_background(rng: np.random.Generator, size: int) -> Floats:
-    """A dark base colour plus a dozen waves of random direction and length: [size, frame_width(size), 3]."""
+    """Return a dark base colour plus a dozen waves of random direction and length: [size, frame_width(size), 3]."""
     row, column = np.mgrid[0:size, 0 : frame_width(size)] / size
     picture = np.tile(rng.uniform(35, 105, 3), (*row.shape, 1))
     for _ in range(12):
@@ -193,7 +193,7 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
 
 
 def _outline_radius(look: Look, polar: Floats) -> Floats | float:
-    """The outline's distance from the centre in every direction, as a share of the radius."""
+    """Return the outline's distance from the centre in every direction, as a fraction of the radius."""
     if look.outline == "disc":
         return 1.0
     if look.outline == "star":

@@ -87,6 +87,6 @@ def write_lines(
 
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return a font with many scripts' letters: the one that matplotlib brings."""
-    from matplotlib import get_data_path
+    from matplotlib import get_data_path  # 0.2 s that videos whose frames are only read do without
 
     return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

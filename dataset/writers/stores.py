@@ -36,7 +36,7 @@ class Store(Protocol):
 
 @contextmanager
 def _appearing_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside the target that takes the target's place when the block has succeeded."""
+    """Give a new folder beside the target that takes the target's place when the block has succeeded."""
     partial = target.with_name(f".{target.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -83,7 +83,7 @@ class PictureStore:
         self.suffixes = tuple(suffixes)
 
     def _named(self, parts: Sequence[bytes], digits: int) -> dict[str, bytes]:
-        """The parts by name, the first frame's number being 1."""
+        """Return the parts by name, the first frame's number being 1."""
         names = len(self.suffixes)
         return {
             f"{index // names + 1:0{digits}d}{self.suffixes[index % names]}.jpg": part

@@ -28,7 +28,7 @@ from utils.search.events import End
 from utils.search.journal import SearchJournal
 from utils.search.weights import WeightFolder
 from utils.training.checkpoint import Position
-from utils.training.engine import EpochTotals, train_epoch
+from utils.training.engine import EpochTotals, StepHooks, train_epoch
 from utils.training.state import TrainingRecord
 
 CPU = torch.device("cpu")
@@ -75,10 +75,7 @@ def train(config: RunConfig, exchanges: list[bool]) -> dict[str, torch.Tensor]:
         epoch=0,
         first_step=0,
         totals=EpochTotals(),
-        report=lambda done, line: None,
-        report_every=1,
-        save=lambda done, totals: None,
-        save_every=0,
+        hooks=StepHooks(lambda done, line: None, 1, lambda done, totals: None, 0),
     )
     assert all(weight.dtype == torch.float64 for weight in network.parameters())
     return {name: weight.detach() for name, weight in network.named_parameters()}

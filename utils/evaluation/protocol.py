@@ -114,8 +114,8 @@ CLIP_ASPECTS = (
 )
 # What a final evaluation is meant to do otherwise than the quick one, and what else may part their accuracies.
 VIEW_ASPECTS = (
-    Aspect("clips", lambda t: "1 a video", lambda m: f"{m.num_clips} a video"),
-    Aspect("crops", lambda t: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
+    Aspect("clips", lambda _: "1 a video", lambda m: f"{m.num_clips} a video"),
+    Aspect("crops", lambda _: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
     Aspect(
         "list",
         lambda t: (

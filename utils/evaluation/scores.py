@@ -212,7 +212,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple
 
 
 def _unread_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """An array of the shape and type of a member, of zeros that take no memory."""
+    """Return an array of the shape and type of a member, of zeros that take no memory."""
     with archive.open(f"{name}.npy") as member:
         np.lib.format.read_magic(member)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
@@ -260,6 +260,7 @@ class PartWriter:
         self._started = time.monotonic()
 
     def __enter__(self) -> "PartWriter":
+        """Begin; the block's end writes what is left."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -50,13 +50,10 @@ def draw_result(
         FileError: A file cannot be written.
     """
     protocol = result["protocol"]
-    views = f"{protocol['num_views']} views ({protocol['num_clips']} clips x {protocol['num_crops']} crops)"
-    confusion = confusion_figure(
-        metrics.confusion,
-        class_names=class_names,
-        title=f"Confusion matrix of {config.name}",
-        subtitle=f"{metrics.num_videos:,} videos, mean of {views}: top-1 {100 * metrics.video[1]:.2f}%",
-    )
+    views = f"{count(protocol['num_views'], 'view')} ({protocol['num_clips']} clips x {protocol['num_crops']} crops)"
+    subtitle = f"{metrics.num_videos:,} videos, mean of {views}: top-1 {100 * metrics.video[1]:.2f}%"
+    title = f"Confusion matrix of {config.name}"
+    confusion = confusion_figure(metrics.confusion, class_names=class_names, title=title, subtitle=subtitle)
     save_figure(confusion, config.run_dir / CONFUSION_PICTURE)
     if epochs := read_epochs(config.run_dir):
         save_figure(curves_figure(epochs, title=f"Training of {config.name}"), config.run_dir / CURVES_PICTURE)

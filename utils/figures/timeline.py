@@ -1,15 +1,21 @@
 """The picture of a network's scores over the time of a video."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from utils.evaluation.predictions import Window
-from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, style_axes
+from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, style_axes
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE)  # of as many classes
+
+
+def draw_timeline(windows: Sequence[Window], names: Sequence[str], *, title: str, target: Path) -> None:
+    """Write the picture of `timeline_figure` as PNG."""
+    save_figure(timeline_figure(windows, names, title=title), target)
 
 
 def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: str) -> Figure:

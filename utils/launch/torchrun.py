@@ -88,7 +88,7 @@ def _launch() -> None:
         if is_without_gpu and processes == read_number("NNODES", os.environ, default=1) == 1:
             _share_cores(1)
             os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
-    import torch
+    import torch  # 2 s that one process without a GPU, which takes this process's place above, would spend twice
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
@@ -114,7 +114,7 @@ def _launch() -> None:
 
 
 def main() -> None:
-    """The command; mistakes end in one line."""
+    """Run the command; mistakes end in one line."""
     run_script(_launch)
 
 

@@ -101,6 +101,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(self, num_videos: int, plan: StepPlan, *, rank: int, seed: tuple[int, ...]) -> None:
+        """Begin with epoch 0; refuse a list of fewer videos than one batch on every process takes."""
         self.num_videos, self.plan, self.rank, self.seed = num_videos, plan, rank, seed
         self.epoch = 0
         self.first_batch = 0
@@ -115,9 +116,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.epoch, self.first_batch = epoch, first_batch
 
     def __len__(self) -> int:
+        """Return the micro-batches that are left of the epoch."""
         return self.plan.batches_per_epoch(self.num_videos) - self.first_batch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Give the micro-batches that are left of the epoch."""
         order = np.random.default_rng((*self.seed, self.epoch)).permutation(self.num_videos)
         size = self.plan.micro_batch
         for number in range(self.first_batch, self.plan.batches_per_epoch(self.num_videos)):

@@ -124,15 +124,14 @@ def _way_out(path: Path) -> str:
 def _load_safetensors(path: Path) -> dict[str, Any]:
     try:
         # Needed by those who choose such a file only: it is no requirement of the others.
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        import safetensors.torch
     except ImportError:
         raise CheckpointError(f"{path}: reading it needs the package safetensors: pip install safetensors") from None
     try:
-        return dict(load_file(path, device="cpu"))
+        return dict(safetensors.torch.load_file(path, device="cpu"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file (truncated?): {error}") from None
 
 

@@ -140,12 +140,22 @@ class EpochTotals:
 
     @classmethod
     def of_rank(cls, saved: dict[str, Any] | None) -> "EpochTotals":
-        """Return this rank's share of the totals in a checkpoint (None: an epoch begins); rank 0 takes the sums."""
+        """Return this rank's part of the totals in a checkpoint (None: an epoch begins); rank 0 takes the sums."""
         if saved is None:
             return cls()
         if distributed.is_main():
             return cls(**saved)
         return cls(seconds=saved["seconds"], waiting=saved["waiting"])
+
+    def count(self, batches: Iterator[Any]) -> Any:
+        """Return the next batch, after what waiting for it and what is in it have been added."""
+        waited = time.perf_counter()
+        batch = next(batches)
+        self.waiting += time.perf_counter() - waited
+        self.clips += len(batch.labels)
+        self.skipped += batch.skipped
+        self.notes.extend(batch.notes)
+        return batch
 
     def merged(self) -> "EpochTotals":
         """Return the totals over all processes: sums of clips and losses, means of times."""
@@ -167,19 +177,29 @@ def step_seed(seed: tuple[int, ...], *, epoch: int, step: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+@dataclass(frozen=True)
+class StepHooks:
+    """What is done between the steps of an epoch.
+
+    Attributes:
+        report: Called every `report_every` steps, and after the last, with the number of steps done and the line to
+            show; the loss is checked for NaN and infinity as often.
+        report_every: Steps between reports.
+        save: Called with the number of steps done and the totals so far: every `save_every` steps, when the run is to
+            stop, and after the last step, so that what follows the epoch costs no more than itself when it is stopped.
+        save_every: Steps between checkpoints inside the epoch; 0 for none.
+    """
+
+    report: Callable[[int, dict[str, float]], None]
+    report_every: int
+    save: Callable[[int, EpochTotals], None]
+    save_every: int
+
+
 def train_epoch(
-    learner: Learner,
-    batches: Iterable[Any],
-    *,
-    epoch: int,
-    first_step: int,
-    totals: EpochTotals,
-    report: Callable[[int, dict[str, float]], None],
-    report_every: int,
-    save: Callable[[int, EpochTotals], None],
-    save_every: int,
+    learner: Learner, batches: Iterable[Any], *, epoch: int, first_step: int, totals: EpochTotals, hooks: StepHooks
 ) -> EpochTotals:
-    """Train one epoch, or the rest of one.
+    """Train one epoch, or the rest of one; return the totals of the whole epoch on this rank.
 
     Args:
         learner: What is trained.
@@ -187,43 +207,32 @@ def train_epoch(
         epoch: Number of the epoch in its state, from 0.
         first_step: Optimizer steps of this epoch that are already done.
         totals: Sums over those steps.
-        report: Called every `report_every` steps with the step's number and the line to show.
-        report_every: Steps between reports; the loss is checked for NaN and infinity as often.
-        save: Called with the number of steps done and the totals so far: every `save_every` steps, when the run is to
-            stop, and after the last step, so that what follows the epoch costs no more than itself when it is stopped.
-        save_every: Steps between checkpoints inside the epoch; 0 for none.
-
-    Returns:
-        The totals of the whole epoch on this rank.
+        hooks: What is done between the steps.
 
     Raises:
         TrainingError: The loss is not finite on some rank, or a weight has no gradient.
         Stopped: Some rank was asked to stop; all of them have done the same steps, which are saved.
     """
     learner.model.train()
-    steps = learner.plan.steps_per_epoch(learner.num_videos)
-    iterator = iter(batches)
+    iterator, steps = iter(batches), learner.plan.steps_per_epoch(learner.num_videos)
     loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
     with stopping.deferred():
         for step in range(first_step, steps):
             began = time.perf_counter()
-            torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
             loss_sum += _train_step(learner, iterator, epoch=epoch, step=step, totals=totals)
-            if learner.average is not None:
-                learner.average.update()
             done, last = step + 1, step + 1 == steps
             is_to_stop = distributed.is_on_any_rank(stopping.requested())
-            reporting = last or done % report_every == 0
-            saving = last or is_to_stop or (save_every > 0 and done % save_every == 0)
+            reporting = last or done % hooks.report_every == 0
+            saving = last or is_to_stop or (hooks.save_every > 0 and done % hooks.save_every == 0)
             if reporting or saving:  # the only places that wait for the device
                 _require_finite(loss_sum, epoch=epoch, step=step)
                 totals.loss_sum += loss_sum.item()
                 loss_sum.zero_()
             totals.seconds += time.perf_counter() - began
             if reporting:
-                report(done, _progress_line(learner, totals))
+                hooks.report(done, _progress_line(learner, totals))
             if saving:
-                save(done, totals)
+                hooks.save(done, totals)
             if is_to_stop:
                 raise stopping.stopped(f"saved after step {done} of epoch {epoch + 1}")
     return totals
@@ -233,6 +242,7 @@ def _train_step(
     learner: Learner, batches: Iterator[Any], *, epoch: int, step: int, totals: EpochTotals
 ) -> torch.Tensor:
     """Accumulate the micro-batches of one step, update the weights; return the sum of losses over its clips."""
+    torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
     count = learner.plan.batches_of_step(step, learner.num_videos)
     rate = learner.schedule.rate(learner.plan.schedule_position(epoch=epoch, step=step, num_videos=learner.num_videos))
     for group in learner.optimizer.param_groups:
@@ -240,12 +250,7 @@ def _train_step(
     learner.optimizer.zero_grad(set_to_none=True)
     loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
     for micro in range(count):
-        waited = time.perf_counter()
-        batch = next(batches)
-        totals.waiting += time.perf_counter() - waited
-        totals.clips += len(batch.labels)
-        totals.skipped += batch.skipped
-        totals.notes.extend(batch.notes)
+        batch = totals.count(batches)
         clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
         targets = batch.labels.to(learner.device, non_blocking=True)
         if learner.mix is not None:
@@ -265,6 +270,8 @@ def _train_step(
         nn.utils.clip_grad_norm_(learner.network.parameters(), learner.clip_gradient)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
+    if learner.average is not None:
+        learner.average.update()
     return loss_sum
 
 

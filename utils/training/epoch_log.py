@@ -17,6 +17,7 @@ class EpochLog:
     """
 
     def __init__(self, run_dir: Path) -> None:
+        """Keep the folder; `rewind` opens the file."""
         self.run_dir = run_dir
         self._file: LineFile | None = None
         self._writer: Any = None

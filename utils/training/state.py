@@ -20,7 +20,7 @@ from utils.training import run_folder
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
-from utils.training.engine import EpochTotals, Learner, QuickScore, evaluate, train_epoch
+from utils.training.engine import EpochTotals, Learner, QuickScore, StepHooks, evaluate, train_epoch
 from utils.training.epoch_lines import EpochTraining
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
@@ -240,10 +240,7 @@ class StateTrainer:
                     epoch=position.epoch,
                     first_step=position.step,
                     totals=totals,
-                    report=report,
-                    report_every=self.config.logging.print_freq,
-                    save=save,
-                    save_every=self.config.logging.save_steps,
+                    hooks=StepHooks(report, self.config.logging.print_freq, save, self.config.logging.save_steps),
                 )
 
     def score(self, epochs_done: int) -> QuickScore | None:

@@ -91,7 +91,7 @@ def convert_list(
 
 
 def _header(source: Source, encoder: Encoder) -> dict[str, Any]:
-    """What a conversion is made with, as its journal says it."""
+    """Return what a conversion is made with, as its journal says it."""
     made_with = dataclasses.asdict(encoder)  # type: ignore[call-overload]
     made_with.pop("device", None)
     return {"source": str(Path(source.root).resolve()), "source format": source.format, **made_with}
@@ -106,7 +106,7 @@ def _new_list(
     faults: Mapping[str, str],
     lost: int,
 ) -> ListFile:
-    """The list of the results, with a line for each line of the source's whose video was converted.
+    """Return the list of the results, with a line for each line of the source's whose video was converted.
 
     `done` has their frames, `faults` the causes of all else, by target; a result lacks `lost` frames as it should.
     """
@@ -149,7 +149,7 @@ def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) 
 
 
 def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -> list[str]:
-    """A path for each line's result: without the video's suffix, unless two videos differ in nothing else.
+    """Return a path for each line's result: without the video's suffix, unless two videos differ in nothing else.
 
     Raises:
         PrepareError: Two lines that are not the same frames would have one result.
@@ -177,7 +177,7 @@ def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -
 
 
 def _target_groups(videos: VideoList, targets: Sequence[str]) -> list[str]:
-    """The group of each line's result: its own name, unless its video has a group or several segments."""
+    """Return the group of each line's result: its own name, unless its video has a group or several segments."""
     names = group_names(videos)
     sources = [split_segment(record.path)[0] for record in videos]
     if names == sources and len(set(sources)) == len(sources):

@@ -5,13 +5,14 @@ A video file is also decoded from its start: the frames have to be the same ther
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dataset.heldout import group_names
-from dataset.listing import VideoRecord, class_names_beside, read_list, split_segment
+from dataset.listing import VideoList, VideoRecord, class_names_beside, read_list, split_segment
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, beside, write_list, write_new
@@ -33,33 +34,25 @@ class Sample:
 
 
 def check_list(
-    listed: Path,
-    *,
-    format: str,
-    root: Path,
-    use_flow: bool,
-    frames: int,
-    seed: int,
-    output: Path,
-    workers: int,
+    listed: Path, *, format: str, root: Path, use_flow: bool, frames: int, seed: int, output: Path, workers: int
 ) -> int:
     """Check a list and write X_list.clean.txt and X_list.rejects.txt.
 
     Args:
-        listed: the list.
-        format: of its videos.
-        root: that their paths start from.
-        use_flow: they are optical flow.
-        frames: random frames to decode, beside the first and the last.
-        seed: of the random frames.
-        output: folder of the two lists.
-        workers: processes.
+        listed: The list.
+        format: Of its videos.
+        root: Folder that their paths start from.
+        use_flow: They are optical flow.
+        frames: Random frames to decode, beside the first and the last.
+        seed: Of the random frames.
+        output: Folder of the two lists.
+        workers: Processes.
 
     Returns:
         How many videos are rejected.
 
     Raises:
-        PrepareError: the list was checked before: nothing is overwritten.
+        PrepareError: The list was checked before: nothing is overwritten.
     """
     clean, rejects = (output / beside(listed, ending).name for ending in ("clean.txt", "rejects.txt"))
     for path in (clean, rejects):
@@ -72,16 +65,21 @@ def check_list(
         for index, record in enumerate(videos)
     ]
     causes = _decode_all(samples, folder=output, name=listed.stem, list_sha256=videos.sha256, workers=workers)
-    rejected = [(record.path, causes[index]) for index, record in enumerate(videos) if causes[index]]
+    rejected = [(record.path, cause) for record, cause in zip(videos, causes, strict=True) if cause]
     write_new({rejects: "".join(f"{one_line(path)}\t{cause}\n" for path, cause in rejected)})
-    lines = [f"{v.path} {v.num_frames} {v.label}" for index, v in enumerate(videos) if not causes[index]]
-    if lines:
-        pairs = zip(videos, group_names(videos), causes, strict=True)
-        groups = {split_segment(video.path)[0]: group for video, group, cause in pairs if not cause}
-        write_list(ListFile(clean, lines, rejected, [], groups), class_names_beside(listed), root=root, files=(listed,))
-    else:
+    if len(rejected) == len(videos):
         say(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
+    else:
+        accepted = _accepted(videos, causes, path=clean, rejected=rejected)
+        write_list(accepted, class_names_beside(listed), root=root, files=(listed,))
     return len(rejected)
+
+
+def _accepted(videos: VideoList, causes: Sequence[str], *, path: Path, rejected: list[tuple[str, str]]) -> ListFile:
+    """Return the list of the videos that have no cause of rejection, in their groups."""
+    kept = [(v, group) for v, group, cause in zip(videos, group_names(videos), causes, strict=True) if not cause]
+    lines = [f"{video.path} {video.num_frames} {video.label}" for video, _ in kept]
+    return ListFile(path, lines, rejected, [], {split_segment(video.path)[0]: group for video, group in kept})
 
 
 def _choose(record: VideoRecord, *, seed: tuple[int, int], count: int) -> tuple[int, ...]:
@@ -90,7 +88,7 @@ def _choose(record: VideoRecord, *, seed: tuple[int, int], count: int) -> tuple[
 
 
 def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: str, workers: int) -> list[str]:
-    """The cause of rejection of every sample's video, empty for none; a killed command goes on from its journal."""
+    """Return why each sample's video is rejected, empty if it is not; a killed command goes on from its journal."""
     request = hashlib.sha256(repr([sample.frames for sample in samples]).encode()).hexdigest()
     first = samples[0]
     header = {

@@ -29,7 +29,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 def run_check(*, listed: Path, output: Path | None, **options: Any) -> int:
     """Run `check`; return how many videos are rejected."""
-    from dataset.prepare.inspecting.check import check_list
+    from dataset.prepare.inspecting.check import check_list  # brings torch, 2 s
 
     return check_list(listed, output=output or listed.parent, **options)
 
@@ -60,7 +60,7 @@ def add_browse(parser: argparse.ArgumentParser) -> None:
 def run_browse(*, config_file: Path, overrides: Sequence[str], state: int, **options: Any) -> int:
     """Run `browse`; return 0."""
     config = _load(config_file, overrides, state)
-    from dataset.prepare.inspecting.of_record import browse
+    from dataset.prepare.inspecting.of_record import browse  # brings torch, 2 s
 
     browse(config, state - 1, **options)
     return 0
@@ -79,7 +79,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
 def run_benchmark(*, config_file: Path, overrides: Sequence[str], state: int, **options: Any) -> int:
     """Run `benchmark`; return 0."""
     config = _load(config_file, overrides, state)
-    from dataset.prepare.inspecting.of_record import measure_record
+    from dataset.prepare.inspecting.of_record import measure_record  # brings torch, 2 s
 
     measure_record(config, state - 1, **options)
     return 0

@@ -136,7 +136,7 @@ def _measure(config: RunConfig, state: int, *, clips: int) -> tuple[benchmark.St
 
 
 def _mover(config: RunConfig, device: torch.device) -> Callable[[ClipBatch], None]:
-    """What moves a batch to the device, normalises it there, and waits for that."""
+    """Return what moves a batch to the device, normalises it there, and waits for that."""
     normalize = make_normalizer(config)
 
     def to_device(batch: ClipBatch) -> None:

@@ -50,7 +50,7 @@ def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> A
 
 
 def _entry(row: dict[str, str], where: str, numbers: dict[str, int], source: str) -> Entry:
-    """A row; its video is named <youtube_id>_<start>_<end> with six digits each, as the official downloader does."""
+    """Read a row; its video is named <youtube_id>_<start>_<end>, six digits each, as the official downloader does."""
     try:
         start, end = (int(float(row[name])) for name in ("time_start", "time_end"))
     except ValueError:

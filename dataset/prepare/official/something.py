@@ -75,7 +75,7 @@ def read_v2(*, annotations: Sequence[str], labels: Path) -> Annotations:
 
 
 def _read_v2_classes(path: Path) -> dict[str, int]:
-    """An object of class name to number, which stands there as text."""
+    """Return an object of class name to number, which stands there as text."""
     content = read_json(path)
     if not isinstance(content, dict) or not all(str(number).isdigit() for number in content.values()):
         raise PrepareError(f"{path}: expected an object of class names and their numbers")

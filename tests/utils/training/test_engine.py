@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from layers.losses import HeadsLoss
 from utils.training.batches import StepPlan, plan_steps
-from utils.training.engine import EpochTotals, Learner, TrainingError, evaluate, train_epoch
+from utils.training.engine import EpochTotals, Learner, StepHooks, TrainingError, evaluate, train_epoch
 from utils.training.precision import Precision, PrecisionError, autocast, make_scaler, resolve_precision
 from utils.training.schedule import Schedule
 
@@ -91,15 +91,11 @@ class DoubleLoss(HeadsLoss):
 
 
 def run_epoch(learner: Learner, batches: list[SimpleNamespace], *, epoch: int = 0, **changes: Any) -> EpochTotals:
-    settings: dict[str, Any] = {"first_step": 0, "totals": EpochTotals(), "report_every": 1, "save_every": 0} | changes
-    return train_epoch(
-        learner,
-        batches,
-        epoch=epoch,
-        report=settings.pop("report", lambda done, line: None),
-        save=settings.pop("save", lambda done, totals: None),
-        **settings,
-    )
+    hooks: dict[str, Any] = {"report": lambda done, line: None, "report_every": 1}
+    hooks |= {"save": lambda done, totals: None, "save_every": 0}
+    hooks |= {name: changes.pop(name) for name in tuple(changes) if name in hooks}
+    settings: dict[str, Any] = {"first_step": 0, "totals": EpochTotals()} | changes
+    return train_epoch(learner, batches, epoch=epoch, hooks=StepHooks(**hooks), **settings)
 
 
 def by_hand(
