@@ -80,6 +80,9 @@ class VideoLoader(DataLoader):
             _require_no_dead(error)
             raise
         finally:
+            # Now, not when the iterator goes: an error's frames may keep it until the garbage collector closes its
+            # queues before it, and it would wait 5 s for each worker.
+            getattr(batches, "_shutdown_workers", lambda: None)()
             for pid in workers:
                 _workers.pop(pid, None)
 

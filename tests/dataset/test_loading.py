@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 
 import pytest
 import torch
@@ -98,3 +99,25 @@ def test_a_process_ends_though_its_loader_is_half_read() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
+
+
+class Broken(Dataset[torch.Tensor]):
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index == 3:
+            raise self.error("at 3")
+        return torch.zeros(1)
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+
+@pytest.mark.parametrize("error", [UserError, ZeroDivisionError])
+def test_workers_have_ended_when_an_error_arrives(error: type[Exception]) -> None:
+    """Later, the garbage collector would close their queues first and wait 5 s for each of them."""
+    before = set(active_children())
+    with pytest.raises(error):
+        list(VideoLoader(Broken(error), collate_fn=torch.stack, num_workers=2))
+    assert set(active_children()) <= before
