@@ -82,7 +82,8 @@ class VideoLoader(DataLoader):
         finally:
             # Now, not when the iterator goes: an error's frames may keep it until the garbage collector closes its
             # queues before it, and it would wait 5 s for each worker.
-            getattr(batches, "_shutdown_workers", lambda: None)()
+            if not self.persistent_workers:
+                getattr(batches, "_shutdown_workers", lambda: None)()
             for pid in workers:
                 _workers.pop(pid, None)
 
