@@ -5,11 +5,13 @@ No loops over data, no maths, no file formats. No package imports this module.
 
 import functools
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from dataset.build import (
+    make_length,
     make_normalizer,
     make_plan,
     make_quick_loader,
@@ -50,6 +52,7 @@ from utils.evaluation.provenance import EvaluationList
 from utils.evaluation.views import ViewScorer
 from utils.files import file_sha256
 from utils.lock import lock_folder
+from utils.planning.envelope import Envelope
 from utils.planning.graph import State
 from utils.search.cost import describe_cost, describe_graph
 from utils.search.result import Selection, describe_selection
@@ -60,7 +63,7 @@ from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
 from utils.training.precision import Precision, make_scaler, resolve_precision
 from utils.training.run import train_states
-from utils.training.schedule import Schedule
+from utils.training.schedule import PathSchedule, Schedule
 from utils.training.state import StateTrainer
 from utils.training.weight_files import read_weight_file
 
@@ -121,12 +124,41 @@ def predict(config: RunConfig, request: Request) -> list[Prediction]:
     return predict_videos(request, VideoScorer(config, views), names=names)
 
 
+def make_rate(config: RunConfig, state_index: int, *, num_videos: int) -> Callable[[int, int], float]:
+    """Return what gives the learning rate of an (epoch, step) of a state: its own schedule's, or the envelope's."""
+    state, settings = config.states[state_index], config.optimizer
+    plan = make_plan(config, state_index)
+    if settings.envelope == "none":
+        schedule = Schedule(
+            base=state.base_learning_rate,
+            batches_per_epoch=plan.record_batches_per_epoch(num_videos),
+            epochs=state.epochs,
+            warmup_epochs=settings.warmup_epoch,
+            warmup_multiplier=settings.warmup_multiplier,
+            decay_epochs={"cosine": None, "step": settings.lr_decay_epochs, "constant": ()}[settings.lr_scheduler],
+            decay_rate=settings.lr_decay_rate,
+        )
+        return lambda epoch, step: schedule.rate(plan.schedule_position(epoch=epoch, step=step, num_videos=num_videos))
+    lengths = [make_length(config, index, num_videos=num_videos) for index in range(len(config.states))]
+    per_step = [
+        make_plan(config, index).clips_per_step * each.pixels_per_clip for index, each in enumerate(config.states)
+    ]
+    spent = [length.steps * compute for length, compute in zip(lengths, per_step, strict=True)]
+    path = PathSchedule(
+        base=state.base_learning_rate,
+        envelope=Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier),
+        before=sum(spent[:state_index]),
+        per_step=per_step[state_index],
+        whole=sum(spent),
+    )
+    return lambda epoch, step: path.rate(epoch * lengths[state_index].steps_per_epoch + step)
+
+
 def make_learner(
     config: RunConfig, state_index: int, *, network: VideoNetwork, num_videos: int, device: torch.device
 ) -> Learner:
     """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
-    state, settings = config.states[state_index], config.optimizer
-    plan = make_plan(config, state_index)
+    state, settings, plan = config.states[state_index], config.optimizer, make_plan(config, state_index)
     dtype = choose_precision(config, device).dtype
     place_network(config, network, device)
     set_frozen_batch_norm(network, state.frozen_bn)
@@ -135,15 +167,8 @@ def make_learner(
         model=distributed.wrap(network, device),
         optimizer=make_optimizer(settings, network, classifier_names=network.classifier_names),
         scaler=make_scaler(device, dtype),
-        schedule=Schedule(
-            base=state.base_learning_rate,
-            batches_per_epoch=plan.record_batches_per_epoch(num_videos),
-            epochs=state.epochs,
-            warmup_epochs=settings.warmup_epoch,
-            warmup_multiplier=settings.warmup_multiplier,
-            decay_epochs={"cosine": None, "step": settings.lr_decay_epochs, "constant": ()}[settings.lr_scheduler],
-            decay_rate=settings.lr_decay_rate,
-        ),
+        rate=make_rate(config, state_index, num_videos=num_videos),
+        length=make_length(config, state_index, num_videos=num_videos),
         plan=plan,
         criterion=HeadsLoss(label_smoothing=LABEL_SMOOTHING if settings.label_smooth else 0.0),
         normalize=make_normalizer(config),

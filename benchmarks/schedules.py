@@ -50,7 +50,7 @@ class Schedule:
     records: Sequence[RunConfig]
 
 
-def scale_epochs(epochs: Sequence[int], total: int) -> list[int]:
+def scale_epochs(epochs: Sequence[float], total: int) -> list[int]:
     """Return epochs in the same proportion that add up to `total`, at least one each.
 
     Raises:
@@ -82,7 +82,7 @@ def walk_at_random(search: RunConfig, total: int, rng: random.Random) -> list[St
 
 def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | None, seeds: int) -> list[Schedule]:
     """Return all schedules; `total` epochs each, of the same number of clips."""
-    total = sum(state.epochs for state in planned.states)
+    total = round(planned.epochs_before(len(planned.states)))
     constant = search.with_states(planned.states)
     schedules = [_repeat("planned", constant, planned.states, seeds)]
     for number, chosen in enumerate(search.search.inputs):
@@ -119,13 +119,13 @@ def _seeded(config: RunConfig, name: str, states: Sequence[StateConfig], seed: i
 
 def describe_states(states: Sequence[StateConfig]) -> str:
     """Return states as 'epochs x (input, rate)' in their order."""
-    return "; ".join(f"{s.epochs} x ({describe_input(s)}, {s.base_learning_rate:g})" for s in states)
+    return "; ".join(f"{s.epochs:g} x ({describe_input(s)}, {s.base_learning_rate:g})" for s in states)
 
 
 def count_clips(config: RunConfig) -> tuple[int, int]:
     """Return how many clips and frames a record trains."""
     videos = len(read_training_list(config))
-    clips = [make_plan(config, i).clips_per_epoch(videos) * s.epochs for i, s in enumerate(config.states)]
+    clips = [round(make_plan(config, i).clips_per_epoch(videos) * s.epochs) for i, s in enumerate(config.states)]
     return sum(clips), sum(count * state.num_frames for count, state in zip(clips, config.states, strict=True))
 
 

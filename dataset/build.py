@@ -15,7 +15,7 @@ from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from utils import distributed
 from utils.config import RunConfig, StateConfig
-from utils.training.batches import EpochBatches, StepPlan, plan_steps
+from utils.training.batches import EpochBatches, StateLength, StepPlan, plan_steps
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -58,12 +58,12 @@ def make_normalizer(config: RunConfig) -> ClipNormalizer:
     return ClipNormalizer(config.normalization, use_fore=config.dataset.use_fore)
 
 
-def make_transform(config: RunConfig) -> Transform:
-    """Return the augmentation of training clips; with flip_labels, clips are mirrored with their labels instead."""
+def make_transform(config: RunConfig, state_index: int) -> Transform:
+    """Return the augmentation of a state's clips; with flip_labels, clips are mirrored with their labels instead."""
     data = config.dataset
     return build_train_transform(
         data.transform_type,
-        crop_size=data.crop_size,
+        crop_size=config.states[state_index].crop_size,
         ra_n=data.ra_n,
         ra_m=data.ra_m,
         horizontal_flip=not (data.no_horizontal_flip or data.flip_labels),
@@ -101,12 +101,19 @@ def make_plan(config: RunConfig, state_index: int) -> StepPlan:
     )
 
 
+def make_length(config: RunConfig, state_index: int, *, num_videos: int) -> StateLength:
+    """Return how long a state is on this many videos."""
+    plan = make_plan(config, state_index)
+    return StateLength.of_epochs(config.states[state_index].epochs, plan, num_videos=num_videos)
+
+
 def make_training_loader(
     config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
 ) -> tuple[VideoLoader, EpochBatches]:
     """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
     reader = make_reader(config, config.dataset.root_path)
-    clips = make_training_clips(config, state_index, videos=videos, reader=reader, transform=make_transform(config))
+    transform = make_transform(config, state_index)
+    clips = make_training_clips(config, state_index, videos=videos, reader=reader, transform=transform)
     batches = EpochBatches(len(videos), plan, rank=distributed.rank(), seed=(config.optimizer.seed, state_index))
     return _make_loader(config, clips, batches), batches
 
@@ -114,12 +121,12 @@ def make_training_loader(
 def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
     """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video.
 
-    The clip and the number of clips at a time are those of `state`.
+    The clip, its crop and the number of clips at a time are those of `state`.
     """
     clips = EvaluationClips(
         videos,
         make_reader(config, root_path),
-        crop_size=config.dataset.crop_size,
+        crop_size=state.crop_size,
         shape=state.clip_shape,
         on_error=config.dataset.on_error,
     )

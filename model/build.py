@@ -26,7 +26,7 @@ def network_arguments(config: RunConfig) -> dict[str, Any]:
         "num_classes": config.dataset.num_classes,
         "early_stride": net.early_stride,
         "dropout_ratio": net.dropout_ratio,
-        "image_size": config.dataset.crop_size,
+        "image_size": config.states[-1].crop_size,
         "pooling_name": net.pooling_name,
         "base_width": net.base_width,
         "in_channels": 2 if config.dataset.use_flow else 3,

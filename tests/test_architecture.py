@@ -20,7 +20,7 @@ PLACES: dict[str, set[str]] = {
     "utils": set(),
     "utils/planning": set(),
     "utils/config": {"utils/planning"},
-    "utils/training": {"utils/config"},
+    "utils/training": {"utils/config", "utils/planning"},
     "utils/evaluation": {"utils/config", "utils/training"},
     "utils/figures": {"utils/config", "utils/evaluation", "utils/training"},
     "utils/search": {"utils/config", "utils/figures", "utils/planning", "utils/search/page", "utils/training"},

@@ -214,7 +214,7 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     ("net_name", "overrides", "message"),
     [
         ("mvit_v2_s", [], r"clip_length: state 1 has clips of 2 frames .*needs exactly 16 frames"),
-        ("mvit_v2_s", ["sampler.clip_length=16"], r"dataset.crop_size: found 24; .*224 x 224 pixels"),
+        ("mvit_v2_s", ["sampler.clip_length=16"], r"dataset.crop_size: found 24 in state 1; .*224 x 224 pixels"),
         ("s3d", [], r"state 1 has clips of 2 frames .*torchvision/s3d needs at least 5 frames"),
         ("r3d_18", ["network.base_width=24"], r"network.base_width: torchvision/r3d_18 has one width; set 64"),
         ("r3d_18", ["network.transfer_weights=true", "network.remove_fc=true"], "extends no 2D network"),

@@ -213,7 +213,7 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
         assert (second["scores"][0] == first["scores"][1]) == (score_input == "goal")
     assert seen == ([32, 32, 32] if score_input == "goal" else [8, 16, 32])  # frames; at last the test
     assert result["score_input"] == score_input
-    said = "the goal's clips (2 x 16 frames, every 2nd)" if score_input == "goal" else "clips of its own input"
+    said = "the goal's clips (2 x 16 frames, every 2nd, 24 px)" if score_input == "goal" else "clips of its own input"
     assert result["selection"]["text"].endswith(f"every state is scored on {said}")
     assert said in (config.run_dir / "search.html").read_text().replace("&#x27;", "'")
 

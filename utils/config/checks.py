@@ -32,21 +32,23 @@ def _check_clips(config: RunConfig) -> None:
         _fail(config, "network.net_name", str(error))
     is_strided = limits != network_names.clip_limits(net_name, early_stride + 1)
     takes = f"{net_name}{f' with early_stride {early_stride}' if is_strided else ''} needs {limits}"
-    for index, state in enumerate(config.search.inputs or config.states):
+    what = "input" if config.is_search else "state"
+    for index, state in enumerate(config.search.inputs or config.states, start=1):
         if not limits.takes_frames(state.num_frames):
-            what, name = ("input", "search.inputs") if config.is_search else ("state", "sampler.clip_length")
             frames = f"{state.num_frames} frames (num_segments x clip_length)"
-            _fail(config, name, f"{what} {index + 1} has clips of {frames}; {takes}")
+            name = "search.inputs" if config.is_search else "sampler.clip_length"
+            _fail(config, name, f"{what} {index} has clips of {frames}; {takes}")
+        if not limits.takes_size(state.crop_size):
+            name = "search.inputs" if config.is_search else "dataset.crop_size"
+            _fail(config, name, f"found {state.crop_size} in {what} {index}; {takes}")
     if not limits.takes_frames(config.evaluation_state.num_frames):
         _fail(
             config,
             "sampler.eva_num_segments",
             f"evaluation clips have {config.evaluation_state.num_frames} frames; {takes}",
         )
-    for name in ("crop_size", "eva_crop_size"):
-        size = getattr(config.dataset, name)
-        if not limits.takes_size(size):
-            _fail(config, f"dataset.{name}", f"found {size}; {takes}")
+    if not limits.takes_size(config.dataset.eva_crop_size):
+        _fail(config, "dataset.eva_crop_size", f"found {config.dataset.eva_crop_size}; {takes}")
     _check_network(config)
 
 
@@ -58,7 +60,7 @@ def _check_network(config: RunConfig) -> None:
         pooling_name=net.pooling_name,
         base_width=net.base_width,
         stochastic_depth=net.stochastic_depth,
-        image_size=config.dataset.crop_size,
+        image_size=config.states[-1].crop_size,
     ):
         _fail(config, f"network.{name}", message)
     if net.transfer_weights and not network_names.is_inflatable(net.net_name):
@@ -82,14 +84,14 @@ def _check_normalization(config: RunConfig) -> None:
 def _check_training(config: RunConfig) -> None:
     settings, data = config.optimizer, config.dataset
     for index, state in enumerate(config.states):
-        if 0 < settings.warmup_epoch >= state.epochs:
+        if settings.envelope == "none" and 0 < settings.warmup_epoch >= state.epochs:
             _fail(
                 config,
                 "optimizer.warmup_epoch",
                 f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the "
-                f"{state.epochs} epochs of state {index + 1}; a negative number means none",
+                f"{state.epochs:g} epochs of state {index + 1}; a negative number means none",
             )
-    if settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
+    if settings.envelope == "none" and settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
         _fail(config, "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
     scale = data.crop_scale
     if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.schema import SECTIONS, InputConfig
 
-TYPE_NAMES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+TYPE_NAMES = {int: "integer", float: "number", int | float: "number", bool: "boolean", str: "string"}
 
 Schema = dict[str, Any]
 
@@ -71,6 +71,7 @@ def _limits(key: Key) -> Schema:
     limits = {
         "enum": list(key.choices) or None,
         "minimum": key.at_least,
+        "exclusiveMinimum": key.above,
         "exclusiveMaximum": key.below,
         "maximum": key.at_most,
     }

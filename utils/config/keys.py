@@ -23,6 +23,7 @@ class Key:
         scope: What a change of it changes: TRAINING, EVALUATION, NEITHER or CONTENT.
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed, None for any.
+        above: Numbers are larger than this, None for any.
         below: Numbers are smaller than this, None for any.
         at_most: Largest number allowed, None for any.
         released: Whether the paper's released code has the key.
@@ -36,6 +37,7 @@ class Key:
     scope: str
     choices: tuple[Any, ...]
     at_least: float | None
+    above: float | None
     below: float | None
     at_most: float | None
     released: bool

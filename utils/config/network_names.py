@@ -41,6 +41,8 @@ PUBLISHED_WIDTH = 64
 # Frames that torchvision's networks need: MViT is made for one length and size of clips, S3D halves time three times.
 MVIT_FRAMES, MVIT_SIZE = 16, 224
 S3D_FRAMES = 5
+# The smallest pictures whose last map S3D can still halve: five halvings, the last of them without padding.
+S3D_SIZE = 17
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,14 @@ class ClipLimits:
         max_frames: Most frames; None: any number.
         image_size: The one height and width; None: any.
         patch: Height and width are multiples of this.
+        min_size: Smallest height and width.
     """
 
     min_frames: int = 1
     max_frames: int | None = None
     image_size: int | None = None
     patch: int = 1
+    min_size: int = 1
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -119,6 +123,8 @@ class ClipLimits:
             frames = f"exactly {self.max_frames} frames"
         if self.image_size is not None:
             return f"{frames}, {self.image_size} x {self.image_size} pixels"
+        if self.min_size > 1:
+            return f"{frames}, sides of at least {self.min_size} pixels"
         return frames + (f", sides a multiple of {self.patch}" if self.patch > 1 else "")
 
     def takes_frames(self, frames: int) -> bool:
@@ -127,7 +133,8 @@ class ClipLimits:
 
     def takes_size(self, size: int) -> bool:
         """Say whether clips may be size x size pixels."""
-        return (self.image_size is None or size == self.image_size) and size % self.patch == 0
+        fits = size >= self.min_size and size % self.patch == 0
+        return fits and (self.image_size is None or size == self.image_size)
 
 
 # Settings that not every network has (`Row.lacks`).
@@ -229,9 +236,10 @@ def clip_limits(net_name: str, early_stride: int) -> ClipLimits:
     if name.family == TORCHVISION and name.backbone.startswith("mvit"):
         return ClipLimits(min_frames=MVIT_FRAMES, max_frames=MVIT_FRAMES, image_size=MVIT_SIZE)
     if name == NetworkName(TORCHVISION, "s3d"):
-        return ClipLimits(min_frames=S3D_FRAMES)
+        return ClipLimits(min_frames=S3D_FRAMES, min_size=S3D_SIZE)
     patch = int(name.backbone.rsplit("_p", 1)[1]) if name.backbone in (*VITS, *DISTILLED_VITS) else 1
-    return ClipLimits(min_frames=max(1, early_stride * find_row(net_name).strides), patch=patch)
+    min_size = S3D_SIZE if name.family in ("s3d", "s3dg") else 1
+    return ClipLimits(max(1, early_stride * find_row(net_name).strides), patch=patch, min_size=min_size)
 
 
 def normalization(net_name: str, *, use_flow: bool) -> Normalization:

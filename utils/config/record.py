@@ -57,6 +57,9 @@ def _acting_schedule(config: RunConfig) -> OptimizerConfig:
     training.
     """
     settings = config.optimizer
+    if settings.envelope != "none":
+        return replace(settings, lr_scheduler="", lr_decay_epochs=(), lr_decay_rate=1.0, warmup_epoch=-1.0)
+    settings = replace(settings, envelope_warmup=0.0)
     last = max(state.epochs for state in config.states)
     decays = tuple(epoch for epoch in settings.lr_decay_epochs if epoch < last) if settings.lr_decay_rate != 1 else ()
     if settings.lr_scheduler == "step" and decays:
@@ -71,7 +74,8 @@ def with_longer_states(old: RunConfig, new: RunConfig, *, first_state: int) -> R
     That is in states from `first_state` on, where both have a constant rate: their first epochs are then the same.
     """
     constant = all(_acting_schedule(config).lr_scheduler == "constant" for config in (old, new))
-    if not constant or len(old.states) != len(new.states):
+    is_whole = old.states[-1].epochs == int(old.states[-1].epochs)  # a last epoch that was cut short has no rest
+    if not constant or not is_whole or len(old.states) != len(new.states):
         return old
     longer = [
         replace(was, epochs=max(was.epochs, now.epochs)) if index >= first_state else was

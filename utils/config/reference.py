@@ -29,6 +29,7 @@ HEADER = "| key | type | default | allowed | changes | from | meaning |\n|---|--
 TYPE_WORDS = {
     int: ("whole number", "whole numbers"),
     float: ("number", "numbers"),
+    int | float: ("number", "numbers"),
     bool: ("true or false", "true or false"),
     str: ("text", "texts"),
     InputConfig: ("input", "inputs, see below"),
@@ -128,7 +129,7 @@ def _type_words(key: Key) -> str:
 def _allowed(key: Key) -> str:
     if key.choices:
         return ", ".join(map(_code, key.choices))
-    limits = (("at least", key.at_least), ("below", key.below), ("at most", key.at_most))
+    limits = (("at least", key.at_least), ("above", key.above), ("below", key.below), ("at most", key.at_most))
     return ", ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
 
 

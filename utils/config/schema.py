@@ -117,11 +117,15 @@ class RunConfig:
         search = self.search
         return build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(search.lr_factors))
 
-    def state_config(self, state: State, *, epochs: int) -> StateConfig:
+    def state_config(self, state: State, *, epochs: float) -> StateConfig:
         """Return the setting of a state of the graph."""
         chosen = self.search.inputs[state.input]
         rate = float(f"{chosen.base_learning_rate * self.search.lr_factors[state.level]:.12g}")  # 0.07 x 0.1 is 0.007
         return StateConfig(**{**dataclasses.asdict(chosen), "base_learning_rate": rate, "epochs": epochs})
+
+    def epochs_before(self, state_index: int) -> float:
+        """Return the epochs of all states before one, of the whole path for their number."""
+        return sum((state.epochs for state in self.states[:state_index]), start=0)
 
     def with_states(self, states: Sequence[StateConfig]) -> "RunConfig":
         """Return the plain record that trains states one after the other, otherwise as this one."""

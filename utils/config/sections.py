@@ -24,6 +24,7 @@ def key(
     scope: str = TRAINING,
     choices: tuple[Any, ...] = (),
     at_least: float | None = None,
+    above: float | None = None,
     below: float | None = None,
     released: bool = True,
 ) -> Any:
@@ -34,10 +35,11 @@ def key(
         scope: TRAINING, EVALUATION, NEITHER or CONTENT: what a change of this key changes.
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed.
+        above: Numbers must be larger than this.
         below: Numbers must be smaller than this.
         released: Whether the paper's released code has the key.
     """
-    limits = {"choices": choices, "at_least": at_least, "below": below}
+    limits = {"choices": choices, "at_least": at_least, "above": above, "below": below}
     return field(metadata={"meaning": meaning, "scope": scope, "released": released, **limits})
 
 
@@ -46,7 +48,7 @@ own_key = functools.partial(key, released=False)  # a key that this project adde
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Where the videos are, and how a clip is cut from them and augmented."""
+    """Where the videos are, and how a clip is cut from them and augmented; crop_size is a key of states."""
 
     dataset_class: str = key("kind of data set", choices=("video_dataset",))
     format: str = key(
@@ -58,9 +60,9 @@ class DatasetConfig:
     eva_list_file: str = key("evaluation list", scope=CONTENT)
     eva_root_path: str = key("folder the paths of the evaluation list start from", scope=CONTENT)
     time_dim: str = key("T: a clip is [C, T, H, W], for every network", choices=("T",))
-    crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1)
     eva_crop_size: int = key(
-        "short side and crop in the final evaluation, pixels; a size unlike crop_size is marked in the result",
+        "short side and crop in the final evaluation, pixels; a size unlike crop_size of the last state is marked in "
+        "the result",
         scope=EVALUATION,
         at_least=1,
     )
@@ -104,8 +106,25 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the weights are learned; base_learning_rate and epochs are keys of states."""
+    """How the weights are learned; base_learning_rate and epochs are keys of states.
 
+    Without an envelope every state has a schedule of its own. Under one, base_learning_rate is a state's peak, and
+    lr_scheduler, lr_decay_* and warmup_epoch have no meaning.
+    """
+
+    envelope: str = own_key(
+        "one shape of the rate over the whole path, in fractions of its compute (frames x pixels): linear and cosine "
+        "to zero, wsd: constant, then linear over the last 0.4, steps: a 10th from 0.5 on, a 100th from 0.75 on; none: "
+        "lr_scheduler for every state",
+        choices=("none", "linear", "cosine", "wsd", "steps", "constant"),  # utils.planning.envelope.SHAPES
+    )
+    envelope_warmup: float = own_key(
+        "fraction of the path's compute over which an envelope rises, once, from 1 / warmup_multiplier of its rate; a "
+        "fraction, so that it fits whatever the budget",
+        at_least=0,
+        below=1,
+    )
+    keep_momentum: bool = own_key("a state goes on with the momenta of the state before; else its optimizer is fresh")
     warmup_epoch: float = key("epochs of linear warm-up from base_learning_rate / warmup_multiplier; negative: none")
     warmup_multiplier: float = key("warm-up starts at base_learning_rate / warmup_multiplier", at_least=1)
     lr_scheduler: str = key(
@@ -203,12 +222,13 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What one state of the optimization path trains on and how fast: input, batch and rate."""
+    """What one state of the optimization path trains on and how fast: input (time and space), batch and rate."""
 
     base_learning_rate: float = key("learning rate", at_least=0)
     num_segments: int = key("pieces a clip is put together from", at_least=1)
     clip_length: int = key("frames of a piece", at_least=1)
     num_steps: int = key("distance between frames of a piece", at_least=1)
+    crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1)
     batch_size: int = key("clips a process and micro-batch", at_least=1)
     iter_size: int = key("micro-batches accumulated a step", at_least=1)
     frozen_bn: bool = key("keep the running statistics of batch norm (all but the first)")
@@ -223,12 +243,20 @@ class InputConfig:
         """Frames of a training clip: what the network sees as T."""
         return self.clip_shape.num_frames
 
+    @property
+    def pixels_per_clip(self) -> int:
+        """Frames x pixels of a training clip: what its compute is counted in."""
+        return self.num_frames * self.crop_size**2
+
 
 @dataclass(frozen=True)
 class StateConfig(InputConfig):
     """One state of the optimization path. A list in the record gives one entry per state."""
 
-    epochs: int = key("epochs of this state", at_least=1)
+    epochs: float | int = key(
+        "epochs of this state, also fractions of one such as 0.5: rounded to steps, the last epoch is cut short",
+        above=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -280,6 +308,7 @@ SECTIONS: dict[str, type] = {
 
 # In which section of a record each key of StateConfig is written.
 STATE_KEYS: dict[str, tuple[str, ...]] = {
+    "dataset": ("crop_size",),
     "optimizer": ("epochs", "base_learning_rate"),
     "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
     "network": ("frozen_bn",),

@@ -56,6 +56,8 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
         raise ConfigError(f"{where}: found '{value}', allowed: {allowed}{hint}")
     if limits["at_least"] is not None and not value >= limits["at_least"]:
         raise ConfigError(f"{where}: found {value}, must be at least {limits['at_least']}")
+    if limits["above"] is not None and not value > limits["above"]:
+        raise ConfigError(f"{where}: found {value}, must be above {limits['above']}")
     if limits["below"] is not None and not value < limits["below"]:
         raise ConfigError(f"{where}: found {value}, must be below {limits['below']}")
     if key in AT_MOST and not value <= AT_MOST[key]:
@@ -76,6 +78,8 @@ def _coerce(value: Any, expected: type, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{where}: found {shown(value)}, expected a list such as [30, 60]")
         return tuple(_coerce(item, get_args(expected)[0], where) for item in value)
+    if expected == int | float:  # a whole number stays one
+        expected = int if type(value) is int else float
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not expected:

@@ -186,7 +186,7 @@ def _plan(
         log.info(f"moved the earlier scores and results to {earlier}")
     progress = training_progress(config)
     if progress and progress[0] < progress[1]:
-        log.info(f"the training is not complete: {progress[0]} of {progress[1]} epochs")
+        log.info(f"the training is not complete: {progress[0]:g} of {progress[1]:g} epochs")
     for difference in training_differences(config):
         log.info(f"the weights were trained with another configuration: {difference}")
     manifest = open_scores(folder, manifest)

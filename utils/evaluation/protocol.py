@@ -96,7 +96,7 @@ def _videos_of_quick(trained: Trained) -> str | None:
 
 # What the network gets to see of a clip: the training, its quick evaluation and the final one should agree in it.
 CLIP_ASPECTS = (
-    Aspect("crop size", lambda t: _pixels(t.config.dataset.crop_size), lambda m: _pixels(m.crop_size)),
+    Aspect("crop size", lambda t: _pixels(t.config.states[-1].crop_size), lambda m: _pixels(m.crop_size)),
     Aspect(
         "frames",
         lambda t: _frames(t.config.states[-1].num_segments, t.config.states[-1].clip_length),

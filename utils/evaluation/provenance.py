@@ -119,12 +119,12 @@ def make_manifest(
     )
 
 
-def training_progress(config: RunConfig) -> tuple[int, int] | None:
+def training_progress(config: RunConfig) -> tuple[float, float] | None:
     """Return (epochs trained, epochs of the record) of the record's own weights, None for weights from elsewhere."""
     epochs = read_epochs(config.run_dir)
     if config.eva_model != config.weights_path or not epochs or config.is_search:  # a search is as long as it is
         return None
-    return int(epochs[-1]["total_epoch"]), sum(state.epochs for state in config.states)
+    return epochs[-1]["total_epoch"], config.epochs_before(len(config.states))
 
 
 def read_training(config: RunConfig) -> Trained | None:

@@ -123,7 +123,7 @@ def _protocol(manifest: Manifest, trained: Trained | None, *, num_scored: int, n
     }
 
 
-def _checkpoint(manifest: Manifest, training_progress: tuple[int, int] | None) -> dict[str, Any]:
+def _checkpoint(manifest: Manifest, training_progress: tuple[float, float] | None) -> dict[str, Any]:
     trained, planned = training_progress or (None, None)
     return {
         "network": manifest.network,
@@ -265,7 +265,7 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if checkpoint["epochs_trained"] is not None:
         done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
-        rows.append(("trained", f"{done} of {planned} epochs{unfinished}"))
+        rows.append(("trained", f"{done:g} of {planned:g} epochs{unfinished}"))
     return [*rows, *_training_rows(result)]
 
 

@@ -6,7 +6,7 @@ from utils.config import RunConfig
 from utils.planning.graph import INITIAL, State, Transition
 from utils.search.result import describe_input
 
-_CELL = 26
+_CELL = 32
 
 
 def describe_graph(config: RunConfig) -> list[str]:

@@ -337,10 +337,10 @@ def plan_record(config: RunConfig, plan: Plan) -> RunConfig:
 
 
 def describe_input(setting: InputConfig) -> str:
-    """Return an input in words: '16 frames', '32 frames, every 2nd', '8 x 4 frames'."""
+    """Return an input in words: '16 frames, 56 px', '32 frames, every 2nd, 224 px', '8 x 4 frames, 112 px'."""
     pieces = f"{setting.num_segments} x " if setting.num_segments > 1 else ""
     every = "" if setting.num_steps == 1 else f", every {_ordinal(setting.num_steps)}"
-    return f"{pieces}{setting.clip_length} frames{every}"
+    return f"{pieces}{setting.clip_length} frames{every}, {setting.crop_size} px"
 
 
 def _ordinal(number: int) -> str:

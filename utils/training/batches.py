@@ -39,6 +39,11 @@ class StepPlan:
     iter_size: int
 
     @property
+    def clips_per_step(self) -> int:
+        """Clips that all processes together train on in a step."""
+        return self.micro_batch * self.micro_batches * self.world_size
+
+    @property
     def unit(self) -> int:
         """Clips that an epoch is a whole number of: whole batches of the record and of this run."""
         return math.lcm(self.record_batch, self.micro_batch * self.world_size)
@@ -67,6 +72,34 @@ class StepPlan:
     def batches_of_step(self, step: int, num_videos: int) -> int:
         """Return how many micro-batches a step has."""
         return min(self.micro_batches, self.batches_per_epoch(num_videos) - step * self.micro_batches)
+
+
+@dataclass(frozen=True)
+class StateLength:
+    """How long a state is. Its last epoch is cut short where it ends inside one.
+
+    Attributes:
+        steps: Optimizer steps of the whole state.
+        steps_per_epoch: Of an epoch that is not cut.
+    """
+
+    steps: int
+    steps_per_epoch: int
+
+    @classmethod
+    def of_epochs(cls, epochs: float, plan: StepPlan, *, num_videos: int) -> "StateLength":
+        """Return the length of so many epochs, rounded to steps, one at least."""
+        steps_per_epoch = plan.steps_per_epoch(num_videos)
+        return cls(max(1, round(epochs * steps_per_epoch)), steps_per_epoch)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs, with the one that is cut short."""
+        return -(-self.steps // self.steps_per_epoch)
+
+    def steps_of_epoch(self, epoch: int) -> int:
+        """Return the steps of an epoch, counted from 0."""
+        return min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
 
 
 def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int) -> StepPlan:
@@ -104,25 +137,33 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """Begin with epoch 0; refuse a list of fewer videos than one batch on every process takes."""
         self.num_videos, self.plan, self.rank, self.seed = num_videos, plan, rank, seed
         self.epoch = 0
-        self.first_batch = 0
+        self.first_batch, self.end_batch = 0, plan.batches_per_epoch(num_videos)
         if plan.batches_per_epoch(num_videos) == 0:
             raise BatchError(
                 f"the training list has {num_videos} videos, fewer than the {plan.unit} clips of one batch on every "
                 "process; lower sampler.batch_size or optimizer.num_gpu"
             )
 
-    def start(self, epoch: int, *, first_batch: int = 0) -> None:
-        """Choose the epoch (counted from 0) that the next iteration runs, and its first micro-batch."""
+    def start(self, epoch: int, *, first_batch: int = 0, most: int | None = None) -> None:
+        """Choose the epoch that the next iteration runs, counted from 0, and which of its micro-batches.
+
+        Args:
+            epoch: The epoch.
+            first_batch: Its first micro-batch to run.
+            most: Micro-batches of the epoch where it is cut short.
+        """
+        whole = self.plan.batches_per_epoch(self.num_videos)
         self.epoch, self.first_batch = epoch, first_batch
+        self.end_batch = whole if most is None else min(most, whole)
 
     def __len__(self) -> int:
         """Return the micro-batches that are left of the epoch."""
-        return self.plan.batches_per_epoch(self.num_videos) - self.first_batch
+        return self.end_batch - self.first_batch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Give the micro-batches that are left of the epoch."""
         order = np.random.default_rng((*self.seed, self.epoch)).permutation(self.num_videos)
         size = self.plan.micro_batch
-        for number in range(self.first_batch, self.plan.batches_per_epoch(self.num_videos)):
+        for number in range(self.first_batch, self.end_batch):
             begin = (number * self.plan.world_size + self.rank) * size
             yield [(self.epoch, int(index)) for index in order[begin : begin + size]]

@@ -15,9 +15,8 @@ from utils import distributed, stopping
 from utils.errors import UserError
 from utils.metrics import QuickScore, label_ranks, top_k_hits
 from utils.training.averaging import WeightAverage
-from utils.training.batches import StepPlan
+from utils.training.batches import StateLength, StepPlan
 from utils.training.precision import autocast
-from utils.training.schedule import Schedule
 
 
 class TrainingError(UserError):
@@ -32,7 +31,8 @@ class DivergedError(TrainingError):
 class Learner:
     """What a state trains with.
 
-    `model` is the network as it is called: itself, or wrapped for several processes. `average` is the average of the
+    `model` is the network as it is called: itself, or wrapped for several processes. `rate` gives the learning rate of
+    an (epoch, step), both counted from 0. `average` is the average of the
     weights that is evaluated in their place, if any.
     """
 
@@ -40,7 +40,8 @@ class Learner:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    schedule: Schedule
+    rate: Callable[[int, int], float]
+    length: StateLength
     plan: StepPlan
     criterion: nn.Module
     normalize: Callable[[torch.Tensor], torch.Tensor]
@@ -67,8 +68,7 @@ class Learner:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Continue from a checkpoint of the same state."""
         self.network.load_state_dict(content["network"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        _lay_out_like_weights(self.optimizer)
+        self.take_momenta(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
             self.average.load_state_dict(content)
@@ -78,6 +78,11 @@ class Learner:
             own = saved[distributed.rank()] if same else means
             for tensor, value in zip(self._statistics(), own, strict=True):
                 tensor.copy_(value)
+
+    def take_momenta(self, optimizer: dict[str, Any]) -> None:
+        """Go on with the momenta of another state's optimizer, of which this is the `state_dict`."""
+        self.optimizer.load_state_dict(optimizer)
+        _lay_out_like_weights(self.optimizer)
 
     def _statistics(self) -> list[torch.Tensor]:
         """Return the running statistics, the network's and their average's: inside an epoch each rank has its own."""
@@ -214,7 +219,7 @@ def train_epoch(
         Stopped: Some rank was asked to stop; all of them have done the same steps, which are saved.
     """
     learner.model.train()
-    iterator, steps = iter(batches), learner.plan.steps_per_epoch(learner.num_videos)
+    iterator, steps = iter(batches), learner.length.steps_of_epoch(epoch)
     loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
     with stopping.deferred():
         for step in range(first_step, steps):
@@ -244,7 +249,7 @@ def _train_step(
     """Accumulate the micro-batches of one step, update the weights; return the sum of losses over its clips."""
     torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
     count = learner.plan.batches_of_step(step, learner.num_videos)
-    rate = learner.schedule.rate(learner.plan.schedule_position(epoch=epoch, step=step, num_videos=learner.num_videos))
+    rate = learner.rate(epoch, step)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
     learner.optimizer.zero_grad(set_to_none=True)

@@ -34,23 +34,24 @@ class EpochLog:
         if kept < len(self._file.lines):
             self._file.keep(kept)
 
-    def write(self, line: dict[str, Any], *, total_epoch: int) -> None:
+    def write(self, line: dict[str, Any], *, total_epoch: float) -> None:
         """Append an epoch's line.
 
         Args:
             line: `state` (index), `epoch` (epochs of the state that are complete) and numbers.
-            total_epoch: Epochs over all states, the x axis of the curves.
+            total_epoch: Epochs over all states; TensorBoard, which knows whole numbers only, counts the lines.
         """
         if self._file is None:  # of another rank
             return
         self._file.append({**line, "total_epoch": total_epoch, "time": time.strftime("%Y-%m-%d %H:%M:%S")})
+        count = len(self._file.lines)
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only when there is an epoch
 
-            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=total_epoch)
+            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=count)
         for name, value in line.items():
             if isinstance(value, int | float) and name not in ("state", "epoch"):
-                self._writer.add_scalar(name, value, total_epoch)
+                self._writer.add_scalar(name, value, count)
         self._writer.flush()
 
     def close(self) -> None:

@@ -82,12 +82,15 @@ def _train(
     log.info(f"{config.name}: {describe(network)}")
     if content is not None:
         log.info(f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done")
+    momenta = content["optimizer"] if content is not None else {}
     with contextlib.closing(record):
         for index in range(position.state, len(config.states)):
             trainer, totals = make_trainer(index, network), EpochTotals()
             if content is not None and (position.epoch or position.step):
                 totals = restore(trainer.learner, content)
+            elif index > 0 and config.optimizer.keep_momentum:
+                trainer.learner.take_momenta(momenta)
             log.info(trainer.describe())
             trainer.train(record, position, totals)
-            position, content = Position(state=index + 1), None
+            position, content, momenta = Position(state=index + 1), None, trainer.learner.optimizer.state_dict()
     log.info(f"trained weights: {config.weights_path}")

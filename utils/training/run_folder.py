@@ -1,5 +1,6 @@
 """The folder of one record: output/<record>/. Nothing in it is ever deleted or silently replaced."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def find_position(
     trained = saved_config(content["config"], path)
     count = len(trained.states)
     is_complete = position.state == count
-    if not is_complete and not (position.state < count and position.epoch <= trained.states[position.state].epochs):
+    epochs = [math.ceil(state.epochs) for state in trained.states]
+    if not is_complete and not (position.state < count and position.epoch <= epochs[position.state]):
         raise CheckpointError(f"{path}: stands at {position}, which its own configuration does not have")
     is_averaged = is_complete and trained.optimizer.ema > 0  # of the weights that were trained nothing is left
     first_state = count if is_averaged else min(position.state, count - 1)
@@ -84,7 +86,7 @@ def find_position(
         problems.append(f"network.pretrained_model: was {content['start_weights']}, is {start_weights}")
     refuse_differences(config, problems)
     if is_complete and config.states[-1].epochs > trained.states[-1].epochs:
-        return Position(count - 1, trained.states[-1].epochs)
+        return Position(count - 1, int(trained.states[-1].epochs))
     return position
 
 
@@ -127,10 +129,10 @@ def require_own_weights(content: dict[str, Any], config: RunConfig, *, path: Pat
     trained, position = saved_config(content["config"], path), Position(**content["position"])
     if config.saved_path.exists():
         refuse_differences(config, list_differences(trained, load_saved_config(config.saved_path)))
-    done = sum(state.epochs for state in trained.states[: position.state]) + position.epoch
+    done = trained.epochs_before(position.state) + position.epoch
     epochs = read_epochs(config.run_dir)
     if epochs and epochs[-1]["total_epoch"] != done:
         raise ConfigError(
-            f"{path} holds the weights after {done} epochs, but {config.run_dir / EPOCHS_FILE} has "
-            f"{epochs[-1]['total_epoch']}; continue the training first, or name the weights with network.eva_model"
+            f"{path} holds the weights after {done:g} epochs, but {config.run_dir / EPOCHS_FILE} has "
+            f"{epochs[-1]['total_epoch']:g}; continue the training first, or name the weights with network.eva_model"
         )

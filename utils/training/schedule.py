@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from utils.planning.envelope import Envelope
+
 COSINE_FLOOR = 1e-6  # the rate a cosine schedule ends at
 
 
@@ -15,7 +17,7 @@ class Schedule:
     Attributes:
         base: Rate after warm-up.
         batches_per_epoch: Batches in an epoch (`StepPlan.record_batches_per_epoch`).
-        epochs: Epochs of the state.
+        epochs: Epochs of the state, which may end inside one.
         warmup_epochs: Epochs of warm-up; 0 or negative for none.
         warmup_multiplier: Warm-up rises linearly from base / warmup_multiplier.
         decay_epochs: Epochs at which the rate is multiplied by decay_rate, none for a constant rate; None for a cosine
@@ -25,7 +27,7 @@ class Schedule:
 
     base: float
     batches_per_epoch: int
-    epochs: int
+    epochs: float
     warmup_epochs: float = -1.0
     warmup_multiplier: float = 100.0
     decay_epochs: tuple[int, ...] | None = None
@@ -43,3 +45,26 @@ class Schedule:
         length = self.epochs * self.batches_per_epoch - warmup
         floor = min(COSINE_FLOOR, self.base)
         return floor + (self.base - floor) * (1 + math.cos(math.pi * (batch - warmup) / length)) / 2
+
+
+@dataclass(frozen=True)
+class PathSchedule:
+    """The rate of a state under one envelope over its whole path, in fractions of the path's compute.
+
+    Attributes:
+        base: The state's own peak.
+        envelope: The factor of the peak over the path.
+        before: Compute of the states before this one, in the unit of `per_step`.
+        per_step: Compute of a step of this state.
+        whole: Compute of the path.
+    """
+
+    base: float
+    envelope: Envelope
+    before: float
+    per_step: float
+    whole: float
+
+    def rate(self, step: int) -> float:
+        """Return the rate of step number `step`, counted from 0 over the state, by what is spent before it."""
+        return self.base * self.envelope.factor((self.before + step * self.per_step) / self.whole)

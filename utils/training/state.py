@@ -111,7 +111,7 @@ class TrainingRecord:
     def finish_epoch(self, learner: Learner, position: Position, totals: EpochTotals, score: QuickScore | None) -> None:
         """Log a complete epoch, then save it: a kill between the two costs nothing, `read` drops the log line again."""
         state = self.config.states[position.state]
-        self.log.info(_describe_epoch(position.epoch, state.epochs, totals, score))
+        self.log.info(_describe_epoch(position.epoch, learner.length.num_epochs, totals, score))
         for note in totals.notes:
             self.log.info(f"  {note}")
         line: dict[str, Any] = {
@@ -123,12 +123,12 @@ class TrainingRecord:
         }
         if score is not None:
             line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}
-        before = sum(earlier.epochs for earlier in self.config.states[: position.state])
-        distributed.decide_on_main(lambda: self.epochs.write(line, total_epoch=before + position.epoch))
-        complete = position.epoch == state.epochs
+        complete = position.epoch == learner.length.num_epochs
+        after = position.next_state() if complete else position
+        total = self.config.epochs_before(after.state) + after.epoch
+        distributed.decide_on_main(lambda: self.epochs.write(line, total_epoch=total))
         if complete:
             learner.finish()
-        after = position.next_state() if complete else position
         self.save(learner, after, None)
         if self.config.logging.save_freq and position.epoch % self.config.logging.save_freq == 0:
             self.save(learner, after, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
@@ -189,21 +189,22 @@ class StateTrainer:
     def describe(self) -> str:
         """Return the state in a line."""
         place = f"state {self.index + 1} of {len(self.config.states)}"
-        return f"{place}: {self.describe_setting()}, {self.state.epochs} epochs"
+        return f"{place}: {self.describe_setting()}, {self.state.epochs:g} epochs"
 
     def describe_setting(self) -> str:
         """Return the state's input, rate and steps."""
         state, plan = self.state, self.learner.plan
         frozen = ", batch norm frozen" if state.frozen_bn else ""
         return (
-            f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}; rate "
-            f"{state.base_learning_rate:g}; {plan.steps_per_epoch(self.learner.num_videos)} steps an epoch of "
+            f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}, "
+            f"{state.crop_size} px; rate {state.base_learning_rate:g}; "
+            f"{plan.steps_per_epoch(self.learner.num_videos)} steps an epoch of "
             f"{plan.micro_batch} clips x {plan.micro_batches} micro-batches x {plan.world_size} processes{frozen}"
         )
 
     def train(self, record: TrainingRecord, position: Position, totals: EpochTotals) -> None:
         """Train the epochs from a position to the end of the state, recording each."""
-        while position.epoch < self.state.epochs:
+        while position.epoch < self.learner.length.num_epochs:
             totals = self.train_epoch(position, totals, record).merged()
             position = position.next_epoch()
             record.finish_epoch(self.learner, position, totals, self.score(position.epoch))
@@ -216,9 +217,10 @@ class StateTrainer:
         """
         if self.index > 0 and position.epoch == position.step == 0 and self.config.optimizer.precise_bn:
             self.recalculate_statistics()
-        self.batches.start(position.epoch, first_batch=position.step * self.learner.plan.micro_batches)
-        steps = self.learner.plan.steps_per_epoch(self.learner.num_videos)
-        name = printable(f"{self.title} epoch {position.epoch + 1}/{self.state.epochs}")
+        length, count = self.learner.length, self.learner.plan.micro_batches
+        steps = length.steps_of_epoch(position.epoch)
+        self.batches.start(position.epoch, first_batch=position.step * count, most=steps * count)
+        name = printable(f"{self.title} epoch {position.epoch + 1}/{length.num_epochs}")
         with tqdm(total=steps, initial=position.step, desc=name, unit="step", disable=not distributed.is_main()) as bar:
 
             def report(done: int, line: dict[str, float]) -> None:
@@ -245,7 +247,7 @@ class StateTrainer:
 
     def score(self, epochs_done: int) -> QuickScore | None:
         """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""
-        due = epochs_done == self.state.epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
+        due = epochs_done == self.learner.length.num_epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
         if self.quick is not None and due:
             return self.evaluate()
         with self.learner.evaluated():

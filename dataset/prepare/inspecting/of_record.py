@@ -62,9 +62,8 @@ def _training_strips(config: RunConfig, state: int, *, clips: int, seed: int) ->
     data = config.dataset
     videos = read_training_list(config)
     names = read_class_names(data.list_file, data.num_classes)
-    made = make_training_clips(
-        config, state, videos=videos, reader=make_reader(config, data.root_path), transform=make_transform(config)
-    )
+    reader, transform = make_reader(config, data.root_path), make_transform(config, state)
+    made = make_training_clips(config, state, videos=videos, reader=reader, transform=transform)
     rng = np.random.default_rng(seed)
     samples = [made[number, int(rng.integers(len(videos)))] for number in range(clips)]
     return [Strip(f"{names[s.label]} ({videos[s.video].path})", s.clip.numpy()) for s in samples]
@@ -101,8 +100,9 @@ def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequenc
         own = replace(config, dataset=replace(data, format=format, list_file=listed, root_path=root))
         stages, group = _measure(own, state, clips=clips)
         if number == 0:
+            frames, side = config.states[state].num_frames, config.states[state].crop_size
             say(
-                f"{config.name}: clips of {config.states[state].num_frames} x {data.crop_size} x {data.crop_size}, "
+                f"{config.name}: clips of {frames} x {side} x {side}, "
                 f"{data.transform_type}, {stages.workers} workers, {stages.cores} processors\n{benchmark.HEADER}"
             )
         say(benchmark.describe(f"{format} {listed}", stages))
@@ -123,7 +123,7 @@ def _measure(config: RunConfig, state: int, *, clips: int) -> tuple[benchmark.St
         torch.set_num_threads(1)  # as in a worker
         cv2.setNumThreads(0)
         reader = benchmark.TimedReader(make_reader(config, data.root_path))
-        transform = benchmark.TimedTransform(make_transform(config))
+        transform = benchmark.TimedTransform(make_transform(config, state))
         made = make_training_clips(config, state, videos=videos, reader=reader, transform=transform)
         order = np.random.default_rng(0).permutation(len(videos)).tolist()
         count = clips + plan.micro_batch

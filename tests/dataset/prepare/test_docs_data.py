@@ -98,7 +98,7 @@ def load_one_clip(record: str, overrides: list[str]) -> None:
     config = load_config(record, [*overrides, "dataset.num_workers=0", f"dataset.num_classes={num_classes()}"])
     videos = read_training_list(config)
     reader = make_reader(config, config.dataset.root_path)
-    clips = make_training_clips(config, 0, videos=videos, reader=reader, transform=make_transform(config))
+    clips = make_training_clips(config, 0, videos=videos, reader=reader, transform=make_transform(config, 0))
     sample = clips[0, len(videos) - 1]
     assert sample.clip.shape[0] == config.states[0].num_frames and not sample.notes
     eva_reader = make_reader(config, config.dataset.eva_root_path)

@@ -68,7 +68,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
     config = load_config(make_record(dataset={**data, "no_horizontal_flip": False}))
     videos = read_list(listed)
     index = next(i for i, video in enumerate(videos) if video.label == left)
-    transform = make_transform(config)
+    transform = make_transform(config, 0)
     clips = make_training_clips(
         config, 0, videos=videos, reader=make_reader(config, str(tiny_set)), transform=transform
     )
@@ -76,7 +76,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
     assert {sample.label for sample in samples} == {left, right}
     # The same draws without the exchange: where the label stays the clip does, elsewhere it is its mirror image.
     plain = load_config(make_record("plain", dataset={**data, "flip_labels": False, "no_horizontal_flip": True}))
-    assert make_transform(plain) == transform  # which must not mirror a second time
+    assert make_transform(plain, 0) == transform  # which must not mirror a second time
     same = make_training_clips(plain, 0, videos=videos, reader=make_reader(plain, str(tiny_set)), transform=transform)
     for epoch, sample in enumerate(samples):
         clip = same[epoch, index].clip

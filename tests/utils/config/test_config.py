@@ -145,14 +145,15 @@ def test_an_empty_override_is_empty_text() -> None:
 
 
 BAD_OVERRIDES = [
-    ("optimizer.epochs=", ["optimizer.epochs", "''", "a whole number"]),
+    ("optimizer.epochs=", ["optimizer.epochs", "''", "a number"]),
     ("network.net_nam=x", ["network.net_nam", "unknown key", "did you mean 'net_name'"]),
     ("dataset.clip_length=8", ["dataset.clip_length", "belongs to section 'sampler'"]),
     ("datset.format=RAW", ["datset", "unknown section", "did you mean 'dataset'"]),
     ("dataset.format=LMBD", ["dataset.format", "'LMBD'", "RAW, FRAME, LMDB", "did you mean 'LMDB'"]),
-    ("optimizer.epochs=ten", ["optimizer.epochs", "'ten'", "a whole number"]),
-    ("optimizer.epochs=1.5", ["optimizer.epochs", "1.5", "a whole number"]),
-    ("optimizer.epochs=true", ["optimizer.epochs", "True", "a whole number"]),
+    ("optimizer.epochs=ten", ["optimizer.epochs", "'ten'", "a number"]),
+    ("optimizer.epochs=0", ["optimizer.epochs", "found 0", "above 0"]),
+    ("optimizer.epochs=true", ["optimizer.epochs", "True", "a number"]),
+    ("dataset.crop_size=[24, 0]", ["dataset.crop_size", "found 0", "at least 1"]),
     ("optimizer.nesterov=no", ["optimizer.nesterov", "'no'", "true or false"]),
     ("optimizer.base_learning_rate=.inf", ["optimizer.base_learning_rate", "finite"]),
     ("optimizer.lr_decay_epochs=30", ["optimizer.lr_decay_epochs", "a list"]),

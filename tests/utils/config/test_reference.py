@@ -173,7 +173,7 @@ REFUSED = [
     "network: {net_nam: p3d_resnet18}",
     "network: {dropout_ratio: 1.0}",
     "optimizer: {epochs: ten}",
-    "optimizer: {epochs: [8, 1.5]}",
+    "optimizer: {epochs: [8, 0]}",
     "optimizer: {epochs: []}",
     "optimizer: {nesterov: no}",
     "optimizer: {lr_decay_epochs: 30}",

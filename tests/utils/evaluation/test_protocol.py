@@ -40,7 +40,7 @@ def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
         "network": "", "checkpoint_sha256": "", "list_sha256": "", "num_videos": 35, "num_classes": 12,
         "format": data.format, "root_path": data.eva_root_path, "num_clips": 1, "num_crops": 1,
         "num_segments": state.num_segments, "clip_length": state.clip_length, "num_steps": state.num_steps,
-        "crop_size": data.crop_size, "use_flow": False, "use_fore": False, "precision": "float32", "checkpoint": "",
+        "crop_size": state.crop_size, "use_flow": False, "use_fore": False, "precision": "float32", "checkpoint": "",
         "list_file": data.eva_list_file, "versions": {}, "mean": list(data.mean), "std": list(data.std),
     }  # fmt: skip
     return Manifest(**{**same, **changes})

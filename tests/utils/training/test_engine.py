@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers.losses import HeadsLoss
-from utils.training.batches import StepPlan, plan_steps
+from utils.training.batches import StateLength, StepPlan, plan_steps
 from utils.training.engine import EpochTotals, Learner, StepHooks, TrainingError, evaluate, train_epoch
 from utils.training.precision import Precision, PrecisionError, autocast, make_scaler, resolve_precision
 from utils.training.schedule import Schedule
@@ -54,6 +55,16 @@ def normalize(clips: Tensor) -> Tensor:
     return (clips.permute(0, 4, 1, 2, 3) / 255).double()
 
 
+def make_schedule(plan: StepPlan, num_videos: int, epochs: int = 2) -> Schedule:
+    return Schedule(
+        base=0.1, batches_per_epoch=plan.record_batches_per_epoch(num_videos), epochs=epochs, warmup_epochs=1
+    )
+
+
+def rate_by(schedule: Schedule, plan: StepPlan, num_videos: int) -> Callable[[int, int], float]:
+    return lambda epoch, step: schedule.rate(plan.schedule_position(epoch=epoch, step=step, num_videos=num_videos))
+
+
 def make_learner(network: TwoHeads, *, plan: StepPlan, num_videos: int, epochs: int = 2, **changes: Any) -> Learner:
     settings: dict[str, Any] = {"clip_gradient": 0.05, "loss_weight": 4.0, "dtype": None, "mix": None} | changes
     return Learner(
@@ -70,9 +81,8 @@ def make_learner(network: TwoHeads, *, plan: StepPlan, num_videos: int, epochs: 
             weight_decay=0.01,
         ),
         scaler=make_scaler(CPU, settings["dtype"]),
-        schedule=Schedule(
-            base=0.1, batches_per_epoch=plan.record_batches_per_epoch(num_videos), epochs=epochs, warmup_epochs=1
-        ),
+        rate=rate_by(make_schedule(plan, num_videos, epochs), plan, num_videos),
+        length=StateLength.of_epochs(epochs, plan, num_videos=num_videos),
         plan=plan,
         criterion=DoubleLoss(),
         normalize=normalize,
@@ -133,7 +143,7 @@ def test_steps_equal_the_arithmetic_written_out() -> None:
     network = TwoHeads().double()
     plan = plan_steps(batch_size=2, iter_size=3, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=14)  # 7 micro-batches: groups of 3, 3 and 1
-    expected = by_hand(network, make_batches(7), group=3, schedule=learner.schedule)
+    expected = by_hand(network, make_batches(7), group=3, schedule=make_schedule(plan, 14))
     run_epoch(learner, make_batches(7))
     for name, value in network.named_parameters():
         np.testing.assert_allclose(value.detach().numpy(), expected[name], rtol=1e-12, atol=1e-15)
@@ -144,7 +154,7 @@ def test_totals_are_means_over_clips() -> None:
     network = TwoHeads().double()
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     learner = make_learner(network, plan=plan, num_videos=6)
-    learner.schedule = Schedule(base=0.0, batches_per_epoch=3, epochs=1)  # the network stays as it is
+    learner.rate = lambda epoch, step: 0.0  # the network stays as it is
     batches = make_batches(3)
     expected = np.mean([learner.criterion(network(normalize(b.clips)), b.labels).item() for b in batches])
     lines: list[dict[str, float]] = []

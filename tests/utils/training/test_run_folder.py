@@ -46,7 +46,9 @@ def test_the_schema_alone_says_which_keys_decide_what_is_trained(section: str) -
     config = load_config(f"record/{name}.yml")
     constant = dataclasses.replace(config.optimizer, lr_scheduler="step", lr_decay_epochs=(1,), lr_decay_rate=0.1)
     config = dataclasses.replace(config, optimizer=constant)  # so that every key of the schedule acts
+    plain, linear = config, dataclasses.replace(config, optimizer=dataclasses.replace(constant, envelope="linear"))
     for key in section_keys(section):
+        config = linear if key.name == "envelope_warmup" else plain
         if key.is_per_state:
             (state,) = config.states
             changed = dataclasses.replace(state, **{key.name: other_value(key, getattr(state, key.name))})
