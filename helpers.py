@@ -45,6 +45,7 @@ from model.features import WithFeatures
 from model.network import VideoNetwork
 from utils import distributed
 from utils.config import RunConfig, StateConfig
+from utils.config.budget import divide_budget
 from utils.errors import UserError
 from utils.evaluation.extraction import ExtractionParts, extract_scores
 from utils.evaluation.predictions import Prediction
@@ -59,10 +60,11 @@ from utils.search.result import Selection, describe_selection
 from utils.search.setup import SearchParts
 from utils.text import say
 from utils.training.averaging import WeightAverage
+from utils.training.costs import keep_costs, measure_clip
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
 from utils.training.precision import Precision, make_scaler, resolve_precision
-from utils.training.run import train_states
+from utils.training.run import open_run, train_states
 from utils.training.schedule import PathSchedule, Schedule
 from utils.training.state import StateTrainer
 from utils.training.weight_files import read_weight_file
@@ -207,24 +209,46 @@ def make_state_trainer(
     return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick, title=title)
 
 
+def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device) -> RunConfig:
+    """Return the record with the epochs that its budget comes to; hours are divided by costs that are measured once."""
+    if not config.optimizer.budget.is_given:
+        return config
+    states = range(len(config.states))
+    batches = [make_plan(config, index).record_batch for index in states]
+
+    def measure() -> list[float]:
+        network = make_initial_network(config, trained=None)
+        make = functools.partial(make_state_trainer, config, network=network, videos=videos, device=device)
+        return [measure_clip(make(index, eva_videos=None)) for index in states]
+
+    return divide_budget(
+        config,
+        clips_per_epoch=[max(len(videos) // batch, 1) * batch for batch in batches],
+        seconds_per_clip=keep_costs(config, measure) if config.optimizer.budget.hours else (),
+    )
+
+
 def train(config: RunConfig, *, force: bool) -> None:
     """Train a record from wherever its checkpoint stands."""
     with distributed.session() as device:
         videos, eva_videos = read_training_list(config), read_quick_list(config)
-        train_states(
-            config,
-            list_sha256=videos.sha256,
-            class_names=read_class_names(config.dataset.list_file, config.dataset.num_classes),
-            make_network=lambda content: make_initial_network(config, trained=content),
-            make_trainer=lambda index, network: make_state_trainer(
-                config, index, network=network, videos=videos, eva_videos=eva_videos, device=device
-            ),
-            describe=lambda network: (
-                f"{describe_network(config, network)}, {len(videos)} training videos, "
-                f"{device.type}, {choose_precision(config, device)}"
-            ),
-            force=force,
-        )
+        class_names = read_class_names(config.dataset.list_file, config.dataset.num_classes)
+        with open_run(config, "train", force=force) as log:
+            settled = settle_budget(config, videos=videos, device=device)
+            train_states(
+                settled,
+                log,
+                list_sha256=videos.sha256,
+                class_names=class_names,
+                make_network=lambda content: make_initial_network(settled, trained=content),
+                make_trainer=lambda index, network: make_state_trainer(
+                    settled, index, network=network, videos=videos, eva_videos=eva_videos, device=device
+                ),
+                describe=lambda network: (
+                    f"{describe_network(settled, network)}, {len(videos)} training videos, "
+                    f"{device.type}, {choose_precision(settled, device)}"
+                ),
+            )
 
 
 def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[VideoNetwork]:

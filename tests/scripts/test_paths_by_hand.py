@@ -2,19 +2,28 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import helpers
 from dataset.build import make_plan, make_quick_loader, make_training_loader, read_evaluation_list, read_training_list
-from tests.conftest import MakeRecord
+from tests.conftest import ROOT, MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils import stopping
-from utils.config import RunConfig, load_config
+from utils.config import ConfigError, RunConfig, load_config
+from utils.config.budget import divide_budget
+from utils.config.load import load_sections
+from utils.config.record import list_differences
+from utils.config.saved import load_saved_config
+from utils.evaluation.provenance import training_differences, training_progress
 from utils.planning.envelope import SHAPES, Envelope
+from utils.sealed import read_sealed_json
 from utils.training.checkpoint import Position, load_checkpoint
 from utils.training.engine import DivergedError
 from utils.training.state import StateTrainer, TrainingRecord
@@ -179,3 +188,107 @@ def test_without_an_envelope_the_schedules_of_states_are_what_they_were(make_rec
     whole = load_config(make_record(optimizer={"epochs": 2}))
     as_float = dataclasses.replace(whole, states=tuple(dataclasses.replace(s, epochs=2.0) for s in whole.states))
     assert rates_of(whole) == rates_of(as_float)
+
+
+BUDGET: dict[str, dict[str, Any]] = {
+    "dataset": {"crop_size": [16, 24]},
+    "optimizer": {
+        "budget": {"epochs": 1.5}, "shares": [0.25, 0.75], "envelope": "linear", "eva_inter": False, "epochs": 77,
+    },
+    "sampler": {"clip_length": [4, 8], "batch_size": [8, 4]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 1.5}, {"frames": 1.5 * VIDEOS * 8}, {"hours": 0.01}])
+def test_a_budget_is_divided_by_what_inputs_cost(make_record: MakeRecord, budget: dict[str, float]) -> None:
+    config = load_config(make_record(**BUDGET), [f"optimizer.budget={budget}"])
+    seconds = [0.1, 0.5] if "hours" in budget else []
+    settled = divide_budget(config, clips_per_epoch=[32, 36], seconds_per_clip=seconds)
+    whole, costs = 1.5 * 36 * 8 * 24 * 24, [32 * 4 * 16 * 16, 36 * 8 * 24 * 24]  # clips x frames x pixels
+    if "hours" in budget:
+        whole, costs = 36, [32 * 0.1, 36 * 0.5]
+    expected = [share * whole / cost for share, cost in zip((0.25, 0.75), costs, strict=True)]
+    assert [state.epochs for state in settled.states] == pytest.approx(expected, rel=1e-8)
+    assert list_differences(settled, config) == []  # it is the same record
+    assert load_config_text(settled) == settled
+
+
+def load_config_text(config: RunConfig) -> RunConfig:
+    """The configuration as its own YAML is read back."""
+    return dataclasses.replace(load_sections(yaml.safe_load(config.to_yaml()), Path(f"{config.name}.yml")))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimizer.budget={epochs: 2, hours: 1}", r"optimizer\.budget: found several units, expected one of epochs"),
+        ("optimizer.budget={days: 2}", r"optimizer\.budget\.days: unknown key.*known: epochs, hours, frames"),
+        ("optimizer.budget=20", r"optimizer\.budget: found 20, expected one of .*'epochs'"),
+        ("optimizer.budget={epochs: -1}", r"optimizer\.budget\.epochs: found -1, must be at least 0"),
+        ("optimizer.budget={}", r"optimizer\.shares: there is no budget to share"),
+        ("optimizer.shares=[0.5, 0.6]", r"optimizer\.shares: found \[0\.5, 0\.6\], which add up to 1\.1"),
+        ("optimizer.shares=1", r"optimizer\.shares: found \[1, 1\], which add up to 2"),
+        ("optimizer.shares=[0, 1]", r"optimizer\.shares: found 0, must be above 0"),
+    ],
+)
+def test_a_budget_that_cannot_be_divided_is_refused(make_record: MakeRecord, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(make_record(**BUDGET), [override])
+
+
+@pytest.mark.parametrize("key", ["envelope=linear", "budget={epochs: 2}", "keep_momentum=true"])
+def test_a_search_has_neither_envelope_nor_budget(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"optimizer\.{key.partition('=')[0]}: a search trains its transitions"):
+        load_config("record/search-synthetic-dg-p3d-resnet18.yml", [f"optimizer.{key}"])
+
+
+def test_a_warm_up_that_does_not_fit_into_a_share_is_refused_once_it_is_known(make_record: MakeRecord) -> None:
+    overrides = ("optimizer.envelope=none", "optimizer.warmup_epoch=1.2")
+    with pytest.raises(ConfigError, match=r"1\.2 epochs of warm-up do not fit into the 1\.125 epochs of state 2"):
+        train(make_record(**BUDGET), *overrides)
+
+
+def test_a_budget_is_trained_and_the_result_says_that_it_is_spent(make_record: MakeRecord) -> None:
+    record = make_record(**BUDGET)
+    train(record)
+    config = load_config(record)
+    lines = [json.loads(line) for line in (config.run_dir / "log.jsonl").read_text().splitlines()]
+    assert [(line["state"], line["clips"]) for line in lines] == [(0, 32), (0, 32), (1, 36), (1, 4)]
+    saved = load_saved_config(config.saved_path)
+    assert saved.optimizer.budget.epochs == 1.5
+    assert training_progress(config) == (saved.epochs_before(2), saved.epochs_before(2))
+    assert training_differences(config) == []
+    train(record)  # complete: the very same record
+    with pytest.raises(ConfigError, match=r"optimizer\.budget: was \{'epochs': 1\.5\}, is \{'epochs': 3\}"):
+        train(record, "optimizer.budget={epochs: 3}")
+
+
+def test_hours_are_divided_by_costs_that_two_processes_measure_once(make_record: MakeRecord) -> None:
+    record = make_record(**BUDGET)
+    text = yaml.safe_load(record.read_text())
+    text["optimizer"]["budget"] = {"hours": 2e-4}
+    record.write_text(yaml.safe_dump(text))
+    words = [sys.executable, "-m", "tests.stopped_ranks", str(record), "2", "stop"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    config = load_config(record)
+    costs = read_sealed_json(config.run_dir / "costs.json")
+    first = load_saved_config(config.saved_path).states
+    assert len(costs["seconds_per_clip"]) == 2 and min(costs["seconds_per_clip"]) > 0
+    assert done.stdout.split("\n")[-2] in ("[143, 143]", "[0, 0]")
+    train(record)  # one process goes on with the same numbers
+    assert read_sealed_json(config.run_dir / "costs.json") == costs
+    assert load_saved_config(config.saved_path).states == first
+    content, position = load_checkpoint(config.weights_path)
+    assert position == Position(2)
+    assert content["config"]["optimizer"]["epochs"] == [state.epochs for state in first]
+
+
+def test_measuring_leaves_the_training_as_it_is(make_record: MakeRecord) -> None:
+    """Hours that come to the same epochs are trained to the same weights."""
+    record = make_record("hours", **BUDGET)
+    config = load_config(record, ["optimizer.budget={hours: 0.0002}"])
+    train(record, "optimizer.budget={hours: 0.0002}")
+    saved = load_saved_config(config.saved_path)
+    epochs = [state.epochs for state in saved.states]
+    plain = {**BUDGET, "optimizer": {**BUDGET["optimizer"], "budget": {}, "shares": 1, "epochs": epochs}}
+    assert_equal(load_checkpoint(config.weights_path)[0]["network"], train(make_record("epochs", **plain)))

@@ -8,6 +8,8 @@ from utils.config.values import ConfigError
 from utils.parts import FORMATS, flow_formats
 from utils.planning.graph import GraphError
 
+ROUNDING = 1e-6  # what shares may be off 1 together
+
 
 def check_config(config: RunConfig) -> None:
     """Refuse combinations of values that cannot work.
@@ -83,14 +85,9 @@ def _check_normalization(config: RunConfig) -> None:
 
 def _check_training(config: RunConfig) -> None:
     settings, data = config.optimizer, config.dataset
-    for index, state in enumerate(config.states):
-        if settings.envelope == "none" and 0 < settings.warmup_epoch >= state.epochs:
-            _fail(
-                config,
-                "optimizer.warmup_epoch",
-                f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the "
-                f"{state.epochs:g} epochs of state {index + 1}; a negative number means none",
-            )
+    _check_budget(config)
+    if not settings.budget.is_given:
+        check_warmup(config)
     if settings.envelope == "none" and settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
         _fail(config, "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
     scale = data.crop_scale
@@ -112,13 +109,48 @@ def _check_training(config: RunConfig) -> None:
         _fail(config, "optimizer.nesterov", "Nesterov needs a momentum above 0")
 
 
+def check_warmup(config: RunConfig) -> None:
+    """Refuse a warm-up that does not fit into the epochs of every state.
+
+    Raises:
+        ConfigError: It does not fit into one.
+    """
+    settings = config.optimizer
+    for index, state in enumerate(config.states, start=1):
+        if settings.envelope == "none" and 0 < settings.warmup_epoch >= state.epochs:
+            _fail(
+                config,
+                "optimizer.warmup_epoch",
+                f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the "
+                f"{state.epochs:g} epochs of state {index}; a negative number means none",
+            )
+
+
+def _check_budget(config: RunConfig) -> None:
+    budget, shares = config.optimizer.budget, [state.shares for state in config.states]
+    if sum(unit > 0 for unit in (budget.epochs, budget.hours, budget.frames)) > 1:
+        _fail(config, "optimizer.budget", "found several units, expected one of epochs, hours and frames")
+    if budget.is_given and abs(sum(shares) - 1) > ROUNDING:
+        found = f"found {shares}, which add up to {sum(shares):g}"
+        _fail(config, "optimizer.shares", f"{found}; give each of the {len(shares)} states its fraction of the budget")
+    if not budget.is_given and any(share != 1 for share in shares):
+        _fail(config, "optimizer.shares", "there is no budget to share; set optimizer.budget, e.g. {epochs: 20}")
+
+
 def check_search(config: RunConfig) -> None:
     """Refuse a search that cannot work; the states of the configuration are not needed.
 
     Raises:
         ConfigError: The first mistake that is found, with its file and key.
     """
-    search = config.search
+    search, settings = config.search, config.optimizer
+    for key, is_set in (
+        ("envelope", settings.envelope != "none"),
+        ("budget", settings.budget.is_given),
+        ("keep_momentum", settings.keep_momentum),
+    ):
+        if is_set:
+            _fail(config, f"optimizer.{key}", "a search trains its transitions at constant rates with fresh optimizers")
     factors = search.lr_factors
     if not factors or min(factors) <= 0 or list(factors) != sorted(set(factors), reverse=True):
         _fail(

@@ -3,6 +3,7 @@
 It says of single values what `utils.config.values` says; combinations of values are checked by `load_config` alone.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
@@ -53,8 +54,8 @@ def _value(key: Key) -> Schema:
 
 def _typed(kind: Any) -> Schema:
     """Return what JSON Schema calls a type of the configuration."""
-    if kind is InputConfig:
-        return _mapping(input_keys())
+    if dataclasses.is_dataclass(kind):
+        return _mapping(input_keys(kind))  # type: ignore[arg-type]
     if get_origin(kind) is not tuple:
         return {"type": TYPE_NAMES[kind]}
     item = get_args(kind)[0]

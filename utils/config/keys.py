@@ -54,10 +54,10 @@ def section_keys(section: str) -> Iterator[Key]:
         yield Key(name, **declared, default=defaults.get(name), is_per_state=name in per_state)
 
 
-def input_keys() -> Iterator[Key]:
-    """Yield the keys of an entry of search.inputs."""
-    for f in dataclasses.fields(InputConfig):
-        yield Key(f.name, **_declaration(InputConfig, f.name))
+def input_keys(owner: type = InputConfig) -> Iterator[Key]:
+    """Yield the keys of an entry of search.inputs, or of another value that has keys of its own."""
+    for f in dataclasses.fields(owner):
+        yield Key(f.name, **_declaration(owner, f.name))
 
 
 def _declaration(owner: type, name: str) -> Mapping[str, Any]:

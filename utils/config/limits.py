@@ -20,6 +20,7 @@ AT_MOST: dict[str, float] = {
     "batch_size": 65_536,
     "iter_size": 65_536,
     "epochs": 100_000,
+    "shares": 1,
     "attempt_epochs": 100_000,
     "max_epochs": 100_000,
     "horizon": 100_000,

@@ -82,8 +82,11 @@ def own_sections(config: RunConfig) -> dict[str, dict[str, Any]]:
         }
         for name, values in config.to_dict().items()
     }
+    has_budget = config.optimizer.budget.is_given
     for name, keys in STATE_KEYS.items():
-        sections[name] |= {key: [getattr(state, key) for state in config.states] for key in keys}
+        sections[name] |= {
+            key: [getattr(state, key) for state in config.states] for key in keys if has_budget or key != "shares"
+        }
     return sections
 
 

@@ -42,11 +42,12 @@ def _render(value: Any) -> str:
 def training_values(config: RunConfig) -> dict[str, Any]:
     """Return the value of every key whose change changes the trained weights, by 'section.key'."""
     sections = replace(config, optimizer=_acting_schedule(config)).to_dict()
+    without_meaning = "epochs" if config.optimizer.budget.is_given else "shares"
     return {
         f"{section}.{key}": value
         for section, values in sections.items()
         for key, value in values.items()
-        if _scope(section, key) == TRAINING and (section != "search" or config.is_search)
+        if _scope(section, key) == TRAINING and (section != "search" or config.is_search) and key != without_meaning
     }
 
 
@@ -60,7 +61,7 @@ def _acting_schedule(config: RunConfig) -> OptimizerConfig:
     if settings.envelope != "none":
         return replace(settings, lr_scheduler="", lr_decay_epochs=(), lr_decay_rate=1.0, warmup_epoch=-1.0)
     settings = replace(settings, envelope_warmup=0.0)
-    last = max(state.epochs for state in config.states)
+    last = float("inf") if settings.budget.is_given else max(state.epochs for state in config.states)
     decays = tuple(epoch for epoch in settings.lr_decay_epochs if epoch < last) if settings.lr_decay_rate != 1 else ()
     if settings.lr_scheduler == "step" and decays:
         return settings

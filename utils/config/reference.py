@@ -17,7 +17,7 @@ from utils.cli import Parser, run_script
 from utils.config.json_schema import build_schema
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.load import PROJECT_ROOT
-from utils.config.schema import CONTENT, EVALUATION, NEITHER, SECTIONS, TRAINING, InputConfig
+from utils.config.schema import CONTENT, EVALUATION, NEITHER, SECTIONS, TRAINING, BudgetConfig, InputConfig
 from utils.files import write_text_atomically
 from utils.text import say
 
@@ -33,6 +33,7 @@ TYPE_WORDS = {
     bool: ("true or false", "true or false"),
     str: ("text", "texts"),
     InputConfig: ("input", "inputs, see below"),
+    BudgetConfig: ("{epochs, hours or frames: number}", "budgets"),
 }
 
 INTRODUCTION = f"""\

@@ -17,6 +17,7 @@ from utils.config.sections import (
     SECTIONS,
     STATE_KEYS,
     TRAINING,
+    BudgetConfig,
     DatasetConfig,
     InputConfig,
     LoggingConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "SECTIONS",
     "STATE_KEYS",
     "TRAINING",
+    "BudgetConfig",
     "DatasetConfig",
     "InputConfig",
     "LoggingConfig",
@@ -121,7 +123,7 @@ class RunConfig:
         """Return the setting of a state of the graph."""
         chosen = self.search.inputs[state.input]
         rate = float(f"{chosen.base_learning_rate * self.search.lr_factors[state.level]:.12g}")  # 0.07 x 0.1 is 0.007
-        return StateConfig(**{**dataclasses.asdict(chosen), "base_learning_rate": rate, "epochs": epochs})
+        return StateConfig(**{**dataclasses.asdict(chosen), "base_learning_rate": rate, "epochs": epochs, "shares": 1})
 
     def epochs_before(self, state_index: int) -> float:
         """Return the epochs of all states before one, of the whole path for their number."""
@@ -147,9 +149,16 @@ class RunConfig:
             for key in STATE_KEYS.get(name, ()):
                 entries = [getattr(state, key) for state in self.states]
                 values[key] = entries if len(entries) > 1 else entries[0]
-            sections[name] = {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+            sections[name] = {key: _written(value) for key, value in values.items()}
         return sections
 
     def to_yaml(self) -> str:
         """Return the effective configuration as YAML that `load_config` reads back to an equal value."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _written(value: Any) -> Any:
+    """Return a value as a record says it: lists, and of a budget the one number that is given."""
+    if isinstance(value, dict):
+        return {key: number for key, number in value.items() if number}
+    return list(value) if isinstance(value, tuple) else value

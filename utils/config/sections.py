@@ -105,6 +105,24 @@ class DatasetConfig:
 
 
 @dataclass(frozen=True)
+class BudgetConfig:
+    """What a path may spend, in one of three units; all 0: states say their epochs."""
+
+    epochs: float | int = own_key(
+        "epochs of the goal's input, the last state's, counted in frames x pixels", at_least=0
+    )
+    hours: float | int = own_key(
+        "hours of training steps, loading included: 20 of every state are measured", at_least=0
+    )
+    frames: float | int = own_key("frames of the goal's input, counted in frames x pixels", at_least=0)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a budget."""
+        return bool(self.epochs or self.hours or self.frames)
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """How the weights are learned; base_learning_rate and epochs are keys of states.
 
@@ -125,6 +143,10 @@ class OptimizerConfig:
         below=1,
     )
     keep_momentum: bool = own_key("a state goes on with the momenta of the state before; else its optimizer is fresh")
+    budget: BudgetConfig = own_key(  # noqa: RUF009 - a declaration, as all here
+        "what the whole path may spend: {epochs: 20} or {frames: 2e8} of the goal's input (the last state's), or "
+        "{hours: 12}; each state has its fraction of it (shares), and epochs have no meaning; {}: none"
+    )
     warmup_epoch: float = key("epochs of linear warm-up from base_learning_rate / warmup_multiplier; negative: none")
     warmup_multiplier: float = key("warm-up starts at base_learning_rate / warmup_multiplier", at_least=1)
     lr_scheduler: str = key(
@@ -257,6 +279,7 @@ class StateConfig(InputConfig):
         "epochs of this state, also fractions of one such as 0.5: rounded to steps, the last epoch is cut short",
         above=0,
     )
+    shares: float | int = own_key("fraction of the budget that this state may spend; all add up to 1", above=0)
 
 
 @dataclass(frozen=True)
@@ -309,7 +332,7 @@ SECTIONS: dict[str, type] = {
 # In which section of a record each key of StateConfig is written.
 STATE_KEYS: dict[str, tuple[str, ...]] = {
     "dataset": ("crop_size",),
-    "optimizer": ("epochs", "base_learning_rate"),
+    "optimizer": ("epochs", "shares", "base_learning_rate"),
     "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
     "network": ("frozen_bn",),
 }

@@ -46,8 +46,10 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
     Raises:
         ConfigError: Not the type, not among the choices or outside the limits.
     """
-    where = f"{setting.source}: {name}"
-    value = _coerce(setting.value, get_type_hints(owner)[key], where)
+    where, kind = f"{setting.source}: {name}", get_type_hints(owner)[key]
+    if dataclasses.is_dataclass(kind):
+        return _parse_keys(kind, setting, name=name)
+    value = _coerce(setting.value, kind, where)
     limits = find_field(owner, key).metadata
     if limits["choices"] and value not in limits["choices"]:
         allowed = ", ".join(map(str, limits["choices"]))
@@ -63,6 +65,18 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
     if key in AT_MOST and not value <= AT_MOST[key]:
         raise ConfigError(f"{where}: found {value}, must be at most {AT_MOST[key]}")
     return value
+
+
+def _parse_keys(owner: Any, setting: Setting, *, name: str) -> Any:
+    """Check a value that has keys of its own, numbers that are 0 where they are left out."""
+    known = [f.name for f in dataclasses.fields(owner)]
+    if not isinstance(setting.value, dict):
+        raise ConfigError(f"{setting.source}: {name}: found {shown(setting.value)}, expected one of {known}: a number")
+    for key in setting.value:
+        if key not in known:
+            raise ConfigError(f"{setting.source}: {name}.{key}: unknown key{suggest(key, known)}")
+    entries = {key: Setting(setting.value.get(key, 0), setting.source) for key in known}
+    return owner(**{key: parse_value(owner, key, entry, name=f"{name}.{key}") for key, entry in entries.items()})
 
 
 def shown(value: Any) -> str:

@@ -124,6 +124,8 @@ def training_progress(config: RunConfig) -> tuple[float, float] | None:
     epochs = read_epochs(config.run_dir)
     if config.eva_model != config.weights_path or not epochs or config.is_search:  # a search is as long as it is
         return None
+    if config.optimizer.budget.is_given and config.saved_path.exists():
+        config = load_saved_config(config.saved_path)  # with the epochs that the budget came to
     return epochs[-1]["total_epoch"], config.epochs_before(len(config.states))
 
 

@@ -41,40 +41,27 @@ def open_run(config: RunConfig, script: str, *, force: bool) -> Iterator[logging
 
 def train_states(
     config: RunConfig,
+    log: logging.Logger,
     *,
     list_sha256: str,
     class_names: Sequence[str],
     make_network: Callable[[dict[str, Any] | None], Network],
     make_trainer: Callable[[int, Network], StateTrainer],
     describe: Callable[[Network], str],
-    force: bool,
 ) -> None:
-    """Train the states that are not done yet.
+    """Train the states that are not done yet, in a folder that is held (`open_run`).
 
     Args:
-        config: The record.
+        config: The record; a budget has become epochs.
+        log: The log of the run.
         list_sha256: Of the training list's content.
         class_names: What its classes are called, by number.
         make_network: Returns the network that training starts (None) or continues from, given a checkpoint's content.
         make_trainer: Returns a state, given its number from 0, ready to train, from the network as it is.
         describe: Returns in a line what is trained, on what.
-        force: An earlier run is moved aside, not continued.
     """
-    with open_run(config, "train", force=force) as log:
-        record = TrainingRecord(config, log, list_sha256=list_sha256, class_names=class_names)
-        _train(config, record, make_network=make_network, make_trainer=make_trainer, describe=describe)
-
-
-def _train(
-    config: RunConfig,
-    record: TrainingRecord,
-    *,
-    make_network: Callable[[dict[str, Any] | None], Network],
-    make_trainer: Callable[[int, Network], StateTrainer],
-    describe: Callable[[Network], str],
-) -> None:
+    record = TrainingRecord(config, log, list_sha256=list_sha256, class_names=class_names)
     content, position = record.read()
-    log = record.log
     if position.state == len(config.states):
         log.info(f"training is complete: {config.weights_path}")
         return

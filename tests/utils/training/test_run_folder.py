@@ -17,7 +17,7 @@ from tests.utils.test_lock import holder
 from utils.config import ConfigError, RunConfig, load_config
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.record import list_differences
-from utils.config.schema import SECTIONS, TRAINING
+from utils.config.schema import SECTIONS, TRAINING, BudgetConfig
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.jsonl import write_lines
@@ -35,6 +35,8 @@ def other_value(key: Key, value: Any) -> Any:
         return next((choice for choice in key.choices if choice != value), value)
     if isinstance(value, bool):
         return not value
+    if isinstance(value, BudgetConfig):
+        return dataclasses.replace(value, epochs=value.epochs + 1)
     if isinstance(value, int | float):
         return value + 1
     return (*value, *(value[:1] or ("more",))) if isinstance(value, tuple) else f"{value}x"
@@ -47,8 +49,10 @@ def test_the_schema_alone_says_which_keys_decide_what_is_trained(section: str) -
     constant = dataclasses.replace(config.optimizer, lr_scheduler="step", lr_decay_epochs=(1,), lr_decay_rate=0.1)
     config = dataclasses.replace(config, optimizer=constant)  # so that every key of the schedule acts
     plain, linear = config, dataclasses.replace(config, optimizer=dataclasses.replace(constant, envelope="linear"))
+    budget = dataclasses.replace(constant, budget=BudgetConfig(epochs=1, hours=0, frames=0))
+    shared = dataclasses.replace(config, optimizer=budget)
     for key in section_keys(section):
-        config = linear if key.name == "envelope_warmup" else plain
+        config = {"envelope_warmup": linear, "shares": shared}.get(key.name, plain)
         if key.is_per_state:
             (state,) = config.states
             changed = dataclasses.replace(state, **{key.name: other_value(key, getattr(state, key.name))})

@@ -1,0 +1,40 @@
+"""A budget becomes epochs: what every state of a path may train for its share of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from utils.config.checks import check_warmup
+from utils.config.schema import RunConfig
+from utils.config.values import ConfigError
+
+
+def divide_budget(
+    config: RunConfig, *, clips_per_epoch: Sequence[int], seconds_per_clip: Sequence[float] = ()
+) -> RunConfig:
+    """Return the record with the epochs that its budget comes to in every state.
+
+    A budget of epochs or frames of the goal's input is counted in frames x pixels, one of hours in seconds of training
+    steps, loading included.
+
+    Args:
+        config: A record with a budget.
+        clips_per_epoch: Of every state.
+        seconds_per_clip: Of every state, measured; for a budget of hours.
+
+    Raises:
+        ConfigError: The warm-up does not fit into what a state gets, or the budget is beyond all use.
+    """
+    budget, goal = config.optimizer.budget, config.states[-1]
+    costs: Sequence[float] = [state.pixels_per_clip for state in config.states]
+    compute = budget.epochs * clips_per_epoch[-1] * costs[-1] + budget.frames * goal.crop_size**2
+    if budget.hours:
+        costs, compute = seconds_per_clip, 3600 * budget.hours
+    states = []
+    for state, clips, cost in zip(config.states, clips_per_epoch, costs, strict=True):
+        epochs = round(state.shares * compute / (clips * cost), 9)
+        if epochs <= 0:
+            raise ConfigError(f"{config.sources['optimizer.budget']}: optimizer.budget: too small to train with")
+        states.append(replace(state, epochs=int(epochs) if epochs == int(epochs) else epochs))
+    settled = replace(config, states=tuple(states))
+    check_warmup(settled)
+    return settled

@@ -1,0 +1,72 @@
+"""What the inputs of a path cost on this machine: measured once and kept, so that a continued run has the same path."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Sequence
+
+from utils import distributed, stopping
+from utils.config import RunConfig
+from utils.config.record import training_values
+from utils.sealed import read_sealed_json, write_sealed_json
+from utils.training.batches import StateLength
+from utils.training.engine import EpochTotals, train_epoch
+from utils.training.state import StateTrainer, memory_advice
+
+COSTS_FILE = "costs.json"
+MEASURED_STEPS = 20
+FIRST_STEPS = 2  # not counted: workers start, libraries choose their kernels
+
+
+def keep_costs(config: RunConfig, measure: Callable[[], list[float]]) -> Sequence[float]:
+    """Return the seconds per clip of every state: those in the run's folder, or `measure` them and write them there."""
+    identity = hashlib.sha256(json.dumps(training_values(config), sort_keys=True).encode()).hexdigest()
+    path = config.run_dir / COSTS_FILE
+
+    def read() -> list[float] | None:
+        content = read_sealed_json(path) if path.exists() else {}
+        return content["seconds_per_clip"] if content.get("record") == identity else None
+
+    found = distributed.decide_on_main(read)
+    if found is not None:
+        return found
+    seconds = measure()
+    if distributed.is_main():
+        write_sealed_json(path, {"record": identity, "steps": MEASURED_STEPS, "seconds_per_clip": seconds})
+    return seconds
+
+
+def measure_clip(trainer: StateTrainer) -> float:
+    """Return the seconds of a clip in training, loading included; weights stay as they are, running statistics do not.
+
+    Raises:
+        Stopped: The process was asked to stop; the measurement begins anew.
+    """
+    learner, plan = trainer.learner, trainer.learner.plan
+    learner.rate = lambda epoch, step: 0.0
+    whole, totals = plan.steps_per_epoch(learner.num_videos), EpochTotals()
+    for epoch in itertools.count():
+        left = MEASURED_STEPS - totals.clips // (plan.clips_per_step // plan.world_size)
+        count = min(FIRST_STEPS if epoch == 0 else left, whole)
+        if count <= 0:
+            break
+        learner.length = StateLength(epoch * whole + count, whole)
+        trainer.batches.start(epoch, most=count * plan.micro_batches)
+        try:
+            with memory_advice(trainer.state):
+                run = train_epoch(
+                    learner,
+                    trainer.loader,
+                    epoch=epoch,
+                    first_step=0,
+                    totals=EpochTotals() if epoch == 0 else totals,
+                    report=lambda done, line: None,
+                    report_every=count,
+                    save=lambda done, totals: None,
+                    save_every=0,
+                )
+        except stopping.Stopped:
+            raise stopping.stopped("while the cost of the inputs was measured, before the first step") from None
+        totals = EpochTotals() if epoch == 0 else run
+    merged = totals.merged()
+    return merged.seconds / merged.clips
