@@ -34,6 +34,7 @@ from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from model.build import (
     WEIGHTS_HINT,
+    count_multiply_adds,
     describe_network,
     fill_network,
     make_initial_network,
@@ -182,6 +183,7 @@ def make_learner(
         seed=(settings.seed, state_index),
         num_videos=num_videos,
         average=WeightAverage(network, decay=settings.ema) if settings.ema else None,
+        multiply_adds=count_multiply_adds(config, state),
     )
 
 

@@ -1,5 +1,6 @@
 """A record's network: sections of a configuration become a network with its weights, on its device."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 from layers.channels_last import use_channels_last
 from model.network import VideoNetwork
 from model.registry import create_model
+from model.summary import multiply_adds
 from model.weights import inflate, load_weights, without_classifiers
-from utils.config import RunConfig
+from utils.config import RunConfig, StateConfig
 from utils.training.weight_files import WeightFile, read_weight_file
 
 WEIGHTS_HINT = (
@@ -83,6 +85,18 @@ def place_network(config: RunConfig, network: VideoNetwork, device: torch.device
 def describe_network(config: RunConfig, network: VideoNetwork) -> str:
     """Return 'name, N M weights'."""
     return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
+
+
+def count_multiply_adds(config: RunConfig, state: StateConfig) -> int:
+    """Return the multiply-adds of the forward pass of a state's training clip, without computing it."""
+    shape = (1, 2 if config.dataset.use_flow else 3, state.num_frames, state.crop_size, state.crop_size)
+    return _count_multiply_adds(tuple(network_arguments(config).items()), shape)
+
+
+@functools.cache
+def _count_multiply_adds(arguments: tuple[tuple[str, Any], ...], shape: tuple[int, ...]) -> int:
+    with torch.device("meta"):
+        return multiply_adds(create_model(**dict(arguments)).eval(), torch.empty(shape))
 
 
 def measure_weights(config: RunConfig) -> int:

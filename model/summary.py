@@ -51,7 +51,15 @@ class Cost:
     limits: ClipLimits
 
 
-def measure(net_name: str, *, frames: int, size: int, num_classes: int = 400, early_stride: int = 4) -> Cost:
+def measure(
+    net_name: str,
+    *,
+    frames: int,
+    size: int,
+    num_classes: int = 400,
+    early_stride: int = 4,
+    base_width: int = PUBLISHED_WIDTH,
+) -> Cost:
     """Follow one clip of frames x size x size pixels through a network.
 
     Raises:
@@ -66,15 +74,21 @@ def measure(net_name: str, *, frames: int, size: int, num_classes: int = 400, ea
             num_classes=num_classes,
             early_stride=early_stride,
             image_size=image_size,
-            base_width=PUBLISHED_WIDTH,
+            base_width=base_width,
         )
         clip = torch.empty(1, 3, frames, size, size)
     parameters = sum(weight.numel() for weight in network.parameters())
     if not fits:
         return Cost(parameters, None, None, limits)
+    counted = multiply_adds(network.eval(), clip)
+    return Cost(parameters, counted, saved_bytes(network.train(), clip), limits)
+
+
+def multiply_adds(network: nn.Module, clip: Tensor) -> int:
+    """Count the multiply-adds of a forward pass: of convolutions, matrix products and attention."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(clip)
-    return Cost(parameters, counter.get_total_flops() // 2, saved_bytes(network.train(), clip), limits)
+        network(clip)
+    return int(counter.get_total_flops() // 2)
 
 
 def saved_bytes(network: nn.Module, clips: Tensor) -> int:

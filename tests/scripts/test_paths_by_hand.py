@@ -13,6 +13,7 @@ import yaml
 
 import helpers
 from dataset.build import make_plan, make_quick_loader, make_training_loader, read_evaluation_list, read_training_list
+from model.summary import measure
 from tests.conftest import ROOT, MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils import stopping
@@ -117,11 +118,15 @@ def test_a_path_with_fractions_of_epochs_leaves_its_record_and_is_continued_insi
     assert [line[:3] for line in lines] == [[0, 1, 0.5], [1, 1, 1.5], [1, 2, 1.9], [2, 1, 2.9]]
     assert [line[4] for line in lines] == [16, 36, 16, 36]
     assert all("eval_top1" in line for line in written[0])  # at the end of every state too
+    for line, frames, side in zip(written[0], (4, 8, 8, 8), (16, 20, 20, 24), strict=True):
+        cost = measure("p3d_resnet18", frames=frames, size=side, num_classes=12, early_stride=2, base_width=8)
+        assert line["multiply_adds"] == line["clips"] * (cost.multiply_adds or 0) > 0
     content, position = load_checkpoint(tmp_path / "output/whole/current.pth")
     assert position == Position(3)
     assert content["config"]["optimizer"]["epochs"] == [0.5, 1.4, 1]
     text = (tmp_path / "output/whole/log.txt").read_text()
     assert "state 2 of 3: clips of 1 x 8 frames, every 1, 20 px; rate 0.01" in text
+    assert "state 2 took " in text and ", 52 clips, 416 frames, 0." in text and "; all states so far: " in text
     assert "1.4 epochs" in text and "epoch 2/2: loss" in text
 
 
@@ -204,6 +209,7 @@ def test_a_budget_is_divided_by_what_inputs_cost(make_record: MakeRecord, budget
     config = load_config(make_record(**BUDGET), [f"optimizer.budget={budget}"])
     seconds = [0.1, 0.5] if "hours" in budget else []
     settled = divide_budget(config, clips_per_epoch=[32, 36], seconds_per_clip=seconds)
+    costs: list[float]
     whole, costs = 1.5 * 36 * 8 * 24 * 24, [32 * 4 * 16 * 16, 36 * 8 * 24 * 24]  # clips x frames x pixels
     if "hours" in budget:
         whole, costs = 36, [32 * 0.1, 36 * 0.5]

@@ -7,6 +7,7 @@ is chosen on the labels it is evaluated with.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
 from utils.text import versions
+from utils.training.epoch_lines import TrainingCost, add_up_costs, costs_of_states
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_PAGE, PREDICTIONS = "result.html", "predictions.csv"
@@ -61,6 +63,7 @@ def build_result(
         "quick_evaluation": _quick_evaluation(manifest, history.trained, metrics),
         "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
         "checkpoint": _checkpoint(manifest, history.progress),
+        "cost": None if history.trained is None else _cost(history.trained),
         "classes": _classes(metrics, class_names),
         "versions": {"extraction": manifest.versions, "merging": versions()},
         "scores_digest": scores_digest,
@@ -132,6 +135,14 @@ def _checkpoint(manifest: Manifest, training_progress: tuple[float, float] | Non
         "epochs_trained": trained,
         "epochs_of_record": planned,
     }
+
+
+def _cost(trained: Trained) -> dict[str, Any] | None:
+    """Return what training has taken, by state and together; None where its log is older than these numbers."""
+    if not all({"seconds", "clips", "num_frames"} <= line.keys() for line in trained.epochs):
+        return None
+    states = [{"state": state + 1, **asdict(cost)} for state, cost in costs_of_states(trained.epochs).items()]
+    return {"states": states, "run": asdict(add_up_costs(trained.epochs))}
 
 
 def _by_k(accuracies: Mapping[int, float]) -> dict[str, float]:
@@ -266,7 +277,18 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
         rows.append(("trained", f"{done:g} of {planned:g} epochs{unfinished}"))
-    return [*rows, *_training_rows(result)]
+    return [*rows, *_cost_rows(result["cost"]), *_training_rows(result)]
+
+
+def _cost_rows(cost: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return what the training took, and each of several states."""
+    if cost is None:
+        return []
+    rows = [("training took", str(TrainingCost(**cost["run"])))]
+    for entry in cost["states"] if len(cost["states"]) > 1 else []:
+        of_state = TrainingCost(**{key: value for key, value in entry.items() if key != "state"})
+        rows.append(("", f"state {entry['state']}: {of_state}"))
+    return rows
 
 
 def _training_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:

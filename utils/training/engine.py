@@ -32,7 +32,8 @@ class Learner:
     """What a state trains with.
 
     `model` is the network as it is called: itself, or wrapped for several processes. `rate` gives the learning rate of
-    an (epoch, step), both counted from 0. `average` is the average of the
+    an (epoch, step), both counted from 0. `multiply_adds` are those of a clip's forward pass, 0 where
+    nobody has counted them. `average` is the average of the
     weights that is evaluated in their place, if any.
     """
 
@@ -53,6 +54,7 @@ class Learner:
     seed: tuple[int, ...]
     num_videos: int
     average: WeightAverage | None = None
+    multiply_adds: int = 0
     rank_statistics: list[list[torch.Tensor]] = field(default_factory=list, init=False)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The lines of log.jsonl, which training writes, for those who read them. No torch."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,3 +31,42 @@ def read_epochs(run_dir: Path) -> list[dict[str, Any]]:
         LineFileError: It is damaged.
     """
     return read_lines(run_dir / EPOCHS_FILE, anew=ANEW)
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What training has taken.
+
+    Attributes:
+        seconds: Of training steps, loading included.
+        clips: Trained on.
+        frames: In these clips.
+        multiply_adds: Of their forward passes, as model.summary counts them; None where an epoch does not say them.
+    """
+
+    seconds: float
+    clips: int
+    frames: int
+    multiply_adds: int | None
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        counted = "" if self.multiply_adds is None else f", {self.multiply_adds / 1e12:.3g} T multiply-adds forward"
+        return f"{self.seconds:,.1f} s, {self.clips:,} clips, {self.frames:,} frames{counted}"
+
+
+def add_up_costs(lines: Sequence[Mapping[str, Any]]) -> TrainingCost:
+    """Return what the epochs of these lines have taken together."""
+    counts = [line.get("multiply_adds") for line in lines]
+    return TrainingCost(
+        seconds=sum(line["seconds"] for line in lines),
+        clips=sum(line["clips"] for line in lines),
+        frames=sum(line["clips"] * line["num_frames"] for line in lines),
+        multiply_adds=None if None in counts else sum(count for count in counts if count is not None),
+    )
+
+
+def costs_of_states(lines: Sequence[Mapping[str, Any]]) -> dict[int, TrainingCost]:
+    """Return what every state has taken, by its number from 0."""
+    states = dict.fromkeys(line["state"] for line in lines)
+    return {state: add_up_costs([line for line in lines if line["state"] == state]) for state in states}

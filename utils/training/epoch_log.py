@@ -54,6 +54,11 @@ class EpochLog:
                 self._writer.add_scalar(name, value, count)
         self._writer.flush()
 
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines so far, of the run's earlier starts too; none on other ranks than 0."""
+        return self._file.lines if self._file is not None else []
+
     def close(self) -> None:
         """Close the TensorBoard file."""
         if self._writer is not None:

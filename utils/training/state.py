@@ -21,7 +21,7 @@ from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import EpochTotals, Learner, QuickScore, StepHooks, evaluate, train_epoch
-from utils.training.epoch_lines import EpochTraining
+from utils.training.epoch_lines import EpochTraining, add_up_costs, costs_of_states
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
 
@@ -120,6 +120,7 @@ class TrainingRecord:
             **vars(describe_training(learner, totals, num_frames=state.num_frames)),
             "clips": totals.clips,
             "seconds": totals.seconds,
+            "multiply_adds": totals.clips * learner.multiply_adds,
         }
         if score is not None:
             line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}
@@ -128,10 +129,17 @@ class TrainingRecord:
         total = self.config.epochs_before(after.state) + after.epoch
         distributed.decide_on_main(lambda: self.epochs.write(line, total_epoch=total))
         if complete:
+            self._log_costs(position.state)
             learner.finish()
         self.save(learner, after, None)
         if self.config.logging.save_freq and position.epoch % self.config.logging.save_freq == 0:
             self.save(learner, after, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
+
+    def _log_costs(self, state: int) -> None:
+        """Say what a state has taken, and the run so far."""
+        if lines := self.epochs.lines:  # of rank 0
+            whole = f"; all states so far: {add_up_costs(lines)}" if state else ""
+            self.log.info(f"state {state + 1} took {costs_of_states(lines)[state]}{whole}")
 
 
 def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickScore | None) -> str:

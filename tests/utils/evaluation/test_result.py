@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, MakeRecord
 from tests.utils.evaluation.test_scores import make_manifest
+from utils.config import load_config
 from utils.evaluation.protocol import History, Trained
 from utils.evaluation.result import build_result, render_summary, render_text
 from utils.figures.confusion import confusion_figure
@@ -147,6 +148,21 @@ def test_weights_of_an_unfinished_training_are_said_to_be_that() -> None:
     assert "  trained " not in render_text(make_result(), "")
     assert "6 of 6 epochs\n" in render_text(make_result(training_progress=(6, 6)), "")
     assert "2 of 6 epochs: THE TRAINING IS NOT COMPLETE" in render_text(make_result(training_progress=(2, 6)), "")
+
+
+def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: MakeRecord) -> None:
+    config = load_config(make_record())
+    lines = [{**line, "multiply_adds": 36 * 10**9} for line in make_epochs(states=2, epochs=3)]
+    result = make_result(trained=Trained(config, lines))
+    one = {"seconds": 9.0, "clips": 108, "frames": 864, "multiply_adds": 108 * 10**9}
+    states = [{"state": number, **one} for number in (1, 2)]
+    assert result["cost"] == {"states": states, "run": {key: 2 * value for key, value in one.items()}}
+    text = render_text(result, "")
+    assert "training took  18.0 s, 216 clips, 1,728 frames, 0.216 T multiply-adds forward\n" in text
+    assert "state 2: 9.0 s, 108 clips, 864 frames, 0.108 T multiply-adds forward\n" in text
+    older = make_result(trained=Trained(config, make_epochs()))  # a log from before multiply-adds were counted
+    assert older["cost"]["run"] == {"seconds": 12.0, "clips": 144, "frames": 1152, "multiply_adds": None}
+    assert make_result(trained=None)["cost"] is None
 
 
 def test_versions_are_those_of_the_modules() -> None:
