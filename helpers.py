@@ -288,6 +288,7 @@ def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[Vi
         make_network=lambda weights: make_initial_network(config, trained=weights and {"network": weights}),
         make_trainer=make_trainer,
         make_tester=make_tester,
+        multiply_adds=lambda: tuple(count_multiply_adds(config, each) for each in config.search.inputs),
         describe_network=functools.partial(describe_network, config),
         describe_device=lambda: f"{device.type}, {choose_precision(config, device)}",
     )

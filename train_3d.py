@@ -3,7 +3,7 @@
   python train_3d.py --config_file record/synthetic-dg-p3d-resnet18.yml
   torchrun --nproc_per_node=4 train_3d.py --config_file record/op-kinetics-dg-p3d-resnet50.yml
 
-Every state starts from the weights of the last one with a fresh optimizer. After each epoch the run is saved to
+Every state starts from the weights of the last one. After each epoch the run is saved to
 output/<record>/current.pth; the same command continues an interrupted run from there, across states, to the same
 weights as if it had never stopped. A record that was changed since is refused.
 

@@ -7,6 +7,11 @@ After the search of a record (train_3d_op.py) this trains, for every seed, as ma
   by hand        a hand-written short-to-long path with steps of the rate, its epochs scaled
   random path    a random walk through the graph to its goal, its epochs divided at random, another one for each seed
 
+and, at the compute (frames x pixels) that the longest input takes for as many epochs, with one envelope:
+
+  linear         one state at the longest input: a linear decay to zero, the baseline of budgets
+  quarter short  a quarter of the compute at the first input, the rest at the longest, under the same envelope
+
 then extracts and merges, and prints mean, smallest and largest top-1. Every run is evaluated with the clip of its last
 state. What is finished is not done again: interrupt it whenever you like.
 
@@ -38,6 +43,7 @@ from utils.sealed import read_sealed_json
 from utils.search.output import record_path
 from utils.search.result import describe_input
 
+QUARTER = 0.25  # of the compute at the short input
 WARMUP_EPOCHS = 1.0  # in front of the cosine, as in the base configs
 
 
@@ -81,7 +87,7 @@ def walk_at_random(search: RunConfig, total: int, rng: random.Random) -> list[St
 
 
 def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | None, seeds: int) -> list[Schedule]:
-    """Return all schedules; `total` epochs each, of the same number of clips."""
+    """Return all schedules; `total` epochs each, of the same number of clips, or of the compute of so many."""
     total = round(planned.epochs_before(len(planned.states)))
     constant = search.with_states(planned.states)
     schedules = [_repeat("planned", constant, planned.states, seeds)]
@@ -96,9 +102,22 @@ def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | N
         epochs = scale_epochs([state.epochs for state in by_hand.states], total)
         states = [replace(state, epochs=n) for state, n in zip(by_hand.states, epochs, strict=True)]
         schedules.append(_repeat("by hand", constant, states, seeds))
+    schedules += _under_one_envelope(search, constant, total, seeds)
     walks = [walk_at_random(search, total, random.Random(seed)) for seed in range(seeds)]
     records = [_seeded(constant, "random path", states, seed) for seed, states in enumerate(walks)]
     schedules.append(Schedule("random path", "another one for each seed", records))
+    return schedules
+
+
+def _under_one_envelope(search: RunConfig, constant: RunConfig, total: int, seeds: int) -> list[Schedule]:
+    """Return the schedules that decay linearly over the compute of `total` epochs at the longest input."""
+    linear = replace(constant, optimizer=replace(constant.optimizer, envelope="linear"))
+    short, goal = (search.state_config(State(index, 0), epochs=total) for index in (0, len(search.search.inputs) - 1))
+    schedules = [_repeat("linear", linear, [goal], seeds)]
+    if short != goal:
+        epochs = QUARTER * total * goal.pixels_per_clip / short.pixels_per_clip
+        states = [replace(short, epochs=epochs), replace(goal, epochs=(1 - QUARTER) * total)]
+        schedules.append(_repeat("quarter short", linear, states, seeds))
     return schedules
 
 

@@ -11,7 +11,8 @@ from model.network import VideoNetwork
 from model.registry import create_model
 from model.summary import multiply_adds
 from model.weights import inflate, load_weights, without_classifiers
-from utils.config import RunConfig, StateConfig
+from utils.config import RunConfig
+from utils.config.schema import InputConfig
 from utils.training.weight_files import WeightFile, read_weight_file
 
 WEIGHTS_HINT = (
@@ -87,8 +88,8 @@ def describe_network(config: RunConfig, network: VideoNetwork) -> str:
     return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
 
 
-def count_multiply_adds(config: RunConfig, state: StateConfig) -> int:
-    """Return the multiply-adds of the forward pass of a state's training clip, without computing it."""
+def count_multiply_adds(config: RunConfig, state: InputConfig) -> int:
+    """Return the multiply-adds of the forward pass of an input's training clip, without computing it."""
     shape = (1, 2 if config.dataset.use_flow else 3, state.num_frames, state.crop_size, state.crop_size)
     return _count_multiply_adds(tuple(network_arguments(config).items()), shape)
 

@@ -64,11 +64,14 @@ def test_it_compares_a_searched_record(
     schedules.main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [row[0] for row in cells] == ["planned", "cosine, 8 frames", "cosine, 16 frames", "random path"]
-    assert len({row[1] for row in cells}) == 1, "equal clips"
+    cosine = [f"cosine, {frames} frames, 24 px" for frames in (8, 16)]
+    assert [row[0] for row in cells] == ["planned", *cosine, "linear", "quarter short", "random path"]
+    assert len({row[1] for row in cells if row[0] != "quarter short"}) == 1, "equal clips"
+    frames = {row[0]: int(row[2].replace(",", "")) for row in cells}
+    assert frames["quarter short"] == pytest.approx(frames["linear"], rel=0.01), "equal compute at one crop"
     for row in cells:
         assert 0 <= float(row[3].split()[0]) <= 100
-    seed = load_config(tmp_path / "output/tiny/schedules/cosine-8-frames-seed0/config.yml")
+    seed = load_config(tmp_path / "output/tiny/schedules/cosine-8-frames-24-px-seed0/config.yml")
     assert (seed.optimizer.lr_scheduler, seed.optimizer.seed, len(seed.states)) == ("cosine", 0, 1)
     monkeypatch.setattr(sys, "argv", [*arguments, *by_hand])
     planned = load_config(tmp_path / "output/tiny/tiny-path.yml")

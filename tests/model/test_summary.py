@@ -9,7 +9,8 @@ from torch import nn
 
 from model.summary import match_names, measure, saved_bytes
 from tests.conftest import ROOT
-from utils.config.network_names import UnknownNetworkError, list_names
+from tests.networks import RELEASED_FAMILIES, tiny_network
+from utils.config.network_names import UnknownNetworkError, clip_limits, list_names
 
 
 def test_multiply_adds_of_a_resnet_written_out() -> None:
@@ -70,3 +71,16 @@ def test_the_command_prints_a_table_or_one_line() -> None:
     done = subprocess.run([*command, "p3e_resnet18"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert "did you mean p3d" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*RELEASED_FAMILIES, "torchvision/s3d", "torchvision/r3d_18", "torchvision/swin3d_t"])
+def test_the_smallest_clips_that_a_record_may_have_are_trained(name: str) -> None:
+    limits = clip_limits(name, 1)
+    size, frames = max(limits.min_size, limits.patch), limits.min_frames
+    with torch.device("meta"):
+        network = tiny_network(name, image_size=64).train()  # a path's goal; its short inputs are smaller
+        network(torch.empty(2, 3, frames, size, size))[0].sum().backward()
+        if limits.min_size > 1:
+            assert not limits.takes_size(size - 1)
+            with pytest.raises((RuntimeError, ValueError)):
+                network(torch.empty(2, 3, frames, size - 1, size - 1))

@@ -111,6 +111,7 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any, t
         assert 1 <= edge["epochs_trained"] <= 2
         batch = 4
         assert edge["clips"] == edge["epochs_trained"] * (24 // batch * batch)
+        assert edge["multiply_adds"] > edge["frames"] >= edge["clips"] > 0
         points = edge["epochs_trained"] + (edge["start"] != "initial")
         assert edge["scored_clips"] == 12 * points
         assert (edge["start"] == "initial") == (edge["scores"][0] == 0.0 and edge["scored_clips"] % 24 in (0, 12))

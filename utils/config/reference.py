@@ -74,9 +74,9 @@ It knows single values; what values have to do with each other is checked when a
 STATES = """\
 ## Keys of states
 
-Each of these keys may have a list. Each entry makes a state, and each state starts from the weights of the last with a
-fresh optimizer. All lists have the same length; a value without a list holds for every state. The final evaluation uses
-the last state's entry.
+Each of these keys may have a list. Each entry makes a state, and each state starts from the weights of the last, with a
+fresh optimizer unless `optimizer.keep_momentum` says otherwise. All lists have the same length; a value without a list
+holds for every state. The final evaluation uses the last state's entry.
 
 {names}
 """

@@ -48,10 +48,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is searched with: the network in a line, and the videos."""
+    """What is searched with: the network in a line, the videos, and the multiply-adds of a clip of every input."""
 
     network: str
     selection: Selection
+    multiply_adds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,12 @@ class Knee:
 
 @dataclass(frozen=True)
 class Cost:
-    """What training and scoring have taken; clips and frames are those that were trained."""
+    """What training and scoring have taken; clips, frames and multiply-adds (forward) are those that were trained."""
 
     epochs_trained: int
     clips: int
     frames: int
+    multiply_adds: int
     scored_clips: int
     seconds: float
 
@@ -236,7 +238,10 @@ def build_result(config: RunConfig, history: History, *, plan: Plan | None, subj
         subject: What is searched with.
     """
     graph, search = config.graph, config.search
-    edges = tuple(_edge(config, history, transition=transition, plan=plan) for transition in graph.exploration_order)
+    edges = tuple(
+        _edge(config, history, transition=transition, plan=plan, subject=subject)
+        for transition in graph.exploration_order
+    )
     return SearchResult(
         format=FORMAT,
         record=config.name,
@@ -282,7 +287,9 @@ def _path_state(config: RunConfig, step: Step) -> PathState:
     return PathState(state, epochs, config.state_config(state, epochs=epochs), step.outcome.score)
 
 
-def _edge(config: RunConfig, history: History, *, transition: Transition, plan: Plan | None) -> EdgeResult:
+def _edge(
+    config: RunConfig, history: History, *, transition: Transition, plan: Plan | None, subject: Subject
+) -> EdgeResult:
     curve, scores, decision = history.curve(transition), history.scores(transition), history.decisions.get(transition)
     clips = sum(point.clips for point in curve)
     return EdgeResult(
@@ -296,6 +303,7 @@ def _edge(config: RunConfig, history: History, *, transition: Transition, plan: 
             epochs_trained=max(len(scores) - 1, 0),
             clips=clips,
             frames=clips * config.search.inputs[transition.end.input].num_frames,
+            multiply_adds=clips * subject.multiply_adds[transition.end.input],
             scored_clips=sum(point.scored_clips for point in curve),
             seconds=sum(point.seconds + point.scoring_seconds for point in curve),
         ),

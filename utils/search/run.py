@@ -63,7 +63,7 @@ def _search_on(
     if distributed.decide_on_main(lambda: is_finished(config, journal.history)):
         log.info(f"the search is complete: {config.run_dir / SEARCH_PAGE}")
         return
-    subject = Subject(parts.describe_network(parts.make_network(None)), parts.selection)
+    subject = Subject(parts.describe_network(parts.make_network(None)), parts.selection, parts.multiply_adds())
     log.info(f"{config.name}: {subject.network}, {parts.describe_device()}; {subject.selection.text}")
     weights = WeightFolder(folder, config.graph, identity=identity, say=log.info)
     write = functools.partial(write_progress, config, journal.history, subject=subject)

@@ -43,6 +43,7 @@ class SearchParts(Generic[Network]):
         make_trainer: Returns the trainer of a state of a record, given the record, the state's number from 0, the
             network as it is and the title of the progress bar.
         make_tester: Returns what evaluates a network on the evaluation list, at the goal.
+        multiply_adds: Returns those of the forward pass of a clip of every input.
         describe_network: Returns a network in a line.
         describe_device: Returns what it is trained on, and how precisely.
     """
@@ -55,5 +56,6 @@ class SearchParts(Generic[Network]):
     make_network: Callable[[Weights | None], Network]
     make_trainer: Callable[[RunConfig, int, Network, str], StateTrainer]
     make_tester: Callable[[Network], StateTrainer]
+    multiply_adds: Callable[[], tuple[int, ...]]
     describe_network: Callable[[Network], str]
     describe_device: Callable[[], str]

@@ -237,6 +237,7 @@ def _render_ledger(result: SearchResult) -> Element:
         ("epochs", "epochs_trained"),
         ("clips trained", "clips"),
         ("frames trained", "frames"),
+        ("multiply-adds forward", "multiply_adds"),
         ("clips scored", "scored_clips"),
         ("time", "seconds"),
     ):

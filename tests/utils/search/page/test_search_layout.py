@@ -45,7 +45,9 @@ class Journal(NamedTuple):
     def result(self) -> SearchResult:
         """The result of it."""
         selection = describe_selection(self.config, training_videos=480, scoring_videos=120, groups=None)
-        subject = Subject("dg_p3d_resnet18, 2.1 M parameters, random weights", selection)
+        subject = Subject(
+            "dg_p3d_resnet18, 2.1 M parameters, random weights", selection, (10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9)
+        )
         return build_result(self.config, self.history, plan=self.plan, subject=subject)
 
 

@@ -437,6 +437,7 @@ def test_the_ledger_adds_up(case: str) -> None:
         "epochs": "epochs_trained",
         "clips trained": "clips",
         "frames trained": "frames",
+        "multiply-adds forward": "multiply_adds",
         "clips scored": "scored_clips",
     }
     for name, key in whole.items():
