@@ -18,9 +18,9 @@ from dataset.build import (
     make_training_loader,
     make_views_loader,
     read_evaluation_list,
-    read_quick_list,
     read_search_lists,
     read_training_list,
+    read_validation_list,
 )
 from dataset.heldout import count_groups
 from dataset.listing import VideoList, read_class_names
@@ -233,7 +233,7 @@ def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device)
 def train(config: RunConfig, *, force: bool) -> None:
     """Train a record from wherever its checkpoint stands."""
     with distributed.session() as device:
-        videos, eva_videos = read_training_list(config), read_quick_list(config)
+        videos, eva_videos = read_training_list(config), read_validation_list(config)
         class_names = read_class_names(config.dataset.list_file, config.dataset.num_classes)
         with open_run(config, "train", force=force) as log:
             settled = settle_budget(config, videos=videos, device=device)

@@ -3,7 +3,7 @@
 Every setting runs in a process of its own: forward, loss and backward pass of random clips. Memory is the most that
 such a step needed at once beyond weights, gradients and clips (on a GPU what torch allocated, on a CPU the resident
 memory of the process, read every few milliseconds); time is the median of the steps behind the first one. The settings
-run in turns.
+run in alternation.
 
     python benchmarks/checkpointing.py --networks p3d_resnet50 vit_s_p16 --batch 2
 """
@@ -94,7 +94,7 @@ def measure(options: argparse.Namespace) -> None:
     print(f"{'':24}{'MiB: plain':>12}{'blocks':>9}{'s/step: plain':>16}{'blocks':>9}")
     for net_name in options.networks:
         found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-        for _ in range(options.turns):
+        for _ in range(options.repeats):
             for flag, results in found.items():
                 command = [sys.executable, __file__, *sys.argv[1:], "--run", net_name, str(int(flag))]
                 done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--clip", type=int, default=16, help="frames a clip (16)")
     parser.add_argument("--size", type=int, default=112, help="pixels (112)")
     parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that is not (3)")
-    parser.add_argument("--turns", type=int, default=3, help="processes of each setting (3)")
+    parser.add_argument("--repeats", type=int, default=3, help="processes of each setting (3)")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:

@@ -1,13 +1,13 @@
-"""Seconds a video of evaluation with 10 clips x 3 crops against the plain way: loading alone, and whole extractions.
+"""Seconds a video of evaluation with 10 clips x 3 crops against the baseline: loading alone, and whole extractions.
 
 Loading ends with normalised float views on the device (a GPU if there is one), as the network takes them. Ours is what
-extract_score_3d.py runs, with a network that looks at nothing; the plain way has one item of its loader for each view
+extract_score_3d.py runs, with a network that looks at nothing; the baseline has one item of its loader for each view
 (plain_evaluation.py). The videos, which it makes itself, are of 340 x 256 pixels: no resize for crops of 256. A whole
 extraction (--network) is the script extract_score_3d.py against the script plain_evaluation.py, start-up and all, on
-random weights; the scores are compared. A ratio is the median over the turns, with the smallest and largest.
+random weights; the scores are compared. A ratio is the median over the repeats, with the smallest and largest.
 
     python benchmarks/evaluation.py --sizes 256 224
-    python benchmarks/evaluation.py --stores LMDB RAW-250 --sizes 112 --network 8 --videos 200 --turns 1
+    python benchmarks/evaluation.py --stores LMDB RAW-250 --sizes 112 --network 8 --videos 200 --repeats 1
 """
 
 import argparse
@@ -101,7 +101,7 @@ def load_ours(config: RunConfig) -> float:
 
 
 def load_plainly(config: RunConfig) -> float:
-    """Make every view the plain way; return seconds a video."""
+    """Make every view as the baseline does; return seconds a video."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loader = make_plain_loader(config)
     began = time.perf_counter()
@@ -133,7 +133,7 @@ def extract_plainly(record: Path) -> float:
 
 
 def compare_scores(record: Path) -> tuple[float, float]:
-    """Return the largest difference of two extractions' logits and the share of videos with the same best class."""
+    """Return the largest difference of two extractions' logits and the fraction of videos with the same best class."""
     folder = scores_folder(load_config(record))
     manifest = read_manifest(folder)
     assert manifest is not None
@@ -144,9 +144,9 @@ def compare_scores(record: Path) -> tuple[float, float]:
 
 
 def measure(options: argparse.Namespace, record: Path, title: str) -> None:
-    """Run in turns and print a line."""
+    """Run in alternation and print a line."""
     plain, ours = [], []
-    for _ in range(options.turns):
+    for _ in range(options.repeats):
         if options.network:
             plain.append(extract_plainly(record))
             ours.append(extract(record))
@@ -171,7 +171,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=16, help="frames a clip (16)")
     parser.add_argument("--steps", type=int, default=1, help="between the frames of a clip (1)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256], help="sides of the crops, in pixels (256)")
-    parser.add_argument("--turns", type=int, default=3, help="runs of each way (3)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each way (3)")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--network", type=int, help="whole extractions, by p3d_resnet18 of this width (loading alone)")
     parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")

@@ -1,9 +1,9 @@
 """One command for everything about a training step on a GPU; without one it says so and exits with 2.
 
 Speed of bf16, channels last, the fused optimizer, CUDA graphs and torch.compile against plain float32 and TF32, in
-turns; what the convolutions reach of the rate of a large bf16 matrix product; bf16 results against float32; peak memory
-and the largest batch that fits; the share of its time that this batch waits for the loader. A step is forward pass,
-loss, backward pass and SGD. A measurement that cannot be made says why, and the next one begins.
+alternation; what the convolutions reach of the rate of a large bf16 matrix product; bf16 results against float32; peak
+memory and the largest batch that fits; the fraction of its time that this batch waits for the loader. A step is forward
+pass, loss, backward pass and SGD. A measurement that cannot be made says why, and the next one begins.
 
     python benchmarks/gpu_step.py
     python benchmarks/gpu_step.py --network i3d_resnet50 --batch 16 --workers 8
@@ -169,7 +169,7 @@ def attempt(name: str, act: Callable[[], None]) -> None:
 
 
 def measure_steps(options: argparse.Namespace) -> None:
-    """Time all settings in turns; a setting that fails is left out."""
+    """Time all settings in alternation; a setting that fails is left out."""
     steppers: dict[str, Stepper] = {}
     peaks: dict[str, float] = {}
 
@@ -183,7 +183,7 @@ def measure_steps(options: argparse.Namespace) -> None:
     for name in options.settings:
         attempt(name, lambda name=name: make(name))  # type: ignore[misc]
     seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for _ in range(options.turns):
+    for _ in range(options.repeats):
         for name, stepper in steppers.items():
             seconds[name].append(stepper.step())
     print(f"  {'':28}{'ms':>9}{'clips/s':>9}{'MiB':>9}   {'float32 / this':22}tf32 / this")
@@ -199,7 +199,7 @@ def matmul_rate(options: argparse.Namespace) -> float:
     device, side = torch.device(options.device), options.matmul
     left, right = (torch.randn(side, side, device=device, dtype=BF16) for _ in range(2))
     seconds = []
-    for _ in range(options.turns + options.warmup):
+    for _ in range(options.repeats + options.warmup):
         wait(device)
         began = time.perf_counter()
         for _ in range(10):
@@ -287,14 +287,14 @@ def batch_fits(options: argparse.Namespace, batch: int) -> bool:
 
 
 def measure_loader(options: argparse.Namespace, root: Path, *, store: str, batch: int) -> None:
-    """Print the share of its time that training on encoded videos waits for the loader."""
+    """Print the fraction of its time that training on encoded videos waits for the loader."""
     videos = read_list(root / f"{store}.txt")
     transform = build_train_transform(
         "default", crop_size=options.size, ra_n=1, ra_m=9, horizontal_flip=True, use_flow=False
     )
     reader = open_reader(STORES[store][0], root / store)
     clips = TrainingClips(videos, reader, transform, shape=ClipShape(1, options.frames, 1), seed=(0,))
-    keys = [(0, index % len(videos)) for index in range(batch * (options.turns + options.warmup))]
+    keys = [(0, index % len(videos)) for index in range(batch * (options.repeats + options.warmup))]
     loader = VideoLoader(
         clips,
         batch_sampler=[keys[begin : begin + batch] for begin in range(0, len(keys), batch)],
@@ -306,15 +306,15 @@ def measure_loader(options: argparse.Namespace, root: Path, *, store: str, batch
     stepper, normalize = Stepper(options, SETTINGS[BEST], batch=batch), ClipNormalizer()
     waiting, total = [], []
     batches = iter(loader)
-    for _ in range(options.turns + options.warmup):
+    for _ in range(options.repeats + options.warmup):
         began = time.perf_counter()
         loaded = next(batches)
         waiting.append(time.perf_counter() - began)
         stepper.clips = normalize(loaded.clips.to(stepper.device, non_blocking=True))
         stepper.step()
         total.append(time.perf_counter() - began)
-    share = sum(waiting[options.warmup :]) / sum(total[options.warmup :])
-    print(f"  {store:28}batch {batch}, {options.workers} workers: waiting {share:.1%} of the time", flush=True)
+    fraction = sum(waiting[options.warmup :]) / sum(total[options.warmup :])
+    print(f"  {store:28}batch {batch}, {options.workers} workers: waiting {fraction:.1%} of the time", flush=True)
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -354,7 +354,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
     parser.add_argument("--size", type=int, default=224, help="of a clip, in pixels (224)")
     parser.add_argument("--matmul", type=int, default=8192, help="side of the matrices (8192)")
-    parser.add_argument("--turns", type=int, default=20, help="timed steps of each setting (20)")
+    parser.add_argument("--repeats", type=int, default=20, help="timed steps of each setting (20)")
     parser.add_argument("--warmup", type=int, default=5, help="steps before those (5)")
     parser.add_argument("--workers", type=int, default=8, help="processes of the loader (8)")
     parser.add_argument("--videos", type=int, default=12, help="to make for the loader (12)")

@@ -1,8 +1,8 @@
-"""Clips per second of our loader against the plain way, and against itself with Pillow in place of OpenCV.
+"""Clips per second of our loader against the baseline, and against itself with Pillow in place of OpenCV.
 
-It makes its own encoded videos, then runs the three loaders in turns, over the same clips, each with its own worker
+It makes its own encoded videos, then alternates between the three loaders, over the same clips, each with its worker
 processes. Every clip ends as normalised floats on the device (a GPU if there is one): ours are normalised there, those
-of the plain loader in its workers. A ratio is the median over the turns, with the smallest and largest; speeds are
+of the plain loader in its workers. A ratio is the median over the repeats, with the smallest and largest; speeds are
 medians too. Close other programs first.
 
     python benchmarks/loader.py --workers 2
@@ -99,20 +99,20 @@ def make_data(root: Path, *, videos: int, frames: int) -> None:
 
 
 class Keys:
-    """Batches of (epoch, video): `clips` of them, all videos in turn, others for another `turn`."""
+    """Batches of (epoch, video): `clips` of them, all videos one after the other, others for another `repeat`."""
 
     def __init__(self, *, videos: int, clips: int, batch: int) -> None:
-        """Begin with turn 0."""
+        """Begin with repeat 0."""
         self.videos, self.clips, self.batch = videos, clips, batch
-        self.turn = 0
+        self.repeat = 0
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return -(-self.clips // self.batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Give the batches of this turn."""
-        keys = [(self.turn * self.clips + number, number % self.videos) for number in range(self.clips)]
+        """Give the batches of this repeat."""
+        keys = [(self.repeat * self.clips + number, number % self.videos) for number in range(self.clips)]
         for start in range(0, self.clips, self.batch):
             yield keys[start : start + self.batch]
 
@@ -125,9 +125,9 @@ class Contender:
     keys: Keys
     finish: Callable[[Any], torch.Tensor]
 
-    def run(self, turn: int) -> float:
-        """Load one turn's clips; clips per second."""
-        self.keys.turn = turn
+    def run(self, repeat: int) -> float:
+        """Load one repeat's clips; clips per second."""
+        self.keys.repeat = repeat
         clips = 0
         start = time.perf_counter()
         for batch in self.loader:
@@ -210,9 +210,9 @@ def measure(options: argparse.Namespace, root: Path) -> None:
             for contender in contenders:
                 contender.run(0)
             speeds: list[list[float]] = [[] for _ in contenders]
-            for turn in range(1, options.turns + 1):
+            for repeat in range(1, options.repeats + 1):
                 for contender, results in zip(contenders, speeds, strict=True):
-                    results.append(contender.run(turn))
+                    results.append(contender.run(repeat))
             plain, pillow, ours = speeds
             medians = [statistics.median(results) for results in speeds]
             print(
@@ -231,8 +231,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="clips a batch (8)")
     parser.add_argument("--length", type=int, default=16, help="frames a clip (16)")
     parser.add_argument("--size", type=int, default=224, help="of the crop, in pixels (224)")
-    parser.add_argument("--clips", type=int, default=64, help="a turn (64)")
-    parser.add_argument("--turns", type=int, default=5, help="timed runs of each loader, after one that is not (5)")
+    parser.add_argument("--clips", type=int, default=64, help="a repeat (64)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each loader, after one that is not (5)")
     parser.add_argument("--ra_n", type=int, default=2, help="operations of rand_augment (2)")
     parser.add_argument("--ra_m", type=int, default=9, help="their magnitude of 30 (9)")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))

@@ -3,7 +3,7 @@
 Some small videos are listed again and again under other names, so that every visit opens a video that the worker has
 not seen. The worker, of a loader of training clips, says after every clip how much memory is its own: what it shares
 with no other process, and how much of that it has written (the rest is pages of files, which the system takes back when
-it needs room). The list is gone through as a whole by forked processes, as a loader's workers do; the plain way
+it needs room). The list is gone through as a whole by forked processes, as a loader's workers do; the baseline
 is a Python list of (path, label). Linux only.
 
     python benchmarks/memory.py
@@ -160,7 +160,7 @@ def measure_list(root: Path, length: int) -> None:
     packed = read_list(write_list(root / "list.txt", length))
     plain = [(video.path, video.label) for video in packed]
     print(f"a list of {length:,} videos, MB that each worker adds by going through it (smallest..largest)")
-    print(f"{'workers':10}{'ours':>22}{'plain way':>22}")
+    print(f"{'workers':10}{'ours':>22}{'baseline':>22}")
     for workers in WORKERS:
         cells = []
         for videos in (packed, plain):

@@ -1,8 +1,8 @@
 """Seconds and memory of merging at the size of Kinetics-400, against the way that holds all scores in memory.
 
 It writes logits as extract_score_3d.py does (19,796 videos x 10 clips x 3 crops x 400 classes, 0.95 GB), then merges
-them with merge_score.py, pictures included, and with the plain way: every part read into one array, float64, sorted.
-Each runs in a process of its own, in turns. A list of 240,000 videos is read, too.
+them with merge_score.py, pictures included, and with the baseline: every part read into one array, float64, sorted.
+Each runs in a process of its own, in alternation. A list of 240,000 videos is read, too.
 
     python benchmarks/merging.py
 """
@@ -77,7 +77,7 @@ def merge(config: RunConfig) -> None:
 
 
 def merge_plainly(config: RunConfig) -> list[float]:
-    """Return top-1, 3 and 5 the plain way: one array, softmax and the sort over clips in float64, full sorts.
+    """Return top-1, 3 and 5 as the baseline finds them: one array, softmax and sorts in float64, full ones.
 
     The first of both rows of a result comes back; the released one, of the logits' k highest clips, is computed too.
     """
@@ -122,15 +122,15 @@ def report(name: str, results: Sequence[tuple[float, float]]) -> None:
 
 
 def main() -> None:
-    """Write, merge in turns, print."""
+    """Write, merge in alternation, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=19_796, help="of the list (19796)")
-    parser.add_argument("--turns", type=int, default=3, help="runs of each way (3)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each way (3)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = make_record(Path(folder), options.videos)
         ours, plain = [], []
-        for _ in range(options.turns):
+        for _ in range(options.repeats):
             ours.append(measure(merge, config))
             plain.append(measure(merge_plainly, config))
             move_to_earlier(config.run_dir, RESULT_FILES)
@@ -141,7 +141,7 @@ def main() -> None:
     ratios = [b[0] / a[0] for a, b in zip(ours, plain, strict=True)]
     print(describe_machine())
     report("ours", ours)
-    report("plain way", plain)
+    report("baseline", plain)
     print(f"plain / ours: {statistics.median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}] in time")
     print(f"a list of {LONG_LIST:,} videos: {seconds:.2f} s")
 

@@ -1,4 +1,4 @@
-"""The plain way to extract scores, as the measure for ours: one item of the loader for each crop of each clip.
+"""The baseline of extracting scores: one item of the loader for each crop of each clip.
 
 Every item opens its video, decodes the frames of one clip, resizes and crops them one by one with Pillow and stacks
 them as normalised floats; the network takes batches of those. It scores the same views as extract_score_3d.py, with the

@@ -1,4 +1,4 @@
-"""The plain way to load clips, as the measure for ours: one Pillow image at a time, floats from the workers.
+"""The baseline of loading clips: one Pillow image at a time, floats from the workers.
 
 Frames come from cv2.VideoCapture, from one opened file per JPEG or from an LMDB environment opened for each sample.
 Every image is augmented by Pillow and turned into a normalised float tensor, and those are stacked. It draws the same

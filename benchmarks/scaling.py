@@ -2,7 +2,7 @@
 
 Every setting trains in processes of its own: random clips, `micro_batches` forward and backward passes a step, then the
 optimizer. Two processes exchange gradients by gloo: after the last micro-batch of a step (no_sync on the others, what
-training does) or after every one. The settings run in turns; the ratio is to one thread in the same turn.
+training does) or after every one. The settings run in alternation; the ratio is to one thread in the same repeat.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --network p3d_resnet18 --batch 2
@@ -92,13 +92,13 @@ def run_setting(name: str) -> float:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Run the settings in turns and print a line for each."""
+    """Run the settings in alternation and print a line for each."""
     speeds: dict[str, list[float]] = {name: [] for name in SETTINGS}
-    for turn in range(options.turns):
+    for repeat in range(options.repeats):
         for name, found in speeds.items():
             found.append(run_setting(name))
         text = ", ".join(f"{name} {found[-1]:.2f}" for name, found in speeds.items())
-        print(f"turn {turn + 1}, clips/s: {text}", flush=True)
+        print(f"repeat {repeat + 1}, clips/s: {text}", flush=True)
     base = speeds["1 process, 1 thread"]
     print(f"{options.network}, {options.micro_batches} micro-batches of {options.batch} clips a step and process")
     print(f"  {'':30}{'clips/s':>9}   / 1 thread")
@@ -114,8 +114,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--micro_batches", type=int, default=4, help="of a step (4)")
     parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
     parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
-    parser.add_argument("--steps", type=int, default=1, help="timed in a turn, after one that is not (1)")
-    parser.add_argument("--turns", type=int, default=3, help="of every setting (3)")
+    parser.add_argument("--steps", type=int, default=1, help="timed in a repeat, after one that is not (1)")
+    parser.add_argument("--repeats", type=int, default=3, help="of every setting (3)")
     parser.add_argument("--run", nargs=3, metavar=("SETTING", "FOLDER", "RANK"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -64,16 +64,16 @@ def scale_epochs(epochs: Sequence[float], total: int) -> list[int]:
     """
     if total < len(epochs):
         raise ConfigError(f"{total} epochs cannot be divided among {len(epochs)} states")
-    shares = [1 + (total - len(epochs)) * count / sum(epochs) for count in epochs]
-    scaled = [int(share) for share in shares]
-    by_remainder = sorted(range(len(epochs)), key=lambda i: scaled[i] - shares[i])
+    fractions = [1 + (total - len(epochs)) * count / sum(epochs) for count in epochs]
+    scaled = [int(fraction) for fraction in fractions]
+    by_remainder = sorted(range(len(epochs)), key=lambda i: scaled[i] - fractions[i])
     for i in by_remainder[: total - sum(scaled)]:
         scaled[i] += 1
     return scaled
 
 
 def walk_at_random(search: RunConfig, total: int, rng: random.Random) -> list[StateConfig]:
-    """Return the states of a random path to the goal; of `total` epochs each of its states has a random share."""
+    """Return the states of a random path to the goal; of `total` epochs each of its states has a random fraction."""
     graph = search.graph
     dead = set(graph.dead_ends)
     state, path = INITIAL, list[State]()

@@ -57,9 +57,9 @@ def wait_for_first_step() -> float:
 
 
 def main() -> None:
-    """Measure in turns, print medians."""
+    """Measure in alternation, print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5, help="runs of each (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each (5)")
     options = parser.parse_args()
     measures: dict[str, Callable[[], float]] = {
         f"{script} --help": lambda script=script: run(script, "--help")  # type: ignore[misc]
@@ -69,7 +69,7 @@ def main() -> None:
     measures["import torch"] = lambda: run("-c", "import torch")
     measures["train_3d.py to the first step"] = wait_for_first_step
     results: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(options.turns):
+    for _ in range(options.repeats):
         for name, measure in measures.items():
             results[name].append(measure())
     print(describe_machine())

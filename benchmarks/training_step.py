@@ -1,7 +1,7 @@
-"""Time of a training step: variants against plain float32 in one process, in turns.
+"""Time of a training step: variants against plain float32 in one process, in alternation.
 
 A step is forward pass, loss, backward pass, clipping of the gradient and the optimizer (SGD with Nesterov momentum), on
-random clips. The ratio is that of a turn's plain step to the same turn's step of the variant, so above 1 is faster. The
+random clips. The ratio is a repeat's plain step to the same repeat's step of the variant, so above 1 is faster. The
 error is the largest difference of the first step's logits and of its gradients from float64, over the largest number
 there; that of plain float32 stands in the first line.
 
@@ -136,7 +136,7 @@ def largest_errors(stepper: Stepper, exact: Stepper) -> tuple[float, float]:
 
 
 def measure(options: argparse.Namespace, net_name: str) -> None:
-    """Time the variants of one network in turns and print a line for each."""
+    """Time the variants of one network in alternation and print a line for each."""
     torch.manual_seed(0)
     network = model.create_model(
         net_name,
@@ -152,11 +152,11 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
     exact = Stepper(Variant(), copy.deepcopy(network).double(), clips.double())
     errors = {name: largest_errors(stepper, exact) for name, stepper in steppers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for turn in range(options.turns + 1):
+    for repeat in range(options.repeats + 1):
         for name, stepper in steppers.items():
             began = time.perf_counter()
             stepper.predict() if options.forward else stepper.step()
-            if turn > 0:  # the first one finds its kernels and its memory
+            if repeat > 0:  # the first one finds its kernels and its memory
                 seconds[name].append(time.perf_counter() - began)
     print(f"{net_name:24}{'s':>8}   {'plain / this':24}{'error of logits':>16}{'of gradients':>14}")
     for name, times in seconds.items():
@@ -179,8 +179,10 @@ def print_profile(options: argparse.Namespace, net_name: str) -> None:
         total = sum(event.self_cpu_time_total for event in events)
         print(f"{net_name}, {name}: {total / 1e6:.2f} s")
         for event in events[:16]:
-            share = event.self_cpu_time_total / total
-            print(f"  {event.key[:44]:46}{event.self_cpu_time_total / 1e3:9.0f} ms {share:6.1%} {event.count:6} calls")
+            fraction = event.self_cpu_time_total / total
+            print(
+                f"  {event.key[:44]:46}{event.self_cpu_time_total / 1e3:9.0f} ms {fraction:6.1%} {event.count:6} calls"
+            )
 
 
 def parse_options() -> argparse.Namespace:
@@ -194,7 +196,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=2, help="clips (2)")
     parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
     parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
-    parser.add_argument("--turns", type=int, default=7, help="timed steps of each variant, after one that is not (7)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed steps of each variant, after one that is not (7)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (as it chooses)")
     parser.add_argument("--frozen", action="store_true", help="train with all batch norms frozen")
     parser.add_argument("--forward", action="store_true", help="time forward passes in evaluation mode")

@@ -34,7 +34,7 @@ def read_evaluation_list(config: RunConfig) -> VideoList:
     return read_list(path, num_classes=config.dataset.num_classes)
 
 
-def read_quick_list(config: RunConfig) -> VideoList | None:
+def read_validation_list(config: RunConfig) -> VideoList | None:
     """Read the list of the quick evaluation while training; None when there is none."""
     return read_evaluation_list(config) if config.optimizer.eva_inter else None
 
@@ -91,7 +91,7 @@ def make_training_clips(
 
 
 def make_plan(config: RunConfig, state_index: int) -> StepPlan:
-    """Share a state's batches among the processes of this run."""
+    """Divide a state's batches among the processes of this run."""
     state = config.states[state_index]
     return plan_steps(
         batch_size=state.batch_size,
@@ -119,7 +119,7 @@ def make_training_loader(
 
 
 def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
-    """Return the loader of the quick evaluation: this rank's share, one clip and the centre crop of every video.
+    """Return the loader of the quick evaluation: this rank's part, one clip and the centre crop of every video.
 
     The clip, its crop and the number of clips at a time are those of `state`.
     """
@@ -130,8 +130,8 @@ def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoLis
         shape=state.clip_shape,
         on_error=config.dataset.on_error,
     )
-    share = range(distributed.rank(), len(videos), distributed.world_size())
-    batches = [list(share[i : i + state.batch_size]) for i in range(0, len(share), state.batch_size)]
+    own = range(distributed.rank(), len(videos), distributed.world_size())
+    batches = [list(own[i : i + state.batch_size]) for i in range(0, len(own), state.batch_size)]
     return _make_loader(config, clips, batches)
 
 

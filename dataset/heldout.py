@@ -64,7 +64,7 @@ def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[Vid
 
     Args:
         videos: The list; its groups are those of `group_names`.
-        fraction: Share of every class, between 0 and 1.
+        fraction: Fraction of every class, between 0 and 1.
         seed: Of the draw.
 
     Returns:

@@ -164,7 +164,7 @@ class Block(nn.Module):
         Args:
             branch: The residual branch; its output is before the activation.
             shortcut: Identity, or a unit that brings the input to the shape of the branch's output.
-            drop_rate: Share of the clips that skip the branch in training.
+            drop_rate: Fraction of the clips that skip the branch in training.
         """
         super().__init__()
         self.branch = branch

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Set a residual branch to zero for a random share of the clips (Huang et al., ECCV 2016); nothing in evaluation.
+    """Set a residual branch to zero for a random fraction of the clips (Huang et al., ECCV 2016) in training.
 
-    What is kept is divided by the share that is kept, so that the mean stays the same.
+    What is kept is divided by the fraction that is kept, so that the mean stays the same.
     """
 
     def __init__(self, rate: float = 0.0) -> None:

@@ -11,11 +11,11 @@ class HeadsLoss(nn.Module):
     """Cross-entropy of every head against the same target, summed over heads (DG: two terms; LGD: local and global).
 
     Args:
-        label_smoothing: Share of the target spread evenly over all classes. Soft targets (mixup) bring their own.
+        label_smoothing: Fraction of the target spread evenly over all classes. Soft targets (mixup) bring their own.
     """
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        """Keep the share."""
+        """Keep the fraction."""
         super().__init__()
         self.label_smoothing = label_smoothing
 

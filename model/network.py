@@ -25,8 +25,8 @@ class NetworkOptions:
         pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
         base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
-        stochastic_depth: Share of the clips that skip the last residual branch in training; it falls linearly to 0 at
-            the first one. None: the network's own, which is 0.2 for EfficientNets and 0 for other released networks.
+        stochastic_depth: Fraction of the clips that skip the last residual branch in training; it falls linearly to 0
+            at the first one. None: the network's own, which is 0.2 for EfficientNets and 0 for other released networks.
     """
 
     num_classes: int

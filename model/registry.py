@@ -139,7 +139,7 @@ def create_model(
         pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
         base_width: Channels of the first stage, 64 in the published networks.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
-        stochastic_depth: Share of the clips that skip the last residual branch in training; None: the network's own.
+        stochastic_depth: Fraction of the clips that skip the last residual branch in training; None: the network's own.
         checkpoint_blocks: Keep only the inputs of blocks for the backward pass: less memory, more time.
 
     Raises:

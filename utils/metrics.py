@@ -110,7 +110,7 @@ def confusion_matrix(
 
 
 def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of each class's videos that are predicted right [classes], nan for a class without a video."""
+    """Return the fraction of each class's videos that are predicted right [classes], nan where it has none."""
     totals = confusion.sum(axis=1)
     return np.divide(np.diag(confusion), totals, out=np.full(len(confusion), np.nan), where=totals > 0)
 
@@ -130,7 +130,7 @@ def mean_class_accuracy(ranks: NDArray[np.int64], labels: NDArray[np.integer], n
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `ViewMetrics` has counted. Accuracies are shares of 1, keyed by k.
+    """What `ViewMetrics` has counted. Accuracies are fractions of 1, keyed by k.
 
     Attributes:
         num_videos: Videos counted.
@@ -191,7 +191,7 @@ class ViewMetrics:
         """Return the accuracies of everything added; at least one video must have been."""
         video_ranks, labels = np.concatenate(self._video_ranks), np.concatenate(self._labels)
         by_k = np.concatenate(self._max_top_k_ranks)
-        top1 = tuple(float(share) for share in np.mean(by_k < 1, axis=0))
+        top1 = tuple(float(value) for value in np.mean(by_k < 1, axis=0))
         best_k = int(np.argmax(top1)) + 1
         num_classes = len(self._confusion)
         return Metrics(

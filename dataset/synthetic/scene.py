@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Quantity = Literal["x", "y", "angle", "radius"]
 
-# Per-video draws, lengths as shares of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 9 to 20 px.
+# Per-video draws, lengths as fractions of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 9 to 20 px.
 SPEED = (1.5 / 72, 2.8 / 72)
 RADIUS = (9 / 72, 20 / 72)
 ANGULAR_SPEED = (np.radians(5), np.radians(9))  # radians a frame; a pattern may repeat every half turn
 GROWTH = (0.5, 0.75)  # log of the last radius over the first one
 STRETCH = (1.5, 2.2)
 SPRITES = (4, 6)
-TURN = (0.35, 0.65)  # when a two-phase motion turns, as a share of the video
+TURN = (0.35, 0.65)  # when a two-phase motion turns, as a fraction of the video
 NOISE = 3.0  # standard deviation of the camera noise, grey levels
 WAVES = 5.0  # largest amplitude of a background wave, grey levels
 PATTERN = 0.7  # strength of a sprite's pattern: 0 is one colour
@@ -203,7 +203,7 @@ def _outline_radius(look: Look, polar: Floats) -> Floats | float:
 
 
 def _pattern(look: Look, right: Floats, down: Floats, polar: Floats) -> Floats:
-    """Share of the second colour, 0 to 1; no pattern looks the same from every angle, or rotation would not show."""
+    """Return the fraction of the second colour, 0 to 1; every pattern looks different when it is rotated."""
     across, along = (np.sin(np.pi * look.frequency * axis + 0.7) for axis in (right, down))
     wave = {
         "stripes": across,

@@ -213,7 +213,7 @@ def equalize(clip: Clip) -> Clip:
 
 
 def _equalizing_table(histogram: np.ndarray) -> np.ndarray:
-    """Return the table [256] for a histogram [256]: the share of smaller values; the brightest does not count."""
+    """Return the table [256] for a histogram [256]: the fraction of smaller values; the brightest does not count."""
     step = (histogram.sum() - histogram[histogram.nonzero()[0][-1]]) // 255
     if step == 0:
         return np.arange(256)

@@ -227,7 +227,7 @@ def build_train_transform(
         ra_m: their magnitude, 0 to 30.
         horizontal_flip: whether half of the clips are mirrored (left and right matter in some data sets).
         use_flow: for clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
-        crop_scale: smallest and largest area of a crop, as shares of the frame's; None for the transform's own:
+        crop_scale: smallest and largest area of a crop, as fractions of the frame's; None for the transform's own:
             its recipe's (0.2 to 1, "mvit_default" 0.08 to 1), flow 0.5 to 1.
         normalization: what the clips go through afterwards; the noise of "mvit_default" is standard normal behind it.
 

@@ -15,7 +15,7 @@ from utils.evaluation.provenance import scores_folder
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import read_manifest
 
-TINY = "--videos 3 --clips 2 --length 4 --workers 1 --turns 1"
+TINY = "--videos 3 --clips 2 --length 4 --workers 1 --repeats 1"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import helpers
 from benchmarks import schedules
 from tests.conftest import ROOT
-from tests.scripts.test_search_run import make_search as make_search
+from tests.scripts.searches import make_search as make_search
 from tests.utils.planning.test_graph import all_paths, is_within
 from utils.config import ConfigError, load_config
 from utils.search.run import search_path

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 def test_variants_of_a_step_are_timed_and_compared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --turns 1 --threads 1 --frozen"
+    options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --repeats 1 --threads 1 --frozen"
     options += " --variants fused last bf16"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
@@ -42,7 +42,9 @@ def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [name for name in gpu_step.SETTINGS if "compile" not in name]
-    options = "--device cpu --network p3d_resnet18 --base_width 8 --frames 8 --size 32 --batch 2 --largest 3 --turns 2"
+    options = (
+        "--device cpu --network p3d_resnet18 --base_width 8 --frames 8 --size 32 --batch 2 --largest 3 --repeats 2"
+    )
     options += " --warmup 1 --matmul 64 --workers 1 --videos 2 --video_frames 20 --stores RAW-12"
     monkeypatch.setattr(sys, "argv", ["gpu_step.py", *options.split(), "--settings", *settings])
     gpu_step.main()

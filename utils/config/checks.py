@@ -92,7 +92,7 @@ def _check_training(config: RunConfig) -> None:
         _fail(config, "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
     scale = data.crop_scale
     if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
-        expected = "two shares of the frame's area such as [0.5, 1.0]"
+        expected = "two fractions of the frame's area such as [0.5, 1.0]"
         _fail(config, "dataset.crop_scale", f"found {list(scale)}, expected {expected}")
     if data.flip_labels and data.no_horizontal_flip:
         cause = "clips that are never flipped exchange no labels; set dataset.no_horizontal_flip: false"
@@ -165,5 +165,7 @@ def check_search(config: RunConfig) -> None:
         _fail(config, "search.max_epochs", message)
     if search.selection == "heldout" and search.heldout_fraction == 0:
         _fail(
-            config, "search.heldout_fraction", "nothing would be held out; give a share of the training list, e.g. 0.1"
+            config,
+            "search.heldout_fraction",
+            "nothing would be held out; give a fraction of the list, such as 0.1",
         )

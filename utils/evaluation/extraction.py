@@ -1,4 +1,4 @@
-"""Score what has no score yet: rank 0 finds what that is, every process scores its share, a round at a time.
+"""Score what has no score yet: rank 0 finds what that is, every process scores its part, a round at a time.
 
 What is scored until a kill, an error or a full disk is written, and the same command goes on from there.
 """
@@ -30,8 +30,8 @@ from utils.evaluation.provenance import (
     training_differences,
     training_progress,
 )
-from utils.evaluation.score_index import index_scores, keep_torn_part
-from utils.evaluation.scores import Manifest, PartWriter, TornPartError, describe_broken, open_scores
+from utils.evaluation.score_index import index_scores, keep_corrupt_part
+from utils.evaluation.scores import CorruptPartError, Manifest, PartWriter, describe_broken, open_scores
 from utils.evaluation.views import ViewScorer, score_ahead
 from utils.files import move_to_earlier
 from utils.logs import open_log
@@ -152,8 +152,8 @@ def extract_scores(
         log.info(f"all scores are there: {folder}; merge them with: {merged_by}")
         return
     scorer, network = distributed.agree(parts.load)
-    share = task.pending[distributed.rank() :: distributed.world_size()]
-    items = zip(share, parts.read([video for video, _ in share]), strict=True)
+    own = task.pending[distributed.rank() :: distributed.world_size()]
+    items = zip(own, parts.read([video for video, _ in own]), strict=True)
     score = functools.partial(_score, scorer, config=config, path_of=parts.videos.path_of)
     with stopping.deferred():
         views = f"{config.sampler.eva_num_clips} clips x {len(crops)} crops"
@@ -173,7 +173,7 @@ def _plan(
     trained_by: str,
     log: logging.Logger,
 ) -> Task:
-    """Open the folder of scores and find what is lacking in it; torn parts are set aside."""
+    """Open the folder of scores and find what is lacking in it; corrupt parts are set aside."""
     folder, count = scores_folder(config), parts.videos.num_videos
     manifest = make_manifest(
         config,
@@ -191,10 +191,10 @@ def _plan(
         log.info(f"the weights were trained with another configuration: {difference}")
     manifest = open_scores(folder, manifest)
 
-    def set_aside(path: Path, error: TornPartError) -> None:
-        log.info(f"{error}; kept as {keep_torn_part(path).name}, its videos are scored again")
+    def set_aside(path: Path, error: CorruptPartError) -> None:
+        log.info(f"{error}; kept as {keep_corrupt_part(path).name}, its videos are scored again")
 
-    index = index_scores(folder, manifest, on_torn=set_aside)
+    index = index_scores(folder, manifest, on_corrupt=set_aside)
     pending = index.pending(crops)
     if pending and len(pending) < count:
         log.info(f"continuing: {count - len(pending)} of {count} videos have their scores")
@@ -226,14 +226,14 @@ def _score(
 
 
 def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: logging.Logger) -> None:
-    """Write this process's share, a round at a time; an error of one process stops all of them after the round.
+    """Write this process's part, a round at a time; an error of one process stops all of them after the round.
 
     What has been scored until then is written, so that the same command goes on from there.
 
     Args:
         folder: The folder of scores.
         task: What all processes together have to do.
-        results: Of this process's share.
+        results: Of this process's part.
         log: Of this process.
 
     Raises:

@@ -56,7 +56,7 @@ class History:
     """
 
     trained: Trained | None = None
-    progress: tuple[int, int] | None = None
+    progress: tuple[float, float] | None = None
     differences: Sequence[str] = ()
 
 

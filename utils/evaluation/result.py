@@ -43,7 +43,7 @@ def build_result(
     history: History,
     scores_digest: str,
 ) -> dict[str, Any]:
-    """Collect everything a result says, in plain types; accuracies are shares of 1.
+    """Collect everything a result says, in plain types; accuracies are fractions of 1.
 
     Args:
         record: Name of the record.
@@ -151,10 +151,10 @@ def _by_k(accuracies: Mapping[int, float]) -> dict[str, float]:
 
 def _missing_counted_wrong(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, float]:
     """Accuracies over all videos of the list, as if every missing one had been answered wrong."""
-    share = metrics.num_videos / len(labels)
+    fraction = metrics.num_videos / len(labels)
     totals = np.bincount(labels, minlength=len(metrics.confusion))
     per_class = np.diag(metrics.confusion)[totals > 0] / totals[totals > 0]
-    return {**{f"top{k}": metrics.video[k] * share for k in TOP_KS}, "mean_class": float(per_class.mean())}
+    return {**{f"top{k}": metrics.video[k] * fraction for k in TOP_KS}, "mean_class": float(per_class.mean())}
 
 
 def render_summary(result: Mapping[str, Any]) -> str:
@@ -169,7 +169,7 @@ def render_text(result: Mapping[str, Any], config_yaml: str) -> str:
         f"{result['record']}: video top-1 {_percent(result['metrics']['video']['top1']).strip()}\n",
         "\n".join(_accuracy_lines(result)),
         "Protocol\n" + "\n".join(f"  {name:15}{value}" for name, value in protocol_rows(result)),
-        "Classes (share of a class's scored videos that are predicted right)\n" + "\n".join(_class_lines(result)),
+        "Classes (fraction of a class's scored videos that are predicted right)\n" + "\n".join(_class_lines(result)),
     ]
     if result["missing"]:
         shown = "\n".join(f"  {video['path']}: {video['cause']}" for video in result["missing"])
@@ -182,8 +182,8 @@ def render_text(result: Mapping[str, Any], config_yaml: str) -> str:
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:7.2f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:7.2f} %"
 
 
 def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
@@ -206,7 +206,7 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
     empty = sum(not entry["videos"] for entry in result["classes"])
     if empty:
         lines.append(f"The mean of classes leaves out {empty} classes without a scored video.")
-    by_k = " ".join(f"{100 * share:.2f}" for share in metrics["max_top_k"]["top1_for_each_k"])
+    by_k = " ".join(f"{100 * top1:.2f}" for top1 in metrics["max_top_k"]["top1_for_each_k"])
     lines += [
         "",
         "(*) As the paper's released code does it: logits, mean over crops, then for each class by itself the mean of",

@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.evaluation.scores import PART_PATTERN, Manifest, Part, ScoresError, TornPartError, describe_broken, read_part
+from utils.evaluation.scores import (
+    PART_PATTERN,
+    CorruptPartError,
+    Manifest,
+    Part,
+    ScoresError,
+    describe_broken,
+    read_part,
+)
 from utils.files import FileError
 
 _ABSENT = -1
@@ -89,7 +97,7 @@ class ScoreIndex:
                 left out then. Without it that is an error.
 
         Raises:
-            ScoresError: a part is torn, or (without `on_broken`) a logit is NaN or infinite.
+            ScoresError: a part is corrupt, or (without `on_broken`) a logit is NaN or infinite.
         """
         cache = _PartCache(self)
         num_crops, (num_clips, num_classes) = self.manifest.num_crops, self.manifest.row_shape
@@ -133,7 +141,7 @@ class _PartCache:
         else:
             try:
                 part = read_part(self._index.parts[number], self._index.manifest)
-            except TornPartError as error:
+            except CorruptPartError as error:
                 raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
             self._parts[number] = part.scores, {int(c): axis for axis, c in enumerate(part.crops)}
             if len(self._parts) > _PARTS_IN_MEMORY:
@@ -143,18 +151,18 @@ class _PartCache:
 
 
 def index_scores(
-    folder: Path, manifest: Manifest, *, on_torn: Callable[[Path, TornPartError], None] | None = None
+    folder: Path, manifest: Manifest, *, on_corrupt: Callable[[Path, CorruptPartError], None] | None = None
 ) -> ScoreIndex:
-    """Note where every row of a folder is. Only with `on_torn` are the scores themselves read and checked.
+    """Note where every row of a folder is. Only with `on_corrupt` are the scores themselves read and checked.
 
     Args:
         folder: The folder of scores.
         manifest: Its manifest.
-        on_torn: Called with a part that cannot be read, or that has logits which are NaN or infinite; it then counts as
+        on_corrupt: Called with a part that cannot be read or has logits that are NaN or infinite; it then counts as
             not there. Without it that is an error.
 
     Raises:
-        ScoresError: a torn part (without `on_torn`), a part of other scores, or a row that is there twice.
+        ScoresError: a corrupt part (without `on_corrupt`), a part of other scores, or a row that is there twice.
     """
     part_of = np.full((manifest.num_videos, manifest.num_crops), _ABSENT, dtype=np.int32)
     row_of = part_of.copy()
@@ -162,13 +170,13 @@ def index_scores(
     missing: dict[int, str] = {}
     for path in sorted(folder.glob(PART_PATTERN)):
         try:
-            part = read_part(path, manifest, with_scores=on_torn is not None)
-            if on_torn is not None and (broken := describe_broken(part.scores)):
-                raise TornPartError(f"{path}: {broken}")
-        except TornPartError as error:
-            if on_torn is None:
+            part = read_part(path, manifest, with_scores=on_corrupt is not None)
+            if on_corrupt is not None and (broken := describe_broken(part.scores)):
+                raise CorruptPartError(f"{path}: {broken}")
+        except CorruptPartError as error:
+            if on_corrupt is None:
                 raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
-            on_torn(path, error)
+            on_corrupt(path, error)
             continue
         rows = np.ix_(part.videos, part.crops)
         _require_single(part, part_of[rows], paths)
@@ -194,11 +202,11 @@ def _require_single(part: Part, earlier: NDArray[np.int32], paths: list[Path]) -
         )
 
 
-def keep_torn_part(path: Path) -> Path:
-    """Rename a torn part so that it is no longer read, and return its new name; nothing is deleted."""
-    aside = path.with_name(f"torn-{secrets.token_hex(2)}-{path.name}")
+def keep_corrupt_part(path: Path) -> Path:
+    """Rename a corrupt part so that it is no longer read, and return its new name; nothing is deleted."""
+    aside = path.with_name(f"corrupt-{secrets.token_hex(2)}-{path.name}")
     try:
         path.rename(aside)
     except OSError as error:
-        raise FileError(f"{path} is torn and cannot be renamed ({error.strerror})") from error
+        raise FileError(f"{path} is corrupt and cannot be renamed ({error.strerror})") from error
     return aside

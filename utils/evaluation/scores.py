@@ -46,7 +46,7 @@ class ScoresError(UserError):
     """Scores that cannot be used: names the file or what differs, and the way out."""
 
 
-class TornPartError(ScoresError):
+class CorruptPartError(ScoresError):
     """A part file that cannot be read."""
 
 
@@ -176,14 +176,14 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
         with_scores: Read the scores; otherwise they are all 0, in no memory, and damage within them goes unnoticed.
 
     Raises:
-        TornPartError: the file is torn or damaged (every member has a checksum).
+        CorruptPartError: the file is truncated or corrupt (every member has a checksum).
         ScoresError: the file is whole, but of other scores.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             part, fingerprint, layout = _unpack(path, archive, with_scores=with_scores)
     except ZIP_ERRORS as error:
-        raise TornPartError(f"{path} is torn or damaged ({error})") from error
+        raise CorruptPartError(f"{path} is truncated or corrupt ({error})") from error
     if layout != _LAYOUT:
         raise ScoresError(f"{path} holds {_describe_layout(layout)}; move it away, or {_START_ANEW}")
     if fingerprint != manifest.fingerprint:

@@ -56,7 +56,7 @@ def torchrun_arguments(script: list[str], environment: Mapping[str, str], *, gpu
 
 
 def cpu_threads(processes: int, cores: int) -> int:
-    """Return the threads of one process on a CPU: its share of the cores, less one for its loader.
+    """Return the threads of one process on a CPU: its part of the cores, less one for its loader.
 
     OpenMP threads wait for each other by spinning: one thread more than there are free cores costs many times its gain.
     """

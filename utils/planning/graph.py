@@ -6,7 +6,7 @@ the lowest rate.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -199,8 +199,3 @@ def _parse_state(text: str, word: str) -> State:
     if found is None:
         raise GraphError(f"transition '{word}': found '{text.strip()}', expected initial or (input,level) as in (0,2)")
     return State(int(found[1]), int(found[2]))
-
-
-def reading_order(states: Iterable[State]) -> list[State]:
-    """Return states row by row as they are drawn: by learning rate, high to low, then by input, short to long."""
-    return sorted(states, key=lambda state: (state.level, state.input))

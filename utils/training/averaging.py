@@ -19,7 +19,7 @@ class WeightAverage:
 
     Attributes:
         network: The network whose weights are averaged.
-        decay: Share of the average that a step keeps.
+        decay: Fraction of the average that a step keeps.
         steps: Steps so far.
         average: Name in the network's state dict -> average; integers are those of the last step.
     """

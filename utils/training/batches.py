@@ -103,21 +103,21 @@ class StateLength:
 
 
 def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int) -> StepPlan:
-    """Share the batch_size x iter_size x num_gpu clips of a step among the processes.
+    """Divide the batch_size x iter_size x num_gpu clips of a step among the processes.
 
     Raises:
         BatchError: The clips of a step cannot be shared evenly.
     """
     clips = batch_size * iter_size * num_gpu
-    share, rest = divmod(clips, world_size)
-    if rest or share == 0:
+    own, rest = divmod(clips, world_size)
+    if rest or own == 0:
         raise BatchError(
             f"a step of {clips} clips (batch_size {batch_size} x iter_size {iter_size} x num_gpu {num_gpu}) cannot be "
             f"shared evenly by {world_size} processes; use a number of processes that divides it (NPROC=...)"
         )
-    micro_batches = next(count for count in range(-(-share // batch_size), share + 1) if share % count == 0)
+    micro_batches = next(count for count in range(-(-own // batch_size), own + 1) if own % count == 0)
     return StepPlan(
-        micro_batch=share // micro_batches,
+        micro_batch=own // micro_batches,
         micro_batches=micro_batches,
         world_size=world_size,
         record_batch=batch_size * num_gpu,

@@ -10,7 +10,7 @@ from utils.config import RunConfig
 from utils.config.record import training_values
 from utils.sealed import read_sealed_json, write_sealed_json
 from utils.training.batches import StateLength
-from utils.training.engine import EpochTotals, train_epoch
+from utils.training.engine import EpochTotals, StepHooks, train_epoch
 from utils.training.state import StateTrainer, memory_advice
 
 COSTS_FILE = "costs.json"
@@ -60,10 +60,9 @@ def measure_clip(trainer: StateTrainer) -> float:
                     epoch=epoch,
                     first_step=0,
                     totals=EpochTotals() if epoch == 0 else totals,
-                    report=lambda done, line: None,
-                    report_every=count,
-                    save=lambda done, totals: None,
-                    save_every=0,
+                    hooks=StepHooks(
+                        report=lambda done, line: None, report_every=count, save=lambda done, totals: None, save_every=0
+                    ),
                 )
         except stopping.Stopped:
             raise stopping.stopped("while the cost of the inputs was measured, before the first step") from None

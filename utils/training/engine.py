@@ -311,7 +311,7 @@ def _progress_line(learner: Learner, totals: EpochTotals) -> dict[str, float]:
 
 @torch.inference_mode()
 def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> QuickScore:
-    """Score the network on this rank's share of an evaluation list and add up all ranks.
+    """Score the network on this rank's part of an evaluation list and add up all ranks.
 
     Top-3 and top-5 are those of `utils.metrics.counted_ranks`.
     """

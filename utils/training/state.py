@@ -39,7 +39,7 @@ def checkpoint_content(learner: Learner, totals: EpochTotals | None) -> dict[str
 
 
 def restore(learner: Learner, content: dict[str, Any]) -> EpochTotals:
-    """Continue from what `checkpoint_content` returned; return this rank's share of the totals."""
+    """Continue from what `checkpoint_content` returned; return this rank's part of the totals."""
     learner.load_state_dict(content)
     return EpochTotals.of_rank(content["totals"])
 

@@ -99,7 +99,7 @@ def test_a_killed_command_counts_only_what_it_has_not_counted(
     with pytest.raises(KeyboardInterrupt):
         prepare(*kinetics_words(data), output=output)
     journal = next(output.glob("*.counts.jsonl"))
-    journal.write_bytes(journal.read_bytes() + b'["torn')
+    journal.write_bytes(journal.read_bytes() + b'["truncated')
     prepare(*kinetics_words(data), output=output)
     assert asked[2] in asked[3:] and not set(asked[:2]) & set(asked[3:])
     assert len(records(output / "kinetics_video_train_list.txt")) == 3

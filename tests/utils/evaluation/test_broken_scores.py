@@ -84,7 +84,7 @@ def test_logits_that_are_not_finite_in_a_part_stop_the_merge_or_make_their_video
     assert [result["metrics"]["clip"][f"top{k}"] for k in clip] == pytest.approx(list(clip.values()))
 
     extract(record)  # as the message says: the part is kept aside, its videos are scored again
-    assert len(list(folder.glob(f"torn-*-{path.name}"))) == 1
+    assert len(list(folder.glob(f"corrupt-*-{path.name}"))) == 1
     np.testing.assert_array_equal(read_scores(record)[1], good)
     assert merge(record)["missing"] == []
 

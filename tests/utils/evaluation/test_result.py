@@ -172,7 +172,7 @@ def test_versions_are_those_of_the_modules() -> None:
     assert set(found) >= {"torch", "torchvision", "av"}
 
 
-def test_epochs_are_read_up_to_a_torn_line(tmp_path: Path) -> None:
+def test_epochs_are_read_up_to_a_truncated_line(tmp_path: Path) -> None:
     assert read_epochs(tmp_path) == []
     write_lines(tmp_path / "log.jsonl", [{"epoch": 1}, {"epoch": 2}])
     with (tmp_path / "log.jsonl").open("a") as file:

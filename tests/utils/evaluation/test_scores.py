@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from utils.evaluation.score_index import index_scores, keep_torn_part
+from utils.evaluation.score_index import index_scores, keep_corrupt_part
 from utils.evaluation.scores import (
     MANIFEST_NAME,
+    CorruptPartError,
     Manifest,
     PartWriter,
     ScoresError,
-    TornPartError,
     open_scores,
     read_manifest,
 )
@@ -228,9 +228,9 @@ def test_probabilities_of_the_older_layout_are_refused_with_the_way_out(folder):
     rewrite(path, layout=None)  # what layout 1 had, under the fingerprint of this one
     with pytest.raises(ScoresError, match=r"part-.* holds scores of layout 1, probabilities .* --force") as caught:
         index_scores(folder, manifest)
-    assert not isinstance(caught.value, TornPartError)
-    with pytest.raises(ScoresError, match="layout 1, probabilities"):  # nor does an extraction keep it aside as torn
-        index_scores(folder, manifest, on_torn=lambda path, error: None)
+    assert not isinstance(caught.value, CorruptPartError)
+    with pytest.raises(ScoresError, match="layout 1, probabilities"):  # nor does an extraction keep it aside as corrupt
+        index_scores(folder, manifest, on_corrupt=lambda path, error: None)
     content = read_sealed_json(folder / MANIFEST_NAME)
     (folder / MANIFEST_NAME).write_text(json.dumps({**content, "layout": 1}))
     for read in (read_manifest, lambda folder: open_scores(folder, manifest)):
@@ -274,9 +274,9 @@ def test_logits_that_are_not_finite_never_come_out_of_a_part(folder, value):
     assert all((scores[0, 0] == score_of(int(videos[0]), 0)).all() for videos, scores in blocks)
     assert list(seen) == [3, 17]
     assert path.name in seen[17]
-    torn = []
-    index_scores(folder, manifest, on_torn=lambda path, error: torn.append(str(error)))
-    assert torn == [f"{path}: the network's logits are NaN or infinite in 2 of 240 views"]
+    corrupt = []
+    index_scores(folder, manifest, on_corrupt=lambda path, error: corrupt.append(str(error)))
+    assert corrupt == [f"{path}: the network's logits are NaN or infinite in 2 of 240 views"]
 
 
 def test_no_manifest_is_none(tmp_path):
@@ -307,26 +307,26 @@ def tear(path, how):
 
 
 @pytest.mark.parametrize("how", ["empty", "half", "foreign", "bit"])
-def test_a_torn_part_is_named_kept_aside_and_its_videos_are_pending_again(folder, how):
+def test_a_corrupt_part_is_named_kept_aside_and_its_videos_are_pending_again(folder, how):
     manifest = make_manifest()
     for crop in range(3):
         write_share(folder, manifest, range(3), crops=(crop,))
-    torn = next(path for path in folder.glob("part-*") if score_of(0, 0)[0].tobytes()[:8] in path.read_bytes())
-    tear(torn, how)
+    corrupt = next(path for path in folder.glob("part-*") if score_of(0, 0)[0].tobytes()[:8] in path.read_bytes())
+    tear(corrupt, how)
     with pytest.raises(ScoresError) as caught:
         list(index_scores(folder, manifest).blocks())
-    assert str(torn) in str(caught.value)
-    assert "torn or damaged" in str(caught.value)
+    assert str(corrupt) in str(caught.value)
+    assert "truncated or corrupt" in str(caught.value)
     assert "run the extraction again" in str(caught.value)
 
     seen = []
-    index = index_scores(folder, manifest, on_torn=lambda path, error: seen.append((path, keep_torn_part(path))))
-    assert [path for path, _ in seen] == [torn]
+    index = index_scores(folder, manifest, on_corrupt=lambda path, error: seen.append((path, keep_corrupt_part(path))))
+    assert [path for path, _ in seen] == [corrupt]
     assert seen[0][1].exists()
-    assert not torn.exists()
+    assert not corrupt.exists()
     assert index.pending((0,)) == [(video, (0,)) for video in range(20)]
     assert index.pending((1,)) == [(video, (1,)) for video in range(3, 20)]
-    index_scores(folder, manifest)  # the torn part is out of the way
+    index_scores(folder, manifest)  # the corrupt part is out of the way
 
 
 def test_any_damaged_byte_is_noticed_or_harmless(folder):

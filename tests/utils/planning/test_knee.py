@@ -48,10 +48,10 @@ def scipy_best(y: np.ndarray) -> float | None:
     return best
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(3))
 def test_no_curve_is_fitted_worse_than_scipy_fits_it(block: int) -> None:
     rng = np.random.default_rng(block)
-    for case in range(40):
+    for case in range(20):
         y = noisy_curve(rng)
         fit, reference = fit_knee(y), scipy_best(y)
         assert min(fit.a, fit.b, fit.d, fit.e) >= 0
@@ -139,9 +139,9 @@ def test_a_curve_that_levels_off_is_settled_once_the_attempt_epochs_have_passed(
         ([40.0] * 60, (10, HOPELESS, 0, 40.0)),  # flat
         ([40.0 - n for n in range(60)], (10, HOPELESS, 0, 40.0)),  # falling
         ([1.0 * n for n in range(60)], (40, CAPPED, 40, 40.0)),  # rising to the end
-        ([0.0, 5.0, math.nan], (2, CAPPED, 1, 5.0)),  # broke down while rising
-        ([5.0, 5.0, math.inf], (2, HOPELESS, 0, 5.0)),  # broke down while flat
-        ([5.0, math.nan], (1, HOPELESS, 0, 5.0)),  # broke down at once
+        ([0.0, 5.0, math.nan], (2, CAPPED, 1, 5.0)),  # diverged while rising
+        ([5.0, 5.0, math.inf], (2, HOPELESS, 0, 5.0)),  # diverged while flat
+        ([5.0, math.nan], (1, HOPELESS, 0, 5.0)),  # diverged at once
         ([math.nan], (0, HOPELESS, 0, -math.inf)),  # broken before it began
     ],
     ids=["flat", "falling", "rising", "breaks-down", "flat-breaks-down", "breaks-down-at-once", "broken"],

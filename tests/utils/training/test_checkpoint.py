@@ -43,11 +43,11 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_whole(tmp_path: Path, limit: 
     assert [file.name for file in tmp_path.iterdir()] == ["current.pth"]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04torn"])
-def test_a_torn_file_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "torn.pth"
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04truncated"])
+def test_a_corrupt_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "truncated.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="torn.pth: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="truncated.pth: not a readable checkpoint"):
         load_tensors(path)
 
 

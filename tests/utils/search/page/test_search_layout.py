@@ -90,7 +90,7 @@ def simulate(
     Args:
         record: The search record.
         overrides: Changes of it.
-        curve: The score of a transition from a score at its start, after so many epochs; NaN: training breaks down.
+        curve: The score of a transition from a score at its start, after so many epochs; NaN: training diverges.
         stop_after: Epochs after which the search is killed, None: it finishes.
     """
     config = load_config(ROOT / record, [*RULES, *overrides])
