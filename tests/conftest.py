@@ -1,5 +1,6 @@
 """Shared by all tests: the project's root on the path, a small embedded data set, records that use it."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -16,7 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # The files that take longest come first, or the core that gets one of them last would work on alone.
-LONGEST = ("search_run", "train", "knee", "several_processes", "benchmarks", "search_plots", "extract_merge")
+LONGEST = (
+    "search_stops",
+    "search_run",
+    "train",
+    "docs_extending",
+    "knee",
+    "several_processes",
+    "benchmarks",
+    "search_plots",
+    "extract_merge",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,31 +49,32 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MakeRecord = Callable[..., Path]
 
 
+def write_record(tiny_set: Path, folder: Path, name: str = "tiny", **sections: dict[str, Any]) -> Path:
+    """Write a record of a small, quick experiment on the tiny set; sections given as keywords are merged over it."""
+    content: dict[str, Any] = {
+        "base": "base_config/synthetic_base.yml",
+        "dataset": {
+            "list_file": str(tiny_set / "train_list.txt"),
+            "root_path": str(tiny_set),
+            "eva_list_file": str(tiny_set / "test_list.txt"),
+            "eva_root_path": str(tiny_set),
+            "crop_size": 24,
+            "eva_crop_size": 24,
+            "num_workers": 0,
+        },
+        "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},  # float32 whatever the processor has
+        "sampler": {"clip_length": 8, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
+        "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
+        "logging": {"output_dir": str(folder / "output"), "print_freq": 2},
+    }
+    for section, values in sections.items():
+        content.setdefault(section, {}).update(values)
+    path = folder / f"{name}.yml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
 @pytest.fixture
 def make_record(tiny_set: Path, tmp_path: Path) -> MakeRecord:
-    """Write a record of a small, quick experiment on the tiny set; sections given as keywords are merged over it."""
-
-    def make(name: str = "tiny", **sections: dict[str, Any]) -> Path:
-        content: dict[str, Any] = {
-            "base": "base_config/synthetic_base.yml",
-            "dataset": {
-                "list_file": str(tiny_set / "train_list.txt"),
-                "root_path": str(tiny_set),
-                "eva_list_file": str(tiny_set / "test_list.txt"),
-                "eva_root_path": str(tiny_set),
-                "crop_size": 24,
-                "eva_crop_size": 24,
-                "num_workers": 0,
-            },
-            "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},  # float32 whatever the processor has
-            "sampler": {"clip_length": 8, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
-            "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
-            "logging": {"output_dir": str(tmp_path / "output"), "print_freq": 2},
-        }
-        for section, values in sections.items():
-            content.setdefault(section, {}).update(values)
-        path = tmp_path / f"{name}.yml"
-        path.write_text(yaml.safe_dump(content))
-        return path
-
-    return make
+    """`write_record` on the tiny set, in the test's own folder."""
+    return functools.partial(write_record, tiny_set, tmp_path)

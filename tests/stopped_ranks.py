@@ -1,7 +1,7 @@
-"""Train in forked processes and stop them: python -m tests.stopped_ranks RECORD RANKS [stop].
+"""Train in forked processes and stop them: python -m tests.stopped_ranks {RECORD RANKS train|stop}...
 
-torch is imported once. Each rank is a process of gloo and runs train_3d's own command line. With `stop`, all of them
-are sent SIGTERM when there is a checkpoint. Prints their exit codes.
+torch is imported once for all runs. Each rank is a process of gloo and runs train_3d's own command line. With `stop`,
+all of them are sent SIGTERM when there is a checkpoint. Prints the exit codes of each run.
 """
 
 import os
@@ -33,20 +33,28 @@ def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
     os._exit(0)
 
 
-def main() -> None:
+def run(record: str, ranks: int, what: str) -> None:
     """Start, stop and wait."""
-    assert helpers is not None  # torch is imported before the first fork
-    record, ranks = sys.argv[1], int(sys.argv[2])
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = [fork_rank(rank, ranks, port, record) for rank in range(ranks)]
-    if sys.argv[3:] == ["stop"]:
+    if what == "stop":
         checkpoint = load_config(Path(record)).weights_path
         while not checkpoint.exists():
             time.sleep(0.005)
         for child in children:
             os.kill(child, signal.SIGTERM)
-    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+    print(
+        [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True
+    )  # before the next fork, which would print it again
+
+
+def main() -> None:
+    """Do one run after the other."""
+    assert helpers is not None  # torch is imported before the first fork
+    words = sys.argv[1:]
+    for record, ranks, what in zip(words[::3], words[1::3], words[2::3], strict=True):
+        run(record, int(ranks), what)
 
 
 if __name__ == "__main__":

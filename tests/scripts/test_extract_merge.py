@@ -423,16 +423,16 @@ def test_another_protocol_is_refused(record: Path, change: str, said: str) -> No
         merge(record, change)
 
 
-def test_a_torn_part_is_kept_aside_and_its_videos_are_scored_again(record: Path) -> None:
+def test_a_corrupt_part_is_kept_aside_and_its_videos_are_scored_again(record: Path) -> None:
     extract(record)
     scores = read_scores(record)[1]
     folder = scores_folder(load_config(record))
-    torn = max(folder.glob("part-*"), key=lambda path: path.stat().st_size)
-    torn.write_bytes(torn.read_bytes()[:-100])
-    with pytest.raises(UserError, match=f"{torn.name} is torn or damaged .* run the extraction again"):
+    corrupt = max(folder.glob("part-*"), key=lambda path: path.stat().st_size)
+    corrupt.write_bytes(corrupt.read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{corrupt.name} is truncated or corrupt .* run the extraction again"):
         merge(record)
     extract(record)
-    assert len(list(folder.glob(f"torn-*-{torn.name}"))) == 1
+    assert len(list(folder.glob(f"corrupt-*-{corrupt.name}"))) == 1
     assert (read_scores(record)[1] == scores).all()
 
 

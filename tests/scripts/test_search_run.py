@@ -1,41 +1,29 @@
-"""train_3d_op.py end to end: real videos, real training, killed at any moment, one process and two."""
+"""train_3d_op.py end to end: real videos, real training."""
 
+import functools
 import json
-import logging
-import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import helpers
 from dataset.build import make_quick_loader, read_search_lists
 from dataset.listing import read_list
-from tests.conftest import ROOT, MakeRecord
+from tests.conftest import ROOT, MakeRecord, write_record
+from tests.scripts.searches import command, run, weights_of, write_search
+from tests.scripts.searches import make_search as make_search
 from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.errors import UserError
-from utils.files import FileError
 from utils.jsonl import LineFileError
-from utils.logs import _FileHandler
 from utils.planning.search import Outcome, search
-from utils.search.run import search_path
-from utils.training.checkpoint import CheckpointError, load_checkpoint
+from utils.training.checkpoint import load_checkpoint
 
-SPACE = {
-    "inputs": [{"clip_length": 8}, {"clip_length": 16, "batch_size": 2, "iter_size": 2}],
-    "lr_factors": [1.0, 0.1],
-    "graph": "extended",
-    "attempt_epochs": 1,
-    "max_epochs": 2,
-    "heldout_fraction": 0.3,
-}
+CHAIN = ["initial -> (0,0)", "(0,0) -> (1,0)", "(1,0) -> (1,1)"]
 OWN_FILES = {
     "search.json",
     "search.html",
@@ -47,43 +35,16 @@ OWN_FILES = {
 }
 
 
-@pytest.fixture
-def make_search(make_record: MakeRecord) -> Any:
-    """Write a record of a small search; keywords of `search` are merged over it."""
-
-    def make(name: str = "tiny", search: dict[str, Any] | None = None, **sections: dict[str, Any]) -> Path:
-        saving = {"logging": {"save_steps": 3}}
-        return make_record(name, search=SPACE | (search or {}), **{**saving, **sections})
-
-    return make
+@pytest.fixture(scope="module")
+def searched(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
+    """The whole space, searched."""
+    return run(write_search(functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("searched"))))
 
 
-def run(record: Path, *overrides: str, force: bool = False) -> tuple[RunConfig, dict[str, Any]]:
-    """Search in this process; return the configuration and search.json."""
-    config = load_config(record, overrides)
-    search_path(config, helpers.make_search_parts, force=force)
-    return config, read_result(config)
-
-
-def read_result(config: RunConfig) -> dict[str, Any]:
-    return json.loads((config.run_dir / "search.json").read_text())
-
-
-def weights_of(config: RunConfig) -> dict[str, torch.Tensor]:
-    return load_checkpoint(config.weights_path)[0]["network"]
-
-
-def decisions(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Everything of the edges that does not depend on the clock."""
-    return [{key: value for key, value in edge.items() if key != "seconds"} for edge in result["edges"]]
-
-
-def command(record: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "train_3d_op.py", "--config_file", str(record), *arguments]
-
-
-def test_a_search_leaves_a_plan_that_follows_from_its_scores(make_search: Any, tiny_set: Path) -> None:
-    config, result = run(make_search())
+def test_a_search_leaves_a_plan_that_follows_from_its_scores(
+    searched: tuple[RunConfig, dict[str, Any]], tiny_set: Path
+) -> None:
+    config, result = searched
     assert result["complete"]
     assert len(result["edges"]) == len(config.graph.transitions) == 7
     names = {path.name for path in config.run_dir.iterdir()}
@@ -177,7 +138,7 @@ def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
 def test_the_record_of_the_path_trains_to_the_weights_of_the_search(make_search: Any, tiny_set: Path) -> None:
     """With the whole training list in the search, and so the same videos for both; scored where scores must rise."""
     data = {"eva_list_file": str(tiny_set / "train_list.txt")}
-    space = {"selection": "eval_list", "graph": "basic", "lr_factors": [1.0, 0.5], "score_input": "own"}
+    space = {"selection": "eval_list", "graph": CHAIN, "lr_factors": [1.0, 0.5], "score_input": "own"}
     config, result = run(make_search(search=space, dataset=data, optimizer={"base_learning_rate": 0.01}))
     assert len(result["path"]) >= 2
     path = load_config(config.run_dir / "tiny-path.yml")
@@ -217,31 +178,6 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
     said = "the goal's clips (2 x 16 frames, every 2nd, 24 px)" if score_input == "goal" else "clips of its own input"
     assert result["selection"]["text"].endswith(f"every state is scored on {said}")
     assert said in (config.run_dir / "search.html").read_text().replace("&#x27;", "'")
-
-
-def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(make_search: Any) -> None:
-    small = {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "(0,0) -> (0,1)", "(0,1) -> (1,1)"]}
-    whole, expected = run(make_search("first", search=small))
-    record = make_search("second", search=small)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.killed_search", str(record), "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    kills = int(done.stdout.splitlines()[-1])
-    assert kills >= 5, "too few kills to mean anything"
-    config = load_config(record)
-    result = read_result(config)
-    assert decisions(result) == decisions(expected)
-    assert result["path"] == expected["path"]
-    assert result["test"] == expected["test"]
-    assert_equal(weights_of(config), weights_of(whole))
-    ours, theirs = ((c.run_dir / f"{c.name}-path.yml").read_text() for c in (config, whole))
-    assert ours.replace("second", "first") == theirs
 
 
 def test_a_finished_search_is_left_alone(make_search: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,75 +239,7 @@ def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, t
         run(record)
 
 
-def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
-    record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
-    program = (
-        "import os, signal, sys\n"
-        "import utils.search.search_log as s\n"
-        "s.describe_epoch = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "import helpers\nfrom utils.config import load_config\nfrom utils.search.run import search_path\n"
-        "search_path(load_config(sys.argv[1]), helpers.make_search_parts, force=False)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(record)], cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL
-    config = load_config(record)
-    (found,) = config.run_dir.glob("search/*/current.pth")
-    found.unlink()
-    with pytest.raises(CheckpointError, match=r"current\.pth: older than the journal.*--force"):
-        run(record)
-
-
-def test_a_full_disk_stops_it_and_it_continues(make_search: Any) -> None:
-    whole, expected = run(make_search("whole"))
-    record = make_search("full")
-    size = whole.weights_path.stat().st_size
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, resource.RLIM_INFINITY))  # weights fit, all else not
-
-    done = subprocess.run(
-        command(record), cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120
-    )
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "cannot be written" in errors[0]
-    assert "Traceback" not in done.stderr
-    config, result = run(record)
-    assert decisions(result) == decisions(expected)
-    assert_equal(weights_of(config), weights_of(whole))
-
-
-def test_a_log_that_cannot_be_written_stops_in_one_line() -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    log = _FileHandler(Path("/dev/full"))
-    with pytest.raises(FileError, match="no space left"):
-        log.emit(logging.LogRecord("name", logging.INFO, "", 0, "text", None, None))
-
-
-def test_two_gloo_processes_search_together(make_search: Any) -> None:
-    record = make_search(
-        optimizer={"num_gpu": 2, "warmup_epoch": -1},
-        sampler={"clip_length": 8, "num_steps": 1, "batch_size": 2, "eva_num_clips": 2},
-        search={"graph": ["initial -> (0,0)", "(0,0) -> (0,1)", "(0,0) -> (1,1)", "(0,1) -> (1,1)"]},
-    )
-    launch = [sys.executable, "-m", "utils.launch", *command(record)[1:]]
-    done = subprocess.run(
-        launch, cwd=ROOT, env={**os.environ, "NPROC": "2"}, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    config = load_config(record)
-    result = read_result(config)
-    assert result["complete"]
-    assert [len(edge["scores"]) for edge in result["edges"]] == [edge["epochs_trained"] + 1 for edge in result["edges"]]
-    for edge in result["edges"]:  # no padding: 12 videos on two processes
-        assert edge["scored_clips"] == 12 * (edge["epochs_trained"] + (edge["start"] != "initial"))
-    assert load_config(config.run_dir / "tiny-path.yml").states
-
-
-def test_training_that_breaks_down_is_hopeless_and_the_search_goes_on(make_search: Any) -> None:
+def test_training_that_diverges_is_hopeless_and_the_search_goes_on(make_search: Any) -> None:
     steep = {"lr_factors": [1e12, 1.0], "graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "initial -> (1,1)"]}
     _, result = run(make_search(search=steep, optimizer={"base_learning_rate": 0.02, "clip_gradient": 0}))
     first = result["edges"][0]
@@ -381,7 +249,7 @@ def test_training_that_breaks_down_is_hopeless_and_the_search_goes_on(make_searc
     assert result["path"][-1]["state"] == "(1,1)"
 
 
-def test_nothing_but_breakdowns_ends_in_one_line_and_a_page(make_search: Any) -> None:
+def test_nothing_but_divergence_ends_in_one_line_and_a_page(make_search: Any) -> None:
     record = make_search(
         search={"graph": ["initial -> (1,1)"]}, optimizer={"base_learning_rate": 1e20, "clip_gradient": 0}
     )
@@ -422,8 +290,8 @@ def test_a_dry_run_draws_and_counts(make_search: Any) -> None:
     assert "at least 7 epochs" in missing.stdout
 
 
-def test_the_costs_of_a_search_lie_in_the_range_it_said(make_search: Any) -> None:
-    config, result = run(make_search())
+def test_the_costs_of_a_search_lie_in_the_range_it_said(searched: tuple[RunConfig, dict[str, Any]]) -> None:
+    config, result = searched
     said = "\n".join(helpers.describe_search(config))
     ledger = result["ledger"]["search"]
     assert 168 <= ledger["clips"] <= 336

@@ -63,7 +63,7 @@ def test_two_nodes_equal_one_with_as_many_processes(make_record: MakeRecord, nod
     ]
     said = [agent.communicate(timeout=100)[1] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], said
-    words = [sys.executable, "-m", "tests.stopped_ranks", str(one), "2"]
+    words = [sys.executable, "-m", "tests.stopped_ranks", str(one), "2", "train"]
     subprocess.run(words, cwd=ROOT, capture_output=True, timeout=100, check=True)
     weights = [load_checkpoint(load_config(record).weights_path)[0]["network"] for record in (one, two)]
     assert [name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])] == []

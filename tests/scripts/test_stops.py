@@ -145,20 +145,18 @@ def test_ranks_stop_at_the_same_step_and_continue_to_the_same_weights(make_recor
     }
     whole, stopped, fewer = (make_record(name, **sections) for name in ("whole", "stopped", "fewer"))
 
-    def run(record: Path, *words: str) -> tuple[int, str, str]:
-        with started(sys.executable, "-m", "tests.stopped_ranks", str(record), *words) as process:
-            return end(process)
-
-    assert run(whole, "2")[1].endswith("[0, 0]\n")
-    for record in (stopped, fewer):
-        _, output, said = run(record, "2", "stop")
-        assert output.endswith("[143, 143]\n")
-        assert re.fullmatch(r"stopped by SIGTERM, saved after step \d of epoch 1: the same command continues", said)
-    assert run(stopped, "2")[1].endswith("[0, 0]\n")
+    runs = [(whole, "2", "train"), (stopped, "2", "stop"), (fewer, "2", "stop")]
+    # The last one trains the rest with one process.
+    runs += [(stopped, "2", "train"), (fewer, "1", "train")]
+    with started(sys.executable, "-m", "tests.stopped_ranks", *(str(word) for run in runs for word in run)) as process:
+        _, output, said = end(process)
+    codes = [line for line in output.splitlines() if line.startswith("[")]
+    assert codes == ["[0, 0]", "[143, 143]", "[143, 143]", "[0, 0]", "[0]"]
+    stop = r"stopped by SIGTERM, saved after step \d of epoch 1: the same command continues"
+    assert re.fullmatch(f"{stop}\n{stop}", said)
     expected = weights(load_config(whole))
     assert differing(expected, weights(load_config(stopped))) == []
-    # The rest with one process: the same steps on the same clips; sums in another order, its own running statistics.
-    assert run(fewer, "1")[1].endswith("[0]\n")
+    # With one process: the same steps on the same clips; sums in another order, its own running statistics.
     for name, value in weights(load_config(fewer)).items():
         if "running" not in name and value.is_floating_point():
             torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5, msg=name)

@@ -1,0 +1,125 @@
+"""train_3d_op.py killed at any moment, on a full disk, without its checkpoint, and with two processes."""
+
+import functools
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, write_record
+from tests.scripts.searches import command, decisions, read_result, run, weights_of, write_search
+from tests.scripts.searches import make_search as make_search
+from tests.scripts.test_train import assert_equal
+from utils.config import RunConfig, load_config
+from utils.files import FileError
+from utils.logs import _FileHandler
+from utils.training.checkpoint import CheckpointError
+
+SMALL = {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "(0,0) -> (0,1)", "(0,1) -> (1,1)"]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
+    """A search that nothing has stopped."""
+    make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("undisturbed"))
+    return run(write_search(make, "first", search=SMALL))
+
+
+def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(
+    undisturbed: tuple[RunConfig, dict[str, Any]], make_search: Any
+) -> None:
+    whole, expected = undisturbed
+    record = make_search("second", search=SMALL)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killed_search", str(record), "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    kills = int(done.stdout.splitlines()[-1])
+    assert kills >= 5, "too few kills to mean anything"
+    config = load_config(record)
+    result = read_result(config)
+    assert decisions(result) == decisions(expected)
+    assert result["path"] == expected["path"]
+    assert result["test"] == expected["test"]
+    assert_equal(weights_of(config), weights_of(whole))
+    ours, theirs = ((c.run_dir / f"{c.name}-path.yml").read_text() for c in (config, whole))
+    assert ours.replace("second", "first") == theirs
+
+
+def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
+    record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
+    program = (
+        "import os, signal, sys\n"
+        "import utils.search.search_log as s\n"
+        "s.describe_epoch = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import helpers\nfrom utils.config import load_config\nfrom utils.search.run import search_path\n"
+        "search_path(load_config(sys.argv[1]), helpers.make_search_parts, force=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(record)], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    config = load_config(record)
+    (found,) = config.run_dir.glob("search/*/current.pth")
+    found.unlink()
+    with pytest.raises(CheckpointError, match=r"current\.pth: older than the journal.*--force"):
+        run(record)
+
+
+def test_a_full_disk_stops_it_and_it_continues(undisturbed: tuple[RunConfig, dict[str, Any]], make_search: Any) -> None:
+    whole, expected = undisturbed
+    record = make_search("full", search=SMALL)
+    size = whole.weights_path.stat().st_size
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, resource.RLIM_INFINITY))  # weights fit, all else not
+
+    done = subprocess.run(
+        command(record), cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120
+    )
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "cannot be written" in errors[0]
+    assert "Traceback" not in done.stderr
+    config, result = run(record)
+    assert decisions(result) == decisions(expected)
+    assert_equal(weights_of(config), weights_of(whole))
+
+
+def test_a_log_that_cannot_be_written_stops_in_one_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    log = _FileHandler(Path("/dev/full"))
+    with pytest.raises(FileError, match="no space left"):
+        log.emit(logging.LogRecord("name", logging.INFO, "", 0, "text", None, None))
+
+
+def test_two_gloo_processes_search_together(make_search: Any) -> None:
+    record = make_search(
+        optimizer={"num_gpu": 2, "warmup_epoch": -1},
+        sampler={"clip_length": 8, "num_steps": 1, "batch_size": 2, "eva_num_clips": 2},
+        search={"graph": ["initial -> (0,0)", "(0,0) -> (0,1)", "(0,0) -> (1,1)", "(0,1) -> (1,1)"]},
+    )
+    launch = [sys.executable, "-m", "utils.launch", *command(record)[1:]]
+    done = subprocess.run(
+        launch, cwd=ROOT, env={**os.environ, "NPROC": "2"}, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = load_config(record)
+    result = read_result(config)
+    assert result["complete"]
+    assert [len(edge["scores"]) for edge in result["edges"]] == [edge["epochs_trained"] + 1 for edge in result["edges"]]
+    for edge in result["edges"]:  # no padding: 12 videos on two processes
+        assert edge["scored_clips"] == 12 * (edge["epochs_trained"] + (edge["start"] != "initial"))
+    assert load_config(config.run_dir / "tiny-path.yml").states
