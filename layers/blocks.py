@@ -22,17 +22,39 @@ REDUCTION = 16
 
 
 class Stem(UnitChain):
-    """The first unit(s), ReLU and max-pooling: 1/early_stride of the frames, 1/4 of the height and width.
+    """One 7x7 unit, ReLU and max-pooling: 1/early_stride of the frames, 1/4 of the height and width.
 
     Attributes:
         out_channels: Channels of the output.
     """
 
-    def __init__(self, first: Unit, *others: Unit, out_channels: int, between: Callable[[Tensor], Tensor]) -> None:
-        """Chain the units; behind the first one its maps go through `between`, fold_frames say."""
-        super().__init__(first, *others)
-        self.out_channels = out_channels
-        self.between = between
+    size, widening = 7, 1  # of the first unit's kernel; of the base width by all units
+
+    def __init__(
+        self, in_channels: int, base_width: int, *, early_stride: int, style: UnitStyle, first: UnitStyle | None = None
+    ) -> None:
+        """Make the stem.
+
+        Args:
+            in_channels: Channels of the clip.
+            base_width: Channels of the first unit.
+            early_stride: Temporal kernel size and stride of the first unit.
+            style: What the units of the network have in common.
+            first: The same of the first unit, where it differs; frames are folded behind it if it alone is 3D.
+        """
+        begin = first or style
+        unit = StemUnit(
+            in_channels, base_width, size=self.size, early_stride=early_stride, norm=begin.norm, dims=begin.dims
+        )
+        super().__init__(unit, *self.make_others(base_width, style))
+        self.out_channels = base_width * self.widening
+        self.folds = begin.dims > style.dims
+
+    @staticmethod
+    def make_others(base_width: int, style: UnitStyle) -> tuple[Unit, ...]:
+        """Return the units behind the first one: none."""
+        del base_width, style
+        return ()
 
     def forward(self, clips: Tensor) -> Tensor:
         """Make the first features; frames left over at the end are not seen.
@@ -45,65 +67,24 @@ class Stem(UnitChain):
             folded [N x T/early_stride, out_channels, H/4, W/4].
         """
         first, *others = self
-        x = self.between(F.relu_(first(clips)))
+        x = F.relu_(first(clips))
+        if self.folds:
+            x = fold_frames(x)
         for unit in others:
             x = F.relu_(unit(x))
         return max_pool_space(x)
 
 
-class PlainStem(Stem):
-    """One 7x7 unit."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        base_width: int,
-        *,
-        early_stride: int,
-        style: UnitStyle,
-        first: UnitStyle | None = None,
-    ) -> None:
-        """Make the stem, `base_width` channels wide.
-
-        Args:
-            in_channels: Channels of the clip.
-            base_width: Channels of the output.
-            early_stride: Temporal kernel size and stride of the first unit.
-            style: What the units of the network have in common.
-            first: The same of the first unit, where it differs.
-        """
-        super().__init__(
-            _first_unit(in_channels, base_width, size=7, early_stride=early_stride, style=first or style),
-            out_channels=base_width,
-            between=fold_frames if first is not None and first.dims > style.dims else _identity,
-        )
-
-
 class DeepStem(Stem):
     """Three 3x3 units, the last of twice the width; the first one alone strides and sees several frames."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        base_width: int,
-        *,
-        early_stride: int,
-        style: UnitStyle,
-        first: UnitStyle | None = None,
-    ) -> None:
-        """Make the stem, `base_width`, `base_width` and twice `base_width` wide; arguments as those of PlainStem."""
+    size, widening = 3, 2
+
+    @staticmethod
+    def make_others(base_width: int, style: UnitStyle) -> tuple[Unit, ...]:
+        """Return two dense units."""
         dense = UnitStyle(norm=style.norm, dims=style.dims)
-        super().__init__(
-            _first_unit(in_channels, base_width, size=3, early_stride=early_stride, style=first or style),
-            C2DUnit(base_width, base_width, style=dense),
-            C2DUnit(base_width, 2 * base_width, style=dense),
-            out_channels=2 * base_width,
-            between=fold_frames if first is not None and first.dims > style.dims else _identity,
-        )
-
-
-def _first_unit(in_channels: int, out_channels: int, *, size: int, early_stride: int, style: UnitStyle) -> StemUnit:
-    return StemUnit(in_channels, out_channels, size=size, early_stride=early_stride, norm=style.norm, dims=style.dims)
+        return C2DUnit(base_width, base_width, style=dense), C2DUnit(base_width, 2 * base_width, style=dense)
 
 
 def max_pool_space(x: Tensor) -> Tensor:

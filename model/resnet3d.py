@@ -8,7 +8,7 @@ from itertools import chain
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.blocks import BasicBranch, Block, BottleneckBranch, MakeUnit, PlainStem, Stem
+from layers.blocks import BasicBranch, Block, BottleneckBranch, MakeUnit, Stem
 from layers.drop import drop_rates
 from layers.frames import unfold_frames
 from layers.norm import BATCH_NORMS
@@ -35,7 +35,7 @@ class Backbone:
     num_blocks: tuple[int, int, int, int]
     groups: int = 1
     width_per_group: int = 64
-    stem: Callable[..., Stem] = PlainStem
+    stem: Callable[..., Stem] = Stem
     norm_eps: float = 1e-5
 
 

@@ -1,7 +1,8 @@
-"""Train in forked processes and stop them: python -m tests.stopped_ranks {RECORD RANKS train|stop}...
+"""Train in forked processes and stop them: python -m tests.stopped_ranks {RECORD RANKS train|stop|kill:PLACE}...
 
 torch is imported once for all runs. Each rank is a process of gloo and runs train_3d's own command line. With `stop`,
-all of them are sent SIGTERM when there is a checkpoint. Prints the exit codes of each run.
+all of them are sent SIGTERM when there is a checkpoint, with `kill` SIGKILL when there is one of a place, as state,
+epoch and step: 1,0,2. Prints the exit codes of each run.
 """
 
 import os
@@ -15,6 +16,7 @@ import helpers
 import train_3d
 from utils.cli import run_script
 from utils.config import load_config
+from utils.training.checkpoint import load_checkpoint
 
 
 def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
@@ -33,17 +35,26 @@ def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
     os._exit(0)
 
 
+def wait_for(checkpoint: Path, place: str) -> None:
+    """Wait until there is a checkpoint of a place or behind it; without a place, any."""
+    target = [int(number) for number in place.split(",") if number]
+    for _ in range(20_000):
+        if checkpoint.exists():
+            position = load_checkpoint(checkpoint)[1] if target else None
+            if position is None or [position.state, position.epoch, position.step] >= target:
+                return
+        time.sleep(0.005)
+
+
 def run(record: str, ranks: int, what: str) -> None:
     """Start, stop and wait."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = [fork_rank(rank, ranks, port, record) for rank in range(ranks)]
-    if what == "stop":
-        checkpoint = load_config(Path(record)).weights_path
-        while not checkpoint.exists():
-            time.sleep(0.005)
+    if what != "train":
+        wait_for(load_config(Path(record)).weights_path, what.partition(":")[2])
         for child in children:
-            os.kill(child, signal.SIGTERM)
+            os.kill(child, signal.SIGTERM if what == "stop" else signal.SIGKILL)
     print(
         [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True
     )  # before the next fork, which would print it again

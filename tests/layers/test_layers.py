@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.blocks import BasicBranch, DeepStem, DiffusionBlock, GlobalContextBlock, PlainStem, ResidualBlock
+from layers.blocks import BasicBranch, DeepStem, DiffusionBlock, GlobalContextBlock, ResidualBlock, Stem
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
 from layers.pooling import POOLINGS
 from layers.units import (
@@ -140,7 +140,7 @@ def test_inflated_stem_sees_the_middle_frame(early_stride: int, channels: int) -
         torch.testing.assert_close(answer[:, :, step], F.conv2d(seen[:, :, step], flat, stride=2, padding=3))
 
 
-@pytest.mark.parametrize(("stem", "channels"), [(PlainStem, 8), (DeepStem, 16)])
+@pytest.mark.parametrize(("stem", "channels"), [(Stem, 8), (DeepStem, 16)])
 def test_stem_shape(stem: Any, channels: int) -> None:
     module = stem(3, 8, early_stride=4, style=UnitStyle())
     assert module.out_channels == channels

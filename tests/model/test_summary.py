@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from model import summary
 from model.summary import match_names, measure, saved_bytes
 from tests.conftest import ROOT
 from tests.networks import RELEASED_FAMILIES, tiny_network
@@ -62,13 +63,16 @@ def test_patterns_and_unknown_names() -> None:
         match_names("dg_p3d_resnet5O")
 
 
-def test_the_command_prints_a_table_or_one_line() -> None:
-    command = [sys.executable, "-m", "model.summary"]
-    done = subprocess.run([*command, "p3d[abc]_resnet18", "--size", "64"], cwd=ROOT, capture_output=True, text=True)
-    rows = done.stdout.splitlines()
-    assert done.returncode == 0 and len(rows) == 4
+def test_the_command_prints_a_table_or_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["summary", "p3d[abc]_resnet18", "--size", "64"])
+    summary.main()
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 4
     assert rows[1].split()[:2] == ["p3da_resnet18", "15.59"]
-    done = subprocess.run([*command, "p3e_resnet18"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "model.summary", "p3e_resnet18"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert "did you mean p3d" in done.stderr
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -80,20 +78,14 @@ def test_two_runs_are_bit_equal_whatever_the_loader_workers(make_record: MakeRec
 
 
 def test_killed_at_any_moment_and_continued_equals_uninterrupted(make_record: MakeRecord, tmp_path: Path) -> None:
-    saves = ("logging.save_steps=1", "logging.print_freq=1")
     expected = train(make_record("whole", **TWO_STATES))
-    record = make_record("killed", **TWO_STATES)
+    record = make_record("killed", **{**TWO_STATES, "logging": {"save_steps": 1, "print_freq": 1}})
     checkpoint = tmp_path / "output" / "killed" / "current.pth"
-    for target in [(0, 0, 3), (0, 1, 4), (1, 0, 2)]:  # in the first epoch, in a later one, after the change of state
-        with subprocess.Popen(command(record, *saves), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-            deadline = time.monotonic() + 90
-            while process.poll() is None and time.monotonic() < deadline:
-                position = load_checkpoint(checkpoint)[1] if checkpoint.exists() else None
-                if position is not None and (position.state, position.epoch, position.step) >= target:
-                    break
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    # In the first epoch, in a later one, after the change of state.
+    runs = [word for place in ("0,0,3", "0,1,4", "1,0,2") for word in (str(record), "1", f"kill:{place}")]
+    words = [sys.executable, "-m", "tests.stopped_ranks", *runs]
+    killed = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    assert killed.stdout.splitlines()[-3:] == ["[-9]"] * 3, "it ended before it could be killed"
     assert_equal(expected, train(record))
     lines = [json.loads(line) for line in (checkpoint.parent / "log.jsonl").read_text().splitlines()]
     whole = [json.loads(line) for line in (tmp_path / "output/whole/log.jsonl").read_text().splitlines()]
