@@ -141,9 +141,9 @@ class Augmentation:
     """The transforms `default` and `rand_augment` without the crop, on Pillow images.
 
     Attributes:
-        transform_type: which of the two.
-        ra_n: operations of the latter.
-        ra_m: their magnitude, of 30.
+        transform_type: Which of the two.
+        ra_n: Operations of the latter.
+        ra_m: Their magnitude, of 30.
     """
 
     transform_type: str

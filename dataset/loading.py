@@ -63,7 +63,7 @@ class VideoLoader(DataLoader):
         """Give the batches of an epoch.
 
         Raises:
-            WorkerError: a worker has died. Torch's handler of SIGCHLD may raise it anywhere in the main thread.
+            WorkerError: A worker has died. Torch's handler of SIGCHLD may raise it anywhere in the main thread.
         """
         with stopping.held_back():  # until the workers it starts leave signals to this process
             batches = super().__iter__()

@@ -30,10 +30,10 @@ class ClipSample(NamedTuple):
 
     Attributes:
         clip: uint8 [T, H, W, C]; empty if the video could not be read and nothing may stand in for it.
-        label: its class.
-        video: number of the list's record that the clip is of.
-        notes: what a user should hear about the videos involved.
-        skipped: how many videos could not be read on the way to this sample.
+        label: Its class.
+        video: Number of the list's record that the clip is of.
+        notes: What a user should hear about the videos involved.
+        skipped: How many videos could not be read on the way to this sample.
     """
 
     clip: torch.Tensor
@@ -57,12 +57,12 @@ class VideoFrames(NamedTuple):
     """All that is needed of one video for every one of its views.
 
     Attributes:
-        video: number of the list's record.
-        label: its class.
-        frames: every frame that some clip uses, once: uint8 [U, C, H, W], short side resized. Empty if missing.
+        video: Number of the list's record.
+        label: Its class.
+        frames: Every frame that some clip uses, once: uint8 [U, C, H, W], short side resized. Empty if missing.
         clip_frames: int64 [num_clips, T], rows of `frames`. Empty if missing.
-        missing: why the video could not be read; empty if it could.
-        notes: what a user should hear about the video.
+        missing: Why the video could not be read; empty if it could.
+        notes: What a user should hear about the video.
     """
 
     video: int
@@ -90,14 +90,14 @@ class TrainingClips(Dataset[ClipSample]):
         """Wire the data set.
 
         Args:
-            videos: the training list.
-            reader: gives their frames.
-            transform: from a clip uint8 [T, H, W, C] and a generator to the augmented clip, uint8 as well.
-            shape: which frames make a clip.
-            seed: with epoch and index, all that a sample depends on.
-            on_error: what to do about a video that cannot be read, or whose wanted frames are damaged: `raise` a
+            videos: The training list.
+            reader: Gives their frames.
+            transform: From a clip uint8 [T, H, W, C] and a generator to the augmented clip, uint8 as well.
+            shape: Which frames make a clip.
+            seed: With epoch and index, all that a sample depends on.
+            on_error: What to do about a video that cannot be read, or whose wanted frames are damaged: `raise` a
                 ReadError, or `skip` it, that is draw another one, say so in the sample's notes and count it.
-            label_flip: mirrors half of the transformed clips together with their labels; None: labels stay as they are.
+            label_flip: Mirrors half of the transformed clips together with their labels; None: labels stay as they are.
         """
         self._videos = videos
         self._reader = reader
@@ -115,7 +115,7 @@ class TrainingClips(Dataset[ClipSample]):
         """Make the sample of (epoch, index).
 
         Raises:
-            ReadError: the video cannot be read, or, where such are skipped, neither can MAX_DRAWS - 1 others.
+            ReadError: The video cannot be read, or, where such are skipped, neither can MAX_DRAWS - 1 others.
         """
         epoch, video = key
         rng = np.random.default_rng((*self._seed, epoch, video))
@@ -170,7 +170,7 @@ class EvaluationClips(Dataset[ClipSample]):
         """Make the sample of a video.
 
         Raises:
-            ReadError: the video cannot be read, and such are not to be skipped.
+            ReadError: The video cannot be read, and such are not to be skipped.
         """
         record = self._videos[index]
         try:
@@ -203,11 +203,11 @@ class VideoViews(Dataset[VideoFrames]):
         """Wire the data set.
 
         Args:
-            videos: the evaluation list.
-            reader: gives their frames.
-            short_side: of the frames after resizing, in pixels.
-            num_clips: evenly spread clips a video.
-            shape: which frames make a clip.
+            videos: The evaluation list.
+            reader: Gives their frames.
+            short_side: Of the frames after resizing, in pixels.
+            num_clips: Evenly spread clips a video.
+            shape: Which frames make a clip.
             on_error: `raise` a ReadError for a video that cannot be read, or `skip` it: its item says that it is
                 missing and why. Nothing stands in for it.
         """
@@ -226,7 +226,7 @@ class VideoViews(Dataset[VideoFrames]):
         """Read a video.
 
         Raises:
-            ReadError: the video cannot be read, and such are not to be skipped.
+            ReadError: The video cannot be read, and such are not to be skipped.
         """
         record = self._videos[index]
         try:

@@ -30,11 +30,11 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that at any moment either the old content or the whole new one is under its name.
 
     Args:
-        path: the file; its folder is made when absent.
-        write: gets the open binary file and writes the content.
+        path: The file; its folder is made when absent.
+        write: Gets the open binary file and writes the content.
 
     Raises:
-        FileError: a full disk or any other refusal of the system. What was under the name before is still there.
+        FileError: A full disk or any other refusal of the system. What was under the name before is still there.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -61,7 +61,7 @@ def append_text(path: Path, text: str) -> None:
     """Append UTF-8 text to a file that only grows, such as a log.
 
     Raises:
-        FileError: a full disk or any other refusal of the system.
+        FileError: A full disk or any other refusal of the system.
     """
     try:
         with path.open("a", encoding="utf-8") as file:

@@ -66,13 +66,13 @@ def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> ND
 
     Args:
         scores: [..., classes], finite.
-        labels: class numbers, of any shape that broadcasts against scores.shape[:-1].
+        labels: Class numbers, of any shape that broadcasts against scores.shape[:-1].
 
     Returns:
         int64 [...]: the number of classes with a higher score, or the same score and a lower class number.
 
     Raises:
-        MetricsError: a score is NaN or infinite: nothing is higher than NaN, so its rank would be 0, a right answer.
+        MetricsError: A score is NaN or infinite: nothing is higher than NaN, so its rank would be 0, a right answer.
     """
     if not np.isfinite(scores).all():
         raise MetricsError("scores that are NaN or infinite have no order; whose they are must be found before")
@@ -174,7 +174,7 @@ class ViewMetrics:
             The mean probabilities of the videos, float64 [videos, classes].
 
         Raises:
-            MetricsError: a logit is NaN or infinite.
+            MetricsError: A logit is NaN or infinite.
         """
         view_ranks = label_ranks(logits, labels[:, None, None])  # a view's probabilities are in the order of its logits
         self._num_views += view_ranks.size

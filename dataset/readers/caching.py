@@ -28,9 +28,9 @@ class BoundedCache(Generic[Value]):
         """Make an empty cache.
 
         Args:
-            capacity: largest total weight; a single value above it is still kept until the next one comes.
-            weigh: the weight of a value, one each by default.
-            dispose: called with every value that leaves.
+            capacity: Largest total weight; a single value above it is still kept until the next one comes.
+            weigh: The weight of a value, one each by default.
+            dispose: Called with every value that leaves.
         """
         self._capacity = capacity
         self._weigh = weigh

@@ -27,8 +27,8 @@ class FewerFramesError(ReadError):
         """Keep the count beside the message; pickling rebuilds from the message and restores the attribute.
 
         Args:
-            message: one line that names the video.
-            num_frames: how many frames the video really has, at least 1.
+            message: One line that names the video.
+            num_frames: How many frames the video really has, at least 1.
         """
         super().__init__(message)
         self.num_frames = num_frames

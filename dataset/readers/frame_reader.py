@@ -24,13 +24,13 @@ class FrameReader(ABC):
         size perhaps.
 
         Args:
-            record: the video.
-            numbers: distinct frame numbers from 0, increasing.
-            put: takes the frames.
+            record: The video.
+            numbers: Distinct frame numbers from 0, increasing.
+            put: Takes the frames.
 
         Raises:
-            FewerFramesError: a frame beyond the video's real end.
-            ReadError: the video cannot be read.
+            FewerFramesError: A frame beyond the video's real end.
+            ReadError: The video cannot be read.
         """
 
     def take_notes(self) -> tuple[str, ...]:
@@ -41,12 +41,12 @@ class FrameReader(ABC):
         """Decode frames and, where a reader can jump, compare them with a pass from the start, whose damage counts.
 
         Args:
-            record: the video.
-            numbers: distinct frame numbers from 0, increasing.
+            record: The video.
+            numbers: Distinct frame numbers from 0, increasing.
 
         Raises:
-            FewerFramesError: a frame beyond the video's real end.
-            ReadError: the video cannot be read, or is damaged between the first and the last of the frames.
+            FewerFramesError: A frame beyond the video's real end.
+            ReadError: The video cannot be read, or is damaged between the first and the last of the frames.
         """
         self.decode(record, numbers, lambda _place, _frame: None)
 
@@ -58,15 +58,15 @@ class FrameReader(ABC):
         """Decode the asked frames, each once.
 
         Args:
-            record: the video.
-            frame_indices: frame numbers from 0 in any order, repeated or not.
+            record: The video.
+            frame_indices: Frame numbers from 0 in any order, repeated or not.
 
         Returns:
             uint8 [N, H, W, C] in the order asked; C is 3, or 2 (x, y) for flow.
 
         Raises:
-            FewerFramesError: a frame beyond the video's real end.
-            ReadError: the video cannot be read.
+            FewerFramesError: A frame beyond the video's real end.
+            ReadError: The video cannot be read.
         """
         wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
         if not len(wanted) or wanted[0] < 0:

@@ -36,13 +36,13 @@ def find_naming(holds: Callable[[str], bool], suffix: str, *, usual: Naming, pla
     """Find out how pictures are named, by what is there: five or six digits, from 0 or from 1.
 
     Args:
-        holds: whether a picture of that name is there.
-        suffix: of the names.
-        usual: what to answer where nothing is.
-        place: what the pictures lie in, for messages.
+        holds: Whether a picture of that name is there.
+        suffix: Of the names.
+        usual: What to answer where nothing is.
+        place: What the pictures lie in, for messages.
 
     Raises:
-        ReadError: there are both.
+        ReadError: There are both.
     """
     found = []
     for digits in (5, 6):
@@ -61,7 +61,7 @@ class ImageStore(Protocol):
         """Return the encoded pictures of these frames, None for one that is not there.
 
         Raises:
-            ReadError: the video as a whole cannot be had, or its pictures are named in two ways.
+            ReadError: The video as a whole cannot be had, or its pictures are named in two ways.
         """
 
     def count(self, video: str, suffix: str) -> int:
@@ -91,8 +91,8 @@ class NumberedImageReader(FrameReader):
         """See FrameReader.
 
         Raises:
-            FewerFramesError: a frame beyond the last one.
-            ReadError: a picture is missing, broken, too large, or not of the size of the others.
+            FewerFramesError: A frame beyond the last one.
+            ReadError: A picture is missing, broken, too large, or not of the size of the others.
         """
         size: tuple[int, ...] = ()
         pictures = [self._store.images(record.path, numbers, suffix) for suffix in self._suffixes]

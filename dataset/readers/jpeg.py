@@ -35,15 +35,15 @@ def decode_image(data: bytes, *, colour: bool, max_pixels: int = MAX_PIXELS) -> 
     that is left to Pillow, as is all that OpenCV refuses, for Pillow says why. Samples of 16 bits are scaled to 8.
 
     Args:
-        data: the encoded picture.
-        colour: give RGB, else grey levels.
-        max_pixels: pixels that it may have; its size is read before anything is decoded.
+        data: The encoded picture.
+        colour: Give RGB, else grey levels.
+        max_pixels: Pixels that it may have; its size is read before anything is decoded.
 
     Returns:
         uint8 [H, W, 3], or [H, W, 1] for grey levels.
 
     Raises:
-        ImageError: the bytes are no picture, not all of one, or one that is too large.
+        ImageError: The bytes are no picture, not all of one, or one that is too large.
     """
     pixels = _decode_by_opencv(data, colour=colour, max_pixels=max_pixels)
     if pixels is None:

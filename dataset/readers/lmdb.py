@@ -112,7 +112,7 @@ def _open(path: Path) -> lmdb.Environment:
     """Return the open environment at a path, opened if need be.
 
     Raises:
-        ReadError: there is none, or it is damaged.
+        ReadError: There is none, or it is damaged.
     """
     global _owner
     if _owner != os.getpid():
@@ -148,7 +148,7 @@ def _require_whole(path: Path, file: Path) -> None:
     """Refuse a file that is shorter than it says: the system ends a process that reads a map behind a file's end.
 
     Raises:
-        ReadError: it is truncated.
+        ReadError: It is truncated.
     """
     try:
         with file.open("rb") as stream:

@@ -17,15 +17,15 @@ def open_reader(
     Args:
         format: `RAW` (video files), `FRAME` (a folder of JPEGs a video), `LMDB` (JPEGs in LMDB environments) or
             another of utils.parts.FORMATS.
-        root_path: what the paths of records are relative to; an absolute path in a list is used as it is.
-        use_flow: read optical flow (x and y as two channels) in place of RGB.
-        max_pixels: pixels that a picture may have.
+        root_path: What the paths of records are relative to; an absolute path in a list is used as it is.
+        use_flow: Read optical flow (x and y as two channels) in place of RGB.
+        max_pixels: Pixels that a picture may have.
 
     Returns:
         A reader that also takes segments (`path#skip=N`) of the videos of any format.
 
     Raises:
-        UserError: no such format, no such root, or flow asked of a format that has none.
+        UserError: No such format, no such root, or flow asked of a format that has none.
     """
     if format not in FORMATS:
         raise UserError(f"unknown data format '{format}': choose one of {', '.join(FORMATS)}")

@@ -45,9 +45,9 @@ class RawVideoReader(FrameReader):
         """Make a reader; nothing is opened yet.
 
         Args:
-            root_path: folder that the paths of records are relative to.
-            max_pixels: pixels that a picture may have.
-            index_cache_size: memory for the time stamps that are kept, in numbers of 8 bytes.
+            root_path: Folder that the paths of records are relative to.
+            max_pixels: Pixels that a picture may have.
+            index_cache_size: Memory for the time stamps that are kept, in numbers of 8 bytes.
         """
         self._root = Path(root_path)
         self._max_pixels = max_pixels
@@ -73,8 +73,8 @@ class RawVideoReader(FrameReader):
         """See FrameReader.
 
         Raises:
-            FewerFramesError: a frame beyond the end of the file.
-            ReadError: the file cannot be read or decoded, or a frame is damaged.
+            FewerFramesError: A frame beyond the end of the file.
+            ReadError: The file cannot be read or decoded, or a frame is damaged.
         """
         with self._open(record) as video, naming(video.path):
             self._decode(video, numbers, put)
@@ -83,8 +83,8 @@ class RawVideoReader(FrameReader):
         """See FrameReader: all from the first to the last of the frames is decoded, in a pass from the file's start.
 
         Raises:
-            FewerFramesError: the file ends before the last frame.
-            ReadError: a frame is damaged, or is another picture than in the pass.
+            FewerFramesError: The file ends before the last frame.
+            ReadError: A frame is damaged, or is another picture than in the pass.
         """
         stack = FrameStack(len(numbers))
         self.decode(record, numbers, stack.put)
@@ -132,8 +132,8 @@ def _require_whole(video: VideoFile, index: FrameIndex, wanted: Sequence[int]) -
     """Refuse frames that are not there, or are known to be damaged.
 
     Raises:
-        FewerFramesError: a frame is beyond the end.
-        ReadError: a frame is damaged.
+        FewerFramesError: A frame is beyond the end.
+        ReadError: A frame is damaged.
     """
     if wanted[-1] >= index.num_frames:
         cause = f" ({index.damage})" if index.damage else ""
@@ -156,8 +156,8 @@ class _Canvas:
     """The wanted frames of one call: handed on as they come out of the decoder, upright and of one size.
 
     Attributes:
-        missing: numbers of those that have not come.
-        is_doubtful: the packets before them may not be one frame each: some are lost, or there are fields.
+        missing: Numbers of those that have not come.
+        is_doubtful: The packets before them may not be one frame each: some are lost, or there are fields.
     """
 
     def __init__(self, wanted: Sequence[int], reformatter: VideoReformatter, put: Put) -> None:

@@ -28,8 +28,8 @@ class SegmentReader(FrameReader):
         """See FrameReader.
 
         Raises:
-            FewerFramesError: a frame beyond the end of the video; its count is that of the segment.
-            ReadError: the video cannot be read, or ends before the segment begins.
+            FewerFramesError: A frame beyond the end of the video; its count is that of the segment.
+            ReadError: The video cannot be read, or ends before the segment begins.
         """
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
@@ -39,8 +39,8 @@ class SegmentReader(FrameReader):
         """See FrameReader.
 
         Raises:
-            FewerFramesError: a frame beyond the end of the video; its count is that of the segment.
-            ReadError: the video cannot be read, is damaged there, or ends before the segment begins.
+            FewerFramesError: A frame beyond the end of the video; its count is that of the segment.
+            ReadError: The video cannot be read, is damaged there, or ends before the segment begins.
         """
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):

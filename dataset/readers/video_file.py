@@ -59,21 +59,21 @@ class VideoFile:
     VP9 and motion JPEG files, and take what some encoders write for damage.
 
     Attributes:
-        path: of the file.
-        version: size and time of the last change, bytes and nanoseconds.
+        path: Of the file.
+        version: Size and time of the last change, bytes and nanoseconds.
         decoder: FFmpeg's.
-        num_lost: packets since the last start of a pass that could not be decoded.
+        num_lost: Packets since the last start of a pass that could not be decoded.
     """
 
     def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
         """Open the file.
 
         Args:
-            path: of the file.
-            max_pixels: pixels that a picture may have.
+            path: Of the file.
+            max_pixels: Pixels that a picture may have.
 
         Raises:
-            ReadError: no such file, nothing FFmpeg reads, no moving pictures in it, or too large ones.
+            ReadError: No such file, nothing FFmpeg reads, no moving pictures in it, or too large ones.
         """
         self.path = path
         self._max_pixels = max_pixels
@@ -153,9 +153,9 @@ class VideoFile:
         is passed over; if that packet is a known key frame and not too late, all from there on decodes as it should.
 
         Args:
-            aim: time stamp to seek to, in the stream's time base.
-            latest: time stamp of the last key frame that will do.
-            known_keys: time stamps of all key packets, increasing.
+            aim: Time stamp to seek to, in the stream's time base.
+            latest: Time stamp of the last key frame that will do.
+            known_keys: Time stamps of all key packets, increasing.
 
         Returns:
             None if the seek failed or landed too late.
@@ -315,15 +315,15 @@ def decode_frames(path: Path, *, first: int = 0, max_pixels: int = MAX_PIXELS) -
     """Decode a video file from its start to its end; damaged pictures at the end are left out.
 
     Args:
-        path: of the file.
-        first: number of the first frame to give.
-        max_pixels: pixels that a picture may have.
+        path: Of the file.
+        first: Number of the first frame to give.
+        max_pixels: Pixels that a picture may have.
 
     Yields:
         uint8 [H, W, 3], upright, all of the size of the first.
 
     Raises:
-        ReadError: nothing of it can be decoded, or a frame with sound ones behind it is damaged.
+        ReadError: Nothing of it can be decoded, or a frame with sound ones behind it is damaged.
     """
     reformatter = VideoReformatter()
     size: tuple[int, int] | None = None

@@ -28,13 +28,13 @@ class FrameIndex:
     """The frames of one file.
 
     Attributes:
-        num_frames: how many decoding the whole file gives, without damaged ones at its end.
-        pts: their time stamps, strictly increasing int64 [num_frames]; None where time stamps do not tell frames apart,
+        num_frames: How many decoding the whole file gives, without damaged ones at its end.
+        pts: Their time stamps, strictly increasing int64 [num_frames]; None where time stamps do not tell frames apart,
             so that a frame is only found by counting from the start.
-        keys: time stamps of the key frames, increasing; the first is not after the first frame.
-        is_decoded: it comes from decoding the file, not from its packets alone.
-        unsound: frames, by number, that are damaged or rest on damaged ones; known only where the file was decoded.
-        damage: what of the file cannot be decoded, empty for a sound one.
+        keys: Time stamps of the key frames, increasing; the first is not after the first frame.
+        is_decoded: It comes from decoding the file, not from its packets alone.
+        unsound: Frames, by number, that are damaged or rest on damaged ones; known only where the file was decoded.
+        damage: What of the file cannot be decoded, empty for a sound one.
     """
 
     num_frames: int
@@ -50,8 +50,8 @@ class Run:
     """Wanted frames that are decoded in one go.
 
     Attributes:
-        starts: time stamps of the key frames to start from; the first is nearest, the others are for when it fails.
-        frames: the wanted frames, by number, increasing.
+        starts: Time stamps of the key frames to start from; the first is nearest, the others are for when it fails.
+        frames: The wanted frames, by number, increasing.
     """
 
     starts: tuple[int, ...]
@@ -74,7 +74,7 @@ def build_index(video: VideoFile) -> FrameIndex:
     """Index a file by its packets alone where that is certain to be right, otherwise by decoding it once.
 
     Raises:
-        ReadError: nothing in the file can be decoded.
+        ReadError: Nothing in the file can be decoded.
     """
     scan = _scan(video)
     if _is_plain(video, scan):
@@ -92,7 +92,7 @@ def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
     """Index a file by decoding it once.
 
     Raises:
-        ReadError: nothing in the file can be decoded.
+        ReadError: Nothing in the file can be decoded.
     """
     times: list[int | None] = []
     no_keys: set[int | None] = set()  # what the container may call key frames all the same
@@ -119,8 +119,8 @@ def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
     """Group wanted frames into runs: a new one starts where going to a key frame saves decoding.
 
     Args:
-        index: of a file whose frames are told apart by their time stamps.
-        wanted: frame numbers, strictly increasing.
+        index: Of a file whose frames are told apart by their time stamps.
+        wanted: Frame numbers, strictly increasing.
     """
     assert index.pts is not None
     key_of = np.searchsorted(index.keys, index.pts[list(wanted)], side="right") - 1
@@ -188,7 +188,7 @@ def frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
     """Return the seconds from the first frame to each, float64 [num_frames].
 
     Raises:
-        ReadError: the file says neither time stamps nor a rate.
+        ReadError: The file says neither time stamps nor a rate.
     """
     if index.pts is not None and video.time_base is not None:
         return (index.pts - index.pts[0]) * float(video.time_base)

@@ -33,11 +33,11 @@ def mirrored_labels(names: Sequence[str], *, source: str) -> tuple[int, ...]:
     """Return for each class the class that its mirrored videos show: itself, where neither left nor right is named.
 
     Args:
-        names: the class names, in the order of labels.
-        source: the list they belong to, for messages.
+        names: The class names, in the order of labels.
+        source: The list they belong to, for messages.
 
     Raises:
-        LabelFlipError: a mirrored class is not there, or no name has a side at all.
+        LabelFlipError: A mirrored class is not there, or no name has a side at all.
     """
     labels = {name.lower(): label for label, name in enumerate(names)}
     mirrored = [mirrored_name(name) for name in names]
@@ -63,9 +63,9 @@ class LabelFlip:
     mirror image.
 
     Attributes:
-        mirrored: for each class the class that a mirrored clip of it shows.
-        flip: mirrors a clip.
-        probability: of a clip to be mirrored.
+        mirrored: For each class the class that a mirrored clip of it shows.
+        flip: Mirrors a clip.
+        probability: Of a clip to be mirrored.
     """
 
     mirrored: tuple[int, ...]

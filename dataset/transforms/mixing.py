@@ -27,11 +27,11 @@ class MixUp:
         """Set the strength.
 
         Args:
-            num_classes: of the targets.
-            mixup_alpha: lambda of mixup is drawn from Beta(alpha, alpha).
-            cutmix_alpha: the same for cutmix, where lambda is the part of the area that stays.
-            cutmix_probability: that a batch is mixed by cutmix.
-            smoothing: part of a target that is spread evenly over all classes.
+            num_classes: Of the targets.
+            mixup_alpha: Lambda of mixup is drawn from Beta(alpha, alpha).
+            cutmix_alpha: The same for cutmix, where lambda is the part of the area that stays.
+            cutmix_probability: That a batch is mixed by cutmix.
+            smoothing: Part of a target that is spread evenly over all classes.
         """
         self.num_classes = num_classes
         self.mixup_alpha = mixup_alpha
@@ -47,7 +47,7 @@ class MixUp:
         Args:
             clips: float [N, C, T, H, W].
             labels: int64 [N].
-            generator: of any device; one number is drawn from it, whatever is mixed.
+            generator: Of any device; one number is drawn from it, whatever is mixed.
 
         Returns:
             Mixed clips [N, C, T, H, W], and targets, float32 [N, num_classes], each of sum 1.

@@ -21,8 +21,8 @@ class ClipNormalizer:
         """Chooses what the clips become.
 
         Args:
-            normalization: mean and std of every channel of the clips, those that the weights were trained with.
-            use_fore: foreground clips: after the normalisation, the mean of every 16 frames (of what is left, for
+            normalization: Mean and std of every channel of the clips, those that the weights were trained with.
+            use_fore: Foreground clips: after the normalisation, the mean of every 16 frames (of what is left, for
                 the last ones) is taken away from them, so that only what moves remains.
         """
         self.mean, self.std = normalization.mean, normalization.std
@@ -33,13 +33,13 @@ class ClipNormalizer:
 
         Args:
             clips: uint8 [N, T, H, W, C], of any strides.
-            out: contiguous float32 [N, C, T, H, W] to write to; new memory by default.
+            out: Contiguous float32 [N, C, T, H, W] to write to; new memory by default.
 
         Returns:
             Contiguous float32 [N, C, T, H, W].
 
         Raises:
-            ValueError: for another type or another number of axes or channels.
+            ValueError: For another type or another number of axes or channels.
         """
         channels = len(self.mean)
         if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[-1] != channels:

@@ -71,8 +71,8 @@ def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, widt
     Args:
         clip: uint8 [T, H, W, C].
         box: (top, left, height, width) of the part.
-        height: of the result.
-        width: of the result.
+        height: Of the result.
+        width: Of the result.
     """
     top, left, box_height, box_width = box
     part = clip[:, top : top + box_height, left : left + box_width]

@@ -18,10 +18,10 @@ class Operation:
     """A row of a table.
 
     Attributes:
-        name: of the operation.
-        limit: its value at full strength; 0 if it has none.
-        signed: whether the value is negative half of the time.
-        apply: called with the clip, the value and, for what else it draws, the generator; gives a new clip.
+        name: Of the operation.
+        limit: Its value at full strength; 0 if it has none.
+        signed: Whether the value is negative half of the time.
+        apply: Called with the clip, the value and, for what else it draws, the generator; gives a new clip.
     """
 
     name: str
@@ -35,11 +35,11 @@ class RandAugment:
     """Draws `count` operations with replacement and applies them one after the other.
 
     Attributes:
-        operations: the table to draw from.
-        count: how many to draw.
-        strength: the part of each operation's limit that is its value, 0 to 1.
-        deviation: standard deviation of the strength, drawn anew for each operation and clipped to 0..1.
-        probability: that a drawn operation is applied at all.
+        operations: The table to draw from.
+        count: How many to draw.
+        strength: The part of each operation's limit that is its value, 0 to 1.
+        deviation: Standard deviation of the strength, drawn anew for each operation and clipped to 0..1.
+        probability: That a drawn operation is applied at all.
     """
 
     operations: tuple[Operation, ...]

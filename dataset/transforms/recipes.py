@@ -221,21 +221,21 @@ def build_train_transform(
     """Build the transform of training clips.
 
     Args:
-        transform_type: for RGB clips, one of utils.parts.TRANSFORMS.
-        crop_size: height and width of the result, in pixels.
-        ra_n: number of operations of "rand_augment".
-        ra_m: their magnitude, 0 to 30.
-        horizontal_flip: whether half of the clips are mirrored (left and right matter in some data sets).
-        use_flow: for clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
-        crop_scale: smallest and largest area of a crop, as fractions of the frame's; None for the transform's own:
+        transform_type: For RGB clips, one of utils.parts.TRANSFORMS.
+        crop_size: Height and width of the result, in pixels.
+        ra_n: Number of operations of "rand_augment".
+        ra_m: Their magnitude, 0 to 30.
+        horizontal_flip: Whether half of the clips are mirrored (left and right matter in some data sets).
+        use_flow: For clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
+        crop_scale: Smallest and largest area of a crop, as fractions of the frame's; None for the transform's own:
             its recipe's (0.2 to 1, "mvit_default" 0.08 to 1), flow 0.5 to 1.
-        normalization: what the clips go through afterwards; the noise of "mvit_default" is standard normal behind it.
+        normalization: What the clips go through afterwards; the noise of "mvit_default" is standard normal behind it.
 
     Returns:
         transform(clip, rng) -> C-contiguous uint8 [T, crop_size, crop_size, C]; it does not change its argument.
 
     Raises:
-        ValueError: for an unknown type, a magnitude outside of its range, or a size that is not positive.
+        ValueError: For an unknown type, a magnitude outside of its range, or a size that is not positive.
     """
     _check_settings(transform_type, crop_size)
     flip: tuple[Step, ...] = ()
@@ -314,16 +314,16 @@ def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple
     """Places a square crop for the evaluation.
 
     Args:
-        height: of the frame.
-        width: of the frame.
-        size: of the crop.
+        height: Of the frame.
+        width: Of the frame.
+        size: Of the crop.
         crop_idx: 0 is the centre, 1 the first (top left) and 2 the last (bottom right).
 
     Returns:
         (top, left).
 
     Raises:
-        ValueError: if the frame is smaller than the crop, or for another crop_idx.
+        ValueError: If the frame is smaller than the crop, or for another crop_idx.
     """
     if size > min(height, width):
         raise ValueError(f"a crop of {size} pixels does not fit into a frame of {width} x {height} (width x height)")

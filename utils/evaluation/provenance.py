@@ -72,7 +72,7 @@ def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:
     """Return the SHA-256 of the weights that are evaluated.
 
     Raises:
-        EvaluationError: there is no such file.
+        EvaluationError: There is no such file.
     """
     if not config.eva_model.is_file():
         is_own = config.eva_model == config.weights_path

@@ -97,7 +97,7 @@ class ScoreIndex:
                 left out then. Without it that is an error.
 
         Raises:
-            ScoresError: a part is corrupt, or (without `on_broken`) a logit is NaN or infinite.
+            ScoresError: A part is corrupt, or (without `on_broken`) a logit is NaN or infinite.
         """
         cache = _PartCache(self)
         num_crops, (num_clips, num_classes) = self.manifest.num_crops, self.manifest.row_shape
@@ -162,7 +162,7 @@ def index_scores(
             not there. Without it that is an error.
 
     Raises:
-        ScoresError: a corrupt part (without `on_corrupt`), a part of other scores, or a row that is there twice.
+        ScoresError: A corrupt part (without `on_corrupt`), a part of other scores, or a row that is there twice.
     """
     part_of = np.full((manifest.num_videos, manifest.num_crops), _ABSENT, dtype=np.int32)
     row_of = part_of.copy()

@@ -120,7 +120,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Read the manifest of a folder of scores, None when there is none.
 
     Raises:
-        ScoresError: the file is not a manifest of this layout.
+        ScoresError: The file is not a manifest of this layout.
     """
     path = folder / MANIFEST_NAME
     if not path.exists():
@@ -146,7 +146,7 @@ def open_scores(folder: Path, manifest: Manifest) -> Manifest:
     """Start a folder of scores, or make sure that the scores in it are of the same thing; return its manifest.
 
     Raises:
-        ScoresError: the folder holds scores of something else; says of what.
+        ScoresError: The folder holds scores of something else; says of what.
     """
     found = read_manifest(folder)
     if found is None or not any(folder.glob(PART_PATTERN)):
@@ -176,8 +176,8 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
         with_scores: Read the scores; otherwise they are all 0, in no memory, and damage within them goes unnoticed.
 
     Raises:
-        CorruptPartError: the file is truncated or corrupt (every member has a checksum).
-        ScoresError: the file is whole, but of other scores.
+        CorruptPartError: The file is truncated or corrupt (every member has a checksum).
+        ScoresError: The file is whole, but of other scores.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -242,11 +242,11 @@ class PartWriter:
         """Write to a folder that `open_scores` has opened.
 
         Args:
-            folder: the folder of scores.
-            manifest: what the scores are of.
-            rank: number of this process, for the eye only.
-            videos_per_part: a part is written after so many videos,
-            seconds_per_part: or after so much time: a kill costs no more than that.
+            folder: The folder of scores.
+            manifest: What the scores are of.
+            rank: Number of this process, for the eye only.
+            videos_per_part: A part is written after so many videos,
+            seconds_per_part: Or after so much time: a kill costs no more than that.
         """
         self._folder = folder
         self._manifest = manifest
@@ -271,8 +271,8 @@ class PartWriter:
         """Add a video's logits [clips, crops, classes], all finite: a video with others is missing.
 
         Raises:
-            ScoresError: a score is NaN or infinite.
-            FileError: the part is due and cannot be written.
+            ScoresError: A score is NaN or infinite.
+            FileError: The part is due and cannot be written.
         """
         num_clips, num_classes = self._manifest.row_shape
         assert scores.shape == (num_clips, len(crops), num_classes), scores.shape

@@ -26,10 +26,10 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
     matrix: the classes with the lowest accuracy and the pairs mistaken most often.
 
     Args:
-        confusion: counts [true class, predicted class].
-        class_names: one for each class.
-        title: first line.
-        subtitle: second line.
+        confusion: Counts [true class, predicted class].
+        class_names: One for each class.
+        title: First line.
+        subtitle: Second line.
     """
     totals = confusion.sum(axis=1, keepdims=True)
     fractions = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)

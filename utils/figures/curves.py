@@ -16,8 +16,8 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
     """Draw how training went: loss, quick evaluation, learning rate and speed over the epochs of all states.
 
     Args:
-        epochs: the lines of log.jsonl, at least one.
-        title: first line.
+        epochs: The lines of log.jsonl, at least one.
+        title: First line.
     """
     panels = [(_draw_loss, 2.2), (_draw_accuracy, 2.6), (_draw_rate, 1.3), (_draw_speed, 1.3)]
     if not any("eval_top1" in epoch for epoch in epochs):

@@ -22,9 +22,9 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
     """Draw the classes that score highest anywhere in a video, over its time; each window is a level step.
 
     Args:
-        windows: of the video, one after the other.
-        names: of the classes.
-        title: of the picture.
+        windows: Of the video, one after the other.
+        names: Of the classes.
+        title: Of the picture.
     """
     scores = np.stack([window.scores for window in windows])
     shown = np.argsort(-scores.max(axis=0), kind="stable")[: len(_COLORS)]

@@ -36,7 +36,7 @@ def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
 
     Args:
         annotations: The json file.
-        mode: trimmed (segments) or untrimmed (whole videos).
+        mode: Trimmed (segments) or untrimmed (whole videos).
         classes: File of the class names in their order; None: sorted.
     """
     content = read_json(annotations)
