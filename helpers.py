@@ -42,6 +42,7 @@ from model.build import (
     measure_weights,
     place_network,
 )
+from model.export.programs import is_program, open_program
 from model.features import WithFeatures
 from model.network import VideoNetwork
 from utils import distributed
@@ -113,6 +114,8 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
 
 def predict(config: RunConfig, request: Request) -> list[Prediction]:
     """Predict what was asked for, on the GPU where there is one; return the videos with errors."""
+    if is_program(request.weights):
+        return _predict_with_program(config, request)
     device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
     notes = [f"scores in {precision}"] if precision.notice else []
@@ -124,6 +127,16 @@ def predict(config: RunConfig, request: Request) -> list[Prediction]:
     seen = WithFeatures(network) if request.outputs.features else network
     views = make_view_scorer(config, network=seen, dtype=precision.dtype, device=device)
     names = choose_names(config, request.class_names, weights.class_names)
+    return predict_videos(request, VideoScorer(config, views), names=names)
+
+
+def _predict_with_program(config: RunConfig, request: Request) -> list[Prediction]:
+    """Predict with an exported program, which is of the CPU, in float32, and has no layers to ask for features."""
+    if request.outputs.features:
+        raise UserError(f"--features: {request.weights} gives logits only; export the network as safetensors")
+    program = open_program(config, request.weights)
+    views = make_view_scorer(config, network=program, dtype=None, device=torch.device("cpu"))
+    names = choose_names(config, request.class_names, ())
     return predict_videos(request, VideoScorer(config, views), names=names)
 
 

@@ -3,13 +3,14 @@
   python predict_3d.py --config_file record/X.yml --weights output/X/current.pth video.mp4
   python predict_3d.py --config_file record/X.yml videos/ --json out.json --annotate annotated --timeline timeline
   python predict_3d.py --config_file record/X.yml long.mp4 --stride 0.5s --segments segments.csv --features features
+  python predict_3d.py --exported FOLDER video.mp4
 
 A video is scored as in the evaluation of the record: sampler.eva_num_clips clips, dataset.eva_num_crop crops, mean of
 their probabilities (softmax of the logits). --segments, --timeline, --annotate and --features score it window by window
 too (a window is as long as a clip, centre crop). A folder stands for all videos below it. Without --weights the
-record's own are taken; the names of the classes come with them. A word of the form section.key=value changes a value of
-the record. No GPU is needed. Weights and lists that the record names are looked for from the working directory, then
-beside this script.
+record's own are taken; the names of the classes come with them. --exported takes a folder of python -m model.export,
+which needs no record. A word of the form section.key=value changes a value of the record. No GPU is needed. Weights and
+lists that the record names are looked for from the working directory, then beside this script.
 
 Each result is printed and written when it is known. A file that cannot be read is named in a line and again at the end,
 the others are done, and the exit code is 1. Nothing is overwritten. docs/predict.md says what is in each file.
@@ -19,9 +20,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dataset.prediction.request import Outputs, make_request
+from model.export.folder import read_exported
 from utils.cli import Parser, run_script
 from utils.config import load_config
 from utils.config.schema import SECTIONS
@@ -31,7 +34,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; `inputs` are files and folders, `overrides` changes of the record."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+", metavar="VIDEO|FOLDER|section.key=value", help="what to look at")
-    parser.add_argument("--config_file", required=True, type=Path, metavar="record/X.yml", help="the network's record")
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument("--config_file", type=Path, metavar="record/X.yml", help="the network's record")
+    network.add_argument("--exported", type=Path, metavar="FOLDER", help="what python -m model.export has written")
     parser.add_argument("--weights", help="this project's or released names (default: what the record has trained)")
     parser.add_argument("--top_k", type=int, default=5, help="classes to name (5)")
     parser.add_argument("--classes", type=Path, help="class names, one a line (default: those of the weights)")
@@ -49,6 +54,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     arguments.inputs = [Path(word) for word in arguments.inputs if not is_override[word]]
     if not arguments.inputs:
         parser.error("no video and no folder to look at")
+    if arguments.exported and arguments.weights:
+        parser.error("--weights: an exported folder has its own; leave it out, or give --config_file")
     if arguments.top_k < 1:
         parser.error(f"--top_k {arguments.top_k}: must be at least 1")
     return arguments
@@ -61,8 +68,13 @@ def _is_override(word: str) -> bool:
 def main(words: Sequence[str] | None = None) -> None:
     """Parse, then predict."""
     arguments = parse_arguments(words)
-    weights = [f"network.eva_model={json.dumps(arguments.weights)}"] if arguments.weights else []
-    config = load_config(arguments.config_file, [*arguments.overrides, *weights])
+    names: tuple[str, ...] = ()
+    if arguments.exported:
+        exported = read_exported(arguments.exported, arguments.overrides)
+        config, names = exported.config, exported.class_names
+    else:
+        weights = [f"network.eva_model={json.dumps(arguments.weights)}"] if arguments.weights else []
+        config = load_config(arguments.config_file, [*arguments.overrides, *weights])
     outputs = {name: getattr(arguments, name) for name in Outputs.__dataclass_fields__}
     request = make_request(
         config,
@@ -72,6 +84,7 @@ def main(words: Sequence[str] | None = None) -> None:
         stride=arguments.stride,
         outputs=Outputs(**outputs),
     )
+    request = replace(request, class_names=request.class_names or names)
     import helpers  # brings torch: only once the command line and the record are known to be right
 
     if helpers.predict(config, request):

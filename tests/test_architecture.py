@@ -28,6 +28,11 @@ PLACES: dict[str, set[str]] = {
     "utils/launch": set(),
     "layers": {"utils"},
     "model": {"layers", "utils", "utils/config", "utils/training"},
+    # As dataset/build.py: only real clips show that an exported network is right.
+    "model/export": {
+        "dataset/build.py", "dataset/prediction", "dataset/transforms",
+        "utils", "utils/config", "utils/evaluation", "utils/training",
+    },
     "dataset": {"dataset/readers", "dataset/transforms", "utils"},
     "dataset/build.py": {"dataset/readers", "dataset/transforms", "utils", "utils/config", "utils/training"},
     "dataset/readers": {"utils"},
@@ -51,7 +56,11 @@ PLACES: dict[str, set[str]] = {
         "utils", "utils/config", "utils/evaluation",
     },
 }  # fmt: skip
-ABOVE = {"helpers": {*PACKAGES}, **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS}}
+ABOVE = {
+    "helpers": {*PACKAGES},
+    "hubconf": {"model"},
+    **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS},
+}
 # Read before torch is there: a mistake in a record must show at once.
 TORCH_FREE = (
     "dataset/prediction/request.py",
@@ -60,6 +69,7 @@ TORCH_FREE = (
     "dataset/synthetic/make.py",
     "extract_score_3d.py",
     "merge_score.py",
+    "model/export/__main__.py",
     "predict_3d.py",
     "train_3d.py",
     "train_3d_op.py",

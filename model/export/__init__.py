@@ -1,0 +1,1 @@
+"""Trained networks as folders that need nothing else: `python -m model.export`."""
