@@ -43,7 +43,7 @@ def measure_clip(trainer: StateTrainer) -> float:
         Stopped: The process was asked to stop; the measurement begins anew.
     """
     learner, plan = trainer.learner, trainer.learner.plan
-    learner.rate = lambda epoch, step: 0.0
+    learner.rate = lambda _epoch, _step: 0.0
     whole, totals = plan.steps_per_epoch(learner.num_videos), EpochTotals()
     for epoch in itertools.count():
         left = MEASURED_STEPS - totals.clips // (plan.clips_per_step // plan.world_size)
@@ -53,19 +53,20 @@ def measure_clip(trainer: StateTrainer) -> float:
         learner.length = StateLength(epoch * whole + count, whole)
         trainer.batches.start(epoch, most=count * plan.micro_batches)
         try:
-            with memory_advice(trainer.state):
+            with memory_advice(trainer.config, trainer.state):
                 run = train_epoch(
                     learner,
                     trainer.loader,
                     epoch=epoch,
                     first_step=0,
                     totals=EpochTotals() if epoch == 0 else totals,
-                    hooks=StepHooks(
-                        report=lambda done, line: None, report_every=count, save=lambda done, totals: None, save_every=0
-                    ),
+                    hooks=StepHooks(report=_nothing, report_every=count, save=_nothing, save_every=0),
                 )
         except stopping.Stopped:
             raise stopping.stopped("while the cost of the inputs was measured, before the first step") from None
         totals = EpochTotals() if epoch == 0 else run
     merged = totals.merged()
     return merged.seconds / merged.clips
+
+
+def _nothing(*_: object) -> None: ...
