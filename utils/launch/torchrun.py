@@ -6,17 +6,13 @@ NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR 
 process on a CPU is the script itself, without torchrun. DEVICE=cpu leaves GPUs alone.
 """
 
-import logging
 import os
-import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from utils import stopping
 from utils.cli import run_script
 from utils.errors import UserError
 from utils.gpus import find_gpu, read_build, require_usable
-from utils.text import say
 from utils.workers import usable_cores
 
 
@@ -67,17 +63,6 @@ def _share_cores(processes: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, usable_cores())))
 
 
-def choose_exit_code(codes: Sequence[int]) -> int:
-    """Return the exit code of a run from those of its processes that failed.
-
-    That of a mistake comes first, then that of a stop. A process that was killed, a bug, or one that has lost another
-    gives 1.
-    """
-    if any(code < 0 and code != -signal.SIGTERM for code in codes):
-        return 1
-    return max((code for code in codes if code > 1), key=lambda code: code < 128, default=1)
-
-
 def _launch() -> None:
     """Run the script; exit with the code of the process that said why it failed."""
     processes = read_number("NPROC", os.environ, default=1)
@@ -88,29 +73,13 @@ def _launch() -> None:
         if is_without_gpu and processes == read_number("NNODES", os.environ, default=1) == 1:
             _share_cores(1)
             os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
-    import torch  # 2 s that one process without a GPU, which takes this process's place above, would spend twice
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
+    # torch, 2 s that one process without a GPU, which takes this process's place above, would spend twice
+    from utils.launch.processes import count_gpus, start_processes
 
-    gpus = torch.cuda.device_count()
+    gpus = count_gpus()
     if not gpus:
         _share_cores(processes)
-    arguments = parse_args(torchrun_arguments(sys.argv[1:], os.environ, gpus=gpus))
-    # A process that ends with an exit code has said why; torchrun's own report of it would only repeat that it did.
-    for part in ("agent.server", "multiprocessing"):
-        logging.getLogger(f"torch.distributed.elastic.{part}.api").setLevel(logging.CRITICAL)
-    try:
-        run(arguments)
-    except ChildFailedError as error:
-        for failed_rank, failure in error.failures.items():
-            if failure.exitcode < 0:
-                cause = " (out of memory?)" if failure.signal_name() == "SIGKILL" else ""
-                say(f"process {failed_rank} was ended by {failure.signal_name()}{cause}", file=sys.stderr)
-        sys.exit(choose_exit_code([failure.exitcode for failure in error.failures.values()]))
-    except SignalException as error:  # its processes have had the signal too, and have ended
-        stopping.close_ears()
-        sys.exit(128 + error.sigval)
+    start_processes(torchrun_arguments(sys.argv[1:], os.environ, gpus=gpus))
 
 
 def main() -> None:

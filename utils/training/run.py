@@ -51,29 +51,24 @@ def train_states(
 ) -> None:
     """Train the states that are not done yet, in a folder that is held (`open_run`).
 
-    Args:
-        config: The record; a budget has become epochs.
-        log: The log of the run.
-        list_sha256: Of the training list's content.
-        class_names: What its classes are called, by number.
-        make_network: Returns the network that training starts (None) or continues from, given a checkpoint's content.
-        make_trainer: Returns a state, given its number from 0, ready to train, from the network as it is.
-        describe: Returns in a line what is trained, on what.
+    `make_network` returns the network to start (None) or continue from, given a checkpoint's content; `make_trainer` a
+    state, by its number from 0, ready to train from the network as it is; `describe` says in a line what is trained.
+    Class names are by number, and the list's digest is that of the training list.
     """
     record = TrainingRecord(config, log, list_sha256=list_sha256, class_names=class_names)
     content, position = record.read()
     if position.state == len(config.states):
         log.info(f"training is complete: {config.weights_path}")
         return
-    network = make_network(content)
-    log.info(f"{config.name}: {describe(network)}")
+    log.info(f"{config.name}: {describe(network := make_network(content))}")
+    momenta: dict[str, Any] = {}
     if content is not None:
         log.info(f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done")
-    momenta = content["optimizer"] if content is not None else {}
+        momenta = content["optimizer"]
     with contextlib.closing(record):
         for index in range(position.state, len(config.states)):
             trainer, totals = make_trainer(index, network), EpochTotals()
-            if content is not None and (position.epoch or position.step):
+            if content is not None and position != Position(state=index):
                 totals = restore(trainer.learner, content)
             elif index > 0 and config.optimizer.keep_momentum:
                 trainer.learner.take_momenta(momenta)

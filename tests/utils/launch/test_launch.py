@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from utils.launch.torchrun import LaunchError, choose_exit_code, cpu_threads, torchrun_arguments
+from utils.launch.processes import choose_exit_code
+from utils.launch.torchrun import LaunchError, cpu_threads, torchrun_arguments
 from utils.workers import usable_cores
 
 
