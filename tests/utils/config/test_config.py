@@ -62,8 +62,10 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
                 assert [getattr(state, key) for state in config.states] == expected
             else:
                 assert plain(getattr(getattr(config, section), key)) == value
-    epochs = merged["optimizer"]["epochs"]
-    assert len(config.states) == (len(epochs) if isinstance(epochs, list) else 1)
+    lengths = [
+        len(merged["optimizer"][key]) for key in ("epochs", "shares") if isinstance(merged["optimizer"][key], list)
+    ]
+    assert len(config.states) == max(lengths, default=1)
 
 
 def plain(value: Any) -> Any:
@@ -81,7 +83,8 @@ def check_search(config: RunConfig, search: dict, merged: dict[str, dict]) -> No
             assert plain(getattr(getattr(config, section), key)) == values[key]
     own = {key: value for values in merged.values() for key, value in values.items() if key in STATE_KEYS}
     expected = [
-        {key: value for key, value in {**own, **entry}.items() if key != "epochs"} for entry in search["inputs"]
+        {key: value for key, value in {**own, **entry}.items() if key not in ("epochs", "shares")}
+        for entry in search["inputs"]
     ]
     assert [dataclasses.asdict(entry) for entry in config.search.inputs] == expected
     for key in set(search) - {"inputs"}:
