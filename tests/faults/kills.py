@@ -1,0 +1,108 @@
+"""Kill runs at any moment, continue them, and compare what they leave behind with a run that nobody killed.
+
+    python -m tests.faults.kills [training states search extraction] [--count 50]
+
+A run is killed up to five times, each time either at a random time or at a random one of the next moments at which
+something reaches the disk (before or after it does), and then goes on to its end. SIGKILL reaches the process alone, as
+from the kernel: what it has started has to see that it is gone. The same command is given again at once.
+"""
+
+import functools
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tests.faults.experiment import (
+    SUBJECTS,
+    Counts,
+    Whole,
+    command_line,
+    digest,
+    end,
+    load_run,
+    read_options,
+    run_whole,
+    start,
+)
+from tests.killed_search import kill_at, next_moment
+from utils.errors import UserError
+
+MOST_KILLS = 5  # of one run
+# How a run ends that is not equal: another result, one that cannot be read, no end, or with processes left behind.
+VERDICTS = ("different", "unreadable", "failed", "orphans")
+
+
+def kill_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Random) -> Counter[str]:
+    """Run a subject to its end through some kills; return how many there were and how it ended."""
+    subject, log = SUBJECTS[kind], output.with_suffix(".log")
+    killed: list[BaseProcess] = []
+    words = command_line(whole.record, output)
+    while True:
+        delay, moment, after = None, 0, rng.random() < 0.5  # the moment 0 never comes
+        if len(killed) < MOST_KILLS and rng.random() < 0.5:
+            delay = rng.uniform(0, 0.7 * whole.seconds)
+        elif len(killed) < MOST_KILLS:
+            moment = next_moment(rng)
+        before = functools.partial(kill_at, moment, after=after)
+        process = start(subject.main, log=log, words=words, before=before)
+        if delay is not None:
+            time.sleep(delay)
+            process.kill()
+            process.join()  # not what it has started: the next one may meet it
+        else:
+            process.join()
+        if process.exitcode == -signal.SIGKILL:
+            killed.append(process)
+            continue
+        code = end(process)
+        orphans = sum(end(one) == -signal.SIGABRT for one in killed)
+        verdict = "orphans" if orphans else compare(kind, whole, output, code=code)
+        return Counter({"kills": len(killed), "runs": 1, verdict: 1})
+
+
+def compare(kind: str, whole: Whole, output: Path, *, code: int) -> str:
+    """Return "equal" for a run that ended as one that nobody killed, else what was different."""
+    if code != 0 or "Traceback" in output.with_suffix(".log").read_text():
+        return "failed"
+    try:
+        is_equal = digest(SUBJECTS[kind].result(load_run(whole.record, output))) == whole.digest
+    except (UserError, OSError):
+        return "unreadable"
+    return "equal" if is_equal else "different"
+
+
+def try_kind(folder: Path, kind: str, *, count: int) -> Counts:
+    """Kill a subject's runs until there were `count` kills; what did not end equal is kept, with its log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts, whole = Counts(folder / f"kills-{kind}.json"), run_whole(folder, kind)
+    while counts["kills"] < count:
+        output = folder / f"killed-{kind}-{counts['runs']:03d}"
+        shutil.rmtree(output, ignore_errors=True)
+        output.with_suffix(".log").unlink(missing_ok=True)
+        found = kill_and_continue(kind, whole, output, rng=random.Random(f"{kind} {counts['runs']}"))
+        counts.add(found)
+        if found["equal"]:
+            shutil.rmtree(output)
+            output.with_suffix(".log").unlink()
+    return counts
+
+
+def main() -> None:
+    """Kill and count."""
+    options, is_well = read_options(__doc__, SUBJECTS, count=50), True
+    for kind in options.kinds:
+        counts = try_kind(options.folder, kind, count=options.count)
+        is_well &= counts["equal"] == counts["runs"]
+        bad = "".join(f", {counts[name]} {name}" for name in VERDICTS if counts[name])
+        tried = f"{counts['kills']} SIGKILLs in {counts['runs']} runs"
+        print(f"| {SUBJECTS[kind].title} | {tried} | {counts['equal']} runs ended bit-equal{bad} |", flush=True)
+    sys.exit(not is_well)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Train for thousands of batches and look from outside at the memory and the descriptors of all processes.
+
+    python -m tests.faults.soak [RAW FRAME LMDB] [--count 3000]
+
+Videos of a format are read by two loader processes, augmented, trained on, scored and saved after every epoch. Memory
+is what the processes have for themselves and their part of what they share (PSS, Linux), in MiB.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import yaml
+
+import train_3d
+from dataset.synthetic import make_synthetic
+from tests.faults.experiment import command_line, end, load_run, make_record, read_options, start
+
+FORMATS = ("RAW", "FRAME", "LMDB")
+VIDEOS, REPEATS, BATCH = 24, 10, 4  # an epoch is 60 batches
+MOST_GROWTH = 0.02  # of memory, from the middle third of a run to its last
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was seen at a time: batches trained, MiB and descriptors of the training process and of its loaders."""
+
+    batches: int
+    memory: float
+    loader_memory: float
+    descriptors: int
+    loader_descriptors: int
+
+
+def _memory(pid: int) -> float:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1]) / 1024
+
+
+def _descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def watch(process: BaseProcess, log: Path) -> Iterator[Sample]:
+    """Give a sample after every epoch that the log has, as long as a process trains."""
+    epochs = 0
+    while process.exitcode is None:
+        time.sleep(0.1)
+        lines = log.read_text().splitlines() if log.exists() else []
+        if len(lines) <= epochs:
+            continue
+        epochs, pid = len(lines), process.pid
+        assert pid is not None
+        try:
+            children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            yield Sample(
+                epochs * VIDEOS * REPEATS // BATCH,
+                _memory(pid),
+                sum(map(_memory, children)),
+                _descriptors(pid),
+                sum(map(_descriptors, children)),
+            )
+        except OSError:  # it ends, or a loader does
+            continue
+
+
+def train_watched(folder: Path, format: str, *, count: int) -> list[Sample]:
+    """Train on videos of a format for `count` batches at least; return what was seen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    videos = folder / f"videos-{format}"
+    make_synthetic(videos, num_train=VIDEOS, num_test=12, size=32, frames=8, format=format, workers=1)
+    lines = (videos / "train_list.txt").read_text()
+    (videos / "long_list.txt").write_text(lines * REPEATS)
+    record = make_record(folder, "training")
+    content = yaml.safe_load(record.read_text())
+    content["dataset"] |= {"format": format, "num_workers": 2, "list_file": f"{videos}/long_list.txt"}
+    content["dataset"] |= {"root_path": str(videos), "eva_list_file": f"{videos}/test_list.txt"}
+    content["dataset"]["eva_root_path"] = str(videos)
+    content["optimizer"]["epochs"] = -(-count // (VIDEOS * REPEATS // BATCH))
+    record = folder / f"soak-{format}.yml"
+    record.write_text(yaml.safe_dump(content))
+    log = folder / f"soak-{format}.log"
+    process = start(train_3d.main, log=log, words=[*command_line(record, folder), "--force"])
+    samples = list(watch(process, load_run(record, folder).run_dir / "log.jsonl"))
+    assert end(process) == 0, f"it failed, see {log}"
+    return samples
+
+
+def is_flat(samples: list[Sample]) -> bool:
+    """Return whether neither memory nor descriptors have grown from the middle third to the last."""
+    third = len(samples) // 3
+    middle, last = samples[third:-third], samples[-third:]
+
+    def grown(name: str) -> float:
+        before, after = (statistics.median(getattr(sample, name) for sample in part) for part in (middle, last))
+        return after / before - 1
+
+    memory = max(grown("memory"), grown("loader_memory"))
+    return memory <= MOST_GROWTH and max(grown("descriptors"), grown("loader_descriptors")) <= 0
+
+
+def main() -> None:
+    """Train, watch and print."""
+    options, is_well = read_options(__doc__, FORMATS, count=3000), True
+    for format in options.kinds:
+        samples = train_watched(options.folder, format, count=options.count)
+        is_well &= is_flat(samples)
+        for sample in samples[:: max(1, len(samples) // 6)]:
+            of_loaders = f"{sample.loader_memory:.0f} | {sample.loader_descriptors}"
+            row = f"| {format} | {sample.batches} | {sample.memory:.0f} | {sample.descriptors} | {of_loaders} |"
+            print(row, flush=True)
+        print(f"{format}: {'flat' if is_flat(samples) else 'GROWS'}", flush=True)
+    sys.exit(not is_well)
+
+
+if __name__ == "__main__":
+    main()
