@@ -9,3 +9,9 @@
 Each prints rows of a table and ends with 1 where something went wrong, whose files it keeps. An interrupted one is
 continued by the same command.
 """
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch: processes fork from this one, and all compute the very same sums
+)

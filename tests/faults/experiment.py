@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 import dataset.readers.raw_video
 import extract_score_3d
@@ -26,6 +25,7 @@ import train_3d_op
 import utils.search.run
 from dataset.synthetic import make_synthetic
 from model.build import make_initial_network
+from tests.conftest import write_record
 from utils.cli import run_script
 from utils.config import RunConfig, load_config
 from utils.evaluation.provenance import scores_folder
@@ -152,7 +152,7 @@ class Subject:
     title: str
     main: Callable[[], object]
     result: Callable[[RunConfig], Any]
-    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sections: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def _training(config: RunConfig) -> Any:
@@ -207,30 +207,12 @@ SUBJECTS: dict[str, Subject] = {
 
 def make_record(folder: Path, kind: str) -> Path:
     """Write the record of a subject, and make its videos and, for scores, its weights where they are absent."""
-    videos = folder / "videos"
+    videos, start_weights = folder / "videos", folder / "weights.pth"
     make_synthetic(videos, num_train=16, num_test=20, size=32, frames=8, workers=1)
-    start_weights = folder / "weights.pth"
-    content: dict[str, dict[str, Any]] = {
-        "dataset": {
-            "list_file": f"{videos}/train_list.txt",
-            "root_path": str(videos),
-            "eva_list_file": f"{videos}/test_list.txt",
-            "eva_root_path": str(videos),
-            "crop_size": 24,
-            "eva_crop_size": 24,
-            "num_workers": 0,
-        },
-        "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},
-        "sampler": {"clip_length": 4, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
-        "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
-        "logging": {"output_dir": str(folder), "print_freq": 2, "save_steps": 2},
-    }
-    for section, values in SUBJECTS[kind].sections.items():
-        content.setdefault(section, {}).update(values)
+    own = dict(SUBJECTS[kind].sections)
     if kind == "extraction":
-        content["network"]["eva_model"] = str(start_weights)
-    path = folder / f"{kind}.yml"
-    write_text_atomically(path, yaml.safe_dump({"base": "base_config/synthetic_base.yml", **content}))
+        own["network"] = {"eva_model": str(start_weights)}
+    path = write_record(videos, folder, kind, **{"sampler": {"clip_length": 4}, "logging": {"save_steps": 2}, **own})
     if kind == "extraction" and not start_weights.exists():
         network = make_initial_network(load_config(path), trained=None)
         torch.save({"network": network.state_dict()}, start_weights)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import yaml
-
 import train_3d
 from dataset.synthetic import make_synthetic
-from tests.faults.experiment import command_line, end, load_run, make_record, read_options, start
+from tests.conftest import write_record
+from tests.faults.experiment import command_line, end, load_run, read_options, start
 
 FORMATS = ("RAW", "FRAME", "LMDB")
 VIDEOS, REPEATS, BATCH = 24, 10, 4  # an epoch is 60 batches
@@ -75,14 +74,14 @@ def train_watched(folder: Path, format: str, *, count: int) -> list[Sample]:
     make_synthetic(videos, num_train=VIDEOS, num_test=12, size=32, frames=8, format=format, workers=1)
     lines = (videos / "train_list.txt").read_text()
     (videos / "long_list.txt").write_text(lines * REPEATS)
-    record = make_record(folder, "training")
-    content = yaml.safe_load(record.read_text())
-    content["dataset"] |= {"format": format, "num_workers": 2, "list_file": f"{videos}/long_list.txt"}
-    content["dataset"] |= {"root_path": str(videos), "eva_list_file": f"{videos}/test_list.txt"}
-    content["dataset"]["eva_root_path"] = str(videos)
-    content["optimizer"]["epochs"] = -(-count // (VIDEOS * REPEATS // BATCH))
-    record = folder / f"soak-{format}.yml"
-    record.write_text(yaml.safe_dump(content))
+    record = write_record(
+        videos,
+        folder,
+        f"soak-{format}",
+        dataset={"format": format, "num_workers": 2, "list_file": f"{videos}/long_list.txt"},
+        optimizer={"epochs": -(-count // (VIDEOS * REPEATS // BATCH))},
+        sampler={"clip_length": 4},
+    )
     log = folder / f"soak-{format}.log"
     process = start(train_3d.main, log=log, words=[*command_line(record, folder), "--force"])
     samples = list(watch(process, load_run(record, folder).run_dir / "log.jsonl"))
