@@ -85,7 +85,8 @@ def test_killed_at_any_moment_and_continued_equals_uninterrupted(make_record: Ma
     runs = [word for place in ("0,0,3", "0,1,4", "1,0,2") for word in (str(record), "1", f"kill:{place}")]
     words = [sys.executable, "-m", "tests.stopped_ranks", *runs]
     killed = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
-    assert killed.stdout.splitlines()[-3:] == ["[-9]"] * 3, "it ended before it could be killed"
+    codes = [line for line in killed.stdout.splitlines() if line.startswith("[")]
+    assert codes == ["[-9]"] * 3, "it ended before it could be killed"
     assert_equal(expected, train(record))
     lines = [json.loads(line) for line in (checkpoint.parent / "log.jsonl").read_text().splitlines()]
     whole = [json.loads(line) for line in (tmp_path / "output/whole/log.jsonl").read_text().splitlines()]
