@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from utils import distributed
 from utils.config import RunConfig, StateConfig
+from utils.errors import UserError
 from utils.shortage import ShortageError, is_out_of_memory
 from utils.text import printable
 from utils.training import run_folder
@@ -24,6 +25,12 @@ from utils.training.engine import EpochTotals, Learner, QuickScore, StepHooks, e
 from utils.training.epoch_lines import EpochTraining, add_up_costs, costs_of_states
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
+
+_LONE_VALUE = "more than 1 value per channel"  # torch's words
+
+
+class BatchSizeError(UserError):
+    """Batches too small for batch norm."""
 
 
 class StepRecord(Protocol):
@@ -152,14 +159,23 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickSc
 
 
 @contextlib.contextmanager
-def memory_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
-    """Say of a lack of memory what would need less and gives the same steps.
+def step_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
+    """Say of a step that cannot be made what to change.
 
     Raises:
-        ShortageError: There was not enough memory for a step of this state.
+        ShortageError: There was not enough memory; says what would need less and gives the same steps.
+        BatchSizeError: A batch norm saw one value of each channel: a lone clip whose last map is a single point.
     """
     try:
         yield
+    except ValueError as error:
+        if _LONE_VALUE not in str(error):
+            raise
+        found = f"sampler.batch_size {state.batch_size} with clips of {state.num_frames} frames"
+        raise BatchSizeError(
+            f"{found}: the network's last maps are a single point, and batch norm has nothing to average over; raise "
+            "sampler.batch_size (and lower sampler.iter_size), or take larger clips"
+        ) from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -243,7 +259,7 @@ class StateTrainer:
                 with self.learner.inside_epoch():
                     record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
 
-            with memory_advice(self.config, self.state):
+            with step_advice(self.config, self.state):
                 return train_epoch(
                     self.learner,
                     self.loader,
