@@ -6,6 +6,7 @@ No loops over data, no maths, no file formats. No package imports this module.
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -57,6 +58,8 @@ from utils.files import file_sha256
 from utils.lock import lock_folder
 from utils.planning.envelope import Envelope
 from utils.planning.graph import State
+from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy
+from utils.search.budgeted_runs import BudgetedParts
 from utils.search.cost import describe_cost, describe_graph
 from utils.search.result import Selection, describe_selection
 from utils.search.setup import SearchParts
@@ -165,7 +168,7 @@ def make_rate(config: RunConfig, state_index: int, *, num_videos: int) -> Callab
         envelope=Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier),
         before=sum(spent[:state_index]),
         per_step=per_step[state_index],
-        whole=sum(spent),
+        whole=settings.envelope_epochs * lengths[-1].steps_per_epoch * per_step[-1] or sum(spent),
     )
     return lambda epoch, step: path.rate(epoch * lengths[state_index].steps_per_epoch + step)
 
@@ -307,6 +310,22 @@ def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[Vi
     )
 
 
+def make_budgeted_parts(config: RunConfig, device: torch.device) -> BudgetedParts:
+    """Return what a budgeted search is made of; its states are scored on clips of their own."""
+    own = replace(config, search=replace(config.search, score_input="own"))
+    parts = make_search_parts(own, device)
+    return BudgetedParts(parts, _count_steps(config, num_videos=len(parts.training)))
+
+
+def _count_steps(config: RunConfig, *, num_videos: int) -> tuple[InputSteps, ...]:
+    inputs = config.with_states([config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))])
+    plans = [make_plan(inputs, i) for i in range(len(inputs.states))]
+    return tuple(
+        InputSteps(plan.steps_per_epoch(num_videos), plan.clips_per_step * state.pixels_per_clip)
+        for plan, state in zip(plans, inputs.states, strict=True)
+    )
+
+
 def _describe_lists(config: RunConfig, *, training: VideoList, scoring: VideoList) -> Selection:
     groups = count_groups(training, scoring) if config.search.selection == "heldout" else None
     return describe_selection(config, training_videos=len(training), scoring_videos=len(scoring), groups=groups)
@@ -319,7 +338,9 @@ def _name_start_weights(config: RunConfig) -> str:
 
 
 def describe_search(config: RunConfig) -> list[str]:
-    """Return the graph and the ranges of what searching it costs; the lists of the data set may be absent."""
+    """Return what a search costs, and its graph; only a budgeted one needs the lists of the data set."""
+    if config.search.policy == "budgeted":
+        return _describe_budgeted(config)
     try:
         training, scoring = read_search_lists(config)
     except UserError as error:
@@ -332,3 +353,11 @@ def describe_search(config: RunConfig) -> list[str]:
         clips = [make_plan(inputs, i).clips_per_epoch(len(training)) for i in range(len(inputs.states))]
     cost = describe_cost(config, clips_per_epoch=clips, scoring_videos=scored, weight_bytes=measure_weights(config))
     return [f"{config.name}: {about}", *describe_graph(config), *cost]
+
+
+def _describe_budgeted(config: RunConfig) -> list[str]:
+    training, scoring = read_search_lists(config)
+    inputs = _count_steps(config, num_videos=len(training))
+    policy = make_policy(config, inputs, scoring_videos=len(scoring))
+    about = _describe_lists(config, training=training, scoring=scoring).text
+    return [f"{config.name}: {about}", *describe_budget(config, policy, inputs)]

@@ -9,6 +9,9 @@ the graph is trained from the best weights of its start state until its curve ha
 path; the plan is read back from the longest input at the lowest rate. Interrupt it whenever you like: the same
 command continues to the same plan. A record, training list or graph that was changed since is refused.
 
+With search.policy budgeted there is a budget in place of a graph (docs/search.md): the peak rate is found, two pilots
+say how to divide the compute among the inputs, and the plan is trained to its end.
+
 Written to output/<record>/: <record>-path.yml (the path as a record that train_3d.py trains), current.pth (the weights
 at its end; extract_score_3d.py and merge_score.py take this record), search.html (the page to look at), search.json,
 search-graph.png, search-curves.png, config.yml, log.txt, log.jsonl (the epochs of the path) and search/ (the journal).
@@ -33,10 +36,13 @@ def main() -> None:
             "record/search-*.yml; train_3d.py trains this one as it is"
         )
     import helpers  # brings torch: only once the configuration is known to be right
+    from utils.search.budgeted import plan_budget
     from utils.search.run import search_path
 
     if arguments.dry_run:
         say(*helpers.describe_search(config))
+    elif config.search.policy == "budgeted":
+        plan_budget(config, helpers.make_budgeted_parts, force=arguments.force)
     else:
         search_path(config, helpers.make_search_parts, force=arguments.force)
 

@@ -40,11 +40,15 @@ def read_validation_list(config: RunConfig) -> VideoList | None:
 
 
 def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
-    """Read the videos a search trains on and those that score its states."""
-    videos, search = read_training_list(config), config.search
+    """Read the videos a search trains on and those that score its states; a budget's: so many at most, evenly."""
+    training, search = read_training_list(config), config.search
     if search.selection == "heldout":
-        return split_heldout(videos, fraction=search.heldout_fraction, seed=search.heldout_seed)
-    return videos, read_evaluation_list(config)
+        training, scoring = split_heldout(training, fraction=search.heldout_fraction, seed=search.heldout_seed)
+    else:
+        scoring = read_evaluation_list(config)
+    if search.policy == "budgeted" and len(scoring) > search.readout_videos:
+        scoring = scoring.subset(np.linspace(0, len(scoring) - 1, search.readout_videos).round().astype(np.int64))
+    return training, scoring
 
 
 def make_reader(config: RunConfig, root_path: str) -> FrameReader:

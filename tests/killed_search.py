@@ -1,4 +1,4 @@
-"""Run a search in processes that kill themselves: python -m tests.killed_search RECORD SEED.
+"""Run a search in processes that kill themselves: python -m tests.killed_search RECORD SEED [MOST_MOMENTS ...].
 
 Every process forks from this one, continues the search and is killed at a random one of the next moments at which
 something reaches the disk (before or after it does), until one of them ends by itself. Prints how many were killed.
@@ -8,12 +8,13 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import helpers
 from utils.config import RunConfig, load_config
+from utils.search.budgeted import plan_budget
 from utils.search.run import search_path
 from utils.training.engine import train_epoch
 
@@ -48,14 +49,17 @@ def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
     child = os.fork()
     if child == 0:
         kill_at(moment, after=after)
-        search_path(config, helpers.make_search_parts, force=False)
+        if config.search.policy == "budgeted":
+            plan_budget(config, helpers.make_budgeted_parts, force=False)
+        else:
+            search_path(config, helpers.make_search_parts, force=False)
         os._exit(0)
     return os.waitpid(child, 0)[1]
 
 
-def next_moment(rng: random.Random) -> int:
+def next_moment(rng: random.Random, most: Sequence[int]) -> int:
     """Draw how many moments the next process lives."""
-    return rng.randint(1, rng.choice(MOST_MOMENTS))
+    return rng.randint(1, rng.choice(most))
 
 
 def main() -> None:
@@ -63,7 +67,8 @@ def main() -> None:
     assert train_epoch is not None  # torch is imported before the first fork
     config = load_config(Path(sys.argv[1]))
     rng, kills = random.Random(int(sys.argv[2])), 0
-    while (status := search_until_killed(config, next_moment(rng), after=rng.random() < 0.5)) != 0:
+    most = [int(word) for word in sys.argv[3:]] or MOST_MOMENTS
+    while (status := search_until_killed(config, next_moment(rng, most), after=rng.random() < 0.5)) != 0:
         assert os.WIFSIGNALED(status), f"ended with {status}"
         assert os.WTERMSIG(status) == signal.SIGKILL
         kills += 1

@@ -25,8 +25,7 @@ from tests.videos import encode_video
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
-from utils.search.journal import SearchJournal
-from utils.search.run import explore_graph
+from utils.search.run import explore_graph, open_journal
 from utils.search.search_log import SearchLog
 from utils.search.weights import WeightFolder
 from utils.torchvision_import import import_torchvision
@@ -201,7 +200,7 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     config = load_config(record, (*CLIPS, *space, "search.attempt_epochs=1", "search.max_epochs=1"))
     parts = helpers.make_search_parts(config, torch.device("cpu"))
     folder = config.run_dir / "search"
-    journal = SearchJournal(folder / "journal.jsonl", {"network": config.network.net_name}, graph=config.graph)
+    journal = open_journal(folder / "journal.jsonl", {"network": config.network.net_name}, graph=config.graph)
     weights = WeightFolder(folder, config.graph, identity={}, say=print)
     log = SearchLog(config, journal.history, log=logging.getLogger("search"), write=lambda: None)
     plan = explore_graph(config, parts, journal=journal, weights=weights, log=log)

@@ -25,7 +25,7 @@ from utils.jsonl import LineFileError
 from utils.lock import LockError
 from utils.planning.graph import build_graph
 from utils.search.events import End
-from utils.search.journal import SearchJournal
+from utils.search.run import open_journal
 from utils.search.weights import WeightFolder
 from utils.training.checkpoint import Position
 from utils.training.engine import EpochTotals, StepHooks, train_epoch
@@ -115,7 +115,7 @@ def meet_the_refusals_of_rank_0(rank: int, folder: Path, config: RunConfig) -> N
     with pytest.raises(FileError, match=r"current\.pth: cannot be written"):
         record.save(learner, Position(), None)
     graph = build_graph("basic", num_inputs=1, num_levels=1)
-    journal = SearchJournal(folder / "search" / "journal.jsonl", {}, graph=graph)
+    journal = open_journal(folder / "search" / "journal.jsonl", {}, graph=graph)
     if rank == 0:
         (folder / "search").rename(folder / "away")
         (folder / "search").touch()

@@ -144,13 +144,15 @@ def check_search(config: RunConfig) -> None:
         ConfigError: The first mistake that is found, with its file and key.
     """
     search, settings = config.search, config.optimizer
+    is_released = search.policy == "released"
     for key, is_set in (
-        ("envelope", settings.envelope != "none"),
+        ("envelope", is_released and settings.envelope != "none"),
         ("budget", settings.budget.is_given),
-        ("keep_momentum", settings.keep_momentum),
+        ("keep_momentum", is_released and settings.keep_momentum),
     ):
         if is_set:
-            _fail(config, f"optimizer.{key}", "a search trains its transitions at constant rates with fresh optimizers")
+            what = "a search trains its transitions at constant rates with fresh optimizers"
+            _fail(config, f"optimizer.{key}", what if is_released else "a search has search.budget; leave it empty")
     factors = search.lr_factors
     if not factors or min(factors) <= 0 or list(factors) != sorted(set(factors), reverse=True):
         _fail(
@@ -163,9 +165,24 @@ def check_search(config: RunConfig) -> None:
     if search.max_epochs < search.attempt_epochs:
         message = f"found {search.max_epochs}, must be at least attempt_epochs ({search.attempt_epochs})"
         _fail(config, "search.max_epochs", message)
+    if not is_released:
+        _check_budgeted(config)
     if search.selection == "heldout" and search.heldout_fraction == 0:
         _fail(
             config,
             "search.heldout_fraction",
             "nothing would be held out; give a fraction of the list, such as 0.1",
         )
+
+
+def _check_budgeted(config: RunConfig) -> None:
+    search = config.search
+    if config.optimizer.envelope == "none":
+        _fail(config, "optimizer.envelope", "search.policy budgeted plans under one, e.g. linear")
+    if config.optimizer.envelope_epochs:
+        _fail(config, "optimizer.envelope_epochs", "search.policy budgeted sets it; leave it at 0")
+    budget = search.budget
+    if budget.hours or sum(unit > 0 for unit in (budget.epochs, budget.frames)) != 1:
+        _fail(config, "search.budget", "search.policy budgeted needs one number of epochs or frames, e.g. {epochs: 20}")
+    if list(search.peaks) != sorted(set(search.peaks)) or not all(factor > 0 for factor in search.peaks):
+        _fail(config, "search.peaks", f"found {list(search.peaks)}, expected rising factors such as [0.5, 1, 2, 4]")

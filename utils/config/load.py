@@ -172,7 +172,7 @@ def _build(name: str, settings: Settings) -> RunConfig:
     data = sections["dataset"]
     own = normalization(sections["network"].net_name, use_flow=data.use_flow)
     sections["dataset"] = replace(data, mean=data.mean or own.mean, std=data.std or own.std)
-    if inputs:  # a search trains every transition at a constant rate
+    if inputs:  # a transition is trained at a constant rate, a budgeted path under its envelope
         sections["optimizer"] = replace(sections["optimizer"], lr_scheduler="constant", warmup_epoch=-1.0)
     sources = {f"{s}.{k}": setting.source for s, values in settings.items() for k, setting in values.items()}
     config = RunConfig(name=name, states=(), sources=sources, **sections)

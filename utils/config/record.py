@@ -60,7 +60,7 @@ def _acting_schedule(config: RunConfig) -> OptimizerConfig:
     settings = config.optimizer
     if settings.envelope != "none":
         return replace(settings, lr_scheduler="", lr_decay_epochs=(), lr_decay_rate=1.0, warmup_epoch=-1.0)
-    settings = replace(settings, envelope_warmup=0.0)
+    settings = replace(settings, envelope_warmup=0.0, envelope_epochs=0.0)
     last = float("inf") if settings.budget.is_given else max(state.epochs for state in config.states)
     decays = tuple(epoch for epoch in settings.lr_decay_epochs if epoch < last) if settings.lr_decay_rate != 1 else ()
     if settings.lr_scheduler == "step" and decays:

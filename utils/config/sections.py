@@ -142,6 +142,11 @@ class OptimizerConfig:
         at_least=0,
         below=1,
     )
+    envelope_epochs: float = own_key(
+        "epochs of the last state's input whose compute an envelope spans: beginnings of several paths are then the "
+        "same; 0: the compute of the path itself",
+        at_least=0,
+    )
     keep_momentum: bool = own_key("a state goes on with the momenta of the state before; else its optimizer is fresh")
     budget: BudgetConfig = own_key(  # noqa: RUF009 - a declaration, as all here
         "what the whole path may spend: {epochs: 20} or {frames: 2e8} of the goal's input (the last state's), or "
@@ -286,10 +291,24 @@ class StateConfig(InputConfig):
 class SearchConfig:
     """The search space of train_3d_op.py; a record with inputs is a search, one without is trained as it is.
 
-    The transitions of a search are trained at a constant rate, whatever lr_scheduler, lr_decay_* and warmup_* say.
+    The transitions of policy released are trained at a constant rate, whatever envelope, lr_scheduler, lr_decay_* and
+    warmup_* say; a path of policy budgeted under optimizer.envelope, and lr_factors to score_input have no meaning.
     """
 
     inputs: tuple[InputConfig, ...] = own_key("inputs from short to long; a key left out has the record's own value")
+    policy: str = own_key(
+        "released: the paper's graph of states, to every knee; budgeted: peak rate and path for a budget, planned in a "
+        "few percent of it, and trained",
+        choices=("released", "budgeted"),
+    )
+    budget: BudgetConfig = own_key(  # noqa: RUF009 - it is a field
+        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input"
+    )
+    peaks: tuple[float, ...] = own_key(
+        "budgeted: factors of base_learning_rate that are tried, rising; []: the rates as they are written"
+    )
+    least_steps: int = own_key("budgeted: fewest steps of a peak's run and of a pilot", at_least=4)
+    readout_videos: int = own_key("budgeted: most videos that score a run, taken evenly from the list", at_least=1)
     lr_factors: tuple[float, ...] = own_key("learning rates of every input, high to low, as factors of its own")
     graph: tuple[str, ...] = own_key(
         "basic | extended | a list of transitions such as 'initial -> (0,0)' and '(0,0) -> (1,0)', (input,rate)"

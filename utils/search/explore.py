@@ -6,7 +6,7 @@ from utils.planning.graph import State, Transition
 from utils.planning.knee import Verdict
 from utils.planning.search import Outcome
 from utils.planning.search import Path as Steps
-from utils.search.events import Decision
+from utils.search.events import Decision, History
 from utils.search.journal import SearchJournal
 from utils.search.search_log import SearchLog
 from utils.search.weights import WeightFolder
@@ -17,7 +17,7 @@ class Explorer:
 
     def __init__(
         self,
-        journal: SearchJournal,
+        journal: SearchJournal[History],
         weights: WeightFolder,
         *,
         train: Callable[[Transition, Steps], Verdict],

@@ -4,14 +4,22 @@ The first line says what is searched (graph, configuration, data); a journal of 
 Rank 0 reads and writes it, every rank knows the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from utils import distributed
 from utils.jsonl import LineFile, open_identified
-from utils.planning.graph import Graph
-from utils.search.events import Event, History, read_history, write_event
+
+
+class Taker(Protocol):
+    """What has happened in a search."""
+
+    def add(self, event: Any) -> None:
+        """Take one more event."""
+
+
+AnyHistory = TypeVar("AnyHistory", bound=Taker)
 
 _ANEW = (
     "give this record a name of its own, or use --force (FORCE=1 with run.sh) to move the earlier search aside and "
@@ -19,20 +27,28 @@ _ANEW = (
 )
 
 
-class SearchJournal:
+class SearchJournal(Generic[AnyHistory]):
     """What has happened in a search, and the file that keeps it.
 
     Attributes:
         history: What has happened so far.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], *, graph: Graph) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, Any],
+        *,
+        read: Callable[[list[dict[str, Any]], str], AnyHistory],
+        write: Callable[[Any], dict[str, Any]],
+    ) -> None:
         """Open the journal of a search, or begin it.
 
         Args:
             path: The file.
             identity: What is searched, as plain JSON values by name.
-            graph: The graph that is searched.
+            read: Returns the history that lines say, the first of which is line 2, and which stand where the text says.
+            write: Returns the line of an event.
 
         Raises:
             LineFileError: It is the journal of something else (every difference is named), it is damaged, or the disk
@@ -41,13 +57,14 @@ class SearchJournal:
         """
         self._file: LineFile | None = None
 
-        def read() -> History:
+        def open_file() -> AnyHistory:
             self._file, lines = open_identified(path, identity, work="search", anew=_ANEW)
-            return read_history(lines, graph, source=f"{path}, line", first=2)
+            return read(lines, f"{path}, line")
 
-        self.history = distributed.decide_on_main(read)
+        self._line_of = write
+        self.history = distributed.decide_on_main(open_file)
 
-    def append(self, event: Event) -> None:
+    def append(self, event: Any) -> None:
         """Add an event; the disk has it when this returns.
 
         Raises:
@@ -56,7 +73,7 @@ class SearchJournal:
 
         def write() -> None:
             assert self._file is not None
-            self._file.append(write_event(event))
+            self._file.append(self._line_of(event))
 
         distributed.decide_on_main(write)
         self.history.add(event)

@@ -2,7 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from utils import distributed
 from utils.config import RunConfig
 from utils.config.record import training_values
 from utils.errors import UserError
+from utils.planning.graph import Graph
 from utils.planning.search import Plan, search
-from utils.search.events import End, FinalScore
+from utils.search.events import End, FinalScore, History, read_history, write_event
 from utils.search.explore import Explorer
 from utils.search.journal import SearchJournal
 from utils.search.output import is_finished, record_path, write_plan, write_progress
@@ -51,13 +53,18 @@ def search_path(
 def _search(config: RunConfig, parts: SearchParts, *, force: bool) -> None:
     with open_run(config, "search", force=force) as log:
         identity = identify_search(config, parts)
-        journal = SearchJournal(config.run_dir / SEARCH_FOLDER / JOURNAL_FILE, identity, graph=config.graph)
+        journal = open_journal(config.run_dir / SEARCH_FOLDER / JOURNAL_FILE, identity, graph=config.graph)
         distributed.decide_on_main(lambda: save_config(config))
         _search_on(config, parts, journal, identity=identity, log=log)
 
 
 def _search_on(
-    config: RunConfig, parts: SearchParts, journal: SearchJournal, *, identity: dict[str, Any], log: logging.Logger
+    config: RunConfig,
+    parts: SearchParts,
+    journal: SearchJournal[History],
+    *,
+    identity: dict[str, Any],
+    log: logging.Logger,
 ) -> None:
     folder = config.run_dir / SEARCH_FOLDER
     if distributed.decide_on_main(lambda: is_finished(config, journal.history)):
@@ -81,6 +88,16 @@ def _search_on(
     journal.append(End())
 
 
+def open_journal(path: Path, identity: Mapping[str, Any], *, graph: Graph) -> SearchJournal[History]:
+    """Open the journal of a search of a graph, or begin it."""
+    return SearchJournal(
+        path,
+        identity,
+        read=lambda lines, source: read_history(lines, graph, source=source, first=2),
+        write=write_event,
+    )
+
+
 def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
     """Return what a search is a search of: its journal is continued for exactly this."""
     return {
@@ -94,7 +111,7 @@ def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
 
 
 def explore_graph(
-    config: RunConfig, parts: SearchParts, *, journal: SearchJournal, weights: WeightFolder, log: SearchLog
+    config: RunConfig, parts: SearchParts, *, journal: SearchJournal[History], weights: WeightFolder, log: SearchLog
 ) -> Plan:
     """Explore every transition that the journal does not decide, and return the plan."""
     weights.keep_initial(lambda: parts.make_network(None), begins=not journal.history.has_begun)

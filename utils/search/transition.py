@@ -18,7 +18,7 @@ from utils.planning.graph import INITIAL, Transition
 from utils.planning.knee import Verdict
 from utils.planning.search import Path as Steps
 from utils.planning.search import trained
-from utils.search.events import EpochScore, make_rule, read_history, write_event
+from utils.search.events import EpochScore, History, make_rule, read_history, write_event
 from utils.search.journal import SearchJournal
 from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts
@@ -68,7 +68,13 @@ class TransitionTrainer:
     """Trains transitions, and notes every epoch in the journal."""
 
     def __init__(
-        self, config: RunConfig, parts: SearchParts, *, journal: SearchJournal, weights: WeightFolder, log: SearchLog
+        self,
+        config: RunConfig,
+        parts: SearchParts,
+        *,
+        journal: SearchJournal[History],
+        weights: WeightFolder,
+        log: SearchLog,
     ) -> None:
         """Take over the parts of a search, its journal, its weights, and the log that is told of every epoch."""
         self._config, self._parts, self._journal, self._weights, self._log = config, parts, journal, weights, log

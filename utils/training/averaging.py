@@ -38,12 +38,16 @@ class WeightAverage:
     def update(self) -> None:
         """Take the weights after one more step into the average."""
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        weight = self._weight()
         for name, tensor in self._tensors():
             if tensor.is_floating_point():
-                self.average[name].lerp_(tensor.detach(), 1 - decay)
+                self.average[name].lerp_(tensor.detach(), weight)
             else:
                 self.average[name].copy_(tensor)
+
+    def _weight(self) -> float:
+        """Return the weight of the last step in the average."""
+        return 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
 
     def swap(self) -> None:
         """Exchange the network's weights and the average."""
@@ -68,6 +72,17 @@ class WeightAverage:
         self.steps = content["average_steps"]
         for name, tensor in self.average.items():
             tensor.copy_(content["average"][name])
+
+
+class TailAverage(WeightAverage):
+    """The plain mean of a network's weights and running statistics over the steps since it began."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Begin behind a step, whose weights do not count."""
+        super().__init__(network, decay=0.0)
+
+    def _weight(self) -> float:
+        return 1 / self.steps
 
 
 @torch.no_grad()

@@ -67,4 +67,4 @@ class PathSchedule:
 
     def rate(self, step: int) -> float:
         """Return the rate of step number `step`, counted from 0 over the state, by what is spent before it."""
-        return self.base * self.envelope.factor((self.before + step * self.per_step) / self.whole)
+        return self.base * self.envelope.factor(min(1.0, (self.before + step * self.per_step) / self.whole))

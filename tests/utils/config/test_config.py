@@ -88,10 +88,8 @@ def check_search(config: RunConfig, search: dict, merged: dict[str, dict]) -> No
     ]
     assert [dataclasses.asdict(entry) for entry in config.search.inputs] == expected
     for key in set(search) - {"inputs"}:
-        found = getattr(config.search, key)
-        assert found == (
-            (search[key],) if key == "graph" else tuple(search[key]) if key == "lr_factors" else search[key]
-        )
+        found = plain(getattr(config.search, key))
+        assert found == ([search[key]] if key == "graph" else search[key])
     assert config.states[0].base_learning_rate == pytest.approx(expected[-1]["base_learning_rate"] * 0.01)
     assert config.states[0].num_frames == expected[-1]["num_segments"] * expected[-1]["clip_length"]
 

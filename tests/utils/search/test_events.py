@@ -22,7 +22,7 @@ from utils.search.events import (
     read_history,
     write_event,
 )
-from utils.search.journal import SearchJournal
+from utils.search.run import open_journal
 from utils.training.epoch_lines import EpochTraining
 
 GRAPH = build_graph("basic", num_inputs=2, num_levels=1)
@@ -117,11 +117,11 @@ def test_a_missing_field_is_named(name: str) -> None:
 
 def test_a_journal_continues_and_names_its_own_lines(tmp_path: Path) -> None:
     path = tmp_path / "search" / "journal.jsonl"
-    journal = SearchJournal(path, {"graph": "basic"}, graph=GRAPH)
+    journal = open_journal(path, {"graph": "basic"}, graph=GRAPH)
     for event in EVENTS[:2]:
         journal.append(event)
-    again = SearchJournal(path, {"graph": "basic"}, graph=GRAPH)
+    again = open_journal(path, {"graph": "basic"}, graph=GRAPH)
     assert again.history.curve(FIRST) == journal.history.curve(FIRST) == (START, EPOCH)
     LineFile(path, anew="").append(LINES[1])
     with pytest.raises(EventError, match=r"journal\.jsonl, line 4: found epoch 1 of initial -> .*, expected 2"):
-        SearchJournal(path, {"graph": "basic"}, graph=GRAPH)
+        open_journal(path, {"graph": "basic"}, graph=GRAPH)

@@ -1,0 +1,157 @@
+"""train_3d_op.py with search.policy budgeted, end to end: real videos, real training, killed and continued."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import helpers
+from tests.conftest import ROOT, MakeRecord
+from tests.scripts.test_train import assert_equal
+from utils.config import ConfigError, RunConfig, load_config
+from utils.errors import UserError
+from utils.planning.policy import GOAL_PILOT, RunPilot, Seen
+from utils.search.budgeted import plan_budget
+from utils.search.budgeted_plan import make_policy, path_record, pilot_slices
+from utils.search.budgeted_runs import Runs
+from utils.training.checkpoint import load_checkpoint
+
+SPACE = {
+    "inputs": [{"clip_length": 4, "crop_size": 20}, {"clip_length": 8}],
+    "policy": "budgeted",
+    "budget": {"epochs": 6},
+    "peaks": [1.0, 1.0e30],
+    "least_steps": 4,
+    "selection": "eval_list",
+}
+
+
+@pytest.fixture
+def make_budgeted(make_record: MakeRecord) -> Any:
+    """Write a record of a small budgeted search; keywords of sections are merged over it."""
+
+    def make(name: str = "tiny", **sections: dict[str, Any]) -> Path:
+        merged: dict[str, dict[str, Any]] = {
+            "search": SPACE | sections.pop("search", {}),
+            "optimizer": {"warmup_epoch": -1, "amp": "off", "envelope": "linear", "envelope_warmup": 0.01}
+            | sections.pop("optimizer", {}),
+        }
+        return make_record(name, **merged, **sections)
+
+    return make
+
+
+def run(record: Path) -> RunConfig:
+    """Plan in this process."""
+    config = load_config(record)
+    plan_budget(config, helpers.make_budgeted_parts, force=False)
+    return config
+
+
+def weights_of(config: RunConfig) -> dict[str, torch.Tensor]:
+    return load_checkpoint(config.weights_path)[0]["network"]
+
+
+def journal_of(config: RunConfig) -> list[dict[str, Any]]:
+    """Everything of the journal that does not depend on the clock."""
+    lines = map(json.loads, (config.run_dir / "search/journal.jsonl").read_text().splitlines()[1:])
+    return [{key: value for key, value in line.items() if key not in ("seconds", "crc32")} for line in lines]
+
+
+def train_path(config: RunConfig, folder: Path) -> RunConfig:
+    """Train the record that a search has written from its start."""
+    path = load_config(config.run_dir / f"{config.name}-path.yml", [f"logging.output_dir={folder}"])
+    helpers.train(path, force=False)
+    return path
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_trains(
+    make_budgeted: Any, tmp_path: Path
+) -> None:
+    whole = run(make_budgeted("first"))
+    said, journal = (whole.run_dir / "log.txt").read_text(), journal_of(whole)
+    events = [line["event"] for line in journal]
+    assert events[:2] == ["peak", "peak"]
+    assert events[-3:] == ["plan", "test", "end"]
+    assert journal[1]["loss"] is None, "a rate that diverges is an answer"
+    assert journal[-3]["factors"] == [1.0, 1.0]
+    assert "budget: 6 epochs of the goal's input" in said
+    assert said.index("budget: 6 epochs") < said.index("epoch 1/1")
+    # The same, killed at any moment.
+    record = make_budgeted("second")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killed_search", str(record), "0", "40", "80"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.splitlines()[-1]) >= 3, "too few kills to mean anything"
+    killed = load_config(record)
+    assert journal_of(killed) == journal
+    assert_equal(weights_of(killed), weights_of(whole))
+    # And the same as training the record of the plan from its start.
+    assert_equal(weights_of(train_path(whole, tmp_path / "again")), weights_of(whole))
+    ours, theirs = (c.run_dir / "log.jsonl" for c in (whole, load_config(record)))
+    assert ours.read_text().count("\n") == theirs.read_text().count("\n")
+
+
+def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: Any, tmp_path: Path) -> None:
+    config = load_config(make_budgeted(search={"peaks": []}))
+    assert "peaks: none are tried" in "\n".join(helpers.describe_search(config))  # --dry-run
+    device = torch.device("cpu")
+    parts = helpers.make_budgeted_parts(config, device)
+    policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
+    path = policy.path_budget(Seen())
+    action = policy.next_action(Seen(ended=frozenset({GOAL_PILOT})))
+    assert isinstance(action, RunPilot)
+    piece = pilot_slices(config, action, path=path, inputs=parts.inputs, attempt=0)[0]
+    runs = Runs(config, parts, folder=tmp_path / "search", log=logging.getLogger("test"))
+    short = runs.train_slice(piece, "")
+    for stop in piece.stops:
+        short.train(stop)
+        short.leave()
+    short.close()
+    assert piece.stops[-1].step % parts.inputs[0].per_epoch, "the pilot ends inside an epoch"
+    record = path_record(config, (0.25, 0.75), factors=action.factors, compute=path.compute, inputs=parts.inputs)
+    continued = runs.train_plan(record, "continued", begin=piece.name)["network"]
+    assert_equal(continued, runs.train_plan(record, "anew", begin="")["network"])
+
+
+def test_where_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:
+    record = make_budgeted(search={"peaks": []}, optimizer={"base_learning_rate": 1.0e30})
+    with pytest.raises(UserError, match="diverged at every rate"):
+        run(record)
+    config = load_config(record)
+    assert [line["event"] for line in journal_of(config)] == ["pilot"]
+    assert load_config(config.run_dir / "tiny-path.yml").states[-1].crop_size == 24  # a record is there from the start
+
+
+@pytest.mark.parametrize(
+    ("search", "optimizer", "message"),
+    [
+        ({"budget": {}}, {}, r"tiny.yml: search.budget: search.policy budgeted needs one number of epochs or frames"),
+        ({"budget": {"epoch": 2}}, {}, r"search.budget.epoch: unknown key; did you mean 'epochs'"),
+        ({"budget": {"epochs": 2, "frames": 3}}, {}, r"search.budget: search.policy budgeted needs one number"),
+        ({"budget": 20}, {}, r"search.budget: found 20, expected one of"),
+        ({"peaks": [2, 1]}, {}, r"search.peaks: found \[2.0, 1.0\], expected rising factors"),
+        ({}, {"envelope": "none"}, r"optimizer.envelope: search.policy budgeted plans under one"),
+    ],
+)
+def test_mistakes_are_named(make_budgeted: Any, search: Any, optimizer: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(make_budgeted(search=search, optimizer=optimizer))
+
+
+def test_a_budget_that_planning_would_eat_is_refused(make_budgeted: Any) -> None:
+    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 4.18\}"):
+        run(make_budgeted(search={"budget": {"epochs": 4}}))
+    with pytest.raises(ConfigError, match=r"optimizer.envelope_warmup: found 0.2, but pilots are"):
+        run(make_budgeted(optimizer={"envelope_warmup": 0.2}))

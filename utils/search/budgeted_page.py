@@ -1,0 +1,190 @@
+"""The page of a budgeted search: what was tried, what the plan is and why. No torch."""
+
+import math
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+from utils.figures.markup import element, facts, render_document, section, table, table_row
+from utils.figures.svg import line_data
+from utils.search.budgeted_report import BudgetedReport
+from utils.search.result import describe_input
+
+_WIDTH, _HEIGHT, _MARGIN = 640, 220, 40
+_COLORS = ("blue", "orange", "green", "purple")
+
+Points = Sequence[tuple[float, float]]
+
+
+def render_budgeted_page(report: BudgetedReport) -> str:
+    """Return the whole page."""
+    sections = [_render_head(report), _render_peaks(report), _render_readouts(report), _render_splits(report)]
+    if report.marginal:
+        sections += [_render_marginal(report), _render_pareto(report)]
+    return render_document(f"Plan of {report.record}", *sections, _render_spent(report))
+
+
+def _names(report: BudgetedReport) -> list[str]:
+    return [describe_input(setting) for setting in report.config.search.inputs]
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}%"
+
+
+def describe_plan(report: BudgetedReport) -> str:
+    """Return the plan in a sentence."""
+    if report.plan.split[-1] == 1:
+        if not report.is_planned:
+            return "Until the pilots have ended, the best path that is known is all at the goal."
+        return "The plan is all at the goal: no shorter input promises more than nothing."
+    parts = zip(report.plan.split, _names(report), strict=True)
+    said = ", then ".join(f"{_percent(share)} of the compute at {name}" for share, name in parts if share)
+    return f"The plan is {said}: {report.plan.gain:.1f} ± {report.plan.spread:.1f} points more are expected of it."
+
+
+def _render_head(report: BudgetedReport) -> Element:
+    planning = (report.spent.peaks + report.spent.lost) / report.budget
+    goal = report.config.search.inputs[-1]
+    rate = f"{goal.base_learning_rate * report.plan.factors[-1]:.3g}"
+    entries = [
+        ("rate at the goal", rate, f"{report.plan.factors[-1]:g} times the record's"),
+        ("expected gain", f"{report.plan.gain:.1f}", f"± {report.plan.spread:.1f} points over all at the goal"),
+        ("planning", _percent(planning), "of the budget, readouts come on top"),
+    ]
+    if report.test:
+        entries.append(("top-1", f"{report.test.top1:.1f}%", f"{report.test.videos} test videos, 1 clip"))
+    return element(
+        "header", element("h1", f"Plan of {report.record}"), element("p", describe_plan(report)), facts(entries)
+    )
+
+
+def _render_peaks(report: BudgetedReport) -> Element:
+    names, rows, curves = _names(report), [], []
+    for number, name in enumerate(names):
+        tried = sorted((peak for peak in report.peaks if peak.input == number), key=lambda peak: peak.factor)
+        points = [(math.log2(peak.factor), peak.loss) for peak in tried if math.isfinite(peak.loss)]
+        curves.append(points)
+        for peak in tried:
+            base = report.config.search.inputs[number].base_learning_rate
+            values = (
+                (f"{peak.loss:.4f} ± {peak.sd:.4f}", f"{peak.top1:.1f}")
+                if math.isfinite(peak.loss)
+                else ("diverged", "")
+            )
+            cells = [("th", name), ("number", f"{base * peak.factor:.3g}"), ("number", f"{peak.factor:.3g}")]
+            rows.append(table_row([*cells, *(("number", value) for value in values), ("number", str(peak.steps))]))
+    text = (
+        "Short runs, each annealed to zero, from low to high until the held-out loss turns."
+        if rows
+        else "No rate was tried: those that are written are taken."
+    )
+    head = [("", "input"), *(("number", word) for word in ("rate", "factor", "held-out loss", "top-1, %", "steps"))]
+    return section(
+        "peaks",
+        "Peak rate",
+        element("p", text),
+        *_chart(curves, names, "held-out loss over log2(factor)"),
+        table("peaks", head, rows),
+    )
+
+
+def _render_readouts(report: BudgetedReport) -> Element:
+    rows = [
+        table_row(
+            [
+                ("th", ("all at the goal", "short, then the goal")[readout.pilot]),
+                ("number", f"{100 * readout.at:.2f}"),
+                ("number", f"{readout.loss:.4f} ± {readout.sd:.4f}"),
+                ("number", f"{readout.top1:.1f}"),
+            ]
+        )
+        for readout in report.readouts
+    ]
+    curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in (0, 1)]
+    names = ("all at the goal", "short, then the goal")
+    text = "Held-out loss at the goal's clip of the average of the weights, along both pilots."
+    head = [("", "pilot"), *(("number", word) for word in ("% of the path", "held-out loss", "top-1, %"))]
+    chart = _chart(curves, names, "held-out loss over % of the path")
+    return section("pilots", "Pilots", element("p", text), *chart, table("readouts", head, rows))
+
+
+def _render_splits(report: BudgetedReport) -> Element:
+    rows = [
+        table_row(
+            [
+                *(("number", _percent(share)) for share in each.split),
+                ("number", f"{each.gain:.2f} ± {each.spread:.2f}"),
+            ],
+            kind="path" if each.split == report.plan.split else "",
+        )
+        for each in report.splits
+    ]
+    head = [*(("number", name) for name in _names(report)), ("number", "expected gain, points")]
+    return section("plan", "Splits", element("p", describe_plan(report)), table("splits", head, rows))
+
+
+def _render_marginal(report: BudgetedReport) -> Element:
+    count = len(report.marginal)
+    curves = [
+        [((k + 0.5) / count, row[number]) for k, row in enumerate(report.marginal)]
+        for number in range(len(report.config.search.inputs))
+    ]
+    text = (
+        "What a budget more of an input would gain, points, at each fraction of the path. Where the goal's curve "
+        "crosses a shorter input's, the path leaves that one: the knee of a budgeted path."
+    )
+    chart = _chart(curves, _names(report), "points per budget over the fraction of the path")
+    return section("marginal", "Marginal worth", element("p", text), *chart)
+
+
+def _render_pareto(report: BudgetedReport) -> Element:
+    rows = [
+        table_row(
+            [("th", f"{factor:g} x"), *(("number", _percent(share)) for share in split), ("number", f"{loss:.3f}")]
+        )
+        for factor, split, loss in report.pareto
+    ]
+    head = [("", "budget"), *(("number", name) for name in _names(report)), ("number", "expected loss")]
+    text = "The best split of other budgets by the same law; the goal's share grows with the budget."
+    return section("pareto", "Other budgets", element("p", text), table("other budgets", head, rows))
+
+
+def _render_spent(report: BudgetedReport) -> Element:
+    parts = (
+        ("peaks", report.spent.peaks),
+        ("pilots that are lost", report.spent.lost),
+        ("the path", report.spent.path),
+    )
+    rows = [table_row([("th", name), ("number", _percent(value / report.budget))]) for name, value in parts]
+    text = "Compute is frames x pixels of the clips that were trained on; what scores the pilots comes on top."
+    return section(
+        "spent", "Budget", element("p", text), table("budget", [("", ""), ("number", "of the budget")], rows)
+    )
+
+
+def _chart(curves: Sequence[Points], names: Sequence[str], about: str) -> list[Element]:
+    """Return a chart of curves, each with its name at its end; none where there is nothing to draw."""
+    points = [point for curve in curves for point in curve]
+    if len(points) < 2:
+        return []
+    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x = (point[0] - left) / (right - left or 1)
+        y = (point[1] - low) / (high - low or 1)
+        return _MARGIN + x * (_WIDTH - 5 * _MARGIN), _HEIGHT - _MARGIN - y * (_HEIGHT - 2 * _MARGIN)
+
+    drawn: list[Element] = [element("text", about, x=_MARGIN, y=16, fill="var(--muted)")]
+    for number, (curve, name) in enumerate(zip(curves, names, strict=True)):
+        if not curve:
+            continue
+        color, placed = f"var(--{_COLORS[number % len(_COLORS)]})", [place(point) for point in curve]
+        drawn.append(element("path", d=line_data(placed), fill="none", stroke=color, stroke_width=2))
+        x, y = placed[-1]
+        drawn.append(element("text", name, x=x + 8, y=y + 12.0 * number, fill=color))
+    for value, y in ((high, float(_MARGIN)), (low, float(_HEIGHT - _MARGIN))):
+        drawn.append(element("text", f"{value:.3g}", x=2, y=y, fill="var(--muted)"))
+    for value, x in ((left, float(_MARGIN)), (right, float(_WIDTH - 4 * _MARGIN))):
+        drawn.append(element("text", f"{value:.3g}", x=x, y=_HEIGHT - 10, fill="var(--muted)"))
+    box = f"0 0 {_WIDTH} {_HEIGHT}"
+    return [element("svg", *drawn, viewBox=box, width=_WIDTH, font_size=12, role="img", aria_label=about)]

@@ -1,0 +1,208 @@
+"""A budgeted search in numbers: its policy, and the records that its actions train. No torch, no files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from utils.config import ConfigError, RunConfig, StateConfig
+from utils.planning.budget import Budget, Split
+from utils.planning.envelope import Envelope
+from utils.planning.peaks import PeakRule
+from utils.planning.policy import GOAL_PILOT, BudgetedPolicy, RunPilot, TryPeak
+
+PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
+MOST_FOR_PEAKS = 0.15  # of the budget: all of them together
+PILOT_SHARE = 1 / 32  # of the path
+MOST_PILOT_SHARE = 1 / 8  # half of it, the short pilot, is then the smallest share of a split
+READOUTS = 8  # places along a pilot; the first of them says too little and is left out
+TAIL = 0.1  # a readout is of the average of the weights over this last part of the steps
+# A rate's loss has this standard deviation on so many videos that all runs are scored on; it falls as 1 / sqrt.
+READING_SD, READING_VIDEOS = 0.02, 500
+
+
+@dataclass(frozen=True)
+class InputSteps:
+    """What an input costs.
+
+    Attributes:
+        per_epoch: Steps of an epoch.
+        compute: Of a step, frames x pixels.
+    """
+
+    per_epoch: int
+    compute: float
+
+    @property
+    def epoch(self) -> float:
+        """Compute of an epoch."""
+        return self.per_epoch * self.compute
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A point of a pilot at which it is read out.
+
+    Attributes:
+        step: Steps of its state.
+        tail: Steps of its state from which on the weights are averaged.
+        at: Fraction of the path's compute.
+        weighted: Rate-weighted epochs on every input.
+    """
+
+    step: int
+    tail: int
+    at: float
+    weighted: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A piece of a pilot: the beginning of a state of a path.
+
+    Attributes:
+        name: Of its folder.
+        record: The path, longer than the slice.
+        state: Number of the state in it.
+        input: Number of the input.
+        stops: Where it is read out; it ends at the last.
+    """
+
+    name: str
+    record: RunConfig
+    state: int
+    input: int
+    stops: tuple[Stop, ...]
+
+
+def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int) -> BudgetedPolicy:
+    """Return the policy of a budgeted record.
+
+    Raises:
+        ConfigError: The budget is too small to plan anything with it.
+    """
+    search, settings, goal = config.search, config.optimizer, config.search.inputs[-1]
+    epochs, frames = search.budget.epochs * inputs[-1].epoch, search.budget.frames * goal.crop_size**2
+    compute = epochs or frames
+    least = search.least_steps * max(each.compute for each in inputs)
+    share = max(PILOT_SHARE, least / (compute * (1 - MOST_FOR_PEAKS)))
+    where = f"{config.sources['search.budget']}: search.budget"
+    if share > MOST_PILOT_SHARE:
+        needed = least / MOST_PILOT_SHARE / (1 - MOST_FOR_PEAKS) / inputs[-1].epoch
+        raise ConfigError(
+            f"{where}: too small for pilots of search.least_steps ({search.least_steps}) steps; planning needs at "
+            f"least {{epochs: {needed:.3g}}}; train a record that is written by hand in its place"
+        )
+    if settings.envelope_warmup >= share:
+        raise ConfigError(
+            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found "
+            f"{settings.envelope_warmup:g}, but pilots are {share:.3g} of the path and would see the warm-up only; "
+            f"use {share / 4:.2g} at most"
+        )
+    return BudgetedPolicy(
+        Budget(compute, tuple(each.epoch for each in inputs), path_envelope(config)),
+        PeakRule(search.peaks, tolerance=1.4 * READING_SD * (READING_VIDEOS / scoring_videos) ** 0.5),
+        peak_compute=max(compute * PEAK_SHARE, least),
+        most_for_peaks=compute * MOST_FOR_PEAKS if search.peaks else 0.0,
+        pilot_share=share,
+    )
+
+
+def path_envelope(config: RunConfig) -> Envelope:
+    """Return the envelope of a record's path."""
+    settings = config.optimizer
+    return Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier)
+
+
+def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps]) -> RunConfig:
+    """Return the record of a peak's run: one input, annealed over what it may spend."""
+    steps = max(1, round(action.compute / inputs[action.input].compute))
+    return config.with_states([_state(config, action.input, factor=action.factor, steps=steps, inputs=inputs)])
+
+
+def path_record(
+    config: RunConfig, split: Split, *, factors: Sequence[float], compute: float, inputs: Sequence[InputSteps]
+) -> RunConfig:
+    """Return the record of a split of a path's compute.
+
+    Its envelope spans the compute as it is, not as its states come out in whole steps: the beginnings of two splits are
+    the same steps.
+    """
+    shares = [(number, share) for number, share in enumerate(split) if share > 0]
+    states = [
+        _state(
+            config,
+            number,
+            factor=factors[number],
+            steps=max(1, round(share * compute / inputs[number].compute)),
+            inputs=inputs,
+        )
+        for number, share in shares
+    ]
+    settings = replace(config.optimizer, envelope_epochs=compute / inputs[-1].epoch)
+    return replace(config, optimizer=settings).with_states(states)
+
+
+def _state(config: RunConfig, number: int, *, factor: float, steps: int, inputs: Sequence[InputSteps]) -> StateConfig:
+    chosen = config.search.inputs[number]
+    rate = float(f"{chosen.base_learning_rate * factor:.12g}")
+    return StateConfig(
+        **{**asdict(chosen), "base_learning_rate": rate, "epochs": steps / inputs[number].per_epoch, "shares": 1}
+    )
+
+
+def pilot_slices(
+    config: RunConfig, action: RunPilot, *, path: Budget, inputs: Sequence[InputSteps], attempt: int
+) -> tuple[Slice, ...]:
+    """Return the pieces of a pilot: the goal's, or the shortest input's and then, as a fork of it, the goal's.
+
+    The short piece is the beginning of every path that begins with the shortest input, so its record has more of it.
+    """
+    goal = len(inputs) - 1
+    if action.number == GOAL_PILOT:
+        places = [("goal", action.split, 0, goal)]
+    else:
+        longer = (0.5, *(0.0 for _ in inputs[2:]), 0.5)
+        places = [("short", longer, 0, 0), ("fork", action.split, 1, goal)]
+    slices, spent = [], 0.0
+    for name, split, state, number in places:
+        record = path_record(config, split, factors=action.factors, compute=path.compute, inputs=inputs)
+        fractions = [action.until * k / READOUTS for k in range(2, READOUTS + 1)]
+        end = action.until if number == goal else action.split[0]
+        steps = {round((at - spent) * path.compute / inputs[number].compute) for at in fractions if spent < at <= end}
+        stops = [
+            _stop(step, path=path, split=action.split, spent=spent, compute=inputs[number].compute)
+            for step in sorted(steps)
+            if step > 0
+        ]
+        slices.append(Slice(f"{name}-{attempt}", record, state, number, tuple(stops)))
+        spent = stops[-1].at
+    return tuple(slices)
+
+
+def _stop(step: int, *, path: Budget, split: Split, spent: float, compute: float) -> Stop:
+    at = spent + step * compute / path.compute
+    return Stop(step, step - max(1, round(TAIL * step)), at, path.weighted_epochs(split, until=at))
+
+
+def first_slice(split: Split) -> str:
+    """Return the name of the slice that a plan begins with, "" where there is none."""
+    if split[-1] == 1:
+        return "goal"
+    return "short" if split[0] > 0 else ""
+
+
+def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[InputSteps]) -> list[str]:
+    """Return what the budget is and what planning takes of it at most."""
+    budget, goal = policy.budget, inputs[-1]
+    peaks = int(policy.most_for_peaks / policy.peak_compute)
+    costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
+    pilot = policy.pilot_share * budget.compute / goal.compute
+    return [
+        f"budget: {budget.compute / goal.epoch:.4g} epochs of the goal's input ({budget.compute:.4g} frames x pixels); "
+        f"an epoch of the inputs costs {costs}",
+        f"peaks: {peaks} runs at most of {policy.peak_compute / budget.compute:.2%} of the budget each"
+        if peaks
+        else "peaks: none are tried, the rates are those that are written",
+        f"pilots: two of {policy.pilot_share:.2%} of the path ({pilot:.0f} steps of the goal) each; what the plan does "
+        f"not begin with is lost, {1.5 * policy.pilot_share:.2%} at most; readouts of {config.search.selection} videos "
+        "come on top",
+    ]

@@ -1,0 +1,138 @@
+"""What a budgeted search reports: search.json, from which its page is drawn. No torch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from utils.config import RunConfig
+from utils.planning.budget import Budget, SplitWorth, choose_split, marginal_worth
+from utils.planning.law import Posterior, fit_posterior
+from utils.planning.policy import SHORT_PILOT, BudgetedPolicy
+from utils.search.budgeted_events import BudgetedHistory, PeakScore, PilotReadout, Planned
+from utils.search.events import FinalScore
+
+FORMAT = 1
+BEST_SPLITS = 10  # of the table that are kept
+OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of the path's budget
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Compute, frames x pixels: of all peaks' runs, of what of the pilots no plan goes on from, and of the path."""
+
+    peaks: float
+    lost: float
+    path: float
+
+
+@dataclass(frozen=True)
+class BudgetedReport:
+    """Everything that a budgeted search says, field by field as search.json has it.
+
+    Attributes:
+        format: Of the file.
+        record: The search.
+        complete: Whether the plan is trained.
+        budget: Compute, frames x pixels.
+        costs: Cost of an epoch of every input, as a fraction of the goal's.
+        peaks: How every rate that was tried ended.
+        readouts: What the pilots have shown.
+        plan: The best path that is known.
+        is_planned: Whether that is the plan; until then it is all at the goal.
+        splits: The best splits with their expected gains.
+        pareto: The best split of other budgets: fraction of this one, the split, expected held-out loss.
+        marginal: Points per budget that more of every input would gain, along the path.
+        spent: What of the budget went where.
+        path_record: The file of the path's record.
+        test: The weights of the plan on the evaluation list.
+        config: The search record.
+    """
+
+    format: int
+    record: str
+    complete: bool
+    budget: float
+    costs: tuple[float, ...]
+    peaks: tuple[PeakScore, ...]
+    readouts: tuple[PilotReadout, ...]
+    plan: Planned
+    is_planned: bool
+    splits: tuple[SplitWorth, ...]
+    pareto: tuple[tuple[float, tuple[float, ...], float], ...]
+    marginal: tuple[tuple[float, ...], ...]
+    spent: Spent
+    path_record: str
+    test: FinalScore | None
+    config: RunConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of search.json; a loss that diverged is null."""
+        plain: dict[str, Any] = asdict(replace(self, config=None)) | {"config": self.config.to_dict()}  # type: ignore[arg-type]
+        for one in (*plain["peaks"], *plain["readouts"]):
+            one |= {name: None for name, value in one.items() if isinstance(value, float) and not math.isfinite(value)}
+        return plain
+
+
+def build_report(
+    config: RunConfig, history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned, path_record: str
+) -> BudgetedReport:
+    """Collect everything a budgeted search says.
+
+    Args:
+        config: The search record.
+        history: What has happened.
+        policy: What decides.
+        planned: The best path that is known.
+        path_record: The file of its record.
+    """
+    path = replace(policy.budget, compute=planned.compute)
+    seen = history.seen()
+    posterior = fit_posterior(seen.readouts, longest=path.longest) if history.plan else None
+    splits = choose_split(posterior, path, least_goal=policy.least_goal, risk=policy.risk).table
+    pilots = 0.0 if len(path.costs) == 1 else 1.0 if planned.split == path.goal_only else 1.5
+    return BudgetedReport(
+        format=FORMAT,
+        record=config.name,
+        complete=history.has_ended,
+        budget=policy.budget.compute,
+        costs=tuple(cost / path.costs[-1] for cost in path.costs),
+        peaks=tuple(history.peaks()),
+        readouts=tuple(history.readouts()),
+        plan=planned,
+        is_planned=history.plan is not None,
+        splits=splits[:BEST_SPLITS],
+        pareto=_pareto(posterior, path, policy=policy) if posterior else (),
+        marginal=_marginal(posterior, path, split=planned.split) if posterior else (),
+        spent=Spent(
+            peaks=sum(peak.compute for peak in history.peaks()),
+            lost=pilots * policy.pilot_share * path.compute if SHORT_PILOT in seen.ended else 0.0,
+            path=path.compute,
+        ),
+        path_record=path_record,
+        test=history.test,
+        config=config,
+    )
+
+
+def _pareto(
+    posterior: Posterior, path: Budget, *, policy: BudgetedPolicy
+) -> tuple[tuple[float, tuple[float, ...], float], ...]:
+    """Return the best split of other budgets, with the loss that is expected of it."""
+    found = []
+    for factor in OTHER_BUDGETS:
+        budget = replace(path, compute=path.compute * factor)
+        split = choose_split(posterior, budget, least_goal=policy.least_goal, risk=policy.risk).chosen.split
+        found.append((factor, split, _expected_loss(posterior, budget, split)))
+    return tuple(found)
+
+
+def _expected_loss(posterior: Posterior, budget: Budget, split: Sequence[float]) -> float:
+    weighted = np.array([budget.weighted_epochs(tuple(split))])
+    return float(posterior.moments(posterior.losses(weighted))[0][0])
+
+
+def _marginal(posterior: Posterior, path: Budget, *, split: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in marginal_worth(posterior, path, split))
