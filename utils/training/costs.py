@@ -1,7 +1,6 @@
 """What the inputs of a path cost on this machine: measured once and kept, so that a continued run has the same path."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Sequence
 
@@ -11,7 +10,7 @@ from utils.config.record import training_values
 from utils.sealed import read_sealed_json, write_sealed_json
 from utils.training.batches import StateLength
 from utils.training.engine import EpochTotals, StepHooks, train_epoch
-from utils.training.state import StateTrainer, memory_advice
+from utils.training.state import StateTrainer, step_advice
 
 COSTS_FILE = "costs.json"
 MEASURED_STEPS = 20
@@ -42,31 +41,25 @@ def measure_clip(trainer: StateTrainer) -> float:
     Raises:
         Stopped: The process was asked to stop; the measurement begins anew.
     """
-    learner, plan = trainer.learner, trainer.learner.plan
-    learner.rate = lambda _epoch, _step: 0.0
-    whole, totals = plan.steps_per_epoch(learner.num_videos), EpochTotals()
-    for epoch in itertools.count():
-        left = MEASURED_STEPS - totals.clips // (plan.clips_per_step // plan.world_size)
-        count = min(FIRST_STEPS if epoch == 0 else left, whole)
-        if count <= 0:
-            break
-        learner.length = StateLength(epoch * whole + count, whole)
-        trainer.batches.start(epoch, most=count * plan.micro_batches)
-        try:
-            with memory_advice(trainer.config, trainer.state):
-                run = train_epoch(
-                    learner,
-                    trainer.loader,
-                    epoch=epoch,
-                    first_step=0,
-                    totals=EpochTotals() if epoch == 0 else totals,
-                    hooks=StepHooks(report=_nothing, report_every=count, save=_nothing, save_every=0),
-                )
-        except stopping.Stopped:
-            raise stopping.stopped("while the cost of the inputs was measured, before the first step") from None
-        totals = EpochTotals() if epoch == 0 else run
+    learner = trainer.learner
+    learner.rate = lambda *_: 0.0
+    whole, totals = learner.plan.steps_per_epoch(learner.num_videos), EpochTotals()
+    _train_steps(trainer, min(FIRST_STEPS, whole), epoch=0, totals=EpochTotals())
+    for epoch, left in enumerate(range(MEASURED_STEPS, 0, -whole), start=1):
+        totals = _train_steps(trainer, min(left, whole), epoch=epoch, totals=totals)
     merged = totals.merged()
     return merged.seconds / merged.clips
 
 
-def _nothing(*_: object) -> None: ...
+def _train_steps(trainer: StateTrainer, count: int, *, epoch: int, totals: EpochTotals) -> EpochTotals:
+    """Train the first steps of an epoch, which nothing is kept of; return the totals with theirs."""
+    learner = trainer.learner
+    whole = learner.plan.steps_per_epoch(learner.num_videos)
+    learner.length = StateLength(epoch * whole + count, whole)
+    trainer.batches.start(epoch, most=count * learner.plan.micro_batches)
+    hooks = StepHooks(lambda *_: None, count, lambda *_: None, 0)
+    try:
+        with step_advice(trainer.config, trainer.state):
+            return train_epoch(learner, trainer.loader, epoch=epoch, first_step=0, totals=totals, hooks=hooks)
+    except stopping.Stopped:
+        raise stopping.stopped("while the cost of the inputs was measured, before the first step") from None

@@ -51,28 +51,44 @@ def train_states(
 ) -> None:
     """Train the states that are not done yet, in a folder that is held (`open_run`).
 
-    `make_network` returns the network to start (None) or continue from, given a checkpoint's content; `make_trainer` a
-    state, by its number from 0, ready to train from the network as it is; `describe` says in a line what is trained.
-    Class names are by number, and the list's digest is that of the training list.
+    Args:
+        config: The record; a budget has become epochs.
+        log: The log of the run.
+        list_sha256: Of the training list's content.
+        class_names: What its classes are called, by number.
+        make_network: Returns the network that training starts (None) or continues from, given a checkpoint's content.
+        make_trainer: Returns a state, given its number from 0, ready to train, from the network as it is.
+        describe: Returns in a line what is trained, on what.
     """
     record = TrainingRecord(config, log, list_sha256=list_sha256, class_names=class_names)
     content, position = record.read()
     if position.state == len(config.states):
         log.info(f"training is complete: {config.weights_path}")
         return
-    log.info(f"{config.name}: {describe(network := make_network(content))}")
-    momenta: dict[str, Any] = {}
+    network = make_network(content)
+    log.info(f"{config.name}: {describe(network)}")
     if content is not None:
         log.info(f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done")
-        momenta = content["optimizer"]
     with contextlib.closing(record):
-        for index in range(position.state, len(config.states)):
-            trainer, totals = make_trainer(index, network), EpochTotals()
-            if content is not None and position != Position(state=index):
-                totals = restore(trainer.learner, content)
-            elif index > 0 and config.optimizer.keep_momentum:
-                trainer.learner.take_momenta(momenta)
-            log.info(trainer.describe())
-            trainer.train(record, position, totals)
-            position, content, momenta = Position(state=index + 1), None, trainer.learner.optimizer.state_dict()
+        _train(record, content, position, make_trainer=lambda index: make_trainer(index, network))
     log.info(f"trained weights: {config.weights_path}")
+
+
+def _train(
+    record: TrainingRecord,
+    content: dict[str, Any] | None,
+    position: Position,
+    *,
+    make_trainer: Callable[[int], StateTrainer],
+) -> None:
+    """Train the states from a position on, which a checkpoint with this content stands at (None: the beginning)."""
+    momenta = content["optimizer"] if content is not None else {}
+    for index in range(position.state, len(record.config.states)):
+        trainer, totals = make_trainer(index), EpochTotals()
+        if content is not None and (position.epoch or position.step):
+            totals = restore(trainer.learner, content)
+        elif index > 0 and record.config.optimizer.keep_momentum:
+            trainer.learner.take_momenta(momenta)
+        record.log.info(trainer.describe())
+        trainer.train(record, position, totals)
+        position, content, momenta = Position(state=index + 1), None, trainer.learner.optimizer.state_dict()

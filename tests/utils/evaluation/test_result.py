@@ -152,7 +152,7 @@ def test_weights_of_an_unfinished_training_are_said_to_be_that() -> None:
 
 def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: MakeRecord) -> None:
     config = load_config(make_record())
-    lines = [{**line, "multiply_adds": 36 * 10**9} for line in make_epochs(states=2, epochs=3)]
+    lines = [{**line, "multiply_adds": 36 * 10**9} for line in make_epochs(states=2, epochs=3, quick=False)]
     result = make_result(trained=Trained(config, lines))
     one = {"seconds": 9.0, "clips": 108, "frames": 864, "multiply_adds": 108 * 10**9}
     states = [{"state": number, **one} for number in (1, 2)]
@@ -160,7 +160,9 @@ def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: M
     text = render_text(result, "")
     assert "training took  18.0 s, 216 clips, 1,728 frames, 0.216 T multiply-adds forward\n" in text
     assert "state 2: 9.0 s, 108 clips, 864 frames, 0.108 T multiply-adds forward\n" in text
-    older = make_result(trained=Trained(config, make_epochs()))  # a log from before multiply-adds were counted
+    older = make_result(
+        trained=Trained(config, make_epochs(quick=False))
+    )  # a log from before multiply-adds were counted
     assert older["cost"]["run"] == {"seconds": 12.0, "clips": 144, "frames": 1152, "multiply_adds": None}
     assert make_result(trained=None)["cost"] is None
 
