@@ -18,7 +18,7 @@ from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
 from utils.text import versions
-from utils.training.epoch_lines import TrainingCost, add_up_costs, costs_of_states
+from utils.training.epoch_lines import TrainingCost, add_up_costs, costs_of_states, say_costs
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_PAGE, PREDICTIONS = "result.html", "predictions.csv"
@@ -139,7 +139,7 @@ def _checkpoint(manifest: Manifest, training_progress: tuple[float, float] | Non
 
 def _cost(trained: Trained) -> dict[str, Any] | None:
     """Return what training has taken, by state and together; None where its log is older than these numbers."""
-    if not all({"seconds", "clips", "num_frames"} <= line.keys() for line in trained.epochs):
+    if not say_costs(trained.epochs):
         return None
     states = [{"state": state + 1, **asdict(cost)} for state, cost in costs_of_states(trained.epochs).items()]
     return {"states": states, "run": asdict(add_up_costs(trained.epochs))}

@@ -51,8 +51,16 @@ class TrainingCost:
 
     def __str__(self) -> str:
         """Say it in words."""
-        counted = "" if self.multiply_adds is None else f", {self.multiply_adds / 1e12:.3g} T multiply-adds forward"
-        return f"{self.seconds:,.1f} s, {self.clips:,} clips, {self.frames:,} frames{counted}"
+        text = f"{self.seconds:,.1f} s, {self.clips:,} clips, {self.frames:,} frames"
+        if self.multiply_adds is None:
+            return text
+        size, unit = (1e12, "T") if self.multiply_adds >= 1e12 else (1e9, "G")
+        return f"{text}, {self.multiply_adds / size:,.3g} {unit} multiply-adds forward"
+
+
+def say_costs(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether there are lines, and all say what their epochs have taken: those of early versions do not."""
+    return bool(lines) and all({"seconds", "clips", "num_frames"} <= line.keys() for line in lines)
 
 
 def add_up_costs(lines: Sequence[Mapping[str, Any]]) -> TrainingCost:

@@ -22,7 +22,7 @@ from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import EpochTotals, Learner, QuickScore, StepHooks, evaluate, train_epoch
-from utils.training.epoch_lines import EpochTraining, add_up_costs, costs_of_states
+from utils.training.epoch_lines import EpochTraining, add_up_costs, costs_of_states, say_costs
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
 
@@ -144,7 +144,8 @@ class TrainingRecord:
 
     def _log_costs(self, state: int) -> None:
         """Say what a state has taken, and the run so far."""
-        if lines := self.epochs.lines:  # of rank 0
+        lines = self.epochs.lines  # of rank 0
+        if say_costs(lines):
             whole = f"; all states so far: {add_up_costs(lines)}" if state else ""
             self.log.info(f"state {state + 1} took {costs_of_states(lines)[state]}{whole}")
 

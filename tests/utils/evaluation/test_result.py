@@ -158,8 +158,8 @@ def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: M
     states = [{"state": number, **one} for number in (1, 2)]
     assert result["cost"] == {"states": states, "run": {key: 2 * value for key, value in one.items()}}
     text = render_text(result, "")
-    assert "training took  18.0 s, 216 clips, 1,728 frames, 0.216 T multiply-adds forward\n" in text
-    assert "state 2: 9.0 s, 108 clips, 864 frames, 0.108 T multiply-adds forward\n" in text
+    assert "training took  18.0 s, 216 clips, 1,728 frames, 216 G multiply-adds forward\n" in text
+    assert "state 2: 9.0 s, 108 clips, 864 frames, 108 G multiply-adds forward\n" in text
     older = make_result(
         trained=Trained(config, make_epochs(quick=False))
     )  # a log from before multiply-adds were counted
