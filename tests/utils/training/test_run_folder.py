@@ -52,7 +52,7 @@ def test_the_schema_alone_says_which_keys_decide_what_is_trained(section: str) -
     budget = dataclasses.replace(constant, budget=BudgetConfig(epochs=1, hours=0, frames=0))
     shared = dataclasses.replace(config, optimizer=budget)
     for key in section_keys(section):
-        config = {"envelope_warmup": linear, "shares": shared}.get(key.name, plain)
+        config = {"envelope_warmup": linear, "envelope_epochs": linear, "shares": shared}.get(key.name, plain)
         if key.is_per_state:
             (state,) = config.states
             changed = dataclasses.replace(state, **{key.name: other_value(key, getattr(state, key.name))})
