@@ -222,7 +222,8 @@ def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
     """The clip of the final evaluation, no key of a training, scores the states; with score_input own it does not."""
     graph = {"graph": ["initial -> (1,1)"], "max_epochs": 1}
     run(make_search(search=graph))
-    with pytest.raises(LineFileError, match=r"scoring clips: was .*\(16 frames\), is .*\(2 x 16 frames\)"):
+    found = r"scoring clips: was .*\(16 frames, 24 px\), is .*\(2 x 16 frames, 24 px\)"
+    with pytest.raises(LineFileError, match=found):
         run(make_search(search=graph, sampler={"eva_num_segments": 2}))
     own = graph | {"score_input": "own"}
     run(make_search("own", search=own))
