@@ -12,4 +12,6 @@ continued by the same command.
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: processes fork from this one, and all compute the very same sums
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch: processes fork from this one, and all compute the very same sums
+)

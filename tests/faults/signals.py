@@ -57,8 +57,9 @@ def stop_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Rand
         code = end(process)
         if code == 0:  # it was about to end anyway
             break
-        last = log.read_text().splitlines()[-1:]
-        is_well = code == 128 + number and last[0].startswith(f"stopped by {number.name}")
+        said = log.read_text()
+        is_well = code == 128 + number and "Traceback" not in said
+        is_well &= (said.splitlines() or [""])[-1].startswith(f"stopped by {number.name}")
         found.update({number.name: 1, "stopped" if is_well else "bad stop": 1, "milliseconds": milliseconds})
         found["slowest"] = max(found["slowest"], milliseconds)
     code = end(start(subject.main, log=log, words=words))
