@@ -33,7 +33,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if arguments.opset is not None and arguments.format != "onnx":
         parser.error(f"--opset {arguments.opset}: {arguments.format} has no operator sets; it goes with --format onnx")
     config = load_config(arguments.config_file, arguments.overrides)
-    require_packages(arguments.format)
+    chosen = FORMATS[arguments.format]
+    require_packages(f"--format {arguments.format}", (*chosen.packages, *chosen.to_write))
     folder = arguments.output or config.run_dir / f"exported-{arguments.format}"
     require_new(folder)
     from model.export.write import export  # brings torch: only once all that was asked for is known to be right

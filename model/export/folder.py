@@ -11,10 +11,35 @@ from utils.errors import UserError
 from utils.files import file_sha256
 from utils.sealed import read_sealed_json
 
-# Formats, which are the suffixes of their files, and the packages that writing and running them needs beside torch.
-FORMATS = {"safetensors": ("safetensors",), "pt2": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
-# The formats that are run as they are; the others are weights for a network that is built here.
-PROGRAMS = (".pt2", ".onnx")
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file; parts of it are "module:name".
+
+    Attributes:
+        writer: Writes it, as `model.export.programs.write_network`.
+        program: Reads it, a `model.export.programs.Program` of its path; "" for weights of a network.
+        packages: That it needs beside torch.
+        to_write: That writing it needs beside these.
+    """
+
+    writer: str
+    program: str = ""
+    packages: tuple[str, ...] = ()
+    to_write: tuple[str, ...] = ()
+
+
+# By the suffix of the file.
+FORMATS = {
+    "safetensors": Format("model.export.weights_file:write", packages=("safetensors",)),
+    "pt2": Format("model.export.programs:write_torch", "model.export.programs:TorchProgram"),
+    "onnx": Format(
+        "model.export.onnx_program:write",
+        "model.export.onnx_program:OnnxProgram",
+        packages=("onnxruntime",),
+        to_write=("onnx", "onnxscript"),
+    ),
+}
 _SIDECAR = "*.json"
 
 
@@ -35,15 +60,14 @@ class Exported:
     class_names: tuple[str, ...]
 
 
-def require_packages(kind: str) -> None:
-    """Refuse a format whose packages are not installed.
+def require_packages(purpose: str, packages: Sequence[str]) -> None:
+    """Refuse what needs packages that are not installed.
 
     Raises:
         ExportError: Names them and the way to get them.
     """
-    if missing := [package for package in FORMATS[kind] if find_spec(package) is None]:
-        words = " ".join(missing)
-        raise ExportError(f"--format {kind} needs {', '.join(missing)}, which this Python lacks: pip install {words}")
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise ExportError(f"{purpose} needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def require_new(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Networks as files of each format, and such files as networks again."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from model.build import make_trained_network
-from model.export.folder import PROGRAMS, ExportError, read_exported
+from model.export.folder import FORMATS, ExportError, read_exported, require_packages
 from model.network import VideoNetwork
-from model.weights import export_weights
 from utils.config import RunConfig
 from utils.files import write_atomically
+from utils.parts import find_part
 
-_INPUT, _OUTPUT = "clips", "logits"
+INPUT = "clips"
 # A program is followed with two clips: with one, "any number" would be taken for "one".
 _FOLLOWED = 2
 
@@ -53,8 +52,8 @@ class TorchProgram(Program):
         """Read the file."""
         super().__init__()
         program = torch.export.load(path)
-        (name,) = program.graph_signature.user_inputs
-        self.clip_shape = tuple(_node(program, name).meta["val"].shape[1:])
+        (clips,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+        self.clip_shape = tuple(clips.meta["val"].shape[1:])
         self.run = program.module().__call__  # no part of this module: it refuses to be set to evaluation again
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
@@ -62,22 +61,19 @@ class TorchProgram(Program):
         return (self.run(clips),)
 
 
-class OnnxProgram(Program):
-    """A file of ONNX, run by onnxruntime."""
+def follow(network: VideoNetwork, clip_shape: Sequence[int]) -> torch.export.ExportedProgram:
+    """Return the operations of a network's forward pass over any number of clips of a shape, [C, T, H, W]."""
+    example = torch.zeros(_FOLLOWED, *clip_shape)
+    with torch.no_grad():
+        return torch.export.export(
+            Fused(network).eval(), (example,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}}, strict=False
+        )
 
-    def __init__(self, path: Path) -> None:
-        """Read the file."""
-        super().__init__()
-        try:
-            import onnxruntime  # needed by those who choose such a file only: it is no requirement of the others
-        except ImportError:
-            raise ExportError(f"{path}: running it needs the package onnxruntime: pip install onnxruntime") from None
-        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self.clip_shape = tuple(self.session.get_inputs()[0].shape[1:])
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
-        return (torch.from_numpy(self.session.run([_OUTPUT], {_INPUT: clips.numpy()})[0]),)
+def write_torch(network: VideoNetwork, path: Path, *, clip_shape: Sequence[int], opset: int | None) -> None:  # noqa: ARG001
+    """Write a network as a file of torch.export, which has no versions of operators."""
+    program = follow(network, clip_shape)
+    write_atomically(path, lambda file: torch.export.save(program, file))
 
 
 def write_network(network: VideoNetwork, path: Path, *, clip_shape: Sequence[int], opset: int | None) -> int | None:
@@ -96,61 +92,26 @@ def write_network(network: VideoNetwork, path: Path, *, clip_shape: Sequence[int
         ExportError: torch does not write this version.
         FileError: The file cannot be written.
     """
-    if path.suffix not in PROGRAMS:
-        from safetensors.torch import save  # needed by those who choose such a file only
-
-        # Copies: the released S3D has tensors under two names, and the format no tensors that share memory.
-        content = save({name: tensor.contiguous().clone() for name, tensor in export_weights(network).items()})
-        write_atomically(path, lambda file: file.write(content))
-        return None
-    program = _follow(network, clip_shape)
-    if path.suffix == ".pt2":
-        write_atomically(path, lambda file: torch.export.save(program, file))
-        return None
-    content, written = _to_onnx(program, opset)
-    write_atomically(path, lambda file: file.write(content))
-    return written
-
-
-def _follow(network: VideoNetwork, clip_shape: Sequence[int]) -> torch.export.ExportedProgram:
-    """Return the operations of a network's forward pass over any number of clips."""
-    example = torch.zeros(_FOLLOWED, *clip_shape)
-    with torch.no_grad():
-        return torch.export.export(
-            Fused(network).eval(), (example,), dynamic_shapes={_INPUT: {0: torch.export.Dim("batch")}}, strict=False
-        )
-
-
-def _to_onnx(program: torch.export.ExportedProgram, opset: int | None) -> tuple[bytes, int]:
-    """Return a program as the content of an ONNX file, and the version of its operators."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))  # torch's, of its own code
-        written = torch.onnx.export(
-            program, dynamo=True, verbose=False, input_names=[_INPUT], output_names=[_OUTPUT], opset_version=opset
-        )
-    assert written is not None
-    found = written.model.opset_imports[""]
-    if opset not in (None, found):
-        raise ExportError(f"--opset {opset}: torch {torch.__version__} writes this network in opset {found}")
-    return written.model_proto.SerializeToString(), found
-
-
-def _node(program: torch.export.ExportedProgram, name: str) -> torch.fx.Node:
-    return next(node for node in program.graph.nodes if node.name == name)
+    write = find_part(FORMATS[path.suffix.removeprefix(".")].writer)
+    version: int | None = write(network, path, clip_shape=clip_shape, opset=opset)
+    return version
 
 
 def is_program(path: Path) -> bool:
     """Return whether a file is run as it is, and not as weights of a network."""
-    return path.suffix in PROGRAMS
+    kind = FORMATS.get(path.suffix.removeprefix("."))
+    return kind is not None and bool(kind.program)
 
 
 def open_program(config: RunConfig, path: Path) -> Program:
     """Return a program that takes a record's clips.
 
     Raises:
-        ExportError: It takes others.
+        ExportError: It takes others, or what runs it is not installed.
     """
-    program = TorchProgram(path) if path.suffix == ".pt2" else OnnxProgram(path)
+    kind = FORMATS[path.suffix.removeprefix(".")]
+    require_packages(str(path), kind.packages)
+    program: Program = find_part(kind.program)(path)
     if program.clip_shape != (wanted := clip_shape(config)):
         raise ExportError(
             f"{path}: made for clips of [channels, frames, height, width] = {list(program.clip_shape)}, not of "

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,16 @@ import torch
 
 from dataset.build import make_normalizer
 from model.build import make_initial_network
-from model.export import folder as exported_folder
 from model.export.__main__ import main
-from model.export.folder import ExportError, read_exported
-from model.export.programs import OnnxProgram, TorchProgram, open_network, write_network
+from model.export.folder import FORMATS, ExportError, read_exported
+from model.export.programs import TorchProgram, open_network, write_network
 from model.export.write import compare
 from predict_3d import main as predict
 from tests.conftest import ROOT, MakeRecord
 from tests.networks import lively_network, tiny_clips
 from utils.config import load_config
 from utils.errors import UserError
+from utils.parts import find_part
 from utils.sealed import SealError
 from utils.training.checkpoint import Position, save_checkpoint
 
@@ -77,7 +78,7 @@ def export(kind: str) -> Path:
 
 
 def need_packages(kind: str) -> None:
-    for package in exported_folder.FORMATS[kind]:
+    for package in (*FORMATS[kind].packages, *FORMATS[kind].to_write):
         pytest.importorskip(package)
 
 
@@ -86,7 +87,7 @@ def scores_of(*words: object, output: Path) -> list[dict[str, Any]]:
     return json.loads(output.read_text())[0]["predictions"]
 
 
-@pytest.mark.parametrize("kind", exported_folder.FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_folder_alone_says_what_the_record_says(record: Path, kind: str, tiny_set: Path, tmp_path: Path) -> None:
     need_packages(kind)
     video, config = Path("jump.mp4"), load_config(record)
@@ -141,7 +142,8 @@ def test_onnx_has_the_version_of_operators_that_was_asked_for(tmp_path: Path) ->
     import onnx
 
     assert {entry.version for entry in onnx.load(path).opset_import if entry.domain == ""} == {20}
-    assert compare(network, OnnxProgram(path), [clips, clips[:1]]).is_rounding
+    program = find_part(FORMATS["onnx"].program)(path)
+    assert compare(network, program, [clips, clips[:1]]).is_rounding
     with pytest.raises(ExportError, match=r"--opset 9: torch .* writes this network in opset \d+"):
         write_network(network, path, clip_shape=clips.shape[1:], opset=9)
 
@@ -179,8 +181,8 @@ def test_a_damaged_folder_is_refused(record: Path, monkeypatch: pytest.MonkeyPat
     sidecar.unlink()
     with pytest.raises(ExportError, match="no JSON file, expected the one that python -m model.export writes"):
         read_exported(folder)
-    monkeypatch.setitem(exported_folder.FORMATS, "pt2", ("no_such_package",))
-    with pytest.raises(ExportError, match="--format pt2 needs no_such_package, .*: pip install no_such_package"):
+    monkeypatch.setitem(FORMATS, "pt2", replace(FORMATS["pt2"], packages=("no_such_package",)))
+    with pytest.raises(ExportError, match="--format pt2 needs no_such_package: pip install no_such_package"):
         main(["--config_file", str(record), "--format", "pt2"])
 
 
