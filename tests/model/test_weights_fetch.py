@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -202,6 +204,17 @@ def test_names() -> None:
 def test_the_page_has_the_table() -> None:
     """Made anew with: python -m model.weights list --markdown."""
     assert format_table("*", markdown=True) in (ROOT / "docs/weights.md").read_text()
+
+
+def test_the_commands_of_the_page() -> None:
+    """They name what there is; the example fetches to where its comment and the record below it say."""
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/weights.md").read_text(), re.DOTALL)
+    for line in block.splitlines():
+        command, name = shlex.split(line, comments=True)[3], "".join(shlex.split(line, comments=True)[4:]) or "*"
+        if command == "list":
+            assert format_table(name, markdown=False).count("\n")
+        else:
+            assert command == "fetch" and line.endswith(f"# to pretrained_weights/{find_public_file(name).file_name}")
 
 
 def test_records_name_public_files_or_those_that_the_page_explains() -> None:
