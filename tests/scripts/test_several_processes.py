@@ -165,7 +165,7 @@ def test_the_scaling_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     # Every process imports torch; the settings that are left out differ in a number.
     settings = {name: scaling.SETTINGS[name] for name in ("1 process, 1 thread", "2 processes")}
     monkeypatch.setattr(scaling, "SETTINGS", settings)
-    options = "--network c2d_resnet18 --frames 4 --size 32 --micro_batches 2 --repeats 1"
+    options = "--network c2d_resnet18 --frames 4 --size 64 --micro_batches 2 --repeats 1"
     monkeypatch.setattr(sys, "argv", ["scaling.py", *options.split()])
     scaling.main()
     lines = capsys.readouterr().out.splitlines()[-len(scaling.SETTINGS) :]
