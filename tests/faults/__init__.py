@@ -12,6 +12,4 @@ continued by the same command.
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = (
-    "1"  # before torch: processes fork from this one, and all compute the very same sums
-)
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: processes fork from this one, and all compute the very same sums

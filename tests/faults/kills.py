@@ -29,7 +29,7 @@ from tests.faults.experiment import (
     run_whole,
     start,
 )
-from tests.killed_search import kill_at, next_moment
+from tests.killed_search import MOST_MOMENTS, kill_at, next_moment
 from utils.errors import UserError
 
 MOST_KILLS = 5  # of one run
@@ -47,7 +47,7 @@ def kill_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Rand
         if len(killed) < MOST_KILLS and rng.random() < 0.5:
             delay = rng.uniform(0, 0.7 * whole.seconds)
         elif len(killed) < MOST_KILLS:
-            moment = next_moment(rng)
+            moment = next_moment(rng, MOST_MOMENTS)
         before = functools.partial(kill_at, moment, after=after)
         process = start(subject.main, log=log, words=words, before=before)
         if delay is not None:
