@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.planning.policy import GOAL_PILOT, RunPilot, Seen
 from utils.search.budgeted import plan_budget
 from utils.search.budgeted_plan import make_policy, path_record, pilot_slices
-from utils.search.budgeted_runs import Runs
+from utils.search.budgeted_runs import Runs, read_out
 from utils.training.checkpoint import load_checkpoint
 
 SPACE = {
@@ -123,6 +123,20 @@ def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: An
     record = path_record(config, (0.25, 0.75), factors=action.factors, compute=path.compute, inputs=parts.inputs)
     continued = runs.train_plan(record, "continued", begin=piece.name)["network"]
     assert_equal(continued, runs.train_plan(record, "anew", begin="")["network"])
+
+
+def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_budgeted: Any) -> None:
+    config = load_config(make_budgeted())
+    parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
+    record = path_record(config, (0.0, 1.0), factors=(1.0, 1.0), compute=parts.inputs[-1].epoch, inputs=parts.inputs)
+    network = parts.search.make_network(None)
+    trainer = parts.search.make_trainer(record, 0, network, "")
+    found = read_out(trainer)
+    for name, buffer in network.named_buffers():
+        if "running" in name:
+            buffer.add_(3.0)
+    assert read_out(trainer) == found
+    assert 0 < found.sd < found.loss < 10
 
 
 def test_where_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:

@@ -78,25 +78,33 @@ def heldout_loss(learner: Learner, batches: Iterable[Any]) -> HeldoutLoss:
     return HeldoutLoss(mean, math.sqrt(max(0.0, square_sum / videos - mean**2) / videos), 100 * right_sum / videos)
 
 
+def count_batches(config: RunConfig) -> int:
+    """Return the micro-batches that batch norm is computed anew on."""
+    return max(config.optimizer.precise_bn, STATISTICS_BATCHES)
+
+
+def read_out(trainer: StateTrainer) -> HeldoutLoss:
+    """Return the held-out loss of a state's network, with batch norm computed anew where it is not frozen."""
+    if not trainer.state.frozen_bn:
+        trainer.recalculate_statistics()
+    assert trainer.quick is not None
+    return heldout_loss(trainer.learner, trainer.quick)
+
+
 class GoalReader:
-    """Scores weights at the goal's clip, with batch norm computed anew where it is not frozen."""
+    """Scores weights at the goal's clip."""
 
     def __init__(self, config: RunConfig, parts: BudgetedParts) -> None:
         """Make a network of its own, which no training sees."""
-        count = max(config.optimizer.precise_bn, STATISTICS_BATCHES)
-        record = replace(config, optimizer=replace(config.optimizer, precise_bn=count))
-        state = config.evaluation_state
+        settings = replace(config.optimizer, precise_bn=count_batches(config))
+        record, state = replace(config, optimizer=settings), config.evaluation_state
         self._network: nn.Module = parts.search.make_network(None)
         self._trainer = parts.search.make_trainer(record.with_states([state]), 0, self._network, "readout")
-        self._is_frozen = state.frozen_bn
 
     def __call__(self, weights: Weights) -> HeldoutLoss:
         """Return the held-out loss of weights."""
         self._network.load_state_dict(weights)
-        if not self._is_frozen:
-            self._trainer.recalculate_statistics()
-        assert self._trainer.quick is not None
-        return heldout_loss(self._trainer.learner, self._trainer.quick)
+        return read_out(self._trainer)
 
 
 class Runs:
@@ -123,7 +131,8 @@ class Runs:
         Raises:
             DivergedError: It diverged.
         """
-        quiet = replace(record, optimizer=replace(record.optimizer, eva_inter_freq=2**30))
+        settings = replace(record.optimizer, eva_inter_freq=2**30, precise_bn=count_batches(self._config))
+        quiet = replace(record, optimizer=settings)
         keeper, parts = self._open(quiet, name), self._parts.search
         content, position = keeper.read()
         network = parts.make_network(content and content["network"])
@@ -134,8 +143,7 @@ class Runs:
                 trainer.train(keeper, position, totals)
         finally:
             keeper.close()
-        assert trainer.quick is not None
-        return heldout_loss(trainer.learner, trainer.quick)
+        return read_out(trainer)
 
     def remove(self, name: str) -> None:
         """Remove the folder of a run that nothing needs any more."""
