@@ -5,8 +5,9 @@ No loops over data, no maths, no file formats. No package imports this module.
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -25,9 +26,6 @@ from dataset.build import (
 )
 from dataset.heldout import count_groups
 from dataset.listing import VideoList, read_class_names
-from dataset.prediction.predict import predict_videos
-from dataset.prediction.request import Request, choose_names
-from dataset.prediction.scoring import VideoScorer
 from dataset.transforms.mixing import MixUp
 from dataset.transforms.recipes import crop_position
 from layers.convolution_check import recall_bf16_fault
@@ -74,6 +72,9 @@ from utils.training.schedule import PathSchedule, Schedule
 from utils.training.state import StateTrainer
 from utils.training.weight_files import read_weight_file
 
+if TYPE_CHECKING:
+    from dataset.prediction.request import Request
+
 
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:
     """Return what optimizer.amp means on a device: on a CPU, bf16 only where it has been seen to be right."""
@@ -115,10 +116,16 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
         extract_scores(config, parts, crops=crops, force=force, trained_by=trained_by, merged_by=merged_by)
 
 
-def predict(config: RunConfig, request: Request) -> list[Prediction]:
+def predict(config: RunConfig, request: "Request") -> list[Prediction]:
     """Predict what was asked for, on the GPU where there is one; return the videos with errors."""
-    if is_program(request.weights):
-        return _predict_with_program(config, request)
+    from dataset.prediction import predict as prediction  # PyAV among others, 0.1 s that a training does without
+
+    views, names = (_open_program if is_program(request.weights) else _open_weights)(config, request)
+    return prediction.predict_videos(request, prediction.VideoScorer(config, views), names=names)
+
+
+def _open_weights(config: RunConfig, request: "Request") -> tuple[ViewScorer, Sequence[str]]:
+    """Return what scores with a file of weights, and the names of the classes in it."""
     device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
     notes = [f"scores in {precision}"] if precision.notice else []
@@ -128,19 +135,15 @@ def predict(config: RunConfig, request: Request) -> list[Prediction]:
     network = fill_network(config, weights, source=request.weights)
     network = place_network(config, network, device).eval()
     seen = WithFeatures(network) if request.outputs.features else network
-    views = make_view_scorer(config, network=seen, dtype=precision.dtype, device=device)
-    names = choose_names(config, request.class_names, weights.class_names)
-    return predict_videos(request, VideoScorer(config, views), names=names)
+    return make_view_scorer(config, network=seen, dtype=precision.dtype, device=device), weights.class_names
 
 
-def _predict_with_program(config: RunConfig, request: Request) -> list[Prediction]:
-    """Predict with an exported program, which is of the CPU, in float32, and has no layers to ask for features."""
+def _open_program(config: RunConfig, request: "Request") -> tuple[ViewScorer, Sequence[str]]:
+    """Return what scores with an exported program, which is of the CPU, in float32, and has no layers to ask."""
     if request.outputs.features:
         raise UserError(f"--features: {request.weights} gives logits only; export the network as safetensors")
     program = open_program(config, request.weights)
-    views = make_view_scorer(config, network=program, dtype=None, device=torch.device("cpu"))
-    names = choose_names(config, request.class_names, ())
-    return predict_videos(request, VideoScorer(config, views), names=names)
+    return make_view_scorer(config, network=program, dtype=None, device=torch.device("cpu")), ()
 
 
 def make_rate(config: RunConfig, state_index: int, *, num_videos: int) -> Callable[[int, int], float]:

@@ -62,6 +62,9 @@ def listen() -> None:
 
 def _end_workers() -> None:
     """Kill what is left: multiprocessing would wait for workers, as they do not heed its SIGTERM."""
+    # torch's handler raises where a loader's worker dies, here in the middle of what multiprocessing does at the end.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in active_children():
         child.kill()
 

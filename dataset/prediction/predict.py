@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dataset.prediction.request import Request, Source
+from dataset.prediction.request import Request, Source, choose_names
 from dataset.prediction.results import Results
 from dataset.prediction.scoring import VideoScorer
 from dataset.prediction.videos import Video, open_video
@@ -21,7 +21,7 @@ def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str
     Args:
         request: What to look at and to write.
         scorer: Of videos.
-        names: Of the classes.
+        names: Of the classes, as the weights say them; empty for none.
 
     Returns:
         The videos with errors.
@@ -29,6 +29,7 @@ def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str
     Raises:
         FileError: A file of all videos cannot be written.
     """
+    names = choose_names(scorer.config, request.class_names, names)
     results, failed, done = Results(request.outputs, names, top_k=request.top_k), [], 0
     try:
         for prediction in _predict(request, scorer, results, names=names):
