@@ -9,12 +9,13 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import active_children, util
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 # Seconds between looks for the parent, and those that a process whose parent is gone has to save and end.
@@ -157,7 +158,14 @@ def leave_to_parent() -> None:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    sys.excepthook = _report
     when_orphaned(lambda: os._exit(1))
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an uncaught error of a worker's threads, but not that whoever asked for shared memory has ended."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,34 @@
+"""What is left of worker processes at the end of a process; stops of whole scripts are in tests/scripts/test_stops.py."""
+
+import multiprocessing
+import signal
+import time
+from types import FrameType
+
+import pytest
+
+from utils import stopping
+
+
+def refuse(_number: int, _frame: FrameType | None) -> None:
+    raise RuntimeError("a worker is killed, as torch's handler says it")
+
+
+def test_workers_are_killed_at_the_end_without_their_loaders_complaint() -> None:
+    before = signal.signal(signal.SIGCHLD, refuse)
+    try:
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+        worker.start()
+        stopping._end_workers()
+        worker.join(10)
+        assert worker.exitcode == -signal.SIGKILL
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_worker_says_nothing_of_a_parent_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in (ConnectionResetError, BrokenPipeError, EOFError):
+        stopping._report(kind, kind("gone"), None)
+    assert capsys.readouterr().err == ""
+    stopping._report(ZeroDivisionError, ZeroDivisionError("a bug"), None)
+    assert "ZeroDivisionError: a bug" in capsys.readouterr().err
