@@ -1,4 +1,4 @@
-"""What is left of worker processes at the end of a process; stops of whole scripts are in tests/scripts/test_stops.py."""
+"""What is left of worker processes when a process ends; stops of whole scripts are in tests/scripts/test_stops.py."""
 
 import multiprocessing
 import signal
