@@ -22,6 +22,7 @@ from typing import NoReturn
 _LOOK, _GRACE = 0.5, 30.0
 # One Ctrl-C may arrive twice, from the terminal and from a launcher: what comes sooner is no second one, seconds.
 _SAME = 1.0
+_SOON = 0.02  # seconds to the next look whether an import is over
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,12 +42,16 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class _State:
-    """Of this process: which process it is (0: nobody listens), what was asked for and when, who wants it deferred."""
+    """Of this process: which process it is (0: nobody listens), what was asked for and when, who wants it deferred.
+
+    A stop is `postponed` while the process imports.
+    """
 
     owner: int = 0
     signum: int = 0
     asked_at: float = 0.0
     deferring: int = 0
+    postponed: bool = False
 
 
 _state = _State()
@@ -54,7 +59,7 @@ _state = _State()
 
 def listen() -> None:
     """Take SIGTERM and Ctrl-C as requests to stop, and the end of the launcher that started this process as well."""
-    _state.owner, _state.signum = os.getpid(), 0
+    _state.owner, _state.signum, _state.postponed = os.getpid(), 0, False
     for number in _SIGNALS:
         signal.signal(number, _take)
     if "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ:
@@ -81,16 +86,29 @@ def close_ears() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python's own handlers go before it has ended
 
 
-def _take(number: int, _: FrameType | None) -> None:
+def _take(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _state.owner:  # a child that was forked a moment ago: its parent decides
         return
-    if _state.signum:
+    if _state.signum and not _state.postponed:
         if _state.signum == signal.SIGINT and time.monotonic() - _state.asked_at > _SAME:
             os._exit(128 + number)  # a second Ctrl-C; children see that they are orphans
         return
-    _state.signum, _state.asked_at = number, time.monotonic()
-    if not _state.deferring:
+    if not _state.postponed:
+        _state.signum, _state.asked_at = number, time.monotonic()
+    # Imports run callbacks of weak references, where what is raised is printed and lost: the signal comes once more.
+    _state.postponed = _is_importing(frame) and not _state.deferring
+    if _state.postponed:
+        again = threading.Timer(_SOON, os.kill, (os.getpid(), _state.signum))
+        again.daemon = True
+        again.start()
+    elif not _state.deferring:
         stop()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and "importlib._bootstrap" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None
 
 
 def requested() -> bool:
