@@ -22,7 +22,7 @@ from typing import NoReturn
 _LOOK, _GRACE = 0.5, 30.0
 # One Ctrl-C may arrive twice, from the terminal and from a launcher: what comes sooner is no second one, seconds.
 _SAME = 1.0
-_SOON = 0.02  # seconds to the next look whether an import is over
+_SOON = 0.02  # seconds to the next try of a stop that would be lost
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,7 +44,7 @@ class Stopped(KeyboardInterrupt):
 class _State:
     """Of this process: which process it is (0: nobody listens), what was asked for and when, who wants it deferred.
 
-    A stop is `postponed` while the process imports.
+    A stop is `postponed` where it would be lost.
     """
 
     owner: int = 0
@@ -95,8 +95,8 @@ def _take(number: int, frame: FrameType | None) -> None:
         return
     if not _state.postponed:
         _state.signum, _state.asked_at = number, time.monotonic()
-    # Imports run callbacks of weak references, where what is raised is printed and lost: the signal comes once more.
-    _state.postponed = _is_importing(frame) and not _state.deferring
+    # Imports run a callback of a weak reference, where what is raised is printed and lost: the signal comes once more.
+    _state.postponed = _is_in_callback(frame) and not _state.deferring
     if _state.postponed:
         again = threading.Timer(_SOON, os.kill, (os.getpid(), _state.signum))
         again.daemon = True
@@ -105,10 +105,13 @@ def _take(number: int, frame: FrameType | None) -> None:
         stop()
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None and "importlib._bootstrap" not in frame.f_code.co_filename:
+def _is_in_callback(frame: FrameType | None) -> bool:
+    """Return whether a frame is in the callback by which `importlib._bootstrap._get_module_lock` forgets a lock."""
+    while frame is not None and "importlib._bootstrap" in frame.f_code.co_filename:
+        if frame.f_code.co_name == "cb":
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def requested() -> bool:

@@ -1,12 +1,11 @@
 """What is left of worker processes when a process ends; stops of whole scripts are in tests/scripts/test_stops.py."""
 
-import importlib
 import multiprocessing
 import signal
-import sys
 import time
-from pathlib import Path
+import weakref
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -37,21 +36,25 @@ def test_a_worker_says_nothing_of_a_parent_that_is_gone(capsys: pytest.CaptureFi
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
-def test_a_stop_within_an_import_comes_right_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a handler raises in a callback of the import's own locks is printed and lost."""
-    (tmp_path / "stopped_inside.py").write_text(
-        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nis_complete = True\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
+def test_a_stop_within_the_callback_of_an_import_comes_right_after_it() -> None:
+    """What a handler raises there is printed and lost: `cb` is called as a weak reference goes."""
+    source = "import os\ndef cb(_):\n    os.kill(os.getpid(), number)\n    done.append(number)\n"
+    space: dict[str, Any] = {"number": signal.SIGTERM, "done": []}
+    exec(compile(source, "<frozen importlib._bootstrap>", "exec"), space)
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     stopping.listen()
     try:
-        assert importlib.import_module("stopped_inside").is_complete
+        kept = weakref.ref(locked := Lock(), space["cb"])
         with pytest.raises(stopping.Stopped) as stopped:
+            del locked
             time.sleep(10)
         assert stopped.value.exit_code == 143
+        assert (kept(), space["done"]) == (None, [signal.SIGTERM])
     finally:
         stopping.close_ears()
         for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
             signal.signal(number, handler)
-        del sys.modules["stopped_inside"]
+
+
+class Lock:
+    """Something that a weak reference may point to."""
