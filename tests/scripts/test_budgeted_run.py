@@ -139,6 +139,20 @@ def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_b
     assert 0 < found.sd < found.loss < 10
 
 
+def test_only_what_a_run_has_written_is_removed(make_budgeted: Any, tmp_path: Path) -> None:
+    config, place = load_config(make_budgeted()), tmp_path / "search"
+    parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
+    runs = Runs(config, parts, folder=place, log=logging.getLogger("test"))
+    for name in ("ours", "theirs"):
+        (place / name / "tensorboard").mkdir(parents=True)
+        for file in ("current.pth", "log.jsonl", "tensorboard/events.out.tfevents.1"):
+            (place / name / file).touch()
+    (place / "theirs/notes.txt").touch()
+    for name in ("ours", "theirs", "never there"):
+        runs.remove(name)
+    assert sorted(place.rglob("*")) == [place / "theirs", place / "theirs/notes.txt"]
+
+
 def test_where_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:
     record = make_budgeted(search={"peaks": []}, optimizer={"base_learning_rate": 1.0e30})
     with pytest.raises(UserError, match="diverged at every rate"):

@@ -5,11 +5,9 @@ Divergence is an answer (an infinite loss), not an error.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-LEAST_STEPS = 30  # a shorter annealed run says nothing about a rate
-MOST_OF_CAP = 0.25  # of a planning budget's cap
 MOST_HALVINGS = 3  # below the lowest factor named, where that is the best
 
 
@@ -66,33 +64,6 @@ class PeakRule:
         lowest = min((_loss(losses, factor) for factor in losses), default=math.inf)
         same = [factor for factor in sorted(losses) if losses[factor] <= lowest + self.tolerance]
         return same[(len(same) - 1) // 2] if lowest < math.inf else None
-
-
-def scale_peak(factor: float, *, pilot: float, budget: float, slope: float) -> float:
-    """Return the peak for a budget from the best of shorter runs: factor x (budget / pilot)^slope.
-
-    Args:
-        factor: Best factor of runs of `pilot` compute.
-        pilot: Compute of those runs.
-        budget: Compute of the run to come, the same unit.
-        slope: How the best peak moves with the budget, measured on three budgets; negative: falls.
-    """
-    return factor * math.exp(slope * math.log(budget / pilot))
-
-
-def fit_slope(points: Sequence[tuple[float, float]]) -> float:
-    """Return the least-squares slope of log(best peak) over log(budget) of (budget, peak) pairs.
-
-    Raises:
-        ValueError: Fewer than two budgets.
-    """
-    x = [math.log(budget) for budget, _ in points]
-    y = [math.log(peak) for _, peak in points]
-    centre_x, centre_y = sum(x) / len(x), sum(y) / len(y)
-    spread = sum((value - centre_x) ** 2 for value in x)
-    if spread == 0:
-        raise ValueError("the slope needs two budgets")
-    return sum((a - centre_x) * (b - centre_y) for a, b in zip(x, y, strict=True)) / spread
 
 
 def _loss(losses: Mapping[float, float], factor: float) -> float:

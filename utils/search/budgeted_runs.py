@@ -5,6 +5,7 @@ it was killed. A pilot stops inside a state: its checkpoint is the one that trai
 leave there.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -146,9 +147,16 @@ class Runs:
         return read_out(trainer)
 
     def remove(self, name: str) -> None:
-        """Remove the folder of a run that nothing needs any more."""
-        if distributed.is_main():
-            shutil.rmtree(self._folder / name, ignore_errors=True)
+        """Remove the files of a run that nothing needs any more; what it did not write stays, and its folder."""
+        if not distributed.is_main():
+            return
+        folder = self._folder / name
+        curves = folder / "tensorboard"
+        for file in (folder / "current.pth", folder / EPOCHS_FILE, *curves.glob("events.out.tfevents.*")):
+            file.unlink(missing_ok=True)
+        for emptied in (curves, folder):
+            with contextlib.suppress(OSError):  # something else lies there, or the run never came so far
+                emptied.rmdir()
 
     def train_slice(self, piece: Slice, start: str) -> "SliceRun":
         """Return a slice of a pilot, which begins with the end of an earlier one ("": with the start weights)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from utils.planning.peaks import PeakRule, fit_slope, scale_peak
+from utils.planning.peaks import PeakRule
 
 RULE = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0))
 
@@ -66,14 +66,6 @@ def test_smooth_curves_end_within_a_step_of_their_minimum() -> None:
         assert best is not None
         assert abs(math.log2(best / optimum)) <= 0.5
         assert len(tried) <= 7
-
-
-def test_slopes() -> None:
-    points = [(10.0, 4.0), (40.0, 2.0), (160.0, 1.0)]
-    assert fit_slope(points) == pytest.approx(-0.5)
-    assert scale_peak(4.0, pilot=10.0, budget=160.0, slope=-0.5) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="two budgets"):
-        fit_slope([(10.0, 4.0), (10.0, 2.0)])
 
 
 def test_losses_within_the_tolerance_are_the_same() -> None:
