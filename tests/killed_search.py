@@ -7,12 +7,14 @@ something reaches the disk (before or after it does), until one of them ends by 
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import helpers
+from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.search.budgeted import plan_budget
 from utils.search.run import search_path
@@ -60,6 +62,14 @@ def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
 def next_moment(rng: random.Random, most: Sequence[int]) -> int:
     """Draw how many moments the next process lives."""
     return rng.randint(1, rng.choice(most))
+
+
+def search_through_kills(record: Path, *most: int) -> int:
+    """Run this file's command with seed 0 in a process of its own; return how many processes were killed."""
+    words = [sys.executable, "-m", "tests.killed_search", str(record), "0", *map(str, most)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout.splitlines()[-1])
 
 
 def main() -> None:

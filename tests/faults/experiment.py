@@ -5,11 +5,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -249,3 +250,27 @@ def run_whole(folder: Path, kind: str) -> Whole:
         assert code == 0, f"it ended with {code}, see {folder}/{kind}-whole.log"
         known.add({"milliseconds": round(1000 * (time.monotonic() - began))})
     return Whole(record, output, digest(subject.result(load_run(record, output))), known["milliseconds"] / 1000)
+
+
+def try_runs(
+    counts: Counts,
+    folder: Path,
+    name: str,
+    *,
+    is_enough: Callable[[], bool],
+    trial: Callable[[Path], Mapping[str, int]],
+    bad: Sequence[str],
+) -> None:
+    """Try one run after the other, each with an output folder and a log of its own, until there are enough.
+
+    What is counted under a name of `bad` is kept, with its log.
+    """
+    while not is_enough():
+        output = folder / f"{name}-{counts['runs']:03d}"
+        shutil.rmtree(output, ignore_errors=True)
+        output.with_suffix(".log").unlink(missing_ok=True)
+        found = trial(output)
+        counts.add(found)
+        if not any(found.get(verdict) for verdict in bad):
+            shutil.rmtree(output)
+            output.with_suffix(".log").unlink()

@@ -9,7 +9,6 @@ from the kernel: what it has started has to see that it is gone. The same comman
 
 import functools
 import random
-import shutil
 import signal
 import sys
 import time
@@ -28,6 +27,7 @@ from tests.faults.experiment import (
     read_options,
     run_whole,
     start,
+    try_runs,
 )
 from tests.killed_search import MOST_MOMENTS, kill_at, next_moment
 from utils.errors import UserError
@@ -80,15 +80,14 @@ def try_kind(folder: Path, kind: str, *, count: int) -> Counts:
     """Kill a subject's runs until there were `count` kills; what did not end equal is kept, with its log."""
     folder.mkdir(parents=True, exist_ok=True)
     counts, whole = Counts(folder / f"kills-{kind}.json"), run_whole(folder, kind)
-    while counts["kills"] < count:
-        output = folder / f"killed-{kind}-{counts['runs']:03d}"
-        shutil.rmtree(output, ignore_errors=True)
-        output.with_suffix(".log").unlink(missing_ok=True)
-        found = kill_and_continue(kind, whole, output, rng=random.Random(f"{kind} {counts['runs']}"))
-        counts.add(found)
-        if found["equal"]:
-            shutil.rmtree(output)
-            output.with_suffix(".log").unlink()
+    try_runs(
+        counts,
+        folder,
+        f"killed-{kind}",
+        is_enough=lambda: counts["kills"] >= count,
+        trial=lambda output: kill_and_continue(kind, whole, output, rng=random.Random(f"{kind} {counts['runs']}")),
+        bad=VERDICTS,
+    )
     return counts
 
 

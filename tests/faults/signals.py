@@ -9,7 +9,6 @@ to leave nobody behind; a run that was stopped up to five times then goes on to 
 
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -17,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.experiment import SUBJECTS, Counts, Whole, command_line, end, read_options, run_whole, start
+from tests.faults.experiment import SUBJECTS, Counts, Whole, command_line, end, read_options, run_whole, start, try_runs
 from tests.faults.kills import VERDICTS, compare
 
 MOST_STOPS = 5  # of one run
@@ -71,16 +70,20 @@ def try_kind(folder: Path, kind: str, *, count: int) -> Counts:
     """Stop a subject's runs until there were `count` stops of either kind; what did not end well is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     counts, whole = Counts(folder / f"signals-{kind}.json"), run_whole(folder, kind)
-    while min(counts[number.name] for number in _SIGNALS) < count:
-        output = folder / f"stopped-{kind}-{counts['runs']:03d}"
-        shutil.rmtree(output, ignore_errors=True)
-        output.with_suffix(".log").unlink(missing_ok=True)
+
+    def trial(output: Path) -> Counter[str]:
         found = stop_and_continue(kind, whole, output, rng=random.Random(f"{kind} {counts['runs']}"))
         found["slowest"] = max(0, found["slowest"] - counts["slowest"])  # what is added makes it the slowest of all
-        counts.add(found)
-        if found["equal"] and not found["bad stop"]:
-            shutil.rmtree(output)
-            output.with_suffix(".log").unlink()
+        return found
+
+    try_runs(
+        counts,
+        folder,
+        f"stopped-{kind}",
+        is_enough=lambda: min(counts[number.name] for number in _SIGNALS) >= count,
+        trial=trial,
+        bad=("bad stop", *VERDICTS),
+    )
     return counts
 
 

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ import pytest
 import torch
 
 import helpers
-from tests.conftest import ROOT, MakeRecord
+from tests.conftest import MakeRecord
+from tests.killed_search import search_through_kills
 from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
@@ -84,16 +83,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert said.index("budget: 6 epochs") < said.index("epoch 1/1")
     # The same, killed at any moment.
     record = make_budgeted("second")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.killed_search", str(record), "0", "40", "80"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout.splitlines()[-1]) >= 3, "too few kills to mean anything"
+    assert search_through_kills(record, 40, 80) >= 3, "too few kills to mean anything"
     killed = load_config(record)
     assert journal_of(killed) == journal
     assert_equal(weights_of(killed), weights_of(whole))

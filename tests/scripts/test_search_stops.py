@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, write_record
+from tests.killed_search import search_through_kills
 from tests.scripts.searches import command, decisions, read_result, run, weights_of, write_search
 from tests.scripts.searches import make_search as make_search
 from tests.scripts.test_train import assert_equal
@@ -36,16 +37,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(
 ) -> None:
     whole, expected = undisturbed
     record = make_search("second", search=SMALL)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.killed_search", str(record), "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    kills = int(done.stdout.splitlines()[-1])
+    kills = search_through_kills(record)
     assert kills >= 5, "too few kills to mean anything"
     config = load_config(record)
     result = read_result(config)
