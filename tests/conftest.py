@@ -2,13 +2,16 @@
 
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from utils import stopping
 
 # One thread everywhere: small networks are no slower, and the processes that tests start compute the very same sums.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -34,6 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; within a file and among the others the order stays."""
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Leave nothing of a test's signals: what this process ignores, no shell that a later test starts could trap."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    stopping._state = stopping._State()
 
 
 @pytest.fixture(scope="session")

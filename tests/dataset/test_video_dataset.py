@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from dataset import sampling
 from dataset.listing import VideoList, VideoRecord, read_list
@@ -353,14 +354,21 @@ def test_samples_are_put_together_in_order() -> None:
     assert (batch.notes, batch.skipped) == (("n1", "n2", "n2"), 3)
 
 
+class Setup(Dataset[list[Any]]):
+    """What a process is set up like: threads of torch and OpenCV, and whether it ignores Ctrl-C and SIGTERM."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> list[Any]:
+        ignored = [signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)]
+        return [torch.get_num_threads(), cv2.getNumThreads(), *ignored]
+
+
 def test_a_worker_takes_one_thread_and_leaves_interrupts_to_its_parent() -> None:
-    handler, threads, cv2_threads = signal.getsignal(signal.SIGINT), torch.get_num_threads(), cv2.getNumThreads()
-    try:
-        worker_init(3)
-        assert torch.get_num_threads() == 1
-        assert cv2.getNumThreads() == 1
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(cv2_threads)
+    loader = VideoLoader(Setup(), collate_fn=as_it_is_listed, batch_size=1, num_workers=1, worker_init_fn=worker_init)
+    assert list(loader) == [[[1, 1, True, True]]]
+
+
+def as_it_is_listed(samples: list[Any]) -> list[Any]:
+    return samples

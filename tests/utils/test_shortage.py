@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +46,6 @@ def fail_on_a_gpu() -> None:
 
 def open_too_many() -> None:
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Leave this process' signals as they were."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    stopping.close_ears()
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
