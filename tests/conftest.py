@@ -55,7 +55,7 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dataset.synthetic import make_synthetic
 
     root = tmp_path_factory.mktemp("tiny")
-    make_synthetic(root, num_train=36, num_test=25, size=32, frames=16, workers=2)
+    make_synthetic(root, num_train=36, num_test=25, size=32, frames=16, workers=1)
     return root
 
 

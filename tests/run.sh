@@ -6,4 +6,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . utils/environment.sh
 use_environment requirements.txt tests/requirements.txt
+unset PYTHONDONTWRITEBYTECODE  # the hundred processes that tests start would compile the code again, each of them
 exec "$PYTHON" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"

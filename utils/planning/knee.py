@@ -87,15 +87,17 @@ def fit_knee(scores: Sequence[float] | _Floats, *, horizon: int = HORIZON) -> Kn
     last = max(1.0, x[-1])
     grid = np.geomspace(_FLATTEST / last, _STEEPEST, _GRID)
     residuals, coefficients = _solve(x, y, grid)
-    for dip in _best_dips(residuals):
-        low, high = grid[max(dip - 1, 0)], grid[min(dip + 1, _GRID - 1)]
-        for _ in range(_ZOOMS):
-            finer = np.geomspace(low, high, _ZOOM)
-            found, solutions = _solve(x, y, finer)
-            place = int(np.argmin(found))
-            low, high = finer[max(place - 1, 0)], finer[min(place + 1, _ZOOM - 1)]
-        grid, residuals = np.append(grid, finer[place]), np.append(residuals, found[place])
-        coefficients = np.vstack([coefficients, solutions[place]])
+    dips = _best_dips(residuals)
+    low, high = grid[np.maximum(dips - 1, 0)], grid[np.minimum(dips + 1, _GRID - 1)]
+    of_dip = np.arange(len(dips))
+    for _ in range(_ZOOMS):  # around all of them at once
+        finer = np.geomspace(low, high, _ZOOM, axis=1)
+        found, solutions = _solve(x, y, finer.ravel())
+        places = np.argmin(found.reshape(finer.shape), axis=1)
+        low, high = finer[of_dip, np.maximum(places - 1, 0)], finer[of_dip, np.minimum(places + 1, _ZOOM - 1)]
+    chosen = of_dip * _ZOOM + places
+    grid, residuals = np.append(grid, finer.ravel()[chosen]), np.append(residuals, found[chosen])
+    coefficients = np.vstack([coefficients, solutions[chosen]])
     best = int(np.argmax(residuals <= residuals.min() + 1e-18 * float(y @ y)))
     a, c, d, e = map(float, coefficients[best])
     b = float(grid[best]) if a > 0 else 0.0

@@ -143,7 +143,7 @@ _FOUR_INPUTS = (
 CASES: dict[str, Case] = {
     "finished": {},
     "basic": {"overrides": ["search.graph=basic"]},
-    "large": {"record": LARGE, "overrides": ["search.attempt_epochs=10", "search.max_epochs=40"]},
+    "large": {"record": LARGE, "overrides": ["search.attempt_epochs=4", "search.max_epochs=12"]},
     "running": {"stop_after": 43},
     "first": {"stop_after": 0},
     "breaking": {"curve": breaking},
