@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
+#SBATCH --nodes=1 --requeue --open-mode=append --signal=B:TERM@120
 # Train, extract scores of all crops, merge: one command for one record.
 #
 #   bash run.sh [RECORD] [section.key=value ...]
+#   bash run.sh --setup               only set up what is missing
+#   sbatch [--nodes=N] run.sh ...     under SLURM, in this folder: docs/cluster.md
 #
 # RECORD is the name of a file in record/, or the path of a record elsewhere, such as the one that a search has written
 # (default: the embedded experiment, which needs no download and no GPU).
@@ -15,10 +18,23 @@
 #   DEVICE=cpu leave the GPUs alone; without it a GPU that torch cannot use is an error
 #   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes, as in torchrun (a shared output folder is needed)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+home=$(dirname "${BASH_SOURCE[0]}")
+[ -f "$home/train_3d.py" ] || home=${SLURM_SUBMIT_DIR:-$home}  # sbatch runs a copy of this file that lies elsewhere
+cd "$home"
+if [ ! -f train_3d.py ]; then
+    echo "error: $PWD: run.sh is alone here; call it, or sbatch, in the folder of the project" >&2
+    exit 2
+fi
 
 if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
-    sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p;}' run.sh
+    sed -n '3,/^set -/{/^set -/d;s/^# \{0,1\}//;p;}' run.sh
+    exit 0
+fi
+
+. utils/environment.sh
+if [ "${1:-}" = "--setup" ]; then
+    use_environment requirements.txt
+    echo "ready: $("$PYTHON" --version), $(command -v "$PYTHON")"
     exit 0
 fi
 
@@ -34,7 +50,15 @@ if [ ! -f "$config" ]; then
     exit 2
 fi
 
-. utils/environment.sh
+if [ "${SLURM_JOB_NUM_NODES:-1}" != 1 ] && [ -z "${SLURM_STEP_ID:-}${NNODES:-}" ]; then  # the job's first node
+    MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000)) NNODES=$SLURM_JOB_NUM_NODES
+    if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi
+    # shellcheck disable=SC2016  # each node has a number of its own
+    exec srun --ntasks="$NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
+        bash -c 'NODE_RANK=$SLURM_NODEID exec bash run.sh "$@"' run.sh "$config" "$@"
+fi
+
 use_environment requirements.txt
 
 force=()

@@ -11,6 +11,10 @@ use_environment() {
         fi
         lacking=${lacking:-${found:-}}
     done
+    if [ "${NNODES:-1}" != 1 ]; then
+        echo "error: no environment that satisfies $*, and several nodes would make .venv at once; before: bash run.sh --setup" >&2
+        return 2
+    fi
     candidate=${PYTHON:-python3}
     command -v "$candidate" >/dev/null 2>&1 || { echo "error: no $candidate here; install Python 3.11 or newer" >&2; return 2; }
     "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
