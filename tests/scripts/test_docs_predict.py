@@ -2,8 +2,6 @@
 
 import csv
 import json
-import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 import predict_3d
 from model.build import make_initial_network
 from tests.conftest import ROOT, MakeRecord
+from tests.docs_commands import commands
 from tests.videos import encode_video
 from utils.config import load_config
 
@@ -28,9 +27,7 @@ def test_the_commands_of_the_page(make_record: MakeRecord, tmp_path: Path, monke
     torch.save(weights, "output/my-videos/current.pth")
     for name, frames in (("jump.mp4", 12), ("long.mp4", 60), ("videos/a/b.mp4", 20)):
         encode_video(Path(name), frames)
-    (block,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines():
-        script, *words = shlex.split(line)[1:]
+    for _, script, *words in commands(ROOT / "docs/predict.md"):
         assert script == "predict_3d.py"
         predict_3d.main(words)
     assert json.loads(Path("all.json").read_text())[0]["video"] == "videos/a/b.mp4"

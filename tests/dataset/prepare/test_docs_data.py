@@ -1,7 +1,6 @@
 """The commands of docs/data, run on small sets of real videos in the official layouts."""
 
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from dataset.listing import read_list
 from dataset.prepare import __main__ as prepare
 from dataset.video_dataset import VideoViews
 from model.build import make_initial_network
-from tests import official_sets
+from tests import docs_commands, official_sets
 from tests.conftest import ROOT
 from tests.official_sets import Videos
 from utils.clip_shape import ClipShape
@@ -42,10 +41,7 @@ SMALL = [
 
 def commands(page: str) -> list[list[str]]:
     """The commands of a page, in order."""
-    text = (ROOT / f"docs/data/{page}.md").read_text()
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines]
+    return docs_commands.commands(ROOT / f"docs/data/{page}.md")
 
 
 @pytest.fixture

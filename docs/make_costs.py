@@ -1,0 +1,89 @@
+"""Calculates what the paper's runs take, for docs/reproducing.md: nothing is computed but shapes.
+
+    python -m docs.make_costs
+
+prints the page's table. A backward pass counts as two forward passes; memory is what the largest micro-batch keeps for
+it in float32, with weights, gradients, momentum and its clips.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.summary import measure
+from utils.config import RunConfig, load_config
+from utils.config.schema import StateConfig
+from utils.text import say
+
+# Training videos of the official lists; those that can still be downloaded are fewer.
+VIDEOS = {
+    "op-kinetics-dg-p3d-resnet50": 246_534,
+    "op-ssv1-dg-p3d-resnet50": 86_017,
+    "op-ssv2-dg-p3d-resnet50": 168_913,
+    "op-ucf101-dg-p3d-resnet50": 9_537,
+    "op-hmdb51-dg-p3d-resnet50": 3_570,
+    "op-anet-dg-p3d-resnet50": 15_410,
+}
+COLUMNS = ("record", "videos", "epochs", "clips", "frames", "operations", "hours at 100 T/s", "GiB a process")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a training takes: epochs, clips, frames, floating point operations, bytes of one process."""
+
+    epochs: float
+    clips: float
+    frames: float
+    operations: float
+    bytes: int
+
+
+def calculate(config: RunConfig, videos: int) -> Costs:
+    """Count the training of a record on so many videos."""
+    clips = [state.epochs * videos for state in config.states]
+    measured = [_measure(config.network.net_name, state.num_frames, state.crop_size) for state in config.states]
+    return Costs(
+        epochs=sum(state.epochs for state in config.states),
+        clips=sum(clips),
+        frames=sum(count * state.num_frames for count, state in zip(clips, config.states, strict=True)),
+        operations=sum(6 * count * cost.multiply_adds for count, cost in zip(clips, measured, strict=True)),
+        bytes=max(map(_bytes_of_state, config.states, measured)),
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Of a clip's forward pass, by `model.summary`; the classifier, of 400 classes, hardly counts."""
+
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@functools.cache
+def _measure(net_name: str, frames: int, size: int) -> _Measured:
+    cost = measure(net_name, frames=frames, size=size)
+    assert cost.multiply_adds is not None and cost.activation_bytes is not None
+    return _Measured(cost.parameters, cost.multiply_adds, cost.activation_bytes)
+
+
+def _bytes_of_state(state: StateConfig, cost: _Measured) -> int:
+    pixels = state.crop_size**2 * state.num_frames * 3
+    return state.batch_size * (cost.activation_bytes + 4 * pixels) + 3 * 4 * cost.parameters
+
+
+def format_rows() -> list[str]:
+    """Return the table's lines."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"]
+    for name, videos in VIDEOS.items():
+        costs = calculate(load_config(Path(f"record/{name}.yml")), videos)
+        hours = costs.operations / 100e12 / 3600
+        lines.append(
+            f"| `{name}` | {videos:,} | {costs.epochs:g} | {costs.clips / 1e6:.2f} M | {costs.frames / 1e6:,.0f} M "
+            f"| {costs.operations:.1e} | {hours:.1f} | {costs.bytes / 2**30:.1f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    say(*format_rows())
