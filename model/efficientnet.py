@@ -238,42 +238,57 @@ class EfficientNet(VideoNetwork):
 
     def torchvision_name(self, released: str) -> str:
         """Give torchvision's name: there, blocks are numbered within their stage, and layers within their block."""
-        released = rename(released, _TORCHVISION_RULES)
+        return self._name_by_stages(released, _TORCHVISION)
+
+    def public_names(self, released: str) -> tuple[str, ...]:
+        """Give the names in files of EfficientNet-PyTorch, the package that the released code follows, and of timm."""
+        return rename(released, ((r"^fc\.", "_fc."),)), self._name_by_stages(released, _TIMM)
+
+    def _name_by_stages(self, released: str, naming: "_Naming") -> str:
         match = re.match(r"_blocks\.(\d+)\.(\w+?)\.(?=\w+$)", released)
         if not match:
-            return released
+            ends = dict(zip(_ENDS, naming.ends, strict=True))
+            layer, _, entry = released.partition(".")
+            return f"{ends.get(layer, layer)}.{entry}"
         number, stage = int(match[1]), 0
         while number >= self.repeats[stage]:
             number -= self.repeats[stage]
             stage += 1
-        layer = _TORCHVISION_LAYERS[match[2]]
-        if stage == 0:  # its blocks have no expansion
-            layer = f"{int(layer[0]) - 1}{layer[1:]}"
-        return f"features.{stage + 1}.{number}.block.{layer}.{released[match.end() :]}"
-
-    def public_names(self, released: str) -> tuple[str, ...]:
-        """Give the name in files of EfficientNet-PyTorch, the package that the released code follows."""
-        return (rename(released, ((r"^fc\.", "_fc."),)),)
+        layers = naming.layers if stage else naming.first_layers  # the first stage's blocks have no expansion
+        layer = dict(zip(_LAYERS, layers, strict=True))[match[2]]
+        return f"{naming.block.format(stage, stage + 1, number)}.{layer}.{released[match.end() :]}"
 
 
-_TORCHVISION_RULES = (
-    (r"^_conv_stem\.", "features.0.0."),
-    (r"^_bn0\.", "features.0.1."),
-    (r"^_conv_head\.", "features.8.0."),
-    (r"^_bn1\.", "features.8.1."),
-    (r"^fc\.", "classifier.1."),
+@dataclass(frozen=True)
+class _Naming:
+    """Where other projects have what the released code calls _ENDS and, in a block, _LAYERS.
+
+    `block` is a block's name by stage, stage + 1 and number in the stage. "" is a layer that is not there.
+    """
+
+    ends: tuple[str, ...]
+    block: str
+    layers: tuple[str, ...]
+    first_layers: tuple[str, ...]
+
+
+_ENDS = ("_conv_stem", "_bn0", "_conv_head", "_bn1", "fc")
+_LAYERS = (
+    *("_expand_conv", "_bn0", "_depthwise_conv", "_bn1"),
+    *("_se_reduce", "_se_expand", "_project_conv", "_bn2"),
+)  # fmt: skip
+_TORCHVISION = _Naming(
+    ends=("features.0.0", "features.0.1", "features.8.0", "features.8.1", "classifier.1"),
+    block="features.{1}.{2}.block",
+    layers=("0.0", "0.1", "1.0", "1.1", "2.fc1", "2.fc2", "3.0", "3.1"),
+    first_layers=("", "", "0.0", "0.1", "1.fc1", "1.fc2", "2.0", "2.1"),
 )
-# Where the layers of a block with an expansion are in torchvision's.
-_TORCHVISION_LAYERS = {
-    "_expand_conv": "0.0",
-    "_bn0": "0.1",
-    "_depthwise_conv": "1.0",
-    "_bn1": "1.1",
-    "_se_reduce": "2.fc1",
-    "_se_expand": "2.fc2",
-    "_project_conv": "3.0",
-    "_bn2": "3.1",
-}
+_TIMM = _Naming(
+    ends=("conv_stem", "bn1", "conv_head", "bn2", "classifier"),
+    block="blocks.{0}.{2}",
+    layers=("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_reduce", "se.conv_expand", "conv_pwl", "bn3"),
+    first_layers=("", "", "conv_dw", "bn1", "se.conv_reduce", "se.conv_expand", "conv_pw", "bn2"),
+)
 
 
 class PaddedStem(StemUnit):

@@ -27,10 +27,23 @@ def renamed(weights: Weights, *rules: tuple[str, str]) -> Weights:
     return weights
 
 
+BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # of each stage of b0
+STAGES = [f"{stage}.{number}" for stage, blocks in enumerate(BLOCKS) for number in range(blocks)]
+TIMM_EFFICIENTNET = [
+    (r"^_conv_stem", "conv_stem"), (r"^_bn1", "bn2"), (r"^_bn0", "bn1"), (r"^_conv_head", "conv_head"),
+    (r"^fc\.", "classifier."), (r"^_blocks\.0\._project_conv", "_blocks.0._conv_pw"),
+    (r"^_blocks\.0\._bn", "_blocks.0.bn"), (r"_bn2", "bn3"), (r"\._bn1", ".bn2"), (r"\._bn0", ".bn1"),
+    (r"_project_conv", "conv_pwl"), (r"_expand_conv", "conv_pw"), (r"_depthwise_conv", "conv_dw"),
+    (r"_conv_pw", "conv_pw"), (r"_se_", "se.conv_"),
+    *((rf"^_blocks\.{number}\.", f"blocks.{place}.") for number, place in enumerate(STAGES)),
+]  # fmt: skip
+
+
 # Of every kind of file: a network that takes it, and its names in terms of the paper's code, which are timm's and
 # EfficientNet-PyTorch's but for the classifiers.
 KINDS = {
     "EfficientNet-PyTorch": ("eftnet_b0", [(r"^fc\.", "_fc.")]),
+    "timm's EfficientNets": ("eftnet_b0", TIMM_EFFICIENTNET),
     "timm": ("vit_t_p16", [(r"^fc\.", "head.")]),
     "DeiT": ("vit_deit_t_p16", [(r"^fc\.", "head."), (r"^fc_dist\.", "head_dist.")]),
     "timm's deep small": ("vit_deit_s_p16", [(r"^fc\.", "head."), (r"^fc_dist\.", "head_dist.")]),
@@ -47,7 +60,7 @@ def test_a_public_file_of_the_same_classes_loads_whole(kind: str) -> None:
     name, _ = KINDS[kind]
     source, network = lively_network(name), tiny_network(name).eval()
     weights = public_file(kind, source)
-    classifiers = {key for key in weights if key.startswith(("_fc", "head"))}
+    classifiers = {key for key in weights if key.startswith(("_fc", "head", "classifier"))}
     assert len(classifiers) == 2 * len(network.classifier_names) and not any(key.startswith("fc") for key in weights)
     model.load_weights(network, weights)
     clips = tiny_clips(name)
@@ -60,7 +73,8 @@ def test_a_public_file_of_the_same_classes_loads_whole(kind: str) -> None:
 def test_a_classifier_of_other_classes_is_named_by_the_files_names_with_what_to_do(kind: str) -> None:
     name, _ = KINDS[kind]
     weights = public_file(kind, tiny_network(name, num_classes=1000))
-    message = r"of another shape \((_fc|head)\.weight \[1000, \d+\] in place of .*network.remove_fc: true leaves it out"
+    message = r"of another shape \((_fc|head|classifier)\.weight \[1000, \d+\] in place of .*network.remove_fc: true "
+    message += "leaves it out"
     with pytest.raises(model.WeightsError, match=message):
         model.load_weights(tiny_network(name), weights)
     network = tiny_network(name)
@@ -90,6 +104,12 @@ def test_the_published_names_themselves() -> None:
             "_blocks.15._expand_conv.weight _blocks.15._bn0.running_var _conv_head.weight _bn1.weight _fc.weight "
             "_fc.bias"
         ),
+        "timm's EfficientNets": (
+            "conv_stem.weight bn1.running_mean blocks.0.0.conv_dw.weight blocks.0.0.bn1.weight "
+            "blocks.0.0.se.conv_reduce.bias blocks.0.0.conv_pw.weight blocks.0.0.bn2.bias blocks.1.1.conv_pw.weight "
+            "blocks.1.1.bn1.bias blocks.1.1.conv_dw.weight blocks.1.1.bn2.bias blocks.5.3.conv_pwl.weight "
+            "blocks.6.0.se.conv_expand.weight blocks.6.0.bn3.running_var conv_head.weight bn2.weight classifier.bias"
+        ),
         "vit_t_p16": (
             "cls_token pos_embed patch_embed.proj.weight blocks.0.norm1.weight blocks.0.attn.qkv.bias "
             "blocks.11.attn.proj.weight blocks.11.norm2.bias blocks.11.mlp.fc1.weight blocks.11.mlp.fc2.bias "
@@ -97,9 +117,10 @@ def test_the_published_names_themselves() -> None:
         ),
         "vit_deit_t_p16": "cls_token dist_token pos_embed head.weight head.bias head_dist.weight head_dist.bias",
     }
-    for kind in ("EfficientNet-PyTorch", "timm", "DeiT"):
+    for kind in ("EfficientNet-PyTorch", "timm's EfficientNets", "timm", "DeiT"):
         name, _ = KINDS[kind]
-        assert set(expected[name].split()) <= public_file(kind, tiny_network(name)).keys()
+        names = expected.get(kind, expected[name])
+        assert set(names.split()) <= public_file(kind, tiny_network(name)).keys()
 
 
 def early_torchvision(weights: Weights) -> Weights:
