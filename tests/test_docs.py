@@ -135,6 +135,14 @@ def test_lines_are_short(page: Path) -> None:
     assert [f"{number}: {len(line)}" for number, line in lines if len(line) > 120 and not line.startswith("|")] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_files_of_the_project_that_are_named_exist(page: Path) -> None:
+    folders = "base_config|benchmarks|dataset|docs|layers|model|record|tests|utils"
+    named = re.findall(rf"`((?:{folders})/[\w./-]+\.(?:py|yml|md|sh|json|css))`", page.read_text())
+    written = {"record/my-videos.yml", "record/X.yml"}
+    assert [name for name in named if not (ROOT / name).exists() and name not in written] == []
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached, new = set(), {ROOT / "README.md"}
     while new:
