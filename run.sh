@@ -35,6 +35,7 @@ fi
 if [ "${1:-}" = "--setup" ]; then
     use_environment requirements.txt
     echo "ready: $("$PYTHON" --version), $(command -v "$PYTHON")"
+    [ "$PYTHON" != .venv/bin/python ] || echo "for the other commands: . .venv/bin/activate"
     exit 0
 fi
 
