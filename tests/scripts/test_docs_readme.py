@@ -4,8 +4,10 @@ import csv
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import extract_score_3d
 import merge_score
@@ -14,7 +16,7 @@ import train_3d
 from dataset.prepare import __main__ as prepare
 from tests import official_sets
 from tests.conftest import ROOT
-from tests.docs_commands import commands
+from tests.docs_commands import blocks, commands
 from tests.official_sets import Videos
 
 README = ROOT / "README.md"
@@ -24,6 +26,14 @@ SMALL = [
     "dataset.num_workers=0", "optimizer.epochs=1", "optimizer.warmup_epoch=-1", "sampler.batch_size=4",
     "sampler.clip_length=4", "sampler.eva_num_clips=2", "optimizer.eva_inter=false",
 ]  # fmt: skip
+
+
+def test_the_example_in_python() -> None:
+    (example,) = blocks(README, "python")
+    names: dict[str, Any] = {}
+    with torch.device("meta"):  # shapes only
+        exec(example, names)
+    assert [tuple(head.shape) for head in names["heads"]] == [(1, 400)] * 2 and names["scores"].shape == (1, 400)
 
 
 def test_your_own_videos_and_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
