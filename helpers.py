@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dataset.build import (
+    make_class_weights,
     make_length,
     make_normalizer,
     make_plan,
@@ -20,11 +21,10 @@ from dataset.build import (
     make_training_loader,
     make_views_loader,
     read_evaluation_list,
+    read_lists,
     read_search_lists,
-    read_training_list,
-    read_validation_list,
 )
-from dataset.heldout import count_groups
+from dataset.heldout import count_groups, describe_heldout
 from dataset.listing import VideoList, read_class_names
 from dataset.transforms.mixing import MixUp
 from dataset.transforms.recipes import crop_position
@@ -63,12 +63,14 @@ from utils.search.result import Selection, describe_selection
 from utils.search.setup import SearchParts
 from utils.text import say
 from utils.training.averaging import WeightAverage
+from utils.training.balance import describe_classes
 from utils.training.costs import keep_costs, measure_clip
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
 from utils.training.precision import Precision, make_scaler, resolve_precision
 from utils.training.run import open_run, train_states
 from utils.training.schedule import PathSchedule, Schedule
+from utils.training.selection import BestEpoch
 from utils.training.state import StateTrainer
 from utils.training.weight_files import read_weight_file
 
@@ -177,22 +179,29 @@ def make_rate(config: RunConfig, state_index: int, *, num_videos: int) -> Callab
 
 
 def make_learner(
-    config: RunConfig, state_index: int, *, network: VideoNetwork, num_videos: int, device: torch.device
+    config: RunConfig,
+    state_index: int,
+    *,
+    network: VideoNetwork,
+    num_videos: int,
+    device: torch.device,
+    class_weights: torch.Tensor | None = None,
 ) -> Learner:
     """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
     state, settings, plan = config.states[state_index], config.optimizer, make_plan(config, state_index)
     dtype = choose_precision(config, device).dtype
     place_network(config, network, device)
     set_frozen_batch_norm(network, state.frozen_bn)
+    network.freeze(settings.frozen_stages)
     return Learner(
         network=network,
         model=distributed.wrap(network, device),
-        optimizer=make_optimizer(settings, network, classifier_names=network.classifier_names),
+        optimizer=make_optimizer(settings, network),
         scaler=make_scaler(device, dtype),
         rate=make_rate(config, state_index, num_videos=num_videos),
         length=make_length(config, state_index, num_videos=num_videos),
         plan=plan,
-        criterion=HeadsLoss(label_smoothing=LABEL_SMOOTHING if settings.label_smooth else 0.0),
+        criterion=HeadsLoss(LABEL_SMOOTHING if settings.label_smooth else 0.0, class_weights).to(device),
         normalize=make_normalizer(config),
         mix=MixUp(num_classes=config.dataset.num_classes) if config.dataset.use_mixup else None,
         dtype=dtype,
@@ -202,6 +211,7 @@ def make_learner(
         seed=(settings.seed, state_index),
         num_videos=num_videos,
         average=WeightAverage(network, decay=settings.ema) if settings.ema else None,
+        best=BestEpoch(settings.patience) if settings.select == "best" else None,
         multiply_adds=count_multiply_adds(config, state),
     )
 
@@ -222,7 +232,8 @@ def make_state_trainer(
 
     By default that is of the evaluation set's root, with the clip of the state itself.
     """
-    learner = make_learner(config, state_index, network=network, num_videos=len(videos), device=device)
+    weights, count = make_class_weights(config, videos), len(videos)
+    learner = make_learner(config, state_index, network=network, num_videos=count, device=device, class_weights=weights)
     loader, batches = make_training_loader(config, state_index, videos=videos, plan=learner.plan)
     root_path = eva_root_path or config.dataset.eva_root_path
     shown = eva_state or config.states[state_index]
@@ -252,7 +263,8 @@ def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device)
 def train(config: RunConfig, *, force: bool) -> None:
     """Train a record from wherever its checkpoint stands."""
     with distributed.session() as device:
-        videos, eva_videos = read_training_list(config), read_validation_list(config)
+        videos, eva_videos = read_lists(config)
+        heldout = describe_heldout(videos, eva_videos) if eva_videos and config.optimizer.select == "best" else ""
         class_names = read_class_names(config.dataset.list_file, config.dataset.num_classes)
         with open_run(config, "train", force=force) as log:
             settled = settle_budget(config, videos=videos, device=device)
@@ -263,11 +275,18 @@ def train(config: RunConfig, *, force: bool) -> None:
                 class_names=class_names,
                 make_network=lambda content: make_initial_network(settled, trained=content),
                 make_trainer=lambda index, network: make_state_trainer(
-                    settled, index, network=network, videos=videos, eva_videos=eva_videos, device=device
+                    settled,
+                    index,
+                    network=network,
+                    videos=videos,
+                    eva_videos=eva_videos,
+                    device=device,
+                    eva_root_path=config.dataset.root_path if heldout else "",
                 ),
                 describe=lambda network: (
-                    f"{describe_network(settled, network)}, {len(videos)} training videos, "
-                    f"{device.type}, {choose_precision(settled, device)}"
+                    f"{describe_network(settled, network)}, {len(videos)} training videos{heldout}, "
+                    f"{device.type}, {choose_precision(settled, device)}\n"
+                    + describe_classes(videos.labels, class_names)
                 ),
             )
 

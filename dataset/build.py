@@ -9,12 +9,13 @@ from dataset.heldout import split_heldout
 from dataset.listing import VideoList, read_class_names, read_list
 from dataset.loading import VideoLoader
 from dataset.readers import FrameReader, open_reader
-from dataset.transforms.label_flip import make_label_flip
+from dataset.transforms.label_flip import make_label_flip, mirrored_labels
 from dataset.transforms.normalization import ClipNormalizer
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from utils import distributed
 from utils.config import RunConfig, StateConfig
+from utils.training.balance import class_weights, make_order
 from utils.training.batches import EpochBatches, StateLength, StepPlan, plan_steps
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -34,9 +35,16 @@ def read_evaluation_list(config: RunConfig) -> VideoList:
     return read_list(path, num_classes=config.dataset.num_classes)
 
 
-def read_validation_list(config: RunConfig) -> VideoList | None:
-    """Read the list of the quick evaluation while training; None when there is none."""
-    return read_evaluation_list(config) if config.optimizer.eva_inter else None
+def read_lists(config: RunConfig) -> tuple[VideoList, VideoList | None]:
+    """Read the videos that a record trains on, and those of its quick evaluation; None where there is none."""
+    training, settings = read_training_list(config), config.optimizer
+    if not settings.eva_inter:
+        return training, None
+    evaluation = read_evaluation_list(config)  # a mistake in it must show now, whatever is looked at first
+    if settings.select == "last":
+        return training, evaluation
+    fraction, seed = settings.heldout_fraction, settings.heldout_seed
+    return split_heldout(training, fraction=fraction, seed=seed, otherwise="optimizer.select=last")
 
 
 def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
@@ -94,6 +102,18 @@ def make_training_clips(
     )
 
 
+def make_class_weights(config: RunConfig, videos: VideoList) -> torch.Tensor | None:
+    """Return the factors of the loss of a clip of each class, float32 [classes]; None for none."""
+    data, rule = config.dataset, config.optimizer.class_weights
+    if rule == "none":
+        return None
+    counts = np.bincount(videos.labels, minlength=data.num_classes).astype(np.float64)
+    if data.flip_labels:  # half of the clips of a class are those of its mirror image
+        names = read_class_names(data.list_file, data.num_classes)
+        counts = (counts + counts[list(mirrored_labels(names, source=data.list_file))]) / 2
+    return torch.tensor(class_weights(counts, rule), dtype=torch.float32)
+
+
 def make_plan(config: RunConfig, state_index: int) -> StepPlan:
     """Divide a state's batches among the processes of this run."""
     state = config.states[state_index]
@@ -118,7 +138,13 @@ def make_training_loader(
     reader = make_reader(config, config.dataset.root_path)
     transform = make_transform(config, state_index)
     clips = make_training_clips(config, state_index, videos=videos, reader=reader, transform=transform)
-    batches = EpochBatches(len(videos), plan, rank=distributed.rank(), seed=(config.optimizer.seed, state_index))
+    batches = EpochBatches(
+        len(videos),
+        plan,
+        rank=distributed.rank(),
+        seed=(config.optimizer.seed, state_index),
+        order=make_order(videos.labels, config.sampler.balance),
+    )
     return _make_loader(config, clips, batches), batches
 
 

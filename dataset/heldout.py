@@ -55,7 +55,16 @@ def count_groups(*parts: VideoList) -> tuple[int, ...] | None:
     return counts if sum(counts) < sum(map(len, names)) else None
 
 
-def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[VideoList, VideoList]:
+def describe_heldout(training: VideoList, heldout: VideoList) -> str:
+    """Return words on what is held out to choose an epoch, to stand behind the number of training videos."""
+    groups = count_groups(training, heldout)
+    of_groups = "" if groups is None else f" (of {groups[0]} and {groups[1]} groups)"
+    return f", {len(heldout)} held out to choose the epoch{of_groups}"
+
+
+def split_heldout(
+    videos: VideoList, *, fraction: float, seed: int, otherwise: str = "search.selection=eval_list"
+) -> tuple[VideoList, VideoList]:
     """Set a part of every class aside.
 
     Of a class with n videos round(n x fraction) are held out, but at least one, and never the last one; a class with a
@@ -66,6 +75,7 @@ def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[Vid
         videos: The list; its groups are those of `group_names`.
         fraction: Fraction of every class, between 0 and 1.
         seed: Of the draw.
+        otherwise: The setting that holds nothing out, for a message.
 
     Returns:
         The videos to train on and the videos held out, both in the order of the list.
@@ -82,7 +92,7 @@ def split_heldout(videos: VideoList, *, fraction: float, seed: int) -> tuple[Vid
         is_heldout = _hold_out_videos(videos, fraction=fraction, rng=rng)
     if not is_heldout.any():
         what = "videos of different groups" if has_groups else "videos"
-        raise ListError(f"{videos.path}: no class has two {what} to hold one out; use search.selection=eval_list")
+        raise ListError(f"{videos.path}: no class has two {what} to hold one out; use {otherwise}")
     return videos.subset(np.flatnonzero(~is_heldout)), videos.subset(np.flatnonzero(is_heldout))
 
 

@@ -74,7 +74,10 @@ class VideoFrames(NamedTuple):
 
 
 class TrainingClips(Dataset[ClipSample]):
-    """Random clips for training, addressed by (epoch, index): the same sample whichever worker or rank makes it."""
+    """Random clips for training, addressed by (epoch, index): the same sample whichever worker or rank makes it.
+
+    A further number makes another clip of the same video: (epoch, index, 1).
+    """
 
     def __init__(
         self,
@@ -111,14 +114,13 @@ class TrainingClips(Dataset[ClipSample]):
         """Return the number of videos in the list."""
         return len(self._videos)
 
-    def __getitem__(self, key: tuple[int, int]) -> ClipSample:
-        """Make the sample of (epoch, index).
+    def __getitem__(self, key: tuple[int, ...]) -> ClipSample:
+        """Make the sample of (epoch, index) or (epoch, index, number).
 
         Raises:
             ReadError: The video cannot be read, or, where such are skipped, neither can MAX_DRAWS - 1 others.
         """
-        epoch, video = key
-        rng = np.random.default_rng((*self._seed, epoch, video))
+        rng, video = np.random.default_rng((*self._seed, *key)), key[1]
         notes: tuple[str, ...] = ()
         for skipped in range(MAX_DRAWS):
             record = self._videos[video]

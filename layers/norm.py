@@ -1,5 +1,6 @@
 """Batch norm whose running statistics can be frozen."""
 
+from collections.abc import Iterable
 from typing import Self
 
 from torch import nn
@@ -60,3 +61,11 @@ def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:
     for norm in norms[1:]:
         norm.frozen = frozen
         norm.train(network.training)
+
+
+def freeze_batch_norm(modules: Iterable[nn.Module]) -> None:
+    """Freeze the running statistics of every batch norm among some modules."""
+    for module in modules:
+        if isinstance(module, _FreezableBatchNorm):
+            module.frozen = True
+            module.eval()

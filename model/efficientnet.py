@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -191,6 +192,9 @@ class EfficientNet(VideoNetwork):
         stem_channels = round_channels(STEM_CHANNELS * width)
         self.stem = PaddedStem(stem_channels, style=style, options=options)
         self.blocks, channels = self._make_blocks(stem_channels, width=width, options=options)
+        firsts = [0, *accumulate(self.repeats)]
+        inner = [rf"blocks\.({'|'.join(map(str, range(*pair)))})\b" for pair in pairwise(firsts)]
+        self.stages = ("stem", *inner, "head")
         features = round_channels(HEAD_CHANNELS * width)
         self.head = PointwiseUnit(channels, features, norm=make_norm(style.dims), dims=style.dims)
         self.pool = POOLINGS[options.pooling_name]

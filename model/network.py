@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from layers.frames import fold_frames
+from layers.norm import freeze_batch_norm
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ class VideoNetwork(nn.Module):
         classifier_extras: Modules that files of others have beside their classifier and as a part of it.
         without_source: Regular expression for the released names of entries that a 2D network has nothing for.
         min_clip_frames: Frames a clip must have.
+        stages: Regular expressions for the beginnings of parameters' names, one for each stage, from the input on;
+            together they know all but the classifiers'.
     """
 
+    stages: tuple[str, ...] = ()
     classifier_names: tuple[str, ...] = ("fc",)
     classifier_extras: tuple[str, ...] = ()
     released_rules: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -78,6 +83,23 @@ class VideoNetwork(nn.Module):
     def repeated_blocks(self) -> Iterable[nn.Module]:
         """Give the blocks that most of the network is made of; activation checkpointing takes them one by one."""
         raise NotImplementedError
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a parameter or module, from 0; for classifiers the number of stages."""
+        return next((number for number, start in enumerate(self.stages) if re.match(start, name)), len(self.stages))
+
+    def freeze(self, num_stages: int) -> None:
+        """Train the first stages no more: neither their weights nor the running statistics of their norms.
+
+        Raises:
+            UserError: There are not so many stages.
+        """
+        if num_stages > len(self.stages):
+            raise UserError(f"optimizer.frozen_stages: found {num_stages}, the network has {len(self.stages)} stages")
+        for name, weight in self.named_parameters():
+            if self.stage_of(name) < num_stages:
+                weight.requires_grad_(False)
+        freeze_batch_norm(module for name, module in self.named_modules() if name and self.stage_of(name) < num_stages)
 
     def check_clips(self, clips: Tensor) -> None:
         """Raise ValueError for clips that are too short."""
@@ -142,6 +164,7 @@ class FrameNetwork(VideoNetwork):
         self.classifier_names = tuple(f"image.{name}" for name in image.classifier_names)
         self.classifier_extras = image.classifier_extras
         self.without_source = image.without_source
+        self.stages = tuple(rf"image\.(?:{start})" for start in image.stages)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> one [N, num_classes] for each head of the image network."""

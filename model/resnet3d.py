@@ -116,6 +116,7 @@ class StageMaker:
 class ResNet3D(VideoNetwork):
     """The skeleton: stem, four stages, pooling to one vector, dropout, classifier. Time is strided in the stem only."""
 
+    stages = ("stem", "layer1", "layer2", "layer3", "layer4")
     released_rules = (
         (r"^stem\.", ""),
         (r"\.branch\.", "."),

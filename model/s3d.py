@@ -126,6 +126,7 @@ class S3D(VideoNetwork):
     Time is halved by the stem and by the pooling in front of block 4b, whatever `early_stride` says.
     """
 
+    stages = ("conv_1", "conv_2", *(rf"mixed\.{number}" for number in (3, 4, 5)))
     without_source = r"^fc|gating"
     released_rules = (
         (r"^conv_", "Conv_"),

@@ -24,6 +24,13 @@ from utils.torchvision_import import import_torchvision
 
 # Where the classifier of each network is, by the start of its name.
 _CLASSIFIERS = {"r": "fc", "mc3": "fc", "s3d": "classifier.1", "mvit": "head.1", "swin3d": "head"}
+# The stages of each, as `VideoNetwork.stages`; mvit's are its blocks.
+_RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
+_STAGES = {
+    **dict.fromkeys(("r3d", "r2plus1d", "mc3"), _RESNET),
+    "s3d": tuple(rf"features\.({pieces})\b" for pieces in ("0", "[23]", "[56]", "[89]|1[0-2]", "1[45]")),
+    "swin3d": ("patch_embed", *(rf"features\.{pieces}" for pieces in ("0", "[12]", "[34]", "[56]|norm"))),
+}
 # Classes of the blocks that most of a network is made of.
 _BLOCKS = ("BasicBlock", "SepInceptionBlock3D", "MultiscaleBlock", "SwinTransformerBlock")
 
@@ -71,6 +78,9 @@ class TorchvisionNetwork(VideoNetwork):
         self.video = getattr(import_torchvision().models.video, backbone)(weights=None, **settings)
         self.limits: ClipLimits = clip_limits(str(NetworkName(TORCHVISION, backbone)), options.early_stride)
         self.min_clip_frames = self.limits.min_frames
+        blocks = [rf"blocks\.{number}\b" for number in range(len(getattr(self.video, "blocks", "")))]
+        stages = _STAGES.get(backbone.split("_")[0]) or ("conv_proj|pos_encoding", *blocks[:-1], rf"{blocks[-1]}|norm")
+        self.stages = tuple(rf"video\.(?:{start})" for start in stages)
         name = next(path for start, path in _CLASSIFIERS.items() if backbone.startswith(start))
         self.classifier_names = (f"video.{name}",)
         if name in ("fc", "head"):

@@ -130,6 +130,8 @@ class VisionTransformer(VideoNetwork):
         self.pos_embed = nn.Parameter(torch.zeros(1, self.special + self.grid**2, width))
         rates = drop_rates(options.stochastic_depth or 0.0, shape.depth)
         self.blocks = nn.Sequential(*(TransformerBlock(shape, width, drop_rate=rate) for rate in rates))
+        inner = [rf"blocks\.{number}\b" for number in range(shape.depth)]
+        self.stages = ("patch_embed|cls_token|dist_token|pos_embed", *inner[:-1], rf"{inner[-1]}|norm")
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.dropout = nn.Dropout(options.dropout_ratio)
         self.fc = nn.Linear(width, options.num_classes)

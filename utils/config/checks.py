@@ -86,6 +86,8 @@ def _check_normalization(config: RunConfig) -> None:
 def _check_training(config: RunConfig) -> None:
     settings, data = config.optimizer, config.dataset
     _check_budget(config)
+    _check_selection(config)
+    _check_small_sets(config)
     if not settings.budget.is_given:
         check_warmup(config)
     if settings.envelope == "none" and settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
@@ -107,6 +109,31 @@ def _check_training(config: RunConfig) -> None:
         _fail(config, name, "a 2D network's classifier is not transferred; set network.remove_fc: true")
     if settings.nesterov and settings.momentum == 0 and not settings.adamw_solver:
         _fail(config, "optimizer.nesterov", "Nesterov needs a momentum above 0")
+
+
+def _check_small_sets(config: RunConfig) -> None:
+    settings = config.optimizer
+    if settings.class_weights != "none" and config.sampler.balance != "none":
+        cause = "sampler.balance balances the classes already; set one of them to none"
+        _fail(config, "optimizer.class_weights", cause)
+    if settings.frozen_stages and not config.network.pretrained_model:
+        cause = "random weights would stay random; set network.pretrained_model, or 0"
+        _fail(config, "optimizer.frozen_stages", cause)
+
+
+def _check_selection(config: RunConfig) -> None:
+    settings = config.optimizer
+    if settings.select == "last":
+        if settings.patience:
+            _fail(config, "optimizer.patience", "it needs a held-out part to look at; set optimizer.select: best")
+        return
+    if not settings.eva_inter:
+        _fail(config, "optimizer.eva_inter", "optimizer.select best chooses by the quick evaluation; set it to true")
+    if settings.heldout_fraction == 0:
+        _fail(config, "optimizer.heldout_fraction", "nothing would be held out; give a fraction such as 0.15")
+    if settings.keep_momentum and len(config.states) > 1:
+        cause = "the momenta of a state's last epoch are not those of its best; set optimizer.select: last"
+        _fail(config, "optimizer.keep_momentum", cause)
 
 
 def check_warmup(config: RunConfig) -> None:
@@ -148,6 +175,7 @@ def check_search(config: RunConfig) -> None:
     for key, is_set in (
         ("envelope", is_released and settings.envelope != "none"),
         ("budget", settings.budget.is_given),
+        ("select", settings.select != "last"),
         ("keep_momentum", is_released and settings.keep_momentum),
     ):
         if is_set:

@@ -9,14 +9,11 @@ from typing import Any
 
 import yaml
 
+from utils.config.declaring import CONTENT, EVALUATION, NEITHER, TRAINING
 from utils.config.network_names import Normalization
 from utils.config.sections import (
-    CONTENT,
-    EVALUATION,
-    NEITHER,
     SECTIONS,
     STATE_KEYS,
-    TRAINING,
     BudgetConfig,
     DatasetConfig,
     InputConfig,

@@ -5,45 +5,12 @@ that each value is written in exactly one place. Key names are those of the pape
 `python -m utils.config.reference` writes docs/config.md and docs/config.schema.json anew.
 """
 
-import functools
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from utils.clip_shape import ClipShape
+from utils.config.declaring import CONTENT, EVALUATION, NEITHER, key, own_key
 from utils.config.network_names import EARLY_STRIDES, POOLING_NAMES
 from utils.parts import FORMATS, TRANSFORMS
-
-# What changes when a key changes: the trained weights, only the scores, neither, or what the files that it names hold.
-# This decides what a run, a search and scores are continued with: nothing else says which keys count.
-TRAINING, EVALUATION, NEITHER, CONTENT = "training", "evaluation", "neither", "content"
-
-
-def key(
-    meaning: str,
-    *,
-    scope: str = TRAINING,
-    choices: tuple[Any, ...] = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    released: bool = True,
-) -> Any:
-    """Declare a configuration key.
-
-    Args:
-        meaning: What the key says, with its units and examples: docs/config.md and editors show it.
-        scope: TRAINING, EVALUATION, NEITHER or CONTENT: what a change of this key changes.
-        choices: The values allowed; empty for any.
-        at_least: Smallest number allowed.
-        above: Numbers must be larger than this.
-        below: Numbers must be smaller than this.
-        released: Whether the paper's released code has the key.
-    """
-    limits = {"choices": choices, "at_least": at_least, "above": above, "below": below}
-    return field(metadata={"meaning": meaning, "scope": scope, "released": released, **limits})
-
-
-own_key = functools.partial(key, released=False)  # a key that this project added
 
 
 @dataclass(frozen=True)
@@ -168,9 +135,36 @@ class OptimizerConfig:
         "processes the batch sizes are written for; any number of processes trains on the same steps", at_least=1
     )
     label_smooth: bool = key("label smoothing 0.1")
+    class_weights: str = own_key(
+        "weight of a clip in the loss; balanced: each class has as much of it as any other, whatever its number of "
+        "videos; sqrt: half way there; weights are 1 in the mean over the clips of an epoch",
+        choices=("none", "balanced", "sqrt"),
+    )
     eva_inter: bool = key("quick evaluation while training (1 clip, centre crop)", scope=NEITHER)
     eva_inter_freq: int = key("epochs between quick evaluations", scope=NEITHER, at_least=1)
     fc_higher_lr: bool = key("10 times the rate on the classifiers")
+    frozen_stages: int = own_key(
+        "stages from the input on (ResNets: stem, then four) that are not trained and whose batch norm keeps its "
+        "statistics; needs network.pretrained_model; 0: none",
+        at_least=0,
+    )
+    layer_decay: float = own_key(
+        "factor of the rate from each stage to the one before it; classifiers have the whole rate, the last stage so "
+        "much of it, e.g. 0.75; 1: all the same",
+        above=0,
+    )
+    select: str = own_key(
+        "epoch whose weights a state ends with; best: by top-1 of the quick evaluation, which then is of a part of the "
+        "training list that is set aside, groups kept together, and never of the evaluation list; of equals the latest",
+        choices=("last", "best"),
+    )
+    patience: int = own_key(
+        "select best: epochs without a better one after which a state ends early; 0: it does not", at_least=0
+    )
+    heldout_fraction: float = own_key(
+        "select best: fraction of every class of the training list that is set aside", at_least=0, below=1
+    )
+    heldout_seed: int = own_key("select best: seed of the draw", at_least=0)
     adamw_solver: bool = key("AdamW in place of SGD")
     amp: str = own_key(
         "mixed precision; auto: bf16 where the device has it and is right in it",
@@ -192,8 +186,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Evaluation sampling; the training clip and batch are keys of states."""
+    """What is sampled; the training clip and batch are keys of states."""
 
+    balance: str = own_key(
+        "videos of a training epoch; none: each once; balanced: as many of each class (some of a large class, those of "
+        "a small one several times), as many as the list has in all; sqrt: half way there",
+        choices=("none", "balanced", "sqrt"),
+    )
     eva_num_segments: int = key("segments of an evaluation clip", scope=EVALUATION, at_least=1)
     eva_num_clips: int = key("clips a video in the final evaluation", scope=EVALUATION, at_least=1)
 

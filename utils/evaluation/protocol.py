@@ -35,14 +35,31 @@ class Trained:
     epochs: Sequence[Mapping[str, Any]]
 
     @property
+    def best_epoch(self) -> int | None:
+        """Epoch of the last state that the weights are of, None for the last one."""
+        return self.epochs[-1].get("best_epoch")
+
+    @property
+    def kept(self) -> Mapping[str, Any]:
+        """The line of the epoch that the weights are of."""
+        last = self.epochs[-1]
+        place = (last.get("state"), self.best_epoch)
+        return next((line for line in self.epochs if (line.get("state"), line.get("epoch")) == place), last)
+
+    @property
     def quick(self) -> Mapping[str, Any] | None:
-        """The last line with a quick evaluation, None when there was none."""
-        return next((line for line in reversed(self.epochs) if "eval_top1" in line), None)
+        """The last line with a quick evaluation up to the epoch that the weights are of, None when there was none."""
+        end = self.kept["total_epoch"]
+        return next(
+            (line for line in reversed(self.epochs) if "eval_top1" in line and line["total_epoch"] <= end), None
+        )
 
     @property
     def scores_heldout(self) -> bool:
-        """Whether the quick evaluation was that of a search, on a part of the training list."""
-        return self.config.is_search and self.config.search.selection == "heldout"
+        """Whether the quick evaluation was on a part of the training list."""
+        if self.config.is_search:
+            return self.config.search.selection == "heldout"
+        return self.config.optimizer.select == "best"
 
 
 @dataclass(frozen=True)
@@ -177,7 +194,7 @@ def compare_with_quick(
         apart = spread(quick, accuracy, videos=(videos, num_videos))
         compared[name] = {"top1": accuracy, "spread": apart, "agrees": abs(accuracy - quick) <= apart}
     differs = differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, manifest)
-    last = trained.epochs[-1]["total_epoch"]
+    last = trained.kept["total_epoch"]
     if line["total_epoch"] != last:
         differs.append({"what": "weights", "training": f"epoch {line['total_epoch']}", "here": f"epoch {last}"})
     return {

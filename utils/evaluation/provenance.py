@@ -17,7 +17,7 @@ from utils.evaluation.result import RESULT_FILES
 from utils.evaluation.scores import SCORES_FOLDER, Manifest
 from utils.files import file_sha256
 from utils.text import versions
-from utils.training.epoch_lines import read_epochs
+from utils.training.epoch_lines import reached_epochs, read_epochs
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"
 TRAIN_SCRIPT, SEARCH_SCRIPT = "train_3d.py", "train_3d_op.py"
@@ -126,7 +126,7 @@ def training_progress(config: RunConfig) -> tuple[float, float] | None:
         return None
     if config.optimizer.budget.is_given and config.saved_path.exists():
         config = load_saved_config(config.saved_path)  # with the epochs that the budget came to
-    return epochs[-1]["total_epoch"], config.epochs_before(len(config.states))
+    return reached_epochs(config, epochs[-1]), config.epochs_before(len(config.states))
 
 
 def read_training(config: RunConfig) -> Trained | None:

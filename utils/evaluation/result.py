@@ -18,7 +18,7 @@ from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
 from utils.text import versions
-from utils.training.epoch_lines import TrainingCost, add_up_costs, costs_of_states, say_costs
+from utils.training.epoch_lines import STOPPED_EARLY, TrainingCost, add_up_costs, costs_of_states, say_costs
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_PAGE, PREDICTIONS = "result.html", "predictions.csv"
@@ -62,7 +62,7 @@ def build_result(
         "protocol": _protocol(manifest, history.trained, num_scored=metrics.num_videos, num_missing=len(missing)),
         "quick_evaluation": _quick_evaluation(manifest, history.trained, metrics),
         "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
-        "checkpoint": _checkpoint(manifest, history.progress),
+        "checkpoint": _checkpoint(manifest, history),
         "cost": None if history.trained is None else _cost(history.trained),
         "classes": _classes(metrics, class_names),
         "versions": {"extraction": manifest.versions, "merging": versions()},
@@ -126,14 +126,17 @@ def _protocol(manifest: Manifest, trained: Trained | None, *, num_scored: int, n
     }
 
 
-def _checkpoint(manifest: Manifest, training_progress: tuple[float, float] | None) -> dict[str, Any]:
-    trained, planned = training_progress or (None, None)
+def _checkpoint(manifest: Manifest, history: History) -> dict[str, Any]:
+    trained, planned = history.progress or (None, None)
+    last = history.trained.epochs[-1] if history.trained is not None else {}
     return {
         "network": manifest.network,
         "path": manifest.checkpoint,
         "sha256": manifest.checkpoint_sha256,
         "epochs_trained": trained,
         "epochs_of_record": planned,
+        "best_epoch": last.get("best_epoch"),
+        "stopped_early_after": last["epoch"] if last.get(STOPPED_EARLY) else None,
     }
 
 
@@ -277,6 +280,10 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
         rows.append(("trained", f"{done:g} of {planned:g} epochs{unfinished}"))
+    if early := checkpoint["stopped_early_after"]:
+        rows[-1] = ("trained", f"stopped early, after epoch {early} of the last state; {planned:g} were planned")
+    if best := checkpoint["best_epoch"]:
+        rows.append(("", f"weights of epoch {best} of the last state, the best on held-out training videos"))
     return [*rows, *_cost_rows(result["cost"]), *_training_rows(result)]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from utils.errors import UserError
+from utils.training.balance import Order, count_earlier
 
 
 class BatchError(UserError):
@@ -125,17 +126,29 @@ def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int
     )
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
+class EpochBatches(Sampler[list[tuple[int, ...]]]):
     """The micro-batches of one process in one epoch, as lists of (epoch, video index).
 
-    Every epoch is a new permutation of all videos, drawn from (seed, epoch) alone. Micro-batch k of the permutation
-    goes to rank k % world_size, so one process that accumulates sees the very micro-batches that several processes see
-    side by side. The epoch is part of every key, so that loader workers that live on need not be told of it.
+    Every epoch is a new order of videos, drawn from (seed, epoch) alone. Micro-batch k of the order goes to rank
+    k % world_size, so one process that accumulates sees the very micro-batches that several processes see side by side.
+    The epoch is part of every key, so that loader workers that live on need not be told of it. A video that has come in
+    the epoch already has how often behind its index: its clip is another one then.
     """
 
-    def __init__(self, num_videos: int, plan: StepPlan, *, rank: int, seed: tuple[int, ...]) -> None:
-        """Begin with epoch 0; refuse a list of fewer videos than one batch on every process takes."""
+    def __init__(
+        self, num_videos: int, plan: StepPlan, *, rank: int, seed: tuple[int, ...], order: Order | None = None
+    ) -> None:
+        """Begin with epoch 0; refuse a list of fewer videos than one batch on every process takes.
+
+        Args:
+            num_videos: In the list; as many are drawn for an epoch.
+            plan: Of the steps.
+            rank: Of this process.
+            seed: With the epoch, all that the order depends on.
+            order: Draws it, of `utils.training.balance.make_order`; None: each video once.
+        """
         self.num_videos, self.plan, self.rank, self.seed = num_videos, plan, rank, seed
+        self.order: Order = order or (lambda rng: rng.permutation(num_videos))
         self.epoch = 0
         self.first_batch, self.end_batch = 0, plan.batches_per_epoch(num_videos)
         if plan.batches_per_epoch(num_videos) == 0:
@@ -160,10 +173,12 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """Return the micro-batches that are left of the epoch."""
         return self.end_batch - self.first_batch
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         """Give the micro-batches that are left of the epoch."""
-        order = np.random.default_rng((*self.seed, self.epoch)).permutation(self.num_videos)
+        order = self.order(np.random.default_rng((*self.seed, self.epoch)))
+        earlier = count_earlier(order)
         size = self.plan.micro_batch
         for number in range(self.first_batch, self.end_batch):
             begin = (number * self.plan.world_size + self.rank) * size
-            yield [(self.epoch, int(index)) for index in order[begin : begin + size]]
+            pairs = zip(order[begin : begin + size].tolist(), earlier[begin : begin + size].tolist(), strict=True)
+            yield [(self.epoch, video, *((repeat,) if repeat else ())) for video, repeat in pairs]

@@ -17,6 +17,7 @@ from utils.metrics import QuickScore, label_ranks, top_k_hits
 from utils.training.averaging import WeightAverage
 from utils.training.batches import StateLength, StepPlan
 from utils.training.precision import autocast
+from utils.training.selection import BestEpoch
 
 
 class TrainingError(UserError):
@@ -54,8 +55,15 @@ class Learner:
     seed: tuple[int, ...]
     num_videos: int
     average: WeightAverage | None = None
+    best: BestEpoch | None = None
     multiply_adds: int = 0
     rank_statistics: list[list[torch.Tensor]] = field(default_factory=list, init=False)
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step, where nothing multiplies it."""
+        group = self.optimizer.param_groups[0]
+        return group["lr"] / group["rate_factor"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the learner."""
@@ -65,6 +73,7 @@ class Learner:
             "scaler": self.scaler.state_dict(),
             **({"rank_statistics": self.rank_statistics} if self.rank_statistics else {}),
             **(self.average.state_dict() if self.average is not None else {}),
+            **(self.best.state_dict() if self.best is not None else {}),
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
@@ -74,6 +83,8 @@ class Learner:
         self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
             self.average.load_state_dict(content)
+        if self.best is not None:
+            self.best.load_state_dict(content)
         if saved := content.get("rank_statistics"):
             same = len(saved) == distributed.world_size()
             means = (torch.stack(ranks).mean(0) for ranks in zip(*saved, strict=True))
@@ -104,11 +115,18 @@ class Learner:
         """Return the weights that are evaluated and handed on: their average where there is one."""
         return self.average.average if self.average is not None else self.network.state_dict()
 
+    def is_over(self, epoch: int) -> bool:
+        """Return whether the state ends when `epoch` epochs are done."""
+        return epoch >= self.length.num_epochs or (self.best is not None and self.best.is_over(epoch))
+
     def finish(self) -> None:
-        """End the state: the network takes the weights of `result`."""
+        """End the state: the network takes the weights of `result`, or those of the best epoch."""
         if self.average is not None:
             self.average.swap()
             self.average = None
+        if self.best is not None:
+            self.network.load_state_dict(self.best.weights)
+            self.best = None
 
     @contextlib.contextmanager
     def evaluated(self) -> Iterator[None]:
@@ -303,7 +321,7 @@ def _require_finite(loss_sum: torch.Tensor, *, epoch: int, step: int) -> None:
 def _progress_line(learner: Learner, totals: EpochTotals) -> dict[str, float]:
     return {
         "loss": totals.loss_sum / max(totals.clips, 1),
-        "rate": learner.optimizer.param_groups[0]["lr"],
+        "rate": learner.last_rate,
         "clips_per_second": totals.clips * learner.plan.world_size / max(totals.seconds, 1e-9),
         "data_wait": totals.waiting / max(totals.seconds, 1e-9),
     }

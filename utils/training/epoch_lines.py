@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.config import RunConfig
 from utils.jsonl import read_lines
 
 EPOCHS_FILE = "log.jsonl"
+STOPPED_EARLY = "stopped_early"  # in the line of an epoch after which its state was over before its last one
 ANEW = "move it away: the run goes on without the curves of the epochs in it"
 
 
@@ -31,6 +33,11 @@ def read_epochs(run_dir: Path) -> list[dict[str, Any]]:
         LineFileError: It is damaged.
     """
     return read_lines(run_dir / EPOCHS_FILE, anew=ANEW)
+
+
+def reached_epochs(config: RunConfig, line: Mapping[str, Any]) -> float:
+    """Return how far in the epochs of a record a line is; behind a state that has stopped early, that is its end."""
+    return config.epochs_before(line["state"] + 1) if line.get(STOPPED_EARLY) else line["total_epoch"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from utils.files import file_sha256, move_to_earlier, write_text_atomically
 from utils.lock import LOCK_FILE
 from utils.sealed import seal_text
 from utils.training.checkpoint import CheckpointError, Position
-from utils.training.epoch_lines import EPOCHS_FILE, read_epochs
+from utils.training.epoch_lines import EPOCHS_FILE, reached_epochs, read_epochs
 
 EARLIER_PATTERN = "earlier-*"
 
@@ -77,8 +77,9 @@ def find_position(
     epochs = [math.ceil(state.epochs) for state in trained.states]
     if not is_complete and not (position.state < count and position.epoch <= epochs[position.state]):
         raise CheckpointError(f"{path}: stands at {position}, which its own configuration does not have")
-    is_averaged = is_complete and trained.optimizer.ema > 0  # of the weights that were trained nothing is left
-    first_state = count if is_averaged else min(position.state, count - 1)
+    # Where the result is an average or another epoch's, nothing is left of the weights that were trained last.
+    is_other = is_complete and (trained.optimizer.ema > 0 or trained.optimizer.select == "best")
+    first_state = count if is_other else min(position.state, count - 1)
     problems = list_differences(config, with_longer_states(trained, config, first_state=first_state))
     if content["list_sha256"] != list_sha256:
         problems.append(f"{config.dataset.list_file} has changed since {path} was trained on it")
@@ -104,7 +105,7 @@ def refuse_differences(config: RunConfig, differences: Sequence[str]) -> None:
         return
     longer = (
         f"; to train longer, start a record of another name with network.pretrained_model={config.weights_path}, or "
-        "raise optimizer.epochs of the last state where the rate is constant and optimizer.ema is 0"
+        "raise optimizer.epochs of the last state where the rate is constant, optimizer.ema 0 and select last"
     )
     raise ConfigError(
         f"{config.run_dir} holds a run of another configuration ({'; '.join(differences)}); set it back, give this "
@@ -131,8 +132,8 @@ def require_own_weights(content: dict[str, Any], config: RunConfig, *, path: Pat
         refuse_differences(config, list_differences(trained, load_saved_config(config.saved_path)))
     done = trained.epochs_before(position.state) + position.epoch
     epochs = read_epochs(config.run_dir)
-    if epochs and epochs[-1]["total_epoch"] != done:
+    if epochs and (logged := reached_epochs(trained, epochs[-1])) != done:
         raise ConfigError(
             f"{path} holds the weights after {done:g} epochs, but {config.run_dir / EPOCHS_FILE} has "
-            f"{epochs[-1]['total_epoch']:g}; continue the training first, or name the weights with network.eva_model"
+            f"{logged:g}; continue the training first, or name the weights with network.eva_model"
         )

@@ -22,7 +22,7 @@ from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import EpochTotals, Learner, QuickScore, StepHooks, evaluate, train_epoch
-from utils.training.epoch_lines import EpochTraining, add_up_costs, costs_of_states, say_costs
+from utils.training.epoch_lines import STOPPED_EARLY, EpochTraining, add_up_costs, costs_of_states, say_costs
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
 
@@ -55,7 +55,7 @@ def describe_training(learner: Learner, totals: EpochTotals, *, num_frames: int)
     """Return how an epoch of clips of so many frames was trained."""
     return EpochTraining(
         train_loss=totals.loss_sum / totals.clips,
-        learning_rate=learner.optimizer.param_groups[0]["lr"],
+        learning_rate=learner.last_rate,
         precision=precision_name(learner.dtype),
         clips_per_second=totals.clips / totals.seconds,
         data_wait_share=totals.waiting / totals.seconds,
@@ -131,20 +131,28 @@ class TrainingRecord:
         }
         if score is not None:
             line |= {f"eval_{name}": value for name, value in dataclasses.asdict(score).items()}
-        complete = position.epoch == learner.length.num_epochs
-        after = position.next_state() if complete else position
-        total = self.config.epochs_before(after.state) + after.epoch
+        is_last, is_over = position.epoch == learner.length.num_epochs, learner.is_over(position.epoch)
+        if learner.best is not None:
+            line |= {"best_epoch": learner.best.epoch} | ({STOPPED_EARLY: True} if is_over and not is_last else {})
+        before, end = (self.config.epochs_before(position.state + more) for more in (0, 1))
+        total = end if is_last else before + position.epoch
         distributed.decide_on_main(lambda: self.epochs.write(line, total_epoch=total))
-        if complete:
-            self._log_costs(position.state)
+        after = position.next_state() if is_over else position
+        if is_over:
+            self._log_end(position, learner)
             learner.finish()
         self.save(learner, after, None)
         if self.config.logging.save_freq and position.epoch % self.config.logging.save_freq == 0:
             self.save(learner, after, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
 
-    def _log_costs(self, state: int) -> None:
-        """Say what a state has taken, and the run so far."""
-        lines = self.epochs.lines  # of rank 0
+    def _log_end(self, position: Position, learner: Learner) -> None:
+        """Say which epoch's weights a state ends with, what it has taken, and the run so far."""
+        state, best, lines = position.state, learner.best, self.epochs.lines  # of rank 0
+        if best is not None:
+            is_last = position.epoch == learner.length.num_epochs
+            early = "" if is_last else f" after {best.patience} epochs without a better one,"
+            score = f"top-1 {best.score[0]:.2f}% of the held-out videos"
+            self.log.info(f"state {state + 1} ends{early} with the weights of epoch {best.epoch}: {score}")
         if say_costs(lines):
             whole = f"; all states so far: {add_up_costs(lines)}" if state else ""
             self.log.info(f"state {state + 1} took {costs_of_states(lines)[state]}{whole}")
@@ -219,7 +227,8 @@ class StateTrainer:
     def describe_setting(self) -> str:
         """Return the state's input, rate and steps."""
         state, plan = self.state, self.learner.plan
-        frozen = ", batch norm frozen" if state.frozen_bn else ""
+        stages, frozen = self.config.optimizer.frozen_stages, ", batch norm frozen" if state.frozen_bn else ""
+        frozen += f", first {stages} stages frozen" if stages else ""
         return (
             f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}, "
             f"{state.crop_size} px; rate {state.base_learning_rate:g}; "
@@ -229,10 +238,13 @@ class StateTrainer:
 
     def train(self, record: TrainingRecord, position: Position, totals: EpochTotals) -> None:
         """Train the epochs from a position to the end of the state, recording each."""
-        while position.epoch < self.learner.length.num_epochs:
+        is_over = self.learner.is_over(position.epoch)
+        while not is_over:
             totals = self.train_epoch(position, totals, record).merged()
             position = position.next_epoch()
-            record.finish_epoch(self.learner, position, totals, self.score(position.epoch))
+            score = self.score(position.epoch)
+            is_over = self.learner.is_over(position.epoch)
+            record.finish_epoch(self.learner, position, totals, score)
             totals = EpochTotals()
 
     def train_epoch(self, position: Position, totals: EpochTotals, record: "StepRecord") -> EpochTotals:
@@ -273,10 +285,13 @@ class StateTrainer:
     def score(self, epochs_done: int) -> QuickScore | None:
         """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""
         due = epochs_done == self.learner.length.num_epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
-        if self.quick is not None and due:
-            return self.evaluate()
-        with self.learner.evaluated():
-            return None
+        if self.quick is None or not due:
+            with self.learner.evaluated():
+                return None
+        score, best = self.evaluate(), self.learner.best
+        if best is not None:
+            best.note(epochs_done, distributed.broadcast_object(score), weights=self.learner.result())
+        return score
 
     def evaluate(self) -> QuickScore:
         """Run the quick evaluation of the network as it is.
