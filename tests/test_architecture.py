@@ -92,6 +92,7 @@ TORCH_FREE = (
     "utils/evaluation/result.py",
     "utils/evaluation/score_index.py",
     "utils/evaluation/scores.py",
+    "utils/evaluation/summary.py",
     "utils/figures/confusion.py",
     "utils/figures/curves.py",
     "utils/figures/markup.py",
