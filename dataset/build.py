@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dataset.heldout import split_heldout
-from dataset.listing import VideoList, read_class_names, read_list
+from dataset.listing import FRAME_RATE, VideoList, read_class_names, read_fingerprint, read_list
 from dataset.loading import VideoLoader
 from dataset.readers import FrameReader, open_reader
 from dataset.transforms.label_flip import make_label_flip, mirrored_labels
@@ -14,7 +14,7 @@ from dataset.transforms.normalization import ClipNormalizer
 from dataset.transforms.recipes import build_train_transform
 from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, VideoViews, collate_clips, worker_init
 from utils import distributed
-from utils.config import RunConfig, StateConfig
+from utils.config import ConfigError, RunConfig, StateConfig
 from utils.training.balance import class_weights, make_order
 from utils.training.batches import EpochBatches, StateLength, StepPlan, plan_steps
 
@@ -25,13 +25,20 @@ LIST_HINT = "make it with python -m dataset.prepare or set the key to yours; doc
 
 def read_training_list(config: RunConfig) -> VideoList:
     """Read and validate the training list."""
-    path = config.require_file("dataset", "list_file", hint=LIST_HINT)
-    return read_list(path, num_classes=config.dataset.num_classes)
+    return _read_list(config, "list_file")
 
 
 def read_evaluation_list(config: RunConfig) -> VideoList:
     """Read and validate the evaluation list."""
-    path = config.require_file("dataset", "eva_list_file", hint=LIST_HINT)
+    return _read_list(config, "eva_list_file")
+
+
+def _read_list(config: RunConfig, key: str) -> VideoList:
+    path, said = config.require_file("dataset", key, hint=LIST_HINT), config.dataset.picture_rate
+    made_with = read_fingerprint(path).get(FRAME_RATE, said) if config.sampler.frame_rate and said else said
+    if made_with != said:
+        found = f"found {said:g}, but the videos of {path} were made with {made_with}"
+        raise ConfigError(f"{config.sources['dataset.picture_rate']}: dataset.picture_rate: {found} frames a second")
     return read_list(path, num_classes=config.dataset.num_classes)
 
 
@@ -62,7 +69,9 @@ def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
 def make_reader(config: RunConfig, root_path: str) -> FrameReader:
     """Return the reader of the data set's format."""
     data = config.dataset
-    return open_reader(data.format, root_path, use_flow=data.use_flow, max_pixels=data.max_pixels)
+    return open_reader(
+        data.format, root_path, use_flow=data.use_flow, max_pixels=data.max_pixels, picture_rate=data.picture_rate
+    )
 
 
 def make_normalizer(config: RunConfig) -> ClipNormalizer:
@@ -95,7 +104,7 @@ def make_training_clips(
         videos,
         reader,
         transform,
-        shape=state.clip_shape,
+        shape=config.clip_shape(state),
         seed=(config.optimizer.seed, state_index),
         on_error=data.on_error,
         label_flip=make_label_flip(names, source=data.list_file, use_flow=data.use_flow) if names else None,
@@ -157,7 +166,7 @@ def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoLis
         videos,
         make_reader(config, root_path),
         crop_size=state.crop_size,
-        shape=state.clip_shape,
+        shape=config.clip_shape(state),
         on_error=config.dataset.on_error,
     )
     own = range(distributed.rank(), len(videos), distributed.world_size())
@@ -188,7 +197,7 @@ def make_video_views(config: RunConfig, *, videos: VideoList) -> VideoViews:
         make_reader(config, data.eva_root_path),
         short_side=data.eva_crop_size,
         num_clips=config.sampler.eva_num_clips,
-        shape=config.evaluation_state.clip_shape,
+        shape=config.clip_shape(config.evaluation_state),
         on_error=data.on_error,
     )
 

@@ -1,13 +1,14 @@
 """List files: one video a line, `path num_frames label`, kept packed so that loader workers do not multiply them."""
 
 import hashlib
+import json
 import operator
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # merging scores reads lists and does without torch, which ta
 
 CLASSES_FILE = "classes.txt"
 OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
+FINGERPRINT_SUFFIX = ".fingerprint.json"  # what a list was made of, beside it
+FRAME_RATE = "frame_rate"  # in there: frames a second of all its videos
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGEST = np.iinfo(np.int32).max
 _SEGMENT = re.compile(r"(.+)#skip=([0-9]{1,10})", re.DOTALL)
@@ -257,6 +260,20 @@ def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
     if num_classes is None:
         return f"label {label} is outside 0..{_LARGEST}"
     return f"label {label} is outside 0..{num_classes - 1} (num_classes {num_classes})"
+
+
+def read_fingerprint(list_file: str | Path) -> dict[str, Any]:
+    """Return what is written beside a list of how it was made; nothing where no such file is there.
+
+    Raises:
+        ListError: It cannot be read.
+    """
+    path = Path(list_file).with_suffix(FINGERPRINT_SUFFIX)
+    try:
+        content = json.loads("\n".join(read_text_lines(path))) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise ListError(f"{path}: cannot be read ({error}); move it away, or make the list again") from None
+    return content if isinstance(content, dict) else {}
 
 
 def _class_file(list_file: str | Path) -> Path:

@@ -8,11 +8,36 @@ L = clip_length * num_steps frames (`utils.clip_shape.ClipShape`). With N frames
 - N < L: the video is played in a loop, as if it had the least multiple of N frames that is at least L.
 
 All floors are taken on integers, so no offset depends on how a quotient rounds.
+
+Clips by seconds (`ClipShape.frame_rate`) are counted so in ticks, of which a video has that many a second, and each
+tick stands for the frame that is nearest to it (`frames_at_rate`).
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utils.clip_shape import ClipShape
+
+_ROUNDING = 1e-3  # seconds that time stamps may be off: Matroska keeps milliseconds
+
+
+def frames_at_rate(times: NDArray[np.float64], rate: float) -> NDArray[np.int64]:
+    """Return the frame that is nearest to each tick of a video, int64 [ticks]; the first one where two are as near.
+
+    Args:
+        times: When frames begin and the last one ends, seconds from the first, increasing [num_frames + 1].
+        rate: Ticks a second; there are as many as fit into the video, rounded, one at least.
+    """
+    begins, gaps = times[:-1], np.diff(times[:-1])
+    ticks = np.arange(max(1, round(times[-1] * rate))) / rate
+    return np.searchsorted(begins[:-1] + gaps / 2 + np.minimum(_ROUNDING, gaps / 10), ticks).astype(np.int64)
+
+
+def is_steady(begins: NDArray[np.float64]) -> bool:
+    """Return whether frames follow each other at one rate, given when they begin, seconds [num_frames]."""
+    if len(begins) < 3:
+        return True
+    return bool(np.abs(begins - np.linspace(begins[0], begins[-1], len(begins))).max() <= 1.5 * _ROUNDING)
 
 
 def draw_clip(num_frames: int, shape: ClipShape, *, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataset.listing import VideoList, VideoRecord
 from dataset.now_reading import say_video
 from dataset.readers import FewerFramesError, FrameReader, ReadError
 from dataset.readers.frame_reader import FrameStack
-from dataset.sampling import draw_clip, spread_clips
+from dataset.sampling import draw_clip, frames_at_rate, spread_clips
 from dataset.transforms.label_flip import LabelFlip
 from dataset.transforms.recipes import evaluation_transform, resize_short_side
 from utils.clip_shape import ClipShape
@@ -121,11 +121,12 @@ class TrainingClips(Dataset[ClipSample]):
             ReadError: The video cannot be read, or, where such are skipped, neither can MAX_DRAWS - 1 others.
         """
         rng, video = np.random.default_rng((*self._seed, *key)), key[1]
+        draws = _same_draws(rng) if self._shape.frame_rate else lambda: rng
         notes: tuple[str, ...] = ()
         for skipped in range(MAX_DRAWS):
             record = self._videos[video]
             try:
-                frames, new_notes = _with_true_length(record, lambda it: self._read(it, rng), reader=self._reader)
+                frames, new_notes = _with_true_length(record, lambda it: self._read(it, draws), reader=self._reader)
             except ReadError as error:
                 if self._on_error == "raise":
                     raise
@@ -138,8 +139,11 @@ class TrainingClips(Dataset[ClipSample]):
             return ClipSample(torch.from_numpy(clip), label, video, notes + new_notes, skipped)
         raise ReadError(f"{MAX_DRAWS} videos drawn in a row could not be read; last {notes[-1]}")
 
-    def _read(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
-        return self._reader.read(record, draw_clip(record.num_frames, self._shape, rng=rng))
+    def _read(self, record: VideoRecord, draws: Callable[[], np.random.Generator]) -> torch.Tensor:
+        def read(ticks: np.ndarray) -> torch.Tensor:
+            return self._reader.read(record, ticks[draw_clip(len(ticks), self._shape, rng=draws())])
+
+        return _by_ticks(record, read, reader=self._reader, shape=self._shape)
 
 
 class EvaluationClips(Dataset[ClipSample]):
@@ -186,7 +190,10 @@ class EvaluationClips(Dataset[ClipSample]):
         return ClipSample(torch.from_numpy(clip), record.label, index, notes)
 
     def _read(self, record: VideoRecord) -> torch.Tensor:
-        return self._reader.read(record, spread_clips(record.num_frames, self._shape, num_clips=1)[0])
+        def read(ticks: np.ndarray) -> torch.Tensor:
+            return self._reader.read(record, ticks[spread_clips(len(ticks), self._shape, num_clips=1)[0]])
+
+        return _by_ticks(record, read, reader=self._reader, shape=self._shape)
 
 
 class VideoViews(Dataset[VideoFrames]):
@@ -242,11 +249,22 @@ class VideoViews(Dataset[VideoFrames]):
         return VideoFrames(index, record.label, frames, rows, "", notes)
 
     def _read(self, record: VideoRecord) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.read_clips(record, spread_clips(record.num_frames, self._shape, num_clips=self._num_clips))
+        def read(ticks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.read_clips(record, ticks[spread_clips(len(ticks), self._shape, num_clips=self._num_clips)])
 
-    def first_clip(self, num_frames: int) -> np.ndarray:
-        """Return the frames of the only clip of a video of `num_frames` frames, int64 [T]."""
-        return spread_clips(num_frames, self._shape, num_clips=1)[0]
+        return _by_ticks(record, read, reader=self._reader, shape=self._shape)
+
+    def video(self, index: int) -> VideoRecord:
+        """Return the record of a video."""
+        return self._videos[index]
+
+    def ticks(self, record: VideoRecord) -> np.ndarray:
+        """Return the frame of every tick of a video that clips are counted in, int64 [ticks]."""
+        return _ticks(record, reader=self._reader, shape=self._shape)
+
+    def first_clip(self, num_ticks: int) -> np.ndarray:
+        """Return the ticks of the only clip of a video of `num_ticks` ticks, int64 [T]."""
+        return spread_clips(num_ticks, self._shape, num_clips=1)[0]
 
     def read_clips(self, record: VideoRecord, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Read clips of a video, each of their frames once.
@@ -296,6 +314,29 @@ def worker_init(_worker_id: int) -> None:
     leave_to_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+
+
+def _ticks(record: VideoRecord, *, reader: FrameReader, shape: ClipShape) -> np.ndarray:
+    """Return the frame of every tick that clips are counted in, int64 [ticks]: every frame, or some by their times."""
+    if not shape.frame_rate:
+        return np.arange(record.num_frames)
+    return frames_at_rate(reader.times(record), shape.frame_rate)
+
+
+def _by_ticks(
+    record: VideoRecord, read: Callable[[np.ndarray], Result], *, reader: FrameReader, shape: ClipShape
+) -> Result:
+    """Return what `read` gives of a video's ticks; once more where decoding shows that its times were others."""
+    ticks = _ticks(record, reader=reader, shape=shape)
+    result = read(ticks)
+    now = _ticks(record, reader=reader, shape=shape)
+    return result if np.array_equal(ticks, now) else read(now)
+
+
+def _same_draws(rng: np.random.Generator) -> Callable[[], np.random.Generator]:
+    """Return what gives generators of the same draws: a clip is the same however often its times were corrected."""
+    seed = int(rng.integers(1 << 62))
+    return lambda: np.random.default_rng(seed)
 
 
 def _with_true_length(

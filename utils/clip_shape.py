@@ -11,11 +11,13 @@ class ClipShape:
         num_segments: Pieces that the clip is put together from.
         clip_length: Frames of a piece.
         num_steps: Distance between the frames of a piece.
+        frame_rate: Frames a second that all of this is counted in; 0: whatever frames a video has.
     """
 
     num_segments: int
     clip_length: int
     num_steps: int
+    frame_rate: float = 0.0
 
     @property
     def num_frames(self) -> int:

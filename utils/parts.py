@@ -17,16 +17,18 @@ class Format:
             it has them.
         has_flow: It can hold optical flow.
         has_limit: Its pictures may be of any size, so dataset.max_pixels bounds them.
+        has_times: Its reader knows when frames are shown; others need dataset.picture_rate for clips by seconds.
     """
 
     home: str
     has_flow: bool = False
     has_limit: bool = False
+    has_times: bool = False
 
 
 # dataset.format
 FORMATS = {
-    "RAW": Format("dataset.readers.raw_video:RawVideoReader", has_limit=True),
+    "RAW": Format("dataset.readers.raw_video:RawVideoReader", has_limit=True, has_times=True),
     "FRAME": Format("dataset.readers.images:open_folders", has_flow=True, has_limit=True),
     "LMDB": Format("dataset.readers.lmdb:open_lmdb", has_flow=True, has_limit=True),
 }

@@ -51,21 +51,24 @@ class VideoScorer:
             ReadError: The video cannot be read.
             PredictionError: A logit is NaN or infinite.
         """
-        shape = self.config.evaluation_state.clip_shape
-        span = shape.num_segments * shape.span
-        places = list(place_windows(video, span, stride=stride))
+        shape = self.config.clip_shape(self.config.evaluation_state)
+        span, reader = shape.num_segments * shape.span, self._reader(video)
+        ticks = reader.ticks(reader.video(0))
+        counted = video.at_rate(shape.frame_rate, num_ticks=len(ticks)) if shape.frame_rate else video
+        places = list(place_windows(counted, span, stride=stride))
         groups = [list(group) for _, group in groupby(places, key=lambda place: place.first // _FRAMES_AT_ONCE)]
-        reader, length = self._reader(video), min(span, video.num_frames)
-        read = (_read(reader, video, group, length=length) for group in groups)
+        length = min(span, len(ticks))
+        read = (_read(reader, ticks, group, length=length) for group in groups)
         results = score_ahead(read, lambda frames: self._score(video, frames, crops=(0,)), device=self.views.device)
         for group, (_, (scores, features)) in zip(groups, results, strict=True):
             for place, score, feature in zip(group, scores[:, 0], features[:, 0], strict=True):
-                begin, end = video.seconds(place.begin), video.seconds(place.end)
-                yield Window(begin, end, place.begin, score, (place.first, place.first + length - 1), feature)
+                begin, end = counted.seconds(place.begin), counted.seconds(place.end)
+                begin_frame, first, last = ticks[[place.begin, place.first, place.first + length - 1]].tolist()
+                yield Window(begin, end, begin_frame, score, (first, last), feature)
 
     def _reader(self, video: Video) -> VideoViews:
         """Return what reads the views of a video; of no video at all, that is an error."""
-        data = replace(self.config.dataset, format="RAW", eva_root_path="/", on_error="raise")
+        data = replace(self.config.dataset, format="RAW", eva_root_path="/", on_error="raise", picture_rate=0.0)
         record = VideoRecord(str(video.path.resolve()), video.num_frames, 0)
         return make_video_views(replace(self.config, dataset=data), videos=list_of([record], path="command line"))
 
@@ -80,9 +83,8 @@ class VideoScorer:
         return probabilities(logits), features
 
 
-def _read(reader: VideoViews, video: Video, places: list[Place], *, length: int) -> VideoFrames:
-    """Read some windows of a video."""
-    record = VideoRecord(str(video.path.resolve()), video.num_frames, 0)
+def _read(reader: VideoViews, ticks: NDArray[np.int64], places: list[Place], *, length: int) -> VideoFrames:
+    """Read some windows of a video, which has these frames at its ticks."""
     firsts = np.array([place.first for place in places])
-    frames, rows = reader.read_clips(record, firsts[:, None] + reader.first_clip(length))
+    frames, rows = reader.read_clips(reader.video(0), ticks[firsts[:, None] + reader.first_clip(length)])
     return VideoFrames(0, 0, frames, rows, "", ())

@@ -1,7 +1,7 @@
 """A video file as a prediction needs it: when its frames are shown, and where windows lie in it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class Video:
     def num_frames(self) -> int:
         """The number of frames."""
         return len(self.times)
+
+    def at_rate(self, rate: float, *, num_ticks: int) -> "Video":
+        """Return the video as if it had so many frames, at a steady rate."""
+        exact = Fraction(rate).limit_denominator(1_000_000)
+        return replace(self, times=np.arange(num_ticks), time_base=1 / exact, rate=exact)
 
     def seconds(self, frame: int) -> float:
         """Return when a frame begins; of the number of frames, when the last one ends."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset.heldout import GROUPS_SUFFIX
-from dataset.listing import OWN_CLASSES_SUFFIX, segment_path, split_segment
+from dataset.listing import FINGERPRINT_SUFFIX, FRAME_RATE, OWN_CLASSES_SUFFIX, segment_path, split_segment
 from dataset.prepare.annotations import Annotations, Entry, Kind, PrepareError, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree, describe_left_out
 from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all, require_some
@@ -26,6 +26,7 @@ class ListFile:
         missing: What is not in it: title and cause of each.
         damaged: Path and cause of videos that are in it although not all of them can be decoded.
         groups: Path of a video and its group, for those that are no group of their own.
+        frame_rate: Frames a second of all its videos, 0 where that is not known.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class ListFile:
     missing: list[tuple[str, str]]
     damaged: list[tuple[str, str]]
     groups: dict[str, str] = field(default_factory=dict)
+    frame_rate: float = 0.0
 
 
 def make_lists(
@@ -174,6 +176,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
         "classes": len(classes),
         "root": str(root.resolve()),
         "annotations": {path.name: file_sha256(path) for path in files},
+        **({FRAME_RATE: made.frame_rate} if made.frame_rate else {}),
     }
     faults = [*made.missing, *made.damaged]
     contents = {
@@ -181,7 +184,7 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
         **({made.path.with_suffix(OWN_CLASSES_SUFFIX): "".join(f"{name}\n" for name in classes)} if classes else {}),
         **_groups_file(made),
         beside(made.path, "missing.txt"): "".join(f"{one_line(video)}\t{one_line(cause)}\n" for video, cause in faults),
-        beside(made.path, "fingerprint.json"): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
+        made.path.with_suffix(FINGERPRINT_SUFFIX): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
     }
     if not made.lines:
         causes = "; ".join(f"{one_line(video)}: {cause}" for video, cause in made.missing[:3])

@@ -16,7 +16,7 @@ from dataset.prepare.parallel import each
 from dataset.readers import ReadError
 from dataset.readers.jpeg import ImageError, decode_image
 from dataset.readers.video_file import VideoFile
-from dataset.readers.video_index import FrameIndex, build_index, frame_times, rebuild_index
+from dataset.readers.video_index import FrameIndex, build_index, rebuild_index
 
 Seconds = tuple[float, float]
 
@@ -113,7 +113,7 @@ def _key(task: Measurement) -> str:
 def _measure_file(path: Path, segments: Sequence[Seconds], make_index: Callable[[VideoFile], FrameIndex]) -> Measured:
     with VideoFile(path) as video:
         index = make_index(video)
-        times = frame_times(video, index) if segments else np.empty(0)
+        times = index.times()[:-1] if segments else np.empty(0)
     frames = tuple(_frames_of(times, segment) for segment in segments)
     return Measured(index.num_frames, frames, damage=index.damage, is_decoded=index.is_decoded)
 

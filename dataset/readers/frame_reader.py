@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dataset.listing import VideoRecord
+from dataset.readers.errors import ReadError
 
 # Takes a frame uint8 [H, W, C] and its place among the frames asked for. The frame is only lent: its memory is used
 # again. A place may come twice, then the later frame counts.
@@ -49,6 +51,17 @@ class FrameReader(ABC):
             ReadError: The video cannot be read, or is damaged between the first and the last of the frames.
         """
         self.decode(record, numbers, lambda _place, _frame: None)
+
+    def times(self, record: VideoRecord) -> NDArray[np.float64]:
+        """Return when the frames of a video begin and the last one ends, seconds from the first [num_frames + 1].
+
+        Raises:
+            FewerFramesError: The video has fewer frames than the record says.
+            ReadError: The video cannot be read, or its format keeps no times, as here.
+        """
+        raise ReadError(
+            f"{record.path}: its format keeps no times; say the rate of its pictures (dataset.picture_rate)"
+        )
 
     @abstractmethod
     def close(self) -> None:

@@ -10,7 +10,12 @@ from utils.parts import FORMATS, find_part, flow_formats
 
 
 def open_reader(
-    format: str, root_path: str | Path, *, use_flow: bool = False, max_pixels: int = MAX_PIXELS
+    format: str,
+    root_path: str | Path,
+    *,
+    use_flow: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    picture_rate: float = 0.0,
 ) -> FrameReader:
     """Return the reader of a format.
 
@@ -20,6 +25,7 @@ def open_reader(
         root_path: What the paths of records are relative to; an absolute path in a list is used as it is.
         use_flow: Read optical flow (x and y as two channels) in place of RGB.
         max_pixels: Pixels that a picture may have.
+        picture_rate: Frames a second of formats that keep no times; 0: not known.
 
     Returns:
         A reader that also takes segments (`path#skip=N`) of the videos of any format.
@@ -37,4 +43,4 @@ def open_reader(
     options: dict[str, int] = {"use_flow": use_flow} if row.has_flow else {}
     if row.has_limit:
         options["max_pixels"] = max_pixels
-    return SegmentReader(find_part(row.home)(root_path, **options))
+    return SegmentReader(find_part(row.home)(root_path, **options), picture_rate)

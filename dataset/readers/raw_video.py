@@ -9,12 +9,13 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from dataset.listing import VideoRecord
 from dataset.readers.caching import BoundedCache
-from dataset.readers.errors import MAX_PIXELS, FewerFramesError
+from dataset.readers.errors import MAX_PIXELS, FewerFramesError, ReadError
 from dataset.readers.frame_reader import FrameReader, FrameStack, Put
-from dataset.readers.video_file import VideoFile, damaged_frame, naming, quarter_turns, unreadable
+from dataset.readers.video_file import VideoFile, damaged_frame, file_version, naming, quarter_turns, unreadable
 from dataset.readers.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
 
 # A frame that no other refers to can be left out without touching any other, and these codecs mark such frames. HEVC
@@ -102,6 +103,27 @@ class RawVideoReader(FrameReader):
         for number, frame, expected in zip(numbers, stack.frames, passed.frames, strict=True):
             if not np.array_equal(frame, expected):
                 raise unreadable(video.path, f"frame {number} (from 0) is not what a pass from the start shows there")
+
+    def times(self, record: VideoRecord) -> NDArray[np.float64]:
+        """See FrameReader: by time stamps where the container has them, else by the rate it says.
+
+        Raises:
+            FewerFramesError: The file ends before the last frame.
+            ReadError: The file cannot be read, or says neither.
+        """
+        path = self._root / record.path
+        index = self._indices.get((str(path), *file_version(path)))
+        if index is None:
+            with self._open(record) as video, naming(path):
+                index = build_index(video)
+                self._indices.put((str(path), *video.version), index)
+        if record.num_frames > index.num_frames:
+            message = f"{path}: {record.num_frames} frames are wanted, there are {index.num_frames}"
+            raise FewerFramesError(message, index.num_frames)
+        try:
+            return index.times()[: record.num_frames + 1]
+        except ReadError as error:
+            raise unreadable(path, str(error)) from None
 
     def _open(self, record: VideoRecord) -> VideoFile:
         return VideoFile(self._root / record.path, max_pixels=self._max_pixels)

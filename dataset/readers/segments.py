@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dataset.listing import VideoRecord, split_segment
 from dataset.readers.errors import FewerFramesError, ReadError
 from dataset.readers.frame_reader import FrameReader, Put
@@ -12,9 +15,10 @@ from dataset.readers.frame_reader import FrameReader, Put
 class SegmentReader(FrameReader):
     """Reads segments through the reader of whole videos: frame i of a segment is frame skip + i of its video."""
 
-    def __init__(self, inside: FrameReader) -> None:
-        """Wrap the reader of whole videos."""
+    def __init__(self, inside: FrameReader, picture_rate: float = 0.0) -> None:
+        """Wrap the reader of whole videos, of so many frames a second where it does not know; 0: nobody knows."""
         self._inside = inside
+        self._picture_rate = picture_rate
 
     def take_notes(self) -> tuple[str, ...]:
         """See FrameReader."""
@@ -34,6 +38,15 @@ class SegmentReader(FrameReader):
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
             self._inside.decode(whole, [skipped + number for number in numbers], put)
+
+    def times(self, record: VideoRecord) -> NDArray[np.float64]:
+        """See FrameReader."""
+        if self._picture_rate:
+            return np.arange(record.num_frames + 1) / self._picture_rate
+        whole, skipped = _whole(record)
+        with _as_segment(record, skipped):
+            times = self._inside.times(whole)[skipped:]
+        return times - times[0]
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
         """See FrameReader.

@@ -48,6 +48,17 @@ def naming(path: Path) -> Iterator[None]:
         raise unreadable(path, cause_of(error)) from None
 
 
+def file_version(path: Path) -> tuple[int, int]:
+    """Return size and time of the last change of a file, bytes and nanoseconds.
+
+    Raises:
+        ReadError: There is no such file.
+    """
+    with naming(path):
+        status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 class VideoFile:
     """A video file whose moving pictures can be walked packet by packet; close it, or use it in a `with`.
 
@@ -79,11 +90,9 @@ class VideoFile:
         self._max_pixels = max_pixels
         self._cause = ""
         self._lost_key: int | None = None
-        with naming(path):
-            status = path.stat()
-        if status.st_size == 0:
+        self.version = file_version(path)
+        if self.version[0] == 0:
             raise unreadable(path, "the file is empty")
-        self.version = (status.st_size, status.st_mtime_ns)
         self._open()
 
     def __enter__(self) -> "VideoFile":

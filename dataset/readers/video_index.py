@@ -8,8 +8,10 @@ becomes one frame that carries its time stamp. Where that is not certain, the fi
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile, unreadable
@@ -35,6 +37,8 @@ class FrameIndex:
         is_decoded: It comes from decoding the file, not from its packets alone.
         unsound: Frames, by number, that are damaged or rest on damaged ones; known only where the file was decoded.
         damage: What of the file cannot be decoded, empty for a sound one.
+        time_base: Seconds of one unit of the time stamps, None where the container does not say.
+        frame_rate: Frames a second on average, None where nothing says.
     """
 
     num_frames: int
@@ -43,6 +47,23 @@ class FrameIndex:
     is_decoded: bool = False
     unsound: frozenset[int] = frozenset()
     damage: str = ""
+    time_base: Fraction | None = None
+    frame_rate: Fraction | None = None
+
+    def times(self) -> NDArray[np.float64]:
+        """Return when frames begin and the last one ends, seconds from the first, float64 [num_frames + 1].
+
+        The last one lasts as long as frames do in the median.
+
+        Raises:
+            ReadError: The file says neither time stamps nor a rate.
+        """
+        if self.pts is not None and self.time_base is not None:
+            begins = (self.pts - self.pts[0]) * float(self.time_base)
+            return np.append(begins, begins[-1] + (np.median(np.diff(begins)) if len(begins) > 1 else 0.0))
+        if self.frame_rate is not None:
+            return np.arange(self.num_frames + 1) / float(self.frame_rate)
+        raise ReadError("it has neither time stamps nor a frame rate, so seconds mean nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,8 @@ def build_index(video: VideoFile) -> FrameIndex:
     scan = _scan(video)
     if _is_plain(video, scan):
         pts = np.sort(np.array(scan.shown, dtype=np.int64))
-        return FrameIndex(len(pts), pts, tuple(sorted(key for key in scan.keys if key is not None)))
+        keys = tuple(sorted(key for key in scan.keys if key is not None))
+        return FrameIndex(len(pts), pts, keys, time_base=video.time_base, frame_rate=video.frame_rate)
     return _decode_index(video, scan)
 
 
@@ -112,7 +134,7 @@ def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
         raise unreadable(video.path, video.damage or "no frame of it can be decoded")
     keys = tuple(sorted({key for key in scan.keys[:1] + [k for k in scan.keys if k not in no_keys] if key is not None}))
     pts = _distinct_times(times, scan, keys=keys, interlaced=interlaced)
-    return FrameIndex(len(times), pts, keys, is_decoded=True, unsound=frozenset(unsound), damage=video.damage)
+    return FrameIndex(len(times), pts, keys, True, frozenset(unsound), video.damage, video.time_base, video.frame_rate)
 
 
 def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
@@ -182,16 +204,3 @@ def _distinct_times(
     if interlaced and len(known) < len(shown):
         return None  # the two fields of a frame may come in a packet each, and one of them would be half the frame
     return np.array(known, dtype=np.int64)
-
-
-def frame_times(video: VideoFile, index: FrameIndex) -> np.ndarray:
-    """Return the seconds from the first frame to each, float64 [num_frames].
-
-    Raises:
-        ReadError: The file says neither time stamps nor a rate.
-    """
-    if index.pts is not None and video.time_base is not None:
-        return (index.pts - index.pts[0]) * float(video.time_base)
-    if video.frame_rate is not None:
-        return np.arange(index.num_frames) / float(video.frame_rate)
-    raise ReadError("it has neither time stamps nor a frame rate, so seconds mean nothing")

@@ -1,6 +1,7 @@
 """Frames to JPEGs and H.264 files: the one writer of each. No torch."""
 
 import io
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -18,12 +19,19 @@ def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def encode_h264(frames: Iterable[np.ndarray], *, rate: Fraction | int, options: dict[str, str]) -> bytes:
+def encode_h264(
+    frames: Iterable[np.ndarray],
+    *,
+    rate: Fraction | int,
+    options: dict[str, str],
+    times: Iterable[int | None] = (),
+    time_base: Fraction | None = None,
+) -> bytes:
     """Encode frames as `H264Writer` does, in memory; no frames give no bytes that are a video."""
     file = io.BytesIO()
-    with H264Writer(file, rate=Fraction(rate), options=options) as writer:
-        for frame in frames:
-            writer.write(frame)
+    with H264Writer(file, rate=Fraction(rate), options=options, time_base=time_base) as writer:
+        for frame, time in zip(frames, times or itertools.cycle([None]), strict=False):  # a video may end early
+            writer.write(frame, time=time)
     return file.getvalue()
 
 

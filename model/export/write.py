@@ -147,6 +147,7 @@ def _describe(config: RunConfig, path: Path, *, opset: int | None, names: tuple[
             "segments": state.num_segments,
             "frames_of_a_segment": state.clip_length,
             "frame_distance": state.num_steps,
+            "frame_rate": config.sampler.frame_rate,
             "short_side": data.eva_crop_size,
             "crop": [height, width],
             "mean": list(data.mean),

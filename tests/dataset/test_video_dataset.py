@@ -93,6 +93,16 @@ def test_a_training_clip_shows_the_frames_drawn_from_seed_epoch_and_index(tmp_pa
     assert not torch.equal(clips[0, 2].clip, training(videos, root, seed=(8, 1))[0, 2].clip)
 
 
+def test_a_video_that_comes_again_in_an_epoch_is_another_clip(tmp_path: Path, root: Path) -> None:
+    clips = training(make_list(tmp_path), root)
+    for key in ((2, 3), (2, 3, 1), (2, 3, 2)):
+        offsets = sampling.train_offsets(LENGTHS[3], SHAPE, rng=np.random.default_rng((*SEED, *key)))
+        expected = [(offset + 2 * i) % LENGTHS[3] for offset in offsets for i in range(4)]
+        sample = clips[key]
+        assert (frame_numbers(sample.clip.numpy()), sample.video) == (expected, 3)
+    assert not torch.equal(clips[2, 3].clip, clips[2, 3, 1].clip)
+
+
 def test_the_transform_gets_the_clip_and_the_generator_after_the_offsets(tmp_path: Path, root: Path) -> None:
     def mark(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.full_like(clip, rng.integers(256))

@@ -18,6 +18,7 @@ def check_config(config: RunConfig) -> None:
         ConfigError: The first that is found, with its file and key.
     """
     _check_clips(config)
+    _check_rates(config)
     _check_normalization(config)
     _check_training(config)
 
@@ -52,6 +53,17 @@ def _check_clips(config: RunConfig) -> None:
     if not limits.takes_size(config.dataset.eva_crop_size):
         _fail(config, "dataset.eva_crop_size", f"found {config.dataset.eva_crop_size}; {takes}")
     _check_network(config)
+
+
+def _check_rates(config: RunConfig) -> None:
+    """Refuse clips by seconds of videos that say no times, and rates of pictures that nothing asks for."""
+    data, rate = config.dataset, config.sampler.frame_rate
+    has_times = FORMATS[data.format].has_times
+    if rate and not has_times and not data.picture_rate:
+        cause = f"{data.format} keeps no times; set dataset.picture_rate to the frames a second of all its videos"
+        _fail(config, "sampler.frame_rate", f"{cause} (python -m dataset.prepare lmdb --fps 15 makes them so)")
+    if data.picture_rate and has_times:
+        _fail(config, "dataset.picture_rate", f"{data.format} files say their own times; set it to 0")
 
 
 def _check_network(config: RunConfig) -> None:
@@ -175,12 +187,13 @@ def check_search(config: RunConfig) -> None:
     for key, is_set in (
         ("envelope", is_released and settings.envelope != "none"),
         ("budget", settings.budget.is_given),
-        ("select", settings.select != "last"),
         ("keep_momentum", is_released and settings.keep_momentum),
     ):
         if is_set:
             what = "a search trains its transitions at constant rates with fresh optimizers"
             _fail(config, f"optimizer.{key}", what if is_released else "a search has search.budget; leave it empty")
+    if settings.select != "last":
+        _fail(config, "optimizer.select", "a search chooses epochs by its own rules; set it to last")
     factors = search.lr_factors
     if not factors or min(factors) <= 0 or list(factors) != sorted(set(factors), reverse=True):
         _fail(

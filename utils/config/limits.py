@@ -17,6 +17,8 @@ AT_MOST: dict[str, float] = {
     "eva_num_segments": 4096,
     "eva_num_clips": 4096,
     "base_width": 4096,
+    "frame_rate": 1000,
+    "picture_rate": 1000,
     "num_segments": 4096,
     "clip_length": 4096,
     "num_steps": 100_000,

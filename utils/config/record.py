@@ -58,6 +58,8 @@ def _acting_schedule(config: RunConfig) -> OptimizerConfig:
     training.
     """
     settings = config.optimizer
+    if settings.select == "last":  # then nothing is held out
+        settings = replace(settings, heldout_fraction=0.0, heldout_seed=0)
     if settings.envelope != "none":
         return replace(settings, lr_scheduler="", lr_decay_epochs=(), lr_decay_rate=1.0, warmup_epoch=-1.0)
     settings = replace(settings, envelope_warmup=0.0, envelope_epochs=0.0)

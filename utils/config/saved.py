@@ -53,6 +53,7 @@ def clip_differences(content: Mapping[str, Any], config: RunConfig) -> list[str]
     for section, key in (
         ("dataset", "use_flow"), ("dataset", "use_fore"), ("dataset", "eva_crop_size"), ("network", "early_stride"),
         ("sampler", "eva_num_segments"), ("sampler", "clip_length"), ("sampler", "num_steps"),
+        ("sampler", "frame_rate"),
     ):  # fmt: skip
         was, now = (_last(sections[section].get(key)) for sections in (before, after))
         if was is not None and was != now:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from utils.clip_shape import ClipShape
 from utils.config.declaring import CONTENT, EVALUATION, NEITHER, TRAINING
 from utils.config.network_names import Normalization
 from utils.config.sections import (
@@ -100,6 +101,10 @@ class RunConfig:
     def evaluation_state(self) -> StateConfig:
         """The last state, the goal of a search, with the clips of the final evaluation."""
         return replace(self.states[-1], num_segments=self.sampler.eva_num_segments)
+
+    def clip_shape(self, state: InputConfig) -> ClipShape:
+        """Return which frames make the clips of a state."""
+        return replace(state.clip_shape, frame_rate=self.sampler.frame_rate)
 
     @property
     def is_search(self) -> bool:

@@ -67,6 +67,11 @@ class DatasetConfig:
         scope=NEITHER,
         choices=("raise", "skip"),
     )
+    picture_rate: float = own_key(
+        "frames a second of all videos that are kept as pictures (FRAME, LMDB), which say none; needed by "
+        "sampler.frame_rate alone; 0: not known",
+        at_least=0,
+    )
     max_pixels: int = own_key("most pixels of a picture; more are refused", scope=NEITHER, at_least=1, below=1 << 27)
     embedded: bool = own_key("run.sh makes the data set with dataset/synthetic when it is absent", scope=NEITHER)
 
@@ -188,6 +193,11 @@ class OptimizerConfig:
 class SamplerConfig:
     """What is sampled; the training clip and batch are keys of states."""
 
+    frame_rate: float = own_key(
+        "frames a second that clips are counted in, in training and evaluation, so that they last as long whatever the "
+        "video's rate: by time stamps where the file has them; 0: frames as they are in the video",
+        at_least=0,
+    )
     balance: str = own_key(
         "videos of a training epoch; none: each once; balanced: as many of each class (some of a large class, those of "
         "a small one several times), as many as the list has in all; sqrt: half way there",

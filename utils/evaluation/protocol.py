@@ -43,8 +43,9 @@ class Trained:
     def kept(self) -> Mapping[str, Any]:
         """The line of the epoch that the weights are of."""
         last = self.epochs[-1]
-        place = (last.get("state"), self.best_epoch)
-        return next((line for line in self.epochs if (line.get("state"), line.get("epoch")) == place), last)
+        if self.best_epoch is None:
+            return last
+        return next(line for line in self.epochs if (line["state"], line["epoch"]) == (last["state"], self.best_epoch))
 
     @property
     def quick(self) -> Mapping[str, Any] | None:
@@ -94,8 +95,10 @@ def _frames(num_segments: int, clip_length: int) -> str:
     return f"{num_segments} x {clip_length}"
 
 
-def _spacing(num_steps: int) -> str:
-    return "consecutive" if num_steps == 1 else f"every {num_steps} frames"
+def spacing(num_steps: int, frame_rate: float) -> str:
+    """Return the distance between the frames of a clip in words; a rate of 0 is the videos' own."""
+    text = "consecutive" if num_steps == 1 else f"every {num_steps} frames"
+    return f"{text} at {frame_rate:g} a second" if frame_rate else text
 
 
 def _numbers(mean: Sequence[float], std: Sequence[float]) -> str:
@@ -119,7 +122,11 @@ CLIP_ASPECTS = (
         lambda t: _frames(t.config.states[-1].num_segments, t.config.states[-1].clip_length),
         lambda m: _frames(m.num_segments, m.clip_length),
     ),
-    Aspect("spacing", lambda t: _spacing(t.config.states[-1].num_steps), lambda m: _spacing(m.num_steps)),
+    Aspect(
+        "spacing",
+        lambda t: spacing(t.config.states[-1].num_steps, t.config.sampler.frame_rate),
+        lambda m: spacing(m.num_steps, m.frame_rate),
+    ),
     Aspect(
         "normalisation",
         lambda t: _numbers(t.config.dataset.mean, t.config.dataset.std),

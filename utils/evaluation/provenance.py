@@ -107,6 +107,7 @@ def make_manifest(
         num_segments=config.sampler.eva_num_segments,
         clip_length=state.clip_length,
         num_steps=state.num_steps,
+        frame_rate=config.sampler.frame_rate,
         crop_size=data.eva_crop_size,
         mean=list(data.mean),
         std=list(data.std),

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.evaluation.protocol import CLIP_ASPECTS, CROP_NAMES, History, Trained, compare_with_quick, differences
+from utils.evaluation.protocol import (
+    CLIP_ASPECTS,
+    CROP_NAMES,
+    History,
+    Trained,
+    compare_with_quick,
+    differences,
+    spacing,
+)
 from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
@@ -111,6 +119,7 @@ def _protocol(manifest: Manifest, trained: Trained | None, *, num_scored: int, n
         "num_segments": manifest.num_segments,
         "clip_length": manifest.clip_length,
         "num_steps": manifest.num_steps,
+        "frame_rate": manifest.frame_rate,
         "crop_size": manifest.crop_size,
         "crops": list(CROP_NAMES[: manifest.num_crops]),
         "num_classes": manifest.num_classes,
@@ -263,11 +272,11 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what every number of a result is of, as names and values."""
     protocol, checkpoint = result["protocol"], result["checkpoint"]
     pieces = f"{protocol['num_segments']} x {protocol['clip_length']} frames"
-    spacing = "consecutive" if protocol["num_steps"] == 1 else f"every {protocol['num_steps']} frames"
+    apart = spacing(protocol["num_steps"], protocol["frame_rate"])
     rows = [
         ("list", f"{protocol['list']} (sha256 {protocol['list_sha256'][:16]})"),
         ("videos", f"{protocol['num_scored']} scored of {protocol['num_videos']}, {protocol['num_missing']} missing"),
-        ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {spacing}"),
+        ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {apart}"),
         ("crops", f"{protocol['num_crops']} of {protocol['crop_size']} pixels: {', '.join(protocol['crops'])}"),
         ("normalised", f"values of 0..1, mean {_numbers(protocol['mean'])}, std {_numbers(protocol['std'])}"),
         *(("score" if row == "video" else "", f"{row}: {made}") for row, made in protocol["score"].items()),

@@ -52,7 +52,7 @@ class CorruptPartError(ScoresError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of scores is of; all but `root_path` and the last three, which inform, must agree to join them."""
+    """What a folder of scores is of; all but paths, list file and versions, which inform, must agree to join."""
 
     network: str
     checkpoint_sha256: str
@@ -75,12 +75,13 @@ class Manifest:
     checkpoint: str
     list_file: str
     versions: dict[str, str]
+    frame_rate: float = 0.0  # older manifests do not say it
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields that make two sets of scores the same or not."""
-        informative = ("root_path", "checkpoint", "list_file", "versions")
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in informative}
+        """The fields that make two sets of scores the same or not; a rate of 0, the videos' own, is not among them."""
+        left_out = ("root_path", "checkpoint", "list_file", "versions", *(() if self.frame_rate else ("frame_rate",)))
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     @property
     def fingerprint(self) -> str:
@@ -97,8 +98,8 @@ class Manifest:
     def differences(self, other: "Manifest") -> list[str]:
         """Return 'num_clips 10, now 20' for every field of the identity in which `other` differs."""
         found = []
-        for key, value in self.identity.items():
-            new = getattr(other, key)
+        for key in {**self.identity, **other.identity}:
+            value, new = getattr(self, key), getattr(other, key)
             if new != value:
                 short = slice(12) if key.endswith("sha256") else slice(None)
                 found.append(f"{key} {str(value)[short]}, now {str(new)[short]}")

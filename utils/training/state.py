@@ -229,8 +229,10 @@ class StateTrainer:
         state, plan = self.state, self.learner.plan
         stages, frozen = self.config.optimizer.frozen_stages, ", batch norm frozen" if state.frozen_bn else ""
         frozen += f", first {stages} stages frozen" if stages else ""
+        rate = self.config.sampler.frame_rate
+        at_rate = f" at {rate:g} a second" if rate else ""
         return (
-            f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}, "
+            f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}{at_rate}, "
             f"{state.crop_size} px; rate {state.base_learning_rate:g}; "
             f"{plan.steps_per_epoch(self.learner.num_videos)} steps an epoch of "
             f"{plan.micro_batch} clips x {plan.micro_batches} micro-batches x {plan.world_size} processes{frozen}"

@@ -19,6 +19,7 @@ HELP = {
 def add_frames(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `frames`."""
     _add_common(parser)
+    _add_rates(parser)
     _add_quality(parser, 95)
     parser.set_defaults(layout="FRAME")
 
@@ -26,6 +27,7 @@ def add_frames(parser: argparse.ArgumentParser) -> None:
 def add_lmdb(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `lmdb`."""
     _add_common(parser)
+    _add_rates(parser)
     _add_quality(parser, 95)
     _add_shards(parser)
     parser.set_defaults(layout="LMDB")
@@ -34,10 +36,10 @@ def add_lmdb(parser: argparse.ArgumentParser) -> None:
 def add_resize(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `resize`."""
     _add_common(parser)
+    _add_rates(parser)
     parser.add_argument("--key_interval", type=int, default=12, help="most frames from key frame to key frame (12)")
     parser.add_argument("--crf", type=int, default=20, help="quality of x264, 0 (lossless) to 51 (20)")
     parser.add_argument("--preset", choices=PRESETS, default="fast", metavar="NAME", help="preset of x264 (fast)")
-    parser.add_argument("--rate", type=int, default=25, help="frames a second where a video does not say (25)")
 
 
 def add_flow(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +64,18 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--short_side", type=int, default=256, help="larger frames are made smaller to this, in pixels (256); 0: none"
     )
     add_workers(parser)
+
+
+def _add_rates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fps", type=float, default=0,
+        help="take so many frames a second, the nearest by their times, so that all results have this rate (0: every "
+        "frame)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=float, default=0,
+        help="frames a second where a video does not say; pictures never do, and need it for --fps (else 25)",
+    )  # fmt: skip
 
 
 def _add_quality(parser: argparse.ArgumentParser, quality: int) -> None:

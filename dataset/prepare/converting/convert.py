@@ -30,6 +30,7 @@ _PROBED_VIDEOS, _PROBED_FRAMES = 4, 24
 _SPACE_MARGIN = 1.1
 # A lossy codec may change a frame by so many levels in the mean; another frame differs by more.
 _TOLERANCE = 20.0
+_SHORT = "\nshort"  # behind a target's name in the journal; no name of a list has a line feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a task: frames written, or why not; `encoded` where this process is to write it."""
+    """What came of a task: frames written, or why not; `encoded` where this process is to write it.
+
+    `short` says what of the source is not there, where the number of frames cannot (a new rate).
+    """
 
     num_frames: int = 0
     cause: str = ""
     encoded: Encoded | None = None
+    short: str = ""
 
 
 def convert_list(
@@ -85,7 +90,10 @@ def convert_list(
     journal = Journal(journal_path, header=_header(source, encoder) | shards)
     faults = _do(tasks, journal, store, workers=workers)
     done = {target: journal[target] for target in records if target in journal and target not in faults}
-    made = _new_list(new_list, videos, targets, done=done, faults=faults, lost=int(encoder.use_flow))
+    find = _find_short if source.fps else _find_damaged
+    damaged = find({target: records[target] for target in done}, journal, lost=int(encoder.use_flow))
+    made = _new_list(new_list, videos, targets, done=done, faults=faults, damaged=damaged)
+    made = dataclasses.replace(made, frame_rate=source.fps)
     write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
     return len(faults)
 
@@ -94,7 +102,8 @@ def _header(source: Source, encoder: Encoder) -> dict[str, Any]:
     """Return what a conversion is made with, as its journal says it."""
     made_with = dataclasses.asdict(encoder)  # type: ignore[call-overload]
     made_with.pop("device", None)
-    return {"source": str(Path(source.root).resolve()), "source format": source.format, **made_with}
+    new_rate = {"fps": source.fps, "rate": source.rate} if source.fps else {}
+    return {"source": str(Path(source.root).resolve()), "source format": source.format, **new_rate, **made_with}
 
 
 def _new_list(
@@ -104,19 +113,14 @@ def _new_list(
     *,
     done: Mapping[str, int],
     faults: Mapping[str, str],
-    lost: int,
+    damaged: Mapping[str, str],
 ) -> ListFile:
     """Return the list of the results, with a line for each line of the source's whose video was converted.
 
-    `done` has their frames, `faults` the causes of all else, by target; a result lacks `lost` frames as it should.
+    `done` has their frames, `faults` the causes of all else, by target; `damaged` says by path what is not there.
     """
     pairs = list(zip(targets, videos, strict=True))
     groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
-    damaged = {
-        record.path: f"the list says {record.num_frames} frames, {done[target] + lost} can be decoded"
-        for target, record in pairs
-        if target in done and done[target] + lost < record.num_frames
-    }
     return ListFile(
         path,
         lines=[f"{target} {done[target]} {record.label}" for target, record in pairs if target in done],
@@ -124,6 +128,21 @@ def _new_list(
         damaged=list(damaged.items()),
         groups={target: groups[target] for target in targets if target in done},
     )
+
+
+def _find_damaged(records: Mapping[str, VideoRecord], journal: Journal, *, lost: int) -> dict[str, str]:
+    """Say of videos, by path, that they have fewer frames than listed; a result lacks `lost` frames as it should."""
+    return {
+        record.path: f"the list says {record.num_frames} frames, {journal[target] + lost} can be decoded"
+        for target, record in records.items()
+        if journal[target] + lost < record.num_frames
+    }
+
+
+def _find_short(records: Mapping[str, VideoRecord], journal: Journal, *, lost: int) -> dict[str, str]:  # noqa: ARG001
+    """Return the same of videos of a new rate, whose number of frames does not show it: it was noted."""
+    keys = {record.path: f"{target}{_SHORT}" for target, record in records.items()}
+    return {path: journal[key] for path, key in keys.items() if key in journal}
 
 
 def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) -> dict[str, str]:
@@ -140,11 +159,13 @@ def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) 
     title = f"writing {root}" if rest else "nothing to write"
     for task, outcome in each(work, rest, workers=workers, title=title, done=len(tasks) - len(rest)):
         if outcome.encoded is not None:
-            outcome = _put(task, outcome.encoded)
+            outcome = dataclasses.replace(_put(task, outcome.encoded), short=outcome.short)
         if outcome.cause:
             faults[task.target] = outcome.cause
-        else:
-            journal.put(task.target, outcome.num_frames)
+            continue
+        if outcome.short:
+            journal.put(f"{task.target}{_SHORT}", outcome.short)
+        journal.put(task.target, outcome.num_frames)
     return faults
 
 
@@ -189,19 +210,20 @@ def encode(task: Task) -> Outcome:
     """Encode a video for another process to write."""
     record = task.record
     try:
-        encoded = task.encoder.encode(task.source.footage(record), sample=record.num_frames // 2)
+        footage = task.source.footage(record)
+        encoded = task.encoder.encode(footage, sample=footage.count // 2)
         if not encoded.num_frames and task.encoder.use_flow:
             return Outcome(cause="flow needs two frames")
         require_frames(encoded.num_frames, record)
     except UserError as error:
         return Outcome(cause=str(error))
-    return Outcome(encoded.num_frames, encoded=encoded)
+    return Outcome(encoded.num_frames, encoded=encoded, short=footage.short)
 
 
 def convert(task: Task) -> Outcome:
     """Encode a video and write it."""
     outcome = encode(task)
-    return outcome if outcome.encoded is None else _put(task, outcome.encoded)
+    return outcome if outcome.encoded is None else dataclasses.replace(_put(task, outcome.encoded), short=outcome.short)
 
 
 def _put(task: Task, encoded: Encoded) -> Outcome:
@@ -260,16 +282,18 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
     Raises:
         PrepareError: There is too little space.
     """
-    size, frames = 0, 0
+    size, frames, listed, given = 0, 0, 0, 0
     for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():
         task = tasks[index]
         try:
-            probe = task.encoder.encode(task.source.footage(task.record, limit=_PROBED_FRAMES), sample=0)
+            footage = task.source.footage(task.record, limit=_PROBED_FRAMES)
+            probe = task.encoder.encode(footage, sample=0)
         except UserError:
             continue  # said when its turn comes
         size += sum(-(-len(part) // _BLOCK) * _BLOCK for part in probe.parts)
         frames += probe.num_frames
-    total = sum(task.record.num_frames for task in tasks)
+        listed, given = listed + task.record.num_frames, given + footage.count
+    total = round(sum(task.record.num_frames for task in tasks) * given / max(listed, 1))
     needed = int(size / max(frames, 1) * total * _SPACE_MARGIN)
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free

@@ -129,7 +129,10 @@ class VideoEncoder:
         encoded = Encoded()
         kept = encoded.keeping(shrink(footage.frames, self.short_side, step=2), wanted=sample)
         try:
-            encoded.parts = [encode_h264(kept, rate=footage.rate, options=self._options())]
+            data = encode_h264(
+                kept, rate=footage.rate, options=self._options(), times=footage.times, time_base=footage.time_base
+            )
+            encoded.parts = [data]
         except av.error.FFmpegError as error:
             raise PrepareError(f"x264 does not encode it: {cause_of(error)}") from None
         return encoded

@@ -1,19 +1,23 @@
 """The frames of a list's videos one after the other, each decoded once, whatever the format."""
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataset.listing import VideoRecord, split_segment
 from dataset.readers import FewerFramesError, ReadError, open_reader
 from dataset.readers.video_file import VideoFile, decode_frames
+from dataset.readers.video_index import build_index
+from dataset.sampling import frames_at_rate, is_steady
 
 _CHUNK = 32  # frames of pictures that are read at a time
 DEFAULT_RATE = 25
+_MAX_TERM = 1 << 16  # of a rate as a fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,18 @@ class Footage:
     Attributes:
         frames: uint8 [H, W, 3] each, all of the size of the first.
         rate: Frames a second.
+        count: How many frames there are, unless the video ends early.
+        short: What of its list's line is not there, empty for nothing; known with a new rate only.
+        times: When each frame is shown, in units of `time_base`; none where they follow each other at the rate.
+        time_base: Seconds of a unit.
     """
 
     frames: Iterable[np.ndarray]
     rate: Fraction
+    count: int
+    short: str = ""
+    times: Sequence[int] = ()
+    time_base: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +49,13 @@ class Source:
         format: One of utils.parts.FORMATS.
         root: Folder that paths start from.
         rate: Frames a second where a video does not say; pictures never do.
+        fps: Frames a second that are taken of it, by their times; 0: every frame.
     """
 
     format: str
     root: str
-    rate: int = DEFAULT_RATE
+    rate: float = DEFAULT_RATE
+    fps: float = 0.0
 
     def footage(self, record: VideoRecord, *, limit: int | None = None) -> Footage:
         """Give the frames of a list's line as the reader of the format would; fewer come if the video ends early.
@@ -53,13 +67,45 @@ class Source:
         Raises:
             ReadError: The video cannot be read, now or when its frames are asked for.
         """
-        count = record.num_frames if limit is None else min(limit, record.num_frames)
+        if self.fps:
+            return self._at_rate(record, limit=limit)
+        count = record.num_frames
+        frames = itertools.islice(self._frames(record), min(limit or count, count))
         if self.format != "RAW":
-            return Footage(itertools.islice(self._read(record), count), Fraction(self.rate))
+            return Footage(frames, Fraction(self.rate), count)
         path, skipped = split_segment(record.path)
         with VideoFile(Path(self.root, path)) as video:
-            rate = Fraction(video.frame_rate or self.rate)
-        return Footage(itertools.islice(decode_frames(Path(self.root, path), first=skipped), count), rate)
+            rate, index = Fraction(video.frame_rate or self.rate), build_index(video)
+        if index.pts is None or index.time_base is None or is_steady(index.times()[skipped:-1]):
+            return Footage(frames, rate, count)
+        times = index.pts[skipped : skipped + count]
+        return Footage(frames, rate, count, times=(times - times[0]).tolist(), time_base=index.time_base)
+
+    def _at_rate(self, record: VideoRecord, *, limit: int | None) -> Footage:
+        """Give the frames that are nearest to the ticks of the new rate."""
+        times, short = self._times(record)
+        shows = np.bincount(frames_at_rate(times, self.fps))  # how often each frame is given
+        pairs = zip(self._frames(record), shows.tolist(), strict=False)  # no frame behind the last tick
+        frames = itertools.chain.from_iterable(itertools.repeat(frame, times) for frame, times in pairs)
+        rate, count = Fraction(self.fps).limit_denominator(_MAX_TERM), int(shows.sum())
+        return Footage(itertools.islice(frames, limit), rate, count, short)
+
+    def _times(self, record: VideoRecord) -> tuple[NDArray[np.float64], str]:
+        """Return the times of a video's frames as its reader does, and what of its line is not there."""
+        reader = open_reader(self.format, self.root, picture_rate=0.0 if self.format == "RAW" else self.rate)
+        try:
+            return reader.times(record), ""
+        except FewerFramesError as error:
+            short = f"the list says {record.num_frames} frames, the file has {error.num_frames}"
+            return reader.times(replace(record, num_frames=error.num_frames)), short
+        finally:
+            reader.close()
+
+    def _frames(self, record: VideoRecord) -> Iterator[np.ndarray]:
+        if self.format != "RAW":
+            return self._read(record)
+        path, skipped = split_segment(record.path)
+        return decode_frames(Path(self.root, path), first=skipped)
 
     def _read(self, record: VideoRecord) -> Iterator[np.ndarray]:
         reader = open_reader(self.format, self.root)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset.build import make_reader, make_training_clips, make_transform
+from dataset.build import make_class_weights, make_reader, make_training_clips, make_transform
 from dataset.listing import read_list
 from dataset.transforms.label_flip import LabelFlipError, make_label_flip, mirrored_labels, mirrored_name
 from tests.conftest import MakeRecord
@@ -93,3 +93,21 @@ def test_released_records_of_something_something_still_never_flip() -> None:
     for name in ("op-ssv1-dg-p3d-resnet50", "op-ssv2-dg-p3d-resnet50"):
         data = load_config(f"record/{name}.yml").dataset
         assert data.no_horizontal_flip and not data.flip_labels
+
+
+def test_weights_of_classes_count_the_clips_that_come_from_the_mirror(make_record: MakeRecord, tmp_path: Path) -> None:
+    (tmp_path / "few_list.txt").write_text(
+        "".join(f"{i}.mp4 9 {label}\n" for i, label in enumerate([0, 0, 0, 1, 2, 2]))
+    )
+    (tmp_path / "few_list.classes.txt").write_text("go left\ngo right\nstay\nnone\n")
+    data = {"list_file": str(tmp_path / "few_list.txt"), "num_classes": 4}
+    words = ["optimizer.class_weights=balanced", "dataset.flip_labels=true", "dataset.no_horizontal_flip=false"]
+    config = load_config(make_record(dataset=data), words)
+    weights = make_class_weights(config, read_list(tmp_path / "few_list.txt"))
+    assert weights is not None
+    assert weights.tolist() == [1, 1, 1, 1]  # two clips of each of three classes
+    config = load_config(make_record(dataset=data), words[:1])
+    weights = make_class_weights(config, read_list(tmp_path / "few_list.txt"))
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([2 / 3, 2, 1, 1])
+    assert make_class_weights(load_config(make_record(dataset=data)), read_list(tmp_path / "few_list.txt")) is None

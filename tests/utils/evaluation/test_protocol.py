@@ -80,7 +80,7 @@ def test_every_field_of_the_manifest_that_a_clip_or_a_list_is_cut_by_has_an_aspe
     for name in set(Manifest.__dataclass_fields__) - no_matter:
         value = getattr(same, name)
         other: Any = f"other {value}"
-        if isinstance(value, bool | int | list):
+        if isinstance(value, bool | int | float | list):
             other = value[::-1] if isinstance(value, list) else not value if isinstance(value, bool) else value + 1
         changed = replace(same, **{name: other})
         assert len(differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, changed)) == 1, name
@@ -222,3 +222,17 @@ def test_own_videos_are_evaluated_at_the_size_of_the_training() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     larger = yaml.safe_load(block)["dataset"]
     assert larger["eva_crop_size"] == larger["crop_size"] != base["crop_size"]
+
+
+def test_the_quick_evaluation_of_a_best_epoch_is_the_one_that_counts(make_record: MakeRecord) -> None:
+    config = load_config(make_record(), ["optimizer.select=best"])
+    scores = {1: 20.0, 2: 80.0, 3: 60.0}
+    lines = [line_of(top1, total_epoch=n, state=0, epoch=n, best_epoch=2) for n, top1 in scores.items()]
+    trained = Trained(config, lines)
+    assert (trained.kept["epoch"], trained.scores_heldout) == (2, True)
+    found = compare_with_quick(trained, manifest_of(config), accuracies={"video": 0.8}, num_videos=40)
+    assert found is not None
+    assert (found["epoch"], found["top1"]) == (2, 0.8)
+    differs = {one["what"]: one["training"] for one in found["differs"]}
+    assert differs["list"] == f"held-out part of {config.dataset.list_file}"
+    assert "weights" not in differs
