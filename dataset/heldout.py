@@ -96,6 +96,47 @@ def split_heldout(
     return videos.subset(np.flatnonzero(~is_heldout)), videos.subset(np.flatnonzero(is_heldout))
 
 
+def split_folds(videos: VideoList, *, folds: int, seed: int) -> list[tuple[VideoList, VideoList]]:
+    """Divide a list into folds of about as many videos of every class, groups whole, each of which is tested on once.
+
+    Groups come in random order, the largest first, and each goes to the fold that has least of its classes.
+
+    Args:
+        videos: The list; its groups are those of `group_names`.
+        folds: How many, 2 at least.
+        seed: Of the draw.
+
+    Returns:
+        For each fold the videos to train on, which are all the others, and its own, both in the order of the list.
+
+    Raises:
+        ListError: There are fewer groups than folds, or a class is in one fold alone.
+    """
+    rng = np.random.default_rng((seed, len(videos)))
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(group_names(videos)):
+        members[name].append(index)
+    groups = list(members.values())
+    if len(groups) < folds:
+        raise ListError(f"{videos.path}: {len(groups)} groups of videos cannot be divided into {folds} folds")
+    counts = np.zeros((folds, int(videos.labels.max()) + 1), dtype=np.int64)
+    fold_of = np.zeros(len(videos), dtype=np.int64)
+    for number in sorted(rng.permutation(len(groups)).tolist(), key=lambda number: -len(groups[number])):
+        labels = videos.labels[groups[number]]
+        own, total = counts[:, labels].sum(axis=1), counts.sum(axis=1)
+        fold = int(np.lexsort((total, own))[0])
+        fold_of[groups[number]] = fold
+        np.add.at(counts[fold], labels, 1)
+    alone = np.flatnonzero((counts > 0).sum(axis=0) == 1)
+    if len(alone):
+        cause = "where it is tested nothing of it would be trained on"
+        raise ListError(f"{videos.path}: class {alone[0]} is in one fold alone ({cause}); leave it out, or add videos")
+    return [
+        (videos.subset(np.flatnonzero(fold_of != fold)), videos.subset(np.flatnonzero(fold_of == fold)))
+        for fold in range(folds)
+    ]
+
+
 def _wanted(total: int, fraction: float) -> int:
     """How many of a class's videos are to be held out."""
     return min(max(round(total * fraction), 1), total - 1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset.prepare import folder, lists
+from dataset.prepare import folder, folds, lists
 from dataset.prepare.annotations import Annotations
 from dataset.prepare.converting import commands as converting
 from dataset.prepare.inspecting import commands as inspecting
@@ -66,6 +66,7 @@ COMMANDS: dict[str, Command] = {
     "ssv2": list_command(something.HELP_V2, something.add_arguments_v2, something.read_v2),
     "anet": list_command(activitynet.HELP, activitynet.add_arguments, activitynet.read),
     "folder": Command(folder.HELP, folder.add_arguments, folder.run),
+    "folds": Command(folds.HELP, folds.add_arguments, folds.run),
     "frames": Command(converting.HELP["frames"], converting.add_frames, f"{_CONVERTING}:run_frames"),
     "lmdb": Command(converting.HELP["lmdb"], converting.add_lmdb, f"{_CONVERTING}:run_frames"),
     "resize": Command(converting.HELP["resize"], converting.add_resize, f"{_CONVERTING}:run_resize"),

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset.heldout import count_groups, group_names, split_heldout
+from dataset.heldout import count_groups, group_names, split_folds, split_heldout
 from dataset.listing import ListError, VideoList, VideoRecord, list_of, read_list
+from dataset.prepare.__main__ import main
+from dataset.prepare.annotations import PrepareError
 
 
 def write_grouped(folder: Path, videos: list[tuple[str, str, int]], *, groups: str | None = None) -> VideoList:
@@ -136,3 +138,43 @@ def test_groups_may_come_from_windows_and_hold_more_than_the_list(tmp_path: Path
     videos = [("a", "x y/v0.mp4#skip=3", 0), ("a", "v1.mp4", 1), ("b", "v2.mp4", 0)]
     text = "\ufeffa\tx y/v0.mp4\r\na\tv1.mp4\r\nb\tv2.mp4\r\n\r\nc\tanother.mp4\r\n"
     assert group_names(write_grouped(tmp_path, videos, groups=text)) == ["a", "a", "b"]
+
+
+def test_folds_hold_every_video_once_groups_whole_and_classes_evenly(tmp_path: Path) -> None:
+    videos = write_grouped(tmp_path, persons([1, 1, 1, 2, 2, 3, 1, 1, 2, 4, 1, 1], classes=4))
+    plain = list_of([VideoRecord(f"{i}.mp4", 10, i % 7) for i in range(90)], path="here")
+    for listed, most in ((videos, 4), (plain, 1)):
+        folds = split_folds(listed, folds=4, seed=1)
+        tested = [video.path for _, test in folds for video in test]
+        assert sorted(tested) == sorted(video.path for video in listed)
+        for training, test in folds:
+            assert len(training) + len(test) == len(listed)
+            assert not set(group_names(training)) & set(group_names(test))
+        counts = np.array([np.bincount(test.labels) for _, test in folds])
+        assert np.ptp(counts, axis=0).max() <= most  # as many as the largest group has of a class
+    again, other = split_folds(plain, folds=4, seed=1), split_folds(plain, folds=4, seed=2)
+    assert folds[0][1].sha256 == again[0][1].sha256 != other[0][1].sha256
+
+
+def test_lists_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
+    few = list_of([VideoRecord(f"{i}.mp4", 10, i % 2) for i in range(4)], path="here")
+    with pytest.raises(ListError, match="4 groups of videos cannot be divided into 5 folds"):
+        split_folds(few, folds=5, seed=0)
+    videos = write_grouped(tmp_path, [("one", f"a{i}.mp4", 0) for i in range(3)] + persons([1] * 5, classes=2)[1::2])
+    with pytest.raises(ListError, match="class 0 is in one fold alone"):
+        split_folds(videos, folds=3, seed=0)
+
+
+def test_the_command_writes_lists_that_keep_names_and_groups(tmp_path: Path) -> None:
+    write_grouped(tmp_path, persons([1] * 6, classes=3))
+    (tmp_path / "my_list.classes.txt").write_text("a\nb\nc\n")
+    for _ in range(2):  # the second time all is there
+        main(["folds", "--list", str(tmp_path / "my_list.txt"), "--folds", "3", "--output", str(tmp_path / "out")])
+    for number in (1, 2, 3):
+        training, test = (read_list(tmp_path / f"out/my_fold{number}_{split}_list.txt") for split in ("train", "test"))
+        assert (len(training), len(test)) == (12, 6)
+        assert len(set(group_names(test))) == 2
+        assert not set(group_names(training)) & set(group_names(test))
+    assert (tmp_path / "out/my_fold3_test_list.classes.txt").read_text() == "a\nb\nc\n"
+    with pytest.raises(PrepareError, match="--folds 1: must be 2 or more"):
+        main(["folds", "--list", str(tmp_path / "my_list.txt"), "--folds", "1"])

@@ -1,0 +1,44 @@
+"""Lists for cross-validation: a list divided into folds, each the test list of a training on all others."""
+
+import argparse
+from pathlib import Path
+
+from dataset.heldout import group_names, split_folds
+from dataset.listing import FRAME_RATE, VideoList, class_names_beside, read_fingerprint, read_list, split_segment
+from dataset.prepare.annotations import PrepareError
+from dataset.prepare.lists import ListFile, write_list
+
+HELP = "divide a list into folds: a training and a test list for each, groups kept together"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command line."""
+    parser.add_argument("--list", type=Path, required=True, dest="listed", help="list: 'path num_frames label' a line")
+    parser.add_argument("--folds", type=int, default=5, help="how many (5)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (0)")
+    parser.add_argument("--output", type=Path, help="folder of the lists (that of the list)")
+
+
+def run(*, listed: Path, folds: int, seed: int, output: Path | None) -> int:
+    """Write X_fold1_train_list.txt, X_fold1_test_list.txt and so on of X_list.txt; return 0: nothing is left out.
+
+    Raises:
+        PrepareError, ListError: The list cannot be divided so, or files of another content are there.
+    """
+    if folds < 2:
+        raise PrepareError(f"--folds {folds}: must be 2 or more")
+    videos, classes, known = read_list(listed), class_names_beside(listed), read_fingerprint(listed)
+    folder, name = output or listed.parent, listed.stem.removesuffix("_list")
+    for number, parts in enumerate(split_folds(videos, folds=folds, seed=seed), start=1):
+        for split, part in zip(("train", "test"), parts, strict=True):
+            path = folder / f"{name}_fold{number}_{split}_list.txt"
+            made = _list_file(path, part, frame_rate=known.get(FRAME_RATE, 0.0))
+            write_list(made, classes, root=Path(known.get("root", listed.parent)), files=(listed,))
+    return 0
+
+
+def _list_file(path: Path, videos: VideoList, *, frame_rate: float) -> ListFile:
+    lines = [f"{record.path} {record.num_frames} {record.label}" for record in videos]
+    files = [split_segment(record.path)[0] for record in videos]
+    groups = dict(zip(files, group_names(videos), strict=True))
+    return ListFile(path, lines, missing=[], damaged=[], groups=groups, frame_rate=frame_rate)
