@@ -18,6 +18,7 @@ from model.export.folder import ExportError
 from model.export.programs import Program, clip_shape, open_network, write_network
 from model.network import VideoNetwork
 from utils.config import RunConfig
+from utils.config.schema import BudgetConfig
 from utils.evaluation.views import cut_view
 from utils.files import file_sha256
 from utils.sealed import write_sealed_json
@@ -91,13 +92,16 @@ def export(config: RunConfig, folder: Path, *, kind: str, opset: int | None) -> 
 
 
 def _portable(config: RunConfig, path: Path) -> RunConfig:
-    """Return the record that evaluates an exported network: one state, nothing of this machine's, no autocast."""
+    """Return the record that evaluates an exported network: one state, nothing of this machine's, no autocast.
+
+    What only a training of several states, or one from other weights, may say is left out.
+    """
     nowhere = {"list_file": "", "root_path": "", "eva_list_file": "", "eva_root_path": ""}
     return replace(
-        config.with_states(config.states[-1:]),
+        config.with_states([replace(config.states[-1], shares=1)]),
         dataset=replace(config.dataset, **nowhere, embedded=False),  # type: ignore[arg-type]
         network=replace(config.network, pretrained_model="", eva_model=str(path)),
-        optimizer=replace(config.optimizer, amp="off"),
+        optimizer=replace(config.optimizer, amp="off", budget=BudgetConfig(0, 0, 0), frozen_stages=0),
         base="",
     )
 

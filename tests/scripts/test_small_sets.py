@@ -86,7 +86,7 @@ def test_killed_and_continued_equals_uninterrupted_and_two_ranks_do_the_same(
     train(start)
     settings = {
         **BEST,
-        "optimizer": BEST["optimizer"] | {"epochs": [3, 1], "layer_decay": 0.8, "frozen_stages": 1, "num_gpu": 2},
+        "optimizer": BEST["optimizer"] | {"epochs": [2, 1], "layer_decay": 0.8, "frozen_stages": 1, "num_gpu": 2},
         "sampler": BEST["sampler"] | {"batch_size": 2},
         "network": {"pretrained_model": str(tmp_path / "output/start/current.pth"), "dropout_ratio": 0.0},
     }

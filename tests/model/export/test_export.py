@@ -18,12 +18,13 @@ from dataset.build import make_normalizer
 from model.build import make_initial_network
 from model.export.__main__ import main
 from model.export.folder import FORMATS, ExportError, read_exported
-from model.export.programs import TorchProgram, open_network, write_network
-from model.export.write import compare
+from model.export.programs import TorchProgram, clip_shape, open_network, write_network
+from model.export.write import _portable, compare
 from predict_3d import main as predict
 from tests.conftest import ROOT, MakeRecord
 from tests.networks import lively_network, tiny_clips
 from utils.config import load_config
+from utils.config.load import load_sections
 from utils.errors import UserError
 from utils.parts import find_part
 from utils.sealed import SealError
@@ -207,3 +208,18 @@ def test_torch_hub_gives_networks() -> None:
     names = torch.hub.load(str(ROOT), "list_models", source="local", verbose=False)
     network = torch.hub.load(str(ROOT), "create_model", "p3d_resnet18", num_classes=5, source="local", verbose=False)
     assert "dg_p3d_resnet50" in names and network.fc.out_features == 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.frozen_stages=2", "network.pretrained_model=start.pth", "optimizer.select=best"],
+        ["optimizer.budget={epochs: 4}", "optimizer.shares=[0.25, 0.75]", "optimizer.keep_momentum=true"],
+        ["optimizer.epochs=[3, 2]", "optimizer.class_weights=sqrt", "sampler.frame_rate=12.5"],
+    ],
+)
+def test_the_record_of_an_export_is_read_whatever_the_training_was(make_record: MakeRecord, words: list[str]) -> None:
+    portable = _portable(load_config(make_record(), words), Path("x.pt2"))
+    again = load_sections(portable.to_dict(), Path("tiny.yml"))
+    assert again == portable
+    assert clip_shape(again) == clip_shape(portable)
