@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from dataset.synthetic.make import Parameters, Video, make_video
+from dataset.synthetic.make import Parameters, make_video
 from dataset.synthetic.scene import CLASSES
 from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, save_figure
 
@@ -30,7 +30,7 @@ def clips_figure() -> Figure:
         grid = half[column].subgridspec(rows, len(SHOWN), wspace=0.06, hspace=0.06)
         for row in range(rows):
             label = column * rows + row
-            scene, frames = make_video(Video("test", label), parameters)
+            scene, frames = make_video("test", label, parameters=parameters)
             for place, number in enumerate(SHOWN):
                 axes = figure.add_subplot(grid[row, place])
                 axes.imshow(frames[number], interpolation="nearest")

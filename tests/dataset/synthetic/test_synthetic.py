@@ -20,10 +20,12 @@ import pytest
 from scipy.stats import ks_2samp
 
 import dataset.synthetic.make as synthetic
+import dataset.synthetic.making as making
 import dataset.writers.stores as video_stores
 from dataset.listing import read_list
 from dataset.readers import open_reader
-from dataset.synthetic.make import Parameters, SyntheticError, Video, make_synthetic, make_video
+from dataset.synthetic.make import Parameters, make_synthetic, make_video
+from dataset.synthetic.making import DESCRIPTION, SyntheticError
 from dataset.synthetic.scene import CLASSES, MOTIONS, TURN, frame_width, make_scene
 from dataset.synthetic.store import FORMATS, encode_video
 from tests.conftest import ROOT
@@ -55,7 +57,7 @@ def small_set(tmp_path_factory):
 
 def test_a_video_depends_on_its_seed_split_and_index_only():
     frames = [
-        make_video(Video(split, index), small_parameters(seed=seed))[1]
+        make_video(split, index, parameters=small_parameters(seed=seed))[1]
         for split, index, seed in [("train", 0, 0), ("train", 0, 0), ("test", 0, 0), ("train", 12, 0), ("train", 0, 1)]
     ]
     assert np.array_equal(frames[0], frames[1])
@@ -116,7 +118,7 @@ def test_translation_in_the_decoded_video(tracked_set, name):
     root, parameters = tracked_set
     motion, checked = MOTIONS[name], 0
     for index in range(CLASSES.index(name), 36, 12):
-        scene, _ = make_video(Video("train", index), parameters)
+        scene, _ = make_video("train", index, parameters=parameters)
         masks = foreground(decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES), scene)
         for start in range(0, NUM_FRAMES - 4, 4):
             sign = expected_sign(motion, scene, (start, start + 3))
@@ -134,7 +136,7 @@ def test_translation_in_the_decoded_video(tracked_set, name):
 def test_size_in_the_decoded_video(tracked_set, name):
     root, parameters = tracked_set
     for index in range(CLASSES.index(name), 36, 12):
-        scene, _ = make_video(Video("train", index), parameters)
+        scene, _ = make_video("train", index, parameters=parameters)
         area = foreground(decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES), scene).sum(axis=(1, 2))
         assert np.corrcoef(area, np.arange(NUM_FRAMES))[0, 1] * MOTIONS[name].sign > 0.97
         assert np.ptp(area) > 0.3 * area.max()
@@ -144,7 +146,7 @@ def test_size_in_the_decoded_video(tracked_set, name):
 def test_rotation_in_the_decoded_video(tracked_set, name):
     root, parameters = tracked_set
     for index in range(CLASSES.index(name), 36, 12):
-        scene, _ = make_video(Video("train", index), parameters)
+        scene, _ = make_video("train", index, parameters=parameters)
         frames = decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES)
         ratios = []
         for track, _ in scene.sprites:  # some are covered by others, or too small to be measured well
@@ -211,7 +213,7 @@ def test_frames_of_a_motion_and_its_reversal_have_one_distribution():
 
 
 def test_the_turn_comes_at_varying_times_and_only_in_two_phase_motions():
-    turns = [make_video(Video("train", index), Parameters(1, 1, 32, 32, "RAW", 0))[0].turn for index in range(120)]
+    turns = [make_video("train", index, parameters=Parameters(1, 1, 32, 32, "RAW", 0))[0].turn for index in range(120)]
     by_class = np.array(turns).reshape(10, 12)
     two_phase = [MOTIONS[name].turns for name in CLASSES]
     assert np.isinf(by_class[:, ~np.array(two_phase)]).all()
@@ -254,7 +256,7 @@ def test_every_format_reads_as_what_was_drawn(format, tmp_path):
     reader = open_reader(format.removesuffix("_SET"), root)
     records = read_list(root / "train_list.txt")
     for index in (0, 6, 12):
-        _, drawn = make_video(Video("train", index), Parameters(13, 1, 64, 6, format, 0))
+        _, drawn = make_video("train", index, parameters=Parameters(13, 1, 64, 6, format, 0))
         read = reader.read(records[index], range(6)).numpy()
         error = np.abs(read.astype(int) - drawn).mean(axis=(1, 2, 3))
         assert error.max() < 9  # halved colour resolution and camera noise; another frame differs by more
@@ -282,7 +284,7 @@ def test_a_continued_run_makes_only_what_is_missing_or_broken(format, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         make_synthetic(root, workers=1, format=format, **SMALL)
     assert not (root / "train_list.txt").exists()
-    broken = Video("train", 1).stem
+    broken = f"train/{CLASSES[1]}/00001"
     if format == "RAW":
         (root / f"{broken}.mp4").write_bytes(b"")
     elif format == "FRAME":
@@ -328,7 +330,7 @@ def test_a_killed_process_is_continued(tmp_path):
 
 def test_a_finished_set_is_left_alone(small_set, monkeypatch):
     before = content(small_set)
-    monkeypatch.setitem(synthetic.FORMATS, "RAW", (None, None))
+    monkeypatch.setitem(synthetic.FORMATS, "RAW", (FORMATS["RAW"][0], None))
     make_synthetic(small_set, **SMALL)
     assert content(small_set) == before
 
@@ -350,7 +352,7 @@ def test_another_set_is_not_overwritten(small_set, changes, words):
 
 def test_a_set_of_another_generator_is_not_mixed_with(small_set, tmp_path):
     shutil.copytree(small_set, tmp_path / "set")
-    description = tmp_path / "set" / synthetic.DESCRIPTION
+    description = tmp_path / "set" / DESCRIPTION
     changed = json.loads(description.read_text())
     changed["parameters"]["generator"] += 1
     description.write_text(json.dumps(changed))
@@ -408,7 +410,7 @@ def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(video_stores, "_put", fail)
     with pytest.raises(SyntheticError, match="cannot write .* Input/output error"):
         make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
-    monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(making.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SyntheticError, match="disk of .* is full"):
         make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
 
@@ -422,7 +424,7 @@ def test_the_command_line_says_what_is_wrong():
 
 def test_h264_is_real():
     """An MP4 container with an H.264 stream, several key frames and B-frames."""
-    _, frames = make_video(Video("train", 0), Parameters(1, 1, 72, 32, "RAW", 0))
+    _, frames = make_video("train", 0, parameters=Parameters(1, 1, 72, 32, "RAW", 0))
     with av.open(io.BytesIO(encode_video(frames)[0])) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 96, 72)
@@ -436,5 +438,5 @@ def test_h264_is_real():
 def test_a_video_is_encoded_to_the_same_bytes_every_time() -> None:
     parameters = Parameters(60, 12, 32, 16, "RAW", 0)
     for split, index in itertools.product(("train", "test"), range(12)):
-        frames = make_video(Video(split, index), parameters)[1]
+        frames = make_video(split, index, parameters=parameters)[1]
         assert len({encode_video(frames)[0] for _ in range(20)}) == 1

@@ -1,0 +1,150 @@
+"""Makes a set of drawn videos in a folder: by several processes, continued after a kill, never over another set."""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lmdb
+from tqdm import tqdm
+
+from dataset.writers.stores import Store
+from utils.errors import UserError
+from utils.files import write_text_atomically
+from utils.text import printable
+from utils.workers import process_pool, usable_cores
+
+DESCRIPTION = "synthetic.json"
+SMALLEST_FREE_SPACE = 1 << 20  # bytes; about what LMDB adds to the disk for one video
+
+
+class SyntheticError(UserError):
+    """The data set cannot be made as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A video to draw: which of its split, its class, and how it will be found.
+
+    Attributes:
+        split: `train` or `test`.
+        index: Number within the split, from 0.
+        class_name: Folder of its class.
+        num_frames: Frames it will have.
+    """
+
+    split: str
+    index: int
+    class_name: str
+    num_frames: int
+
+    @property
+    def stem(self) -> str:
+        """Path below the data set's folder, without the format's suffix."""
+        return f"{self.split}/{self.class_name}/{self.index:05d}"
+
+
+def require_at_least(values: object, limits: Mapping[str, int]) -> None:
+    """Refuse attributes below their limits.
+
+    Raises:
+        SyntheticError: One is.
+    """
+    for name, low in limits.items():
+        if getattr(values, name) < low:
+            raise SyntheticError(f"{name} must be at least {low}, not {getattr(values, name)}")
+
+
+def make_set(
+    root: Path,
+    parameters: Mapping[str, Any],
+    *,
+    store: Store,
+    videos: Sequence[Drawn],
+    encode: Callable[[Drawn], list[bytes]],
+    texts: Mapping[str, str],
+    workers: int | None,
+) -> None:
+    """Make a data set, or complete it; return at once if it is there already.
+
+    Args:
+        root: Folder of the data set; made if absent.
+        parameters: All that its videos depend on.
+        store: Where they go.
+        videos: All of them.
+        encode: Draws one and returns its parts; it can be pickled.
+        texts: Other files and their content, written at the end.
+        workers: Processes; the number of usable processors if None. It does not change the videos.
+
+    Raises:
+        SyntheticError: The folder holds something else, or the disk is full.
+    """
+    if workers is not None and workers < 1:
+        raise SyntheticError(f"workers must be at least 1, not {workers}")
+    try:
+        if _claim(root, parameters, texts):
+            return
+        _make_missing(root, store, videos, encode=encode, workers=workers or usable_cores())
+        for name, text in texts.items():
+            write_text_atomically(root / name, text)
+        _describe(root, parameters, complete=True)
+    except (OSError, lmdb.Error) as error:
+        raise SyntheticError(_explain(error, root)) from error
+
+
+def _explain(error: OSError | lmdb.Error, root: Path) -> str:
+    # LMDB reports a write that was cut short by a full disk as an input/output error.
+    out_of_space = root.exists() and shutil.disk_usage(root).free < SMALLEST_FREE_SPACE
+    if out_of_space or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {root} is full; finished videos are kept: free some space and run the same command again"
+    return f"cannot write the data set in {root}: {error}"
+
+
+def _claim(root: Path, wanted: Mapping[str, Any], texts: Mapping[str, str]) -> bool:
+    """Check that the folder is empty or holds this very set, and note the parameters. True if it is complete."""
+    description = root / DESCRIPTION
+    if description.exists():
+        found = json.loads(description.read_text(encoding="utf-8"))
+        differing = [name for name in wanted if found["parameters"].get(name) != wanted[name]]
+        if differing:
+            have = ", ".join(f"{name} {found['parameters'].get(name)}" for name in differing)
+            want = ", ".join(f"{name} {wanted[name]}" for name in differing)
+            raise SyntheticError(
+                f"{root} holds a data set with {have}, but {want} was asked for; "
+                "nothing was changed: take another folder or delete that one"
+            )
+        return bool(found["complete"]) and all((root / name).exists() for name in texts)
+    if root.exists() and any(root.iterdir()):
+        raise SyntheticError(f"{root} is not empty and has no {DESCRIPTION}: take another folder for the data set")
+    _describe(root, wanted, complete=False)
+    return False
+
+
+def _describe(root: Path, parameters: Mapping[str, Any], *, complete: bool) -> None:
+    content = json.dumps({"complete": complete, "parameters": dict(parameters)}, indent=2)
+    write_text_atomically(root / DESCRIPTION, f"{content}\n")
+
+
+def _make_missing(
+    root: Path, store: Store, videos: Sequence[Drawn], *, encode: Callable[[Drawn], list[bytes]], workers: int
+) -> None:
+    """Workers draw and encode; this process alone writes, so that one place handles a full disk and a kill."""
+    missing = [video for video in videos if not store.holds(video.stem + store.suffix, num_frames=video.num_frames)]
+    title = printable(f"making {root}")
+    with tqdm(total=len(videos), initial=len(videos) - len(missing), desc=title, unit="video") as bar:
+        for video, parts in zip(missing, _encoded(missing, encode, workers), strict=True):
+            store.write(video.stem + store.suffix, parts)
+            bar.update()
+
+
+def _encoded(videos: Sequence[Drawn], encode: Callable[[Drawn], list[bytes]], workers: int) -> Iterator[list[bytes]]:
+    """Encode the videos in order, in this process or in several fresh ones."""
+    workers = min(workers, len(videos))
+    if workers <= 1:
+        yield from map(encode, videos)
+        return
+    with process_pool(workers) as pool:
+        yield from pool.map(encode, videos, chunksize=4)
