@@ -24,6 +24,7 @@ from dataset.build import (
     read_lists,
     read_search_lists,
 )
+from dataset.classes import describe_counts
 from dataset.heldout import count_groups, describe_heldout
 from dataset.listing import VideoList, read_class_names
 from dataset.transforms.mixing import MixUp
@@ -63,7 +64,6 @@ from utils.search.result import Selection, describe_selection
 from utils.search.setup import SearchParts
 from utils.text import say
 from utils.training.averaging import WeightAverage
-from utils.training.balance import describe_classes
 from utils.training.costs import keep_costs, measure_clip
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
@@ -285,8 +285,7 @@ def train(config: RunConfig, *, force: bool) -> None:
                 ),
                 describe=lambda network: (
                     f"{describe_network(settled, network)}, {len(videos)} training videos{heldout}, "
-                    f"{device.type}, {choose_precision(settled, device)}\n"
-                    + describe_classes(videos.labels, class_names)
+                    f"{device.type}, {choose_precision(settled, device)}\n{describe_counts(videos.labels, class_names)}"
                 ),
             )
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from dataset.prepare.advice import INTENTS, Intent, advise
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
 from dataset.prepare.finding import Found, composed, find_videos
-from dataset.prepare.lists import ListFile, make_lists, name_fault, write_new
+from dataset.prepare.lists import ListFile, make_lists, name_fault
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
-from utils.text import one_line, say
+from dataset.prepare.own_record import Places, write_record
+from dataset.prepare.survey import Listed, survey
+from utils.text import one_line
 
 HELP = "your own videos: a folder of videos for each class"
 SPLIT_NAMES = {
@@ -26,7 +28,6 @@ SPLIT_NAMES = {
 }
 _DRAWN = ("train", "test")
 _FRACTION, _SEED = 0.2, 0
-RECORD_BASE = "base_config/own_base.yml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,18 +40,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "one) stay on one side, e.g. 'person([0-9]+)'",
     )  # fmt: skip
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
-    parser.add_argument("--record", type=Path, help="also write a record of these lists, e.g. record/my-videos.yml")
+    parser.add_argument(
+        "--record", type=Path, help="also look at the videos and write a record that fits, e.g. record/my-videos.yml"
+    )
+    parser.add_argument(
+        "--intent", choices=INTENTS,
+        help="of the record: whether motion or appearance tells the classes apart (default: seen in names and frames)",
+    )  # fmt: skip
     add_list_options(parser, root_help="folder with a folder of videos for each class, or with train/, val/, test/")
 
 
-def run(*, root: Path, record: Path | None, output: Path, name: str, workers: int, measure: Measure, **own: Any) -> int:
-    """Write the lists of a folder, and a record of them if there is to be one; return 0."""
+def run(
+    *,
+    root: Path,
+    record: Path | None,
+    intent: Intent | None,
+    output: Path,
+    name: str,
+    workers: int,
+    measure: Measure,
+    **own: Any,
+) -> int:
+    """Write the lists of a folder, and a record of them if there is to be one; return 0.
+
+    Raises:
+        PrepareError: Something is wrong with the folder or the options.
+    """
+    if intent and not record:
+        raise PrepareError(
+            f"--intent {intent} is of the record: say where that goes, e.g. --record record/my-videos.yml"
+        )
     annotations = read(root, **own)
     made = make_lists(annotations, root, output=output, name=name, workers=workers, measure=measure)
     if record:
         lists = dict(zip(annotations.splits, made, strict=True))
-        write_record(record, root, lists, num_classes=len(annotations.classes))
+        _write_fitting_record(record, root, lists, class_names=annotations.classes, intent=intent, workers=workers)
     return 0
+
+
+def _write_fitting_record(
+    path: Path,
+    root: Path,
+    lists: Mapping[str, ListFile],
+    *,
+    class_names: Sequence[str],
+    intent: Intent | None,
+    workers: int,
+) -> None:
+    """Look at the training videos, and write a record that fits them."""
+    train = lists["train"]
+    rows = [line.rsplit(" ", 2) for line in train.lines]
+    videos = [Listed(video, int(frames), int(label), train.groups[video]) for video, frames, label in rows]
+    found = survey(root, videos, class_names=class_names, workers=workers)
+    if found is None:
+        raise PrepareError(f"{train.path}: none of its videos can be decoded, so there is nothing to train on")
+    small = Path("data", f"{train.path.name.removesuffix('_train_list.txt')}_small")
+    places = Places(root, {split: made.path for split, made in lists.items()}, small)
+    labels = [video.label for video in videos]
+    write_record(path, places, found=found, labels=labels, advice=advise(found, intent))
 
 
 def read(
@@ -181,27 +228,6 @@ def _no_classes(found: Found, *, depth: int, tops: Mapping[str, str]) -> Iterato
         if folder.count("/") == depth and folder not in used and (not tops or folder.split("/")[0] in tops):
             yield folder, "a class without a video"
     yield from ((path, "beside the folders of the classes") for path in found.videos if path.count("/") <= depth)
-
-
-def write_record(path: Path, root: Path, lists: Mapping[str, ListFile], *, num_classes: int) -> None:
-    """Write a record that trains on the list `train` and evaluates on `val`, or on `test` where there is no `val`.
-
-    Raises:
-        PrepareError: Another file is there.
-    """
-    evaluation = "val" if "val" in lists else "test"
-    dataset = {
-        "num_classes": num_classes,
-        "list_file": str(lists["train"].path),
-        "root_path": str(root),
-        "eva_list_file": str(lists[evaluation].path),
-        "eva_root_path": str(root),
-    }
-    content = yaml.safe_dump({"base": RECORD_BASE, "dataset": dataset}, sort_keys=False, allow_unicode=True)
-    is_new = write_new({path: content})
-    say(f"{path}: train with bash run.sh {path.stem}" if is_new else f"{path} is there already, the same")
-    if len(lists) > 2:
-        say(f"  it evaluates on {lists[evaluation].path}; at the end: dataset.eva_list_file={lists['test'].path}")
 
 
 def _groups(paths: Sequence[str], pattern: str, *, root: Path) -> list[str]:

@@ -66,7 +66,7 @@ def test_a_state_ends_with_its_best_epoch_on_videos_it_has_not_seen(
     said = capsys.readouterr().out
     assert f"state 1 ends after 2 epochs without a better one, with the weights of epoch {best}: top-1" in said
     assert f"{len(training)} training videos, {len(heldout)} held out to choose the epoch" in said
-    assert "12 classes of 2 to 2 videos" in said
+    assert "12 classes, 2 of each" in said
     train(record)  # there is nothing left to do
     assert "training is complete" in capsys.readouterr().out
     assert training_progress(config) == (9, 9)

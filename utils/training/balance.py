@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 # Class c gets a part of an epoch in proportion to its number of videos to this power.
 POWERS = {"none": 1.0, "sqrt": 0.5, "balanced": 0.0}
-_RARE = 0.5  # of the videos that a class has in the mean
-_NAMED = 10  # rare classes that a log names
 
 Order = Callable[[np.random.Generator], NDArray[np.int64]]
 
@@ -66,13 +64,3 @@ def count_earlier(order: NDArray[np.integer]) -> NDArray[np.int64]:
     earlier = np.empty(len(order), dtype=np.int64)
     earlier[by_value] = np.arange(len(order)) - np.repeat(starts, lengths)
     return earlier
-
-
-def describe_classes(labels: NDArray[np.integer], names: Sequence[str]) -> str:
-    """Say how many videos the classes of a list have, and name those with less than half of the mean."""
-    counts = np.bincount(labels, minlength=len(names))
-    text = f"{len(names)} classes of {counts.min()} to {counts.max()} videos, {counts.mean():.1f} in the mean"
-    rare = [label for label in np.argsort(counts, kind="stable") if counts[label] < _RARE * counts.mean()]
-    if rare:
-        text += f"; rare: {', '.join(f'{names[label]} {counts[label]}' for label in rare[:_NAMED])}"
-    return text + (f" and {len(rare) - _NAMED} more" if len(rare) > _NAMED else "")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from layers.losses import HeadsLoss
 from tests.utils.training.test_batches import steps_of
-from utils.training.balance import class_weights, count_earlier, describe_classes, make_order
+from utils.training.balance import class_weights, count_earlier, make_order
 from utils.training.batches import EpochBatches, plan_steps
 
 LABELS = np.repeat([0, 1, 3], [60, 12, 3])  # class 2 has no video
@@ -92,10 +92,3 @@ def test_without_balance_the_order_is_the_one_it_always_was() -> None:
     order = np.random.default_rng((3, 1, 0)).permutation(40)
     assert list(batches) == [[(0, int(video)) for video in order[i : i + 4]] for i in range(0, 40, 4)]
     assert steps_of(plan, 40) == [sorted(order[i : i + 4].tolist()) for i in range(0, 40, 4)]
-
-
-def test_rare_classes_are_named() -> None:
-    text = describe_classes(LABELS, ["wave", "jump", "none", "bow"])
-    assert text == "4 classes of 0 to 60 videos, 18.8 in the mean; rare: none 0, bow 3"
-    assert describe_classes(np.arange(4), list("abcd")) == "4 classes of 1 to 1 videos, 1.0 in the mean"
-    assert describe_classes(np.zeros(99, dtype=int), [str(i) for i in range(30)]).endswith("0, 9 0, 10 0 and 19 more")

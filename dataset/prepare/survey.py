@@ -1,0 +1,131 @@
+"""What the videos of a training list are like: how long, how fast, how large, how slow to decode."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dataset.prepare.parallel import each
+from dataset.prepare.stills import describe_still, stills_accuracy
+from dataset.readers import ReadError
+from dataset.readers.video_file import VideoFile, decode_frames
+
+MOST_VIDEOS = 200  # that are looked at, evenly over the list; some ten seconds
+_FRAMES = 12  # of each that are decoded; the last one is looked at: the first may be black
+_USUAL_RATE = 25.0  # frames a second, where a video does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line of a training list, with what its video stays together with."""
+
+    path: str
+    num_frames: int
+    label: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        num_videos: Training videos.
+        class_names: By label.
+        seconds: Lengths: the shortest, the median and the 95th percentile.
+        rates: Frames a second: smallest, median, largest.
+        height: Median of the shorter sides, pixels.
+        width: Median of the longer sides, pixels.
+        frames: Median number of frames.
+        decode_seconds: Median time of a processor to decode a frame, whatever else the machine does.
+        stills: Fraction of videos whose class one frame tells, by a plain classifier on videos of other groups.
+        chance: Fraction that guessing would get.
+    """
+
+    num_videos: int
+    class_names: tuple[str, ...]
+    seconds: tuple[float, float, float]
+    rates: tuple[float, float, float]
+    height: int
+    width: int
+    frames: float
+    decode_seconds: float
+    stills: float
+    chance: float
+
+    def describe(self) -> str:
+        """Return in a line how long, fast and large the videos are."""
+        low, median, high = self.seconds
+        slow, _, fast = self.rates
+        rates = f"{slow:.3g}" if f"{slow:.3g}" == f"{fast:.3g}" else f"{slow:.3g} to {fast:.3g}"
+        return (
+            f"{low:.1f} to {high:.1f} s long, median {median:.1f} s; {rates} frames a second; "
+            f"{self.width} x {self.height} pixels; {1000 * self.decode_seconds:.2g} ms to decode a frame"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One video: frames a second, sides in pixels, seconds to decode a frame, numbers that describe one."""
+
+    rate: float
+    sides: tuple[int, int]
+    decode_seconds: float
+    still: np.ndarray
+
+
+def look(path: str) -> _Look | None:
+    """Decode the first frames of a video; None where it cannot be read."""
+    try:
+        with VideoFile(Path(path)) as video:
+            rate = float(video.frame_rate or _USUAL_RATE)
+        began = time.process_time()
+        frames = list(islice(decode_frames(Path(path)), _FRAMES))
+    except ReadError:
+        return None
+    seconds = (time.process_time() - began) / len(frames)
+    height, width = frames[-1].shape[:2]
+    small = cv2.resize(frames[-1], (64, 64), interpolation=cv2.INTER_AREA)
+    return _Look(rate, (min(height, width), max(height, width)), seconds, describe_still(small))
+
+
+def survey(root: Path, videos: Sequence[Listed], *, class_names: Sequence[str], workers: int) -> Survey | None:
+    """Look at the videos of a training list, at `MOST_VIDEOS` of them where there are more.
+
+    Args:
+        root: Folder that their paths start from.
+        videos: The list.
+        class_names: By label.
+        workers: Processes.
+
+    Returns:
+        None where none of them can be read.
+    """
+    chosen = np.linspace(0, len(videos) - 1, min(len(videos), MOST_VIDEOS)).round().astype(int).tolist()
+    by_path = {str(root / videos[index].path): videos[index] for index in chosen}
+    done = each(look, list(by_path), workers=workers, title="looking at videos")
+    looks = {path: one for path, one in done if one}
+    if not looks:
+        return None
+    paths = sorted(looks)  # in whatever order they came
+    found, listed = [looks[path] for path in paths], [by_path[path] for path in paths]
+    seconds = [video.num_frames / one.rate for video, one in zip(listed, found, strict=True)]
+    rates = [one.rate for one in found]
+    labels = np.array([video.label for video in listed])
+    stills = np.stack([one.still for one in found])
+    return Survey(
+        num_videos=len(videos),
+        class_names=tuple(class_names),
+        seconds=(min(seconds), float(np.median(seconds)), float(np.percentile(seconds, 95))),
+        rates=(min(rates), float(np.median(rates)), max(rates)),
+        height=round(float(np.median([one.sides[0] for one in found]))),
+        width=round(float(np.median([one.sides[1] for one in found]))),
+        frames=float(np.median([video.num_frames for video in videos])),
+        decode_seconds=float(np.median([one.decode_seconds for one in found])),
+        stills=stills_accuracy(stills, labels, groups=[video.group for video in listed]),
+        chance=float(np.bincount(labels).max() / len(labels)),
+    )
