@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,19 +96,22 @@ def make_synthetic(
         for split, count in zip(SPLITS, (num_train, num_test), strict=True)
         for index in range(count)
     ]
-    lists = {f"{split}_list.txt": "" for split in SPLITS}
-    for video in videos:
-        label = CLASSES.index(video.class_name)
-        lists[f"{video.split}_list.txt"] += f"{video.stem}{store.suffix} {frames} {label}\n"
     make_set(
         Path(root),
         asdict(parameters),
         store=store,
         videos=videos,
         encode=functools.partial(_encode, parameters=parameters),
-        texts={**lists, CLASSES_FILE: "".join(f"{name}\n" for name in CLASSES)},
+        texts={**_lists(videos, store.suffix, frames), CLASSES_FILE: "".join(f"{name}\n" for name in CLASSES)},
         workers=workers,
     )
+
+
+def _lists(videos: Sequence[Drawn], suffix: str, frames: int) -> dict[str, str]:
+    lists = {f"{split}_list.txt": "" for split in SPLITS}
+    for video in videos:
+        lists[f"{video.split}_list.txt"] += f"{video.stem}{suffix} {frames} {CLASSES.index(video.class_name)}\n"
+    return lists
 
 
 def _encode(video: Drawn, parameters: Parameters) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Classes of unequal size: what a clip of each weighs in the loss, or how many of its videos make an epoch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray

@@ -68,8 +68,8 @@ def test_scenes_move_and_belong_to_one_split(example: str) -> None:
 
 def test_a_scene_is_shared() -> None:
     timing = draw_timing(np.random.default_rng(0))
-    rooms = [Backdrop(np.random.default_rng(7), np.random.default_rng(seed), timing=timing)._room for seed in range(2)]
-    assert np.array_equal(*rooms)
+    one, two = (Backdrop(np.random.default_rng(7), np.random.default_rng(seed), timing=timing)._room for seed in (0, 1))
+    assert np.array_equal(one, two)
 
 
 def test_a_folder_is_made_continued_and_left_alone(tmp_path: Path) -> None:
