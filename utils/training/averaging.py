@@ -25,25 +25,25 @@ class WeightAverage:
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
-        """Begin with the weights as they are."""
+        """Begin with the weights as they are; the network must keep its tensors (their content may change)."""
         self.network, self.decay, self.steps = network, decay, 0
-        self.average = {name: tensor.detach().clone() for name, tensor in self._tensors()}
-
-    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        saved = self.network.state_dict().keys()
-        named = chain(self.network.named_parameters(), self.network.named_buffers())
-        return ((name, tensor) for name, tensor in named if name in saved)
+        saved = network.state_dict().keys()
+        named = chain(network.named_parameters(), network.named_buffers())
+        self._own = {name: tensor for name, tensor in named if name in saved}
+        self.average = {name: tensor.detach().clone() for name, tensor in self._own.items()}
+        # Found once: a step then takes one call for all tensors of a kind, whatever their number.
+        floats = [name for name, tensor in self._own.items() if tensor.is_floating_point()]
+        others = [name for name, tensor in self._own.items() if not tensor.is_floating_point()]
+        self._floats = [self.average[name] for name in floats], [self._own[name] for name in floats]
+        self._others = [self.average[name] for name in others], [self._own[name] for name in others]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights after one more step into the average."""
         self.steps += 1
-        weight = self._weight()
-        for name, tensor in self._tensors():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor.detach(), weight)
-            else:
-                self.average[name].copy_(tensor)
+        torch._foreach_lerp_(*self._floats, self._weight())
+        if self._others[0]:
+            torch._foreach_copy_(*self._others)
 
     def _weight(self) -> float:
         """Return the weight of the last step in the average."""
@@ -51,8 +51,9 @@ class WeightAverage:
 
     def swap(self) -> None:
         """Exchange the network's weights and the average."""
-        for name, tensor in self._tensors():
-            tensor.data, self.average[name] = self.average[name], tensor.data
+        for name, tensor in self._own.items():
+            average = self.average[name]
+            tensor.data, average.data = average.data, tensor.data
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

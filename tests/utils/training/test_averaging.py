@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
 from tests.conftest import MakeRecord
 from tests.networks import tiny_network
 from tests.scripts.test_train import TWO_STATES, assert_equal, train
-from tests.utils.training.test_engine import make_batches, make_learner, run_epoch
+from tests.utils.training.test_engine import TwoHeads, make_batches, make_learner, run_epoch
 from utils.config import load_config
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import plan_steps
@@ -41,9 +42,54 @@ def test_average_is_the_recursion_written_out() -> None:
     assert torch.equal(network[0].weight, own)
 
 
-def test_training_goes_on_from_the_weights_and_hands_on_their_average() -> None:
-    from tests.utils.training.test_engine import TwoHeads
+class CountedCalls(TorchDispatchMode):
+    """Counts the operators that are called."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_averages_all_tensors_in_two_calls_to_the_same_bits() -> None:
+    network = tiny_network("dg_p3d_resnet18").half()
+    network.fc.float()  # two types
+    average = WeightAverage(network, decay=0.9)
+    expected = {name: tensor.clone() for name, tensor in average.average.items()}
+    for step in range(1, 4):
+        with torch.no_grad():
+            for tensor in (*network.parameters(), *network.buffers()):
+                tensor += 1 if tensor.dtype == torch.int64 else torch.randn_like(tensor)
+        with CountedCalls() as counted:
+            average.update()
+        assert counted.calls == ["aten._foreach_lerp_.Scalar", "aten._foreach_copy_.default"]
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                expected[name].lerp_(tensor, 1 - min(0.9, (1 + step) / (10 + step)))
+            else:
+                expected[name].copy_(tensor)
+        assert_equal(average.average, expected)
+        average.swap()  # what update() was given to work on stays right behind an evaluation
+        average.swap()
+
+
+def test_gradients_are_clipped_by_calls_on_all_tensors() -> None:
+    plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
+    learner = make_learner(TwoHeads().double(), plan=plan, num_videos=2, clip_gradient=1e-3)
+    learner.average = WeightAverage(learner.network, decay=0.9)
+    with CountedCalls() as counted:
+        run_epoch(learner, make_batches(1))
+    assert [call.split(".")[1] for call in counted.calls if "foreach" in call] == [
+        *("_foreach_norm", "_foreach_mul_", "_foreach_lerp_")
+    ]
+    norm = torch.stack([tensor.grad.norm() for tensor in learner.network.parameters()]).norm()  # type: ignore[union-attr]
+    assert norm.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_training_goes_on_from_the_weights_and_hands_on_their_average() -> None:
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     networks = []
     for decay in (0.0, 0.9):
