@@ -91,11 +91,8 @@ def make_synthetic(
     """
     parameters = Parameters(num_train, num_test, size, frames, format, seed)
     store = FORMATS[format][0](Path(root))
-    videos = [
-        Drawn(split, index, class_of(index), frames)
-        for split, count in zip(SPLITS, (num_train, num_test), strict=True)
-        for index in range(count)
-    ]
+    counts = zip(SPLITS, (num_train, num_test), strict=True)
+    videos = [Drawn(split, index, class_of(index), frames) for split, count in counts for index in range(count)]
     make_set(
         Path(root),
         asdict(parameters),
