@@ -288,9 +288,9 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if checkpoint["epochs_trained"] is not None:
         done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
         unfinished = "" if done >= planned else ": THE TRAINING IS NOT COMPLETE"
-        rows.append(("trained", f"{done:g} of {planned:g} epochs{unfinished}"))
-    if early := checkpoint["stopped_early_after"]:
-        rows[-1] = ("trained", f"stopped early, after epoch {early} of the last state; {planned:g} were planned")
+        early = checkpoint["stopped_early_after"]
+        of_state = f"stopped early, after epoch {early} of the last state; {planned:g} were planned"
+        rows.append(("trained", of_state if early else f"{done:g} of {planned:g} epochs{unfinished}"))
     if best := checkpoint["best_epoch"]:
         rows.append(("", f"weights of epoch {best} of the last state, the best on held-out training videos"))
     return [*rows, *_cost_rows(result["cost"]), *_training_rows(result)]

@@ -86,7 +86,7 @@ class Source:
         times, short = self._times(record)
         shows = np.bincount(frames_at_rate(times, self.fps))  # how often each frame is given
         pairs = zip(self._frames(record), shows.tolist(), strict=False)  # no frame behind the last tick
-        frames = itertools.chain.from_iterable(itertools.repeat(frame, times) for frame, times in pairs)
+        frames = itertools.chain.from_iterable(itertools.repeat(frame, often) for frame, often in pairs)
         rate, count = Fraction(self.fps).limit_denominator(_MAX_TERM), int(shows.sum())
         return Footage(itertools.islice(frames, limit), rate, count, short)
 

@@ -292,3 +292,15 @@ def test_pictures_need_neither_pyplot_nor_torch() -> None:
 def test_the_protocol_says_what_clips_were_normalised_with() -> None:
     text = render_text(make_result(), "")
     assert "  normalised     values of 0..1, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n" in text
+
+
+def test_a_training_that_has_stopped_early_says_when_and_with_which_epoch(make_record: MakeRecord) -> None:
+    config = load_config(make_record(), ["optimizer.select=best", "optimizer.patience=2"])
+    lines = [{**line, "best_epoch": 1} for line in make_epochs(epochs=3)[:3]]
+    trained = Trained(config, [*lines[:2], lines[2] | {"stopped_early": True}])
+    result = make_result(trained=trained, training_progress=(9, 9))
+    assert (result["checkpoint"]["best_epoch"], result["checkpoint"]["stopped_early_after"]) == (1, 3)
+    text = render_text(result, "")
+    assert "stopped early, after epoch 3 of the last state; 9 were planned" in text
+    assert "weights of epoch 1 of the last state, the best on held-out training videos" in text
+    assert "NOT COMPLETE" not in text
