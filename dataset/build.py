@@ -37,7 +37,7 @@ def _read_list(config: RunConfig, key: str) -> VideoList:
     path, said = config.require_file("dataset", key, hint=LIST_HINT), config.dataset.picture_rate
     made_with = read_fingerprint(path).get(FRAME_RATE, said) if config.sampler.frame_rate and said else said
     if made_with != said:
-        found = f"found {said:g}, but the videos of {path} were made with {made_with}"
+        found = f"found {said:g}, but the videos of {path} were made with {made_with:g}"
         raise ConfigError(f"{config.sources['dataset.picture_rate']}: dataset.picture_rate: {found} frames a second")
     return read_list(path, num_classes=config.dataset.num_classes)
 

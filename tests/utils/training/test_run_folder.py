@@ -51,8 +51,11 @@ def test_the_schema_alone_says_which_keys_decide_what_is_trained(section: str) -
     plain, linear = config, dataclasses.replace(config, optimizer=dataclasses.replace(constant, envelope="linear"))
     budget = dataclasses.replace(constant, budget=BudgetConfig(epochs=1, hours=0, frames=0))
     shared = dataclasses.replace(config, optimizer=budget)
+    best = dataclasses.replace(config, optimizer=dataclasses.replace(constant, select="best"))
+    acting = {"envelope_warmup": linear, "envelope_epochs": linear, "shares": shared}
+    acting |= {"heldout_fraction": best, "heldout_seed": best}
     for key in section_keys(section):
-        config = {"envelope_warmup": linear, "envelope_epochs": linear, "shares": shared}.get(key.name, plain)
+        config = acting.get(key.name, plain)
         if key.is_per_state:
             (state,) = config.states
             changed = dataclasses.replace(state, **{key.name: other_value(key, getattr(state, key.name))})
