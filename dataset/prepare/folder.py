@@ -67,9 +67,7 @@ def run(
         PrepareError: Something is wrong with the folder or the options.
     """
     if intent and not record:
-        raise PrepareError(
-            f"--intent {intent} is of the record: say where that goes, e.g. --record record/my-videos.yml"
-        )
+        raise PrepareError(f"--intent {intent} is of a record: say where that goes, e.g. --record record/my-videos.yml")
     annotations = read(root, **own)
     made = make_lists(annotations, root, output=output, name=name, workers=workers, measure=measure)
     if record:

@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 SMALL = [
     "network.net_name=p3d_resnet18", "network.base_width=8", "dataset.crop_size=24", "dataset.eva_crop_size=24",
     "dataset.num_workers=0", "optimizer.epochs=1", "optimizer.warmup_epoch=-1", "sampler.batch_size=4",
-    "sampler.clip_length=4", "sampler.eva_num_clips=2", "optimizer.eva_inter=false",
+    "sampler.eva_num_clips=2", "optimizer.eva_inter=false",
 ]  # fmt: skip
 
 
