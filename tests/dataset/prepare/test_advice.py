@@ -34,8 +34,8 @@ def test_short_actions_are_seen_whole_and_without_what_stands_still() -> None:
     assert (chosen["num_segments"], chosen["clip_length"], chosen["eva_num_segments"]) == (16, 1, 16)
     assert chosen["use_fore"] is True and chosen["no_horizontal_flip"] is True
     assert (chosen["crop_size"], chosen["eva_crop_size"], chosen["base_width"]) == (64, 64, 16)
-    assert chosen["epochs"] == 60
-    assert advice.copy_side == 80 and "12 min" in advice.copy_reason  # 147 x 60 x 80 x 1 ms
+    assert chosen["epochs"] == 90
+    assert advice.copy_side == 80 and "18 min" in advice.copy_reason  # 147 x 90 x 80 x 1 ms
 
 
 def test_longer_videos_are_seen_in_pieces_of_some_seconds() -> None:
@@ -85,7 +85,7 @@ def test_larger_sets_get_larger_networks_and_fewer_epochs(intent: Intent) -> Non
     widths, crops, epochs = ([one[key] for one in chosen] for key in ("base_width", "crop_size", "epochs"))
     assert widths == [16, 16, 16, 32, 64]
     assert crops == sorted(crops)  # type: ignore[type-var]
-    assert epochs == [150, 60, 30, 30, 30]
+    assert epochs == [150, 90, 30, 30, 30]
 
 
 def test_a_copy_is_made_where_decoding_would_take_long_and_frames_are_large() -> None:
