@@ -1,5 +1,6 @@
 """One process at a time in a folder."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -16,7 +17,8 @@ from utils.errors import UserError
 from utils.files import FileError, remove_temporaries
 from utils.text import say
 
-LOCK_FILE = ".lock"
+LOCK_FILE, WORKERS_FILE = ".lock", ".workers.lock"
+_LEAVING = 40.0  # seconds for workers whose parent was killed: they save and end
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
@@ -45,6 +47,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.write(f": {shlex.join(sys.argv)}\n")
         file.flush()
+        _wait_for_workers(folder)
     except OSError as error:
         raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None
     with file:
@@ -52,7 +55,38 @@ def lock_folder(folder: Path) -> Iterator[None]:
             remove_temporaries(folder)
             yield
         finally:
-            (folder / LOCK_FILE).unlink(missing_ok=True)
+            for name in (WORKERS_FILE, LOCK_FILE):
+                (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def join_folder(folder: Path) -> Iterator[None]:
+    """Say for the block that this process works in a folder for the one that has locked it, and after its death."""
+    with (folder / WORKERS_FILE).open("a+") as file:
+        with contextlib.suppress(OSError):  # no locks here, as the one that has the folder has said
+            fcntl.lockf(file, fcntl.LOCK_SH)
+        yield
+
+
+def _wait_for_workers(folder: Path) -> None:
+    """Wait until the workers of a process that was killed have ended.
+
+    Raises:
+        LockError: They have not in time.
+    """
+    path, end = folder / WORKERS_FILE, time.monotonic() + _LEAVING
+    while path.exists():
+        with path.open("a+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in _TAKEN and time.monotonic() < end:
+                    time.sleep(0.2)
+                    continue
+                if error.errno in _TAKEN:
+                    cause = "is in use by workers of an earlier process"
+                    raise LockError(f"{folder} {cause}; wait until they end, or end them") from None
+            path.unlink(missing_ok=True)
 
 
 def _open_locked(folder: Path) -> IO[str]:

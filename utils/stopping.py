@@ -183,6 +183,17 @@ def leave_to_parent() -> None:
     when_orphaned(lambda: os._exit(1))
 
 
+def obey_parent() -> None:
+    """Set up a worker process that saves what it is at before it ends: on its parent's SIGTERM, or with its parent.
+
+    Ctrl-C is the parent's to hear; started while signals are `held_back`.
+    """
+    listen()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an uncaught error of a worker's threads, but not that whoever asked for shared memory has ended."""
     if not issubclass(kind, ConnectionError | EOFError):

@@ -20,6 +20,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cpu_threads(processes: int, cores: int) -> int:
+    """Return the threads of one process on a CPU: its part of the cores, less one for its loader.
+
+    OpenMP threads wait for each other by spinning: one thread more than there are free cores costs many times its gain.
+    """
+    return max(1, cores // processes - 1)
+
+
 @contextmanager
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Give processes that have one thread each, as they share the cores, and end with this one.

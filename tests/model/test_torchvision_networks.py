@@ -25,8 +25,12 @@ from tests.videos import encode_video
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
+from utils.search.events import write_event
+from utils.search.jobs import Work
 from utils.search.run import explore_graph, open_journal
 from utils.search.search_log import SearchLog
+from utils.search.setup import identify_search
+from utils.search.transition import train_transition
 from utils.search.weights import WeightFolder
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -201,9 +205,11 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     parts = helpers.make_search_parts(config, torch.device("cpu"))
     folder = config.run_dir / "search"
     journal = open_journal(folder / "journal.jsonl", {"network": config.network.net_name}, graph=config.graph)
-    weights = WeightFolder(folder, config.graph, identity={}, say=print)
-    log = SearchLog(config, journal.history, log=logging.getLogger("search"), write=lambda: None)
-    plan = explore_graph(config, parts, journal=journal, weights=weights, log=log)
+    weights = WeightFolder(folder, config.graph, identity=identify_search(config, parts), say=print)
+    log = logging.getLogger("search")
+    told = SearchLog(config, journal.history, log=log, write=lambda: None)
+    work = Work(config, helpers.make_search_parts, train_transition, identify_search, write_event)
+    plan = explore_graph(work, parts, journal=journal, weights=weights, told=told, log=log)
     assert len(plan.outcomes) == 3
     assert all(0 <= outcome.score <= 100 for outcome in plan.outcomes.values())
     assert weights.read(plan.steps).keys() == make("s3d").state_dict().keys()

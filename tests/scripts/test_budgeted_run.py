@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 import helpers
-from tests.conftest import MakeRecord
+from tests.conftest import ROOT, MakeRecord
 from tests.killed_search import search_through_kills
 from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
@@ -83,7 +85,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert said.index("budget: 6 epochs") < said.index("epoch 1/1")
     # The same, killed at any moment.
     record = make_budgeted("second")
-    assert search_through_kills(record, 40, 80) >= 3, "too few kills to mean anything"
+    assert search_through_kills(record, 30, 60) >= 3, "too few kills to mean anything"
     killed = load_config(record)
     assert journal_of(killed) == journal
     assert_equal(weights_of(killed), weights_of(whole))
@@ -91,6 +93,28 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert_equal(weights_of(train_path(whole, tmp_path / "again")), weights_of(whole))
     ours, theirs = (c.run_dir / "log.jsonl" for c in (whole, load_config(record)))
     assert ours.read_text().count("\n") == theirs.read_text().count("\n")
+
+
+def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(
+    make_budgeted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peaks and pilots are trained by workers of one process, as alone; the plan by one of two."""
+    alone = run(make_budgeted("alone"))
+    record = make_budgeted("together", search={"workers": 2})
+    words = [sys.executable, "-m", "utils.launch", "train_3d_op.py", "--config_file", str(record)]
+    monkeypatch.setenv("NPROC", "2")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = load_config(record)
+    planned = [[line for line in journal_of(each) if line["event"] != "test"] for each in (together, alone)]
+    assert planned[0] == planned[1]
+    assert "2 processes" in (together.run_dir / "log.txt").read_text()
+    folders = [each.run_dir / "search" for each in (together, alone)]
+    pilots = [load_checkpoint(folder / "goal-0/current.pth")[0]["network"] for folder in folders]
+    assert_equal(pilots[0], pilots[1])
+    # A run of a peak that was begun ahead of its turn, and not needed, has left nothing.
+    left = [{path.name for path in folder.iterdir()} for folder in folders]
+    assert left[0] == left[1]
 
 
 def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: Any, tmp_path: Path) -> None:
@@ -111,8 +135,10 @@ def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: An
     short.close()
     assert piece.stops[-1].step % parts.inputs[0].per_epoch, "the pilot ends inside an epoch"
     record = path_record(config, (0.25, 0.75), factors=action.factors, compute=path.compute, inputs=parts.inputs)
-    continued = runs.train_plan(record, "continued", begin=piece.name)["network"]
-    assert_equal(continued, runs.train_plan(record, "anew", begin="")["network"])
+    runs.train_plan(record, "continued", begin=piece.name)
+    runs.train_plan(record, "anew", begin="")
+    ends = [load_checkpoint(tmp_path / "search" / name / "current.pth")[0] for name in ("continued", "anew")]
+    assert_equal(ends[0]["network"], ends[1]["network"])
 
 
 def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_budgeted: Any) -> None:

@@ -346,6 +346,12 @@ class SearchConfig:
         "heldout: fraction of every class of the training list that is set aside", at_least=0, below=1
     )
     heldout_seed: int = own_key("heldout: seed of the draw", at_least=0)
+    workers: int = own_key(
+        "transitions, or runs of peaks and pilots, that are trained at the same time, each on its part of this node's "
+        "processes, GPUs and cores; the plan does not depend on it",
+        scope=NEITHER,
+        at_least=1,
+    )
 
 
 SECTIONS: dict[str, type] = {

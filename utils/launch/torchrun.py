@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from utils.cli import run_script
 from utils.errors import UserError
 from utils.gpus import find_gpu, read_build, require_usable
-from utils.workers import usable_cores
+from utils.workers import cpu_threads, usable_cores
 
 
 class LaunchError(UserError):
@@ -49,14 +49,6 @@ def torchrun_arguments(script: list[str], environment: Mapping[str, str], *, gpu
         raise LaunchError(f"NODE_RANK={node}: nodes are counted from 0, and NNODES is {nodes}")
     arguments += ["--node_rank", str(node), "--master_addr", environment.get("MASTER_ADDR") or "127.0.0.1"]
     return [*arguments, "--master_port", str(port), *script]
-
-
-def cpu_threads(processes: int, cores: int) -> int:
-    """Return the threads of one process on a CPU: its part of the cores, less one for its loader.
-
-    OpenMP threads wait for each other by spinning: one thread more than there are free cores costs many times its gain.
-    """
-    return max(1, cores // processes - 1)
 
 
 def _share_cores(processes: int) -> None:

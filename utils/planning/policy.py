@@ -5,6 +5,7 @@ the run itself, under its own envelope: one at the goal, one at the shortest inp
 What they show becomes a posterior over splits, and the pilot that the plan begins with goes on as the run.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -119,6 +120,23 @@ class BudgetedPolicy:
         plan = choose_split(posterior, path, least_goal=self.least_goal, risk=self.risk)
         return TrainPlan(plan, factors, posterior)
 
+    def next_actions(self, seen: Seen, most: int) -> list[Action]:
+        """Return the next action and those that can run at the same time, `most` together.
+
+        Those behind the first are what comes next where every run of a peak before them is better than all so far, and
+        no pilot diverges. Where it turns out otherwise they were for nothing: what is done with them is decided by
+        `next_action` alone.
+        """
+        actions = [self.next_action(seen)]
+        while len(actions) < most:
+            seen = self._expect(actions[-1], seen)
+            following = self.next_action(seen)
+            # A pilot is at the peaks that are found: it cannot begin while one is looked for.
+            if type(following) is not type(actions[0]) or isinstance(following, TrainPlan):
+                break
+            actions.append(following)
+        return actions
+
     def path_budget(self, seen: Seen) -> Budget:
         """Return what is left for the path itself: the budget less the peaks' runs and the most that pilots waste.
 
@@ -138,6 +156,14 @@ class BudgetedPolicy:
         # An input between has what the shortest has found.
         shortest = found[0] if found and found[0] is not None else fallback
         return (*(shortest if each is None else each for each in found), fallback)
+
+    def _expect(self, action: Action, seen: Seen) -> Seen:
+        """Return what will have been seen where an action ends well."""
+        if isinstance(action, TryPeak):
+            losses = seen.peaks.get(action.input, {})
+            loss = min(filter(math.isfinite, losses.values()), default=0.0) - 2 * self.rule.tolerance - 1.0
+            return replace(seen, peaks={**seen.peaks, action.input: {**losses, action.factor: loss}})
+        return replace(seen, ended=seen.ended | {action.number}) if isinstance(action, RunPilot) else seen
 
     def _next_peak(self, seen: Seen) -> TryPeak | None:
         """Return the next peak to try: the goal's by the rule, then the shortest input's beside the goal's best."""

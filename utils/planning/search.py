@@ -10,7 +10,7 @@ would lead to a better end the search does not see it: it is exact in the graph 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,15 +90,44 @@ def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], No
     best: dict[State, Path] = {INITIAL: ()}
     outcomes: dict[Transition, Outcome] = {}
     for state in graph.states:
-        paths: list[Path] = []
         for transition in graph.incoming(state):
-            path = best[transition.start]
-            outcomes[transition] = explore(transition, path)
-            paths.append((*path, Step(transition, outcomes[transition])))
-        best[state] = max(paths, key=_final_score)
+            outcomes[transition] = explore(transition, best[transition.start])
+        best[state] = _best_path(graph, state, best, outcomes)
         if arrive is not None:
             arrive(state, best[state])
     return Plan(best[graph.goal], best, outcomes)
+
+
+def ready(graph: Graph, look_up: Callable[[Transition, Path], Outcome | None]) -> list[tuple[Transition, Path]]:
+    """Return the transitions that can be explored at the same time, each with the best path to its start state.
+
+    Args:
+        graph: The candidate graph.
+        look_up: Returns the outcome of a transition from a path, None where it is not known yet.
+
+    Returns:
+        Those without an outcome whose start state has all its incoming transitions explored, in `exploration_order`.
+    """
+    best: dict[State, Path] = {INITIAL: ()}
+    outcomes: dict[Transition, Outcome] = {}
+    waiting = []
+    for state in graph.states:
+        incoming = graph.incoming(state)
+        for transition in incoming:
+            if transition.start in best:
+                outcome = look_up(transition, best[transition.start])
+                if outcome is None:
+                    waiting.append((transition, best[transition.start]))
+                else:
+                    outcomes[transition] = outcome
+        if all(transition in outcomes for transition in incoming):
+            best[state] = _best_path(graph, state, best, outcomes)
+    return waiting
+
+
+def _best_path(graph: Graph, state: State, best: Mapping[State, Path], outcomes: Mapping[Transition, Outcome]) -> Path:
+    paths = [(*best[each.start], Step(each, outcomes[each])) for each in graph.incoming(state)]
+    return max(paths, key=_final_score)
 
 
 def _final_score(path: Path) -> float:

@@ -4,9 +4,10 @@ What comes next is decided by `utils.planning.policy` from the journal alone, so
 on to the same plan. The record of the best path that is known is on the disk from the beginning on.
 """
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -16,43 +17,33 @@ from utils.config.load import own_sections
 from utils.config.record import render_record
 from utils.errors import UserError
 from utils.files import write_text_atomically
-from utils.jsonl import read_lines, write_lines
-from utils.planning.policy import BudgetedPolicy, RunPilot, TrainPlan, TryPeak
+from utils.jsonl import as_json, read_lines, write_lines
+from utils.planning.policy import Action, BudgetedPolicy, RunPilot, TrainPlan, TryPeak
 from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
+    BudgetedEvent,
     BudgetedHistory,
     PeakScore,
-    PilotEnd,
     PilotReadout,
     Planned,
     read_history,
     write_event,
 )
 from utils.search.budgeted_page import render_budgeted_page
-from utils.search.budgeted_plan import (
-    Slice,
-    describe_budget,
-    first_slice,
-    make_policy,
-    path_record,
-    peak_record,
-    pilot_slices,
-)
+from utils.search.budgeted_plan import describe_budget, first_slice, make_policy, path_record
 from utils.search.budgeted_report import build_report
-from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs, Watch
+from utils.search.budgeted_runs import BudgetedParts, Runs
+from utils.search.budgeted_trials import RUN, PathTask, Trial, has_ended, identify, perform
+from utils.search.crew import leads, open_desk
 from utils.search.events import End, FinalScore
+from utils.search.jobs import Desk, Job, Work
 from utils.search.journal import SearchJournal
 from utils.search.output import record_path
 from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_JSON, SEARCH_PAGE
-from utils.search.run import identify_search
-from utils.training.checkpoint import CLASS_NAMES, Position, save_checkpoint
-from utils.training.engine import DivergedError
+from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.epoch_lines import ANEW, EPOCHS_FILE
 from utils.training.run import open_run
 from utils.training.run_folder import save_config
-
-RUN = "run"  # folder of the plan's training
-NOTHING = HeldoutLoss(math.nan, math.nan, 0.0)
 
 
 def plan_budget(
@@ -65,18 +56,21 @@ def plan_budget(
         make_parts: Returns what the search is made of, on a device.
         force: An earlier search is moved aside, not continued.
     """
+    if not leads(config):
+        return
+    work = Work(config, make_parts, perform, identify, write_event)
     with distributed.session() as device:
         parts = make_parts(config, device)
         policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
         with open_run(config, "search", force=force) as log:
             journal = SearchJournal(
                 config.run_dir / SEARCH_FOLDER / JOURNAL_FILE,
-                identify_search(config, parts.search),
+                identify(config, parts),
                 read=lambda lines, source: read_history(lines, source=source, first=2),
                 write=write_event,
             )
             distributed.decide_on_main(lambda: save_config(config))
-            BudgetedSearch(config, parts, policy=policy, journal=journal, log=log).run()
+            BudgetedSearch(work, parts, policy=policy, journal=journal, log=log).run()
 
 
 class BudgetedSearch:
@@ -84,7 +78,7 @@ class BudgetedSearch:
 
     def __init__(
         self,
-        config: RunConfig,
+        work: Work,
         parts: BudgetedParts,
         *,
         policy: BudgetedPolicy,
@@ -92,8 +86,8 @@ class BudgetedSearch:
         log: logging.Logger,
     ) -> None:
         """Take over the parts of a search."""
-        self._config, self._parts, self._policy, self._journal, self._log = config, parts, policy, journal, log
-        self._runs = Runs(config, parts, folder=config.run_dir / SEARCH_FOLDER, log=log)
+        self._work, self._parts, self._policy, self._journal, self._log = work, parts, policy, journal, log
+        self._config, self._folder = work.config, work.config.run_dir / SEARCH_FOLDER
 
     @property
     def _history(self) -> BudgetedHistory:
@@ -107,76 +101,76 @@ class BudgetedSearch:
         self._log.info(f"{self._config.name}: {self._parts.search.describe_device()}")
         for line in describe_budget(self._config, self._policy, self._parts.inputs):
             self._log.info(line)
-        while True:
-            self._write()
-            action = distributed.decide_on_main(lambda: self._policy.next_action(self._history.seen()))
-            if isinstance(action, TryPeak):
-                self._try_peak(action)
-            elif isinstance(action, RunPilot):
-                self._run_pilot(action)
-            else:
-                break
-        self._train_plan(action)
+        self._train_plan(self._look())
 
-    def _try_peak(self, action: TryPeak) -> None:
-        record = peak_record(self._config, action, self._parts.inputs)
-        name = f"peak-{action.input}-{action.factor:.4g}"
-        watch, steps = Watch(), round(record.states[0].epochs * self._parts.inputs[action.input].per_epoch)
-        try:
-            found = self._runs.train_peak(record, name)
-        except DivergedError:
-            found = NOTHING
-        compute = steps * self._parts.inputs[action.input].compute
-        score = PeakScore(action.input, action.factor, **vars(found), steps=steps, compute=compute, seconds=watch.lap())
-        self._journal.append(score)
-        self._runs.remove(name)
-        said = "diverged" if math.isnan(found.loss) else f"held-out loss {found.loss:.4f}, top-1 {found.top1:.2f}%"
-        rate = record.states[0].base_learning_rate
-        self._log.info(f"peak of input {action.input}: rate {rate:g} (x{action.factor:.4g}), {steps} steps: {said}")
+    def _look(self) -> TrainPlan:
+        """Try peaks and run pilots until there is a plan."""
+        self._write()
+        runs = Runs(self._config, self._parts, folder=self._folder, log=self._log)
+        with self._open_desk(self._config.search.workers) as desk:
+            while True:
+                actions = distributed.decide_on_main(
+                    lambda: self._policy.next_actions(self._history.seen(), 2 * desk.workers)
+                )
+                if isinstance(actions[0], TrainPlan):
+                    desk.forget_all()
+                    for folder in sorted(self._folder.glob("peak-*")):  # begun ahead of their turn, and not needed
+                        runs.remove(folder.name)
+                    return actions[0]
+                self._refuse_retreats(actions[0])
+                self._perform([action for action in actions if not isinstance(action, TrainPlan)], desk)
 
-    def _run_pilot(self, action: RunPilot) -> None:
-        retreats = self._history.retreats()
-        if any(retreat.factors == action.factors for retreat in retreats):
+    def _open_desk(self, workers: int) -> contextlib.AbstractContextManager[Desk]:
+        return open_desk(self._work, self._parts, workers=workers, note=self._note, log=self._log)
+
+    def _refuse_retreats(self, action: Action) -> None:
+        """Refuse a pilot at rates at which one has diverged: there are none left.
+
+        Raises:
+            UserError: It is one.
+        """
+        diverged = [retreat.factors for retreat in self._history.retreats()]
+        if isinstance(action, RunPilot) and action.factors in diverged:
             raise UserError(
                 f"{self._config.name}: training diverged at every rate that was tried; lower "
                 "optimizer.base_learning_rate, or give search.peaks lower factors, with --force"
             )
-        path = self._policy.path_budget(self._history.seen())
-        pieces = pilot_slices(self._config, action, path=path, inputs=self._parts.inputs, attempt=len(retreats))
-        start = ""
-        for piece in pieces:
-            self._log.info(f"pilot {piece.name}: {piece.stops[-1].step} steps of input {piece.input}")
-            try:
-                self._run_slice(piece, start=start, pilot=action.number)
-            except DivergedError as error:
-                self._log.info(f"pilot {piece.name}: {error}")
-                self._journal.append(PilotEnd(action.number, action.factors, piece.input))
+
+    def _perform(self, actions: Sequence[TryPeak | RunPilot], desk: Desk) -> None:
+        """Have actions performed, until all that the first shows is in the journal."""
+        jobs = [self._job(action) for action in actions]
+        first: Trial = jobs[0].task
+        while True:
+            shown = read_history(desk.shown(first.name), source=f"{first.name}.jsonl, line", first=2).events
+            for event in shown[len(first.events(self._history)) :]:
+                self._note(event)
+            if has_ended(first.events(self._history)) and not desk.is_running(first.name):
+                desk.forget(first.name)
                 return
-            start = piece.name
-        self._journal.append(PilotEnd(action.number, action.factors))
+            desk.start([job for job in jobs if job is jobs[0] or not self._is_known(job, desk)])
+            desk.wait()
 
-    def _run_slice(self, piece: Slice, *, start: str, pilot: int) -> None:
-        known = {(readout.pilot, readout.state, readout.step) for readout in self._history.readouts()}
-        run, watch = self._runs.train_slice(piece, start), Watch()
-        for stop in piece.stops:
-            is_known = (pilot, piece.state, stop.step) in known
-            if run.done < stop.step or (run.done == stop.step and not is_known):
-                weights = run.train(stop)
-                if not is_known:
-                    self._note_readout(self._runs.read_out(weights), piece, pilot=pilot, number=stop.step, watch=watch)
-            if run.done == stop.step:
-                run.leave()
-        run.close()
-
-    def _note_readout(self, found: HeldoutLoss, piece: Slice, *, pilot: int, number: int, watch: Watch) -> None:
-        if math.isnan(found.loss):
-            raise DivergedError("the held-out loss is NaN or infinite")
-        stop = next(stop for stop in piece.stops if stop.step == number)
-        seconds = watch.lap()
-        self._journal.append(
-            PilotReadout(pilot, piece.state, stop.step, stop.at, stop.weighted, **vars(found), seconds=seconds)
+    def _is_known(self, job: Job, desk: Desk) -> bool:
+        """Return whether a job has ended ahead of its turn."""
+        return not desk.is_running(job.name) and has_ended(
+            read_history(desk.shown(job.name), source=f"{job.name}.jsonl, line", first=2).events
         )
-        self._log.info(f"  at {stop.at:.2%} of the path: held-out loss {found.loss:.4f}, top-1 {found.top1:.2f}%")
+
+    def _job(self, action: TryPeak | RunPilot) -> Job:
+        trial = Trial(action, self._policy.path_budget(self._history.seen()), len(self._history.retreats()))
+        return Job(trial.name, trial, [as_json(write_event(event)) for event in trial.events(self._history)])
+
+    def _note(self, event: BudgetedEvent) -> None:
+        self._journal.append(event)
+        if isinstance(event, PeakScore):
+            said = f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%"
+            rate = self._config.search.inputs[event.input].base_learning_rate * event.factor
+            self._log.info(
+                f"peak of input {event.input}: rate {rate:.6g} (x{event.factor:.4g}), {event.steps} steps: "
+                f"{'diverged' if math.isnan(event.loss) else said}"
+            )
+        elif isinstance(event, PilotReadout):
+            self._log.info(f"  at {event.at:.2%} of the path: held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%")
         self._write()
 
     def _train_plan(self, action: TrainPlan) -> None:
@@ -191,7 +185,10 @@ class BudgetedSearch:
         self._log.info(f"plan: {shares} of the compute on the inputs, short to long; {gain}")
         record = self._record(planned)
         begin = first_slice(planned.split)
-        content = self._runs.train_plan(record, RUN, begin=begin and f"{begin}-{len(self._history.retreats())}")
+        task = PathTask(record, begin and f"{begin}-{len(self._history.retreats())}")
+        with self._open_desk(1) as desk:
+            desk.run(Job(RUN, task))
+        content = distributed.decide_on_main(lambda: load_checkpoint(self._folder / RUN / "current.pth")[0])
         distributed.decide_on_main(lambda: self._save(record, content["network"]))
         if self._history.test is None:
             score = self._parts.search.make_tester(self._parts.search.make_network(content["network"])).evaluate()

@@ -137,6 +137,15 @@ class BudgetedHistory:
         """Return what the pilots at the rates of now have shown; those before one that diverged do not count."""
         return [event for event in self._since_retreat() if isinstance(event, PilotReadout)]
 
+    def of_pilot(self, number: int, *, attempt: int) -> list[BudgetedEvent]:
+        """Return what a pilot has shown after pilots had begun anew so many times."""
+        found: list[BudgetedEvent] = []
+        for event in self.events:
+            if isinstance(event, PilotReadout | PilotEnd) and event.pilot == number and attempt == 0:
+                found.append(event)
+            attempt -= isinstance(event, PilotEnd) and event.diverged >= 0
+        return found
+
     @property
     def plan(self) -> Planned | None:
         """The plan, None until it is known."""

@@ -187,8 +187,8 @@ class Runs:
         self._read = self._read or GoalReader(self._config, self._parts)
         return self._read(weights)
 
-    def train_plan(self, record: RunConfig, name: str, *, begin: str) -> dict[str, Any]:
-        """Train a path, from the end of the slice that it begins with (""; there is none); return its checkpoint."""
+    def train_plan(self, record: RunConfig, name: str, *, begin: str) -> None:
+        """Train a path, from the end of the slice that it begins with (""; there is none)."""
         config, parts = self._place(record, name), self._parts.search
         distributed.decide_on_main(lambda: self._begin(config, begin))
         train_states(
@@ -200,7 +200,6 @@ class Runs:
             make_trainer=lambda index, network: parts.make_trainer(config, index, network, ""),
             describe=parts.describe_network,
         )
-        return distributed.decide_on_main(lambda: self._load(name))
 
     def _begin(self, config: RunConfig, begin: str) -> None:
         """Make the end of a slice the place where a path's training stands; what is there already stays."""

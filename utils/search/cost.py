@@ -71,16 +71,17 @@ def describe_cost(
         f"at most {epochs[1]:,} ({search.max_epochs} a transition)"
     ]
     if clips_per_epoch is not None:
-        trained = [sum(clips_per_epoch[t.end.input] for t in graph.transitions) * n for n in _range(config)]
+        clips = [sum(clips_per_epoch[t.end.input] for t in graph.transitions) * n for n in _range(config)]
         points = [edges * (n + 1) - len(graph.outgoing(INITIAL)) for n in _range(config)]
         scored = [count * scoring_videos for count in points]
         lines.append(
-            f"at least {trained[0]:,} training clips and {scored[0]:,} scoring clips, "
-            f"at most {trained[1]:,} and {scored[1]:,}"
+            f"at least {clips[0]:,} training clips and {scored[0]:,} scoring clips, "
+            f"at most {clips[1]:,} and {scored[1]:,}"
         )
     into = max(len(graph.incoming(state)) for state in graph.states)
     checkpoint = 3  # weights and what the optimizer keeps of them: once (SGD) or twice (AdamW)
-    files = min(search.max_epochs, search.horizon) + len(graph.states) + into + checkpoint
+    trained = search.workers * (min(search.max_epochs, search.horizon) + checkpoint)
+    files = trained + len(graph.states) + into
     gigabytes = files * weight_bytes / 1e9
     lines.append(f"disk: at most {gigabytes:.2g} GB while it runs ({files} times the weights), then one checkpoint")
     return lines

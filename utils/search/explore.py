@@ -1,52 +1,99 @@
 """Explore the transitions of a search: the doing of `utils.planning.search`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from utils.config import RunConfig
+from utils.jsonl import as_json
 from utils.planning.graph import State, Transition
-from utils.planning.knee import Verdict
-from utils.planning.search import Outcome
+from utils.planning.search import Outcome, ready
 from utils.planning.search import Path as Steps
-from utils.search.events import Decision, History
-from utils.search.journal import SearchJournal
-from utils.search.search_log import SearchLog
-from utils.search.weights import WeightFolder
+from utils.search.events import Decision, EpochScore, History, make_rule, read_history, write_event
+from utils.search.jobs import Desk, Job
+from utils.search.weights import WeightFolder, name_of
 
 
 class Explorer:
-    """`explore` and `arrive` of `utils.planning.search.search`: looks a transition up in the journal, or trains it."""
+    """`explore` and `arrive` of `utils.planning.search.search`: looks a transition up in the journal, or trains it.
+
+    Where there are several workers, others that can be trained at the same time are, ahead of their turn.
+    """
 
     def __init__(
         self,
-        journal: SearchJournal[History],
+        config: RunConfig,
+        history: History,
         weights: WeightFolder,
         *,
-        train: Callable[[Transition, Steps], Verdict],
-        log: SearchLog,
+        desk: Desk,
+        note: Callable[[EpochScore | Decision], None],
     ) -> None:
-        """Join the parts of a search; `train` trains a transition from the end of a path until it is decided."""
-        self._journal, self._weights, self._train, self._log = journal, weights, train, log
+        """Join the parts of a search; `note` adds an event to its journal and so to the history."""
+        self._graph, self._rule, self._history, self._weights = config.graph, make_rule(config), history, weights
+        self._desk, self._note = desk, note
         self._outcomes: dict[Transition, Outcome] = {}
         self._best: dict[State, Steps] = {}
+        self._ahead: dict[Transition, Decision] = {}
 
     def __call__(self, transition: Transition, path: Steps) -> Outcome:
         """Return the outcome of a transition from the weights its start state has kept."""
-        decision = self._journal.history.decisions.get(transition)
+        decision = self._history.decisions.get(transition)
         if decision is None:
-            verdict = self._train(transition, path)
-            decision = Decision(transition, verdict.kind, verdict.epoch, verdict.value)
-            self._journal.append(decision)
-            self._log.note_decision(decision)
-        weights = self._weights.epoch(transition, decision.epoch) if decision.epoch else self._weights.end(path)
-        self._outcomes[transition] = Outcome(decision.value, decision.epoch, weights)
-        self._release()
+            decision = self._train(transition)
+            self._ahead.pop(transition, None)
+            self._note(decision)
+            self._desk.forget(name_of(transition))
+        self._outcomes[transition] = self._outcome(decision, path)
+        self._release({})
         return self._outcomes[transition]
 
     def arrive(self, state: State, path: Steps) -> None:
         """Note the best path to a state and remove the weights of the others."""
         self._best[state] = path
-        self._release()
+        self._release({})
 
-    def _release(self) -> None:
+    def _train(self, transition: Transition) -> Decision:
+        """Have a transition trained until its knee is decided, and others at the same time."""
+        name = name_of(transition)
+        while True:
+            self._take_in(transition)
+            decision = self._decide(transition, self._history)
+            if decision is not None and not self._desk.is_running(name):
+                return decision
+            self._desk.start([self._job(*each) for each in ready(self._graph, self._look_up)])
+            self._desk.wait()
+
+    def _take_in(self, transition: Transition) -> None:
+        """Add to the journal what the file of a transition has and the journal lacks."""
+        for point in self._shown(transition).curve(transition)[len(self._history.curve(transition)) :]:
+            self._note(point)
+
+    def _shown(self, transition: Transition) -> History:
+        name = name_of(transition)
+        return read_history(self._desk.shown(name), self._graph, source=f"{name}.jsonl, line", first=2)
+
+    def _decide(self, transition: Transition, history: History) -> Decision | None:
+        scores = history.scores(transition)
+        verdict = self._rule.judge(scores) if scores else None
+        return Decision(transition, verdict.kind, verdict.epoch, verdict.value) if verdict else None
+
+    def _look_up(self, transition: Transition, path: Steps) -> Outcome | None:
+        """Return an outcome that the journal says, or that has been trained ahead of its turn."""
+        decision = self._history.decisions.get(transition) or self._ahead.get(transition)
+        if decision is None and not self._desk.is_running(name_of(transition)):
+            decision = self._decide(transition, self._shown(transition))
+            if decision is not None:
+                self._ahead[transition] = decision
+                self._release({transition: self._outcome(decision, path)})
+        return self._outcome(decision, path) if decision else None
+
+    def _job(self, transition: Transition, path: Steps) -> Job:
+        known = [as_json(write_event(point)) for point in self._history.curve(transition)]
+        return Job(name_of(transition), (transition, path), known)
+
+    def _outcome(self, decision: Decision, path: Steps) -> Outcome:
+        return self._weights.outcome(decision.transition, path, score=decision.value, epochs=decision.epoch)
+
+    def _release(self, ahead: Mapping[Transition, Outcome]) -> None:
         """Remove weights, but not while the journal is read back: what it says later is not known yet."""
-        if len(self._outcomes) == len(self._journal.history.decisions):
-            self._weights.release(self._outcomes, self._best)
+        if len(self._outcomes) == len(self._history.decisions):
+            self._weights.release({**self._outcomes, **ahead}, self._best)

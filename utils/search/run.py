@@ -10,12 +10,13 @@ import torch
 
 from utils import distributed
 from utils.config import RunConfig
-from utils.config.record import training_values
 from utils.errors import UserError
 from utils.planning.graph import Graph
 from utils.planning.search import Plan, search
-from utils.search.events import End, FinalScore, History, read_history, write_event
+from utils.search.crew import leads, open_desk
+from utils.search.events import Decision, End, EpochScore, FinalScore, History, read_history, write_event
 from utils.search.explore import Explorer
+from utils.search.jobs import Work
 from utils.search.journal import SearchJournal
 from utils.search.output import is_finished, record_path, write_plan, write_progress
 from utils.search.result import (
@@ -24,12 +25,11 @@ from utils.search.result import (
     SEARCH_PAGE,
     Subject,
     describe_input,
-    describe_scoring,
     plan_record,
 )
 from utils.search.search_log import SearchLog
-from utils.search.setup import SearchParts
-from utils.search.transition import TransitionTrainer
+from utils.search.setup import SearchParts, identify_search
+from utils.search.transition import train_transition
 from utils.search.weights import WeightFolder, Weights
 from utils.training.checkpoint import CLASS_NAMES, Position, save_checkpoint
 from utils.training.run import open_run
@@ -46,27 +46,27 @@ def search_path(
         make_parts: Returns what the search is made of, on a device.
         force: An earlier search is moved aside, not continued.
     """
+    if not leads(config):
+        return
+    work = Work(config, make_parts, train_transition, identify_search, write_event)
     with distributed.session() as device:
-        _search(config, make_parts(config, device), force=force)
-
-
-def _search(config: RunConfig, parts: SearchParts, *, force: bool) -> None:
-    with open_run(config, "search", force=force) as log:
-        identity = identify_search(config, parts)
-        journal = open_journal(config.run_dir / SEARCH_FOLDER / JOURNAL_FILE, identity, graph=config.graph)
-        distributed.decide_on_main(lambda: save_config(config))
-        _search_on(config, parts, journal, identity=identity, log=log)
+        parts = make_parts(config, device)
+        with open_run(config, "search", force=force) as log:
+            identity = identify_search(config, parts)
+            journal = open_journal(config.run_dir / SEARCH_FOLDER / JOURNAL_FILE, identity, graph=config.graph)
+            distributed.decide_on_main(lambda: save_config(config))
+            _search_on(work, parts, journal, identity=identity, log=log)
 
 
 def _search_on(
-    config: RunConfig,
+    work: Work,
     parts: SearchParts,
     journal: SearchJournal[History],
     *,
     identity: dict[str, Any],
     log: logging.Logger,
 ) -> None:
-    folder = config.run_dir / SEARCH_FOLDER
+    config, folder = work.config, work.config.run_dir / SEARCH_FOLDER
     if distributed.decide_on_main(lambda: is_finished(config, journal.history)):
         log.info(f"the search is complete: {config.run_dir / SEARCH_PAGE}")
         return
@@ -74,9 +74,8 @@ def _search_on(
     log.info(f"{config.name}: {subject.network}, {parts.describe_device()}; {subject.selection.text}")
     weights = WeightFolder(folder, config.graph, identity=identity, say=log.info)
     write = functools.partial(write_progress, config, journal.history, subject=subject)
-    plan = explore_graph(
-        config, parts, journal=journal, weights=weights, log=SearchLog(config, journal.history, log=log, write=write)
-    )
+    told = SearchLog(config, journal.history, log=log, write=write)
+    plan = explore_graph(work, parts, journal=journal, weights=weights, told=told, log=log)
     if plan.trained_steps:
         found = weights.read(plan.steps)
         distributed.decide_on_main(lambda: _save_weights(config, plan, found, parts=parts))
@@ -98,26 +97,26 @@ def open_journal(path: Path, identity: Mapping[str, Any], *, graph: Graph) -> Se
     )
 
 
-def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
-    """Return what a search is a search of: its journal is continued for exactly this."""
-    return {
-        "graph": [str(transition) for transition in config.graph.exploration_order],
-        "training videos": f"{len(parts.training)}, SHA-256 {parts.training.sha256}",
-        "scoring videos": f"{len(parts.scoring)}, SHA-256 {parts.scoring.sha256}",
-        "scoring clips": describe_scoring(config),
-        "start weights": parts.start_weights,
-        **training_values(config),
-    }
-
-
 def explore_graph(
-    config: RunConfig, parts: SearchParts, *, journal: SearchJournal[History], weights: WeightFolder, log: SearchLog
+    work: Work,
+    parts: SearchParts,
+    *,
+    journal: SearchJournal[History],
+    weights: WeightFolder,
+    told: SearchLog,
+    log: logging.Logger,
 ) -> Plan:
     """Explore every transition that the journal does not decide, and return the plan."""
+    config = work.config
     weights.keep_initial(lambda: parts.make_network(None), begins=not journal.history.has_begun)
-    train = TransitionTrainer(config, parts, journal=journal, weights=weights, log=log)
-    explore = Explorer(journal, weights, train=train, log=log)
-    return search(config.graph, explore, arrive=explore.arrive)
+
+    def note(event: EpochScore | Decision) -> None:
+        journal.append(event)
+        told.note(event)
+
+    with open_desk(work, parts, workers=config.search.workers, note=note, log=log) as desk:
+        explore = Explorer(config, journal.history, weights, desk=desk, note=note)
+        return search(config.graph, explore, arrive=explore.arrive)
 
 
 def _save_weights(config: RunConfig, plan: Plan, weights: Weights, *, parts: SearchParts) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import nn
 
 from utils.config import RunConfig
-from utils.search.result import Selection
+from utils.config.record import training_values
+from utils.search.result import Selection, describe_scoring
 from utils.search.weights import Weights
 from utils.training.state import StateTrainer
 
@@ -59,3 +60,15 @@ class SearchParts(Generic[Network]):
     multiply_adds: Callable[[], tuple[int, ...]]
     describe_network: Callable[[Network], str]
     describe_device: Callable[[], str]
+
+
+def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
+    """Return what a search is a search of: its journal is continued for exactly this."""
+    return {
+        "graph": [str(transition) for transition in config.graph.exploration_order],
+        "training videos": f"{len(parts.training)}, SHA-256 {parts.training.sha256}",
+        "scoring videos": f"{len(parts.scoring)}, SHA-256 {parts.scoring.sha256}",
+        "scoring clips": describe_scoring(config),
+        "start weights": parts.start_weights,
+        **training_values(config),
+    }

@@ -7,8 +7,10 @@ path therefore trains to the very same weights where the search trained on the s
 Order of an epoch: checkpoint, then journal. A process killed between the two finds the score in the checkpoint.
 """
 
+import logging
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,14 +20,34 @@ from utils.planning.graph import INITIAL, Transition
 from utils.planning.knee import Verdict
 from utils.planning.search import Path as Steps
 from utils.planning.search import trained
-from utils.search.events import EpochScore, History, make_rule, read_history, write_event
-from utils.search.journal import SearchJournal
-from utils.search.search_log import SearchLog
-from utils.search.setup import SearchParts
+from utils.search.events import EpochScore, make_rule, read_history, write_event
+from utils.search.jobs import Job
+from utils.search.result import SEARCH_FOLDER
+from utils.search.search_log import title_of
+from utils.search.setup import SearchParts, identify_search
 from utils.search.weights import WeightFolder
 from utils.training.checkpoint import CheckpointError, Position
 from utils.training.engine import DivergedError, EpochTotals, Learner
 from utils.training.state import StateTrainer, checkpoint_content, describe_training, restore
+
+
+def train_transition(
+    config: RunConfig, parts: SearchParts, job: Job, note: Callable[[EpochScore], None], log: logging.Logger
+) -> None:
+    """Train the transition of a job from the end of its path, until it is decided.
+
+    Args:
+        config: The search record.
+        parts: What the search is made of.
+        job: Its task is the transition and the path.
+        note: Takes the points of its curve.
+        log: The log.
+    """
+    transition, path = job.task
+    folder = config.run_dir / SEARCH_FOLDER
+    weights = WeightFolder(folder, config.graph, identity=identify_search(config, parts), say=log.info)
+    curve = read_history(job.known, config.graph, source=f"{job.name}, event").curve(transition)
+    TransitionTrainer(config, parts, note=note, weights=weights, log=log)(transition, path, curve)
 
 
 @dataclass
@@ -65,24 +87,31 @@ class TransitionRecord:
 
 
 class TransitionTrainer:
-    """Trains transitions, and notes every epoch in the journal."""
+    """Trains transitions, and notes every epoch."""
 
     def __init__(
         self,
         config: RunConfig,
         parts: SearchParts,
         *,
-        journal: SearchJournal[History],
+        note: Callable[[EpochScore], None],
         weights: WeightFolder,
-        log: SearchLog,
+        log: logging.Logger,
     ) -> None:
-        """Take over the parts of a search, its journal, its weights, and the log that is told of every epoch."""
-        self._config, self._parts, self._journal, self._weights, self._log = config, parts, journal, weights, log
+        """Take over the parts of a search, its weights, its log, and what takes the points of a curve."""
+        self._config, self._parts, self._note_point, self._weights, self._log = config, parts, note, weights, log
         self._rule = make_rule(config)
 
-    def __call__(self, transition: Transition, path: Steps) -> Verdict:
-        """Train a transition from the end of a path until its knee is decided, or the rest of it after a kill."""
-        record = TransitionRecord(transition, self._weights, list(self._journal.history.curve(transition)))
+    def __call__(self, transition: Transition, path: Steps, curve: Sequence[EpochScore]) -> None:
+        """Train a transition from the end of a path until its knee is decided, or the rest of it after a kill.
+
+        Args:
+            transition: The transition.
+            path: The path.
+            curve: Its points that have been noted already.
+        """
+        title = title_of(self._config, transition)
+        record = TransitionRecord(transition, self._weights, list(curve))
         content, position = record.read()
         if len(record.curve) > (len(content["events"]) if content is not None else 1):
             raise CheckpointError(
@@ -90,24 +119,22 @@ class TransitionTrainer:
                 "restore it, or use --force (FORCE=1 with run.sh) to move the search aside and start anew"
             )
         network = self._parts.make_network(self._weights.read(path) if content is None else content["network"])
-        trainer = self._parts.make_trainer(*self._place_on_path(transition, path), network, self._log.title(transition))
+        trainer = self._parts.make_trainer(*self._place_on_path(transition, path), network, title)
         if content is None:
             position, totals = Position(state=trainer.index), EpochTotals()
-            self._log.say(f"{self._log.title(transition)}: {trainer.describe_setting()}")
+            self._log.info(f"{title}: {trainer.describe_setting()}")
         else:
             self._catch_up(record, content["events"])
             totals = restore(trainer.learner, content)
-            self._log.say(f"continuing {transition} after {position.epoch} epochs and {position.step} steps")
+            self._log.info(f"continuing {transition} after {position.epoch} epochs and {position.step} steps")
         if not record.curve:
             self._note(record, self._score_start(trainer, transition))
-        while (verdict := self._judge(record)) is None:
+        while self._judge(record) is None:
             point = self._train_epoch(trainer, position, totals, record)
             position, totals = position.next_epoch(), EpochTotals()
             record.curve.append(point)
             record.save_epoch(trainer.learner, position, horizon=self._rule.horizon)
-            self._journal.append(point)
-            self._log.note_epoch(transition)
-        return verdict
+            self._note_point(point)
 
     def _catch_up(self, record: TransitionRecord, lines: list[dict[str, Any]]) -> None:
         """Note the points in the checkpoint that the journal lacks: the process was killed between the two."""
@@ -118,7 +145,7 @@ class TransitionTrainer:
 
     def _note(self, record: TransitionRecord, point: EpochScore) -> None:
         record.curve.append(point)
-        self._journal.append(point)
+        self._note_point(point)
 
     def _judge(self, record: TransitionRecord) -> Verdict | None:
         scores = [point.score for point in record.curve]
@@ -150,9 +177,9 @@ class TransitionTrainer:
             totals = trainer.train_epoch(position, totals, record).merged()
             point = self._score(trainer, transition, epoch)
         except DivergedError as error:
-            self._log.say(f"{transition}: {error}")
+            self._log.info(f"{transition}: {error}")
             return EpochScore(transition, epoch, math.nan)
         for note in totals.notes:
-            self._log.say(f"  {note}")
+            self._log.info(f"  {note}")
         training = describe_training(trainer.learner, totals, num_frames=trainer.state.num_frames)
         return replace(point, clips=totals.clips, seconds=totals.seconds, training=training)

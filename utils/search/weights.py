@@ -1,7 +1,7 @@
 """The weights that a search keeps while it runs, in output/<record>/search/: which they are, and which can go.
 
 Kept are the weights of each state or transition that something still needs (at most one file for each state and each
-transition into the state in question), and for the transition being trained one file for each of its epochs, as any of
+transition into the state in question), and for each transition being trained one file for each of its epochs, as any of
 them may still become the knee (at most min(max_epochs, horizon)), and one checkpoint to continue from.
 """
 
@@ -26,6 +26,11 @@ Weights = dict[str, torch.Tensor]
 
 # What a search writes into the folder of a transition, also what a kill left of it.
 _OWN = re.compile(r"(current|epoch_\d+)\.pth|\.(current|epoch_\d+)\.pth\.[0-9a-f]+\.tmp")
+
+
+def name_of(transition: Transition) -> str:
+    """Return what the folder of a transition is called, such as "0.0-to-1.0"."""
+    return "-to-".join(str(state).strip("()").replace(",", ".") for state in (transition.start, transition.end))
 
 
 class WeightFolder:
@@ -91,6 +96,10 @@ class WeightFolder:
         """Return the weights at the end of a path, the same on every rank."""
         return distributed.decide_on_main(lambda: self.load(self.end(path))[0]["network"])
 
+    def outcome(self, transition: Transition, path: Steps, *, score: float, epochs: int) -> Outcome:
+        """Return an outcome with where its weights are; those at the end of the path stay where nothing was gained."""
+        return Outcome(score, epochs, self.epoch(transition, epochs) if epochs else self.end(path))
+
     def release(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> None:
         """Remove the weights that nothing needs any more; what the search did not write stays and is named.
 
@@ -101,10 +110,9 @@ class WeightFolder:
         if not distributed.is_main():
             return
         needed = self._needed(outcomes, best)
-        begun = next((transition for transition in self._graph.exploration_order if transition not in outcomes), None)
         for transition in self._graph.transitions:
             folder = self._folder(transition)
-            if transition == begun or not folder.is_dir():
+            if transition not in outcomes or not folder.is_dir():
                 continue
             for file in sorted(folder.iterdir()):
                 if _OWN.fullmatch(file.name) and not file.is_dir():
@@ -117,8 +125,7 @@ class WeightFolder:
                 folder.rmdir()
 
     def _folder(self, transition: Transition) -> Path:
-        names = [str(state).strip("()").replace(",", ".") for state in (transition.start, transition.end)]
-        return self.path / "-to-".join(names)
+        return self.path / name_of(transition)
 
     def _needed(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> set[Path]:
         """Return the files that something needs.

@@ -10,8 +10,8 @@ import torch
 
 from tests.conftest import ROOT
 from utils.launch.processes import choose_exit_code
-from utils.launch.torchrun import LaunchError, cpu_threads, torchrun_arguments
-from utils.workers import usable_cores
+from utils.launch.torchrun import LaunchError, torchrun_arguments
+from utils.workers import cpu_threads, usable_cores
 
 
 def test_one_node_takes_a_free_port_of_its_own() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.utils.planning.test_graph import all_paths
 from utils.planning.graph import INITIAL, Graph, State, Transition, build_graph
-from utils.planning.search import Outcome, Path, search
+from utils.planning.search import Outcome, Path, ready, search
 
 GRAPHS = {
     "basic 3x3": build_graph("basic", num_inputs=3, num_levels=3),
@@ -130,3 +130,22 @@ def test_states_without_epochs_are_steps_but_not_trained() -> None:
     plan = search(graph, lambda transition, path: Outcome(50.0, epochs=0 if len(path) == 1 else 4))
     assert [step.outcome.epochs for step in plan.steps] == [4, 0, 4]
     assert [step.transition.end for step in plan.trained_steps] == [State(0, 0), State(0, 2)]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_transitions_that_are_ready_lead_to_the_same_outcomes_in_any_order(name: str, workers: int) -> None:
+    """Explored as they become ready, some ahead of others at random, each from the path that `search` gives it."""
+    graph, rng = GRAPHS[name], np.random.default_rng(workers)
+    explore = Simulated(graph, seed=3, monotone=False)
+    plan = search(graph, explore)
+    paths = {transition: plan.best[transition.start] for transition in graph.transitions}
+    outcomes: dict[Transition, Outcome] = {}
+    while waiting := ready(graph, lambda transition, _path: outcomes.get(transition)):
+        order = [graph.exploration_order.index(transition) for transition, _ in waiting]
+        assert order == sorted(order)
+        for number in rng.permutation(min(workers, len(waiting)))[: rng.integers(1, workers + 1)]:
+            transition, path = waiting[number]
+            assert path == paths[transition]
+            outcomes[transition] = explore(transition, path)
+    assert outcomes == plan.outcomes

@@ -105,3 +105,24 @@ def test_a_late_rise_keeps_the_goal_alone() -> None:
     plan = actions[-1]
     assert isinstance(plan, TrainPlan)
     assert plan.plan.chosen.split == (0, 0, 1)
+
+
+def test_what_may_run_at_the_same_time_begins_with_what_comes_next() -> None:
+    """Of each stage of a search: upwards while the loss may fall, pilots together, nothing beyond what is not known."""
+    optimum = {0: 4.0, 2: 2.0}
+    _, seen = drive(POLICY, lambda number, f: math.log(f / optimum[number]) ** 2, power_law)
+
+    def asked(seen: Seen, most: int) -> list[object]:
+        actions = POLICY.next_actions(seen, most)
+        assert actions[0] == POLICY.next_action(seen)
+        assert len(actions) <= most
+        return [each.factor if isinstance(each, TryPeak) else getattr(each, "number", "plan") for each in actions]
+
+    goal = seen.peaks[2]
+    begun = Seen({2: {factor: goal[factor] for factor in (0.5, 1.0)}})
+    assert asked(begun, 1) == [2.0]
+    assert asked(begun, 3) == [2.0, 4.0, 8.0]
+    turned = Seen({2: {factor: goal[factor] for factor in (0.5, 1.0, 2.0, 4.0)}})
+    assert asked(turned, 2)[0] == pytest.approx(math.sqrt(2))
+    assert asked(Seen(seen.peaks), 4) == [GOAL_PILOT, SHORT_PILOT]
+    assert asked(seen, 4) == ["plan"]

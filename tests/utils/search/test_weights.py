@@ -61,7 +61,7 @@ def test_what_is_needed_is_there_and_in_the_end_nothing_else(graph: Graph, seed:
     assert len(list(folder.path.iterdir())) == len({"initial.pth", end.parts[0]}), "no empty folder is left"
 
 
-def test_the_transition_that_is_next_keeps_what_it_has(tmp_path: File) -> None:
+def test_transitions_that_are_not_decided_keep_what_they_have(tmp_path: File) -> None:
     graph, said = GRAPHS[1], list[str]()
     folder = WeightFolder(tmp_path, graph, identity={}, say=said.append)
     first, second = graph.exploration_order[:2]
@@ -70,8 +70,11 @@ def test_the_transition_that_is_next_keeps_what_it_has(tmp_path: File) -> None:
         for file in (folder.checkpoint(transition), folder.epoch(transition, 1), folder.epoch(transition, 1234)):
             file.touch()
     before = files_in(tmp_path)
-    folder.release({}, {})  # nothing is decided: the first may have begun
-    assert files_in(tmp_path) == {name for name in before if folder.checkpoint(first).parent.name in name}
+    folder.release({}, {})  # nothing is decided: any of them may be in training
+    assert files_in(tmp_path) == before
+    folder.release({second: folder.outcome(second, (), score=1.0, epochs=1)}, {})  # it was, ahead of the first
+    kept = {folder.epoch(second, 1), folder.checkpoint(first), folder.epoch(first, 1), folder.epoch(first, 1234)}
+    assert files_in(tmp_path) == {str(file.relative_to(tmp_path)) for file in kept}
     assert said == []
 
 

@@ -1,0 +1,99 @@
+"""train_3d_op.py with search.workers: the same plan, journal and weights as with one, through kills and stops."""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, write_record
+from tests.scripts.searches import command, decisions, read_result, run, weights_of, write_search
+from tests.scripts.searches import make_search as make_search
+from tests.scripts.test_train import assert_equal
+from utils.config import RunConfig, load_config
+
+# Three transitions that can be trained at the same time, then one that cannot.
+SPACE = {"graph": ["initial -> (0,0)", "initial -> (1,0)", "initial -> (0,1)", "(0,0) -> (1,1)"]}
+CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_share")
+
+
+def journal_of(config: RunConfig) -> list[dict[str, Any]]:
+    """The lines of a journal without what hangs on the clock."""
+    lines = map(json.loads, (config.run_dir / "search/journal.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The search of one worker."""
+    make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("alone"))
+    return run(write_search(make, search=SPACE))[0]
+
+
+def test_two_workers_find_what_one_does(alone: RunConfig, make_search: Any) -> None:
+    config, result = run(make_search(search=SPACE | {"workers": 2}))
+    assert journal_of(config)[1:] == journal_of(alone)[1:]
+    assert decisions(result) == decisions(read_result(alone))
+    assert_equal(weights_of(config), weights_of(alone))
+    left = {path.name for path in (config.run_dir / "search").rglob("*")}
+    assert left == {path.name for path in (alone.run_dir / "search").rglob("*")}
+
+
+def start(record: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Search in a process of its own."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command(record, *overrides), cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(found: Callable[[], Any]) -> Any:
+    """Return what is found as soon as it is."""
+    end = time.monotonic() + 120
+    while not (result := found()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return result
+
+
+def workers_of(pid: int) -> list[int]:
+    """The workers of a process."""
+    own = []
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it has ended
+            if f"\nPPid:\t{pid}\n" in path.read_text() and b"spawn_main" in (path.parent / "cmdline").read_bytes():
+                own.append(int(path.parent.name))
+    return own
+
+
+def test_killed_workers_and_searches_cost_no_plan(alone: RunConfig, make_search: Any) -> None:
+    record = make_search("killed", search=SPACE | {"workers": 2})
+    config = load_config(record)
+    folder = config.run_dir / "search"
+    points = lambda: sum(file.read_bytes().count(b"\n") - 1 for file in folder.glob("ahead/*.jsonl"))  # noqa: E731
+    with start(record) as search:
+        wait_for(points)
+        os.kill(workers_of(search.pid)[0], signal.SIGKILL)
+        before = wait_for(points)
+        wait_for(lambda: points() > before)  # a worker was started anew, or the other has gone on
+        search.terminate()
+        output, errors = search.communicate()
+    assert (search.returncode, errors.splitlines()[-1]) == (
+        143,
+        "stopped by SIGTERM, what the workers have trained is saved: the same command continues",
+    )
+    assert "was ended by SIGKILL: it goes on with" in output
+    with start(record) as search:
+        wait_for(lambda: len(workers_of(search.pid)) == 2)
+        wait_for(lambda: (config.run_dir / ".workers.lock").exists())
+        search.kill()
+        search.communicate()
+    run(record, "search.workers=1")  # it waits for the workers of the one that was killed
+    assert journal_of(config)[1:] == journal_of(alone)[1:]
+    assert_equal(weights_of(config), weights_of(alone))
+    assert not list(folder.glob("ahead*"))

@@ -1,0 +1,238 @@
+"""Workers of this node: groups of processes that share out its GPUs and cores, and train jobs of a search.
+
+A worker that is killed is started anew and goes on with its job where it was saved last. Asked to stop, all of them
+save first.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from utils import distributed, stopping
+from utils.errors import UserError
+from utils.lock import join_folder
+from utils.logs import open_log
+from utils.search.jobs import Job, Work, open_job
+from utils.shortage import describe_shortage
+from utils.stopping import Stopped
+from utils.text import say
+from utils.workers import WorkerError, cpu_threads, usable_cores
+
+MOST_DEATHS = 3  # of the workers of one job
+_LOOK = 1.0  # seconds between looks at workers that say nothing
+_LEAVING = 60.0  # seconds that a worker may take to save
+
+
+@dataclass
+class _Group:
+    """Processes that train one job together.
+
+    Attributes:
+        number: Of the worker, from 0.
+        processes: Of it, by rank.
+        pipes: To each of them.
+        job: What it is at.
+        answers: Processes that have finished it.
+    """
+
+    number: int
+    processes: list[SpawnProcess] = field(default_factory=list)
+    pipes: list[Connection] = field(default_factory=list)
+    job: Job | None = None
+    answers: int = 0
+
+    def send(self, job: Job) -> None:
+        """Give every process a job."""
+        self.job, self.answers = job, 0
+        for pipe in self.pipes:
+            with contextlib.suppress(ConnectionError):  # it has just died, which the next look shows
+                pipe.send(job)
+
+
+class LocalWorkers:
+    """An `Executor` of groups of processes on this node."""
+
+    def __init__(self, work: Work, *, workers: int) -> None:
+        """Share this node out; processes start with their first job."""
+        self.workers, self._work = workers, work
+        self._groups = [_Group(number) for number in range(workers)]
+        self._deaths: Counter[str] = Counter()
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        self._each = max(1, processes // workers)
+        self._places = max(processes, torch.cuda.device_count())
+
+    @property
+    def running(self) -> set[str]:
+        """Names of the jobs that are being trained."""
+        return {group.job.name for group in self._groups if group.job is not None}
+
+    def submit(self, job: Job) -> None:
+        """Give a job to a worker that has none."""
+        group = next(group for group in self._groups if group.job is None)
+        if not group.processes:
+            self._start(group)
+        group.send(job)
+
+    def cancel(self, name: str) -> None:
+        """End the worker of a job."""
+        for group in self._groups:
+            if group.job is not None and group.job.name == name:
+                _end(group, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Return when a worker has said something or has died, or after a second.
+
+        Raises:
+            Stopped: This process was asked to stop.
+            UserError: A worker has met one, or was killed again and again.
+        """
+        pipes = [(pipe, group) for group in self._groups for pipe in group.pipes]
+        heard = wait([pipe for pipe, _ in pipes], _LOOK)
+        for pipe, group in pipes:
+            if pipe in heard:
+                with contextlib.suppress(EOFError, ConnectionError):  # it has died
+                    answer = pipe.recv()
+                    if isinstance(answer, UserError):
+                        raise answer
+                    group.answers += 1
+        if stopping.requested():
+            raise stopping.stopped("what the workers have trained is saved")
+        for group in self._groups:
+            if group.answers == len(group.processes):
+                group.job = None
+            if any(process.exitcode is not None for process in group.processes):
+                self._replace(group)
+
+    def close(self) -> None:
+        """End all workers; those that train save first."""
+        for group in self._groups:
+            for process in group.processes:
+                process.terminate()
+        for group in self._groups:
+            _end(group, signal.SIGTERM)
+
+    def _replace(self, group: _Group) -> None:
+        """Start a worker that has died anew, with its job."""
+        job, codes = group.job, [process.exitcode for process in group.processes]
+        code = next(code for code in codes if code is not None)
+        _end(group, signal.SIGKILL)
+        if job is None:
+            return
+        self._deaths[job.name] += 1
+        if code > 0 and code != 128 + signal.SIGTERM:
+            raise WorkerError(f"worker {group.number + 1} has failed at {job.name}; what it said stands above")
+        cause = signal.Signals(-code).name if code < 0 else "SIGTERM"
+        if self._deaths[job.name] >= MOST_DEATHS:
+            raise WorkerError(
+                f"worker {group.number + 1} was ended by {cause} {MOST_DEATHS} times at {job.name} (out of memory?); "
+                "the same command goes on, with fewer search.workers if need be"
+            )
+        say(f"worker {group.number + 1} was ended by {cause}: it goes on with {job.name} where that was saved")
+        self._start(group)
+        group.send(job)
+
+    def _start(self, group: _Group) -> None:
+        context = multiprocessing.get_context("spawn")
+        port = _free_port() if self._each > 1 else 0
+        for rank in range(self._each):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(self._work, theirs, group.number + 1, os.getpid()))
+            with _environment(self._variables(group, rank=rank, port=port)), stopping.held_back():
+                process.start()
+            theirs.close()
+            group.processes.append(process)
+            group.pipes.append(ours)
+
+    def _variables(self, group: _Group, *, rank: int, port: int) -> Mapping[str, str | None]:
+        """Return what the environment of a process says of its group; None: nothing."""
+        cores, processes = usable_cores(), self.workers * self._each
+        threads = min(int(os.environ.get("OMP_NUM_THREADS") or cores), cpu_threads(processes, cores))
+        variables: dict[str, str | None] = {
+            "LOCAL_RANK": str((group.number * self._each + rank) % self._places),
+            "OMP_NUM_THREADS": str(threads),
+            **{name: None for name in os.environ if name.startswith("TORCHELASTIC_")},  # of the launcher's own group
+            "TQDM_POSITION": str(group.number),  # a line of the screen for each progress bar
+            "RANK": None,
+        }
+        if self._each > 1:
+            place = {"RANK": rank, "WORLD_SIZE": self._each, "LOCAL_WORLD_SIZE": self._each, "MASTER_PORT": port}
+            variables |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+        return variables
+
+
+def _end(group: _Group, signum: signal.Signals) -> None:
+    """End the processes of a group with a signal."""
+    for process in group.processes:
+        if process.exitcode is None:
+            os.kill(process.pid or 0, signum)
+    for process in group.processes:
+        process.join(_LEAVING)
+        process.kill()
+        process.join()
+    for pipe in group.pipes:
+        pipe.close()
+    group.processes, group.pipes, group.job = [], [], None
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Have processes that are started in the block begin with other variables."""
+    before = dict(os.environ)
+    os.environ.update({name: value for name, value in variables.items() if value is not None})
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _serve(work: Work, pipe: Connection, number: int, parent: int) -> None:
+    """Be a process of a worker: train what comes through the pipe, and answer with None, or with a user's mistake."""
+    stopping.obey_parent()
+    multiprocessing.set_start_method(None, force=True)  # a loader starts its own as it does elsewhere
+    with join_folder(work.config.run_dir):
+        if os.getppid() != parent:  # killed before anybody could see that this process works in the folder
+            return
+        try:
+            _train_jobs(work, pipe, number)
+        except Stopped as request:
+            stopping.close_ears()
+            sys.exit(request.exit_code)
+        except EOFError:  # the parent has ended
+            return
+        except UserError as error:
+            pipe.send(error)
+        except (MemoryError, OSError, RuntimeError) as error:
+            if not (problem := describe_shortage(error)):
+                raise
+            pipe.send(WorkerError(problem))
+
+
+def _train_jobs(work: Work, pipe: Connection, number: int) -> None:
+    with distributed.session() as device:
+        parts: Any = work.make_parts(work.config, device)
+        log = open_log(work.config.run_dir, f"search worker {number}")
+        while True:
+            job, note = open_job(work, parts, pipe.recv())
+            work.perform(work.config, parts, job, note, log)
+            pipe.send(None)
