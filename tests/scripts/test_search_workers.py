@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.scripts.searches import command, decisions, read_result, run, weights
 from tests.scripts.searches import make_search as make_search
 from tests.scripts.test_train import assert_equal
 from utils.config import RunConfig, load_config
+from utils.search.ray_workers import RayError
 
 # Three transitions that can be trained at the same time, then one that cannot.
 SPACE = {"graph": ["initial -> (0,0)", "initial -> (1,0)", "initial -> (0,1)", "(0,0) -> (1,1)"]}
@@ -49,7 +51,8 @@ def test_two_workers_find_what_one_does(alone: RunConfig, make_search: Any) -> N
 def start(record: Path, *overrides: str) -> subprocess.Popen[str]:
     """Search in a process of its own."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(command(record, *overrides), cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    home = {**os.environ, "HOME": str(record.parent)}  # where Ray keeps a token
+    return subprocess.Popen(command(record, *overrides), cwd=ROOT, env=home, stdout=pipe, stderr=pipe, text=True)
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
@@ -97,3 +100,30 @@ def test_killed_workers_and_searches_cost_no_plan(alone: RunConfig, make_search:
     assert journal_of(config)[1:] == journal_of(alone)[1:]
     assert_equal(weights_of(config), weights_of(alone))
     assert not list(folder.glob("ahead*"))
+
+
+def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any) -> None:
+    """A local cluster of Ray's, one of whose workers is killed."""
+    pytest.importorskip("ray", reason="Ray is optional: pip install 'ray>=2.40'")
+    record = make_search(search=SPACE | {"workers": 2, "executor": "ray"})
+    config = load_config(record)
+    files = lambda: [file.read_text() for file in config.run_dir.glob("search/ahead/*.jsonl")]  # noqa: E731
+    with start(record) as search:
+        wait_for(lambda: any(text.count("\n") > 1 for text in files()) or search.poll() is not None)
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has ended
+                if path.read_bytes().startswith(b"ray::_train"):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    break
+        else:
+            raise AssertionError("no worker is there")
+        _, errors = search.communicate()
+    assert search.returncode == 0, errors[-3000:]
+    assert journal_of(config)[1:] == journal_of(alone)[1:]
+    assert_equal(weights_of(config), weights_of(alone))
+
+
+def test_a_cluster_needs_ray(make_search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RayError, match=r"search.executor ray: .*; pip install"):
+        run(make_search(search=SPACE | {"executor": "ray"}))

@@ -6,6 +6,7 @@ AT_MOST: dict[str, float] = {
     "crop_size": 4096,
     "eva_crop_size": 4096,
     "num_workers": 512,
+    "workers": 512,
     "ra_n": 100,
     "num_gpu": 65_536,
     "seed": 2**63 - 1,

@@ -352,6 +352,11 @@ class SearchConfig:
         scope=NEITHER,
         at_least=1,
     )
+    executor: str = own_key(
+        "who the workers are: processes of this node, or one process each of a cluster of Ray's",
+        scope=NEITHER,
+        choices=("local", "ray"),
+    )
 
 
 SECTIONS: dict[str, type] = {

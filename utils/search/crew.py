@@ -11,6 +11,7 @@ from utils.config import RunConfig
 from utils.errors import UserError
 from utils.search.jobs import Desk, Here, Note, Work
 from utils.search.local_workers import LocalWorkers
+from utils.search.ray_workers import RayWorkers
 from utils.search.result import SEARCH_FOLDER
 
 
@@ -24,11 +25,11 @@ def leads(config: RunConfig) -> bool:
     Raises:
         CrewError: The processes of several nodes were started, and workers are of one.
     """
-    if config.search.workers == 1 or "RANK" not in os.environ:
+    if (config.search.workers == 1 and config.search.executor == "local") or "RANK" not in os.environ:
         return True
     if os.environ["WORLD_SIZE"] != os.environ.get("LOCAL_WORLD_SIZE"):
         raise CrewError(
-            f"{config.sources['search.workers']}: search.workers: {config.search.workers} workers share out one node; "
+            f"{config.sources['search.workers']}: search.workers: {config.search.workers} workers are led by one node; "
             "set it to 1, or start on one node (NNODES=1)"
         )
     return os.environ.pop("RANK") == "0"
@@ -43,12 +44,13 @@ def open_desk(work: Work, parts: Any, *, workers: int, note: Note, log: logging.
     """
     config = work.config
     folder = config.run_dir / SEARCH_FOLDER
-    others = config.search.workers > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1  # a worker may be several
-    if workers == 1 and not others:
+    is_shared_out = config.search.workers > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cluster = config.search.executor == "ray"
+    if workers == 1 and not is_shared_out and not on_cluster:
         yield Desk(folder, Here(lambda job: work.perform(config, parts, job, note, log)))
         return
     with stopping.deferred():
-        group = LocalWorkers(work, workers=workers)
+        group = RayWorkers(work, workers=workers) if on_cluster else LocalWorkers(work, workers=workers)
         try:
             yield Desk(folder, group)
         finally:

@@ -1,0 +1,116 @@
+"""Workers of a cluster: every job of a search is a task of Ray's, which finds it a GPU, or cores, of some node.
+
+All nodes see the same folders under the same names, and have this code and what it needs installed. A worker is one
+process; one that is killed is started anew by Ray, elsewhere if need be, and goes on where its job was saved last.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from utils import distributed, stopping
+from utils.errors import UserError
+from utils.lock import join_folder
+from utils.logs import open_log
+from utils.search.jobs import Job, Work, open_job
+from utils.workers import WorkerError
+
+MOST_RETRIES = 2  # of a job whose worker was killed
+_LOOK = 1.0  # seconds between looks at workers that say nothing
+_LEAVING = 60.0  # seconds that workers may take to save
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class RayError(UserError):
+    """Ray is not installed, or has no place for a job."""
+
+
+class RayWorkers:
+    """An `Executor` of Ray's tasks."""
+
+    def __init__(self, work: Work, *, workers: int) -> None:
+        """Join the cluster that RAY_ADDRESS names or that this node is part of, else begin one of this node alone.
+
+        Raises:
+            RayError: Ray is not installed.
+        """
+        self.workers, self._work, self._ray = workers, work, _import_ray()
+        self._tasks: dict[str, Any] = {}
+        ray = self._ray
+        variables = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "DEVICE": os.environ.get("DEVICE", "")}
+        ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": variables})
+        owned = ray.cluster_resources()
+        gpus = 1 if owned.get("GPU", 0) >= 1 and os.environ.get("DEVICE") != "cpu" else 0
+        cores = max(1, int(owned.get("CPU", 1) // workers)) if not gpus else 1
+        self._train = ray.remote(_train).options(num_cpus=cores, num_gpus=gpus, max_retries=MOST_RETRIES)
+
+    @property
+    def running(self) -> set[str]:
+        """Names of the jobs that are being trained, or wait for a place."""
+        return set(self._tasks)
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to the cluster."""
+        self._tasks[job.name] = self._train.remote(self._work, job, str(Path.cwd()))
+
+    def cancel(self, name: str) -> None:
+        """End the worker of a job."""
+        self._ray.cancel(self._tasks.pop(name), force=True)
+
+    def wait(self) -> None:
+        """Return when a worker has ended, or after a second.
+
+        Raises:
+            Stopped: This process was asked to stop.
+            UserError: A worker has met one, or was killed again and again.
+        """
+        ended, _ = self._ray.wait(list(self._tasks.values()), timeout=_LOOK)
+        if stopping.requested():
+            raise stopping.stopped("what the workers have trained is saved")
+        for name in [name for name, task in self._tasks.items() if task in ended]:
+            try:
+                error = self._ray.get(self._tasks.pop(name))
+            except self._ray.exceptions.WorkerCrashedError:
+                raise WorkerError(
+                    f"a worker was killed {MOST_RETRIES + 1} times at {name} (out of memory?); the same command goes on"
+                ) from None
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        """End all workers, which save first, and leave the cluster."""
+        for task in self._tasks.values():
+            self._ray.cancel(task)
+        if self._tasks:
+            self._ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=_LEAVING)
+        self._ray.shutdown()
+
+
+def _import_ray() -> Any:
+    try:
+        import ray  # an optional requirement, a second that searches without it are spared
+    except ImportError as error:
+        advice = "pip install 'ray>=2.40', or set search.executor: local"
+        raise RayError(f"search.executor ray: {error}; {advice}") from None
+    return ray
+
+
+def _train(work: Work, job: Job, folder: str) -> UserError | None:
+    """Train a job, in a process of Ray's; return the mistake of a user that it has met, if any."""
+    os.chdir(folder)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stopping.listen()  # Ray asks for a stop as Ctrl-C does
+    try:
+        with join_folder(work.config.run_dir), distributed.session() as device:
+            parts = work.make_parts(work.config, device)
+            log = open_log(work.config.run_dir, "search worker")
+            job, note = open_job(work, parts, job)
+            work.perform(work.config, parts, job, note, log)
+    except UserError as error:
+        return error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return None
