@@ -245,19 +245,20 @@ def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device)
     """Return the record with the epochs that its budget comes to; hours are divided by costs that are measured once."""
     if not config.optimizer.budget.is_given:
         return config
-    states = range(len(config.states))
-    batches = [make_plan(config, index).record_batch for index in states]
-
-    def measure() -> list[float]:
-        network = make_initial_network(config, trained=None)
-        make = functools.partial(make_state_trainer, config, network=network, videos=videos, device=device)
-        return [measure_clip(make(index, eva_videos=None)) for index in states]
-
+    batches = [make_plan(config, index).record_batch for index in range(len(config.states))]
+    measure = functools.partial(_measure_clips, config, videos=videos, device=device)
     return divide_budget(
         config,
         clips_per_epoch=[max(len(videos) // batch, 1) * batch for batch in batches],
         seconds_per_clip=keep_costs(config, measure) if config.optimizer.budget.hours else (),
     )
+
+
+def _measure_clips(config: RunConfig, *, videos: VideoList, device: torch.device) -> list[float]:
+    """Return the seconds that a clip of every state takes in training."""
+    network = make_initial_network(config, trained=None)
+    make = functools.partial(make_state_trainer, config, network=network, videos=videos, eva_videos=None, device=device)
+    return [measure_clip(make(index)) for index in range(len(config.states))]
 
 
 def train(config: RunConfig, *, force: bool) -> None:
@@ -335,11 +336,22 @@ def make_budgeted_parts(config: RunConfig, device: torch.device) -> BudgetedPart
     """Return what a budgeted search is made of; its states are scored on clips of their own."""
     own = replace(config, search=replace(config.search, score_input="own"))
     parts = make_search_parts(own, device)
-    return BudgetedParts(parts, _count_steps(config, num_videos=len(parts.training)))
+
+    def measure() -> tuple[float, ...]:
+        seconds = _measure_clips(_train_inputs(config), videos=read_search_lists(config)[0], device=device)
+        plans = [make_plan(_train_inputs(config), i) for i in range(len(seconds))]
+        return tuple(each * plan.clips_per_step for each, plan in zip(seconds, plans, strict=True))
+
+    return BudgetedParts(parts, _count_steps(config, num_videos=len(parts.training)), measure)
+
+
+def _train_inputs(config: RunConfig) -> RunConfig:
+    """Return a record that trains an epoch of every input of a search."""
+    return config.with_states([config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))])
 
 
 def _count_steps(config: RunConfig, *, num_videos: int) -> tuple[InputSteps, ...]:
-    inputs = config.with_states([config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))])
+    inputs = _train_inputs(config)
     plans = [make_plan(inputs, i) for i in range(len(inputs.states))]
     return tuple(
         InputSteps(plan.steps_per_epoch(num_videos), plan.clips_per_step * state.pixels_per_clip)
@@ -368,9 +380,7 @@ def describe_search(config: RunConfig) -> list[str]:
         about, clips, scored = f"without its lists ({error})", None, 0
     else:
         about, scored = _describe_lists(config, training=training, scoring=scoring).text, len(scoring)
-        inputs = config.with_states(
-            [config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))]
-        )
+        inputs = _train_inputs(config)
         clips = [make_plan(inputs, i).clips_per_epoch(len(training)) for i in range(len(inputs.states))]
     cost = describe_cost(config, clips_per_epoch=clips, scoring_videos=scored, weight_bytes=measure_weights(config))
     return [f"{config.name}: {about}", *describe_graph(config), *cost]
@@ -379,6 +389,9 @@ def describe_search(config: RunConfig) -> list[str]:
 def _describe_budgeted(config: RunConfig) -> list[str]:
     training, scoring = read_search_lists(config)
     inputs = _count_steps(config, num_videos=len(training))
+    about = f"{config.name}: {_describe_lists(config, training=training, scoring=scoring).text}"
+    if config.search.budget.hours:
+        hours = f"{config.search.budget.hours:g} hours"
+        return [about, f"budget: {hours}; what the inputs cost, and so the rest, is measured when the search begins"]
     policy = make_policy(config, inputs, scoring_videos=len(scoring))
-    about = _describe_lists(config, training=training, scoring=scoring).text
-    return [f"{config.name}: {about}", *describe_budget(config, policy, inputs)]
+    return [about, *describe_budget(config, policy, inputs)]

@@ -17,9 +17,11 @@ from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
 from utils.planning.policy import GOAL_PILOT, RunPilot, Seen
-from utils.search.budgeted import plan_budget
+from utils.search.budgeted import open_journal, plan_budget
+from utils.search.budgeted_events import InputCosts
 from utils.search.budgeted_plan import make_policy, path_record, pilot_slices
 from utils.search.budgeted_runs import Runs, read_out
+from utils.search.budgeted_trials import identify
 from utils.training.checkpoint import load_checkpoint
 
 SPACE = {
@@ -178,10 +180,35 @@ def test_where_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:
     assert load_config(config.run_dir / "tiny-path.yml").states[-1].crop_size == 24  # a record is there from the start
 
 
+def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: Any) -> None:
+    record = make_budgeted(search={"budget": {"hours": 1e-6}})
+    assert "measured when the search begins" in "\n".join(helpers.describe_search(load_config(record)))  # --dry-run
+    found = set()
+    for _ in range(2):  # of any machine: both inputs have been measured, and 20 steps of them fit into no 3.6 ms
+        with pytest.raises(ConfigError, match=r"search.budget: too small .*needs at least \{hours: ") as caught:
+            run(record)
+        found.add(str(caught.value))
+    (costs,) = journal_of(load_config(record))
+    assert costs["event"] == "costs"
+    assert min(costs["step_seconds"]) > 0
+    assert found == {str(caught.value)}, "measured again"
+    assert f"hours: {4 * max(costs['step_seconds']) * 8 / 0.85 / 3600:.3g}" in found.pop()
+    # As if a step had taken half a second and one: 54 s are 54 steps of the goal, 6 epochs.
+    config = load_config(make_budgeted("known", search={"budget": {"hours": 54 / 3600}}))
+    parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
+    open_journal(config, identify(config, parts)).append(InputCosts((0.5, 1.0)))
+    plan_budget(config, helpers.make_budgeted_parts, force=False)
+    said = (config.run_dir / "log.txt").read_text()
+    assert "budget: 6 epochs of the goal's input (54 s of training steps, loading included)" in said
+    assert "an epoch of the inputs costs 0.5 : 1" in said
+    assert [line["event"] for line in journal_of(config)][:2] == ["costs", "peak"]
+    assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("search", "optimizer", "message"),
     [
-        ({"budget": {}}, {}, r"tiny.yml: search.budget: search.policy budgeted needs one number of epochs or frames"),
+        ({"budget": {}}, {}, r"tiny.yml: search.budget: search.policy budgeted needs one number of epochs, hours or"),
         ({"budget": {"epoch": 2}}, {}, r"search.budget.epoch: unknown key; did you mean 'epochs'"),
         ({"budget": {"epochs": 2, "frames": 3}}, {}, r"search.budget: search.policy budgeted needs one number"),
         ({"budget": 20}, {}, r"search.budget: found 20, expected one of"),

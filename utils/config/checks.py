@@ -223,7 +223,8 @@ def _check_budgeted(config: RunConfig) -> None:
     if config.optimizer.envelope_epochs:
         _fail(config, "optimizer.envelope_epochs", "search.policy budgeted sets it; leave it at 0")
     budget = search.budget
-    if budget.hours or sum(unit > 0 for unit in (budget.epochs, budget.frames)) != 1:
-        _fail(config, "search.budget", "search.policy budgeted needs one number of epochs or frames, e.g. {epochs: 20}")
+    if sum(unit > 0 for unit in (budget.epochs, budget.hours, budget.frames)) != 1:
+        expected = "search.policy budgeted needs one number of epochs, hours or frames, e.g. {epochs: 20}"
+        _fail(config, "search.budget", expected)
     if list(search.peaks) != sorted(set(search.peaks)) or not all(factor > 0 for factor in search.peaks):
         _fail(config, "search.peaks", f"found {list(search.peaks)}, expected rising factors such as [0.5, 1, 2, 4]")

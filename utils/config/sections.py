@@ -311,7 +311,7 @@ class SearchConfig:
         choices=("released", "budgeted"),
     )
     budget: BudgetConfig = own_key(  # noqa: RUF009 - it is a field
-        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input"
+        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input, or {hours: 12}"
     )
     peaks: tuple[float, ...] = own_key(
         "budgeted: factors of base_learning_rate that are tried, rising; []: the rates as they are written"

@@ -5,9 +5,12 @@ on to the same plan. The record of the best path that is known is on the disk fr
 """
 
 import contextlib
+import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -30,10 +33,10 @@ from utils.search.budgeted_events import (
     write_event,
 )
 from utils.search.budgeted_page import render_budgeted_page
-from utils.search.budgeted_plan import describe_budget, first_slice, make_policy, path_record
+from utils.search.budgeted_plan import InputSteps, describe_budget, first_slice, make_policy, path_record
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
-from utils.search.budgeted_trials import RUN, PathTask, Trial, has_ended, identify, perform
+from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, has_ended, identify, perform
 from utils.search.crew import leads, open_desk
 from utils.search.events import End, FinalScore
 from utils.search.jobs import Desk, Job, Work
@@ -61,16 +64,22 @@ def plan_budget(
     work = Work(config, make_parts, perform, identify, write_event)
     with distributed.session() as device:
         parts = make_parts(config, device)
-        policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
+        if not config.search.budget.hours:  # a mistake shows before anything is written
+            make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
         with open_run(config, "search", force=force) as log:
-            journal = SearchJournal(
-                config.run_dir / SEARCH_FOLDER / JOURNAL_FILE,
-                identify(config, parts),
-                read=lambda lines, source: read_history(lines, source=source, first=2),
-                write=write_event,
-            )
+            journal = open_journal(config, identify(config, parts))
             distributed.decide_on_main(lambda: save_config(config))
-            BudgetedSearch(work, parts, policy=policy, journal=journal, log=log).run()
+            BudgetedSearch(work, parts, journal=journal, log=log).run()
+
+
+def open_journal(config: RunConfig, identity: Mapping[str, Any]) -> SearchJournal[BudgetedHistory]:
+    """Open the journal of a budgeted search, or begin it."""
+    return SearchJournal(
+        config.run_dir / SEARCH_FOLDER / JOURNAL_FILE,
+        identity,
+        read=lambda lines, source: read_history(lines, source=source, first=2),
+        write=write_event,
+    )
 
 
 class BudgetedSearch:
@@ -81,13 +90,17 @@ class BudgetedSearch:
         work: Work,
         parts: BudgetedParts,
         *,
-        policy: BudgetedPolicy,
         journal: SearchJournal[BudgetedHistory],
         log: logging.Logger,
     ) -> None:
         """Take over the parts of a search."""
-        self._work, self._parts, self._policy, self._journal, self._log = work, parts, policy, journal, log
+        self._work, self._parts, self._journal, self._log = work, parts, journal, log
         self._config, self._folder = work.config, work.config.run_dir / SEARCH_FOLDER
+        self._inputs = parts.inputs
+
+    @functools.cached_property
+    def _policy(self) -> BudgetedPolicy:
+        return make_policy(self._config, self._inputs, scoring_videos=len(self._parts.search.scoring))
 
     @property
     def _history(self) -> BudgetedHistory:
@@ -99,9 +112,22 @@ class BudgetedSearch:
             self._log.info(f"the search is complete: {record_path(self._config)}")
             return
         self._log.info(f"{self._config.name}: {self._parts.search.describe_device()}")
-        for line in describe_budget(self._config, self._policy, self._parts.inputs):
+        if self._config.search.budget.hours:
+            self._inputs = self._measure()
+        for line in describe_budget(self._config, self._policy, self._inputs):
             self._log.info(line)
         self._train_plan(self._look())
+
+    def _measure(self) -> tuple[InputSteps, ...]:
+        """Return what the inputs cost in seconds, measured once, by all processes that will train the path."""
+        if self._history.costs is None:
+            with open_desk(self._work, self._parts, workers=1, note=self._journal.append, log=self._log) as desk:
+                for event in read_history(desk.run(Job("costs", MeasureTask())), source="costs.jsonl", first=2).events:
+                    self._journal.append(event)
+                desk.forget("costs")
+        assert self._history.costs is not None
+        counted = zip(self._parts.inputs, self._history.costs.step_seconds, strict=True)
+        return tuple(replace(steps, compute=seconds) for steps, seconds in counted)
 
     def _look(self) -> TrainPlan:
         """Try peaks and run pilots until there is a plan."""
@@ -157,7 +183,8 @@ class BudgetedSearch:
         )
 
     def _job(self, action: TryPeak | RunPilot) -> Job:
-        trial = Trial(action, self._policy.path_budget(self._history.seen()), len(self._history.retreats()))
+        path = self._policy.path_budget(self._history.seen())
+        trial = Trial(action, path, len(self._history.retreats()), self._inputs)
         return Job(trial.name, trial, [as_json(write_event(event)) for event in trial.events(self._history)])
 
     def _note(self, event: BudgetedEvent) -> None:
@@ -188,6 +215,7 @@ class BudgetedSearch:
         task = PathTask(record, begin and f"{begin}-{len(self._history.retreats())}")
         with self._open_desk(1) as desk:
             desk.run(Job(RUN, task))
+            desk.forget(RUN)
         content = distributed.decide_on_main(lambda: load_checkpoint(self._folder / RUN / "current.pth")[0])
         distributed.decide_on_main(lambda: self._save(record, content["network"]))
         if self._history.test is None:
@@ -214,7 +242,7 @@ class BudgetedSearch:
 
     def _record(self, planned: Planned) -> RunConfig:
         return path_record(
-            self._config, planned.split, factors=planned.factors, compute=planned.compute, inputs=self._parts.inputs
+            self._config, planned.split, factors=planned.factors, compute=planned.compute, inputs=self._inputs
         )
 
     def _write(self) -> None:

@@ -16,6 +16,13 @@ from utils.search.events import End, EventError, FinalScore
 
 
 @dataclass(frozen=True)
+class InputCosts:
+    """What the inputs cost on this machine, measured once: the seconds of a training step, loading included."""
+
+    step_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class PeakScore:
     """How a short annealed run at a rate ended.
 
@@ -26,7 +33,7 @@ class PeakScore:
         sd: Standard deviation of that mean.
         top1: Held-out accuracy, percent.
         steps: Steps of the run.
-        compute: What they cost, frames x pixels.
+        compute: What they cost, in the unit of the budget: frames x pixels, or seconds.
         seconds: How long training and scoring took.
     """
 
@@ -91,7 +98,7 @@ class Planned:
         gain: Expected worth over "all at the goal", points.
         spread: Its standard deviation, points.
         factors: Peak of every input, as factors.
-        compute: Of the path, frames x pixels.
+        compute: Of the path, in the unit of the budget.
     """
 
     split: tuple[float, ...]
@@ -101,9 +108,10 @@ class Planned:
     compute: float
 
 
-BudgetedEvent = PeakScore | PilotReadout | PilotEnd | Planned | FinalScore | End
+BudgetedEvent = InputCosts | PeakScore | PilotReadout | PilotEnd | Planned | FinalScore | End
 
 _KINDS: dict[str, type[BudgetedEvent]] = {
+    "costs": InputCosts,
     "peak": PeakScore,
     "readout": PilotReadout,
     "pilot": PilotEnd,
@@ -124,6 +132,11 @@ class BudgetedHistory:
     def add(self, event: BudgetedEvent) -> None:
         """Take one more event."""
         self.events.append(event)
+
+    @property
+    def costs(self) -> InputCosts | None:
+        """What the inputs cost, None where that was not measured."""
+        return next((event for event in self.events if isinstance(event, InputCosts)), None)
 
     def peaks(self) -> list[PeakScore]:
         """Return how every run of a peak ended."""

@@ -156,7 +156,8 @@ def _render_spent(report: BudgetedReport) -> Element:
         ("the path", report.spent.path),
     )
     rows = [table_row([("th", name), ("number", _percent(value / report.budget))]) for name, value in parts]
-    text = "Compute is frames x pixels of the clips that were trained on; what scores the pilots comes on top."
+    unit = "seconds of training steps" if report.config.search.budget.hours else "frames x pixels of training clips"
+    text = f"Compute is {unit}; what scores the pilots comes on top."
     return section(
         "spent", "Budget", element("p", text), table("budget", [("", ""), ("number", "of the budget")], rows)
     )

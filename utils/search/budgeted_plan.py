@@ -25,7 +25,7 @@ class InputSteps:
 
     Attributes:
         per_epoch: Steps of an epoch.
-        compute: Of a step, frames x pixels.
+        compute: Of a step: frames x pixels, or seconds where the budget is of hours.
     """
 
     per_epoch: int
@@ -81,15 +81,16 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
     """
     search, settings, goal = config.search, config.optimizer, config.search.inputs[-1]
     epochs, frames = search.budget.epochs * inputs[-1].epoch, search.budget.frames * goal.crop_size**2
-    compute = epochs or frames
+    compute = epochs or frames or 3600 * search.budget.hours
     least = search.least_steps * max(each.compute for each in inputs)
     share = max(PILOT_SHARE, least / (compute * (1 - MOST_FOR_PEAKS)))
     where = f"{config.sources['search.budget']}: search.budget"
     if share > MOST_PILOT_SHARE:
-        needed = least / MOST_PILOT_SHARE / (1 - MOST_FOR_PEAKS) / inputs[-1].epoch
+        needed = least / MOST_PILOT_SHARE / (1 - MOST_FOR_PEAKS)
+        enough = f"hours: {needed / 3600:.3g}" if search.budget.hours else f"epochs: {needed / inputs[-1].epoch:.3g}"
         raise ConfigError(
             f"{where}: too small for pilots of search.least_steps ({search.least_steps}) steps; planning needs at "
-            f"least {{epochs: {needed:.3g}}}; train a record that is written by hand in its place"
+            f"least {{{enough}}}; train a record that is written by hand in its place"
         )
     if settings.envelope_warmup >= share:
         raise ConfigError(
@@ -196,8 +197,9 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
     peaks = int(policy.most_for_peaks / policy.peak_compute)
     costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
     pilot = policy.pilot_share * budget.compute / goal.compute
+    unit = "s of training steps, loading included" if config.search.budget.hours else "frames x pixels"
     return [
-        f"budget: {budget.compute / goal.epoch:.4g} epochs of the goal's input ({budget.compute:.4g} frames x pixels); "
+        f"budget: {budget.compute / goal.epoch:.4g} epochs of the goal's input ({budget.compute:.4g} {unit}); "
         f"an epoch of the inputs costs {costs}",
         f"peaks: {peaks} runs at most of {policy.peak_compute / budget.compute:.2%} of the budget each"
         if peaks

@@ -21,7 +21,7 @@ OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of 
 
 @dataclass(frozen=True)
 class Spent:
-    """Compute, frames x pixels: of all peaks' runs, of what of the pilots no plan goes on from, and of the path."""
+    """Compute, in the budget's unit: all peaks' runs, what of the pilots no plan goes on from, and the path."""
 
     peaks: float
     lost: float
@@ -36,7 +36,7 @@ class BudgetedReport:
         format: Of the file.
         record: The search.
         complete: Whether the plan is trained.
-        budget: Compute, frames x pixels.
+        budget: Compute: frames x pixels, or seconds.
         costs: Cost of an epoch of every input, as a fraction of the goal's.
         peaks: How every rate that was tried ended.
         readouts: What the pilots have shown.

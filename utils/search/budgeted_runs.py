@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,12 @@ class BudgetedParts:
     Attributes:
         search: Lists, factories and words; a state is scored on clips of its own input.
         inputs: What every input costs.
+        measure: Returns the seconds of a training step of every input.
     """
 
     search: SearchParts[Any]
     inputs: tuple[InputSteps, ...]
+    measure: Callable[[], tuple[float, ...]]
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from utils.planning.policy import RunPilot, TryPeak
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
+    InputCosts,
     PeakScore,
     PilotEnd,
     PilotReadout,
     read_history,
 )
-from utils.search.budgeted_plan import Slice, Stop, peak_record, pilot_slices
+from utils.search.budgeted_plan import InputSteps, Slice, Stop, peak_record, pilot_slices
 from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs, Watch
 from utils.search.jobs import Job
 from utils.search.result import SEARCH_FOLDER
@@ -35,11 +36,13 @@ class Trial:
         action: Which.
         path: What is left for the path.
         attempt: Times that pilots have begun anew.
+        inputs: What every input costs.
     """
 
     action: TryPeak | RunPilot
     path: Budget
     attempt: int
+    inputs: tuple[InputSteps, ...]
 
     @property
     def name(self) -> str:
@@ -65,6 +68,11 @@ class PathTask:
     begin: str
 
 
+@dataclass(frozen=True)
+class MeasureTask:
+    """The measurement of what the inputs cost."""
+
+
 def has_ended(events: Sequence[BudgetedEvent]) -> bool:
     """Return whether the events of a trial are all there are."""
     return bool(events) and isinstance(events[-1], PeakScore | PilotEnd)
@@ -81,10 +89,13 @@ def perform(
     """Train what a job asks for: `utils.search.jobs.Work`."""
     runs = Runs(config, parts, folder=config.run_dir / SEARCH_FOLDER, log=log)
     known = read_history(job.known, source=f"{job.name}, event", first=1).events
-    if isinstance(job.task, PathTask):
+    if isinstance(job.task, MeasureTask):
+        if not known:
+            note(InputCosts(parts.measure()))
+    elif isinstance(job.task, PathTask):
         runs.train_plan(job.task.record, RUN, begin=job.task.begin)
     elif not has_ended(known):
-        _Trials(config, parts, runs=runs, note=note, log=log).perform(job.task, known)
+        _Trials(config, job.task.inputs, runs=runs, note=note, log=log).perform(job.task, known)
 
 
 class _Trials:
@@ -93,13 +104,13 @@ class _Trials:
     def __init__(
         self,
         config: RunConfig,
-        parts: BudgetedParts,
+        inputs: Sequence[InputSteps],
         *,
         runs: Runs,
         note: Callable[[BudgetedEvent], None],
         log: logging.Logger,
     ) -> None:
-        self._config, self._parts, self._runs, self._note, self._log = config, parts, runs, note, log
+        self._config, self._inputs, self._runs, self._note, self._log = config, inputs, runs, note, log
 
     def perform(self, trial: Trial, known: Sequence[BudgetedEvent]) -> None:
         """Perform a trial of which these events are known."""
@@ -109,7 +120,7 @@ class _Trials:
             self._run_pilot(trial, trial.action, known)
 
     def _try_peak(self, action: TryPeak, name: str) -> None:
-        record, inputs = peak_record(self._config, action, self._parts.inputs), self._parts.inputs
+        record, inputs = peak_record(self._config, action, self._inputs), self._inputs
         watch, steps = Watch(), round(record.states[0].epochs * inputs[action.input].per_epoch)
         try:
             found = self._runs.train_peak(record, name)
@@ -122,7 +133,7 @@ class _Trials:
         self._runs.remove(name)
 
     def _run_pilot(self, trial: Trial, action: RunPilot, known: Sequence[BudgetedEvent]) -> None:
-        pieces = pilot_slices(self._config, action, path=trial.path, inputs=self._parts.inputs, attempt=trial.attempt)
+        pieces = pilot_slices(self._config, action, path=trial.path, inputs=self._inputs, attempt=trial.attempt)
         start = ""
         for piece in pieces:
             self._log.info(f"pilot {piece.name}: {piece.stops[-1].step} steps of input {piece.input}")

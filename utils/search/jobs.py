@@ -129,12 +129,12 @@ class Desk:
             if job.name not in self._executor.running and len(self._executor.running) < self._executor.workers:
                 self._executor.submit(job)
 
-    def run(self, job: Job) -> None:
-        """Have one job performed."""
+    def run(self, job: Job) -> list[dict[str, Any]]:
+        """Have one job performed; return the events in its file as lines, none where they were noted at once."""
         self.start([job])
         while self.is_running(job.name):
             self.wait()
-        self.forget(job.name)
+        return self.shown(job.name)
 
     def is_running(self, name: str) -> bool:
         """Return whether a job is being performed."""
