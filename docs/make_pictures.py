@@ -1,8 +1,9 @@
-"""Draws the pictures of the README that no run makes: clips of the embedded data set, and the pipeline.
+"""Draws the pictures of these pages that no run makes: clips of the embedded data set, and the pipeline.
 
     python -m docs.make_pictures
 
-writes docs/clips.png and docs/pipeline.png. The confusion matrix and the curves beside them come from a run.
+writes docs/clips.png and docs/pipeline.png. The others are those of runs, as they are: confusion.png and curves.png of
+`bash run.sh`, search-graph.png of `SEARCH=1 bash run.sh search-synthetic-dg-p3d-resnet18`.
 """
 
 from pathlib import Path
