@@ -67,7 +67,7 @@ def write_record(path: Path, places: Places, *, found: Survey, labels: Sequence[
         return
     for choice in advice.choices:
         if choice.reason:
-            say(f"  {choice.section}.{choice.key} {choice.value}: {choice.reason}")
+            say(f"  {choice.section}.{choice.key}={_written(choice)}: {choice.reason}")
     say(f"  {advice.copy_reason}", "next:", *(f"  {command}" for command in next_commands(path, places, advice)))
 
 
@@ -123,9 +123,14 @@ def _data(places: Places, *, found: Survey, advice: Advice) -> Iterator[Choice]:
 
 
 def _line(choice: Choice) -> str:
-    value = yaml.safe_dump(choice.value, allow_unicode=True, width=10**6, default_flow_style=True)
-    text = f"  {choice.key}: {value.splitlines()[0]}"
+    text = f"  {choice.key}: {_written(choice)}"
     return f"{text:{_COMMENT_COLUMN}}# {one_line(choice.reason)}\n" if choice.reason else f"{text}\n"
+
+
+def _written(choice: Choice) -> str:
+    """Return a value as YAML has it."""
+    style = '"' if isinstance(choice.value, str) else None  # line breaks and the like are spelled out in quotes alone
+    return yaml.safe_dump(choice.value, allow_unicode=True, width=10**6, default_style=style).splitlines()[0]
 
 
 def _write(path: Path, text: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,11 @@ def test_a_record_elsewhere_is_run_by_its_path() -> None:
     places = Places(Path("videos"), {"train": Path("x_train_list.txt"), "test": Path("x_test_list.txt")}, Path("small"))
     for record, words in (("mine.yml", "bash run.sh ./mine.yml"), ("/a b/mine.yml", "bash run.sh '/a b/mine.yml'")):
         assert words in list(next_commands(Path(record), places, advise(GESTURES, "motion")))
+
+
+@pytest.mark.parametrize("name", ["line\nbreak: 'x' # y", 'quote " \\', "\udcff no UTF-8", "笑う", "long name " * 20])
+def test_a_record_names_any_folder(name: str, tmp_path: Path) -> None:
+    places = Places(Path(name), {"train": Path("x_train_list.txt"), "test": Path("x_test_list.txt")}, Path("small"))
+    advice = advise(replace(GESTURES, height=64), "motion")  # no copy
+    write_record(tmp_path / "r.yml", places, found=GESTURES, labels=[0, 1, 2], advice=advice)
+    assert load_config(tmp_path / "r.yml", []).dataset.root_path == str(Path(name))
