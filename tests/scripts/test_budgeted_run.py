@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from tests.killed_search import search_through_kills
 from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
-from utils.planning.policy import GOAL_PILOT, RunPilot, Seen
+from utils.jsonl import LineFileError
+from utils.planning.policy import GOAL_PILOT, RunPilot, Seen, TrainPlan
 from utils.search.budgeted import open_journal, plan_budget
 from utils.search.budgeted_events import InputCosts
 from utils.search.budgeted_plan import make_policy, path_record, pilot_slices
 from utils.search.budgeted_runs import Runs, read_out
 from utils.search.budgeted_trials import identify
+from utils.search.reuse import read_prior
 from utils.training.checkpoint import load_checkpoint
 
 SPACE = {
@@ -203,6 +206,24 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert "an epoch of the inputs costs 0.5 : 1" in said
     assert [line["event"] for line in journal_of(config)][:2] == ["costs", "peak"]
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
+    # What it has seen is the prior of another search, of another budget.
+    reuse = [str(config.run_dir / "search.json")]
+    other = run(make_budgeted("other", search={"budget": {"epochs": 5}, "peaks": [], "reuse": reuse}))
+    policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
+    prior, history = (
+        read_prior(other, longest=policy.budget.longest),
+        open_journal(other, identify(other, parts)).history,
+    )
+    gains = []
+    for each in (replace(policy, prior=prior), policy):
+        action = each.next_action(history.seen())
+        assert isinstance(action, TrainPlan)
+        gains.append({one.split: one.gain for one in action.plan.table})
+    assert history.plan is not None
+    assert gains[0][history.plan.split] == history.plan.gain
+    assert gains[0] != gains[1]
+    with pytest.raises(LineFileError, match="reused search 1: was [0-9a-f]{64}, is None"):
+        run(make_budgeted("other", search={"budget": {"epochs": 5}, "peaks": []}))
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,10 @@ class SearchConfig:
     )
     least_steps: int = own_key("budgeted: fewest steps of a peak's run and of a pilot", at_least=4)
     readout_videos: int = own_key("budgeted: most videos that score a run, taken evenly from the list", at_least=1)
+    reuse: tuple[str, ...] = own_key(
+        "budgeted: files search.json of searches over the same inputs, whose pilots count beside this one's",
+        scope=CONTENT,
+    )
     lr_factors: tuple[float, ...] = own_key("learning rates of every input, high to low, as factors of its own")
     graph: tuple[str, ...] = own_key(
         "basic | extended | a list of transitions such as 'initial -> (0,0)' and '(0,0) -> (1,0)', (input,rate)"

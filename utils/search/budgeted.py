@@ -43,6 +43,7 @@ from utils.search.jobs import Desk, Job, Work
 from utils.search.journal import SearchJournal
 from utils.search.output import record_path
 from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_JSON, SEARCH_PAGE
+from utils.search.reuse import read_prior
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.epoch_lines import ANEW, EPOCHS_FILE
 from utils.training.run import open_run
@@ -100,7 +101,9 @@ class BudgetedSearch:
 
     @functools.cached_property
     def _policy(self) -> BudgetedPolicy:
-        return make_policy(self._config, self._inputs, scoring_videos=len(self._parts.search.scoring))
+        policy = make_policy(self._config, self._inputs, scoring_videos=len(self._parts.search.scoring))
+        longest = policy.budget.longest
+        return replace(policy, prior=distributed.decide_on_main(lambda: read_prior(self._config, longest=longest)))
 
     @property
     def _history(self) -> BudgetedHistory:

@@ -90,7 +90,7 @@ def build_report(
     """
     path = replace(policy.budget, compute=planned.compute)
     seen = history.seen()
-    posterior = fit_posterior(seen.readouts, longest=path.longest) if history.plan else None
+    posterior = fit_posterior(seen.readouts, longest=path.longest, prior=policy.prior) if history.plan else None
     splits = choose_split(posterior, path, least_goal=policy.least_goal, risk=policy.risk).table
     pilots = 0.0 if len(path.costs) == 1 else 1.0 if planned.split == path.goal_only else 1.5
     return BudgetedReport(

@@ -21,6 +21,7 @@ from utils.search.budgeted_plan import InputSteps, Slice, Stop, peak_record, pil
 from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs, Watch
 from utils.search.jobs import Job
 from utils.search.result import SEARCH_FOLDER
+from utils.search.reuse import identify_reused
 from utils.search.setup import identify_search
 from utils.training.engine import DivergedError
 
@@ -80,7 +81,7 @@ def has_ended(events: Sequence[BudgetedEvent]) -> bool:
 
 def identify(config: RunConfig, parts: BudgetedParts) -> dict[str, object]:
     """Return what a budgeted search is a search of."""
-    return identify_search(config, parts.search)
+    return identify_search(config, parts.search) | identify_reused(config)
 
 
 def perform(

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from utils.config import RunConfig, load_config
+from utils.files import file_sha256
 from utils.jsonl import as_json
+from utils.planning.law import fit_posterior
 from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TryPeak
+from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
@@ -33,6 +36,7 @@ from utils.search.budgeted_plan import (
 )
 from utils.search.budgeted_report import build_report
 from utils.search.events import EventError
+from utils.search.reuse import ReuseError, identify_reused, read_prior
 
 INPUTS = (InputSteps(75, 8 * 100.0), InputSteps(75, 16 * 100.0), InputSteps(75, 16 * 500.0))
 
@@ -186,6 +190,36 @@ def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> N
     at_goal = replace(history.plan, split=policy.budget.goal_only)
     only = build_report(config, history, policy=policy, planned=at_goal, path_record="p.yml")
     assert "The plan is all at the goal" in render_budgeted_page(only)
+
+
+def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig, tmp_path: Path) -> None:
+    events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
+    history, longest = BudgetedHistory(events), policy.budget.longest
+    assert history.plan is not None
+    report = build_report(config, history, policy=policy, planned=history.plan, path_record="p.yml")
+    file = tmp_path / "search.json"
+    write_sealed_json(file, report.to_json())
+    reusing = replace(config, search=replace(config.search, reuse=(str(file),)))
+    prior = read_prior(reusing, longest=longest)
+    fitted = fit_posterior(history.seen().readouts, longest=longest)
+    assert prior is not None and fitted is not None
+    assert prior.log_weights == pytest.approx(fitted.tempered(0.3).log_weights)
+    assert read_prior(config, longest=longest) is None
+    assert identify_reused(reusing) == {"reused search 1": file_sha256(file)}
+    # What is said of the plan is said with it, and is surer.
+    sure = build_report(config, history, policy=replace(policy, prior=prior), planned=history.plan, path_record="p.yml")
+    spreads = [{each.split: each.spread for each in one.splits} for one in (sure, report)]
+    assert any(spreads[0][split] < spreads[1][split] for split in spreads[0].keys() & spreads[1].keys())
+    # What cannot be used is named.
+    other = replace(reusing, search=replace(reusing.search, inputs=reusing.search.inputs[1:]))
+    with pytest.raises(ReuseError, match=r"search.json: its inputs .* are \[\[.*, those of plan-synthetic are"):
+        read_prior(other, longest=longest)
+    write_sealed_json(file, replace(report, is_planned=False).to_json())
+    with pytest.raises(ReuseError, match="not the search.json of a budgeted search that has its plan"):
+        read_prior(reusing, longest=longest)
+    file.unlink()
+    with pytest.raises(ReuseError, match=r"search.reuse: no such file .*search.json'"):
+        identify_reused(reusing)
 
 
 @pytest.mark.parametrize(

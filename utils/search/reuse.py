@@ -1,0 +1,62 @@
+"""What earlier searches have seen as the prior of another: their readouts, weighed less than its own. No torch."""
+
+from pathlib import Path
+from typing import Any
+
+from utils.config import RunConfig
+from utils.errors import UserError
+from utils.files import file_sha256
+from utils.planning.law import Posterior, Readout, fit_posterior
+from utils.sealed import read_sealed_json
+
+TEMPER = 0.3  # power of an earlier search's weights: another network, budget or version of the data is another law
+_SHAPE = ("num_segments", "clip_length", "num_steps", "crop_size")
+
+
+class ReuseError(UserError):
+    """A file of search.reuse that says nothing about this search's inputs."""
+
+
+def identify_reused(config: RunConfig) -> dict[str, str]:
+    """Return the content of every file of search.reuse, by number; a search goes on with these very files."""
+    paths = [Path(name) for name in config.search.reuse]
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise ReuseError(f"{config.sources['search.reuse']}: search.reuse: no such file '{missing}'")
+    return {f"reused search {number}": file_sha256(path) for number, path in enumerate(paths, start=1)}
+
+
+def read_prior(config: RunConfig, *, longest: float) -> Posterior | None:
+    """Return the posterior that the searches of search.reuse leave, tempered; None where there are none.
+
+    Args:
+        config: The search record.
+        longest: Rate-weighted epochs of the whole budget on its cheapest input.
+
+    Raises:
+        SealError: A file is damaged.
+        ReuseError: One is of no budgeted search that has a plan, or of one with other inputs.
+    """
+    prior = None
+    for name in config.search.reuse:
+        posterior = fit_posterior(_read_readouts(config, Path(name)), longest=longest, prior=prior)
+        prior = posterior.tempered(TEMPER) if posterior is not None else prior
+    return prior
+
+
+def _read_readouts(config: RunConfig, path: Path) -> list[Readout]:
+    content = read_sealed_json(path)
+    if not content.get("is_planned"):
+        raise ReuseError(f"{path}: not the search.json of a budgeted search that has its plan")
+    own = [[getattr(each, key) for key in _SHAPE] for each in config.search.inputs]
+    theirs = [_shape(each) for each in content["config"]["search"]["inputs"]]
+    if own != theirs:
+        names = ", ".join(_SHAPE)
+        raise ReuseError(f"{path}: its inputs ({names}) are {theirs}, those of {config.name} are {own}")
+    return [
+        Readout(one["pilot"], one["at"], tuple(one["weighted"]), one["loss"], one["sd"]) for one in content["readouts"]
+    ]
+
+
+def _shape(setting: dict[str, Any]) -> list[int]:
+    return [setting[key] for key in _SHAPE]
