@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,7 +34,7 @@ from dataset.readers.images import FolderStore
 from dataset.readers.lmdb import LmdbStore
 from dataset.synthetic.store import encode_jpegs
 from dataset.transforms.normalization import ClipNormalizer
-from dataset.transforms.recipes import build_train_transform
+from dataset.transforms.recipes import TrainTransform, build_train_transform
 from dataset.video_dataset import TrainingClips, collate_clips, worker_init
 from dataset.writers.encoding import encode_h264
 from dataset.writers.stores import FrameFolders, VideoEnvironments
@@ -137,61 +137,59 @@ class Contender:
         return clips / (time.perf_counter() - start)
 
 
-def make_contenders(options: argparse.Namespace, root: Path, *, store: str, transform_type: str) -> list[Contender]:
-    """Make the plain loader, ours with Pillow, ours."""
+def make_keys(options: argparse.Namespace, videos: VideoList) -> Keys:
+    """Return the batches of a contender."""
+    return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
+
+
+def make_ours(options: argparse.Namespace, videos: VideoList, reader: FrameReader, transform: Any) -> Contender:
+    """Make our loader, of `options.workers` processes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    format, folder = STORES[store][0], root / store
-    videos = read_list(root / f"{store}.txt")
-    augmentation = Augmentation(transform_type, options.ra_n, options.ra_m)
     normalizer = ClipNormalizer()
     # Network input is kept and written again, as in the extraction: new memory costs more than what is written to it.
     memory = torch.empty((options.batch, 3, options.length, options.size, options.size), device=device)
+    keys = make_keys(options, videos)
+    loader = VideoLoader(
+        TrainingClips(videos, reader, transform, shape=ClipShape(1, options.length, 1), seed=(0,)),
+        batch_sampler=keys,
+        collate_fn=collate_clips,
+        num_workers=options.workers,
+        worker_init_fn=worker_init,
+        persistent_workers=True,
+    )
+    return Contender(loader, keys, lambda batch: normalizer(batch.clips.to(device), out=memory[: len(batch.clips)]))
 
-    def keys() -> Keys:
-        return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
 
-    def ours(reader: FrameReader, transform: Any) -> Contender:
-        clips = TrainingClips(videos, reader, transform, shape=ClipShape(1, options.length, 1), seed=(0,))
-        batches = keys()
-        loader = VideoLoader(
-            clips,
-            batch_sampler=batches,
-            collate_fn=collate_clips,
-            num_workers=options.workers,
-            worker_init_fn=worker_init,
-            persistent_workers=True,
-        )
-        return Contender(
-            loader, batches, lambda batch: normalizer(batch.clips.to(device), out=memory[: len(batch.clips)])
-        )
+def make_transform(options: argparse.Namespace, transform_type: str) -> TrainTransform:
+    """Build our transform of that name."""
+    return build_train_transform(
+        transform_type, crop_size=options.size, ra_n=options.ra_n, ra_m=options.ra_m, horizontal_flip=True
+    )
 
+
+def make_contenders(options: argparse.Namespace, root: Path, *, store: str, transform_type: str) -> list[Contender]:
+    """Make the plain loader, ours with Pillow, ours."""
+    format, folder = STORES[store][0], root / store
+    videos = read_list(root / f"{store}.txt")
+    augmentation = Augmentation(transform_type, options.ra_n, options.ra_m)
     pillow_reader = open_reader(format, folder)
     if format != "RAW":  # which no part of OpenCV decodes
         pillow_reader = PillowReader(FolderStore(folder) if format == "FRAME" else LmdbStore(folder))
-    transform = build_train_transform(
-        transform_type, crop_size=options.size, ra_n=options.ra_n, ra_m=options.ra_m, horizontal_flip=True
+    plain = PlainClips(
+        videos, folder, augmentation, format=format, crop_size=options.size, shape=ClipShape(1, options.length, 1)
     )
     return [
-        _plain(options, videos, folder, format=format, augmentation=augmentation, keys=keys(), device=device),
-        ours(pillow_reader, PillowTransform(augmentation, options.size)),
-        ours(open_reader(format, folder), transform),
+        make_plain(options, videos, plain),
+        make_ours(options, videos, pillow_reader, PillowTransform(augmentation, options.size)),
+        make_ours(options, videos, open_reader(format, folder), make_transform(options, transform_type)),
     ]
 
 
-def _plain(
-    options: argparse.Namespace,
-    videos: VideoList,
-    folder: Path,
-    *,
-    format: str,
-    augmentation: Augmentation,
-    keys: Keys,
-    device: torch.device,
-) -> Contender:
-    clips = PlainClips(
-        videos, folder, augmentation, format=format, crop_size=options.size, shape=ClipShape(1, options.length, 1)
-    )
-    loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True)
+def make_plain(options: argparse.Namespace, videos: VideoList, clips: Dataset, **settings: Any) -> Contender:
+    """Make a loader of clips that are floats already, [C, T, H, W]; `settings` are DataLoader's."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    keys = make_keys(options, videos)
+    loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True, **settings)
     return Contender(loader, keys, lambda batch: batch[0].to(device))
 
 
@@ -222,22 +220,31 @@ def measure(options: argparse.Namespace, root: Path) -> None:
             )
 
 
+def add_loader_options(parser: argparse.ArgumentParser, *, videos: int, clips: int, repeats: int) -> None:
+    """Add what a loader is measured with; the numbers are defaults."""
+
+    def add(name: str, default: int, text: str) -> None:
+        parser.add_argument(name, type=int, default=default, help=f"{text} ({default})")
+
+    add("--videos", videos, "how many to make")
+    add("--frames", 300, "of each video")
+    add("--workers", 2, "processes of each loader")
+    add("--batch", 8, "clips a batch")
+    add("--length", 16, "frames a clip")
+    add("--size", 224, "of the crop, in pixels")
+    add("--clips", clips, "a repeat")
+    add("--repeats", repeats, "timed runs of each contender, after one that is not")
+    add("--ra_n", 2, "operations of rand_augment")
+    add("--ra_m", 9, "their magnitude of 30")
+    parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
+
+
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=12, help="how many to make (12)")
-    parser.add_argument("--frames", type=int, default=300, help="of each video (300)")
-    parser.add_argument("--workers", type=int, default=2, help="processes of each loader (2)")
-    parser.add_argument("--batch", type=int, default=8, help="clips a batch (8)")
-    parser.add_argument("--length", type=int, default=16, help="frames a clip (16)")
-    parser.add_argument("--size", type=int, default=224, help="of the crop, in pixels (224)")
-    parser.add_argument("--clips", type=int, default=64, help="a repeat (64)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each loader, after one that is not (5)")
-    parser.add_argument("--ra_n", type=int, default=2, help="operations of rand_augment (2)")
-    parser.add_argument("--ra_m", type=int, default=9, help="their magnitude of 30 (9)")
+    add_loader_options(parser, videos=12, clips=64, repeats=5)
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--transforms", nargs="+", choices=TRANSFORM_TYPES, default=list(TRANSFORM_TYPES))
-    parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
     return parser.parse_args()
 
 

@@ -34,10 +34,9 @@ ImageOperation = Callable[[Image.Image, float], Image.Image]
 SEEK_GAP = 16  # frames; a shorter gap is decoded through
 
 
-def capture_frames(path: Path, numbers: Sequence[int]) -> Images:
-    """Frames of a video file by OpenCV, in the order asked (ascending)."""
-    capture = cv2.VideoCapture(str(path))
-    images, position = [], 0
+def capture_arrays(capture: cv2.VideoCapture, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Frames uint8 [H, W, 3] of an opened video by OpenCV, in the order asked (ascending)."""
+    frames, position = [], 0
     for number in numbers:
         if not 0 <= number - position <= SEEK_GAP:
             capture.set(cv2.CAP_PROP_POS_FRAMES, number)
@@ -45,9 +44,14 @@ def capture_frames(path: Path, numbers: Sequence[int]) -> Images:
         while position <= number:
             _, frame = capture.read()
             position += 1
-        images.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
     capture.release()
-    return images
+    return frames
+
+
+def capture_frames(path: Path, numbers: Sequence[int]) -> Images:
+    """Frames of a video file by OpenCV."""
+    return [Image.fromarray(frame) for frame in capture_arrays(cv2.VideoCapture(str(path)), numbers)]
 
 
 def open_frames(path: Path, numbers: Sequence[int]) -> Images:

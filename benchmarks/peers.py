@@ -1,0 +1,272 @@
+r"""Our reader, transforms, loader against others': torchcodec, decord2, PyAV, OpenCV, torchvision v2, mmaction2's way.
+
+Four parts, each with its table; a ratio is other / ours in time (ours / other in clips per second), the median of
+paired repeats, smallest and largest in brackets, so that above 1 ours is faster:
+
+decoding      milliseconds a clip of 340 x 256 from H.264 with a key frame every 12 and 250 frames, 16 frames in a row
+              ("dense") and 8 frames 4 apart ("sparse"); one thread each; each call opens the file anew. "ours" has seen
+              the files before, "ours, new files" has not. Behind it, how many frames are those of a
+              decode from the start.
+accuracy      the same count on files on which readers differ; "~" are the right pictures in slightly other colours;
+              what is neither right nor "wrong" ended in an error
+augmentation  milliseconds a clip of 16 frames for `default` and `rand_augment`, bytes to bytes of 224 x 224, one thread
+loaders       clips per second with worker processes, up to normalised floats: as a user writes it from torchcodec and
+              torchvision v2, and as mmaction2 has it (decord, OpenCV frame by frame, floats from the workers)
+
+What is not installed is skipped by name. torchcodec and decord2 are no requirements; outside of the environment:
+
+    python -m pip install --no-deps --target peers torchcodec==0.13.0 decord2
+
+torchcodec 0.13 is the last that loads beside a torch for CPUs (0.11 to 0.13 do with torch 2.13; the wheels behind it
+want CUDA's libraries). It takes FFmpeg's libraries from the system (`apt-get install ffmpeg`), or those inside PyAV's
+wheel under the names that they have there, which gives both the same decoder:
+
+    mkdir ffmpeg && for library in .venv/lib/python3*/site-packages/av.libs/*; do
+        name=$(basename "$library"); ln -s "$PWD/$library" ffmpeg/
+        ln -sf "$PWD/$library" "ffmpeg/$(echo "$name" | sed -E 's/-[0-9a-f]{8}(\.so\.[0-9]+).*/\1/')"
+    done
+    PYTHONPATH=peers LD_LIBRARY_PATH=ffmpeg python benchmarks/peers.py 2> decoders.txt
+
+pytest is needed, whose videos are those of the part `accuracy`. Close other programs first.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.loader import (
+    STORES,
+    TRANSFORM_TYPES,
+    Contender,
+    add_loader_options,
+    make_data,
+    make_ours,
+    make_plain,
+    make_transform,
+    ratio_text,
+)
+from benchmarks.machine import describe_machine
+from benchmarks.peer_loaders import make_peer_clips, make_video_transforms
+from benchmarks.peer_readers import Accuracy, Reader, check_reader, make_readers
+from dataset.listing import VideoList, read_list
+from dataset.readers import open_reader
+from dataset.sampling import draw_clip
+from dataset.video_dataset import worker_init
+from tests.video_kinds import VIDEOS
+from tests.videos import sequential_frames
+from utils.clip_shape import ClipShape
+
+SHAPES = {"dense": ClipShape(1, 16, 1), "sparse": ClipShape(1, 8, 4)}
+# Names in tests.video_kinds: files that a reader may number in another way than by the frames that a player shows.
+KINDS = (
+    *("B-frames", "open groups", "variable rate", "edit list", "edit list within a group", "late start"),
+    *("transport stream", "within a group", "avi, mpeg4", "interlaced"),
+)
+Clips = list[tuple[Path, list[int]]]
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, int]:
+    """Return what the transforms depend on."""
+    return {"size": options.size, "ra_n": options.ra_n, "ra_m": options.ra_m}
+
+
+def draw_clips(videos: VideoList, folder: Path, shape: ClipShape, *, count: int, repeat: int) -> Clips:
+    """Draw clips of the videos in turn."""
+    rng = np.random.default_rng((repeat, count))
+    records = [videos[number % len(videos)] for number in range(count)]
+    return [(folder / record.path, draw_clip(record.num_frames, shape, rng=rng).tolist()) for record in records]
+
+
+def time_calls(calls: Mapping[str, Callable[[int], int]], *, repeats: int) -> dict[str, list[float]]:
+    """Call all in alternation, with the number of the repeat, after one that is not timed.
+
+    Returns:
+        Milliseconds of a call for each of the things that it says it has done, by name and repeat.
+    """
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            done = call(repeat)
+            if repeat:
+                found[name].append(1000 * (time.perf_counter() - began) / done)
+    return found
+
+
+def report(found: Mapping[str, list[float]], notes: Mapping[str, object]) -> None:
+    """Print milliseconds and ratios to the first, a line for each name."""
+    base = next(iter(found.values()))
+    for name, times in found.items():
+        note = notes.get(name, "")
+        print(f"  {name:22}{statistics.median(times):9.2f} ms   {ratio_text(times, base):22}{note}", flush=True)
+
+
+def measure_decoding(options: argparse.Namespace, root: Path) -> None:
+    """Print times and accuracy of the readers on the videos of the loaders."""
+    readers, skipped = make_readers()
+    for name, reason in skipped.items():
+        print(f"  {name}: skipped: {reason}")
+    for store in (name for name, (format, _) in STORES.items() if format == "RAW"):
+        videos, folder = read_list(root / f"{store}.txt"), root / store
+        for shape_name, shape in SHAPES.items():
+            clips = [
+                draw_clips(videos, folder, shape, count=options.decoded, repeat=repeat)
+                for repeat in range(options.repeats + 1)
+            ]
+
+            def decode(reader: Reader, repeat: int, clips: list[Clips] = clips) -> int:
+                for path, numbers in clips[repeat]:
+                    reader(path, numbers)
+                return len(clips[repeat])
+
+            print(f"decoding, {store}, {shape_name}: a clip, / ours, right frames")
+            calls = {name: lambda repeat, reader=reader: decode(reader, repeat) for name, reader in readers.items()}
+            report(time_calls(calls, repeats=options.repeats), check_readers(readers, clips[0][: len(videos)]))
+
+
+def check_readers(readers: Mapping[str, Reader], clips: Clips) -> dict[str, Accuracy]:
+    """Compare all readers on one clip of each file."""
+    found = dict.fromkeys(readers, Accuracy())
+    for path, numbers in clips:
+        truth = np.stack(sequential_frames(path))
+        for name, reader in readers.items():
+            found[name] += check_reader(reader, path, [numbers], truth)
+    return found
+
+
+def measure_accuracy(_options: argparse.Namespace, root: Path) -> None:
+    """Print how many frames of odd files are right, a line for each file and a column for each reader."""
+    readers, _ = make_readers()
+    print(f"{'right frames of clips of 8':26}" + "".join(f"{name:>20}" for name in readers))
+    for number, kind in enumerate(KINDS):
+        folder = root / f"kind{number}"
+        folder.mkdir(exist_ok=True)
+        path = VIDEOS[kind](folder)
+        truth = np.stack(sequential_frames(path))
+        clips = [list(range(first, first + 8)) for first in range(0, len(truth) - 7, 5)]
+        cells = (str(check_reader(reader, path, clips, truth)) for reader in readers.values())
+        print(f"{kind:26}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
+
+
+def measure_augmentation(options: argparse.Namespace, root: Path) -> None:
+    """Print times of the transforms alone."""
+    name = next(name for name, (format, _) in STORES.items() if format == "RAW")
+    videos, folder = read_list(root / f"{name}.txt"), root / name
+    reader = open_reader("RAW", folder)
+    shape = ClipShape(1, options.length, 1)
+    frames = [
+        reader.read(video, draw_clip(video.num_frames, shape, rng=np.random.default_rng(0))).numpy() for video in videos
+    ]
+    for transform_type in TRANSFORM_TYPES:
+        ours = make_transform(options, transform_type)
+        transforms = {"ours": ours, **make_video_transforms(transform_type, **settings_of(options))}
+
+        def augment(transform: Callable[..., object], repeat: int) -> int:
+            for number in range(options.augmented):
+                torch.manual_seed(1000 * repeat + number)
+                transform(frames[number % len(frames)], np.random.default_rng((repeat, number)))
+            return options.augmented
+
+        calls = {name: lambda repeat, it=it, augment=augment: augment(it, repeat) for name, it in transforms.items()}
+        print(f"augmentation, {transform_type}: a clip, / ours")
+        report(time_calls(calls, repeats=options.repeats), {})
+
+
+def make_contenders(
+    options: argparse.Namespace, root: Path, *, store: str, transform_type: str
+) -> dict[str, Contender | str]:
+    """Make our loader and the others by name; for one that cannot be had, the reason."""
+    format, folder = STORES[store][0], root / store
+    videos = read_list(root / f"{store}.txt")
+    others = make_peer_clips(
+        videos,
+        folder,
+        format=format,
+        transform_type=transform_type,
+        length=options.length,
+        settings=settings_of(options),
+    )
+    contenders: dict[str, Contender | str] = {
+        "ours": make_ours(options, videos, open_reader(format, folder), make_transform(options, transform_type))
+    }
+    for name, clips in others.items():
+        contenders[name] = (
+            clips if isinstance(clips, str) else make_plain(options, videos, clips, worker_init_fn=worker_init)
+        )
+    return contenders
+
+
+def measure_loaders(options: argparse.Namespace, root: Path) -> None:
+    """Print clips per second of whole loaders."""
+    for store in options.stores:
+        for transform_type in TRANSFORM_TYPES:
+            found = make_contenders(options, root, store=store, transform_type=transform_type)
+            print(f"loader, {store}, {transform_type}: clips/s, ours / it")
+            speeds: dict[str, list[float]] = {name: [] for name, it in found.items() if isinstance(it, Contender)}
+            for repeat in range(options.repeats + 1):
+                for name, times in speeds.items():
+                    speed = found[name].run(repeat)  # type: ignore[union-attr]
+                    times += [speed] if repeat else []
+            for name, it in found.items():
+                if isinstance(it, str):
+                    print(f"  {name:22}skipped: {it}")
+                    continue
+                text = f"{statistics.median(speeds[name]):9.1f}   {ratio_text(speeds['ours'], speeds[name])}"
+                print(f"  {name:22}{text}", flush=True)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+    "decoding": measure_decoding,
+    "accuracy": measure_accuracy,
+    "augmentation": measure_augmentation,
+    "loaders": measure_loaders,
+}
+
+
+def describe_peers() -> str:
+    """Return the versions of the other projects that are installed."""
+    distributions = {found.name: found.version for found in metadata.distributions()}
+    return " ".join(
+        f"{name} {distributions.get(name, 'not installed')}" for name in ("torchcodec", "decord2", "torchvision")
+    )
+
+
+def parse_options() -> argparse.Namespace:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_loader_options(parser, videos=6, clips=32, repeats=3)
+    parser.add_argument("--decoded", type=int, default=12, help="clips a reader decodes a repeat (12)")
+    parser.add_argument("--augmented", type=int, default=16, help="clips a transform changes a repeat (16)")
+    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the videos, measure, print."""
+    options = parse_options()
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it fails on interlaced videos, once more for each frame
+    torch.set_num_threads(1)  # as in a loader's worker
+    cv2.setNumThreads(0)
+    print(f"{describe_machine()}\n{describe_peers()}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = options.root or Path(temporary)
+        make_data(root, videos=options.videos, frames=options.frames)
+        for part in options.parts:
+            PARTS[part](options, root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The benchmarks against other projects and of scale: others do the same work, faults are seen, the scripts run."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import loader, merging, peer_loaders, peer_readers, peers, scale
+from benchmarks.peer_readers import Accuracy, Reader, check_reader
+from dataset.listing import read_list
+from dataset.readers import open_reader
+from tests.conftest import ROOT
+from tests.videos import encode_video, sequential_frames
+from utils.config.network_names import IMAGENET
+
+SETTINGS = {"size": 32, "ra_n": 2, "ra_m": 9}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("peers")
+    loader.make_data(folder, videos=2, frames=40)
+    return folder
+
+
+def test_every_reader_gives_the_frames_of_a_plain_video_or_is_skipped_by_name(tmp_path: Path) -> None:
+    path = encode_video(tmp_path / "a.mp4", 30)
+    truth = np.stack(sequential_frames(path))
+    clips = [[0, 1, 2, 3], [9, 13, 17, 29]]
+    readers, skipped = peer_readers.make_readers()
+    assert {*readers, *skipped} > {"ours", "torchcodec exact", "decord2", "PyAV", "OpenCV"}
+    assert {"ours", "ours, new files", "PyAV", "OpenCV"} <= {*readers}
+    assert all(re.match(r"\w+Error: .", reason) for reason in skipped.values())
+    for name, reader in readers.items():
+        found = check_reader(reader, path, clips, truth)
+        assert (found.asked, found.right) == (8, 8), name
+        with pytest.raises(peer_readers.ReadFailure):
+            reader(tmp_path / "none.mp4", [0])
+
+
+def test_wrong_and_refused_frames_and_other_colours_are_told_apart(tmp_path: Path) -> None:
+    path = encode_video(tmp_path / "a.mp4", 12)
+    truth = np.stack(sequential_frames(path))
+
+    def one_late(_path: Path, numbers: Sequence[int]) -> np.ndarray:
+        return truth[[number + 1 for number in numbers]]
+
+    def brighter(_path: Path, numbers: Sequence[int]) -> np.ndarray:
+        return truth[list(numbers)] // 2 * 2
+
+    def refusing(path: Path, numbers: Sequence[int]) -> np.ndarray:
+        raise peer_readers.ReadFailure(f"{path}: {numbers}")
+
+    def smaller(_path: Path, numbers: Sequence[int]) -> np.ndarray:
+        return truth[list(numbers), :-8]
+
+    clips = [[0, 1], [6, 8, 10]]
+    readers: list[Reader] = [one_late, brighter, refusing, smaller]
+    found = [str(check_reader(read, path, clips, truth)) for read in readers]
+    assert found == ["0/5 (5 wrong)", "5/5~", "0/5", "0/5 (5 wrong)"]
+    assert Accuracy(1, 0, 1, 1) + Accuracy(2, 1, 1, 0) == Accuracy(3, 1, 2, 1)
+
+
+def test_pictures_are_read_as_ours_are(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "LMDB", tmp_path / "LMDB")  # an environment that stays open in this process
+    for format, read in (("FRAME", peer_loaders.read_folder), ("LMDB", peer_loaders.read_environment)):
+        reader = open_reader(format, root / format)
+        ours = reader.read(read_list(root / f"{format}.txt")[1], [3, 4, 9]).numpy()
+        reader.close()
+        folder = tmp_path if format == "LMDB" else root
+        np.testing.assert_array_equal(read(folder / format / "video1", [3, 4, 9]), ours)
+
+
+@pytest.mark.parametrize("transform_type", loader.TRANSFORM_TYPES)
+def test_the_loaders_of_others_end_with_floats_that_epoch_and_video_decide(root: Path, transform_type: str) -> None:
+    videos = read_list(root / "FRAME.txt")
+    clips = peer_loaders.make_peer_clips(
+        videos, root / "FRAME", format="FRAME", transform_type=transform_type, length=4, settings=SETTINGS
+    )
+    assert [*clips] == ["torchcodec + v2", "mmaction2"]
+    for it in clips.values():
+        assert not isinstance(it, str) and len(it) == 2
+        (first, label), (again, _), (other, _) = it[0, 1], it[0, 1], it[1, 1]
+        assert first.shape == (4, 3, 32, 32) and first.dtype == torch.float32 and label == 1
+        assert first.equal(again) and not first.equal(other)
+
+
+def test_the_transforms_of_others_normalise_as_ours_do() -> None:
+    """Of an evenly grey clip, `default` changes the brightness alone."""
+    grey = np.full((3, 48, 64, 3), 100, np.uint8)
+    makers = (peer_loaders.make_float_transform, peer_loaders.make_frame_transform)
+    transforms: list[Callable[..., torch.Tensor]] = [make("default", **SETTINGS) for make in makers]
+    mean, deviation = (np.array(values).reshape(3, 1, 1) for values in (IMAGENET.mean, IMAGENET.std))
+    for transform in transforms:
+        levels = []
+        for seed in range(12):
+            values = transform(grey, np.random.default_rng(seed)).numpy() * deviation + mean
+            assert np.ptp(values) < 0.01  # of 1: what is rounded
+            levels.append(float(values.mean() * 255))
+        assert 60 <= min(levels) < max(levels) <= 140
+
+
+def test_all_parts_run_and_what_is_missing_is_skipped_by_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)  # as if it were not installed
+    monkeypatch.setattr(peers, "KINDS", ("edit list",))
+    options = (
+        "--decoded 2 --augmented 1 --repeats 2 --clips 2 --batch 1 --length 4 --size 32 --workers 1 --stores RAW-12"
+    )
+    monkeypatch.setattr(sys, "argv", ["peers.py", "--root", str(root), *options.split()])
+    peers.main()
+    printed = capsys.readouterr().out
+    assert printed.count("torchcodec exact: skipped: ModuleNotFoundError: ") == 1
+    assert len(re.findall(r"^  torchcodec \+ v2 +skipped: ModuleNotFoundError: ", printed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^  PyAV +\d+\.\d+ ms +\d+\.\d\d \[.*\] +\d+/\d+$", printed, re.MULTILINE)) == 4
+    assert re.search(r"^edit list +56/56 +56/56 ", printed, re.MULTILINE)
+    assert len(re.findall(r"^  v2, tv_tensors.Video +\d+\.\d+ ms ", printed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^  ours +\d+\.\d +1\.00 \[1\.00\.\.1\.00\]$", printed, re.MULTILINE)) == 2
+
+
+def test_scale_is_measured_and_extrapolated(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(scale, "measure", merging._timed)  # the same, in this process
+    options = (
+        "--clips 2 --batch 1 --length 4 --size 32 --repeats 1 --counts 1 2 --stores LMDB --list 400 --parts workers"
+    )
+    monkeypatch.setattr(sys, "argv", ["scale.py", "--root", str(root), *options.split(), "merging"])
+    scale.main()
+    printed = capsys.readouterr().out
+    assert re.search(r"^     1 +\d+\.\d +1\.00 \[1\.00\.\.1\.00\] +1\.00 \[1\.00\.\.1\.00\]$", printed, re.MULTILINE)
+    assert re.search(r"^merging +40 videos: .* s, .* GB, -?\d+\.\d s predicted$", printed, re.MULTILINE)
+    assert re.search(r"^merging +400 videos: -?\d+ s by the last two$", printed, re.MULTILINE)
+    assert scale.through([(1, 0.0), (10, 3.0), (20, 5.0)], 100) == 21.0
+
+
+def test_a_long_list_is_read_and_weighed(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"class/video_{i:08d}.mp4 300 {i % 400}\n" for i in range(100_000)))
+    cost = scale.measure_list(path)
+    assert cost.seconds > 0
+    assert cost.kept < 10 < cost.tuples  # 24 bytes of a path and 16 of numbers are 4 MB
