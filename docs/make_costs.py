@@ -2,7 +2,7 @@
 
     python -m docs.make_costs
 
-prints the page's table. A backward pass counts as two forward passes; memory is what the largest micro-batch keeps for
+prints the page's tables. A backward pass counts as two forward passes; memory is what the largest micro-batch keeps for
 it in float32, with weights, gradients, momentum and its clips.
 """
 
@@ -25,6 +25,21 @@ VIDEOS = {
     "op-anet-dg-p3d-resnet50": 15_410,
 }
 COLUMNS = ("record", "videos", "epochs", "clips", "frames", "operations", "hours at 100 T/s", "GiB a process")
+
+OPERATIONS_A_SECOND = 100e12  # of a GPU, over the whole run
+
+# What Kinetics asks of a cluster. Measured, of one core each, worker and main process together, per format: clips of 16
+# frames and the transform `default` (benchmarks/README.md, "Loader": half of what two cores give).
+CLIPS_A_CORE_SECOND = {"RAW, groups of 250": 46.3 / 2, "RAW, groups of 12": 68.0 / 2, "LMDB": 68.5 / 2}
+MEASURED_FRAMES = 16
+# Assumed: a JPEG whose short side is 256, and a video of 10 s resized to that, which is read as a whole for a clip.
+JPEG_BYTES, VIDEO_BYTES = 22e3, 1e6
+CLUSTERS = (4, 64)
+CLUSTER_RECORD = "op-kinetics-dg-p3d-resnet50"
+CLUSTER_COLUMNS = (
+    "GPUs", "clips/s", *(f"cores, {name}" for name in CLIPS_A_CORE_SECOND),
+    "reading LMDB, GB/s", "reading RAW, GB/s", "gradients, GB/s a GPU",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def format_rows() -> list[str]:
     lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"]
     for name, videos in VIDEOS.items():
         costs = calculate(load_config(Path(f"record/{name}.yml")), videos)
-        hours = costs.operations / 100e12 / 3600
+        hours = costs.operations / OPERATIONS_A_SECOND / 3600
         lines.append(
             f"| `{name}` | {videos:,} | {costs.epochs:g} | {costs.clips / 1e6:.2f} M | {costs.frames / 1e6:,.0f} M "
             f"| {costs.operations:.1e} | {hours:.1f} | {costs.bytes / 2**30:.1f} |"
@@ -85,5 +100,55 @@ def format_rows() -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What so many GPUs ask for while they train: of the loader, of disk or network, of each other, all a second.
+
+    Attributes:
+        clips: Clips that they take.
+        cores: Cores that make them, by format.
+        lmdb_bytes: Read from LMDB.
+        raw_bytes: Read from video files.
+        gradient_bytes: Sent, and received, by each GPU.
+    """
+
+    clips: float
+    cores: dict[str, float]
+    lmdb_bytes: float
+    raw_bytes: float
+    gradient_bytes: float
+
+
+def demand(config: RunConfig, gpus: int) -> Demand:
+    """Calculate the demand in the record's first state, whose clips are the shortest.
+
+    Gradients are float32, exchanged in a ring once a step, whose clips are the record's on any number of GPUs.
+    """
+    state, settings = config.states[0], config.optimizer
+    cost = _measure(config.network.net_name, state.num_frames, state.crop_size)
+    clips = gpus * OPERATIONS_A_SECOND / (6 * cost.multiply_adds)
+    steps = clips / (state.batch_size * state.iter_size * settings.num_gpu)
+    frames = clips * state.num_frames
+    return Demand(
+        clips=clips,
+        cores={name: frames / (MEASURED_FRAMES * speed) for name, speed in CLIPS_A_CORE_SECOND.items()},
+        lmdb_bytes=frames * JPEG_BYTES,
+        raw_bytes=clips * VIDEO_BYTES,
+        gradient_bytes=steps * 4 * cost.parameters * 2 * (gpus - 1) / gpus,
+    )
+
+
+def format_cluster() -> list[str]:
+    """Return the lines of the table of clusters."""
+    config = load_config(Path(f"record/{CLUSTER_RECORD}.yml"))
+    lines = [f"| {' | '.join(CLUSTER_COLUMNS)} |", f"|{' ---: |' * len(CLUSTER_COLUMNS)}"]
+    for gpus in CLUSTERS:
+        found = demand(config, gpus)
+        cores = " | ".join(f"{count:,.0f}" for count in found.cores.values())
+        rates = (found.lmdb_bytes, found.raw_bytes, found.gradient_bytes)
+        lines.append(f"| {gpus} | {found.clips:,.0f} | {cores} | {' | '.join(f'{rate / 1e9:.2f}' for rate in rates)} |")
+    return lines
+
+
 if __name__ == "__main__":
-    say(*format_rows())
+    say(*format_rows(), "", *format_cluster())

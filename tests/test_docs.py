@@ -184,3 +184,4 @@ def test_the_costs_of_the_papers_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(make_costs, "VIDEOS", {(name := "op-ssv2-dg-p3d-resnet50"): make_costs.VIDEOS[name]})
     assert "\n".join(make_costs.format_rows()[-1:]) in page
+    assert "\n".join(make_costs.format_cluster()) in page
