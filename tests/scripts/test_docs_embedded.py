@@ -54,7 +54,7 @@ def test_the_steps_and_what_is_made_of_their_weights(
     assert Path("p3d.pth").exists() and Path("output/synthetic-p3d-resnet18/released.pth").exists()
     shutil.copy("output/synthetic-dg-p3d-resnet18/current.pth", "weights.pth")
     run(of_others, monkeypatch)
-    (benchmark,) = commands(ROOT / "docs/faq.md")
+    benchmark = commands(ROOT / "docs/faq.md")[0]
     prepare.main([*benchmark[3:], "--clips", "4", *SMALL])
     assert "limited by" in capsys.readouterr().out
 
