@@ -248,7 +248,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_loader_options(parser, videos=6, clips=32, repeats=3)
     parser.add_argument("--decoded", type=int, default=12, help="clips a reader decodes a repeat (12)")
-    parser.add_argument("--augmented", type=int, default=16, help="clips a transform changes a repeat (16)")
+    parser.add_argument("--augmented", type=int, default=12, help="clips a transform changes a repeat (12)")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     return parser.parse_args()

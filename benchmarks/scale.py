@@ -2,8 +2,7 @@
 
 workers   clips per second of our loader with 1, 2, 4 and 8 worker processes, over those with one, and that over the
           cores that they can use; medians of paired repeats
-list      a list of the size of Kinetics-700: seconds to read and check it, its memory, that of Python tuples, in a
-          process of its own
+list      a list of the size of Kinetics-700: seconds to read and check it, and memory, in a process of its own
 merging   merge_score.py for two small lists and a tenth of that one, 30 views x 400 classes: what the small ones say of
           the tenth by a straight line, how long it takes, and what both larger ones say of the whole
 
@@ -64,12 +63,11 @@ def measure_workers(options: argparse.Namespace, root: Path) -> None:
 
 
 class ListCost(NamedTuple):
-    """Seconds to read a list; MB that it keeps, that reading takes at most, that Python tuples of it take."""
+    """Seconds to read a list; MB that the process has more afterwards, and that it has at most."""
 
     seconds: float
     kept: float
     peak: float
-    tuples: float
 
 
 def measure_list(path: Path) -> ListCost:
@@ -78,12 +76,9 @@ def measure_list(path: Path) -> ListCost:
     began = time.perf_counter()
     videos = read_list(path)
     seconds = time.perf_counter() - began
-    peak = peak_resident_bytes() - peak
-    kept = own_memory().written - before
-    plain = [(video.path, video.num_frames, video.label) for video in videos]
-    tuples = own_memory().written - before - kept
-    assert len(plain) == len(videos)
-    return ListCost(seconds, kept, peak / 2**20, tuples)
+    kept, peak = own_memory().written - before, peak_resident_bytes() - peak
+    assert len(videos)
+    return ListCost(seconds, kept, peak / 2**20)
 
 
 def report_list(options: argparse.Namespace, root: Path) -> None:
@@ -92,9 +87,7 @@ def report_list(options: argparse.Namespace, root: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         cost = pool.apply(measure_list, (path,))
     print(
-        f"a list of {options.list:,} videos: read in {cost.seconds:.2f} s, {cost.kept:.0f} MB kept, at most "
-        f"{cost.peak:.0f} MB more while it is read; {cost.tuples:.0f} MB as Python tuples",
-        flush=True,
+        f"a list of {options.list:,} videos: read in {cost.seconds:.2f} s; {cost.kept:.0f} MB, {cost.peak:.0f} at most"
     )
 
 
