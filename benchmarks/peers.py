@@ -11,7 +11,8 @@ accuracy      the same count on files on which readers differ; "~" are the right
               what is neither right nor "wrong" ended in an error
 augmentation  milliseconds a clip of 16 frames for `default` and `rand_augment`, bytes to bytes of 224 x 224, one thread
 loaders       clips per second with worker processes, up to normalised floats: as a user writes it from torchcodec and
-              torchvision v2, and as mmaction2 has it (decord, OpenCV frame by frame, floats from the workers)
+              torchvision v2, and as mmaction2 has it (decord, OpenCV frame by frame, floats from the workers);
+              both decode the JPEGs of FRAME and LMDB by OpenCV, as we do
 
 What is not installed is skipped by name. torchcodec and decord2 are no requirements; outside of the environment:
 
