@@ -47,16 +47,16 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.write(f": {shlex.join(sys.argv)}\n")
         file.flush()
-        _wait_for_workers(folder)
     except OSError as error:
         raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None
     with file:
         try:
+            _wait_for_workers(folder)
             remove_temporaries(folder)
             yield
+            (folder / WORKERS_FILE).unlink(missing_ok=True)
         finally:
-            for name in (WORKERS_FILE, LOCK_FILE):
-                (folder / name).unlink(missing_ok=True)
+            (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,3 +89,32 @@ def test_an_error_of_the_work_comes_through_and_the_lock_goes(tmp_path: Path) ->
     with pytest.raises(OSError, match="of the work"), lock_folder(tmp_path):
         raise OSError("of the work")
     assert not (tmp_path / LOCK_FILE).exists()
+
+
+JOIN = """
+import sys
+import threading
+from pathlib import Path
+from utils.lock import join_folder
+with join_folder(Path(sys.argv[1])):
+    print("joined", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_workers_of_a_killed_holder_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words, pipe = [sys.executable, "-c", JOIN, str(tmp_path)], subprocess.PIPE
+    with subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as worker:
+        assert worker.stdout is not None and worker.stdin is not None
+        assert worker.stdout.readline() == "joined\n"
+        with monkeypatch.context() as patch:
+            patch.setattr(lock, "_LEAVING", 0.0)
+            with pytest.raises(LockError, match="in use by workers of an earlier process"), lock_folder(tmp_path):
+                pass
+        ending = threading.Timer(0.3, worker.terminate)
+        ending.start()
+        with lock_folder(tmp_path):
+            assert ending.finished.is_set(), "the folder was taken while a worker was in it"
+            assert not (tmp_path / lock.WORKERS_FILE).exists()
+        ending.join()
+    assert list(tmp_path.iterdir()) == []
