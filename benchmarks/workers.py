@@ -29,7 +29,7 @@ from dataset.synthetic import make_synthetic
 ROOT = Path(__file__).resolve().parent.parent
 CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_share")
 SPACES: dict[str, dict[str, Any]] = {
-    # Three transitions side by side, then three into the goal: four rounds of two workers in place of six.
+    # Three transitions side by side, then three into the goal, each as soon as its start state is decided.
     "released": {
         "inputs": [{"clip_length": 8}, {"clip_length": 16}],
         "lr_factors": [1.0, 0.3],
@@ -44,11 +44,11 @@ SPACES: dict[str, dict[str, Any]] = {
         "attempt_epochs": 2,
         "max_epochs": 4,
     },
-    # Runs of peaks, speculative from the second on, and two pilots; the path itself is one training.
+    # About 600 steps: up to four runs of peaks of 20 each, two pilots, and the path, which is one training either way.
     "budgeted": {
         "inputs": [{"crop_size": 40}, {"crop_size": 56}],
         "policy": "budgeted",
-        "budget": {"epochs": 8},
+        "budget": {"epochs": 24},
         "peaks": [0.5, 1, 2, 4],
         "least_steps": 20,
     },
