@@ -218,7 +218,7 @@ def _serve(work: Work, pipe: Connection, number: int, parent: int) -> None:
         except Stopped as request:
             stopping.close_ears()
             sys.exit(request.exit_code)
-        except EOFError:  # the parent has ended
+        except (EOFError, ConnectionError):  # the parent has ended
             return
         except UserError as error:
             pipe.send(error)
