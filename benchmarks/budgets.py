@@ -1,0 +1,277 @@
+r"""Does planning a budget pay? Schedules of equal compute with a written rate that is off by a factor of 4, or right.
+
+The set is `python -m dataset.synthetic` under heavy noise; the records are record/plan-hard-sparse.yml, whose
+first input costs a 4.5th of the goal's, and record/plan-hard-dense.yml, whose first input is as dear as the goal's. The
+budget C is the record's: 6,300 clips of the goal, 1,050 steps. Compute is frames x pixels of the clips trained on, a
+clip that is only scored counts a third; the test videos are not counted. Every schedule is under one linear envelope
+unless it says otherwise. For every seed, with the written rate BEST / 4, BEST and 4 BEST:
+
+  linear      all at the goal
+  budgeted    search.policy budgeted, planning anew; everything it does is inside C
+  cosine      all at the goal
+
+and at BEST alone
+
+  budgeted, dense      the same on the dense record: what planning costs where it should refuse the short input
+  a quarter short      a quarter of the compute at the short input, then the goal
+  steps                all at the goal, the rate a tenth from half of it on, a hundredth from three quarters on
+  five peaks, a fifth  BEST times 1/4, 1/2, 1, 2, 4 at C / 5 each, the best of them: equal total compute
+  five peaks in full   the same at C each: five times the compute
+
+Of five peaks the best on the test videos is taken, which favours them. Score: top-1 of one clip (centre crop) of 1,200
+test videos. Runs with one seed begin with the same weights; intervals are of Student's t over seeds, for differences
+over the paired ones. What is finished is not done again: interrupt it whenever you like, and add seeds later.
+
+    OMP_NUM_THREADS=1 python benchmarks/budgets.py --seeds 0 1 2 3 --output output/budgets
+
+The figure and the table go to the output folder; a seed counts when all of its runs are there.
+
+Written down before the first run. Primary comparison: budgeted less linear at equal total compute, at 4 BEST and at
+BEST / 4; targets +10 points at both, at BEST not more than 1 point or the interval behind, against five peaks in full
+not behind at a fifth of their compute. Predictions, points: linear 83 at BEST, 69 at BEST / 4, 79 at 4 BEST; budgeted
+less linear 0 at 4 BEST, +9 at BEST / 4, -5 at BEST (a quarter of C goes into planning, on the steep part of the curve);
+five peaks, a fifth: 35 below linear at BEST; five peaks in full: 1 above it; a quarter short: +1; cosine and steps:
+within 2 of linear; dense: 5 below linear, all at the goal. While the set was chosen one seed of linear gave 78.7, 83.8,
+81.0, 78.9 and 69.1 at 0.005, 0.01, 0.02, 0.04 and 0.08; the planner's rule that the best rate falls with the length of
+the run, its count of readouts and its test of whether anything was learned were written in view of short runs on it.
+"""
+
+import argparse
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import helpers
+from benchmarks.machine import describe_machine
+from dataset.build import read_training_list
+from dataset.synthetic.make import make_synthetic
+from utils.cli import run_script
+from utils.config import RunConfig, StateConfig, load_config
+from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, save_figure, style_axes
+from utils.jsonl import LineFile
+from utils.planning.graph import State
+from utils.sealed import read_sealed_json
+from utils.search.budgeted import plan_budget
+from utils.search.result import SEARCH_JSON
+from utils.training.epoch_lines import read_epochs
+
+NOISE = 250.0  # grey levels: sprites are hardly seen in one frame
+BEST = 0.01  # of 0.005, 0.01, 0.02, 0.04, 0.08 the best peak of linear at the goal, seed 0, when the set was chosen
+SPARSE, DENSE = (Path(f"record/plan-hard-{name}.yml") for name in ("sparse", "dense"))
+RATES = {"a quarter of the rate": 0.25, "the rate": 1.0, "4 times the rate": 4.0}
+FIVE = (0.25, 0.5, 1.0, 2.0, 4.0)
+QUARTER, FIFTH = 0.25, 0.2
+# 97.5% quantiles of Student's t for 1, 2, ... degrees of freedom.
+T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        run: Name of the run.
+        seed: Its seed.
+        top1: Of the test videos, percent.
+        compute: All that was spent, as a fraction of C.
+        seconds: Wall clock, of an idle machine or not.
+        plan: Of a budgeted run: shares of the inputs, and the factor of the written rate at the goal.
+    """
+
+    run: str
+    seed: int
+    top1: float
+    compute: float
+    seconds: float
+    plan: str = ""
+
+
+Run = Callable[[str, int, Path], Result]
+
+
+def plain(*, rate: float, envelope: str = "linear", share: float = 1.0, short: float = 0.0) -> Run:
+    """Return a run of a path that is written down.
+
+    Args:
+        rate: Factor of BEST.
+        envelope: Shape of the rate.
+        share: Fraction of C that it spends.
+        short: Fraction of that for the short input.
+    """
+
+    def train(name: str, seed: int, folder: Path) -> Result:
+        search = _load(SPARSE, name, seed=seed, folder=folder, rate=rate)
+        record = search.with_states(_states(search, share=share, short=short))
+        record = replace(record, optimizer=replace(record.optimizer, envelope=envelope))
+        started = time.perf_counter()
+        helpers.train(record, force=False)
+        top1 = float(read_epochs(record.run_dir)[-1]["eval_top1"])
+        return Result(name, seed, top1, share, time.perf_counter() - started)
+
+    return train
+
+
+def budgeted(record: Path, *, rate: float) -> Run:
+    """Return a run that plans its budget."""
+
+    def train(name: str, seed: int, folder: Path) -> Result:
+        config = _load(record, name, seed=seed, folder=folder, rate=rate)
+        started = time.perf_counter()
+        plan_budget(config, helpers.make_budgeted_parts, force=False)
+        report = read_sealed_json(config.run_dir / SEARCH_JSON)
+        compute = sum(report["spent"].values()) / report["budget"]
+        shares = " + ".join(f"{share:.3g}" for share in report["plan"]["split"])
+        plan = f"{shares} at x{report['plan']['factors'][-1]:.3g}"
+        return Result(name, seed, report["test"]["top1"], compute, time.perf_counter() - started, plan)
+
+    return train
+
+
+def _load(record: Path, name: str, *, seed: int, folder: Path, rate: float) -> RunConfig:
+    config = load_config(record, [f"optimizer.base_learning_rate={BEST * rate:g}", f"optimizer.seed={seed}"])
+    place = "".join(letter if letter.isalnum() else "-" for letter in name)
+    logs = replace(config.logging, output_dir=str(folder), save_freq=0)
+    return replace(config, name=f"{place}-seed{seed}", logging=logs)
+
+
+def _states(search: RunConfig, *, share: float, short: float) -> list[StateConfig]:
+    """Return the states that spend a share of the budget, a fraction `short` of it at the first input."""
+    videos, goal = len(read_training_list(search)), len(search.search.inputs) - 1
+    states = []
+    for number, fraction in ((0, short), (goal, 1 - short)):
+        state = search.state_config(State(number, 0), epochs=1)
+        pixels = search.search.budget.frames * search.search.inputs[-1].crop_size ** 2
+        epochs = fraction * share * pixels / state.pixels_per_clip / videos
+        states += [replace(state, epochs=epochs)] if fraction else []
+    return states
+
+
+RUNS: dict[str, Run] = {
+    **{f"linear x{rate:g}": plain(rate=rate) for rate in RATES.values()},
+    **{f"budgeted x{rate:g}": budgeted(SPARSE, rate=rate) for rate in RATES.values()},
+    "budgeted, dense": budgeted(DENSE, rate=1.0),
+    "a quarter short": plain(rate=1.0, short=QUARTER),
+    **{f"fifth x{rate:g}": plain(rate=rate, share=FIFTH) for rate in FIVE},
+    **{f"linear x{rate:g}": plain(rate=rate) for rate in FIVE if rate not in RATES.values()},
+    **{f"cosine x{rate:g}": plain(rate=rate, envelope="cosine") for rate in RATES.values()},
+    "steps": plain(rate=1.0, envelope="steps"),
+}
+# Rows of the table that are not one run: the best of several.
+BEST_OF = {
+    "five peaks, a fifth each": tuple(f"fifth x{rate:g}" for rate in FIVE),
+    "five peaks in full": tuple(f"linear x{rate:g}" for rate in FIVE),
+}
+# Rows and what they are compared with.
+ROWS = {
+    **{f"linear x{rate:g}": f"linear x{rate:g}" for rate in RATES.values()},
+    **{f"budgeted x{rate:g}": f"linear x{rate:g}" for rate in RATES.values()},
+    **{f"cosine x{rate:g}": f"linear x{rate:g}" for rate in RATES.values()},
+    **dict.fromkeys(("budgeted, dense", "a quarter short", "steps", *BEST_OF), "linear x1"),
+}
+
+
+def train_seeds(seeds: Sequence[int], folder: Path) -> list[Result]:
+    """Train what is not there yet; return everything that is there."""
+    file = LineFile(folder / "results.jsonl", anew="move it away; finished runs are not trained again")
+    done = {(line["run"], line["seed"]) for line in file.lines}
+    for seed in seeds:
+        for name, run in RUNS.items():
+            if (name, seed) not in done:
+                file.append(asdict(run(name, seed, folder)))
+    return [Result(**line) for line in file.lines]
+
+
+def collect(results: Sequence[Result]) -> dict[str, dict[int, Result]]:
+    """Return every row's results by seed, of the seeds that are complete."""
+    by_run: dict[str, dict[int, Result]] = {name: {} for name in RUNS}
+    for result in results:
+        by_run[result.run][result.seed] = result
+    complete = sorted(set.intersection(*(set(found) for found in by_run.values())))
+    rows = {name: {seed: by_run[name][seed] for seed in complete} for name in RUNS}
+    for name, parts in BEST_OF.items():
+        rows[name] = {
+            seed: replace(
+                max((rows[part][seed] for part in parts), key=lambda result: result.top1),
+                compute=sum(rows[part][seed].compute for part in parts),
+                seconds=sum(rows[part][seed].seconds for part in parts),
+            )
+            for seed in complete
+        }
+    return rows
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the half width of its 95% interval; NaN of one value."""
+    if len(values) < 2:
+        return values[0], math.nan
+    half = T[len(values) - 2] * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values), half
+
+
+def render_table(rows: dict[str, dict[int, Result]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [
+        "| schedule | compute / C | top-1, % | less linear at the same rate, points | seconds | plans |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, base in ROWS.items():
+        found = rows[name]
+        mean, half = interval([result.top1 for result in found.values()])
+        gain, spread = interval([result.top1 - rows[base][seed].top1 for seed, result in found.items()])
+        compared = "" if name == base else f"{gain:+.1f} ± {spread:.1f}"
+        compute, seconds = (
+            statistics.mean(getattr(result, key) for result in found.values()) for key in ("compute", "seconds")
+        )
+        plans = "; ".join(result.plan for result in found.values() if result.plan)
+        lines.append(f"| {name} | {compute:.2f} | {mean:.1f} ± {half:.1f} | {compared} | {seconds:.0f} | {plans} |")
+    return lines
+
+
+def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
+    """Draw top-1 against compute, with intervals; one place of the axis for each schedule of equal compute."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colors = {"linear": BLUE, "budgeted": ORANGE, "cosine": GREEN}
+    for number, name in enumerate(ROWS):
+        mean, half = interval([result.top1 for result in rows[name].values()])
+        compute = statistics.mean(result.compute for result in rows[name].values())
+        # Schedules of one compute lie beside each other, in the order of the table.
+        x = compute * 1.025 ** (number - len(ROWS) / 2)
+        color = colors.get(name.split(" ")[0].rstrip(","), PURPLE)
+        axes.errorbar(x, mean, yerr=half, fmt="o", color=color, capsize=3, markersize=5)
+        axes.annotate(name, (x, mean), xytext=(5, 3), textcoords="offset points", fontsize=7, color=INK)
+    axes.set_xscale("log")
+    axes.set_xlabel("compute, all included, as a fraction of the budget", color=MUTED)
+    axes.set_ylabel("top-1, %", color=MUTED)
+    style_axes(axes)
+    seeds = len(rows["steps"])
+    axes.set_title(f"Schedules of a budget: {seeds} paired seeds, 95% intervals", loc="left", color=INK, fontsize=11)
+    save_figure(figure, target)
+
+
+def main() -> None:
+    """Train what is left; print the table and draw the figure of the seeds that are complete."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one after the other (0 1 2)")
+    parser.add_argument("--output", type=Path, default=Path("output/budgets"), help="folder (output/budgets)")
+    options = parser.parse_args()
+    make_synthetic("data/hard", num_train=2400, num_test=1200, size=48, noise=NOISE, format="LMDB_SET", seed=7)
+    rows = collect(train_seeds(options.seeds, options.output))
+    if not rows["steps"]:
+        return
+    lines = [describe_machine(), f"{len(rows['steps'])} seeds; mean ± 95% interval", "", *render_table(rows)]
+    (options.output / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw(rows, options.output / "budgets.png")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    run_script(main)
