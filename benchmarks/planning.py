@@ -3,7 +3,8 @@
 A problem is a task of three components, each taught by every input at least as long as it, with its own size, power and
 time scale (the planner's law has one power and one scale for all, so it is never exactly true), a loss by noise that is
 proportional to the rate at the end, a cost of adaptation after a change of input, a rate above which training diverges,
-and a user who writes down a rate that is wrong by a factor of up to 4 either way. No torch; minutes.
+a best rate that falls with the length of a run to a power of 0.15 to 0.45 (the planner takes 0.3), and a user whose
+rate is wrong by a factor of up to 4 either way. A readout costs a thousandth of the budget. No torch; minutes.
 
   python benchmarks/planning.py [--problems 200] [--first 3000] [--epochs 60]
 
@@ -35,9 +36,11 @@ from utils.planning.peaks import PeakRule
 from utils.planning.policy import BudgetedPolicy, RunPilot, Seen, TryPeak
 from utils.planning.search import Outcome, search
 from utils.planning.search import Path as Steps
+from utils.search.budgeted_plan import HORIZON, MOST_FOR_PEAKS, PEAK_SHARE, PILOT_SHARE, READOUTS
 
 RATES = (1.0, 0.1, 0.01)  # levels of the released lattice
-FACTORS = (0.5, 1.0, 2.0, 4.0, 8.0)
+PEAKS = (0.25, 1.0, 4.0)  # search.peaks
+READOUT = 1e-3  # of the budget: what one costs
 READING_SD = 0.02  # of a held-out loss, of 500 videos that are the same in all runs
 SCORING_NOISE = 0.8  # points of a raw score, from epoch to epoch
 STEPS = 256  # of the integration of a whole budget
@@ -56,6 +59,7 @@ class Problem:
         best: The best rate, as a factor of the written one.
         limit: Training diverges above this factor of the best rate.
         seed: For the noise of what is measured.
+        horizon: The power of a run's length that its best rate falls with; `best` is that of the whole budget.
     """
 
     costs: tuple[float, ...]
@@ -69,6 +73,7 @@ class Problem:
     best: float
     limit: float
     seed: int
+    horizon: float
 
     def worth(self, loss: float) -> float:
         """Return the score of a loss, points."""
@@ -92,6 +97,7 @@ def draw_problem(seed: int, epochs: float) -> Problem:
         best=4 ** rng.uniform(-1, 1),
         limit=2 ** rng.uniform(1, 2),
         seed=seed,
+        horizon=rng.uniform(0.15, 0.45),
     )
 
 
@@ -283,22 +289,23 @@ def planned(least_goal: float | None) -> Policy:
 
 def plan_and_train(world: World, compute: float, *, least_goal: float | None) -> tuple[float, float]:
     """Spend a budget as the budgeted policy does; return the worth of the path and what planning has cost."""
-    problem = world.problem
-    budget = Budget(compute, problem.costs, LINEAR)
     policy = BudgetedPolicy(
-        budget,
-        PeakRule(FACTORS, tolerance=1.4 * READING_SD),
-        peak_compute=compute / 64,
-        most_for_peaks=compute * 0.15,
+        Budget(compute, world.problem.costs, LINEAR),
+        PeakRule(PEAKS, tolerance=1.4 * READING_SD),
+        peak_compute=compute * PEAK_SHARE,
+        most_for_peaks=compute * MOST_FOR_PEAKS,
+        pilot_share=PILOT_SHARE,
         least_goal=least_goal,
+        readout=compute * READOUT,
+        readouts_of_pilots=2 * (READOUTS - 1),
     )
-    seen = Seen()
+    misfit, seen = PEAK_SHARE ** (world.problem.horizon - HORIZON), Seen()
     while True:
         action = policy.next_action(seen)
-        if isinstance(action, TryPeak):
+        if isinstance(action, TryPeak):  # at a rate that is right for its length if the world's power is the planner's
             only = tuple(float(number == action.input) for number in range(3))
-            states = world.train(only, compute=action.compute, envelope=LINEAR, rates=(action.factor,) * 3)
-            loss = world.read(_own_loss(problem, states[-1][1], action.input), READING_SD)
+            states = world.train(only, compute=action.compute, envelope=LINEAR, rates=(action.factor * misfit,) * 3)
+            loss = world.read(_own_loss(world.problem, states[-1][1], action.input), READING_SD)
             peaks = {**seen.peaks, action.input: {**seen.peaks.get(action.input, {}), action.factor: loss}}
             seen = replace(seen, peaks=peaks)
         elif isinstance(action, RunPilot):
@@ -321,7 +328,7 @@ def _run_pilot(world: World, pilot: RunPilot, path: Budget) -> list[Readout]:
             world.read(weights.loss(world.problem, averaged=True), READING_SD),
             READING_SD,
         )
-        for at, weights in states[len(states) // 8 :: len(states) // 8]
+        for at, weights in states[len(states) // READOUTS :: len(states) // READOUTS]
         if weights.input == len(world.problem.costs) - 1
     ]
 
@@ -377,7 +384,7 @@ def main() -> None:
         "written rate within a factor of 2": (best >= 0.5) & (best <= 2),
         "written rate 2 to 4 times too high": best < 0.5,
     }
-    for title, chosen in groups.items():
+    for title, chosen in ((title, chosen) for title, chosen in groups.items() if chosen.any()):
         print(f"\n{title} ({chosen.sum()} problems)")
         print("| policy | equal path: mean | 10% | worst | equal total: mean | 10% | worst |")
         print("|---|---|---|---|---|---|---|")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dataset.listing import CLASSES_FILE
 from dataset.synthetic.making import Drawn, SyntheticError, make_set, require_at_least
-from dataset.synthetic.scene import CLASSES, MOTIONS, Scene, make_scene, render
+from dataset.synthetic.scene import CLASSES, MOTIONS, NOISE, Scene, make_scene, render
 from dataset.synthetic.store import FORMATS
 from utils.cli import Parser
 
@@ -31,7 +31,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a data set is made from; `size` is the height of a frame, in pixels."""
+    """What a data set is made from; `size` is the height of a frame, in pixels, `noise` in grey levels."""
 
     num_train: int
     num_test: int
@@ -39,11 +39,12 @@ class Parameters:
     frames: int
     format: str
     seed: int
+    noise: float = NOISE
     generator: int = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
         """Refuse what no data set can be made of."""
-        require_at_least(self, {"num_train": 1, "num_test": 1, "size": 32, "frames": 4, "seed": 0})
+        require_at_least(self, {"num_train": 1, "num_test": 1, "size": 32, "frames": 4, "seed": 0, "noise": 0})
         if self.size % 2:
             raise SyntheticError(f"size must be even for H.264 video, not {self.size}")
         if self.format not in FORMATS:
@@ -55,7 +56,7 @@ def make_video(split: str, index: int, *, parameters: Parameters) -> tuple[Scene
     rng = np.random.default_rng((parameters.seed, SPLITS.index(split), index))
     motion = MOTIONS[class_of(index)]
     scene = make_scene(rng, motion=motion, size=parameters.size, num_frames=parameters.frames)
-    return scene, render(scene, rng)
+    return scene, render(scene, rng, noise=parameters.noise)
 
 
 def class_of(index: int) -> str:
@@ -72,6 +73,7 @@ def make_synthetic(
     frames: int = 40,
     format: str = "RAW",
     seed: int = 0,
+    noise: float = NOISE,
     workers: int | None = None,
 ) -> None:
     """Make the data set in a folder, or complete it; return at once if it is there already.
@@ -84,18 +86,20 @@ def make_synthetic(
         frames: Frames a video.
         format: RAW (MP4 files), FRAME (folders of JPEGs), LMDB (an environment a video), LMDB_SET (one environment).
         seed: Another one gives other videos.
+        noise: Standard deviation of the camera noise, grey levels: more of it makes the set harder.
         workers: Processes; the number of usable processors if None. It does not change the videos.
 
     Raises:
         SyntheticError: Parameters out of range, the folder holds something else, or the disk is full.
     """
-    parameters = Parameters(num_train, num_test, size, frames, format, seed)
+    parameters = Parameters(num_train, num_test, size, frames, format, seed, noise)
     store = FORMATS[format][0](Path(root))
     counts = zip(SPLITS, (num_train, num_test), strict=True)
     videos = [Drawn(split, index, class_of(index), frames) for split, count in counts for index in range(count)]
     make_set(
         Path(root),
         asdict(parameters),
+        implied={"noise": NOISE},
         store=store,
         videos=videos,
         encode=functools.partial(_encode, parameters=parameters),
@@ -130,6 +134,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=int, default=40, help="frames a video")
     parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="LMDB_SET: one environment for all")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other videos")
+    parser.add_argument(
+        "--noise", type=float, default=NOISE, help="camera noise, grey levels: more of it makes the set harder"
+    )
     parser.add_argument(
         "--workers", type=int, help="processes (default: usable processors); the videos do not depend on it"
     )

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lmdb
@@ -54,7 +55,7 @@ def require_at_least(values: object, limits: Mapping[str, int]) -> None:
         SyntheticError: One is.
     """
     for name, low in limits.items():
-        if getattr(values, name) < low:
+        if not getattr(values, name) >= low:  # NaN is not
             raise SyntheticError(f"{name} must be at least {low}, not {getattr(values, name)}")
 
 
@@ -67,6 +68,7 @@ def make_set(
     encode: Callable[[Drawn], list[bytes]],
     texts: Mapping[str, str],
     workers: int | None,
+    implied: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Make a data set, or complete it; return at once if it is there already.
 
@@ -78,6 +80,7 @@ def make_set(
         encode: Draws one and returns its parts; it can be pickled.
         texts: Other files and their content, written at the end.
         workers: Processes; the number of usable processors if None. It does not change the videos.
+        implied: Parameters of sets that do not name them: from before they could be chosen.
 
     Raises:
         SyntheticError: The folder holds something else, or the disk is full.
@@ -85,7 +88,7 @@ def make_set(
     if workers is not None and workers < 1:
         raise SyntheticError(f"workers must be at least 1, not {workers}")
     try:
-        if _claim(root, parameters, texts):
+        if _claim(root, parameters, texts, implied):
             return
         _make_missing(root, store, videos, encode=encode, workers=workers or usable_cores())
         for name, text in texts.items():
@@ -103,14 +106,15 @@ def _explain(error: OSError | lmdb.Error, root: Path) -> str:
     return f"cannot write the data set in {root}: {error}"
 
 
-def _claim(root: Path, wanted: Mapping[str, Any], texts: Mapping[str, str]) -> bool:
+def _claim(root: Path, wanted: Mapping[str, Any], texts: Mapping[str, str], implied: Mapping[str, Any]) -> bool:
     """Check that the folder is empty or holds this very set, and note the parameters. True if it is complete."""
     description = root / DESCRIPTION
     if description.exists():
         found = json.loads(description.read_text(encoding="utf-8"))
-        differing = [name for name in wanted if found["parameters"].get(name) != wanted[name]]
+        there = {**implied, **found["parameters"]}
+        differing = [name for name in wanted if there.get(name) != wanted[name]]
         if differing:
-            have = ", ".join(f"{name} {found['parameters'].get(name)}" for name in differing)
+            have = ", ".join(f"{name} {there.get(name)}" for name in differing)
             want = ", ".join(f"{name} {wanted[name]}" for name in differing)
             raise SyntheticError(
                 f"{root} holds a data set with {have}, but {want} was asked for; "

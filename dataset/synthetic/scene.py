@@ -158,12 +158,12 @@ def _make_background(rng: np.random.Generator, size: int) -> Floats:
     return picture
 
 
-def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw the scene's frames: uint8 [T, H, W, 3]. The generator gives the camera noise."""
+def render(scene: Scene, rng: np.random.Generator, *, noise: float = NOISE) -> NDArray[np.uint8]:
+    """Draw the scene's frames: uint8 [T, H, W, 3]. The generator gives the camera noise, of so many grey levels."""
     frames = np.repeat(scene.background[None].astype(np.float32), len(scene.sprites[0][0].x), axis=0)
     for track, look in scene.sprites:
         _draw(frames, track, look)
-    frames += rng.standard_normal(frames.shape, dtype=np.float32) * np.float32(NOISE)
+    frames += rng.standard_normal(frames.shape, dtype=np.float32) * np.float32(noise)
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 

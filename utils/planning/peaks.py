@@ -18,10 +18,12 @@ class PeakRule:
     Attributes:
         factors: Of the base learning rate, increasing; tried from the lowest on.
         tolerance: Losses this close are the same: the standard deviation of a difference of two runs.
+        guess: Loss of who knows nothing. A run that ends above it has learned nothing, and is no worse than another.
     """
 
     factors: tuple[float, ...]
     tolerance: float = 0.0
+    guess: float = math.inf
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -39,7 +41,7 @@ class PeakRule:
             losses: Held-out loss of every factor tried so far; not finite: diverged.
         """
         tried = [factor for factor in self.ladder if factor in losses]
-        ordered = [_loss(losses, factor) for factor in tried]
+        ordered = [self._loss(losses, factor) for factor in tried]
         lowest = min(ordered, default=math.inf)
         turned = bool(tried) and (ordered[-1] > lowest + self.tolerance or ordered[-1] == math.inf)
         untried = [factor for factor in self.factors if factor not in losses]
@@ -48,23 +50,31 @@ class PeakRule:
         falls = all(loss > ordered[0] + self.tolerance for loss in ordered[1:])
         if (lowest == math.inf or falls) and tried[0] > self.ladder[0]:
             return tried[0] / 2
-        if lowest == math.inf or len(losses) > len(tried):
+        if not self.has_learned(lowest) or len(losses) > len(tried):
             return None
         at = ordered.index(lowest)
         best = tried[at]
         neighbours = [*tried[max(0, at - 1) : at], *tried[at + 1 : at + 2]]
-        other = min(neighbours, key=lambda factor: _loss(losses, factor), default=best)
+        other = min(neighbours, key=lambda factor: self._loss(losses, factor), default=best)
         return math.sqrt(best * other) if other != best and math.isfinite(losses[other]) else None
 
     def best(self, losses: Mapping[float, float]) -> float | None:
         """Return the factor to use: the middle one of those whose loss is within the tolerance of the lowest.
 
-        Of an even number the lower of the two in the middle. None where every run diverged.
+        Of an even number the lower of the two in the middle. Where no run has learned anything, nothing is known: the
+        factor nearest to the written rate at which training did not diverge. None where every run diverged.
         """
-        lowest = min((_loss(losses, factor) for factor in losses), default=math.inf)
-        same = [factor for factor in sorted(losses) if losses[factor] <= lowest + self.tolerance]
-        return same[(len(same) - 1) // 2] if lowest < math.inf else None
+        lowest = min((self._loss(losses, factor) for factor in losses), default=math.inf)
+        if lowest == math.inf:
+            return None
+        same = [factor for factor in sorted(losses) if self._loss(losses, factor) <= lowest + self.tolerance]
+        if not self.has_learned(lowest):
+            return min(same, key=lambda factor: abs(math.log(factor)))
+        return same[(len(same) - 1) // 2]
 
+    def has_learned(self, loss: float) -> bool:
+        """Return whether a loss, by more than the tolerance, is better than a guess."""
+        return loss < self.guess - self.tolerance
 
-def _loss(losses: Mapping[float, float], factor: float) -> float:
-    return losses[factor] if math.isfinite(losses[factor]) else math.inf
+    def _loss(self, losses: Mapping[float, float], factor: float) -> float:
+        return min(losses[factor], self.guess) if math.isfinite(losses[factor]) else math.inf

@@ -89,11 +89,13 @@ class BudgetedPolicy:
         budget: Everything that may be spent, planning included.
         rule: Which peaks are tried.
         peak_compute: What one annealed run of a peak spends.
-        most_for_peaks: What all of them may spend together.
-        pilot_share: Fraction of the path's compute of one pilot.
+        most_for_peaks: What all of them may spend together, readouts included.
+        pilot_share: Fraction of the path's compute of one pilot; 0: there are none, and the plan is all at the goal.
         least_goal: Smallest share of the goal's input; None: by the cost of the cheapest.
         risk: Standard deviations taken off an expected gain.
         prior: Of an earlier search, tempered.
+        readout: What one readout spends.
+        readouts_of_pilots: How many of them pilots take.
     """
 
     budget: Budget
@@ -104,6 +106,8 @@ class BudgetedPolicy:
     least_goal: float | None = LEAST_GOAL
     risk: float = RISK
     prior: Posterior | None = None
+    readout: float = 0.0
+    readouts_of_pilots: int = 0
 
     def next_action(self, seen: Seen) -> Action:
         """Return what to do next."""
@@ -111,12 +115,10 @@ class BudgetedPolicy:
         if action is not None:
             return action
         factors = self.factors(seen)
-        splits = {GOAL_PILOT: self.budget.goal_only, SHORT_PILOT: self._short_split()}
-        for number, split in splits.items():
-            if number not in seen.ended and (number == GOAL_PILOT or split != self.budget.goal_only):
+        for number, split in self._pilots().items():
+            if number not in seen.ended:
                 return RunPilot(number, split, self.pilot_share, factors)
-        path = self.path_budget(seen)
-        posterior = fit_posterior(seen.readouts, longest=path.longest, prior=self.prior)
+        path, posterior = self.path_budget(seen), self.posterior(seen)
         plan = choose_split(posterior, path, least_goal=self.least_goal, risk=self.risk)
         return TrainPlan(plan, factors, posterior)
 
@@ -137,15 +139,25 @@ class BudgetedPolicy:
             actions.append(following)
         return actions
 
+    def posterior(self, seen: Seen) -> Posterior | None:
+        """Return what the readouts say, None where nothing: no pilot has learned more than a guess."""
+        if not any(self.rule.has_learned(readout.loss) for readout in seen.readouts):
+            return None
+        return fit_posterior(seen.readouts, longest=self.path_budget(seen).longest, prior=self.prior)
+
     def path_budget(self, seen: Seen) -> Budget:
-        """Return what is left for the path itself: the budget less the peaks' runs and the most that pilots waste.
+        """Return what is left for the path: the budget less the peaks' runs, readouts and the most that pilots waste.
 
         Where the goal's pilot goes on the other is lost, a pilot's compute; where the short one does, the goal's and
         the fork, one and a half. The larger is set aside, so that the envelope of the pilots is that of the run.
         """
-        left = self.budget.compute - self.peak_compute * sum(map(len, seen.peaks.values()))
+        left = self.budget.compute - self.spent_on_peaks(seen) - self.readout * self.readouts_of_pilots
         wasted = 1.5 if len(self.budget.costs) > 1 else 0.0
         return replace(self.budget, compute=left / (1 + wasted * self.pilot_share))
+
+    def spent_on_peaks(self, seen: Seen, *, more: int = 0) -> float:
+        """Return what the peaks' runs, and some `more`, spend with their readouts."""
+        return (self.peak_compute + self.readout) * (more + sum(map(len, seen.peaks.values())))
 
     def factors(self, seen: Seen) -> tuple[float, ...]:
         """Return the peak of every input: its own best, else that of the goal, else the rate as it is written."""
@@ -167,7 +179,7 @@ class BudgetedPolicy:
 
     def _next_peak(self, seen: Seen) -> TryPeak | None:
         """Return the next peak to try: the goal's by the rule, then the shortest input's beside the goal's best."""
-        if self.peak_compute * (1 + sum(map(len, seen.peaks.values()))) > self.most_for_peaks:
+        if self.spent_on_peaks(seen, more=1) > self.most_for_peaks:
             return None
         goal = len(self.budget.costs) - 1
         factor = self.rule.next_factor(seen.peaks.get(goal, {}))
@@ -182,8 +194,9 @@ class BudgetedPolicy:
             return None  # twice the goal's is better: half of it is not tried
         return TryPeak(0, beside, self.peak_compute)
 
-    def _short_split(self) -> Split:
-        """Return the second pilot's split: half of the pilot at the shortest input, then the goal."""
-        half = self.pilot_share / 2
-        inputs = len(self.budget.costs)
-        return self.budget.goal_only if inputs == 1 else (half, *(0.0,) * (inputs - 2), 1 - half)
+    def _pilots(self) -> dict[int, Split]:
+        """Return the splits of the pilots; the second's is half of the pilot at the shortest input, then the goal."""
+        inputs, half = len(self.budget.costs), self.pilot_share / 2
+        pilots = {GOAL_PILOT: self.budget.goal_only} if self.pilot_share else {}
+        short = {SHORT_PILOT: (half, *(0.0,) * (inputs - 2), 1 - half)} if self.pilot_share and inputs > 1 else {}
+        return pilots | short

@@ -194,6 +194,7 @@ class BudgetedSearch:
         self._journal.append(event)
         if isinstance(event, PeakScore):
             said = f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%"
+            said += "" if self._policy.rule.has_learned(event.loss) else ": no better than a guess"
             rate = self._config.search.inputs[event.input].base_learning_rate * event.factor
             self._log.info(
                 f"peak of input {event.input}: rate {rate:.6g} (x{event.factor:.4g}), {event.steps} steps: "
@@ -214,7 +215,7 @@ class BudgetedSearch:
         gain = f"expected gain over all at the goal {planned.gain:.2f} +- {planned.spread:.2f} points"
         self._log.info(f"plan: {shares} of the compute on the inputs, short to long; {gain}")
         record = self._record(planned)
-        begin = first_slice(planned.split)
+        begin = first_slice(planned.split) if self._history.seen().ended else ""
         task = PathTask(record, begin and f"{begin}-{len(self._history.retreats())}")
         with self._open_desk(1) as desk:
             desk.run(Job(RUN, task))

@@ -43,13 +43,13 @@ def describe_plan(report: BudgetedReport) -> str:
 
 
 def _render_head(report: BudgetedReport) -> Element:
-    planning = (report.spent.peaks + report.spent.lost) / report.budget
+    planning = (report.spent.peaks + report.spent.readouts + report.spent.lost) / report.budget
     goal = report.config.search.inputs[-1]
     rate = f"{goal.base_learning_rate * report.plan.factors[-1]:.3g}"
     entries = [
         ("rate at the goal", rate, f"{report.plan.factors[-1]:g} times the record's"),
         ("expected gain", f"{report.plan.gain:.1f}", f"± {report.plan.spread:.1f} points over all at the goal"),
-        ("planning", _percent(planning), "of the budget, readouts come on top"),
+        ("planning", _percent(planning), "of the budget, readouts included"),
     ]
     if report.test:
         entries.append(("top-1", f"{report.test.top1:.1f}%", f"{report.test.videos} test videos, 1 clip"))
@@ -152,12 +152,13 @@ def _render_pareto(report: BudgetedReport) -> Element:
 def _render_spent(report: BudgetedReport) -> Element:
     parts = (
         ("peaks", report.spent.peaks),
+        ("readouts", report.spent.readouts),
         ("pilots that are lost", report.spent.lost),
         ("the path", report.spent.path),
     )
     rows = [table_row([("th", name), ("number", _percent(value / report.budget))]) for name, value in parts]
     unit = "seconds of training steps" if report.config.search.budget.hours else "frames x pixels of training clips"
-    text = f"Compute is {unit}; what scores the pilots comes on top."
+    text = f"Compute is {unit}; a clip that is only scored counts a third."
     return section(
         "spent", "Budget", element("p", text), table("budget", [("", ""), ("number", "of the budget")], rows)
     )

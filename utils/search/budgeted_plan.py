@@ -1,5 +1,6 @@
 """A budgeted search in numbers: its policy, and the records that its actions train. No torch, no files."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -7,14 +8,22 @@ from utils.config import ConfigError, RunConfig, StateConfig
 from utils.planning.budget import Budget, Split
 from utils.planning.envelope import Envelope
 from utils.planning.peaks import PeakRule
-from utils.planning.policy import GOAL_PILOT, BudgetedPolicy, RunPilot, TryPeak
+from utils.planning.policy import GOAL_PILOT, BudgetedPolicy, RunPilot, Seen, TryPeak
 
 PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
-MOST_FOR_PEAKS = 0.15  # of the budget: all of them together
+MOST_FOR_PEAKS = 0.2  # of the budget: all of them together
 PILOT_SHARE = 1 / 32  # of the path
-MOST_PILOT_SHARE = 1 / 8  # half of it, the short pilot, is then the smallest share of a split
-READOUTS = 8  # places along a pilot; the first of them says too little and is left out
+MOST_PILOT_SHARE = (
+    1 / 16
+)  # a budget of which pilots would be more has none; half of it is the smallest share of a split
+READOUTS = 4  # places along a pilot; the first of them says too little and is left out
+STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
+FORWARD = 1 / 3  # of the compute of training a clip: what scoring one takes
 TAIL = 0.1  # a readout is of the average of the weights over this last part of the steps
+# The best rate falls with the length of the training to this power: a short run stands for the budget at a higher rate.
+# 0.32 in Bjorck et al., 2024, "Scaling optimal LR across token horizons"; 0.45 from 30 to 1,050 steps of
+# benchmarks/budgets.py.
+HORIZON = 0.3
 # A rate's loss has this standard deviation on so many videos that all runs are scored on; it falls as 1 / sqrt.
 READING_SD, READING_VIDEOS = 0.02, 500
 
@@ -79,32 +88,52 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
     Raises:
         ConfigError: The budget is too small to plan anything with it.
     """
-    search, settings, goal = config.search, config.optimizer, config.search.inputs[-1]
-    epochs, frames = search.budget.epochs * inputs[-1].epoch, search.budget.frames * goal.crop_size**2
-    compute = epochs or frames or 3600 * search.budget.hours
+    search, goal, compute = config.search, config.search.inputs[-1], budget_compute(config, inputs)
     least = search.least_steps * max(each.compute for each in inputs)
-    share = max(PILOT_SHARE, least / (compute * (1 - MOST_FOR_PEAKS)))
-    where = f"{config.sources['search.budget']}: search.budget"
-    if share > MOST_PILOT_SHARE:
-        needed = least / MOST_PILOT_SHARE / (1 - MOST_FOR_PEAKS)
-        enough = f"hours: {needed / 3600:.3g}" if search.budget.hours else f"epochs: {needed / inputs[-1].epoch:.3g}"
-        raise ConfigError(
-            f"{where}: too small for pilots of search.least_steps ({search.least_steps}) steps; planning needs at "
-            f"least {{{enough}}}; train a record that is written by hand in its place"
-        )
-    if settings.envelope_warmup >= share:
-        raise ConfigError(
-            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found "
-            f"{settings.envelope_warmup:g}, but pilots are {share:.3g} of the path and would see the warm-up only; "
-            f"use {share / 4:.2g} at most"
-        )
-    return BudgetedPolicy(
+    clips, step = scoring_videos + count_batches(config) * goal.batch_size, goal.batch_size * goal.iter_size
+    readout = FORWARD * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute
+    readouts = min(len(inputs), 2) * (READOUTS - 1)
+    left = compute * (1 - MOST_FOR_PEAKS) - readout * readouts
+    share = max(PILOT_SHARE, least / left) if left > 0 else math.inf
+    has_pilots = share <= MOST_PILOT_SHARE
+    policy = BudgetedPolicy(
         Budget(compute, tuple(each.epoch for each in inputs), path_envelope(config)),
-        PeakRule(search.peaks, tolerance=1.4 * READING_SD * (READING_VIDEOS / scoring_videos) ** 0.5),
+        PeakRule(
+            search.peaks,
+            tolerance=1.4 * READING_SD * (READING_VIDEOS / scoring_videos) ** 0.5,
+            guess=math.log(config.dataset.num_classes),
+        ),
         peak_compute=max(compute * PEAK_SHARE, least),
         most_for_peaks=compute * MOST_FOR_PEAKS if search.peaks else 0.0,
-        pilot_share=share,
+        pilot_share=share if has_pilots else 0.0,
+        readout=readout,
+        readouts_of_pilots=readouts if has_pilots else 0,
     )
+    needed = 2 * (least + readout) / MOST_FOR_PEAKS
+    enough = f"hours: {needed / 3600:.3g}" if search.budget.hours else f"epochs: {needed / inputs[-1].epoch:.3g}"
+    _check_budget(config, policy, enough=enough)
+    return policy
+
+
+def _check_budget(config: RunConfig, policy: BudgetedPolicy, *, enough: str) -> None:
+    """Refuse a budget that is too small to try anything, and a warm-up that pilots would not leave."""
+    share, warmup, search = policy.pilot_share, config.optimizer.envelope_warmup, config.search
+    if not share and policy.spent_on_peaks(Seen(), more=2) > policy.most_for_peaks:
+        raise ConfigError(
+            f"{config.sources['search.budget']}: search.budget: too small to try two of search.peaks with "
+            f"search.least_steps ({search.least_steps}) steps; planning needs at least {{{enough}}}; train "
+            "a record that is written by hand in its place"
+        )
+    if 0 < share <= warmup:
+        raise ConfigError(
+            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found {warmup:g}, but pilots "
+            f"are {share:.3g} of the path and would see the warm-up only; use {share / 4:.2g} at most"
+        )
+
+
+def count_batches(config: RunConfig) -> int:
+    """Return the micro-batches that batch norm is computed anew on."""
+    return max(config.optimizer.precise_bn, STATISTICS_BATCHES)
 
 
 def path_envelope(config: RunConfig) -> Envelope:
@@ -114,9 +143,17 @@ def path_envelope(config: RunConfig) -> Envelope:
 
 
 def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps]) -> RunConfig:
-    """Return the record of a peak's run: one input, annealed over what it may spend."""
+    """Return the record of a peak's run: one input, annealed over what it may spend, at the rate of so short a run."""
     steps = max(1, round(action.compute / inputs[action.input].compute))
-    return config.with_states([_state(config, action.input, factor=action.factor, steps=steps, inputs=inputs)])
+    factor = action.factor * (budget_compute(config, inputs) / action.compute) ** HORIZON
+    return config.with_states([_state(config, action.input, factor=factor, steps=steps, inputs=inputs)])
+
+
+def budget_compute(config: RunConfig, inputs: Sequence[InputSteps]) -> float:
+    """Return the whole budget, in the unit of the inputs' compute."""
+    budget = config.search.budget
+    frames = budget.frames * config.search.inputs[-1].crop_size ** 2
+    return budget.epochs * inputs[-1].epoch or frames or 3600 * budget.hours
 
 
 def path_record(
@@ -194,7 +231,7 @@ def first_slice(split: Split) -> str:
 def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[InputSteps]) -> list[str]:
     """Return what the budget is and what planning takes of it at most."""
     budget, goal = policy.budget, inputs[-1]
-    peaks = int(policy.most_for_peaks / policy.peak_compute)
+    peaks = int(policy.most_for_peaks / (policy.peak_compute + policy.readout))
     costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
     pilot = policy.pilot_share * budget.compute / goal.compute
     unit = "s of training steps, loading included" if config.search.budget.hours else "frames x pixels"
@@ -205,6 +242,9 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
         if peaks
         else "peaks: none are tried, the rates are those that are written",
         f"pilots: two of {policy.pilot_share:.2%} of the path ({pilot:.0f} steps of the goal) each; what the plan does "
-        f"not begin with is lost, {1.5 * policy.pilot_share:.2%} at most; readouts of {config.search.selection} videos "
-        "come on top",
+        f"not begin with is lost, {1.5 * policy.pilot_share:.2%} at most"
+        if policy.pilot_share
+        else "pilots: none, they would take too much of so small a budget; the plan is all at the goal",
+        f"readouts: {policy.readout / budget.compute:.2%} of the budget each, one for each peak and "
+        f"{policy.readouts_of_pilots} of the pilots; all of this is inside the budget",
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.config import RunConfig
 from utils.planning.budget import Budget, SplitWorth, choose_split, marginal_worth
-from utils.planning.law import Posterior, fit_posterior
+from utils.planning.law import Posterior
 from utils.planning.policy import SHORT_PILOT, BudgetedPolicy
 from utils.search.budgeted_events import BudgetedHistory, PeakScore, PilotReadout, Planned
 from utils.search.events import FinalScore
@@ -21,9 +21,10 @@ OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of 
 
 @dataclass(frozen=True)
 class Spent:
-    """Compute, in the budget's unit: all peaks' runs, what of the pilots no plan goes on from, and the path."""
+    """Compute, in the budget's unit: peaks' runs, readouts, what of the pilots no plan goes on from, and the path."""
 
     peaks: float
+    readouts: float
     lost: float
     path: float
 
@@ -90,7 +91,7 @@ def build_report(
     """
     path = replace(policy.budget, compute=planned.compute)
     seen = history.seen()
-    posterior = fit_posterior(seen.readouts, longest=path.longest, prior=policy.prior) if history.plan else None
+    posterior = policy.posterior(seen) if history.plan else None
     splits = choose_split(posterior, path, least_goal=policy.least_goal, risk=policy.risk).table
     pilots = 0.0 if len(path.costs) == 1 else 1.0 if planned.split == path.goal_only else 1.5
     return BudgetedReport(
@@ -108,6 +109,7 @@ def build_report(
         marginal=_marginal(posterior, path, split=planned.split) if posterior else (),
         spent=Spent(
             peaks=sum(peak.compute for peak in history.peaks()),
+            readouts=policy.readout * sum(1 for _ in (*history.peaks(), *history.readouts())),
             lost=pilots * policy.pilot_share * path.compute if SHORT_PILOT in seen.ended else 0.0,
             path=path.compute,
         ),

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from utils import distributed
 from utils.config import RunConfig
-from utils.search.budgeted_plan import InputSteps, Slice, Stop
+from utils.search.budgeted_plan import InputSteps, Slice, Stop, count_batches
 from utils.search.setup import SearchParts
 from utils.search.weights import Weights
 from utils.training.averaging import TailAverage
@@ -32,8 +32,6 @@ from utils.training.epoch_lines import EPOCHS_FILE
 from utils.training.precision import autocast
 from utils.training.run import train_states
 from utils.training.state import StateTrainer, TrainingRecord, restore
-
-STATISTICS_BATCHES = 16  # micro-batches of the goal that batch norm is computed anew on, before a readout
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,6 @@ def heldout_loss(learner: Learner, batches: Iterable[Any]) -> HeldoutLoss:
     if not math.isfinite(mean) or not videos:
         return HeldoutLoss(math.nan, math.nan, 0.0)
     return HeldoutLoss(mean, math.sqrt(max(0.0, square_sum / videos - mean**2) / videos), 100 * right_sum / videos)
-
-
-def count_batches(config: RunConfig) -> int:
-    """Return the micro-batches that batch norm is computed anew on."""
-    return max(config.optimizer.precise_bn, STATISTICS_BATCHES)
 
 
 def read_out(trainer: StateTrainer) -> HeldoutLoss:

@@ -341,6 +341,7 @@ def test_a_finished_set_is_left_alone(small_set, monkeypatch):
         ({"size": 34}, "holds a data set with size 32, but size 34 was asked for"),
         ({"frames": 9, "seed": 2}, "frames 8, seed 0, but frames 9, seed 2"),
         ({"format": "FRAME"}, "format RAW, but format FRAME"),
+        ({"noise": 9.0}, "noise 3.0, but noise 9.0"),
     ],
 )
 def test_another_set_is_not_overwritten(small_set, changes, words):
@@ -348,6 +349,26 @@ def test_another_set_is_not_overwritten(small_set, changes, words):
     with pytest.raises(SyntheticError, match=words):
         make_synthetic(small_set, **{**SMALL, **changes})
     assert content(small_set) == before
+
+
+def test_a_set_from_before_its_noise_could_be_chosen_is_the_same(small_set, tmp_path):
+    shutil.copytree(small_set, tmp_path / "set")
+    description = tmp_path / "set" / DESCRIPTION
+    changed = json.loads(description.read_text())
+    del changed["parameters"]["noise"]
+    description.write_text(json.dumps(changed))
+    make_synthetic(tmp_path / "set", **SMALL)
+    with pytest.raises(SyntheticError, match=r"noise 3\.0, but noise 9"):
+        make_synthetic(tmp_path / "set", noise=9, **SMALL)
+
+
+def test_noise_is_of_so_many_grey_levels():
+    clean, noisy = (
+        synthetic.make_video("train", 0, parameters=synthetic.Parameters(1, 1, 48, 4, "RAW", 0, noise))[1].astype(float)
+        for noise in (0.0, 20.0)
+    )
+    inside = (clean > 80) & (clean < 175)  # nothing is clipped
+    assert (noisy - clean)[inside].std() == pytest.approx(20, rel=0.1)
 
 
 def test_a_set_of_another_generator_is_not_mixed_with(small_set, tmp_path):
@@ -375,6 +396,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         ({"frames": 3}, "frames must be at least 4"),
         ({"num_test": 0}, "num_test must be at least 1"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"noise": float("nan")}, "noise must be at least 0, not nan"),
         ({"format": "AVI"}, "one of RAW, FRAME, LMDB, LMDB_SET, not 'AVI'"),
         ({"workers": 0}, "workers must be at least 1"),
     ],

@@ -68,6 +68,20 @@ def test_smooth_curves_end_within_a_step_of_their_minimum() -> None:
         assert len(tried) <= 7
 
 
+def test_runs_that_learned_nothing_do_not_decide() -> None:
+    """Losses above that of a guess are noise: of them neither the lowest nor the middle one is the peak."""
+    rule = PeakRule((0.25, 1.0, 4.0), tolerance=0.05, guess=math.log(12))
+    nothing = {0.25: 2.44, 1.0: 2.60, 4.0: 2.75}
+    assert rule.next_factor({0.25: 2.44}) == 1.0
+    assert rule.next_factor({0.25: 2.44, 1.0: 2.60}) == 4.0, "a loss that rises above a guess is no turn"
+    assert rule.next_factor(nothing) is None
+    assert rule.best(nothing) == 1.0, "the written rate"
+    assert rule.best({**nothing, 1.0: math.nan}) == 0.25, "where training did not diverge"
+    learned = {**nothing, 4.0: 2.2}
+    assert rule.next_factor(learned) == 2.0
+    assert rule.best(learned) == 4.0
+
+
 def test_losses_within_the_tolerance_are_the_same() -> None:
     """Noise neither ends the sweep early nor decides among equals: the middle one of them is taken."""
     rule = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0), tolerance=0.03)

@@ -1,5 +1,6 @@
 """The budgeted policy: driven by a table of results, it asks for what is written down, and never more."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +46,10 @@ def power_law(weighted: tuple[float, ...]) -> float:
     return 0.1 + 1.5 * (1 + sum(weighted) / 2) ** -0.5 + 0.5 * (1 + weighted[-1] / 2) ** -0.5
 
 
+def raised_power_law(by: float, weighted: tuple[float, ...]) -> float:
+    return by + power_law(weighted)
+
+
 def test_first_the_goals_peak_then_the_shortest_inputs_then_pilots_then_the_plan() -> None:
     optimum = {0: 4.0, 2: 2.0}
     actions, seen = drive(POLICY, lambda number, f: math.log(f / optimum[number]) ** 2, power_law)
@@ -77,6 +82,17 @@ def test_one_input_has_one_pilot_and_the_plan_is_it() -> None:
     assert policy.path_budget(seen).compute == 64.0 - 4 * 1.0
 
 
+def test_without_pilots_the_plan_is_all_at_the_goal_and_nothing_is_lost() -> None:
+    policy = replace(POLICY, pilot_share=0.0)
+    actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, power_law)
+    assert not any(isinstance(each, RunPilot) for each in actions)
+    plan = actions[-1]
+    assert isinstance(plan, TrainPlan)
+    assert plan.plan.chosen.split == (0, 0, 1)
+    peaks = len([each for each in actions if isinstance(each, TryPeak)])
+    assert policy.path_budget(seen).compute == BUDGET.compute - peaks
+
+
 def test_the_cap_ends_the_peaks() -> None:
     policy = replace(POLICY, most_for_peaks=3.0)
     actions, _ = drive(policy, lambda _number, f: -f, power_law)
@@ -88,6 +104,25 @@ def test_the_cap_ends_the_peaks() -> None:
     assert not any(isinstance(each, TryPeak) for each in nothing)
     assert isinstance(nothing[-1], TrainPlan)
     assert nothing[-1].factors == (1.0, 1.0, 1.0)
+
+
+def test_readouts_are_inside_the_budget() -> None:
+    policy = replace(POLICY, readout=0.25, readouts_of_pilots=6, most_for_peaks=3.0)
+    actions, seen = drive(policy, lambda _number, f: -f, power_law)
+    assert len([each for each in actions if isinstance(each, TryPeak)]) == 2, "a third would be 3.75 with its readout"
+    path = policy.path_budget(seen).compute
+    assert 2 * 1.25 + 6 * 0.25 + path * (1 + 1.5 / 32) == pytest.approx(BUDGET.compute)
+
+
+def test_pilots_that_learned_nothing_leave_the_goal_alone() -> None:
+    """Short inputs would look good on these readouts, which are no better than a guess."""
+    policy = replace(POLICY, rule=replace(RULE, guess=2.0))
+    for more, is_alone in ((2.0, True), (0.0, False)):
+        actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, functools.partial(raised_power_law, more))
+        plan = actions[-1]
+        assert isinstance(plan, TrainPlan)
+        assert (plan.plan.chosen.split == (0, 0, 1)) == is_alone
+        assert (policy.posterior(seen) is None) == is_alone
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
