@@ -30,7 +30,7 @@ from utils.training.checkpoint import load_checkpoint
 SPACE = {
     "inputs": [{"clip_length": 4, "crop_size": 20}, {"clip_length": 8}],
     "policy": "budgeted",
-    "budget": {"epochs": 12},
+    "budget": {"epochs": 13},
     "readout_videos": 8,
     "peaks": [1.0, 1.0e30],
     "least_steps": 4,
@@ -87,8 +87,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert events[-3:] == ["plan", "test", "end"]
     assert journal[1]["loss"] is None, "a rate that diverges is an answer"
     assert journal[-3]["factors"] == [1.0, 1.0]
-    assert "budget: 12 epochs of the goal's input" in said
-    assert said.index("budget: 12 epochs") < said.index("epoch 1/1")
+    assert "budget: 13 epochs of the goal's input" in said
+    assert said.index("budget: 13 epochs") < said.index("epoch 1/1")
     # The same, killed at any moment.
     record = make_budgeted("second")
     assert search_through_kills(record, 60, 120) >= 3, "too few kills to mean anything"
@@ -244,7 +244,7 @@ def test_mistakes_are_named(make_budgeted: Any, search: Any, optimizer: Any, mes
 
 
 def test_a_budget_that_planning_would_eat_is_refused(make_budgeted: Any) -> None:
-    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 8.15\}"):
+    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 6.52\}"):
         run(make_budgeted(search={"budget": {"epochs": 4}}))
     with pytest.raises(ConfigError, match=r"optimizer.envelope_warmup: found 0.2, but pilots are"):
         run(make_budgeted(optimizer={"envelope_warmup": 0.2}))

@@ -11,7 +11,7 @@ from utils.planning.peaks import PeakRule
 from utils.planning.policy import GOAL_PILOT, BudgetedPolicy, RunPilot, Seen, TryPeak
 
 PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
-MOST_FOR_PEAKS = 0.2  # of the budget: all of them together
+MOST_FOR_PEAKS = 0.25  # of the budget: all of them together
 PILOT_SHARE = 1 / 32  # of the path
 MOST_PILOT_SHARE = (
     1 / 16

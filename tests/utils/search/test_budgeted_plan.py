@@ -106,7 +106,7 @@ def test_the_plan_follows_from_the_journal_and_pays_its_way(config: RunConfig) -
     assert plan.gain > 0
     # Peaks, path and what is lost are the budget, and no more.
     peaks = sum(peak.compute + policy.readout for peak in history.peaks())
-    assert peaks <= 0.2 * policy.budget.compute
+    assert peaks <= 0.25 * policy.budget.compute
     lost = 1.5 * policy.pilot_share * plan.compute + policy.readout * len(history.readouts())
     assert peaks + plan.compute + lost == pytest.approx(policy.budget.compute)
 
@@ -173,7 +173,7 @@ def test_a_peak_has_the_fewest_steps_that_mean_something(config: RunConfig) -> N
         "1,125 steps of the budget, 60 here"
     )
     assert "pilots: none" in "\n".join(describe_budget(config, policy, INPUTS))
-    assert "peaks: 2 runs at most of 5.33% of the budget each" in "\n".join(describe_budget(config, policy, INPUTS))
+    assert "peaks: 3 runs at most of 5.33% of the budget each" in "\n".join(describe_budget(config, policy, INPUTS))
 
 
 def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> None:
