@@ -200,7 +200,8 @@ def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> N
 
 def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig, tmp_path: Path) -> None:
     events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
-    history, longest = BudgetedHistory(events), policy.budget.longest
+    history = BudgetedHistory(events)
+    longest = policy.path_budget(history.seen()).longest  # the grid of the posterior that it is compared with
     assert history.plan is not None
     report = build_report(config, history, policy=policy, planned=history.plan, path_record="p.yml")
     file = tmp_path / "search.json"
