@@ -39,7 +39,7 @@ from utils.planning.search import Path as Steps
 from utils.search.budgeted_plan import HORIZON, MOST_FOR_PEAKS, PEAK_SHARE, PILOT_SHARE, READOUTS
 
 RATES = (1.0, 0.1, 0.01)  # levels of the released lattice
-PEAKS = (0.25, 1.0, 4.0)  # search.peaks
+PEAKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # search.peaks
 READOUT = 1e-3  # of the budget: what one costs
 READING_SD = 0.02  # of a held-out loss, of 500 videos that are the same in all runs
 SCORING_NOISE = 0.8  # points of a raw score, from epoch to epoch

@@ -307,7 +307,7 @@ class SearchConfig:
     inputs: tuple[InputConfig, ...] = own_key("inputs from short to long; a key left out has the record's own value")
     policy: str = own_key(
         "released: the paper's graph of states, to every knee; budgeted: peak rate and path for a budget, planned in a "
-        "few percent of it, and trained",
+        "part of it, and trained",
         choices=("released", "budgeted"),
     )
     budget: BudgetConfig = own_key(  # noqa: RUF009 - it is a field
