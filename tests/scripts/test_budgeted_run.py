@@ -196,20 +196,22 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert costs["event"] == "costs"
     assert min(costs["step_seconds"]) > 0
     assert found == {str(caught.value)}, "measured again"
-    assert f"hours: {4 * max(costs['step_seconds']) * 8 / 0.85 / 3600:.3g}" in found.pop()
-    # As if a step had taken half a second and one: 54 s are 54 steps of the goal, 6 epochs.
-    config = load_config(make_budgeted("known", search={"budget": {"hours": 54 / 3600}}))
+    # A quarter of it for two runs of four steps, each with a readout: 8 videos and 8 batches of 4, a third of a step.
+    two = 2 * (4 * max(costs["step_seconds"]) + (8 + 8 * 4) / 4 / 3 * costs["step_seconds"][-1])
+    assert f"hours: {two / 0.25 / 3600:.3g}" in found.pop()
+    # As if a step had taken half a second and one: 117 s are 117 steps of the goal, 13 epochs.
+    config = load_config(make_budgeted("known", search={"budget": {"hours": 117 / 3600}}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     open_journal(config, identify(config, parts)).append(InputCosts((0.5, 1.0)))
     plan_budget(config, helpers.make_budgeted_parts, force=False)
     said = (config.run_dir / "log.txt").read_text()
-    assert "budget: 6 epochs of the goal's input (54 s of training steps, loading included)" in said
+    assert "budget: 13 epochs of the goal's input (117 s of training steps, loading included)" in said
     assert "an epoch of the inputs costs 0.5 : 1" in said
     assert [line["event"] for line in journal_of(config)][:2] == ["costs", "peak"]
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
     # What it has seen is the prior of another search, of another budget.
     reuse = [str(config.run_dir / "search.json")]
-    other = run(make_budgeted("other", search={"budget": {"epochs": 5}, "peaks": [], "reuse": reuse}))
+    other = run(make_budgeted("other", search={"budget": {"epochs": 10}, "peaks": [], "reuse": reuse}))
     policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
     prior, history = (
         read_prior(other, longest=policy.budget.longest),
@@ -224,7 +226,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert gains[0][history.plan.split] == history.plan.gain
     assert gains[0] != gains[1]
     with pytest.raises(LineFileError, match="reused search 1: was [0-9a-f]{64}, is None"):
-        run(make_budgeted("other", search={"budget": {"epochs": 5}, "peaks": []}))
+        run(make_budgeted("other", search={"budget": {"epochs": 10}, "peaks": []}))
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ class BudgetedPolicy:
         return actions
 
     def posterior(self, seen: Seen) -> Posterior | None:
-        """Return what the readouts say, None where nothing: no pilot has learned more than a guess."""
-        if not any(self.rule.has_learned(readout.loss) for readout in seen.readouts):
+        """Return what readouts and prior say, None where nothing: no prior, and nothing learned that beats a guess."""
+        if self.prior is None and not any(self.rule.has_learned(readout.loss) for readout in seen.readouts):
             return None
         return fit_posterior(seen.readouts, longest=self.path_budget(seen).longest, prior=self.prior)
 

@@ -93,7 +93,8 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
     clips, step = scoring_videos + count_batches(config) * goal.batch_size, goal.batch_size * goal.iter_size
     readout = FORWARD * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute
     readouts = min(len(inputs), 2) * (READOUTS - 1)
-    left = compute * (1 - MOST_FOR_PEAKS) - readout * readouts
+    most = compute * MOST_FOR_PEAKS if search.peaks else 0.0
+    left = compute - most - readout * readouts
     share = max(PILOT_SHARE, least / left) if left > 0 else math.inf
     has_pilots = share <= MOST_PILOT_SHARE
     policy = BudgetedPolicy(
@@ -104,7 +105,7 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
             guess=math.log(config.dataset.num_classes),
         ),
         peak_compute=max(compute * PEAK_SHARE, least),
-        most_for_peaks=compute * MOST_FOR_PEAKS if search.peaks else 0.0,
+        most_for_peaks=most,
         pilot_share=share if has_pilots else 0.0,
         readout=readout,
         readouts_of_pilots=readouts if has_pilots else 0,
