@@ -27,6 +27,7 @@ from utils.cli import Parser
 
 GENERATOR_VERSION = 2  # raised when the same parameters begin to make other videos
 SPLITS = ("train", "test")
+IMPLIED = {"noise": NOISE}  # of sets from before it could be chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +97,19 @@ def make_synthetic(
     store = FORMATS[format][0](Path(root))
     counts = zip(SPLITS, (num_train, num_test), strict=True)
     videos = [Drawn(split, index, class_of(index), frames) for split, count in counts for index in range(count)]
+    encode, texts = functools.partial(_encode, parameters=parameters), _texts(videos, store.suffix, frames)
+    values = asdict(parameters)
     make_set(
-        Path(root),
-        asdict(parameters),
-        implied={"noise": NOISE},
-        store=store,
-        videos=videos,
-        encode=functools.partial(_encode, parameters=parameters),
-        texts={**_lists(videos, store.suffix, frames), CLASSES_FILE: "".join(f"{name}\n" for name in CLASSES)},
-        workers=workers,
+        Path(root), values, store=store, videos=videos, encode=encode, texts=texts, workers=workers, implied=IMPLIED
     )
 
 
-def _lists(videos: Sequence[Drawn], suffix: str, frames: int) -> dict[str, str]:
-    lists = {f"{split}_list.txt": "" for split in SPLITS}
+def _texts(videos: Sequence[Drawn], suffix: str, frames: int) -> dict[str, str]:
+    """Return the lists and the names of the classes."""
+    texts = {f"{split}_list.txt": "" for split in SPLITS}
     for video in videos:
-        lists[f"{video.split}_list.txt"] += f"{video.stem}{suffix} {frames} {CLASSES.index(video.class_name)}\n"
-    return lists
+        texts[f"{video.split}_list.txt"] += f"{video.stem}{suffix} {frames} {CLASSES.index(video.class_name)}\n"
+    return {**texts, CLASSES_FILE: "".join(f"{name}\n" for name in CLASSES)}
 
 
 def _encode(video: Drawn, parameters: Parameters) -> list[bytes]:
