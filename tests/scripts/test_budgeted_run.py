@@ -167,7 +167,7 @@ def test_only_what_a_run_has_written_is_removed(make_budgeted: Any, tmp_path: Pa
     runs = Runs(config, parts, folder=place, log=logging.getLogger("test"))
     for name in ("ours", "theirs"):
         (place / name / "tensorboard").mkdir(parents=True)
-        for file in ("current.pth", "log.jsonl", "tensorboard/events.out.tfevents.1"):
+        for file in ("config.yml", "current.pth", "log.jsonl", "tensorboard/events.out.tfevents.1"):
             (place / name / file).touch()
     (place / "theirs/notes.txt").touch()
     for name in ("ours", "theirs", "never there"):

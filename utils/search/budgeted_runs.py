@@ -147,7 +147,8 @@ class Runs:
             return
         folder = self._folder / name
         curves = folder / "tensorboard"
-        for file in (folder / "current.pth", folder / EPOCHS_FILE, *curves.glob("events.out.tfevents.*")):
+        written = (folder / "current.pth", folder / EPOCHS_FILE, self._place(self._config, name).saved_path)
+        for file in (*written, *curves.glob("events.out.tfevents.*")):
             file.unlink(missing_ok=True)
         for emptied in (curves, folder):
             with contextlib.suppress(OSError):  # something else lies there, or the run never came so far
