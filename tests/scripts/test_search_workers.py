@@ -1,6 +1,7 @@
 """train_3d_op.py with search.workers: the same plan, journal and weights as with one, through kills and stops."""
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import ROOT, write_record
 from tests.scripts.searches import command, decisions, read_result, run, weights_of, write_search
 from tests.scripts.searches import make_search as make_search
 from tests.scripts.test_train import assert_equal
 from utils.config import RunConfig, load_config
-from utils.search.ray_workers import RayError
+from utils.search.jobs import Job, Work
+from utils.search.ray_workers import RayError, _train
 
 # Three transitions that can be trained at the same time, then one that cannot.
 SPACE = {"graph": ["initial -> (0,0)", "initial -> (1,0)", "initial -> (0,1)", "(0,0) -> (1,1)"]}
@@ -121,6 +124,19 @@ def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any
     assert search.returncode == 0, errors[-3000:]
     assert journal_of(config)[1:] == journal_of(alone)[1:]
     assert_equal(weights_of(config), weights_of(alone))
+
+
+def test_what_a_node_of_a_cluster_lacks_is_handed_to_the_search(make_search: Any) -> None:
+    def lack(_config: RunConfig, _device: torch.device) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x")
+
+    config = load_config(make_search(search=SPACE))
+    config.run_dir.mkdir(parents=True)
+    unused: Any = None
+    work = Work(config, lack, unused, unused, unused)
+    with contextlib.chdir(ROOT):
+        error = _train(work, Job("first", None), str(ROOT))
+    assert str(error).startswith("/data/x: No space left on device; choose another place")
 
 
 def test_a_cluster_needs_ray(make_search: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from utils.errors import UserError
 from utils.lock import join_folder
 from utils.logs import open_log
 from utils.search.jobs import Job, Work, open_job
+from utils.shortage import describe_shortage
 from utils.workers import WorkerError
 
 MOST_RETRIES = 2  # of a job whose worker was killed
@@ -70,9 +71,10 @@ class RayWorkers:
         if stopping.requested():
             raise stopping.stopped("what the workers have trained is saved")
         for name in [name for name, task in self._tasks.items() if task in ended]:
+            lost = self._ray.exceptions
             try:
                 error = self._ray.get(self._tasks.pop(name))
-            except self._ray.exceptions.WorkerCrashedError:
+            except (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.NodeDiedError):
                 raise WorkerError(
                     f"a worker was killed {MOST_RETRIES + 1} times at {name} (out of memory?); the same command goes on"
                 ) from None
@@ -110,6 +112,10 @@ def _train(work: Work, job: Job, folder: str) -> UserError | None:
             work.perform(work.config, parts, job, note, log)
     except UserError as error:
         return error
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not (problem := describe_shortage(error)):
+            raise
+        return WorkerError(problem)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
