@@ -13,9 +13,8 @@ from utils.planning.policy import GOAL_PILOT, BudgetedPolicy, RunPilot, Seen, Tr
 PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
 MOST_FOR_PEAKS = 0.25  # of the budget: all of them together
 PILOT_SHARE = 1 / 32  # of the path
-MOST_PILOT_SHARE = (
-    1 / 16
-)  # a budget of which pilots would be more has none; half of it is the smallest share of a split
+# A budget of which a pilot would be more has none; half of a pilot is the smallest share of a split.
+MOST_PILOT_SHARE = 1 / 16
 READOUTS = 4  # places along a pilot; the first of them says too little and is left out
 STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
 FORWARD = 1 / 3  # of the compute of training a clip: what scoring one takes
