@@ -17,6 +17,8 @@ and at BEST alone
   steps                all at the goal, the rate a tenth from half of it on, a hundredth from three quarters on
   five peaks, a fifth  BEST times 1/4, 1/2, 1, 2, 4 at C / 5 each, the best of them: equal total compute
   five peaks in full   the same at C each: five times the compute
+  the paper's search   its graph of these two inputs and rates of BEST, a tenth and a hundredth, one epoch beyond a knee
+                       and three at most a transition, so that a path costs about C; what it explores comes on top
 
 Of five peaks the best on the test videos is taken, which favours them. Score: top-1 of one clip (centre crop) of 1,200
 test videos. Runs with one seed begin with the same weights; intervals are of Student's t over seeds, for differences
@@ -24,7 +26,9 @@ over the paired ones. What is finished is not done again: interrupt it whenever 
 
     OMP_NUM_THREADS=1 python benchmarks/budgets.py --seeds 0 1 2 3 --output output/budgets
 
-The figure and the table go to the output folder; a seed counts when all of its runs are there.
+The figure and the table go to the output folder; a seed counts when all of its runs are there. Parts and larger
+budgets: `--runs NAME ...` trains and compares these rows only, `--times 4` has four times the budget, `--noise 400`
+heavier noise, which keeps a longer training from saturating.
 
 Written down before the first run. Primary comparison: budgeted less linear at equal total compute, at 4 BEST and at
 BEST / 4; targets +10 points at both, at BEST not more than 1 point or the interval behind, against five peaks in full
@@ -66,6 +70,7 @@ from utils.planning.graph import State
 from utils.sealed import read_sealed_json
 from utils.search.budgeted import plan_budget
 from utils.search.result import SEARCH_JSON
+from utils.search.run import search_path
 from utils.training.epoch_lines import read_epochs
 
 NOISE = 250.0  # grey levels: sprites are hardly seen in one frame
@@ -74,6 +79,18 @@ SPARSE, DENSE = (Path(f"record/plan-hard-{name}.yml") for name in ("sparse", "de
 RATES = {"a quarter of the rate": 0.25, "the rate": 1.0, "4 times the rate": 4.0}
 FIVE = (0.25, 0.5, 1.0, 2.0, 4.0)
 QUARTER, FIFTH = 0.25, 0.2
+PAPER = "the paper's search"
+RELEASED = (
+    "search.policy=released",
+    "search.budget={}",
+    "search.peaks=[]",
+    "search.graph=extended",
+    "search.lr_factors=[1.0,0.1,0.01]",
+    "search.attempt_epochs=1",
+    "search.max_epochs=3",
+    "optimizer.envelope=none",
+    "optimizer.envelope_warmup=0",
+)
 # 97.5% quantiles of Student's t for 1, 2, ... degrees of freedom.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145)
 
@@ -99,7 +116,42 @@ class Result:
     plan: str = ""
 
 
-Run = Callable[[str, int, Path], Result]
+@dataclass(frozen=True)
+class Setting:
+    """What all runs have in common.
+
+    Attributes:
+        folder: Where runs and results lie.
+        times: Factor of the records' budget.
+        noise: Of the videos, grey levels.
+    """
+
+    folder: Path
+    times: float = 1.0
+    noise: float = NOISE
+
+    @property
+    def root(self) -> str:
+        """Folder of the videos."""
+        return "data/hard" if self.noise == NOISE else f"data/hard-{self.noise:g}"
+
+    def load(self, record: Path, name: str, *, seed: int, rate: float, overrides: Sequence[str] = ()) -> RunConfig:
+        """Return the configuration of a run, in a folder of its own."""
+        frames = load_config(record).search.budget.frames
+        ours = [f"optimizer.base_learning_rate={BEST * rate:g}", f"optimizer.seed={seed}"]
+        if self.times != 1:
+            ours += [f"search.budget={{frames: {frames * self.times:g}}}"]
+        if self.noise != NOISE:
+            ours += [f"dataset.{key}root_path={self.root}" for key in ("", "eva_")]
+            lists = {"list_file": "train_list", "eva_list_file": "test_list"}
+            ours += [f"dataset.{key}={self.root}/{name}.txt" for key, name in lists.items()]
+        config = load_config(record, [*ours, *overrides])
+        place = "".join(letter if letter.isalnum() else "-" for letter in name)
+        logs = replace(config.logging, output_dir=str(self.folder), save_freq=0)
+        return replace(config, name=f"{place}-seed{seed}", logging=logs)
+
+
+Run = Callable[[str, int, Setting], Result]
 
 
 def plain(*, rate: float, envelope: str = "linear", share: float = 1.0, short: float = 0.0) -> Run:
@@ -112,8 +164,8 @@ def plain(*, rate: float, envelope: str = "linear", share: float = 1.0, short: f
         short: Fraction of that for the short input.
     """
 
-    def train(name: str, seed: int, folder: Path) -> Result:
-        search = _load(SPARSE, name, seed=seed, folder=folder, rate=rate)
+    def train(name: str, seed: int, setting: Setting) -> Result:
+        search = setting.load(SPARSE, name, seed=seed, rate=rate)
         record = search.with_states(_states(search, share=share, short=short))
         record = replace(record, optimizer=replace(record.optimizer, envelope=envelope))
         started = time.perf_counter()
@@ -127,8 +179,8 @@ def plain(*, rate: float, envelope: str = "linear", share: float = 1.0, short: f
 def budgeted(record: Path, *, rate: float) -> Run:
     """Return a run that plans its budget."""
 
-    def train(name: str, seed: int, folder: Path) -> Result:
-        config = _load(record, name, seed=seed, folder=folder, rate=rate)
+    def train(name: str, seed: int, setting: Setting) -> Result:
+        config = setting.load(record, name, seed=seed, rate=rate)
         started = time.perf_counter()
         plan_budget(config, helpers.make_budgeted_parts, force=False)
         report = read_sealed_json(config.run_dir / SEARCH_JSON)
@@ -140,11 +192,19 @@ def budgeted(record: Path, *, rate: float) -> Run:
     return train
 
 
-def _load(record: Path, name: str, *, seed: int, folder: Path, rate: float) -> RunConfig:
-    config = load_config(record, [f"optimizer.base_learning_rate={BEST * rate:g}", f"optimizer.seed={seed}"])
-    place = "".join(letter if letter.isalnum() else "-" for letter in name)
-    logs = replace(config.logging, output_dir=str(folder), save_freq=0)
-    return replace(config, name=f"{place}-seed{seed}", logging=logs)
+def released(name: str, seed: int, setting: Setting) -> Result:
+    """Run the paper's search at BEST; all that it explores counts."""
+    config = setting.load(SPARSE, name, seed=seed, rate=1.0, overrides=RELEASED)
+    started, goal = time.perf_counter(), config.search.inputs[-1]
+    search_path(config, helpers.make_search_parts, force=False)
+    report = read_sealed_json(config.run_dir / SEARCH_JSON)
+    pixels = [each.pixels_per_clip for each in config.search.inputs]
+    trained = sum(edge["clips"] * pixels[int(edge["end"].strip("()").split(",")[0])] for edge in report["edges"])
+    scored = report["ledger"]["search"]["scored_clips"] * goal.pixels_per_clip / 3
+    budget = load_config(SPARSE).search.budget.frames * setting.times * goal.crop_size**2
+    plan = f"{report['ledger']['path']['frames'] / report['ledger']['search']['frames']:.0%} of it the path"
+    seconds = time.perf_counter() - started
+    return Result(name, seed, report["test"]["top1"], (trained + scored) / budget, seconds, plan)
 
 
 def _states(search: RunConfig, *, share: float, short: float) -> list[StateConfig]:
@@ -168,7 +228,9 @@ RUNS: dict[str, Run] = {
     **{f"linear x{rate:g}": plain(rate=rate) for rate in FIVE if rate not in RATES.values()},
     **{f"cosine x{rate:g}": plain(rate=rate, envelope="cosine") for rate in RATES.values()},
     "steps": plain(rate=1.0, envelope="steps"),
+    PAPER: released,
 }
+COLORS = {"linear": BLUE, "budgeted": ORANGE, "cosine": GREEN}
 # Rows of the table that are not one run: the best of several.
 BEST_OF = {
     "five peaks, a fifth each": tuple(f"fifth x{rate:g}" for rate in FIVE),
@@ -179,37 +241,39 @@ ROWS = {
     **{f"linear x{rate:g}": f"linear x{rate:g}" for rate in RATES.values()},
     **{f"budgeted x{rate:g}": f"linear x{rate:g}" for rate in RATES.values()},
     **{f"cosine x{rate:g}": f"linear x{rate:g}" for rate in RATES.values()},
-    **dict.fromkeys(("budgeted, dense", "a quarter short", "steps", *BEST_OF), "linear x1"),
+    **dict.fromkeys(("budgeted, dense", "a quarter short", "steps", *BEST_OF, PAPER), "linear x1"),
 }
 
 
-def train_seeds(seeds: Sequence[int], folder: Path) -> list[Result]:
-    """Train what is not there yet; return everything that is there."""
-    file = LineFile(folder / "results.jsonl", anew="move it away; finished runs are not trained again")
+def train_seeds(seeds: Sequence[int], setting: Setting, *, names: Sequence[str]) -> list[Result]:
+    """Train what is not there yet of these runs; return everything that is there."""
+    file = LineFile(setting.folder / "results.jsonl", anew="move it away; finished runs are not trained again")
     done = {(line["run"], line["seed"]) for line in file.lines}
     for seed in seeds:
-        for name, run in RUNS.items():
+        for name in names:
             if (name, seed) not in done:
-                file.append(asdict(run(name, seed, folder)))
+                file.append(asdict(RUNS[name](name, seed, setting)))
     return [Result(**line) for line in file.lines]
 
 
-def collect(results: Sequence[Result]) -> dict[str, dict[int, Result]]:
-    """Return every row's results by seed, of the seeds that are complete."""
-    by_run: dict[str, dict[int, Result]] = {name: {} for name in RUNS}
+def collect(results: Sequence[Result], names: Sequence[str]) -> dict[str, dict[int, Result]]:
+    """Return every row's results by seed, of the seeds for which all of these runs are there."""
+    by_run: dict[str, dict[int, Result]] = {name: {} for name in names}
     for result in results:
-        by_run[result.run][result.seed] = result
+        if result.run in by_run:
+            by_run[result.run][result.seed] = result
     complete = sorted(set.intersection(*(set(found) for found in by_run.values())))
-    rows = {name: {seed: by_run[name][seed] for seed in complete} for name in RUNS}
+    rows = {name: {seed: by_run[name][seed] for seed in complete} for name in names}
     for name, parts in BEST_OF.items():
-        rows[name] = {
-            seed: replace(
-                max((rows[part][seed] for part in parts), key=lambda result: result.top1),
-                compute=sum(rows[part][seed].compute for part in parts),
-                seconds=sum(rows[part][seed].seconds for part in parts),
-            )
-            for seed in complete
-        }
+        if set(parts) <= set(names):
+            rows[name] = {
+                seed: replace(
+                    max((rows[part][seed] for part in parts), key=lambda result: result.top1),
+                    compute=sum(rows[part][seed].compute for part in parts),
+                    seconds=sum(rows[part][seed].seconds for part in parts),
+                )
+                for seed in complete
+            }
     return rows
 
 
@@ -228,10 +292,14 @@ def render_table(rows: dict[str, dict[int, Result]]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for name, base in ROWS.items():
-        found = rows[name]
+        found = rows.get(name)
+        if not found:
+            continue
         mean, half = interval([result.top1 for result in found.values()])
-        gain, spread = interval([result.top1 - rows[base][seed].top1 for seed, result in found.items()])
-        compared = "" if name == base else f"{gain:+.1f} ± {spread:.1f}"
+        compared = ""
+        if name != base and base in rows:
+            gain, spread = interval([result.top1 - rows[base][seed].top1 for seed, result in found.items()])
+            compared = f"{gain:+.1f} ± {spread:.1f}"
         compute, seconds = (
             statistics.mean(getattr(result, key) for result in found.values()) for key in ("compute", "seconds")
         )
@@ -241,24 +309,35 @@ def render_table(rows: dict[str, dict[int, Result]]) -> list[str]:
 
 
 def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
-    """Draw the top-1 of every schedule with its interval; what it has cost in all stands behind its name."""
-    figure = Figure(figsize=(8, 4.6), layout="constrained")
-    axes = figure.subplots()
-    colors = {"linear": BLUE, "budgeted": ORANGE, "cosine": GREEN}
-    labels = []
-    for number, name in enumerate(ROWS):
+    """Draw the top-1 of every schedule with its interval, and beside it against all that it has cost."""
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    by_name, by_cost = figure.subplots(1, 2, sharex=False, width_ratios=(1.3, 1))
+    shown = [name for name in ROWS if rows.get(name)]
+    for number, name in enumerate(shown):
         found = list(rows[name].values())
         mean, half = interval([result.top1 for result in found])
-        color = colors.get(name.split(" ")[0].rstrip(","), PURPLE)
-        axes.errorbar(mean, number, xerr=half, fmt="o", color=color, capsize=3, markersize=5)
-        axes.plot([result.top1 for result in found], [number] * len(found), ".", color=color, markersize=3, alpha=0.5)
-        labels.append(f"{name}: {statistics.mean(result.compute for result in found):.1f} C")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.set_xlabel("top-1 of 1,200 test videos, %", color=MUTED)
-    style_axes(axes)
-    seeds = len(rows["steps"])
-    axes.set_title(f"Schedules of a budget C: {seeds} paired seeds, 95% intervals", loc="left", color=INK, fontsize=11)
+        color = COLORS.get(name.split(" ")[0].rstrip(","), PURPLE)
+        by_name.errorbar(mean, number, xerr=half, fmt="o", color=color, capsize=3, markersize=5)
+        by_name.plot(
+            [result.top1 for result in found], [number] * len(found), ".", color=color, markersize=3, alpha=0.5
+        )
+        cost = statistics.mean(result.compute for result in found)
+        by_cost.errorbar(cost, mean, yerr=half, fmt="o", color=color, capsize=3, markersize=5)
+        if not math.isclose(cost, 1, rel_tol=0.02):
+            by_cost.annotate(name, (cost, mean), (5, -11), textcoords="offset points", fontsize=7, color=MUTED)
+    line = [rows[name].values() for name in ("fifth x1", "linear x1") if rows.get(name)]
+    costs = [statistics.mean(result.compute for result in found) for found in line]
+    by_cost.plot(costs, [statistics.mean(result.top1 for result in found) for found in line], color=BLUE, linewidth=1)
+    by_cost.set_xscale("log")
+    by_cost.set_xlabel("all that it has cost, planning included, C", color=MUTED)
+    by_cost.set_ylabel("top-1, %", color=MUTED)
+    by_name.set_yticks(range(len(shown)), shown)
+    by_name.invert_yaxis()
+    by_name.set_xlabel("top-1 of 1,200 test videos, %", color=MUTED)
+    for axes in (by_name, by_cost):
+        style_axes(axes)
+    title = f"Schedules of a budget C: {len(rows[shown[0]])} paired seeds, 95% intervals"
+    by_name.set_title(title, loc="left", color=INK, fontsize=11)
     save_figure(figure, target)
 
 
@@ -267,12 +346,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one after the other (0 1 2)")
     parser.add_argument("--output", type=Path, default=Path("output/budgets"), help="folder (output/budgets)")
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS, metavar="NAME", help=", ".join(RUNS))
+    parser.add_argument("--times", type=float, default=1.0, help="factor of the records' budget (1)")
+    parser.add_argument("--noise", type=float, default=NOISE, help=f"of the videos, grey levels ({NOISE:g})")
     options = parser.parse_args()
-    make_synthetic("data/hard", num_train=2400, num_test=1200, size=48, noise=NOISE, format="LMDB_SET", seed=7)
-    rows = collect(train_seeds(options.seeds, options.output))
-    if not rows["steps"]:
+    setting = Setting(options.output, options.times, options.noise)
+    make_synthetic(setting.root, num_train=2400, num_test=1200, size=48, noise=setting.noise, format="LMDB_SET", seed=7)
+    rows = collect(train_seeds(options.seeds, setting, names=options.runs), options.runs)
+    seeds = len(next(iter(rows.values())))
+    if not seeds:
         return
-    lines = [describe_machine(), f"{len(rows['steps'])} seeds; mean ± 95% interval", "", *render_table(rows)]
+    lines = [describe_machine(), f"{seeds} seeds; mean ± 95% interval", "", *render_table(rows)]
     (options.output / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(rows, options.output / "budgets.png")
     print("\n".join(lines))

@@ -27,7 +27,7 @@ def test_only_complete_seeds_count_and_five_peaks_cost_what_they_cost(tmp_path: 
         return Result(name, seed, 50.0 + 10 * seed + gain, 0.2 if name.startswith("fifth") else 1.0, 3.0)
 
     results = [result(name, seed) for seed in (0, 1) for name in RUNS] + [result("linear x1", 2)]
-    rows = collect(results)
+    rows = collect(results, list(RUNS))
     assert {tuple(found) for found in rows.values()} == {(0, 1)}
     full, fifth = (rows[name][1] for name in ("five peaks in full", "five peaks, a fifth each"))
     assert (full.top1, full.compute, full.seconds) == (69.0, 5.0, 15.0)
@@ -37,6 +37,9 @@ def test_only_complete_seeds_count_and_five_peaks_cost_what_they_cost(tmp_path: 
     assert "| 1.00 | 57.0 ± 63.5 | +2.0 ± 0.0 |" in lines["budgeted x4"]
     assert "| 5.00 | 64.0 ± 63.5 | +9.0 ± 0.0 |" in lines["five peaks in full"]
     assert all(part in RUNS for parts in BEST_OF.values() for part in parts)
+    some = collect(results, ["linear x1", "budgeted x1"])
+    assert {name: sorted(found) for name, found in some.items()} == {"linear x1": [0, 1], "budgeted x1": [0, 1]}
+    assert len(render_table(some)) == 4, "rows of which nothing is asked are left out"
     budgets.draw(rows, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
@@ -52,13 +55,26 @@ def test_a_path_by_hand_and_a_planned_one_spend_the_same(
         videos = len(budgets.read_training_list(search))
         spent = sum(state.epochs * videos * state.pixels_per_clip for state in states)
         assert spent == pytest.approx(share * 2880 * search.search.inputs[-1].crop_size ** 2)
-    by_hand = budgets.plain(rate=1.0, share=0.25, short=0.25)("by hand", 3, tmp_path)
-    planned = budgets.budgeted(record, rate=1.0)("planned", 3, tmp_path)
+    setting = budgets.Setting(tmp_path)
+    by_hand = budgets.plain(rate=1.0, share=0.25, short=0.25)("by hand", 3, setting)
+    planned = budgets.budgeted(record, rate=1.0)("planned", 3, setting)
     assert 0 <= by_hand.top1 <= 100
     assert (by_hand.compute, by_hand.seed) == (0.25, 3)
     assert planned.compute == pytest.approx(1, rel=0.01), "steps are whole"
     assert planned.plan == "0 + 1 at x1", "a budget without pilots"
     assert load_config(tmp_path / "planned-seed3/config.yml").optimizer.seed == 3
+    smaller = {
+        "search.lr_factors=[1.0,0.1,0.01]": "search.lr_factors=[1.0]",
+        "search.max_epochs=3": "search.max_epochs=1",
+    }
+    monkeypatch.setattr(budgets, "RELEASED", [smaller.get(key, key) for key in budgets.RELEASED])
+    paper = budgets.released(budgets.PAPER, 3, setting)
+    assert 0.2 < paper.compute < 1, "an epoch of each input, and of the goal's after the short one"
+    assert paper.plan.endswith("% of it the path")
+    larger = budgets.Setting(tmp_path, times=2.0, noise=400).load(record, "larger", seed=3, rate=2.0)
+    assert larger.search.budget.frames == 2 * 2880
+    assert {each.base_learning_rate for each in larger.search.inputs} == {2 * budgets.BEST}
+    assert {larger.dataset.root_path, larger.dataset.eva_root_path} == {"data/hard-400"}
 
 
 def test_the_records_differ_in_the_first_input_only() -> None:
