@@ -33,17 +33,17 @@ from utils.planning.graph import Transition, build_graph
 from utils.planning.knee import KneeRule
 from utils.planning.law import Readout
 from utils.planning.peaks import PeakRule
-from utils.planning.policy import BudgetedPolicy, RunPilot, Seen, TryPeak
+from utils.planning.policy import COOL_DOWN, PLACES, BudgetedPolicy, RunPilot, Seen, TryPeak
 from utils.planning.search import Outcome, search
 from utils.planning.search import Path as Steps
-from utils.search.budgeted_plan import HORIZON, MOST_FOR_PEAKS, PEAK_SHARE, PILOT_SHARE, READOUTS
+from utils.search.budgeted_plan import HORIZON, MOST_FOR_PEAKS, PEAK_SHARE, PILOT_SHARE
 
 RATES = (1.0, 0.1, 0.01)  # levels of the released lattice
 PEAKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # search.peaks
 READOUT = 1e-3  # of the budget: what one costs
 READING_SD = 0.02  # of a held-out loss, of 500 videos that are the same in all runs
 SCORING_NOISE = 0.8  # points of a raw score, from epoch to epoch
-STEPS = 256  # of the integration of a whole budget
+STEPS, COOLING = 256, 16  # of the integration of a whole budget, and of a cool-down
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class Weights:
     fading: float = 0.0
     diverged: bool = False
 
-    def loss(self, problem: Problem, *, averaged: bool) -> float:
-        """Return the loss at the goal's clip; averaging removes most of the noise of the rate."""
+    def loss(self, problem: Problem) -> float:
+        """Return the loss at the goal's clip."""
         if self.diverged:
             return math.inf
         left = (
@@ -129,8 +129,7 @@ class Weights:
                 problem.parts, self.taught, problem.scales, problem.powers, strict=True
             )
         )
-        noise = problem.noise * self.rate * (0.3 if averaged else 1.0)
-        return problem.floor + problem.height * sum(left) + noise + self.fading
+        return problem.floor + problem.height * sum(left) + problem.noise * self.rate + self.fading
 
     def trained(self, problem: Problem, number: int, *, epochs: float, rate: float) -> "Weights":
         """Return the weights after some epochs on an input at a rate, a factor of the written one.
@@ -178,10 +177,19 @@ class World:
         self.spent += until * compute
         return states
 
+    def cool_down(self, weights: Weights, *, epochs: float, rate: float) -> Weights:
+        """Train on at the goal, the rate falling linearly to zero; return the weights."""
+        for step in range(COOLING):
+            weights = weights.trained(
+                self.problem, 2, epochs=epochs / COOLING, rate=rate * (1 - (step + 0.5) / COOLING)
+            )
+        self.spent += epochs
+        return weights
+
     def finish(self, split: Split, *, compute: float, envelope: Envelope, rates: Sequence[float]) -> float:
         """Train a path to its end; return its worth."""
         weights = self.train(split, compute=compute, envelope=envelope, rates=rates)[-1][1]
-        return self.problem.worth(weights.loss(self.problem, averaged=False))
+        return self.problem.worth(weights.loss(self.problem))
 
     def read(self, loss: float, sd: float) -> float:
         """Return a loss as it is measured."""
@@ -225,14 +233,13 @@ def random_path(world: World, compute: float) -> tuple[float, float]:
     for (number, level), start, end in zip(stages, cuts, cuts[1:], strict=False):
         epochs = (end - start) * compute / world.problem.costs[number]
         weights = constant_epochs(world.problem, weights, number, epochs=epochs, rate=RATES[level])
-    value = world.problem.worth(weights.loss(world.problem, averaged=False))
+    value = world.problem.worth(weights.loss(world.problem))
     return value, value
 
 
 def constant_epochs(problem: Problem, weights: Weights, number: int, *, epochs: float, rate: float) -> Weights:
     """Train some epochs at a constant rate, in small steps."""
-    pieces = max(1, math.ceil(4 * epochs))
-    for _ in range(pieces):
+    for _ in range(pieces := max(1, math.ceil(4 * epochs))):
         weights = weights.trained(problem, number, epochs=epochs / pieces, rate=rate)
     return weights
 
@@ -265,7 +272,7 @@ def released(world: World, compute: float) -> tuple[float, float]:
         for state, epochs in stages:
             scaled = epochs * total / path_cost
             weights = constant_epochs(problem, weights, state.input, epochs=scaled, rate=RATES[state.level])
-        return problem.worth(weights.loss(problem, averaged=False))
+        return problem.worth(weights.loss(problem))
 
     if not stages:
         return 0.0, 0.0
@@ -273,7 +280,7 @@ def released(world: World, compute: float) -> tuple[float, float]:
 
 
 def _raw_score(world: World, weights: Weights) -> float:
-    return world.problem.worth(weights.loss(world.problem, averaged=False)) + float(world.rng.normal(0, SCORING_NOISE))
+    return world.problem.worth(weights.loss(world.problem)) + float(world.rng.normal(0, SCORING_NOISE))
 
 
 def planned(least_goal: float | None) -> Policy:
@@ -297,7 +304,6 @@ def plan_and_train(world: World, compute: float, *, least_goal: float | None) ->
         pilot_share=PILOT_SHARE,
         least_goal=least_goal,
         readout=compute * READOUT,
-        readouts_of_pilots=2 * (READOUTS - 1),
     )
     misfit, seen = PEAK_SHARE ** (world.problem.horizon - HORIZON), Seen()
     while True:
@@ -318,19 +324,15 @@ def plan_and_train(world: World, compute: float, *, least_goal: float | None) ->
 
 
 def _run_pilot(world: World, pilot: RunPilot, path: Budget) -> list[Readout]:
-    """Train a pilot; return what is read of it on the goal's input."""
-    states = world.train(pilot.split, compute=path.compute, envelope=LINEAR, rates=pilot.factors, until=pilot.until)
-    return [
-        Readout(
-            pilot.number,
-            at,
-            path.weighted_epochs(pilot.split, until=at),
-            world.read(weights.loss(world.problem, averaged=True), READING_SD),
-            READING_SD,
-        )
-        for at, weights in states[len(states) // READOUTS :: len(states) // READOUTS]
-        if weights.input == len(world.problem.costs) - 1
-    ]
+    """Train a pilot; return what its branches show."""
+    only, rates, readouts = path.only(pilot.input), pilot.factors, []
+    states = world.train(only, compute=path.compute, envelope=LINEAR, rates=rates, until=pilot.until)
+    for at, weights in (states[round(place * len(states)) - 1] for place in PLACES):
+        epochs = COOL_DOWN * at * path.compute / path.costs[-1]
+        loss = world.cool_down(weights, epochs=epochs, rate=rates[-1] * LINEAR.factor(at)).loss(world.problem)
+        weighted = path.weighted_cool_down(pilot.input, at=at, epochs=epochs)
+        readouts.append(Readout(pilot.number, at, weighted, world.read(loss, READING_SD), READING_SD))
+    return readouts
 
 
 def _own_loss(problem: Problem, weights: Weights, number: int) -> float:
@@ -338,7 +340,7 @@ def _own_loss(problem: Problem, weights: Weights, number: int) -> float:
     if weights.diverged:
         return math.inf
     seen = Weights(tuple(t if number >= m else math.inf for m, t in enumerate(weights.taught)), weights.rate)
-    return seen.loss(problem, averaged=False)
+    return seen.loss(problem)
 
 
 POLICIES: dict[str, Policy] = {

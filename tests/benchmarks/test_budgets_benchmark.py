@@ -47,7 +47,7 @@ def test_only_complete_seeds_count_and_five_peaks_cost_what_they_cost(tmp_path: 
 def test_a_path_by_hand_and_a_planned_one_spend_the_same(
     make_budgeted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    record = make_budgeted(search={"budget": {"frames": 2880}, "peaks": [1.0]})
+    record = make_budgeted(search={"budget": {"frames": 2880}, "peaks": [1.0], "least_steps": 4})
     monkeypatch.setattr(budgets, "SPARSE", record)
     search = load_config(record)
     for share, short in ((1.0, 0.0), (0.2, 0.0), (1.0, 0.25)):

@@ -21,7 +21,7 @@ from utils.jsonl import LineFileError
 from utils.planning.policy import GOAL_PILOT, RunPilot, Seen, TrainPlan
 from utils.search.budgeted import open_journal, plan_budget
 from utils.search.budgeted_events import InputCosts
-from utils.search.budgeted_plan import make_policy, path_record, pilot_slices
+from utils.search.budgeted_plan import make_pilot, make_policy, path_record
 from utils.search.budgeted_runs import Runs, read_out
 from utils.search.budgeted_trials import identify
 from utils.search.reuse import read_prior
@@ -30,10 +30,10 @@ from utils.training.checkpoint import load_checkpoint
 SPACE = {
     "inputs": [{"clip_length": 4, "crop_size": 20}, {"clip_length": 8}],
     "policy": "budgeted",
-    "budget": {"epochs": 13},
+    "budget": {"epochs": 10},
     "readout_videos": 8,
     "peaks": [1.0, 1.0e30],
-    "least_steps": 4,
+    "least_steps": 1,
     "selection": "eval_list",
 }
 
@@ -87,8 +87,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert events[-3:] == ["plan", "test", "end"]
     assert journal[1]["loss"] is None, "a rate that diverges is an answer"
     assert journal[-3]["factors"] == [1.0, 1.0]
-    assert "budget: 13 epochs of the goal's input" in said
-    assert said.index("budget: 13 epochs") < said.index("epoch 1/1")
+    assert "budget: 10 epochs of the goal's input" in said
+    assert said.index("budget: 10 epochs") < said.index("epoch 1/1")
     # The same, killed at any moment.
     record = make_budgeted("second")
     assert search_through_kills(record, 60, 120) >= 3, "too few kills to mean anything"
@@ -116,7 +116,7 @@ def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(
     assert planned[0] == planned[1]
     assert "2 processes" in (together.run_dir / "log.txt").read_text()
     folders = [each.run_dir / "search" for each in (together, alone)]
-    pilots = [load_checkpoint(folder / "goal-0/current.pth")[0]["network"] for folder in folders]
+    pilots = [load_checkpoint(folder / "pilot-0-0/current.pth")[0]["network"] for folder in folders]
     assert_equal(pilots[0], pilots[1])
     # A run of a peak that was begun ahead of its turn, and not needed, has left nothing.
     left = [{path.name for path in folder.iterdir()} for folder in folders]
@@ -124,7 +124,7 @@ def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(
 
 
 def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: Any, tmp_path: Path) -> None:
-    config = load_config(make_budgeted(search={"peaks": []}))
+    config = load_config(make_budgeted(search={"peaks": [], "budget": {"epochs": 17}, "least_steps": 2}))
     assert "peaks: none are tried" in "\n".join(helpers.describe_search(config))  # --dry-run
     device = torch.device("cpu")
     parts = helpers.make_budgeted_parts(config, device)
@@ -132,16 +132,14 @@ def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: An
     path = policy.path_budget(Seen())
     action = policy.next_action(Seen(ended=frozenset({GOAL_PILOT})))
     assert isinstance(action, RunPilot)
-    piece = pilot_slices(config, action, path=path, inputs=parts.inputs, attempt=0)[0]
+    pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=0)
     runs = Runs(config, parts, folder=tmp_path / "search", log=logging.getLogger("test"))
-    short = runs.train_slice(piece, "")
-    for stop in piece.stops:
-        short.train(stop)
-        short.leave()
-    short.close()
-    assert piece.stops[-1].step % parts.inputs[0].per_epoch, "the pilot ends inside an epoch"
+    for branch in pilot.branches:
+        runs.train_pilot(pilot, branch.begin)
+        runs.train_short(branch.record, branch.name, start=pilot.name)
+    assert pilot.branches[-1].begin % parts.inputs[0].per_epoch, "the pilot ends inside an epoch"
     record = path_record(config, (0.25, 0.75), factors=action.factors, compute=path.compute, inputs=parts.inputs)
-    runs.train_plan(record, "continued", begin=piece.name)
+    runs.train_plan(record, "continued", begin=pilot.name)
     runs.train_plan(record, "anew", begin="")
     ends = [load_checkpoint(tmp_path / "search" / name / "current.pth")[0] for name in ("continued", "anew")]
     assert_equal(ends[0]["network"], ends[1]["network"])
@@ -196,22 +194,22 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert costs["event"] == "costs"
     assert min(costs["step_seconds"]) > 0
     assert found == {str(caught.value)}, "measured again"
-    # A quarter of it for two runs of four steps, each with a readout: 8 videos and 8 batches of 4, a third of a step.
-    two = 2 * (4 * max(costs["step_seconds"]) + (8 + 8 * 4) / 4 / 3 * costs["step_seconds"][-1])
+    # A quarter of it for two runs of a step, each with a readout: 8 videos and 8 batches of 4, a third of a step.
+    two = 2 * (max(costs["step_seconds"]) + (8 + 8 * 4) / 4 / 3 * costs["step_seconds"][-1])
     assert f"hours: {two / 0.25 / 3600:.3g}" in found.pop()
-    # As if a step had taken half a second and one: 117 s are 117 steps of the goal, 13 epochs.
-    config = load_config(make_budgeted("known", search={"budget": {"hours": 117 / 3600}}))
+    # As if a step had taken half a second and one: 90 s are 90 steps of the goal, 10 epochs.
+    config = load_config(make_budgeted("known", search={"budget": {"hours": 90 / 3600}}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     open_journal(config, identify(config, parts)).append(InputCosts((0.5, 1.0)))
     plan_budget(config, helpers.make_budgeted_parts, force=False)
     said = (config.run_dir / "log.txt").read_text()
-    assert "budget: 13 epochs of the goal's input (117 s of training steps, loading included)" in said
+    assert "budget: 10 epochs of the goal's input (90 s of training steps, loading included)" in said
     assert "an epoch of the inputs costs 0.5 : 1" in said
     assert [line["event"] for line in journal_of(config)][:2] == ["costs", "peak"]
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
     # What it has seen is the prior of another search, of another budget.
     reuse = [str(config.run_dir / "search.json")]
-    other = run(make_budgeted("other", search={"budget": {"epochs": 10}, "peaks": [], "reuse": reuse}))
+    other = run(make_budgeted("other", search={"budget": {"epochs": 9}, "peaks": [], "reuse": reuse}))
     policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
     prior, history = (
         read_prior(other, longest=policy.budget.longest),
@@ -226,7 +224,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert gains[0][history.plan.split] == history.plan.gain
     assert gains[0] != gains[1]
     with pytest.raises(LineFileError, match="reused search 1: was [0-9a-f]{64}, is None"):
-        run(make_budgeted("other", search={"budget": {"epochs": 10}, "peaks": []}))
+        run(make_budgeted("other", search={"budget": {"epochs": 9}, "peaks": []}))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +244,7 @@ def test_mistakes_are_named(make_budgeted: Any, search: Any, optimizer: Any, mes
 
 
 def test_a_budget_that_planning_would_eat_is_refused(make_budgeted: Any) -> None:
-    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 6.52\}"):
-        run(make_budgeted(search={"budget": {"epochs": 4}}))
+    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 3.85\}"):
+        run(make_budgeted(search={"budget": {"epochs": 3}}))
     with pytest.raises(ConfigError, match=r"optimizer.envelope_warmup: found 0.2, but pilots are"):
         run(make_budgeted(optimizer={"envelope_warmup": 0.2}))

@@ -316,7 +316,7 @@ class SearchConfig:
     peaks: tuple[float, ...] = own_key(
         "budgeted: factors of base_learning_rate that are tried, rising; []: the rates as they are written"
     )
-    least_steps: int = own_key("budgeted: fewest steps of a peak's run and of a pilot", at_least=4)
+    least_steps: int = own_key("budgeted: fewest steps of a peak's run; a pilot has three times as many", at_least=1)
     readout_videos: int = own_key("budgeted: most videos that score a run, taken evenly from the list", at_least=1)
     reuse: tuple[str, ...] = own_key(
         "budgeted: files search.json of searches over the same inputs, whose pilots count beside this one's",

@@ -41,9 +41,18 @@ class Budget:
     envelope: Envelope
 
     @property
+    def goal(self) -> int:
+        """Number of the goal's input."""
+        return len(self.costs) - 1
+
+    @property
     def goal_only(self) -> Split:
         """The baseline: everything at the goal."""
-        return (*(0.0 for _ in self.costs[1:]), 1.0)
+        return self.only(self.goal)
+
+    def only(self, number: int) -> Split:
+        """Return the split that is all at one input."""
+        return tuple(float(each == number) for each in range(len(self.costs)))
 
     @property
     def longest(self) -> float:
@@ -58,9 +67,16 @@ class Budget:
             for start, share, cost in zip(starts, split, self.costs, strict=False)
         )
 
-    def epochs(self, split: Split) -> tuple[float, ...]:
-        """Return the epochs on every input."""
-        return tuple(share * self.compute / cost for share, cost in zip(split, self.costs, strict=True))
+    def weighted_cool_down(self, number: int, *, at: float, epochs: float) -> tuple[float, ...]:
+        """Return the rate-weighted epochs of a path that leaves an input for the goal, to be annealed there at once.
+
+        Args:
+            number: The input that the path is at until then.
+            at: Fraction of the compute at which it leaves.
+            epochs: Of the goal's, over which the rate falls linearly from where the envelope stands to zero.
+        """
+        *short, goal = self.weighted_epochs(self.only(number), until=at)
+        return (*short, goal + self.envelope.factor(at) * epochs / 2)
 
 
 @dataclass(frozen=True)
@@ -96,16 +112,19 @@ def worth(losses: _Floats) -> _Floats:
     return 100 * np.exp(-losses / 2)
 
 
-def list_splits(budget: Budget, *, least_goal: float | None = None) -> list[Split]:
-    """Return all splits in sixteenths that leave the goal at least a share (None: by the cheapest cost)."""
+def list_splits(budget: Budget, *, least_goal: float | None = None, least_first: float = 0.0) -> list[Split]:
+    """Return all splits in sixteenths that leave the goal at least a share (None: by the cheapest cost).
+
+    Those that are not all at the goal have at least `least_first` at the first input.
+    """
     if least_goal is None:
         least_goal = LEAST_GOAL_CHEAP if min(budget.costs) < CHEAP * budget.costs[-1] else LEAST_GOAL
-    short = [range(SIXTEENTHS + 1)] * (len(budget.costs) - 1)
-    return [
+    short = [range(SIXTEENTHS + 1)] * budget.goal
+    splits = [
         (*(count / SIXTEENTHS for count in counts), 1 - sum(counts) / SIXTEENTHS)
         for counts in itertools.product(*short)
-        if 1 - sum(counts) / SIXTEENTHS >= least_goal
     ]
+    return [split for split in splits if split[-1] == 1 or (split[-1] >= least_goal and split[0] >= least_first)]
 
 
 def weigh_splits(posterior: Posterior, budget: Budget, splits: Sequence[Split]) -> list[SplitWorth]:
@@ -120,7 +139,12 @@ def weigh_splits(posterior: Posterior, budget: Budget, splits: Sequence[Split]) 
 
 
 def choose_split(
-    posterior: Posterior | None, budget: Budget, *, least_goal: float | None = None, risk: float = RISK
+    posterior: Posterior | None,
+    budget: Budget,
+    *,
+    least_goal: float | None = None,
+    least_first: float = 0.0,
+    risk: float = RISK,
 ) -> SplitPlan:
     """Choose the split with the largest expected gain less `risk` of its standard deviation.
 
@@ -130,12 +154,13 @@ def choose_split(
         posterior: What the pilots say; None: nothing.
         budget: What may be spent; another one than the pilots' re-plans for it.
         least_goal: Smallest share of the goal; None: by the cost of the cheapest input.
+        least_first: Smallest share of the first input where not all is at the goal.
         risk: Standard deviations taken off a gain.
     """
     baseline = SplitWorth(budget.goal_only, 0.0, 0.0)
     if posterior is None:
         return SplitPlan(baseline, (baseline,))
-    weighed = weigh_splits(posterior, budget, list_splits(budget, least_goal=least_goal))
+    weighed = weigh_splits(posterior, budget, list_splits(budget, least_goal=least_goal, least_first=least_first))
     # Sorting is stable: of equal promises the one with more at the goal comes first.
     by_goal = sorted(weighed, key=lambda each: each.split[::-1], reverse=True)
     table = tuple(sorted(by_goal, key=lambda each: each.gain - risk * each.spread, reverse=True))

@@ -6,7 +6,7 @@ With w_i the rate-weighted epochs on input i (the integral of the envelope over 
 
 Component m of the task is taught by every input at least as long as m; only the goal, the last input, teaches the last
 one. T is the sum of rates in the laws of annealed training (Tissue et al., 2024: "Scaling law with learning rate
-annealing"); their second term is absent because readouts are averages of weights and paths end at rate zero.
+annealing"); their second term is absent because paths end at rate zero, as what is read of a pilot does.
 
 For a point (alpha, tau, a) of the grid the best L_inf >= 0 and A >= 0 are a weighted least-squares problem in closed
 form: there is no start value and nothing that can fail, as with `utils.planning.knee.fit_knee`.
@@ -38,8 +38,8 @@ class Readout:
     Attributes:
         pilot: Number of the pilot.
         at: Fraction of the budget that it has spent.
-        weighted: Rate-weighted epochs so far on every input, short to long.
-        loss: Mean held-out cross-entropy at the goal's clip of the average of the weights; not finite: diverged.
+        weighted: Rate-weighted epochs so far on every input, short to long, those of the cool-down included.
+        loss: Mean held-out cross-entropy at the goal's clip after a cool-down; not finite: diverged.
         sd: Standard deviation of that mean (of the videos drawn).
     """
 

@@ -1,8 +1,9 @@
 """The budgeted policy: what to run next, as a pure function of what has been seen.
 
 First the peak rate of the goal by short annealed runs, then of the shortest input around it; then two pilots that begin
-the run itself, under its own envelope: one at the goal, one at the shortest input and, as a fork, the goal's after it.
-What they show becomes a posterior over splits, and the pilot that the plan begins with goes on as the run.
+the run itself, under its own envelope, one at the goal and one at the shortest input. They are read by branches: a copy
+is trained on at the goal, its rate falling to zero, and thrown away. What that shows becomes a posterior over splits,
+and the pilot that the plan begins with goes on as the run.
 """
 
 import math
@@ -14,6 +15,9 @@ from utils.planning.law import Posterior, Readout, fit_posterior
 from utils.planning.peaks import PeakRule
 
 GOAL_PILOT, SHORT_PILOT = 0, 1
+PLACES = (0.5, 1.0)  # of a pilot, at which it is read
+COOL_DOWN = 1 / 4  # of the compute that a pilot has spent: its branch there
+BRANCHES = COOL_DOWN * sum(PLACES)  # of a pilot's compute: all of its branches
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,17 @@ class TryPeak:
 
 @dataclass(frozen=True)
 class RunPilot:
-    """Train the beginning of a path, and read its average of weights out at the goal's clip as it goes.
+    """Train the beginning of a path at one input, and read it at `PLACES` by branches at the goal.
 
     Attributes:
         number: `GOAL_PILOT` or `SHORT_PILOT`.
-        split: Shares of the path whose beginning this is; a part of the pilot at the goal is a fork, not the run.
+        input: Number of the input.
         until: Fraction of the path's compute at which the pilot ends.
         factors: Peak of every input.
     """
 
     number: int
-    split: Split
+    input: int
     until: float
     factors: tuple[float, ...]
 
@@ -91,11 +95,11 @@ class BudgetedPolicy:
         peak_compute: What one annealed run of a peak spends.
         most_for_peaks: What all of them may spend together, readouts included.
         pilot_share: Fraction of the path's compute of one pilot; 0: there are none, and the plan is all at the goal.
+            A path that begins with another input than the goal has so much of it at least.
         least_goal: Smallest share of the goal's input; None: by the cost of the cheapest.
         risk: Standard deviations taken off an expected gain.
         prior: Of an earlier search, tempered.
-        readout: What one readout spends.
-        readouts_of_pilots: How many of them pilots take.
+        readout: What scoring a run once spends.
     """
 
     budget: Budget
@@ -107,7 +111,6 @@ class BudgetedPolicy:
     risk: float = RISK
     prior: Posterior | None = None
     readout: float = 0.0
-    readouts_of_pilots: int = 0
 
     def next_action(self, seen: Seen) -> Action:
         """Return what to do next."""
@@ -115,12 +118,26 @@ class BudgetedPolicy:
         if action is not None:
             return action
         factors = self.factors(seen)
-        for number, split in self._pilots().items():
+        for number, place in self.pilots.items():
             if number not in seen.ended:
-                return RunPilot(number, split, self.pilot_share, factors)
-        path, posterior = self.path_budget(seen), self.posterior(seen)
-        plan = choose_split(posterior, path, least_goal=self.least_goal, risk=self.risk)
-        return TrainPlan(plan, factors, posterior)
+                return RunPilot(number, place, self.pilot_share, factors)
+        posterior = self.posterior(seen)
+        return TrainPlan(self.choose(posterior, self.path_budget(seen)), factors, posterior)
+
+    def choose(self, posterior: Posterior | None, path: Budget) -> SplitPlan:
+        """Return the split of a budget that is best by what is known."""
+        return choose_split(posterior, path, least_goal=self.least_goal, least_first=self.pilot_share, risk=self.risk)
+
+    @property
+    def pilots(self) -> dict[int, int]:
+        """Input of every pilot, by its number; one input leaves nothing to choose and has none."""
+        return {GOAL_PILOT: self.budget.goal, SHORT_PILOT: 0} if self.pilot_share and self.budget.goal else {}
+
+    def pilot_of(self, split: Split) -> int | None:
+        """Return the pilot that a path begins with, None where it begins with none of them."""
+        first, share = next((number, share) for number, share in enumerate(split) if share > 0)
+        begins = share >= self.pilot_share
+        return next((pilot for pilot, place in self.pilots.items() if place == first and begins), None)
 
     def next_actions(self, seen: Seen, most: int) -> list[Action]:
         """Return the next action and those that can run at the same time, `most` together.
@@ -146,14 +163,19 @@ class BudgetedPolicy:
         return fit_posterior(seen.readouts, longest=self.path_budget(seen).longest, prior=self.prior)
 
     def path_budget(self, seen: Seen) -> Budget:
-        """Return what is left for the path: the budget less the peaks' runs, readouts and the most that pilots waste.
+        """Return what is left for the path: the budget less the peaks' runs, readouts, branches and a pilot.
 
-        Where the goal's pilot goes on the other is lost, a pilot's compute; where the short one does, the goal's and
-        the fork, one and a half. The larger is set aside, so that the envelope of the pilots is that of the run.
+        One pilot goes on as the run, the other is lost. All of this is set aside before the first pilot, so that the
+        envelope of the pilots is that of the run.
         """
-        left = self.budget.compute - self.spent_on_peaks(seen) - self.readout * self.readouts_of_pilots
-        wasted = 1.5 if len(self.budget.costs) > 1 else 0.0
-        return replace(self.budget, compute=left / (1 + wasted * self.pilot_share))
+        left = self.budget.compute - self.spent_on_peaks(seen) - self.readout * len(PLACES) * len(self.pilots)
+        return replace(self.budget, compute=left / (1 + self.lost_share))
+
+    @property
+    def lost_share(self) -> float:
+        """Compute of the pilots that is not the run's, as a fraction of the path's: all branches and a pilot."""
+        count = len(self.pilots)
+        return self.pilot_share * (count - 1 + count * BRANCHES) if count else 0.0
 
     def spent_on_peaks(self, seen: Seen, *, more: int = 0) -> float:
         """Return what the peaks' runs, and some `more`, spend with their readouts."""
@@ -161,7 +183,7 @@ class BudgetedPolicy:
 
     def factors(self, seen: Seen) -> tuple[float, ...]:
         """Return the peak of every input: its own best, else that of the goal, else the rate as it is written."""
-        goal = len(self.budget.costs) - 1
+        goal = self.budget.goal
         at_goal = self.rule.best(seen.peaks.get(goal, {}))
         found = [self.rule.best(seen.peaks.get(number, {})) for number in range(goal)]
         fallback = 1.0 if at_goal is None else at_goal
@@ -181,7 +203,7 @@ class BudgetedPolicy:
         """Return the next peak to try: the goal's by the rule, then the shortest input's beside the goal's best."""
         if self.spent_on_peaks(seen, more=1) > self.most_for_peaks:
             return None
-        goal = len(self.budget.costs) - 1
+        goal = self.budget.goal
         factor = self.rule.next_factor(seen.peaks.get(goal, {}))
         if factor is not None:
             return TryPeak(goal, factor, self.peak_compute)
@@ -193,10 +215,3 @@ class BudgetedPolicy:
         if beside is None or (beside < best and tried[2 * best] < tried[best]):
             return None  # twice the goal's is better: half of it is not tried
         return TryPeak(0, beside, self.peak_compute)
-
-    def _pilots(self) -> dict[int, Split]:
-        """Return the splits of the pilots; the second's is half of the pilot at the shortest input, then the goal."""
-        inputs, half = len(self.budget.costs), self.pilot_share / 2
-        pilots = {GOAL_PILOT: self.budget.goal_only} if self.pilot_share else {}
-        short = {SHORT_PILOT: (half, *(0.0,) * (inputs - 2), 1 - half)} if self.pilot_share and inputs > 1 else {}
-        return pilots | short

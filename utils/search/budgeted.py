@@ -33,7 +33,7 @@ from utils.search.budgeted_events import (
     write_event,
 )
 from utils.search.budgeted_page import render_budgeted_page
-from utils.search.budgeted_plan import InputSteps, describe_budget, first_slice, make_policy, path_record
+from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy, path_record, pilot_name
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
 from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, has_ended, identify, perform
@@ -201,7 +201,10 @@ class BudgetedSearch:
                 f"{'diverged' if math.isnan(event.loss) else said}"
             )
         elif isinstance(event, PilotReadout):
-            self._log.info(f"  at {event.at:.2%} of the path: held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%")
+            self._log.info(
+                f"  {event.branch} steps of the goal after {event.at:.2%} of the path: held-out loss {event.loss:.4f}, "
+                f"top-1 {event.top1:.2f}%"
+            )
         self._write()
 
     def _train_plan(self, action: TrainPlan) -> None:
@@ -215,8 +218,8 @@ class BudgetedSearch:
         gain = f"expected gain over all at the goal {planned.gain:.2f} +- {planned.spread:.2f} points"
         self._log.info(f"plan: {shares} of the compute on the inputs, short to long; {gain}")
         record = self._record(planned)
-        begin = first_slice(planned.split) if self._history.seen().ended else ""
-        task = PathTask(record, begin and f"{begin}-{len(self._history.retreats())}")
+        pilot, attempt = self._policy.pilot_of(planned.split), len(self._history.retreats())
+        task = PathTask(record, "" if pilot is None else pilot_name(pilot, attempt=attempt))
         with self._open_desk(1) as desk:
             desk.run(Job(RUN, task))
             desk.forget(RUN)

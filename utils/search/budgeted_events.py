@@ -53,19 +53,19 @@ class PilotReadout:
 
     Attributes:
         pilot: Number of the pilot.
-        state: Number of the state of its path.
-        step: Steps of that state so far.
-        at: Fraction of the path's compute that is spent.
-        weighted: Rate-weighted epochs so far on every input, short to long.
-        loss: Mean held-out cross-entropy at the goal's clip of the average of the weights; NaN: training diverged.
+        step: Steps of the pilot so far.
+        branch: Steps of the goal's input over which a copy of it was annealed to zero.
+        at: Fraction of the path's compute that the pilot has spent.
+        weighted: Rate-weighted epochs so far on every input, short to long, those of the branch included.
+        loss: Mean held-out cross-entropy at the goal's clip at the end of the branch.
         sd: Standard deviation of that mean.
         top1: Held-out accuracy, percent.
-        seconds: How long training since the last readout and this one took.
+        seconds: How long training since the last readout, and this one, took.
     """
 
     pilot: int
-    state: int
     step: int
+    branch: int
     at: float
     weighted: tuple[float, ...]
     loss: float
@@ -81,7 +81,7 @@ class PilotEnd:
     Attributes:
         pilot: Number of the pilot.
         factors: Peak of every input, as factors.
-        diverged: Number of the input in which it diverged; -1: it did not.
+        diverged: Number of the input in which it diverged, the goal's where a branch did; -1: it did not.
     """
 
     pilot: int

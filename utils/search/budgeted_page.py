@@ -43,7 +43,8 @@ def describe_plan(report: BudgetedReport) -> str:
 
 
 def _render_head(report: BudgetedReport) -> Element:
-    planning = (report.spent.peaks + report.spent.readouts + report.spent.lost) / report.budget
+    spent = report.spent
+    planning = (spent.peaks + spent.readouts + spent.lost + spent.branches) / report.budget
     goal = report.config.search.inputs[-1]
     rate = f"{goal.base_learning_rate * report.plan.factors[-1]:.3g}"
     entries = [
@@ -89,11 +90,13 @@ def _render_peaks(report: BudgetedReport) -> Element:
 
 
 def _render_readouts(report: BudgetedReport) -> Element:
+    names = [f"pilot at {_names(report)[number]}" for number in (-1, 0)]
     rows = [
         table_row(
             [
-                ("th", ("all at the goal", "short, then the goal")[readout.pilot]),
+                ("th", names[readout.pilot]),
                 ("number", f"{100 * readout.at:.2f}"),
+                ("number", str(readout.branch)),
                 ("number", f"{readout.loss:.4f} ± {readout.sd:.4f}"),
                 ("number", f"{readout.top1:.1f}"),
             ]
@@ -101,10 +104,13 @@ def _render_readouts(report: BudgetedReport) -> Element:
         for readout in report.readouts
     ]
     curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in (0, 1)]
-    names = ("all at the goal", "short, then the goal")
-    text = "Held-out loss at the goal's clip of the average of the weights, along both pilots."
-    head = [("", "pilot"), *(("number", word) for word in ("% of the path", "held-out loss", "top-1, %"))]
-    chart = _chart(curves, names, "held-out loss over % of the path")
+    text = (
+        "Pilots are beginnings of the path. A copy of each was trained on at the goal, its rate falling to zero, and "
+        "scored there: a branch, which nothing goes on from."
+    )
+    words = ("% of the path", "steps of the branch", "held-out loss", "top-1, %")
+    head = [("", "pilot"), *(("number", word) for word in words)]
+    chart = _chart(curves, names, "held-out loss of a branch over % of the path where it begins")
     return section("pilots", "Pilots", element("p", text), *chart, table("readouts", head, rows))
 
 
@@ -153,7 +159,8 @@ def _render_spent(report: BudgetedReport) -> Element:
     parts = (
         ("peaks", report.spent.peaks),
         ("readouts", report.spent.readouts),
-        ("pilots that are lost", report.spent.lost),
+        ("the pilot that is lost", report.spent.lost),
+        ("branches", report.spent.branches),
         ("the path", report.spent.path),
     )
     rows = [table_row([("th", name), ("number", _percent(value / report.budget))]) for name, value in parts]

@@ -8,17 +8,17 @@ from utils.config import ConfigError, RunConfig, StateConfig
 from utils.planning.budget import Budget, Split
 from utils.planning.envelope import Envelope
 from utils.planning.peaks import PeakRule
-from utils.planning.policy import GOAL_PILOT, BudgetedPolicy, RunPilot, Seen, TryPeak
+from utils.planning.policy import BRANCHES, COOL_DOWN, PLACES, BudgetedPolicy, RunPilot, Seen, TryPeak
 
 PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
 MOST_FOR_PEAKS = 0.25  # of the budget: all of them together
 PILOT_SHARE = 1 / 32  # of the path
-# A budget of which a pilot would be more has none; half of a pilot is the smallest share of a split.
-MOST_PILOT_SHARE = 1 / 16
-READOUTS = 4  # places along a pilot; the first of them says too little and is left out
+# Times search.least_steps: about the fewest steps of a pilot. What is read half-way, branch included, has then more
+# steps than a peak's run, the fewest in which something is learned.
+LEAST_PILOT = 3
+MOST_PILOT_SHARE = 1 / 16  # the smallest share of a split; a budget of which a pilot would be more has none
 STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
 FORWARD = 1 / 3  # of the compute of training a clip: what scoring one takes
-TAIL = 0.1  # a readout is of the average of the weights over this last part of the steps
 # The best rate falls with the length of the training to this power: a short run stands for the budget at a higher rate.
 # 0.32 in Bjorck et al., 2024, "Scaling optimal LR across token horizons"; 0.45 from 30 to 1,050 steps of
 # benchmarks/budgets.py.
@@ -46,39 +46,39 @@ class InputSteps:
 
 
 @dataclass(frozen=True)
-class Stop:
-    """A point of a pilot at which it is read out.
-
-    Attributes:
-        step: Steps of its state.
-        tail: Steps of its state from which on the weights are averaged.
-        at: Fraction of the path's compute.
-        weighted: Rate-weighted epochs on every input.
-    """
-
-    step: int
-    tail: int
-    at: float
-    weighted: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A piece of a pilot: the beginning of a state of a path.
+class Branch:
+    """What is read of a pilot: a copy of it, annealed to zero at the goal, which nothing goes on from.
 
     Attributes:
         name: Of its folder.
-        record: The path, longer than the slice.
-        state: Number of the state in it.
-        input: Number of the input.
-        stops: Where it is read out; it ends at the last.
+        record: Of its training, one state at the goal.
+        begin: Steps of the pilot before it.
+        at: Fraction of the path's compute that these are.
+        steps: Its own.
+        weighted: Rate-weighted epochs on every input, its own included.
     """
 
     name: str
     record: RunConfig
-    state: int
-    input: int
-    stops: tuple[Stop, ...]
+    begin: int
+    at: float
+    steps: int
+    weighted: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """The beginning of the first state of a path, which has more of it.
+
+    Attributes:
+        name: Of its folder.
+        record: The path.
+        branches: What is read of it; it ends where the last one begins.
+    """
+
+    name: str
+    record: RunConfig
+    branches: tuple[Branch, ...]
 
 
 def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int) -> BudgetedPolicy:
@@ -91,11 +91,9 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
     least = search.least_steps * max(each.compute for each in inputs)
     clips, step = scoring_videos + count_batches(config) * goal.batch_size, goal.batch_size * goal.iter_size
     readout = FORWARD * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute
-    readouts = min(len(inputs), 2) * (READOUTS - 1)
     most = compute * MOST_FOR_PEAKS if search.peaks else 0.0
-    left = compute - most - readout * readouts
-    share = max(PILOT_SHARE, least / left) if left > 0 else math.inf
-    has_pilots = share <= MOST_PILOT_SHARE
+    left = compute - most - readout * 2 * len(PLACES)
+    share = max(PILOT_SHARE, LEAST_PILOT * least / left) if left > 0 else math.inf
     policy = BudgetedPolicy(
         Budget(compute, tuple(each.epoch for each in inputs), path_envelope(config)),
         PeakRule(
@@ -105,9 +103,8 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
         ),
         peak_compute=max(compute * PEAK_SHARE, least),
         most_for_peaks=most,
-        pilot_share=share if has_pilots else 0.0,
+        pilot_share=share if share <= MOST_PILOT_SHARE else 0.0,
         readout=readout,
-        readouts_of_pilots=readouts if has_pilots else 0,
     )
     needed = 2 * (least + readout) / MOST_FOR_PEAKS
     enough = f"hours: {needed / 3600:.3g}" if search.budget.hours else f"epochs: {needed / inputs[-1].epoch:.3g}"
@@ -187,45 +184,39 @@ def _state(config: RunConfig, number: int, *, factor: float, steps: int, inputs:
     )
 
 
-def pilot_slices(
+def pilot_name(number: int, *, attempt: int) -> str:
+    """Return the name of a pilot after pilots had begun anew so many times."""
+    return f"pilot-{number}-{attempt}"
+
+
+def make_pilot(
     config: RunConfig, action: RunPilot, *, path: Budget, inputs: Sequence[InputSteps], attempt: int
-) -> tuple[Slice, ...]:
-    """Return the pieces of a pilot: the goal's, or the shortest input's and then, as a fork of it, the goal's.
+) -> Pilot:
+    """Return what a pilot trains; its record is the beginning of every path that begins with its input."""
+    # Longer than the pilot, and with the goal as its last state, as every path has it.
+    split = tuple((one + goal) / 2 for one, goal in zip(path.only(action.input), path.goal_only, strict=True))
+    record = path_record(config, split, factors=action.factors, compute=path.compute, inputs=inputs)
+    name, per_step = pilot_name(action.number, attempt=attempt), inputs[action.input].compute
+    branches = []
+    for number, place in enumerate(PLACES):
+        begin = round(place * action.until * path.compute / per_step)
+        at = begin * per_step / path.compute
+        rate = action.factors[-1] * path.envelope.factor(at)
+        steps = max(1, round(COOL_DOWN * begin * per_step / inputs[-1].compute))
+        weighted = path.weighted_cool_down(action.input, at=at, epochs=steps / inputs[-1].per_epoch)
+        branch = branch_record(config, rate, steps=steps, inputs=inputs)
+        branches.append(Branch(f"{name}-branch{number}", branch, begin, at, steps, weighted))
+    return Pilot(name, record, tuple(branches))
 
-    The short piece is the beginning of every path that begins with the shortest input, so its record has more of it.
+
+def branch_record(config: RunConfig, factor: float, *, steps: int, inputs: Sequence[InputSteps]) -> RunConfig:
+    """Return the record of a cool-down: the goal's input, from this factor of its rate linearly to zero.
+
+    Its clips are drawn with another seed: those of the steps that a pilot begins with, it has seen.
     """
-    goal = len(inputs) - 1
-    if action.number == GOAL_PILOT:
-        places = [("goal", action.split, 0, goal)]
-    else:
-        longer = (0.5, *(0.0 for _ in inputs[2:]), 0.5)
-        places = [("short", longer, 0, 0), ("fork", action.split, 1, goal)]
-    slices, spent = [], 0.0
-    for name, split, state, number in places:
-        record = path_record(config, split, factors=action.factors, compute=path.compute, inputs=inputs)
-        fractions = [action.until * k / READOUTS for k in range(2, READOUTS + 1)]
-        end = action.until if number == goal else action.split[0]
-        steps = {round((at - spent) * path.compute / inputs[number].compute) for at in fractions if spent < at <= end}
-        stops = [
-            _stop(step, path=path, split=action.split, spent=spent, compute=inputs[number].compute)
-            for step in sorted(steps)
-            if step > 0
-        ]
-        slices.append(Slice(f"{name}-{attempt}", record, state, number, tuple(stops)))
-        spent = stops[-1].at
-    return tuple(slices)
-
-
-def _stop(step: int, *, path: Budget, split: Split, spent: float, compute: float) -> Stop:
-    at = spent + step * compute / path.compute
-    return Stop(step, step - max(1, round(TAIL * step)), at, path.weighted_epochs(split, until=at))
-
-
-def first_slice(split: Split) -> str:
-    """Return the name of the slice that a plan begins with, "" where there is none."""
-    if split[-1] == 1:
-        return "goal"
-    return "short" if split[0] > 0 else ""
+    settings = replace(config.optimizer, envelope="linear", envelope_warmup=0.0, seed=config.optimizer.seed + 1)
+    state = _state(config, len(inputs) - 1, factor=factor, steps=steps, inputs=inputs)
+    return replace(config, optimizer=settings).with_states([state])
 
 
 def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[InputSteps]) -> list[str]:
@@ -233,7 +224,8 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
     budget, goal = policy.budget, inputs[-1]
     peaks = int(policy.most_for_peaks / (policy.peak_compute + policy.readout))
     costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
-    pilot = policy.pilot_share * budget.compute / goal.compute
+    share, why = policy.pilot_share, "they would take too much of so small a budget; the plan is all at the goal"
+    pilot = share * budget.compute / goal.compute
     unit = "s of training steps, loading included" if config.search.budget.hours else "frames x pixels"
     return [
         f"budget: {budget.compute / goal.epoch:.4g} epochs of the goal's input ({budget.compute:.4g} {unit}); "
@@ -241,10 +233,11 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
         f"peaks: {peaks} runs at most of {policy.peak_compute / budget.compute:.2%} of the budget each"
         if peaks
         else "peaks: none are tried, the rates are those that are written",
-        f"pilots: two of {policy.pilot_share:.2%} of the path ({pilot:.0f} steps of the goal) each; what the plan does "
-        f"not begin with is lost, {1.5 * policy.pilot_share:.2%} at most"
-        if policy.pilot_share
-        else "pilots: none, they would take too much of so small a budget; the plan is all at the goal",
+        f"pilots: {len(policy.pilots)} of {share:.2%} of the path ({pilot:.0f} steps of the goal) each, read by "
+        f"branches of {share * BRANCHES:.2%}; branches and the pilot that the plan does not begin with are lost, "
+        f"{policy.lost_share:.2%}"
+        if policy.pilots
+        else f"pilots: none, {why if policy.budget.goal else 'there is one input'}",
         f"readouts: {policy.readout / budget.compute:.2%} of the budget each, one for each peak and "
-        f"{policy.readouts_of_pilots} of the pilots; all of this is inside the budget",
+        f"{len(PLACES) * len(policy.pilots)} of the pilots; all of this is inside the budget",
     ]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from utils.config import RunConfig
-from utils.planning.budget import Budget, SplitWorth, choose_split, marginal_worth
+from utils.planning.budget import Budget, SplitWorth, marginal_worth
 from utils.planning.law import Posterior
-from utils.planning.policy import SHORT_PILOT, BudgetedPolicy
+from utils.planning.policy import COOL_DOWN, SHORT_PILOT, BudgetedPolicy
 from utils.search.budgeted_events import BudgetedHistory, PeakScore, PilotReadout, Planned
 from utils.search.events import FinalScore
 
@@ -21,11 +21,12 @@ OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of 
 
 @dataclass(frozen=True)
 class Spent:
-    """Compute, in the budget's unit: peaks' runs, readouts, what of the pilots no plan goes on from, and the path."""
+    """Compute, in the budget's unit: peaks' runs, scoring, pilots that no plan goes on from, branches, and the path."""
 
     peaks: float
     readouts: float
     lost: float
+    branches: float
     path: float
 
 
@@ -92,8 +93,7 @@ def build_report(
     path = replace(policy.budget, compute=planned.compute)
     seen = history.seen()
     posterior = policy.posterior(seen) if history.plan else None
-    splits = choose_split(posterior, path, least_goal=policy.least_goal, risk=policy.risk).table
-    pilots = 0.0 if len(path.costs) == 1 else 1.0 if planned.split == path.goal_only else 1.5
+    splits = policy.choose(posterior, path).table
     return BudgetedReport(
         format=FORMAT,
         record=config.name,
@@ -110,7 +110,8 @@ def build_report(
         spent=Spent(
             peaks=sum(peak.compute for peak in history.peaks()),
             readouts=policy.readout * sum(1 for _ in (*history.peaks(), *history.readouts())),
-            lost=pilots * policy.pilot_share * path.compute if SHORT_PILOT in seen.ended else 0.0,
+            lost=policy.pilot_share * path.compute if SHORT_PILOT in seen.ended else 0.0,
+            branches=sum(COOL_DOWN * readout.at for readout in history.readouts()) * path.compute,
             path=path.compute,
         ),
         path_record=path_record,
@@ -126,7 +127,7 @@ def _pareto(
     found = []
     for factor in OTHER_BUDGETS:
         budget = replace(path, compute=path.compute * factor)
-        split = choose_split(posterior, budget, least_goal=policy.least_goal, risk=policy.risk).chosen.split
+        split = policy.choose(posterior, budget).chosen.split
         found.append((factor, split, _expected_loss(posterior, budget, split)))
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""Train what a budgeted search tries: peaks' runs, pilots, and the plan that a pilot goes on as.
+"""Train what a budgeted search tries: peaks' runs, pilots, their branches, and the plan that a pilot goes on as.
 
 Each is the training of a record in a folder of its own, with everything that train_3d.py keeps, so each continues where
 it was killed. A pilot stops inside a state: its checkpoint is the one that training of a longer state would
@@ -6,7 +6,6 @@ leave there.
 """
 
 import contextlib
-import dataclasses
 import logging
 import math
 import shutil
@@ -17,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from utils import distributed
 from utils.config import RunConfig
-from utils.search.budgeted_plan import InputSteps, Slice, Stop, count_batches
+from utils.search.budgeted_plan import InputSteps, Pilot, count_batches
 from utils.search.setup import SearchParts
-from utils.search.weights import Weights
-from utils.training.averaging import TailAverage
-from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from utils.training.engine import EpochTotals, Learner
+from utils.training.checkpoint import load_checkpoint, save_checkpoint
+from utils.training.engine import DivergedError, EpochTotals, Learner
 from utils.training.epoch_lines import EPOCHS_FILE
 from utils.training.precision import autocast
 from utils.training.run import train_states
@@ -87,29 +83,12 @@ def read_out(trainer: StateTrainer) -> HeldoutLoss:
     return heldout_loss(trainer.learner, trainer.quick)
 
 
-class GoalReader:
-    """Scores weights at the goal's clip."""
-
-    def __init__(self, config: RunConfig, parts: BudgetedParts) -> None:
-        """Make a network of its own, which no training sees."""
-        settings = replace(config.optimizer, precise_bn=count_batches(config))
-        record, state = replace(config, optimizer=settings), config.evaluation_state
-        self._network: nn.Module = parts.search.make_network(None)
-        self._trainer = parts.search.make_trainer(record.with_states([state]), 0, self._network, "readout")
-
-    def __call__(self, weights: Weights) -> HeldoutLoss:
-        """Return the held-out loss of weights."""
-        self._network.load_state_dict(weights)
-        return read_out(self._trainer)
-
-
 class Runs:
     """Folders of what a search trains, and the training in them."""
 
     def __init__(self, config: RunConfig, parts: BudgetedParts, *, folder: Path, log: logging.Logger) -> None:
         """Train in a folder of the search's."""
         self._config, self._parts, self._folder, self._log = config, parts, folder, log
-        self._read: GoalReader | None = None
 
     def _place(self, record: RunConfig, name: str) -> RunConfig:
         """Return a record that is trained in a folder of this name."""
@@ -121,8 +100,13 @@ class Runs:
         config, parts = self._place(record, name), self._parts.search
         return TrainingRecord(config, self._log, list_sha256=parts.training.sha256, class_names=parts.class_names)
 
-    def train_peak(self, record: RunConfig, name: str) -> HeldoutLoss:
-        """Train a record of one state to its end, and return its loss at its own clip; its files are removed.
+    def train_short(self, record: RunConfig, name: str, *, start: str = "") -> HeldoutLoss:
+        """Train a record of one state to its end, and return its loss at its own clip; its files stay.
+
+        Args:
+            record: Of a peak's run, or of a branch.
+            name: Of its folder.
+            start: Of the folder of the pilot from whose end, momenta included, it begins; "": the start weights.
 
         Raises:
             DivergedError: It diverged.
@@ -131,15 +115,20 @@ class Runs:
         quiet = replace(record, optimizer=settings)
         keeper, parts = self._open(quiet, name), self._parts.search
         content, position = keeper.read()
-        network = parts.make_network(content and content["network"])
-        trainer = parts.make_trainer(keeper.config, 0, network, name)
-        try:
+        before = distributed.decide_on_main(lambda: self._load(start)) if start and content is None else None
+        known = content or before
+        network = parts.make_network(known and known["network"])
+        trainer, totals = parts.make_trainer(keeper.config, 0, network, name), EpochTotals()
+        with contextlib.closing(keeper):
+            if before is not None:
+                trainer.learner.take_momenta(before["optimizer"])
             if position.state == 0:
-                totals = restore(trainer.learner, content) if content is not None else EpochTotals()
+                totals = restore(trainer.learner, content) if content is not None else totals
                 trainer.train(keeper, position, totals)
-        finally:
-            keeper.close()
-        return read_out(trainer)
+        found = read_out(trainer)
+        if math.isnan(found.loss):
+            raise DivergedError("the held-out loss is NaN or infinite")
+        return found
 
     def remove(self, name: str) -> None:
         """Remove the files of a run that nothing needs any more; what it did not write stays, and its folder."""
@@ -154,37 +143,36 @@ class Runs:
             with contextlib.suppress(OSError):  # something else lies there, or the run never came so far
                 emptied.rmdir()
 
-    def train_slice(self, piece: Slice, start: str) -> "SliceRun":
-        """Return a slice of a pilot, which begins with the end of an earlier one ("": with the start weights)."""
-        keeper, parts = self._open(piece.record, piece.name), self._parts.search
+    def train_pilot(self, pilot: Pilot, until: int) -> None:
+        """Train a pilot up to a step, and leave its checkpoint as training of the path stands there.
+
+        Raises:
+            DivergedError: It diverged.
+        """
+        keeper, parts = self._open(pilot.record, pilot.name), self._parts.search
         content, position = keeper.read()
-        before = distributed.decide_on_main(lambda: self._load(start)) if start else None
-        if content is not None:
-            weights = content["network"]
-        else:
-            position = Position(state=piece.state)
-            weights = before and before.get("average", before["network"])
-        trainer = parts.make_trainer(keeper.config, piece.state, parts.make_network(weights), piece.name)
-        learner, totals = trainer.learner, EpochTotals()
-        has_average = learner.average is not None  # optimizer.ema: the average that is trained for is the one read out
-        if content is not None:
-            if "average" in content and not has_average:
-                learner.average = TailAverage(learner.network)
-            totals = restore(learner, content)
-        elif before is not None and self._config.optimizer.keep_momentum:
-            learner.take_momenta(before["optimizer"])
-        return SliceRun(trainer, keeper, position, totals, has_average)
+        network = parts.make_network(content and content["network"])
+        trainer = parts.make_trainer(keeper.config, 0, network, pilot.name)
+        learner, whole = trainer.learner, trainer.learner.length
+        totals = restore(learner, content) if content is not None else EpochTotals()
+        with contextlib.closing(keeper):
+            while position.epoch * whole.steps_per_epoch + position.step < until:
+                learner.length = replace(whole, steps=until)
+                try:
+                    totals = trainer.train_epoch(position, totals, keeper)
+                finally:
+                    learner.length = whole
+                if until < (position.epoch + 1) * whole.steps_per_epoch:
+                    return
+                position = position.next_epoch()
+                keeper.finish_epoch(learner, position, totals.merged(), trainer.score(position.epoch))
+                totals = EpochTotals()
 
     def _load(self, name: str) -> dict[str, Any]:
         return load_checkpoint(self._folder / name / "current.pth")[0]
 
-    def read_out(self, weights: Weights) -> HeldoutLoss:
-        """Return the held-out loss of weights at the goal."""
-        self._read = self._read or GoalReader(self._config, self._parts)
-        return self._read(weights)
-
     def train_plan(self, record: RunConfig, name: str, *, begin: str) -> None:
-        """Train a path, from the end of the slice that it begins with (""; there is none)."""
+        """Train a path, from the end of the pilot that it begins with (""; there is none)."""
         config, parts = self._place(record, name), self._parts.search
         distributed.decide_on_main(lambda: self._begin(config, begin))
         train_states(
@@ -198,7 +186,7 @@ class Runs:
         )
 
     def _begin(self, config: RunConfig, begin: str) -> None:
-        """Make the end of a slice the place where a path's training stands; what is there already stays."""
+        """Make the end of a pilot the place where a path's training stands; what is there already stays."""
         if config.weights_path.exists() or not begin:
             return
         source = self._folder / begin
@@ -207,79 +195,6 @@ class Runs:
         if (source / EPOCHS_FILE).exists():
             shutil.copyfile(source / EPOCHS_FILE, config.run_dir / EPOCHS_FILE)
         save_checkpoint(config.weights_path, {**content, "config": config.to_dict()}, position=position)
-
-
-@dataclass
-class SliceRun:
-    """A slice in training.
-
-    Attributes:
-        trainer: Of its state.
-        keeper: Of its folder.
-        position: Where it stands.
-        totals: Of the epoch that is not complete.
-        has_average: Whether training keeps an average of the weights of its own.
-    """
-
-    trainer: StateTrainer
-    keeper: TrainingRecord
-    position: Position
-    totals: EpochTotals
-    has_average: bool
-
-    @property
-    def done(self) -> int:
-        """Steps of the state so far."""
-        return self.position.epoch * self.trainer.learner.length.steps_per_epoch + self.position.step
-
-    def train(self, stop: Stop) -> Weights:
-        """Train to a stop and return the average of the weights over its tail.
-
-        Raises:
-            DivergedError: It diverged.
-        """
-        learner = self.trainer.learner
-        self._train_until(stop.tail)
-        if learner.average is None:
-            learner.average = TailAverage(learner.network)
-        self._train_until(stop.step)
-        return learner.result()
-
-    def leave(self) -> None:
-        """Go on without the average of the tail."""
-        if not self.has_average:
-            self.trainer.learner.average = None
-
-    def close(self) -> None:
-        """Save the slice as training of a longer state would stand there."""
-        self.leave()
-        learner, totals = self.trainer.learner, self.totals.merged()
-        with learner.inside_epoch():
-            self.keeper.save(learner, self.position, totals if self.position.step else None)
-        self.keeper.close()
-
-    def _train_until(self, step: int) -> None:
-        learner, whole = self.trainer.learner, self.trainer.learner.length
-        while self.done < step:
-            learner.length = dataclasses.replace(whole, steps=step)
-            try:
-                self.totals = self.trainer.train_epoch(self.position, self.totals, self.keeper)
-            finally:
-                learner.length = whole
-            epoch_end = (self.position.epoch + 1) * whole.steps_per_epoch
-            if step < epoch_end:
-                self.position = replace(self.position, step=step - epoch_end + whole.steps_per_epoch)
-            else:
-                self._finish_epoch()
-
-    def _finish_epoch(self) -> None:
-        """Record a complete epoch as training does: scored without the average of a tail, which no training knows."""
-        learner, self.position = self.trainer.learner, self.position.next_epoch()
-        average, learner.average = learner.average, learner.average if self.has_average else None
-        score = self.trainer.score(self.position.epoch)
-        learner.average = average
-        self.keeper.finish_epoch(learner, self.position, self.totals.merged(), score)
-        self.totals = EpochTotals()
 
 
 class Watch:

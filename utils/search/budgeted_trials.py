@@ -17,7 +17,7 @@ from utils.search.budgeted_events import (
     PilotReadout,
     read_history,
 )
-from utils.search.budgeted_plan import InputSteps, Slice, Stop, peak_record, pilot_slices
+from utils.search.budgeted_plan import Branch, InputSteps, Pilot, make_pilot, peak_record, pilot_name
 from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs, Watch
 from utils.search.jobs import Job
 from utils.search.result import SEARCH_FOLDER
@@ -47,11 +47,11 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What its job is called, and the folder of a peak's run."""
+        """What its job is called, and its folder."""
         action = self.action
         if isinstance(action, TryPeak):
             return f"peak-{action.input}-{action.factor:.4g}"
-        return f"pilot-{action.number}-{self.attempt}"
+        return pilot_name(action.number, attempt=self.attempt)
 
     def events(self, history: BudgetedHistory) -> Sequence[BudgetedEvent]:
         """Return what a history has of it."""
@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class PathTask:
-    """The path of the plan, and the slice that it begins with ("": there is none)."""
+    """The path of the plan, and the pilot that it begins with ("": there is none)."""
 
     record: RunConfig
     begin: str
@@ -124,7 +124,7 @@ class _Trials:
         record, inputs = peak_record(self._config, action, self._inputs), self._inputs
         watch, steps = Watch(), round(record.states[0].epochs * inputs[action.input].per_epoch)
         try:
-            found = self._runs.train_peak(record, name)
+            found = self._runs.train_short(record, name)
         except DivergedError:
             found = NOTHING
         compute = steps * inputs[action.input].compute
@@ -134,34 +134,26 @@ class _Trials:
         self._runs.remove(name)
 
     def _run_pilot(self, trial: Trial, action: RunPilot, known: Sequence[BudgetedEvent]) -> None:
-        pieces = pilot_slices(self._config, action, path=trial.path, inputs=self._inputs, attempt=trial.attempt)
-        start = ""
-        for piece in pieces:
-            self._log.info(f"pilot {piece.name}: {piece.stops[-1].step} steps of input {piece.input}")
+        pilot = make_pilot(self._config, action, path=trial.path, inputs=self._inputs, attempt=trial.attempt)
+        read = {event.step for event in known if isinstance(event, PilotReadout)}
+        self._log.info(f"{pilot.name}: {pilot.branches[-1].begin} steps of input {action.input}")
+        for branch in pilot.branches:
+            watch, place = Watch(), action.input
             try:
-                self._run_slice(piece, known, start=start, pilot=action.number)
+                if branch.begin not in read:
+                    self._runs.train_pilot(pilot, branch.begin)
+                    place = len(self._inputs) - 1
+                    self._note(self._read(action, pilot, branch, watch))
             except DivergedError as error:
-                self._log.info(f"pilot {piece.name}: {error}")
-                self._note(PilotEnd(action.number, action.factors, piece.input))
+                self._log.info(f"{pilot.name}: input {place}: {error}")
+                self._runs.remove(branch.name)
+                self._note(PilotEnd(action.number, action.factors, place))
                 return
-            start = piece.name
+            self._runs.remove(branch.name)
         self._note(PilotEnd(action.number, action.factors))
 
-    def _run_slice(self, piece: Slice, events: Sequence[BudgetedEvent], *, start: str, pilot: int) -> None:
-        known = {(event.state, event.step) for event in events if isinstance(event, PilotReadout)}
-        run, watch = self._runs.train_slice(piece, start), Watch()
-        for stop in piece.stops:
-            is_known = (piece.state, stop.step) in known
-            if run.done < stop.step or (run.done == stop.step and not is_known):
-                weights = run.train(stop)
-                if not is_known:
-                    self._note(_readout(self._runs.read_out(weights), piece, stop, pilot=pilot, seconds=watch.lap()))
-            if run.done == stop.step:
-                run.leave()
-        run.close()
-
-
-def _readout(found: HeldoutLoss, piece: Slice, stop: Stop, *, pilot: int, seconds: float) -> PilotReadout:
-    if math.isnan(found.loss):
-        raise DivergedError("the held-out loss is NaN or infinite")
-    return PilotReadout(pilot, piece.state, stop.step, stop.at, stop.weighted, **vars(found), seconds=seconds)
+    def _read(self, action: RunPilot, pilot: Pilot, branch: Branch, watch: Watch) -> PilotReadout:
+        """Train a branch, and return what it shows."""
+        found = self._runs.train_short(branch.record, branch.name, start=pilot.name)
+        place = branch.begin, branch.steps, branch.at, branch.weighted
+        return PilotReadout(action.number, *place, **vars(found), seconds=watch.lap())

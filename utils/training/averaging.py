@@ -75,17 +75,6 @@ class WeightAverage:
             tensor.copy_(content["average"][name])
 
 
-class TailAverage(WeightAverage):
-    """The plain mean of a network's weights and running statistics over the steps since it began."""
-
-    def __init__(self, network: nn.Module) -> None:
-        """Begin behind a step, whose weights do not count."""
-        super().__init__(network, decay=0.0)
-
-    def _weight(self) -> float:
-        return 1 / self.steps
-
-
 @torch.no_grad()
 def recalculate_statistics(
     network: nn.Module,

@@ -36,8 +36,11 @@ def test_weighted_epochs_of_known_splits() -> None:
     # The first half at the short input: 15 epochs, rate 1 to 0.5; then 3 at the goal, rate 0.5 to 0.
     assert budget.weighted_epochs((0.5, 0.0, 0.5)) == pytest.approx((30 * 0.375, 0, 6 * 0.125))
     assert budget.weighted_epochs((0.5, 0.0, 0.5), until=0.25) == pytest.approx((30 * (0.25 - 0.03125), 0, 0))
-    assert budget.epochs((0.5, 0.25, 0.25)) == pytest.approx((15, 3, 1.5))
     assert budget.longest == pytest.approx(15)
+    # From there, at a rate of 0.75, to zero over 0.4 epochs of the goal.
+    cooled = budget.weighted_cool_down(0, at=0.25, epochs=0.4)
+    assert cooled == pytest.approx((30 * (0.25 - 0.03125), 0, 0.4 * 0.75 / 2))
+    assert budget.weighted_cool_down(2, at=1.0, epochs=9.0) == pytest.approx((0, 0, 3)), "nothing is left to anneal"
 
 
 def test_the_lattice_holds_the_hand_made_schedules() -> None:

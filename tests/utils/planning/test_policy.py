@@ -11,7 +11,18 @@ from utils.planning.budget import Budget
 from utils.planning.envelope import Envelope
 from utils.planning.law import Readout
 from utils.planning.peaks import PeakRule
-from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, Action, BudgetedPolicy, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.policy import (
+    COOL_DOWN,
+    GOAL_PILOT,
+    PLACES,
+    SHORT_PILOT,
+    Action,
+    BudgetedPolicy,
+    RunPilot,
+    Seen,
+    TrainPlan,
+    TryPeak,
+)
 
 RULE = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0))
 BUDGET = Budget(compute=64.0, costs=(0.1, 0.5, 1.0), envelope=Envelope("linear"))
@@ -34,8 +45,9 @@ def drive(
             path = policy.path_budget(seen)
             readouts = tuple(
                 Readout(action.number, at, weighted, readout_loss(weighted), 0.01)
-                for at in (action.until * k / 8 for k in range(5, 9))
-                for weighted in [path.weighted_epochs(action.split, until=at)]
+                for at in (action.until * place for place in PLACES)
+                for epochs in [COOL_DOWN * at * path.compute / path.costs[-1]]
+                for weighted in [path.weighted_cool_down(action.input, at=at, epochs=epochs)]
             )
             seen = replace(seen, readouts=seen.readouts + readouts, ended=seen.ended | {action.number})
         else:
@@ -58,23 +70,37 @@ def test_first_the_goals_peak_then_the_shortest_inputs_then_pilots_then_the_plan
     assert peaks == [(2, 0.5), (2, 1.0), (2, 2.0), (2, 4.0), (2, pytest.approx(math.sqrt(2))), (0, 2.0), (0, 4.0)]
     pilots = [each for each in actions if isinstance(each, RunPilot)]
     assert [(each.number, each.until) for each in pilots] == [(GOAL_PILOT, 1 / 32), (SHORT_PILOT, 1 / 32)]
-    assert pilots[0].split == (0, 0, 1)
-    assert pilots[1].split == pytest.approx((1 / 64, 0, 63 / 64))
+    assert [each.input for each in pilots] == [2, 0]
     assert pilots[0].factors == (4.0, 4.0, 2.0)
     plan = actions[-1]
     assert isinstance(plan, TrainPlan)
     assert plan.factors == (4.0, 4.0, 2.0)
     assert plan.plan.chosen.gain > 0
     assert plan.plan.chosen.split[-1] >= 0.5
-    # Everything together costs what the budget has: peaks, both pilots with the fork, and the path.
+    # Everything together costs what the budget has: peaks, the path with its pilot, another pilot, and four branches, a
+    # quarter of a 64th and of a 32nd each.
     path = POLICY.path_budget(seen)
-    assert len(peaks) * 1.0 + path.compute * (1 + 1.5 / 32) == pytest.approx(BUDGET.compute)
+    branches = 2 * (1 / 64 + 1 / 32) / 4
+    assert len(peaks) * 1.0 + path.compute * (1 + 1 / 32 + branches) == pytest.approx(BUDGET.compute)
 
 
-def test_one_input_has_one_pilot_and_the_plan_is_it() -> None:
+def test_a_path_goes_on_from_a_pilot() -> None:
+    policy = replace(POLICY, pilot_share=1 / 15)
+    plan = drive(policy, lambda _number, f: math.log(f) ** 2, power_law)[0][-1]
+    assert isinstance(plan, TrainPlan)
+    # An eighth at least where a sixteenth is less than a pilot; none begins at the input between, which has no pilot.
+    assert {each.split[0] for each in plan.plan.table if each.split[-1] < 1} == {k / 16 for k in range(2, 9)}
+    assert all(policy.pilot_of(each.split) is not None for each in plan.plan.table)
+    assert policy.pilot_of((0.25, 0.0, 0.75)) == SHORT_PILOT
+    assert policy.pilot_of((0.0, 0.0, 1.0)) == GOAL_PILOT
+    assert policy.pilot_of((0.0, 0.5, 0.5)) is None
+    assert policy.pilot_of((1 / 16, 0.0, 15 / 16)) is None
+
+
+def test_one_input_has_no_pilot() -> None:
     policy = replace(POLICY, budget=replace(BUDGET, costs=(1.0,)))
     actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, lambda w: 1 / (1 + w[0]))
-    assert [each.number for each in actions if isinstance(each, RunPilot)] == [GOAL_PILOT]
+    assert not any(isinstance(each, RunPilot) for each in actions)
     plan = actions[-1]
     assert isinstance(plan, TrainPlan)
     assert plan.plan.chosen.split == (1.0,)
@@ -107,11 +133,11 @@ def test_the_cap_ends_the_peaks() -> None:
 
 
 def test_readouts_are_inside_the_budget() -> None:
-    policy = replace(POLICY, readout=0.25, readouts_of_pilots=6, most_for_peaks=3.0)
+    policy = replace(POLICY, readout=0.25, most_for_peaks=3.0)
     actions, seen = drive(policy, lambda _number, f: -f, power_law)
     assert len([each for each in actions if isinstance(each, TryPeak)]) == 2, "a third would be 3.75 with its readout"
     path = policy.path_budget(seen).compute
-    assert 2 * 1.25 + 6 * 0.25 + path * (1 + 1.5 / 32) == pytest.approx(BUDGET.compute)
+    assert 2 * 1.25 + 4 * 0.25 + path * (1 + 1.75 / 32) == pytest.approx(BUDGET.compute)
 
 
 def test_pilots_that_learned_nothing_leave_the_goal_alone() -> None:
