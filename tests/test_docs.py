@@ -185,3 +185,10 @@ def test_the_costs_of_the_papers_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_costs, "VIDEOS", {(name := "op-ssv2-dg-p3d-resnet50"): make_costs.VIDEOS[name]})
     assert "\n".join(make_costs.format_rows()[-1:]) in page
     assert "\n".join(make_costs.format_cluster()) in page
+
+
+def test_the_costs_of_loading_are_those_that_were_measured() -> None:
+    """The first figure of a row is ours: clips a second of two workers, on two cores."""
+    page = (ROOT / "benchmarks/README.md").read_text().partition("## Beside other projects")[2]
+    rows = re.findall(r"^\| (RAW-250|RAW-12|LMDB) `default` \| ([\d.]+) \|", page, re.MULTILINE)
+    assert [float(speed) / 2 for _, speed in rows] == list(make_costs.CLIPS_A_CORE_SECOND.values())
