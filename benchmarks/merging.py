@@ -8,6 +8,8 @@ Each runs in a process of its own, in alternation.
 """
 
 import argparse
+import contextlib
+import io
 import multiprocessing
 import statistics
 import sys
@@ -15,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -103,21 +106,30 @@ def _accuracies(scores: np.ndarray, labels: np.ndarray) -> list[float]:
     return [float((order[:, :n] == labels[:, None]).any(axis=1).mean()) for n in (1, 3, 5)]
 
 
-def measure(run: Callable[[RunConfig], object], config: RunConfig) -> tuple[float, float]:
-    """Run in a process of its own; return seconds and the most memory it had, in GB."""
+class Cost(NamedTuple):
+    """Seconds; those of processor time, which other processes hardly change; the most memory, in GB."""
+
+    seconds: float
+    processor: float
+    memory: float
+
+
+def measure(run: Callable[[RunConfig], object], config: RunConfig) -> Cost:
+    """Run in a process of its own; return what that took."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_timed, (run, config))
 
 
-def _timed(run: Callable[[RunConfig], object], config: RunConfig) -> tuple[float, float]:
-    began = time.perf_counter()
-    run(config)
-    return time.perf_counter() - began, peak_resident_bytes() / 1e9
+def _timed(run: Callable[[RunConfig], object], config: RunConfig) -> Cost:
+    began, processor = time.perf_counter(), time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):  # the table of the result
+        run(config)
+    return Cost(time.perf_counter() - began, time.process_time() - processor, peak_resident_bytes() / 1e9)
 
 
-def report(name: str, results: Sequence[tuple[float, float]]) -> None:
+def report(name: str, results: Sequence[Cost]) -> None:
     """Print medians."""
-    seconds, memory = (statistics.median(column) for column in zip(*results, strict=True))
+    seconds, _, memory = (statistics.median(column) for column in zip(*results, strict=True))
     print(f"{name:12}{seconds:8.2f} s{memory:8.2f} GB")
 
 

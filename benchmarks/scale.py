@@ -3,8 +3,8 @@
 workers   clips per second of our loader with 1, 2, 4 and 8 worker processes, over those with one, and that over the
           cores that they can use; medians of paired repeats
 list      a list of the size of Kinetics-700: seconds to read and check it, and memory, in a process of its own
-merging   merge_score.py for two small lists and a tenth of that one, 30 views x 400 classes: what the small ones say of
-          the tenth by a straight line, how long it takes, and what both larger ones say of the whole
+merging   merge_score.py for two small lists and a tenth of that one, 30 views x 400 classes, in processor time: what
+          the small ones say of the tenth by a straight line, what it takes, and what both larger ones say of the whole
 
     python benchmarks/scale.py
 """
@@ -105,11 +105,15 @@ def measure_merging(options: argparse.Namespace, root: Path) -> None:
         videos = options.list // fraction
         folder = root / f"merging{fraction}"
         folder.mkdir()
-        seconds, memory = measure(merge, make_record(folder, videos))
-        said = f", {through(points, videos):.1f} s predicted" if len(points) == 2 else ""
-        points.append((videos, seconds))
-        print(f"merging {videos:8,} videos: {seconds:6.2f} s, {memory:.2f} GB{said}", flush=True)
-    print(f"merging {options.list:8,} videos: {through(points, options.list):.0f} s by the last two")
+        cost = measure(merge, make_record(folder, videos))
+        said = f" ({through(points, videos):.2f} s predicted)" if len(points) == 2 else ""
+        points.append((videos, cost.processor))
+        print(
+            f"merging {videos:8,} videos: {cost.seconds:6.2f} s, {cost.processor:.2f} s of processor time{said}, "
+            f"{cost.memory:.2f} GB",
+            flush=True,
+        )
+    print(f"merging {options.list:8,} videos: {through(points, options.list):.0f} s of processor time by the last two")
 
 
 PARTS = {"workers": measure_workers, "list": report_list, "merging": measure_merging}
