@@ -79,8 +79,9 @@ if TYPE_CHECKING:
 
 
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:
-    """Return what optimizer.amp means on a device: on a CPU, bf16 only where it has been seen to be right."""
-    return resolve_precision(config.optimizer.amp, device, find_fault=recall_bf16_fault)
+    """Return what optimizer.amp means on a device: on a CPU, bf16 only where it is seen to be right and said to pay."""
+    width = config.network.base_width
+    return resolve_precision(config.optimizer.amp, device, base_width=width, find_fault=recall_bf16_fault)
 
 
 def make_view_scorer(
@@ -130,8 +131,7 @@ def _open_weights(config: RunConfig, request: "Request") -> tuple[ViewScorer, Se
     """Return what scores with a file of weights, and the names of the classes in it."""
     device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
-    notes = [f"scores in {precision}"] if precision.notice else []
-    notes += [f"note: the weights come with another setting: {difference}" for difference in weights.differences]
+    notes = [f"note: the weights come with another setting: {difference}" for difference in weights.differences]
     if notes:
         say(*notes, file=sys.stderr)
     network = fill_network(config, weights, source=request.weights)

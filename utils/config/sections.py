@@ -172,7 +172,8 @@ class OptimizerConfig:
     heldout_seed: int = own_key("select best: seed of the draw", at_least=0)
     adamw_solver: bool = key("AdamW in place of SGD")
     amp: str = own_key(
-        "mixed precision; auto: bf16 where the device has it and is right in it",
+        "mixed precision; auto: bf16 where the device has it and is right in it, on a CPU if network.base_width is at "
+        "least 64",
         choices=("auto", "bf16", "fp16", "off"),
     )
     seed: int = own_key("seed of weights, order and augmentation", at_least=0)

@@ -285,14 +285,26 @@ def test_automatic_precision_follows_the_processor(
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)  # torch 2.6 has none
-    assert resolve_precision("auto", CPU, find_fault=str) == Precision(expected)
+    assert resolve_precision("auto", CPU, base_width=64, find_fault=str) == Precision(expected)
+
+
+def test_narrow_networks_are_float32_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless bf16 is asked for; the processor is not checked in vain."""
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    narrow = resolve_precision("auto", CPU, base_width=63, find_fault=lambda: pytest.fail("asked"))
+    said = "network.base_width 63 is below 64: bf16 would cost accuracy for little time"
+    assert (narrow.dtype, str(narrow)) == (None, f"float32 ({said})")
+    assert resolve_precision("bf16", CPU, base_width=8, find_fault=str) == Precision(torch.bfloat16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {}, raising=False)
+    assert resolve_precision("auto", CPU, base_width=8, find_fault=str) == Precision(None)
 
 
 def test_precisions_of_a_cpu() -> None:
-    assert resolve_precision("off", CPU, find_fault=str).dtype is None
-    assert resolve_precision("bf16", CPU, find_fault=str).name == "bfloat16"
+    assert resolve_precision("off", CPU, base_width=64, find_fault=str).dtype is None
+    assert resolve_precision("bf16", CPU, base_width=64, find_fault=str).name == "bfloat16"
     with pytest.raises(PrecisionError, match="fp16 needs a GPU"):
-        resolve_precision("fp16", CPU, find_fault=str)
+        resolve_precision("fp16", CPU, base_width=64, find_fault=str)
     with autocast(CPU, None):
         assert not torch.is_autocast_enabled("cpu")
 
@@ -301,17 +313,17 @@ def test_precisions_of_a_cpu() -> None:
 def test_bf16_that_onednn_may_not_use_is_not_there(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert resolve_precision("auto", CPU, find_fault=str) == Precision(None)
+    assert resolve_precision("auto", CPU, base_width=64, find_fault=str) == Precision(None)
 
 
 def test_a_processor_that_is_wrong_in_bf16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    chosen = resolve_precision("auto", CPU, find_fault=lambda: "3x1x1 over 2 frames: inf")
+    chosen = resolve_precision("auto", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")
     assert chosen.dtype is None
     assert str(chosen) == "float32 (this processor and torch compute wrongly in bf16: 3x1x1 over 2 frames: inf)"
     with pytest.raises(PrecisionError, match=r"3x1x1 over 2 frames: inf\); use optimizer.amp=off, or auto"):
-        resolve_precision("bf16", CPU, find_fault=lambda: "3x1x1 over 2 frames: inf")
+        resolve_precision("bf16", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")
 
 
 def test_label_smoothing_and_soft_targets() -> None:
