@@ -8,7 +8,8 @@ pass, loss, backward pass and SGD. A measurement that cannot be made says why, a
     python benchmarks/gpu_step.py
     python benchmarks/gpu_step.py --network i3d_resnet50 --batch 16 --workers 8
 
-It has not been run on a GPU yet: its parts are tested on a CPU, with tiny sizes (--device cpu).
+benchmarks/gpu.py runs it with all else that is to be known of a GPU. It has not been run on a GPU yet: its parts are
+tested on a CPU, with tiny sizes (--device cpu).
 """
 
 import argparse
@@ -139,6 +140,13 @@ class Stepper:
         self.optimizer.step()
         wait(self.device)
         return time.perf_counter() - began
+
+
+def require_gpu(device: str) -> None:
+    """End the script with one line where a GPU is wanted and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        print(f"{Path(sys.argv[0]).name}: torch sees no GPU, so there is nothing to measure", file=sys.stderr)
+        sys.exit(NO_GPU)
 
 
 def wait(device: torch.device) -> None:
@@ -368,9 +376,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     """Measure, print; without a GPU say so."""
     options = parse_options()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        print("gpu_step.py: torch sees no GPU, so there is nothing to measure", file=sys.stderr)
-        sys.exit(NO_GPU)
+    require_gpu(options.device)
     print(describe_machine())
     measure(options)
 

@@ -28,7 +28,11 @@ def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     network = model.create_model(
-        options.network, num_classes=options.classes, base_width=8, image_size=options.size, early_stride=1
+        options.network,
+        num_classes=options.classes,
+        base_width=options.base_width,
+        image_size=options.size,
+        early_stride=1,
     ).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=options.rate, momentum=0.9, nesterov=True)
     criterion = HeadsLoss()
@@ -65,6 +69,7 @@ def parse_options() -> argparse.Namespace:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="dg_p3d_resnet18")
+    parser.add_argument("--base_width", type=int, default=8, help="channels of its first stage (8)")
     parser.add_argument("--seeds", type=int, default=5, help="trainings in each type (5)")
     parser.add_argument("--steps", type=int, default=80, help="of a training (80)")
     parser.add_argument("--parts", type=int, default=8, help="of a training that are printed (8)")

@@ -30,6 +30,7 @@ LIMITS = {torch.bfloat16: 0.03, torch.float32: 1e-3}
 # Freed before every convolution, number of float32 in each: what a kernel leaves unwritten is then seen.
 _POISONED = [1 << power for power in range(5, 17) for _ in range(3)]
 _TIMEOUT = 300  # seconds
+_CPU = torch.device("cpu")
 _ROOT = Path(__file__).resolve().parent.parent
 # What decides, beside the processor, which kernels oneDNN and torch choose.
 _ENVIRONMENT = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
@@ -70,12 +71,13 @@ class Form:
         return f"{kernel} stride {stride}{groups} over {self.channels} x {size}, {memory}"
 
 
-def largest_error(form: Form, dtype: torch.dtype) -> float:
+def largest_error(form: Form, dtype: torch.dtype, *, device: torch.device = _CPU) -> float:
     """Return the largest difference of output, input gradient and weight gradient from float64, over the largest value.
 
     Args:
         form: What to convolve.
         dtype: The type that is tried.
+        device: Where it is tried; float64 is of the CPU.
     """
     generator = torch.Generator().manual_seed(0)
     conv_class = Conv2d if len(form.kernel) == 2 else Conv3d
@@ -96,10 +98,11 @@ def largest_error(form: Form, dtype: torch.dtype) -> float:
     direction = torch.randn(shape, generator=generator).to(dtype)
     expected = _differentiate(conv, x.double(), weight.double(), direction.double(), torch.contiguous_format)
     last = torch.channels_last if len(form.kernel) == 2 else torch.channels_last_3d
-    _poison_memory()
-    found = _differentiate(conv, x, weight, direction, last if form.channels_last else torch.contiguous_format)
+    _poison_memory(device)
+    tried = (tensor.to(device) for tensor in (x, weight, direction))
+    found = _differentiate(conv, *tried, last if form.channels_last else torch.contiguous_format)
     errors = [
-        ((ours.double() - exact).abs().max() / exact.abs().max().clamp_min(1e-9)).item()
+        ((ours.cpu().double() - exact).abs().max() / exact.abs().max().clamp_min(1e-9)).item()
         for ours, exact in zip(found, expected, strict=True)
     ]
     return max(error if error == error else float("inf") for error in errors)
@@ -117,8 +120,8 @@ def _differentiate(
     return [out.detach(), x.grad, conv.weight.grad]
 
 
-def _poison_memory() -> None:
-    blocks = [torch.full((count,), 1e30) for count in _POISONED]
+def _poison_memory(device: torch.device) -> None:
+    blocks = [torch.full((count,), 1e30, device=device) for count in _POISONED]
     del blocks
 
 

@@ -1,13 +1,18 @@
 """The benchmarks of the training step run, and what they say is of what they name."""
 
+import argparse
 import re
-import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
-from benchmarks import gpu_step, precision, training_step
+from benchmarks import gpu, gpu_convolutions, gpu_step, precision, training_step
+from layers.convolution_check import Form
 from tests.conftest import ROOT
+from utils.config import load_config
 
 
 def test_variants_of_a_step_are_timed_and_compared(
@@ -31,11 +36,76 @@ def test_it_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert re.search(r"aten::convolution_backward +\d+ ms +\d+\.\d% +\d+ calls", capsys.readouterr().out)
 
 
-def test_without_a_gpu_one_line_says_so() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_step.py")]
-    done = subprocess.run(command, capture_output=True, text=True, env={"CUDA_VISIBLE_DEVICES": ""}, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "gpu_step.py: torch sees no GPU, so there is nothing to measure\n"
+@pytest.mark.parametrize("script", [gpu, gpu_step, gpu_convolutions])
+def test_without_a_gpu_one_line_says_so(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", [script.__file__])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    captured = capsys.readouterr()
+    assert (ended.value.code, captured.out) == (2, "")
+    assert (
+        captured.err == f"{script.__name__.partition('.')[2]}.py: torch sees no GPU, so there is nothing to measure\n"
+    )
+
+
+def test_convolutions_that_are_wrong_or_slow_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_convolutions.py", *gpu.TINY["convolutions"].split()])
+    options = gpu_convolutions.parse_options()
+    forms = gpu_convolutions.forms_of(options)
+    assert Form((3, 1, 1), (1, 1, 1), (1, 0, 0), (2, 8, 8), channels=8, out_channels=8) in forms
+    monkeypatch.setattr(gpu_convolutions, "forms_of", lambda _: forms[:2])
+    monkeypatch.setattr(gpu_convolutions, "seconds_of", lambda form, dtype, _: 1.0 if dtype == torch.float32 else 1.5)
+    monkeypatch.setitem(gpu_convolutions.LIMITS, torch.bfloat16, 1e-9)  # any rounding is wrong
+    gpu_convolutions.main()
+    *lines, last = capsys.readouterr().out.splitlines()[2:]
+    assert sum(line.startswith("  wrong: bfloat16, ") for line in lines) == 4
+    assert sum(line.startswith("  slow: float16, ") for line in lines) == 4
+    assert re.match(r"p3d_resnet18: 8 of 8 forms tried; 8 wrong \(.+\), 8 slower than float32 \(.+ 1\.50 times", last)
+
+
+def test_the_time_of_a_convolution_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_convolutions.py", *gpu.TINY["convolutions"].split()])
+    options = gpu_convolutions.parse_options()
+    for last in (False, True):
+        form = Form((3, 1, 1), (1, 1, 1), (1, 0, 0), (4, 4, 4), channels_last=last)
+        assert 0 < gpu_convolutions.seconds_of(form, torch.bfloat16, options) < 60
+
+
+def test_the_parts_of_the_gpu_benchmark_are_run_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A part that fails does not stop the next one, and is named at the end."""
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--parts", "run", "search"])
+    for part in ("run", "search"):
+        monkeypatch.setitem(gpu.TINY, part, "no.such_key=1")
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    captured = capfd.readouterr()
+    assert ended.value.code == 1
+    assert re.findall(r"^== (\w+): \d+ s, exit status [^0]", captured.out, re.MULTILINE) == ["run", "search"]
+    assert captured.err.count("no.such_key") == 2
+    assert captured.out.splitlines()[-1] == "failed: run, search"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_commands_of_the_gpu_benchmark_are_understood(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    commands = gpu.make_commands(argparse.Namespace(device=device, workers=16), tmp_path)
+    assert list(commands) == list(gpu.TINY)
+    for part, script in (("steps", gpu_step), ("convolutions", gpu_convolutions), ("precision", precision)):
+        monkeypatch.setattr(sys, "argv", commands[part][1:])
+        assert script.parse_options() and ROOT / commands[part][1] == Path(script.__file__)
+    for part in ("run", "search"):
+        name, *overrides = commands[part][commands[part].index("run.sh") + 1 :]
+        config = load_config(ROOT / "record" / f"{name}.yml", overrides)
+        assert config.run_dir.parent == tmp_path and config.is_search == (part == "search")
 
 
 def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(

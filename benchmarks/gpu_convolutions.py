@@ -1,0 +1,135 @@
+"""Two faults of cuDNN to look for: 3D convolutions that are wrong in half precision, or slower in it than in float32.
+
+Every distinct convolution of a network, of the clips of a training: output and both gradients in bf16 and fp16, in both
+memory formats, against float64 on the CPU, and the time of forward and backward pass against float32 (without TF32) in
+the same memory format. Printed are the forms that are wrong or slow, and the worst of all.
+
+    python benchmarks/gpu_convolutions.py
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import model
+from benchmarks.gpu_step import Setting, attempt, backends, require_gpu, wait
+from benchmarks.machine import describe_machine
+from layers.convolution_check import LIMITS, Form, largest_error
+
+HALVES = (torch.bfloat16, torch.float16)
+SLOW = 1.1  # times the time of float32; less is noise
+
+
+def forms_of(options: argparse.Namespace) -> list[Form]:
+    """Return the distinct convolutions of the network on a clip, 2D ones as 3D ones are."""
+    network = model.create_model(
+        options.network, num_classes=10, base_width=options.base_width, image_size=options.size
+    ).eval()
+    found: dict[Form, None] = {}
+
+    def note(conv: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d | nn.Conv3d) and not isinstance(conv.padding, str)
+        kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
+        size, groups = tuple(inputs[0].shape[2:]), conv.groups
+        found[Form(kernel, stride, padding, size, groups, conv.in_channels, conv.out_channels)] = None
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            layer.register_forward_hook(note)
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, options.frames, options.size, options.size))
+    return list(found)
+
+
+def seconds_of(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> float:
+    """Return the median time of forward and backward pass on the device."""
+    device, dimensions = torch.device(options.device), len(form.kernel)
+    last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
+    memory_format = last if form.channels_last else torch.contiguous_format
+    conv = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(
+        form.channels, form.out_channels, form.kernel, form.stride, form.padding, groups=form.groups, bias=False
+    ).to(device, dtype, memory_format=memory_format)  # type: ignore[call-overload]
+    x = torch.randn(options.batch, form.channels, *form.size, device=device, dtype=dtype)
+    x = x.contiguous(memory_format=memory_format).requires_grad_()
+    seconds = []
+    for _ in range(options.repeats + 2):
+        wait(device)
+        began = time.perf_counter()
+        conv(x).sum().backward()
+        wait(device)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[2:])
+
+
+def try_form(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> tuple[float, float]:
+    """Return the largest difference from float64 and the time over that in float32; say what is too much."""
+    error = largest_error(form, dtype, device=torch.device(options.device))
+    with backends(Setting()):
+        slowness = seconds_of(form, dtype, options) / seconds_of(form, torch.float32, options)
+    name = str(dtype).removeprefix("torch.")
+    if error > LIMITS[torch.bfloat16]:
+        print(f"  wrong: {name}, {form}: {error:.2g} from float64", flush=True)
+    if slowness > SLOW:
+        print(f"  slow: {name}, {form}: {slowness:.2f} times the time of float32", flush=True)
+    return error, slowness
+
+
+def cases(options: argparse.Namespace) -> Iterator[tuple[Form, torch.dtype]]:
+    """Give every convolution in both memory formats and both types."""
+    for form, last, dtype in itertools.product(forms_of(options), (False, True), HALVES):
+        yield replace(form, channels_last=last), dtype
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Try all, print what is wrong or slow, and how many were tried."""
+    results: list[tuple[float, float]] = []
+    count = 0
+    for form, dtype in cases(options):
+        count += 1
+        attempt(
+            f"{str(dtype).removeprefix('torch.')}, {form}",
+            lambda form=form, dtype=dtype: results.append(try_form(form, dtype, options)),  # type: ignore[misc]
+        )
+    errors, slowness = zip(*results, strict=True) if results else ((0.0,), (0.0,))
+    wrong = sum(error > LIMITS[torch.bfloat16] for error in errors)
+    slow = sum(value > SLOW for value in slowness)
+    print(
+        f"{options.network}: {len(results)} of {count} forms tried; {wrong} wrong (the worst {max(errors):.2g} from "
+        f"float64), {slow} slower than float32 (the slowest {max(slowness):.2f} times its time, half of all at most "
+        f"{statistics.median(slowness):.2f})"
+    )
+
+
+def parse_options() -> argparse.Namespace:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--network", default="dg_p3d_resnet50")
+    parser.add_argument("--base_width", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
+    parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
+    parser.add_argument("--batch", type=int, default=16, help="clips of what is timed (16)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed passes (5)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Try, print; without a GPU say so."""
+    options = parse_options()
+    require_gpu(options.device)
+    print(describe_machine())
+    measure(options)
+
+
+if __name__ == "__main__":
+    main()
