@@ -82,10 +82,12 @@ class VideoLoader(DataLoader):
         finally:
             # Now, not when the iterator goes: an error's frames may keep it until the garbage collector closes its
             # queues before it, and it would wait 5 s for each worker.
-            if not self.persistent_workers:
-                getattr(batches, "_shutdown_workers", lambda: None)()
-            for pid in workers:
-                _workers.pop(pid, None)
+            try:
+                if not self.persistent_workers:
+                    getattr(batches, "_shutdown_workers", lambda: None)()
+            finally:  # torch's handler may raise there, too
+                for pid in workers:
+                    _workers.pop(pid, None)
 
 
 # The workers of loaders that are being run through, by process id, each with its row of a board.

@@ -44,6 +44,9 @@ def signals() -> Iterator[None]:
     """Leave nothing of a test's signals: what this process ignores, no shell that a later test starts could trap."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
     yield
+    loaders: Any = sys.modules.get("torch.utils.data._utils.signal_handling")
+    if loaders is not None and signal.getsignal(signal.SIGCHLD) != before[signal.SIGCHLD]:
+        loaders._SIGCHLD_handler_set = False  # or torch would set no other, and see a dead worker after 5 s
     for number, handler in before.items():
         signal.signal(number, handler)
     stopping._state = stopping._State()
