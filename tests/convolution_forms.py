@@ -1,7 +1,7 @@
 """Every form of a convolution that a network here can meet, against float64, in processes that may die.
 
   python -m tests.convolution_forms bfloat16              # all frames 1..8 and sides 1..14, minutes
-  python -m tests.convolution_forms float32 --sides 1 7   # some sides
+  python -m tests.convolution_forms float32 --sides 1 7 --frames 1 2   # some of them
   python -m tests.convolution_forms bfloat16 --torch      # torch's own padding, to see what it does on this processor
 
 prints a line for each form that is wrong (its largest error, or how its process ended), and how many were tried.
@@ -20,10 +20,9 @@ from unittest import mock
 import torch
 from torch import nn
 
-import model
 from layers import convolutions
 from layers.convolution_check import LIMITS, Form, largest_error
-from tests.networks import ADDED
+from tests.networks import ADDED, blank_network
 
 DENSE, GROUPED, DEPTHWISE = 1, 2, 8  # groups of 8 channels
 Kinds = dict[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[int, ...]]
@@ -78,7 +77,6 @@ KINDS: Kinds = {
     ((7, 1, 1), (2, 1, 1), (3, 0, 0)): (DENSE,),
 }
 PATCH = 16  # from this size on a kernel is that of a transformer's patches, which maps of 1..14 do not reach
-FRAMES = range(1, 9)
 
 
 def find_kinds(names: Iterable[str]) -> Kinds:
@@ -87,7 +85,7 @@ def find_kinds(names: Iterable[str]) -> Kinds:
     for name, early_stride in itertools.product(names, (1, 2, 4)):
         with torch.device("meta"):
             size = {} if name.startswith("torchvision/") else {"image_size": 32}
-            network = model.create_model(name, num_classes=2, early_stride=early_stride, **size)  # type: ignore[arg-type]
+            network = blank_network(name, early_stride=early_stride, **size)
         for conv in network.modules():
             if isinstance(conv, nn.Conv2d | nn.Conv3d):
                 groups = DENSE if conv.groups == 1 else DEPTHWISE if conv.groups == conv.in_channels else GROUPED
@@ -96,12 +94,13 @@ def find_kinds(names: Iterable[str]) -> Kinds:
     return found
 
 
-def list_forms(sides: Sequence[int]) -> list[Form]:
-    """Give the forms over 1 to 8 frames and maps of these sides, contiguous and channels last."""
-    return [replace(form, channels_last=last) for form in _list_plain(sides) for last in (False, True) if form.fits]
+def list_forms(sides: Sequence[int], frames: Sequence[int]) -> list[Form]:
+    """Give the forms over these frames and maps of these sides, contiguous and channels last."""
+    plain = _list_plain(sides, frames)
+    return [replace(form, channels_last=last) for form in plain for last in (False, True) if form.fits]
 
 
-def _list_plain(sides: Sequence[int]) -> Iterator[Form]:
+def _list_plain(sides: Sequence[int], frames: Sequence[int]) -> Iterator[Form]:
     added = {kind: groups for kind, groups in find_kinds(ADDED).items() if kind not in KINDS}
     for (kernel, stride, padding), all_groups in (KINDS | added).items():
         for groups in all_groups:
@@ -110,7 +109,7 @@ def _list_plain(sides: Sequence[int]) -> Iterator[Form]:
             out_channels = 8 if groups == DEPTHWISE else 16
             for side in [2 * PATCH] if kernel[-1] >= PATCH else sides:
                 # 2D kernels see frames as a batch; that of (3, 1) sees frames as rows and places as columns.
-                first = FRAMES if len(kernel) == 3 or kernel == (3, 1) else (side,)
+                first = frames if len(kernel) == 3 or kernel == (3, 1) else (side,)
                 for rows in first:
                     size = (rows, side, side) if len(kernel) == 3 else (rows, side)
                     yield Form(kernel, stride, padding, size, groups, channels, out_channels)
@@ -151,11 +150,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dtype", choices=["bfloat16", "float32"])
     parser.add_argument("--sides", type=int, nargs="+", default=list(range(1, 15)), help="of maps (1 to 14)")
+    parser.add_argument("--frames", type=int, nargs="+", default=list(range(1, 9)), help="of clips (1 to 8)")
     parser.add_argument("--torch", action="store_true", help="torch's own padding, in place of ours")
     parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    forms = list_forms(options.sides)
+    forms = list_forms(options.sides, options.frames)
     plain = mock.patch.object(convolutions, "is_at_risk", lambda conv, x: False)
     with plain if options.torch else contextlib.nullcontext():
         wrong = find_wrong(forms, getattr(torch, options.dtype))

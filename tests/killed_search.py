@@ -7,18 +7,16 @@ something reaches the disk (before or after it does), until one of them ends by 
 import os
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import helpers
-from tests.conftest import ROOT
+from tests import forked
 from utils.config import RunConfig, load_config
 from utils.search.budgeted import plan_budget
 from utils.search.run import search_path
-from utils.training.engine import train_epoch
 
 # What reaches the disk: a file's content, a finished file's name, a folder or file that goes. Nothing else is kept.
 MOMENTS = ("fsync", "replace", "unlink", "rmdir", "truncate")
@@ -67,14 +65,12 @@ def next_moment(rng: random.Random, most: Sequence[int]) -> int:
 def search_through_kills(record: Path, *most: int) -> int:
     """Run this file's command with seed 0 in a process of its own; return how many processes were killed."""
     words = [sys.executable, "-m", "tests.killed_search", str(record), "0", *map(str, most)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return int(done.stdout.splitlines()[-1])
+    return int(forked.run(words, check=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
     """Kill and continue until the search is complete."""
-    assert train_epoch is not None  # torch is imported before the first fork
+    forked.preload()
     config = load_config(Path(sys.argv[1]))
     rng, kills = random.Random(int(sys.argv[2])), 0
     most = [int(word) for word in sys.argv[3:]] or MOST_MOMENTS

@@ -1,6 +1,7 @@
 """Train in forked processes and stop them: python -m tests.stopped_ranks {RECORD RANKS train|stop|kill:PLACE}...
 
-torch is imported once for all runs. Each rank is a process of gloo and runs train_3d's own command line. With `stop`,
+Imports are done once for all runs. Each rank is a process of gloo and runs the command line of
+train_3d, or train_3d_op where the record is a search's. With `stop`,
 all of them are sent SIGTERM when there is a checkpoint, with `kill` SIGKILL when there is one of a place, as state,
 epoch and step: 1,0,2. Prints the exit codes of each run.
 """
@@ -12,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-import helpers
 import train_3d
+import train_3d_op
+from tests import forked
 from utils.cli import run_script
 from utils.config import load_config
 from utils.training.checkpoint import load_checkpoint
@@ -28,8 +30,9 @@ def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     sys.argv[1:] = ["--config_file", record]
+    script = train_3d_op if load_config(Path(record)).is_search else train_3d
     try:
-        run_script(train_3d.main)
+        run_script(script.main)
     except SystemExit as end:
         os._exit(int(str(end.code or 0)))
     os._exit(0)
@@ -37,9 +40,10 @@ def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
 
 def wait_for(checkpoint: Path, place: str) -> None:
     """Wait until there is a checkpoint of a place or behind it; without a place, any."""
-    target = [int(number) for number in place.split(",") if number]
+    target, seen = [int(number) for number in place.split(",") if number], 0
     for _ in range(20_000):
-        if checkpoint.exists():
+        if checkpoint.exists() and (written := checkpoint.stat().st_mtime_ns) != seen:
+            seen = written
             position = load_checkpoint(checkpoint)[1] if target else None
             if position is None or [position.state, position.epoch, position.step] >= target:
                 return
@@ -62,7 +66,7 @@ def run(record: str, ranks: int, what: str) -> None:
 
 def main() -> None:
     """Do one run after the other."""
-    assert helpers is not None  # torch is imported before the first fork
+    forked.preload()
     words = sys.argv[1:]
     for record, ranks, what in zip(words[::3], words[1::3], words[2::3], strict=True):
         run(record, int(ranks), what)

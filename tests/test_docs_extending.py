@@ -24,7 +24,7 @@ SWEEPS = (
     "tests/test_architecture.py",
 )
 ADDED = " or ".join(Path(name).stem for name in FILES)
-# What a row more could break, whole.
+# What a row more could break, whole but for what draws pictures and boxes.
 WHOLE = (
     "tests/dataset/readers/test_readers.py",
     "tests/dataset/transforms/test_recipes.py",
@@ -33,6 +33,7 @@ WHOLE = (
     "tests/utils/test_metrics.py",
     "tests/utils/test_parts.py",
 )
+DRAWING = "drawn or picture or curves or confusion or erasing or crops_are"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code with everything that the page adds."""
     root = tmp_path_factory.mktemp("extended")
     for folder in ("base_config", "benchmarks", "dataset", "layers", "model", "record", "tests", "utils"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, root / folder)  # with what is compiled, which would take seconds again
     for path in [*ROOT.glob("*.py"), ROOT / "pyproject.toml"]:
         shutil.copy(path, root)
     for name, block in FILES.items():
@@ -68,28 +69,24 @@ def test_the_page_has_what_it_is_for() -> None:
 RUN_EACH = "import sys\nfor code in sys.argv[1:]:\n    exec(compile(code, code, 'exec'), {'__name__': '__main__'})"
 
 
-def test_the_examples_run(extended: Path) -> None:
+def test_the_examples_run_and_the_forms_of_added_convolutions_are_tried(extended: Path) -> None:
     metric = """
 from tests.utils.evaluation.test_result import make_result, render_summary
 result = make_result(missing=2)
 value = result["metrics"]["video"]["mean_reciprocal_rank"]
 assert f"video, mean_reciprocal_rank: {value:.6g}" in render_summary(result)
 """
-    run(extended, "-W", "error", "-c", RUN_EACH, *EXAMPLES, metric)
+    form = "((3, 3, 3), (1, 2, 2), (1, 1, 1))"
+    names = "'shift_resnet18', 'resnet26', 'c2d_resnet26', 'p3d_resnet26', 'dg_p3d_resnet26', 'two_layers'"
+    forms = f"from tests.convolution_forms import *; assert {{*ADDED}} == {{{names}}} and {form} in find_kinds(ADDED)"
+    run(extended, "-W", "error", "-c", RUN_EACH, *EXAMPLES, metric, forms)
 
 
 def test_what_is_added_passes_the_property_tests(extended: Path) -> None:
-    options = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider")
+    options = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert", "plain")
     # A file's name counts as a name of its tests, so that those to be run whole are chosen, too.
     chosen = " or ".join([ADDED, *(Path(name).stem for name in WHOLE)])
-    run(extended, *options, *dict.fromkeys((*SWEEPS, *WHOLE)), "-k", chosen)
-
-
-def test_the_forms_of_added_convolutions_are_tried(extended: Path) -> None:
-    form = "((3, 3, 3), (1, 2, 2), (1, 1, 1))"
-    names = "'shift_resnet18', 'resnet26', 'c2d_resnet26', 'p3d_resnet26', 'dg_p3d_resnet26', 'two_layers'"
-    code = f"from tests.convolution_forms import *; assert {{*ADDED}} == {{{names}}} and {form} in find_kinds(ADDED)"
-    run(extended, "-c", code)
+    run(extended, *options, *dict.fromkeys((*SWEEPS, *WHOLE)), "-k", f"({chosen}) and not ({DRAWING})")
 
 
 def test_what_an_added_part_lacks_is_refused_by_name(extended: Path) -> None:

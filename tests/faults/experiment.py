@@ -18,14 +18,12 @@ from typing import Any
 
 import torch
 
-import dataset.readers.raw_video
 import extract_score_3d
-import helpers
 import train_3d
 import train_3d_op
-import utils.search.run
 from dataset.synthetic import make_synthetic
 from model.build import make_initial_network
+from tests import forked
 from tests.conftest import write_record
 from utils.cli import run_script
 from utils.config import RunConfig, load_config
@@ -35,8 +33,6 @@ from utils.evaluation.scores import read_manifest
 from utils.files import write_text_atomically
 from utils.training.checkpoint import load_tensors
 
-# What scripts import when they need it is imported before a process forks.
-_PRELOADED = (dataset.readers.raw_video, helpers, utils.search.run)
 PATIENCE = 120.0  # seconds; a process that is not done by then hangs
 _TIMES = ("seconds", "wait", "per_second")  # in names of what depends on the clock
 
@@ -92,6 +88,7 @@ def start(
         before()
         run_script(main)  # type: ignore[arg-type]
 
+    forked.preload()
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     return process

@@ -1,6 +1,5 @@
 """Costs of networks: multiply-adds written out by hand, and torchvision's published ones."""
 
-import subprocess
 import sys
 
 import pytest
@@ -9,7 +8,7 @@ from torch import nn
 
 from model import summary
 from model.summary import match_names, measure, saved_bytes
-from tests.conftest import ROOT
+from tests import forked
 from tests.networks import RELEASED_FAMILIES, tiny_network
 from utils.config.network_names import UnknownNetworkError, clip_limits, list_names
 
@@ -72,7 +71,7 @@ def test_the_command_prints_a_table_or_one_line(
     assert len(rows) == 4
     assert rows[1].split()[:2] == ["p3da_resnet18", "15.59"]
     command = [sys.executable, "-m", "model.summary", "p3e_resnet18"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = forked.run(command)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert "did you mean p3d" in done.stderr
 

@@ -1,6 +1,5 @@
 """Weights under other names: exported and read back, torchvision's files of images, sizes that differ."""
 
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 import model
 from model.build import network_arguments
 from model.vit import resize_positions
-from tests.conftest import ROOT, MakeRecord
+from tests import forked
+from tests.conftest import MakeRecord
 from tests.networks import (
     CLASSES,
     FAMILIES,
@@ -280,8 +280,7 @@ def test_export_command_writes_what_a_record_has_trained(make_record: MakeRecord
     save_checkpoint(config.weights_path, {"network": network.state_dict()}, position=Position())
     output = tmp_path / "released.pth"
     command = [sys.executable, "-m", "model.weights", "export", "--config_file", str(record), "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = forked.run(command, check=True)
     assert "set with it: dataset.mean=[0.485, 0.456, 0.406] dataset.std=[0.229, 0.224, 0.225]" in done.stdout
     released = load_tensors(output)
     assert released.keys() == SHAPES["seq_p3d_eftnet_b0"].keys()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import pytest
 import torch
 
 import helpers
-from tests.conftest import ROOT, MakeRecord
+from tests import forked
+from tests.conftest import MakeRecord
 from tests.killed_search import search_through_kills
 from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
@@ -102,15 +102,13 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
 
 
 def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(
-    make_budgeted: Any, monkeypatch: pytest.MonkeyPatch
+    make_budgeted: Any,
 ) -> None:
     """Peaks and pilots are trained by workers of one process, as alone; the plan by one of two."""
     alone = run(make_budgeted("alone"))
     record = make_budgeted("together", search={"workers": 2})
-    words = [sys.executable, "-m", "utils.launch", "train_3d_op.py", "--config_file", str(record)]
-    monkeypatch.setenv("NPROC", "2")
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = forked.run([sys.executable, "-m", "tests.stopped_ranks", record, "2", "train"], check=True)
+    assert done.stdout.endswith("[0, 0]\n"), done.stderr[-3000:]
     together = load_config(record)
     planned = [[line for line in journal_of(each) if line["event"] != "test"] for each in (together, alone)]
     assert planned[0] == planned[1]

@@ -24,6 +24,7 @@ from dataset.build import make_reader, read_evaluation_list
 from dataset.listing import read_list
 from dataset.transforms.recipes import crop_position, resize_short_side
 from model.build import make_initial_network, make_trained_network
+from tests import forked
 from tests.conftest import ROOT, MakeRecord
 from tests.utils.search.page.test_search_page import read, table_of
 from tests.utils.test_metrics import brute_metrics
@@ -78,10 +79,8 @@ def command(script: str, record: Path, *arguments: str) -> list[str]:
     return [sys.executable, script, "--config_file", str(record), *arguments]
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
-    )
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def own_list(record_folder: Path, tiny_set: Path, **replaced: str) -> str:
@@ -250,12 +249,12 @@ def test_the_result_does_not_depend_on_which_processes_wrote_the_parts(make_reco
 def test_a_killed_extraction_goes_on_to_the_same_scores(record: Path, make_record: MakeRecord) -> None:
     killed = save_weights(make_record("killed"))
     folder = scores_folder(load_config(killed))
-    process = subprocess.Popen(command("extract_score_3d.py", killed), cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = forked.Process(command("extract_score_3d.py", killed))
     deadline = time.monotonic() + 60
     while not list(folder.glob("part-*")) and time.monotonic() < deadline:
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.complete().returncode == -signal.SIGKILL
     done = len(read_scores(killed)[0])
     assert 0 < done < NUM_VIDEOS
     before = {path: path.stat().st_mtime_ns for path in folder.glob("part-*")}
@@ -282,18 +281,8 @@ def run_pair(*words: str) -> list[subprocess.CompletedProcess[str]]:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pair = [
-        subprocess.Popen(
-            words, cwd=ROOT, env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=120) for process in pair]
-    return [
-        subprocess.CompletedProcess(words, process.returncode, *output)
-        for process, output in zip(pair, outputs, strict=True)
-    ]
+    pair = [forked.Process(words, env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    return [process.complete() for process in pair]
 
 
 def test_two_processes_stop_together_and_give_the_scores_of_one(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import yaml
 import helpers
 from dataset.build import make_plan, make_quick_loader, make_training_loader, read_evaluation_list, read_training_list
 from model.summary import measure
-from tests.conftest import ROOT, MakeRecord
+from tests import forked
+from tests.conftest import MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils import stopping
 from utils.config import ConfigError, RunConfig, load_config
@@ -274,8 +274,7 @@ def test_hours_are_divided_by_costs_that_two_processes_measure_once(make_record:
     text = yaml.safe_load(record.read_text())
     text["optimizer"]["budget"] = {"hours": 2e-4}
     record.write_text(yaml.safe_dump(text))
-    words = [sys.executable, "-m", "tests.stopped_ranks", str(record), "2", "stop"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    done = forked.run([sys.executable, "-m", "tests.stopped_ranks", record, "2", "stop"], check=True)
     config = load_config(record)
     costs = read_sealed_json(config.run_dir / "costs.json")
     first = load_saved_config(config.saved_path).states

@@ -3,7 +3,6 @@
 import functools
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import pytest
 import helpers
 from dataset.build import make_quick_loader, read_search_lists
 from dataset.listing import read_list
-from tests.conftest import ROOT, MakeRecord, write_record
+from tests import forked
+from tests.conftest import MakeRecord, write_record
 from tests.scripts.searches import command, run, weights_of, write_search
 from tests.scripts.searches import make_search as make_search
 from tests.scripts.test_train import assert_equal
@@ -199,23 +199,23 @@ def test_a_finished_search_is_left_alone(make_search: Any, capsys: pytest.Captur
     assert (config.run_dir / "earlier-001" / "search.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
+def test_a_search_of_another_record_is_refused(make_search: Any) -> None:
+    small = {"graph": ["initial -> (1,1)"]}
+    config, _ = run(make_search(search=small))
+    saved = config.saved_path.read_text()
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"search": {"attempt_epochs": 2}}, "search.attempt_epochs: was 1, is 2"),
         ({"search": {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)"]}}, "search.graph: was"),
         ({"optimizer": {"seed": 4}}, "optimizer.seed: was 0, is 4"),
-    ],
-)
-def test_a_search_of_another_record_is_refused(make_search: Any, change: dict[str, Any], named: str) -> None:
-    small = {"graph": ["initial -> (1,1)"]}
-    config, _ = run(make_search(search=small))
-    changed = {**change, "search": small | change.get("search", {})}
-    with pytest.raises(ConfigError, match=named):
-        run(make_search(**changed))
-    config.saved_path.unlink()  # the journal itself holds it too
-    with pytest.raises(LineFileError, match=named):
-        run(make_search(**changed))
+    )
+    for change, named in changes:
+        changed = {**change, "search": small | change.get("search", {})}
+        with pytest.raises(ConfigError, match=named):
+            run(make_search(**changed))
+        config.saved_path.unlink()  # the journal itself holds it too
+        with pytest.raises(LineFileError, match=named):
+            run(make_search(**changed))
+        config.saved_path.write_text(saved)
 
 
 def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
@@ -264,13 +264,7 @@ def test_nothing_but_divergence_ends_in_one_line_and_a_page(make_search: Any) ->
 
 def test_what_is_no_search_is_refused(make_search: Any, make_record: MakeRecord) -> None:
     for script, record in (("train_3d_op.py", make_record("plain")), ("train_3d.py", make_search("space"))):
-        done = subprocess.run(
-            [sys.executable, script, "--config_file", str(record)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = forked.run([sys.executable, script, "--config_file", record])
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "search.inputs" in done.stderr
@@ -279,7 +273,7 @@ def test_what_is_no_search_is_refused(make_search: Any, make_record: MakeRecord)
 
 def test_a_dry_run_draws_and_counts(make_search: Any) -> None:
     record = make_search()
-    done = subprocess.run(command(record, "--dry-run"), cwd=ROOT, capture_output=True, text=True, check=True)
+    done = forked.run(command(record, "--dry-run"), check=True)
     assert "7 transitions over 4 states" in done.stdout
     assert "at least 7 epochs (1 a transition), at most 14 (2 a transition)" in done.stdout
     assert "at least 168 training clips and 144 scoring clips, at most 336 and 228" in done.stdout

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import forked
 from tests.conftest import ROOT, write_record
 from tests.scripts.searches import command, decisions, read_result, run, weights_of, write_search
 from tests.scripts.searches import make_search as make_search
@@ -51,13 +52,6 @@ def test_two_workers_find_what_one_does(alone: RunConfig, make_search: Any) -> N
     assert left == {path.name for path in (alone.run_dir / "search").rglob("*")}
 
 
-def start(record: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Search in a process of its own."""
-    pipe = subprocess.PIPE
-    home = {**os.environ, "HOME": str(record.parent)}  # where Ray keeps a token
-    return subprocess.Popen(command(record, *overrides), cwd=ROOT, env=home, stdout=pipe, stderr=pipe, text=True)
-
-
 def wait_for(found: Callable[[], Any]) -> Any:
     """Return what is found as soon as it is."""
     end = time.monotonic() + 120
@@ -82,23 +76,23 @@ def test_killed_workers_and_searches_cost_no_plan(alone: RunConfig, make_search:
     config = load_config(record)
     folder = config.run_dir / "search"
     points = lambda: sum(file.read_bytes().count(b"\n") - 1 for file in folder.glob("ahead/*.jsonl"))  # noqa: E731
-    with start(record) as search:
-        wait_for(points)
-        killed = workers_of(search.pid)[0]
-        os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: len(own := workers_of(search.pid)) == 2 and killed not in own)  # one was started anew
-        search.terminate()
-        output, errors = search.communicate()
-    assert (search.returncode, errors.splitlines()[-1]) == (
+    search = forked.Process(command(record))
+    wait_for(points)
+    killed = workers_of(search.pid)[0]
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: len(own := workers_of(search.pid)) == 2 and killed not in own)  # one was started anew
+    search.send_signal(signal.SIGTERM)
+    stopped = search.complete()
+    assert (stopped.returncode, stopped.stderr.splitlines()[-1]) == (
         143,
         "stopped by SIGTERM, what the workers have trained is saved: the same command continues",
     )
-    assert "was ended by SIGKILL: it goes on with" in output
-    with start(record) as search:
-        wait_for(lambda: len(workers_of(search.pid)) == 2)
-        wait_for(lambda: (config.run_dir / ".workers.lock").exists())
-        search.kill()
-        search.communicate()
+    assert "was ended by SIGKILL: it goes on with" in stopped.stdout
+    search = forked.Process(command(record))
+    wait_for(lambda: len(workers_of(search.pid)) == 2)
+    wait_for(lambda: (config.run_dir / ".workers.lock").exists())
+    search.kill()
+    search.complete()
     run(record, "search.workers=1")  # it waits for the workers of the one that was killed
     assert journal_of(config)[1:] == journal_of(alone)[1:]
     assert_equal(weights_of(config), weights_of(alone))
@@ -111,7 +105,8 @@ def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any
     record = make_search(search=SPACE | {"workers": 2, "executor": "ray"})
     config = load_config(record)
     files = lambda: [file.read_text() for file in config.run_dir.glob("search/ahead/*.jsonl")]  # noqa: E731
-    with start(record) as search:
+    home, pipe = {**os.environ, "HOME": str(record.parent)}, subprocess.PIPE  # where Ray keeps a token
+    with subprocess.Popen(command(record), cwd=ROOT, env=home, stdout=pipe, stderr=pipe, text=True) as search:
         wait_for(lambda: any(text.count("\n") > 1 for text in files()) or search.poll() is not None)
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):  # it has ended

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests import forked
 from tests.conftest import ROOT, MakeRecord
 from utils.config import load_config
 from utils.distributed import choose_interface
@@ -63,8 +64,7 @@ def test_two_nodes_equal_one_with_as_many_processes(make_record: MakeRecord, nod
     ]
     said = [agent.communicate(timeout=100)[1] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], said
-    words = [sys.executable, "-m", "tests.stopped_ranks", str(one), "2", "train"]
-    subprocess.run(words, cwd=ROOT, capture_output=True, timeout=100, check=True)
+    forked.run([sys.executable, "-m", "tests.stopped_ranks", one, "2", "train"], check=True)
     weights = [load_checkpoint(load_config(record).weights_path)[0]["network"] for record in (one, two)]
     assert [name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])] == []
 

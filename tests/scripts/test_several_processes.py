@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 
 import helpers
 from benchmarks import scaling
 from model.build import make_initial_network
+from tests import forked
 from tests.conftest import MakeRecord
 from tests.networks import CLASSES
 from utils import distributed
@@ -39,6 +40,17 @@ OVERRIDES = [
     *("network.net_name=dg_p3d_resnet18", "network.dropout_ratio=0.0", "network.early_stride=1"),
     *("optimizer.base_learning_rate=0.01", "sampler.clip_length=4", "optimizer.epochs=1"),
 ]
+SETTINGS: tuple[list[str], ...] = (
+    [],
+    ["network.frozen_bn=true", "network.checkpoint_blocks=true"],
+    ["network.layout=plain"],
+)
+# Takes its rank, the folder and the record.
+BE_A_PROCESS = "from tests.scripts.test_several_processes import be_a_process; be_a_process()"
+
+
+def load_configs(record: Path) -> list[RunConfig]:
+    return [load_config(record, [*OVERRIDES, *setting]) for setting in SETTINGS]
 
 
 def make_batches(count: int) -> list[Any]:
@@ -127,8 +139,8 @@ def meet_the_refusals_of_rank_0(rank: int, folder: Path, config: RunConfig) -> N
     assert not journal.history.has_ended
 
 
-def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
-    torch.set_num_threads(1)
+def be_a_process() -> None:
+    rank, folder, configs = int(sys.argv[1]), Path(sys.argv[2]), load_configs(Path(sys.argv[3]))
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     agree_on_values_and_mistakes(rank)
     meet_the_refusals_of_rank_0(rank, folder, configs[0])
@@ -142,15 +154,11 @@ def be_a_process(rank: int, folder: Path, configs: list[RunConfig]) -> None:
 
 def test_two_processes_equal_one_and_exchange_gradients_once_a_step(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record()
-    settings: tuple[list[str], ...] = (
-        [],
-        ["network.frozen_bn=true", "network.checkpoint_blocks=true"],
-        ["network.layout=plain"],
-    )
-    configs = [load_config(record, [*OVERRIDES, *setting]) for setting in settings]
-    multiprocessing.spawn(be_a_process, (tmp_path, configs), nprocs=2)
+    words = [sys.executable, "-c", BE_A_PROCESS]
+    ended = [one.complete() for one in [forked.Process([*words, str(rank), tmp_path, record]) for rank in range(2)]]
+    assert [one.returncode for one in ended] == [0, 0], [one.stderr[-3000:] for one in ended]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
-    for config, *both in zip(configs, *ranks, strict=True):
+    for config, *both in zip(load_configs(record), *ranks, strict=True):
         expected = train(config, [])
         start = dict(make_initial_network(config, trained=None).named_parameters())
         for weights, exchanges in both:

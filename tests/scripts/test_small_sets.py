@@ -1,7 +1,6 @@
 """Trainings of small sets end to end: the best epoch, early stops, balance, frozen stages; killed, and on two ranks."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 import helpers
 from dataset.build import read_lists
 from dataset.listing import ListError
-from tests.conftest import ROOT, MakeRecord
+from tests import forked
+from tests.conftest import MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils.config import ConfigError, load_config
 from utils.evaluation.provenance import read_training, training_progress
@@ -94,9 +94,7 @@ def test_killed_and_continued_equals_uninterrupted_and_two_ranks_do_the_same(
     killed, ranks = make_record("killed", **settings), make_record("ranks", **settings)
     words = [str(killed), "1", "kill:0,1,2", str(killed), "1", "kill:1,0,1"]
     words += [str(ranks), "2", "train"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.stopped_ranks", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = forked.run([sys.executable, "-m", "tests.stopped_ranks", *words], check=True)
     assert [line for line in done.stdout.splitlines() if line.startswith("[")] == ["[-9]", "[-9]", "[0, 0]"]
     assert_equal(expected, train(killed))
     output = tmp_path / "output"

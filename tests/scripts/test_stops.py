@@ -18,6 +18,7 @@ import torch
 import helpers
 from dataset.prediction.request import Outputs, make_request
 from model.build import make_initial_network
+from tests import forked
 from tests.conftest import ROOT, MakeRecord
 from utils import stopping
 from utils.config import RunConfig, load_config
@@ -143,9 +144,8 @@ def test_ranks_stop_at_the_same_step_and_continue_to_the_same_weights(make_recor
     runs = [(whole, "2", "train"), (stopped, "2", "stop"), (fewer, "2", "stop")]
     # The last one trains the rest with one process.
     runs += [(stopped, "2", "train"), (fewer, "1", "train")]
-    with started(sys.executable, "-m", "tests.stopped_ranks", *(str(word) for run in runs for word in run)) as process:
-        output, said = process.communicate(timeout=2 * PATIENCE)
-    codes = [line for line in output.splitlines() if line.startswith("[")]
+    done = forked.run([sys.executable, "-m", "tests.stopped_ranks", *(word for run in runs for word in run)])
+    codes, said = [line for line in done.stdout.splitlines() if line.startswith("[")], done.stderr
     assert codes == ["[0, 0]", "[143, 143]", "[143, 143]", "[0, 0]", "[0]"]
     stop = r"^stopped by SIGTERM, saved after step \d of epoch 1: the same command continues$"
     assert len(re.findall(stop, said, re.MULTILINE)) == 2

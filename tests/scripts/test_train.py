@@ -1,7 +1,6 @@
 """train_3d.py end to end: real videos, real processes, killed and continued, one process and two."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pytest
 import torch
 
 import helpers
-from tests.conftest import ROOT, MakeRecord
+from tests import forked
+from tests.conftest import MakeRecord
 from utils.config import ConfigError, load_config
 from utils.training.checkpoint import load_checkpoint
 from utils.training.engine import TrainingError
@@ -83,7 +83,7 @@ def test_killed_at_any_moment_and_continued_equals_uninterrupted(make_record: Ma
     # In the first epoch, in a later one, after the change of state.
     runs = [word for place in ("0,0,3", "0,1,4", "1,0,2") for word in (str(record), "1", f"kill:{place}")]
     words = [sys.executable, "-m", "tests.stopped_ranks", *runs]
-    killed = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    killed = forked.run(words, check=True)
     codes = [line for line in killed.stdout.splitlines() if line.startswith("[")]
     assert codes == ["[-9]"] * 3, "it ended before it could be killed"
     assert_equal(expected, train(record))
@@ -133,8 +133,7 @@ def test_two_gloo_processes_equal_one(make_record: MakeRecord, tmp_path: Path) -
     sections = {"optimizer": {"epochs": 1, "num_gpu": 2}, "network": {"dropout_ratio": 0.0}}
     expected = train(make_record("one", **sections))
     record = make_record("two", **sections)
-    words = [sys.executable, "-m", "tests.stopped_ranks", str(record), "2", "train"]
-    subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=120, check=True)
+    forked.run([sys.executable, "-m", "tests.stopped_ranks", record, "2", "train"], check=True)
     found = load_checkpoint(tmp_path / "output" / "two" / "current.pth")[0]["network"]
     start = train_3d_start(record)
     for name, weight in expected.items():
@@ -175,7 +174,7 @@ def test_a_rate_that_is_too_high_ends_in_one_line(make_record: MakeRecord) -> No
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_mistakes_end_in_one_line_and_code_2(make_record: MakeRecord, change: dict, message: str) -> None:
-    done = subprocess.run(command(make_record(**change)), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forked.run(command(make_record(**change)))
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
