@@ -62,11 +62,14 @@ class ClipNormalizer:
         return out
 
     def _affine(self, planes: torch.Tensor, *, out: torch.Tensor) -> None:
-        """Bytes [N, C, T, H, W] to floats: cast, affine map and permutation in a single pass."""
+        """Bytes [N, C, T, H, W] to floats: cast, affine map and permutation."""
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
             # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
             offset = torch.tensor(-mean / std)
-            torch.add(offset, planes[:, channel], alpha=1 / (255 * std), out=out[:, channel])
+            values, floats = planes[:, channel], out[:, channel]
+            if values.device.type == "cpu":  # where torch would cast into new memory; a GPU does all in one pass
+                values = floats.copy_(values)
+            torch.add(offset, values, alpha=1 / (255 * std), out=floats)
 
 
 def _take_apart(clip: torch.Tensor, planes: torch.Tensor) -> None:
