@@ -77,7 +77,10 @@ class RawVideoReader(FrameReader):
             FewerFramesError: A frame beyond the end of the file.
             ReadError: The file cannot be read or decoded, or a frame is damaged.
         """
-        with self._open(record) as video, naming(video.path):
+        path = self._root / record.path
+        index = self._indices.get(_key(path, file_version(path)))
+        depth = index.reorder_depth if index else None
+        with VideoFile(path, max_pixels=self._max_pixels, reorder_depth=depth) as video, naming(path):
             self._decode(video, numbers, put)
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
@@ -112,11 +115,11 @@ class RawVideoReader(FrameReader):
             ReadError: The file cannot be read, or says neither.
         """
         path = self._root / record.path
-        index = self._indices.get((str(path), *file_version(path)))
+        index = self._indices.get(_key(path, file_version(path)))
         if index is None:
             with self._open(record) as video, naming(path):
                 index = build_index(video)
-                self._indices.put((str(path), *video.version), index)
+                self._indices.put(_key(path, video.version), index)
         if record.num_frames > index.num_frames:
             message = f"{path}: {record.num_frames} frames are wanted, there are {index.num_frames}"
             raise FewerFramesError(message, index.num_frames)
@@ -129,7 +132,7 @@ class RawVideoReader(FrameReader):
         return VideoFile(self._root / record.path, max_pixels=self._max_pixels)
 
     def _decode(self, video: VideoFile, wanted: Sequence[int], put: Put) -> None:
-        key = (str(video.path), *video.version)  # a Path takes several times the memory of its name
+        key = _key(video.path, video.version)
         index = self._indices.get(key) or build_index(video)
         while True:
             self._indices.put(key, index)
@@ -163,6 +166,11 @@ def _require_whole(video: VideoFile, index: FrameIndex, wanted: Sequence[int]) -
         raise FewerFramesError(message, index.num_frames)
     if damaged := index.unsound.intersection(wanted):
         raise damaged_frame(video.path, min(damaged))
+
+
+def _key(path: Path, version: tuple[int, int]) -> tuple[str, int, int]:
+    """Return what an index is kept under: a Path takes several times the memory of its name."""
+    return (str(path), *version)
 
 
 def _weigh_index(index: FrameIndex) -> int:

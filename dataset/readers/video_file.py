@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import av.error
@@ -22,6 +23,12 @@ from dataset.readers.errors import MAX_PIXELS, ReadError, oversize
 
 # B pictures that may come before a picture which they refer to; H.264 and HEVC keep 16 pictures.
 _MOST_HELD = 16
+
+# The containers that say of a video track all that decoding takes, but for the reorder depth.
+_TELLING_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
+# FFmpeg finds out the format of a file as it opens it, and decodes how it begins, which takes 1 ms together; not where
+# it is told, and may use no codec for that. The decoder of the packets is PyAV's own and does not come under this.
+_NO_PROBING = {"format": "mov", "container_options": {"codec_whitelist": "none"}}
 
 
 def unreadable(path: Path, cause: str) -> ReadError:
@@ -76,18 +83,20 @@ class VideoFile:
         num_lost: Packets since the last start of a pass that could not be decoded.
     """
 
-    def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS, reorder_depth: int | None = None) -> None:
         """Open the file.
 
         Args:
             path: Of the file.
             max_pixels: Pixels that a picture may have.
+            reorder_depth: Of the same file as it was opened before, which makes opening cheap; None: not known.
 
         Raises:
             ReadError: No such file, nothing FFmpeg reads, no moving pictures in it, or too large ones.
         """
         self.path = path
         self._max_pixels = max_pixels
+        self._reorder_depth = reorder_depth
         self._cause = ""
         self._lost_key: int | None = None
         self.version = file_version(path)
@@ -119,6 +128,12 @@ class VideoFile:
     def is_interlaced(self) -> bool:
         """Whether what FFmpeg has seen of the stream holds two fields a frame; each may come in a packet of its own."""
         return self.decoder.field_order > 1  # 0 is unknown, 1 progressive
+
+    @property
+    def reorder_depth(self) -> int | None:
+        """Frames that the decoder holds back for their order, if a file of this kind can be opened by it; or None."""
+        is_telling = self.format_name == _TELLING_FORMAT and len(self._container.streams.video) == 1
+        return self.decoder.reorder_depth if is_telling else None
 
     @property
     def damage(self) -> str:
@@ -269,8 +284,9 @@ class VideoFile:
     def _open(self) -> None:
         # The protocol is spelled out, or a name with a colon could be taken for one. Titles and comments are often in
         # some 8-bit code, which must not stop anybody.
+        probing: dict[str, Any] = {} if self._reorder_depth is None else _NO_PROBING
         with naming(self.path):
-            container = av.open(f"file:{self.path}", metadata_errors="replace")
+            container = av.open(f"file:{self.path}", mode="r", metadata_errors="replace", **probing)
         try:
             stream = _moving_pictures(container, self.path)
             if cause := oversize(stream.codec_context.width, stream.codec_context.height, self._max_pixels):
@@ -280,6 +296,8 @@ class VideoFile:
             raise
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
+        if self._reorder_depth is not None:
+            stream.codec_context.reorder_depth = self._reorder_depth
         # Pictures may turn larger than the header says: the decoder itself refuses them then.
         stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
         self._container: InputContainer = container

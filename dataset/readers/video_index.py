@@ -39,6 +39,7 @@ class FrameIndex:
         damage: What of the file cannot be decoded, empty for a sound one.
         time_base: Seconds of one unit of the time stamps, None where the container does not say.
         frame_rate: Frames a second on average, None where nothing says.
+        reorder_depth: What VideoFile opens the file by next time; None where it must not.
     """
 
     num_frames: int
@@ -49,6 +50,7 @@ class FrameIndex:
     damage: str = ""
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
+    reorder_depth: int | None = None
 
     def times(self) -> NDArray[np.float64]:
         """Return when frames begin and the last one ends, seconds from the first, float64 [num_frames + 1].
@@ -101,7 +103,8 @@ def build_index(video: VideoFile) -> FrameIndex:
     if _is_plain(video, scan):
         pts = np.sort(np.array(scan.shown, dtype=np.int64))
         keys = tuple(sorted(key for key in scan.keys if key is not None))
-        return FrameIndex(len(pts), pts, keys, time_base=video.time_base, frame_rate=video.frame_rate)
+        rate, depth = video.frame_rate, video.reorder_depth
+        return FrameIndex(len(pts), pts, keys, time_base=video.time_base, frame_rate=rate, reorder_depth=depth)
     return _decode_index(video, scan)
 
 

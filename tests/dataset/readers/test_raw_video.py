@@ -50,6 +50,41 @@ def test_every_frame_is_that_of_a_full_decode(video: Path) -> None:
         assert not wrong, f"wrong frames {wrong} of {frames}"
 
 
+@pytest.mark.parametrize("video", VIDEOS, indirect=True)
+def test_a_known_file_that_is_not_probed_decodes_the_same(video: Path) -> None:
+    with VideoFile(video) as file:
+        depth = build_index(file).reorder_depth
+        assert depth is None or "mp4" in file.format_name
+    if depth is None:
+        return
+    with VideoFile(video, reorder_depth=depth) as file:
+        assert file.decoder.pix_fmt is None  # nothing has looked into the packets yet
+        frames = [(frame.pts, frame.to_ndarray(format="rgb24")) for frame, _ in file.frames_from_start()]
+    expected = decode_all(video)
+    assert [pts for pts, _ in frames] == [frame.pts for frame in expected]
+    assert all(
+        np.array_equal(one, frame.to_ndarray(format="rgb24")) for (_, one), frame in zip(frames, expected, strict=True)
+    )
+
+
+def test_a_read_file_is_opened_without_probing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    depths: list[int | None] = []
+
+    class Watched(VideoFile):
+        def __init__(self, path: Path, *, reorder_depth: int | None = None, **options: int) -> None:
+            depths.append(reorder_depth)
+            super().__init__(path, reorder_depth=reorder_depth, **options)
+
+    monkeypatch.setattr(raw_video, "VideoFile", Watched)
+    path, reader = encode_video(tmp_path / "a.mp4", 30), RawVideoReader("")
+    once, again = read(reader, path, [7, 8]), read(reader, path, [7, 8])
+    assert np.array_equal(once, again)
+    assert depths[0] is None and isinstance(depths[1], int)
+    encode_video(path, 20)  # another file is another index
+    read(reader, path, [7])
+    assert depths[2] is None
+
+
 @pytest.mark.parametrize("video", WHOLE, indirect=True)
 def test_frames_show_their_numbers(video: Path) -> None:
     assert frame_numbers(read(RawVideoReader(""), video, list(range(N)))) == list(range(N))
