@@ -120,7 +120,7 @@ def _differentiate(
     return [out.detach(), x.grad, conv.weight.grad]
 
 
-def _poison_memory(device: torch.device) -> None:
+def _poison_memory(device: torch.device = _CPU) -> None:
     blocks = [torch.full((count,), 1e30, device=device) for count in _POISONED]
     del blocks
 
