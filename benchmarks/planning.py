@@ -32,11 +32,11 @@ from utils.planning.envelope import Envelope
 from utils.planning.graph import Transition, build_graph
 from utils.planning.knee import KneeRule
 from utils.planning.law import Readout
-from utils.planning.peaks import PeakRule
+from utils.planning.peaks import HORIZON, PeakRule
 from utils.planning.policy import COOL_DOWN, PLACES, BudgetedPolicy, RunPilot, Seen, TryPeak
 from utils.planning.search import Outcome, search
 from utils.planning.search import Path as Steps
-from utils.search.budgeted_plan import HORIZON, MOST_FOR_PEAKS, PEAK_SHARE, PILOT_SHARE
+from utils.search.budgeted_plan import MOST_FOR_PEAKS, PEAK_SHARE, PILOT_SHARE
 
 RATES = (1.0, 0.1, 0.01)  # levels of the released lattice
 PEAKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # search.peaks

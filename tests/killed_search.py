@@ -19,7 +19,7 @@ from utils.search.budgeted import plan_budget
 from utils.search.run import search_path
 
 # What reaches the disk: a file's content, a finished file's name, a folder or file that goes. Nothing else is kept.
-MOMENTS = ("fsync", "replace", "unlink", "rmdir", "truncate")
+MOMENTS = ("fsync", "replace", "rename", "unlink", "rmdir", "truncate")
 # Most moments between one kill and the next; writing what a finished search says takes 16 of them in a row.
 MOST_MOMENTS = (8, 8, 40)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -95,8 +96,13 @@ def remove_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def move_to_earlier(run_dir: Path, names: Iterable[str]) -> Path | None:
+def move_to_earlier(run_dir: Path, names: Iterable[str], *, copied: Iterable[str] = ()) -> Path | None:
     """Move files and folders of a run into `run_dir/earlier-NNN`, the next free number.
+
+    Args:
+        run_dir: Of the run.
+        names: What is moved; paths in it.
+        copied: Files that go along, and stay too.
 
     Returns:
         The folder they are in now, None when there was nothing to move.
@@ -109,7 +115,11 @@ def move_to_earlier(run_dir: Path, names: Iterable[str]) -> Path | None:
         number += 1
     try:
         earlier.mkdir()
+        for name in copied:
+            if (run_dir / name).exists():
+                shutil.copy2(run_dir / name, earlier / name)
         for name in present:
+            (earlier / name).parent.mkdir(exist_ok=True)
             (run_dir / name).rename(earlier / name)
     except OSError as error:
         raise FileError(f"cannot move earlier results from {run_dir} to {earlier}: {error.strerror}") from error

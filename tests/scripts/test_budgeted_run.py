@@ -83,9 +83,9 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     whole = run(make_budgeted("first"))
     said, journal = (whole.run_dir / "log.txt").read_text(), journal_of(whole)
     events = [line["event"] for line in journal]
-    assert events[:2] == ["peak", "peak"]
+    assert events[:3] == ["budget", "peak", "peak"]
     assert events[-3:] == ["plan", "test", "end"]
-    assert journal[1]["loss"] is None, "a rate that diverges is an answer"
+    assert journal[2]["loss"] is None, "a rate that diverges is an answer"
     assert journal[-3]["factors"] == [1.0, 1.0]
     assert "budget: 10 epochs of the goal's input" in said
     assert said.index("budget: 10 epochs") < said.index("epoch 1/1")
@@ -176,7 +176,7 @@ def test_where_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:
     with pytest.raises(UserError, match="diverged at every rate"):
         run(record)
     config = load_config(record)
-    assert [line["event"] for line in journal_of(config)] == ["pilot"]
+    assert [line["event"] for line in journal_of(config)] == ["budget", "pilot"]
     assert load_config(config.run_dir / "tiny-path.yml").states[-1].crop_size == 24  # a record is there from the start
 
 
@@ -188,7 +188,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
         with pytest.raises(ConfigError, match=r"search.budget: too small .*needs at least \{hours: ") as caught:
             run(record)
         found.add(str(caught.value))
-    (costs,) = journal_of(load_config(record))
+    _, costs = journal_of(load_config(record))
     assert costs["event"] == "costs"
     assert min(costs["step_seconds"]) > 0
     assert found == {str(caught.value)}, "measured again"
@@ -203,7 +203,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     said = (config.run_dir / "log.txt").read_text()
     assert "budget: 10 epochs of the goal's input (90 s of training steps, loading included)" in said
     assert "an epoch of the inputs costs 0.5 : 1" in said
-    assert [line["event"] for line in journal_of(config)][:2] == ["costs", "peak"]
+    assert [line["event"] for line in journal_of(config)][:3] == ["costs", "budget", "peak"]
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
     # What it has seen is the prior of another search, of another budget.
     reuse = [str(config.run_dir / "search.json")]

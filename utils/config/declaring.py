@@ -4,9 +4,10 @@ import functools
 from dataclasses import field
 from typing import Any
 
-# What changes when a key changes: the trained weights, only the scores, neither, or what the files that it names hold.
+# What changes when a key changes: the trained weights, only the scores, neither, what the files that it names hold, or
+# the trained weights while a larger value continues.
 # This decides what a run, a search and scores are continued with: nothing else says which keys count.
-TRAINING, EVALUATION, NEITHER, CONTENT = "training", "evaluation", "neither", "content"
+TRAINING, EVALUATION, NEITHER, CONTENT, LARGER = "training", "evaluation", "neither", "content", "larger"
 
 
 def key(
@@ -23,7 +24,7 @@ def key(
 
     Args:
         meaning: What the key says, with its units and examples: docs/config.md and editors show it.
-        scope: TRAINING, EVALUATION, NEITHER or CONTENT: what a change of this key changes.
+        scope: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER: what a change of this key changes.
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed.
         above: Numbers must be larger than this.

@@ -20,7 +20,7 @@ class Key:
         name: Without its section.
         kind: The type of its value: int, float, bool, str or a tuple of one of these or of InputConfig.
         meaning: What it says.
-        scope: What a change of it changes: TRAINING, EVALUATION, NEITHER or CONTENT.
+        scope: What a change of it changes: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER.
         choices: The values allowed; empty for any.
         at_least: Smallest number allowed, None for any.
         above: Numbers are larger than this, None for any.

@@ -17,7 +17,7 @@ from utils.cli import Parser, run_script
 from utils.config.json_schema import build_schema
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.load import PROJECT_ROOT
-from utils.config.schema import CONTENT, EVALUATION, NEITHER, SECTIONS, TRAINING, BudgetConfig, InputConfig
+from utils.config.schema import CONTENT, EVALUATION, LARGER, NEITHER, SECTIONS, TRAINING, BudgetConfig, InputConfig
 from utils.files import write_text_atomically
 from utils.text import say
 
@@ -64,6 +64,7 @@ It knows single values; what values have to do with each other is checked when a
 - *{NEITHER}*: neither of them.
 - *{CONTENT}*: what the files that it names hold, wherever they are. Lists and weights are compared by their content, so
   that files may move while a run is interrupted; videos under another root are taken to be the same.
+- *{LARGER}*: the trained weights; a search goes on with a larger value, and refuses a smaller one.
 
 **from** says where the key comes from:
 

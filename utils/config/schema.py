@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from utils.clip_shape import ClipShape
-from utils.config.declaring import CONTENT, EVALUATION, NEITHER, TRAINING
+from utils.config.declaring import CONTENT, EVALUATION, LARGER, NEITHER, TRAINING
 from utils.config.network_names import Normalization
 from utils.config.sections import (
     SECTIONS,
@@ -32,6 +32,7 @@ from utils.planning.graph import Graph, State, build_graph
 __all__ = [
     "CONTENT",
     "EVALUATION",
+    "LARGER",
     "NEITHER",
     "SECTIONS",
     "STATE_KEYS",

@@ -8,7 +8,7 @@ that each value is written in exactly one place. Key names are those of the pape
 from dataclasses import dataclass
 
 from utils.clip_shape import ClipShape
-from utils.config.declaring import CONTENT, EVALUATION, NEITHER, key, own_key
+from utils.config.declaring import CONTENT, EVALUATION, LARGER, NEITHER, key, own_key
 from utils.config.network_names import EARLY_STRIDES, POOLING_NAMES
 from utils.parts import FORMATS, TRANSFORMS
 
@@ -312,7 +312,8 @@ class SearchConfig:
         choices=("released", "budgeted"),
     )
     budget: BudgetConfig = own_key(  # noqa: RUF009 - it is a field
-        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input, or {hours: 12}"
+        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input, or {hours: 12}",
+        scope=LARGER,
     )
     peaks: tuple[float, ...] = own_key(
         "budgeted: factors of base_learning_rate that are tried, rising; []: the rates as they are written"

@@ -26,7 +26,7 @@ class TryPeak:
 
     Attributes:
         input: Number of the input.
-        factor: Of the input's base learning rate.
+        factor: Of the input's base learning rate, for the budget that the search began with.
         compute: What the run may spend.
     """
 
@@ -75,14 +75,20 @@ class Seen:
     """What has been seen, in the order of the journal.
 
     Attributes:
-        peaks: Held-out loss by input and factor; not finite: diverged.
+        peaks: Held-out loss by input and factor, for the budget that the search began with; not finite: diverged.
         readouts: Of every pilot that has ended.
         ended: Numbers of these pilots.
+        standing: Those of them that ended under a smaller budget and had led to its plan: they are not run again.
+        lost: What pilots have spent under smaller budgets; no path goes on from them.
+        lost_readouts: How many readouts were taken of those.
     """
 
     peaks: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
     readouts: tuple[Readout, ...] = ()
     ended: frozenset[int] = frozenset()
+    standing: frozenset[int] = frozenset()
+    lost: float = 0.0
+    lost_readouts: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class BudgetedPolicy:
         risk: Standard deviations taken off an expected gain.
         prior: Of an earlier search, tempered.
         readout: What scoring a run once spends.
+        scale: What a rate that was found for the budget that the search began with is for this one.
     """
 
     budget: Budget
@@ -111,6 +118,7 @@ class BudgetedPolicy:
     risk: float = RISK
     prior: Posterior | None = None
     readout: float = 0.0
+    scale: float = 1.0
 
     def next_action(self, seen: Seen) -> Action:
         """Return what to do next."""
@@ -168,7 +176,10 @@ class BudgetedPolicy:
         One pilot goes on as the run, the other is lost. All of this is set aside before the first pilot, so that the
         envelope of the pilots is that of the run.
         """
-        left = self.budget.compute - self.spent_on_peaks(seen) - self.readout * len(PLACES) * len(self.pilots)
+        left = self.budget.compute - self.spent_on_peaks(seen) - seen.lost - self.readout * seen.lost_readouts
+        if self.pilots.keys() <= seen.standing:
+            return replace(self.budget, compute=left)
+        left -= self.readout * len(PLACES) * len(self.pilots)
         return replace(self.budget, compute=left / (1 + self.lost_share))
 
     @property
@@ -183,13 +194,12 @@ class BudgetedPolicy:
 
     def factors(self, seen: Seen) -> tuple[float, ...]:
         """Return the peak of every input: its own best, else that of the goal, else the rate as it is written."""
-        goal = self.budget.goal
-        at_goal = self.rule.best(seen.peaks.get(goal, {}))
-        found = [self.rule.best(seen.peaks.get(number, {})) for number in range(goal)]
-        fallback = 1.0 if at_goal is None else at_goal
+        bests = [self.rule.best(seen.peaks.get(number, {})) for number in range(len(self.budget.costs))]
+        found = [None if best is None else best * self.scale for best in bests]
+        fallback = 1.0 if found[-1] is None else found[-1]
         # An input between has what the shortest has found.
-        shortest = found[0] if found and found[0] is not None else fallback
-        return (*(shortest if each is None else each for each in found), fallback)
+        shortest = fallback if found[0] is None else found[0]
+        return (*(shortest if each is None else each for each in found[:-1]), fallback)
 
     def _expect(self, action: Action, seen: Seen) -> Seen:
         """Return what will have been seen where an action ends well."""

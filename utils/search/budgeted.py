@@ -32,6 +32,7 @@ from utils.search.budgeted_events import (
     read_history,
     write_event,
 )
+from utils.search.budgeted_growth import given_budget, take_budget
 from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy, path_record, pilot_name
 from utils.search.budgeted_report import build_report
@@ -69,6 +70,7 @@ def plan_budget(
             make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
         with open_run(config, "search", force=force) as log:
             journal = open_journal(config, identify(config, parts))
+            take_budget(config, journal, in_seconds(parts.inputs, journal.history), log=log)
             distributed.decide_on_main(lambda: save_config(config))
             BudgetedSearch(work, parts, journal=journal, log=log).run()
 
@@ -81,6 +83,14 @@ def open_journal(config: RunConfig, identity: Mapping[str, Any]) -> SearchJourna
         read=lambda lines, source: read_history(lines, source=source, first=2),
         write=write_event,
     )
+
+
+def in_seconds(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tuple[InputSteps, ...]:
+    """Return inputs that cost seconds, where those were measured."""
+    if history.costs is None:
+        return inputs
+    counted = zip(inputs, history.costs.step_seconds, strict=True)
+    return tuple(replace(steps, compute=seconds) for steps, seconds in counted)
 
 
 class BudgetedSearch:
@@ -101,9 +111,16 @@ class BudgetedSearch:
 
     @functools.cached_property
     def _policy(self) -> BudgetedPolicy:
-        policy = make_policy(self._config, self._inputs, scoring_videos=len(self._parts.search.scoring))
+        videos = len(self._parts.search.scoring)
+        policy = make_policy(self._config, self._inputs, scoring_videos=videos, first=self._first)
         longest = policy.budget.longest
         return replace(policy, prior=distributed.decide_on_main(lambda: read_prior(self._config, longest=longest)))
+
+    @property
+    def _first(self) -> float:
+        """Compute of the budget that the search began with."""
+        given = given_budget(self._config, self._inputs)
+        return (self._history.budgets or [given])[0].compute
 
     @property
     def _history(self) -> BudgetedHistory:
@@ -124,13 +141,17 @@ class BudgetedSearch:
     def _measure(self) -> tuple[InputSteps, ...]:
         """Return what the inputs cost in seconds, measured once, by all processes that will train the path."""
         if self._history.costs is None:
-            with open_desk(self._work, self._parts, workers=1, note=self._journal.append, log=self._log) as desk:
+            with open_desk(self._work, self._parts, workers=1, note=self._append, log=self._log) as desk:
                 for event in read_history(desk.run(Job("costs", MeasureTask())), source="costs.jsonl", first=2).events:
-                    self._journal.append(event)
+                    self._append(event)
                 desk.forget("costs")
-        assert self._history.costs is not None
-        counted = zip(self._parts.inputs, self._history.costs.step_seconds, strict=True)
-        return tuple(replace(steps, compute=seconds) for steps, seconds in counted)
+        return in_seconds(self._parts.inputs, self._history)
+
+    def _append(self, event: BudgetedEvent) -> None:
+        """Add an event to the journal; the first is what the budget is."""
+        if not self._history.budgets:
+            self._journal.append(given_budget(self._config, self._inputs))
+        self._journal.append(event)
 
     def _look(self) -> TrainPlan:
         """Try peaks and run pilots until there is a plan."""
@@ -187,17 +208,18 @@ class BudgetedSearch:
 
     def _job(self, action: TryPeak | RunPilot) -> Job:
         path = self._policy.path_budget(self._history.seen())
-        trial = Trial(action, path, len(self._history.retreats()), self._inputs)
+        trial = Trial(action, path, self._history.attempt, self._inputs, self._first)
         return Job(trial.name, trial, [as_json(write_event(event)) for event in trial.events(self._history)])
 
     def _note(self, event: BudgetedEvent) -> None:
-        self._journal.append(event)
+        self._append(event)
         if isinstance(event, PeakScore):
             said = f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%"
             said += "" if self._policy.rule.has_learned(event.loss) else ": no better than a guess"
-            rate = self._config.search.inputs[event.input].base_learning_rate * event.factor
+            factor = event.factor * self._policy.scale
+            rate = self._config.search.inputs[event.input].base_learning_rate * factor
             self._log.info(
-                f"peak of input {event.input}: rate {rate:.6g} (x{event.factor:.4g}), {event.steps} steps: "
+                f"peak of input {event.input}: rate {rate:.6g} (x{factor:.4g}), {event.steps} steps: "
                 f"{'diverged' if math.isnan(event.loss) else said}"
             )
         elif isinstance(event, PilotReadout):
@@ -212,14 +234,14 @@ class BudgetedSearch:
         if planned is None:
             chosen, path = action.plan.chosen, self._policy.path_budget(self._history.seen())
             planned = Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute)
-            self._journal.append(planned)
+            self._append(planned)
             self._write()
         shares = ", ".join(f"{share:.1%}" for share in planned.split)
         gain = f"expected gain over all at the goal {planned.gain:.2f} +- {planned.spread:.2f} points"
         self._log.info(f"plan: {shares} of the compute on the inputs, short to long; {gain}")
         record = self._record(planned)
-        pilot, attempt = self._policy.pilot_of(planned.split), len(self._history.retreats())
-        task = PathTask(record, "" if pilot is None else pilot_name(pilot, attempt=attempt))
+        pilot = None if self._history.seen().standing else self._policy.pilot_of(planned.split)
+        task = PathTask(record, "" if pilot is None else pilot_name(pilot, attempt=self._history.attempt))
         with self._open_desk(1) as desk:
             desk.run(Job(RUN, task))
             desk.forget(RUN)

@@ -4,6 +4,7 @@ What to do next is a pure function of these events (`utils.planning.policy`): a 
 to the same plan.
 """
 
+import bisect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,8 +12,35 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from utils.config.values import suggest
 from utils.planning.law import Readout
+from utils.planning.peaks import rate_at
 from utils.planning.policy import Seen
 from utils.search.events import End, EventError, FinalScore
+
+
+@dataclass(frozen=True)
+class Given:
+    """What may be spent from here on; the first line of a journal, and one more for every larger budget.
+
+    Attributes:
+        compute: In the unit.
+        unit: Of compute: frames x pixels, or seconds.
+        path: What the path of the smaller budget had trained on its own when it was given up for this one.
+    """
+
+    compute: float
+    unit: str
+    path: float = 0.0
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """The files of the smaller budget's path lie elsewhere: nothing of a path begins before this.
+
+    Attributes:
+        folder: Where; "": there were none.
+    """
+
+    folder: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +56,7 @@ class PeakScore:
 
     Attributes:
         input: Number of the input.
-        factor: Of its base learning rate.
+        factor: Of its base learning rate, for the budget that the search began with.
         loss: Mean held-out cross-entropy of clips of that input; NaN: training diverged.
         sd: Standard deviation of that mean.
         top1: Held-out accuracy, percent.
@@ -60,6 +88,7 @@ class PilotReadout:
         loss: Mean held-out cross-entropy at the goal's clip at the end of the branch.
         sd: Standard deviation of that mean.
         top1: Held-out accuracy, percent.
+        compute: What the pilot and its branches have spent so far, in the unit of the budget; scoring comes on top.
         seconds: How long training since the last readout, and this one, took.
     """
 
@@ -71,6 +100,7 @@ class PilotReadout:
     loss: float
     sd: float
     top1: float
+    compute: float
     seconds: float
 
 
@@ -108,9 +138,11 @@ class Planned:
     compute: float
 
 
-BudgetedEvent = InputCosts | PeakScore | PilotReadout | PilotEnd | Planned | FinalScore | End
+BudgetedEvent = Given | SetAside | InputCosts | PeakScore | PilotReadout | PilotEnd | Planned | FinalScore | End
 
 _KINDS: dict[str, type[BudgetedEvent]] = {
+    "budget": Given,
+    "aside": SetAside,
     "costs": InputCosts,
     "peak": PeakScore,
     "readout": PilotReadout,
@@ -134,6 +166,21 @@ class BudgetedHistory:
         self.events.append(event)
 
     @property
+    def budgets(self) -> list[Given]:
+        """Every budget of the search; each is larger than the one before."""
+        return [event for event in self.events if isinstance(event, Given)]
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether nothing is left of a smaller budget's path where this one's belongs."""
+        return not self._growths() or any(isinstance(event, SetAside) for event in self._now())
+
+    @property
+    def attempt(self) -> int:
+        """How many times pilots have begun anew: one has diverged, or the budget has grown."""
+        return len(self._restarts())
+
+    @property
     def costs(self) -> InputCosts | None:
         """What the inputs cost, None where that was not measured."""
         return next((event for event in self.events if isinstance(event, InputCosts)), None)
@@ -144,51 +191,103 @@ class BudgetedHistory:
 
     def retreats(self) -> list[PilotEnd]:
         """Return the pilots that diverged."""
-        return [event for event in self.events if isinstance(event, PilotEnd) and event.diverged >= 0]
+        return [event for _, event in self._retreats()]
 
     def readouts(self) -> list[PilotReadout]:
-        """Return what the pilots at the rates of now have shown; those before one that diverged do not count."""
+        """Return what pilots have shown, under smaller budgets too; what is before one that diverged does not count."""
         return [event for event in self._since_retreat() if isinstance(event, PilotReadout)]
+
+    def own_readouts(self) -> list[PilotReadout]:
+        """Return those of `readouts` that pilots of the budget of now have shown."""
+        return [event for event in self._since_restart() if isinstance(event, PilotReadout)]
 
     def of_pilot(self, number: int, *, attempt: int) -> list[BudgetedEvent]:
         """Return what a pilot has shown after pilots had begun anew so many times."""
-        found: list[BudgetedEvent] = []
-        for event in self.events:
-            if isinstance(event, PilotReadout | PilotEnd) and event.pilot == number and attempt == 0:
-                found.append(event)
-            attempt -= isinstance(event, PilotEnd) and event.diverged >= 0
-        return found
+        bounds = [-1, *self._restarts(), len(self.events)]
+        if attempt + 1 >= len(bounds):
+            return []
+        events = self.events[bounds[attempt] + 1 : bounds[attempt + 1] + 1]
+        return [event for event in events if isinstance(event, PilotReadout | PilotEnd) and event.pilot == number]
 
     @property
     def plan(self) -> Planned | None:
-        """The plan, None until it is known."""
-        return next((event for event in self.events if isinstance(event, Planned)), None)
+        """The plan for the budget of now, None until it is known."""
+        return next((event for event in self._now() if isinstance(event, Planned)), None)
 
     @property
     def test(self) -> FinalScore | None:
-        """The weights of the plan on the evaluation list."""
-        return next((event for event in self.events if isinstance(event, FinalScore)), None)
+        """The weights of that plan on the evaluation list."""
+        return next((event for event in self._now() if isinstance(event, FinalScore)), None)
 
     @property
     def has_ended(self) -> bool:
         """Whether everything is written."""
-        return any(isinstance(event, End) for event in self.events)
+        return any(isinstance(event, End) for event in self._now())
 
     def seen(self) -> Seen:
         """Return what the policy decides by; rates from that of a pilot that diverged on have diverged."""
         peaks: dict[int, dict[float, float]] = {}
         for peak in self.peaks():
             peaks.setdefault(peak.input, {})[peak.factor] = peak.loss
-        for retreat in self.retreats():
-            losses, factor = peaks.setdefault(retreat.diverged, {}), retreat.factors[retreat.diverged]
+        for position, retreat in self._retreats():
+            losses = peaks.setdefault(retreat.diverged, {})
+            factor = retreat.factors[retreat.diverged] / self._scale(position)
+            factor = next((each for each in losses if math.isclose(each, factor)), factor)
             losses |= {each: math.nan for each in (*losses, factor) if each >= factor}
         readouts = tuple(Readout(r.pilot, r.at, r.weighted, r.loss, r.sd) for r in self.readouts())
-        ended = frozenset(event.pilot for event in self._since_retreat() if isinstance(event, PilotEnd))
-        return Seen(peaks, readouts, ended)
+        standing, (lost, lost_readouts) = self._standing(), self._lost()
+        ended = _ended(self._since_restart())
+        return Seen(peaks, readouts, ended | standing, standing, lost, lost_readouts)
+
+    def _retreats(self) -> list[tuple[int, PilotEnd]]:
+        return [(n, one) for n, one in enumerate(self.events) if isinstance(one, PilotEnd) and one.diverged >= 0]
+
+    def _growths(self) -> list[int]:
+        """Return the places of all budgets but the first."""
+        return [number for number, event in enumerate(self.events) if isinstance(event, Given)][1:]
+
+    def _restarts(self) -> list[int]:
+        """Return the places of all that has pilots begin anew."""
+        return sorted([*self._growths(), *(place for place, _ in self._retreats())])
+
+    def _now(self) -> Sequence[BudgetedEvent]:
+        """Return what has happened under the budget of now."""
+        return self.events[max(self._growths(), default=-1) + 1 :]
 
     def _since_retreat(self) -> Sequence[BudgetedEvent]:
-        retreats = [number for number, event in enumerate(self.events) if event in self.retreats()]
-        return self.events[retreats[-1] + 1 :] if retreats else self.events
+        return self.events[max((place for place, _ in self._retreats()), default=-1) + 1 :]
+
+    def _since_restart(self) -> Sequence[BudgetedEvent]:
+        return self.events[max(self._restarts(), default=-1) + 1 :]
+
+    def _scale(self, place: int) -> float:
+        """Return what a rate that was found for the first budget is for the budget at a place."""
+        given = [event.compute for event in self.events[:place] if isinstance(event, Given)]
+        return rate_at(given[-1], of=given[0]) if given else 1.0
+
+    def _standing(self) -> frozenset[int]:
+        """Return the pilots of smaller budgets that had led to a plan."""
+        begin, found = max((place for place, _ in self._retreats()), default=-1) + 1, frozenset[int]()
+        for growth in self._growths():
+            events = self.events[begin:growth]
+            if any(isinstance(event, Planned) for event in events):
+                found |= _ended(events)
+            begin = max(begin, growth)
+        return found
+
+    def _lost(self) -> tuple[float, int]:
+        """Return what pilots have spent under smaller budgets, and how many readouts they had."""
+        spent: dict[tuple[int, int], float] = {}
+        restarts, readouts = self._restarts(), 0
+        for place, event in enumerate(self.events[: max(self._growths(), default=0)]):
+            if isinstance(event, PilotReadout):
+                spent[bisect.bisect(restarts, place), event.pilot] = event.compute
+                readouts += 1
+        return sum(spent.values()), readouts
+
+
+def _ended(events: Iterable[BudgetedEvent]) -> frozenset[int]:
+    return frozenset(event.pilot for event in events if isinstance(event, PilotEnd))
 
 
 def write_event(event: BudgetedEvent) -> dict[str, Any]:

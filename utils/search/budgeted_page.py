@@ -156,13 +156,15 @@ def _render_pareto(report: BudgetedReport) -> Element:
 
 
 def _render_spent(report: BudgetedReport) -> Element:
-    parts = (
+    parts: tuple[tuple[str, float], ...] = (
         ("peaks", report.spent.peaks),
         ("readouts", report.spent.readouts),
         ("the pilot that is lost", report.spent.lost),
         ("branches", report.spent.branches),
         ("the path", report.spent.path),
     )
+    if report.spent.earlier:
+        parts += (("paths of smaller budgets, on top of it", report.spent.earlier),)
     rows = [table_row([("th", name), ("number", _percent(value / report.budget))]) for name, value in parts]
     unit = "seconds of training steps" if report.config.search.budget.hours else "frames x pixels of training clips"
     text = f"Compute is {unit}; a clip that is only scored counts a third."

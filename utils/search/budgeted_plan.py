@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from utils.config import ConfigError, RunConfig, StateConfig
 from utils.planning.budget import Budget, Split
 from utils.planning.envelope import Envelope
-from utils.planning.peaks import PeakRule
+from utils.planning.peaks import PeakRule, rate_at
 from utils.planning.policy import BRANCHES, COOL_DOWN, PLACES, BudgetedPolicy, RunPilot, Seen, TryPeak
 
 PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
@@ -19,10 +19,6 @@ LEAST_PILOT = 3
 MOST_PILOT_SHARE = 1 / 16  # the smallest share of a split; a budget of which a pilot would be more has none
 STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
 FORWARD = 1 / 3  # of the compute of training a clip: what scoring one takes
-# The best rate falls with the length of the training to this power: a short run stands for the budget at a higher rate.
-# 0.32 in Bjorck et al., 2024, "Scaling optimal LR across token horizons"; 0.45 from 30 to 1,050 steps of
-# benchmarks/budgets.py.
-HORIZON = 0.3
 # A rate's loss has this standard deviation on so many videos that all runs are scored on; it falls as 1 / sqrt.
 READING_SD, READING_VIDEOS = 0.02, 500
 
@@ -81,8 +77,17 @@ class Pilot:
     branches: tuple[Branch, ...]
 
 
-def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int) -> BudgetedPolicy:
+def make_policy(
+    config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int, first: float = 0.0
+) -> BudgetedPolicy:
     """Return the policy of a budgeted record.
+
+    Args:
+        config: The record.
+        inputs: What its inputs cost.
+        scoring_videos: How many score a run.
+        first: Compute of the budget that the search began with; 0: this one. Runs of peaks stay as long as they were
+            then: only losses of equally long runs can be compared.
 
     Raises:
         ConfigError: The budget is too small to plan anything with it.
@@ -101,10 +106,11 @@ def make_policy(config: RunConfig, inputs: Sequence[InputSteps], *, scoring_vide
             tolerance=1.4 * READING_SD * (READING_VIDEOS / scoring_videos) ** 0.5,
             guess=math.log(config.dataset.num_classes),
         ),
-        peak_compute=max(compute * PEAK_SHARE, least),
+        peak_compute=max((first or compute) * PEAK_SHARE, least),
         most_for_peaks=most,
         pilot_share=share if share <= MOST_PILOT_SHARE else 0.0,
         readout=readout,
+        scale=rate_at(compute, of=first or compute),
     )
     needed = 2 * (least + readout) / MOST_FOR_PEAKS
     enough = f"hours: {needed / 3600:.3g}" if search.budget.hours else f"epochs: {needed / inputs[-1].epoch:.3g}"
@@ -139,10 +145,13 @@ def path_envelope(config: RunConfig) -> Envelope:
     return Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier)
 
 
-def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps]) -> RunConfig:
-    """Return the record of a peak's run: one input, annealed over what it may spend, at the rate of so short a run."""
+def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps], *, first: float) -> RunConfig:
+    """Return the record of a peak's run: one input, annealed over what it may spend, at the rate of so short a run.
+
+    Its factor is for the budget that the search began with, `first`.
+    """
     steps = max(1, round(action.compute / inputs[action.input].compute))
-    factor = action.factor * (budget_compute(config, inputs) / action.compute) ** HORIZON
+    factor = action.factor * rate_at(action.compute, of=first)
     return config.with_states([_state(config, action.input, factor=factor, steps=steps, inputs=inputs)])
 
 

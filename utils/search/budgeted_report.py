@@ -21,13 +21,17 @@ OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of 
 
 @dataclass(frozen=True)
 class Spent:
-    """Compute, in the budget's unit: peaks' runs, scoring, pilots that no plan goes on from, branches, and the path."""
+    """Compute, in the budget's unit: peaks' runs, scoring, pilots that no plan goes on from, branches, and the path.
+
+    What the paths of smaller budgets had trained, `earlier`, comes on top of the budget.
+    """
 
     peaks: float
     readouts: float
     lost: float
     branches: float
     path: float
+    earlier: float
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class BudgetedReport:
         complete: Whether the plan is trained.
         budget: Compute: frames x pixels, or seconds.
         costs: Cost of an epoch of every input, as a fraction of the goal's.
-        peaks: How every rate that was tried ended.
+        peaks: How every rate that was tried ended; its factor is for this budget.
         readouts: What the pilots have shown.
         plan: The best path that is known.
         is_planned: Whether that is the plan; until then it is all at the goal.
@@ -91,8 +95,7 @@ def build_report(
         path_record: The file of its record.
     """
     path = replace(policy.budget, compute=planned.compute)
-    seen = history.seen()
-    posterior = policy.posterior(seen) if history.plan else None
+    posterior = policy.posterior(history.seen()) if history.plan else None
     splits = policy.choose(posterior, path).table
     return BudgetedReport(
         format=FORMAT,
@@ -100,23 +103,31 @@ def build_report(
         complete=history.has_ended,
         budget=policy.budget.compute,
         costs=tuple(cost / path.costs[-1] for cost in path.costs),
-        peaks=tuple(history.peaks()),
+        peaks=tuple(replace(peak, factor=peak.factor * policy.scale) for peak in history.peaks()),
         readouts=tuple(history.readouts()),
         plan=planned,
         is_planned=history.plan is not None,
         splits=splits[:BEST_SPLITS],
         pareto=_pareto(posterior, path, policy=policy) if posterior else (),
         marginal=_marginal(posterior, path, split=planned.split) if posterior else (),
-        spent=Spent(
-            peaks=sum(peak.compute for peak in history.peaks()),
-            readouts=policy.readout * sum(1 for _ in (*history.peaks(), *history.readouts())),
-            lost=policy.pilot_share * path.compute if SHORT_PILOT in seen.ended else 0.0,
-            branches=sum(COOL_DOWN * readout.at for readout in history.readouts()) * path.compute,
-            path=path.compute,
-        ),
+        spent=_add_up(history, policy=policy, path=path.compute),
         path_record=path_record,
         test=history.test,
         config=config,
+    )
+
+
+def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, path: float) -> Spent:
+    """Return what was spent; pilots under smaller budgets are lost as a whole, branches and all."""
+    seen, own = history.seen(), history.own_readouts()
+    is_lost = SHORT_PILOT in seen.ended - seen.standing
+    return Spent(
+        peaks=sum(peak.compute for peak in history.peaks()),
+        readouts=policy.readout * (len(history.peaks()) + len(own) + seen.lost_readouts),
+        lost=seen.lost + (policy.pilot_share * path if is_lost else 0.0),
+        branches=sum(COOL_DOWN * readout.at for readout in own) * path,
+        path=path,
+        earlier=sum(given.path for given in history.budgets),
     )
 
 

@@ -38,12 +38,14 @@ class Trial:
         path: What is left for the path.
         attempt: Times that pilots have begun anew.
         inputs: What every input costs.
+        first: Compute of the budget that the search began with.
     """
 
     action: TryPeak | RunPilot
     path: Budget
     attempt: int
     inputs: tuple[InputSteps, ...]
+    first: float
 
     @property
     def name(self) -> str:
@@ -116,12 +118,13 @@ class _Trials:
     def perform(self, trial: Trial, known: Sequence[BudgetedEvent]) -> None:
         """Perform a trial of which these events are known."""
         if isinstance(trial.action, TryPeak):
-            self._try_peak(trial.action, trial.name)
+            self._try_peak(trial, trial.action)
         else:
             self._run_pilot(trial, trial.action, known)
 
-    def _try_peak(self, action: TryPeak, name: str) -> None:
-        record, inputs = peak_record(self._config, action, self._inputs), self._inputs
+    def _try_peak(self, trial: Trial, action: TryPeak) -> None:
+        name, inputs = trial.name, self._inputs
+        record = peak_record(self._config, action, inputs, first=trial.first)
         watch, steps = Watch(), round(record.states[0].epochs * inputs[action.input].per_epoch)
         try:
             found = self._runs.train_short(record, name)
@@ -156,4 +159,6 @@ class _Trials:
         """Train a branch, and return what it shows."""
         found = self._runs.train_short(branch.record, branch.name, start=pilot.name)
         place = branch.begin, branch.steps, branch.at, branch.weighted
-        return PilotReadout(action.number, *place, **vars(found), seconds=watch.lap())
+        branches = sum(each.steps for each in pilot.branches if each.begin <= branch.begin)
+        compute = branch.begin * self._inputs[action.input].compute + branches * self._inputs[-1].compute
+        return PilotReadout(action.number, *place, **vars(found), compute=compute, seconds=watch.lap())

@@ -12,6 +12,7 @@ from utils.config import RunConfig, load_config
 from utils.files import file_sha256
 from utils.jsonl import as_json
 from utils.planning.law import fit_posterior
+from utils.planning.peaks import HORIZON
 from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TryPeak
 from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
@@ -26,7 +27,6 @@ from utils.search.budgeted_events import (
 )
 from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import (
-    HORIZON,
     InputSteps,
     describe_budget,
     make_pilot,
@@ -69,10 +69,14 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
                 events.append(PilotEnd(action.number, action.factors, len(INPUTS) - 1))
                 continue
             path = policy.path_budget(history.seen())
-            for branch in make_pilot(config, action, path=path, inputs=INPUTS, attempt=0).branches:
+            pilot = make_pilot(config, action, path=path, inputs=INPUTS, attempt=0)
+            spent = 0.0
+            for branch in pilot.branches:
                 loss = 0.2 + 2.2 * (1 + sum(branch.weighted)) ** -0.5
                 place = branch.begin, branch.steps, branch.at, branch.weighted
-                events.append(PilotReadout(action.number, *place, loss, 0.02, 50.0, 1.0))
+                spent += branch.steps * INPUTS[-1].compute
+                compute = branch.at * path.compute + spent
+                events.append(PilotReadout(action.number, *place, loss, 0.02, 50.0, compute, 1.0))
             events.append(PilotEnd(action.number, action.factors))
         else:
             chosen = action.plan.chosen
@@ -185,7 +189,7 @@ def test_a_peak_has_the_fewest_steps_that_mean_something(config: RunConfig) -> N
     policy = make_policy(small, INPUTS, scoring_videos=500)
     action = policy.next_action(Seen())
     assert isinstance(action, TryPeak)
-    record = peak_record(small, action, INPUTS)
+    record = peak_record(small, action, INPUTS, first=policy.budget.compute)
     assert record.states[0].epochs * INPUTS[-1].per_epoch == pytest.approx(config.search.least_steps)
     assert record.optimizer.envelope_epochs == 0, "annealed to zero over its own steps"
     rate = config.search.inputs[-1].base_learning_rate * action.factor
@@ -208,6 +212,7 @@ def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> N
     assert content["splits"][0]["split"] == list(history.plan.split)
     assert len(content["readouts"]) == len(history.readouts())
     assert sum(asdict(report.spent).values()) == pytest.approx(report.budget, rel=1e-3), "whole steps"
+    assert report.spent.earlier == 0
     losses = [loss for _, _, loss in report.pareto]
     assert losses == sorted(losses, reverse=True), "a larger budget is expected to end lower"
     page = render_budgeted_page(report)

@@ -1,0 +1,131 @@
+"""A budget that grows: what a journal of a smaller one says for the larger, in closed forms."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tests.utils.search.test_budgeted_plan import INPUTS, config, train_closed_form
+from utils.config import RunConfig
+from utils.planning.budget import choose_split
+from utils.planning.law import fit_posterior
+from utils.planning.peaks import HORIZON
+from utils.planning.policy import GOAL_PILOT, RunPilot, Seen, TrainPlan, TryPeak
+from utils.search.budgeted_events import (
+    BudgetedEvent,
+    BudgetedHistory,
+    Given,
+    PeakScore,
+    PilotEnd,
+    PilotReadout,
+    Planned,
+    SetAside,
+)
+from utils.search.budgeted_page import render_budgeted_page
+from utils.search.budgeted_plan import budget_compute, make_policy, peak_record
+from utils.search.budgeted_report import build_report
+from utils.search.events import End
+
+__all__ = ["config"]  # a fixture
+
+UNIT = "frames x pixels"
+
+
+def grown(config: RunConfig, times: float) -> RunConfig:
+    budget = replace(config.search.budget, epochs=times * config.search.budget.epochs)
+    return replace(config, search=replace(config.search, budget=budget))
+
+
+@pytest.fixture
+def journal(config: RunConfig) -> list[BudgetedEvent]:
+    """A search that has ended, and the first lines of one of twice its budget."""
+    compute = budget_compute(config, INPUTS)
+    events = [Given(compute, UNIT), *train_closed_form(config), End()]
+    return [*events, Given(2 * compute, UNIT, path=0.5 * compute), SetAside("earlier-001")]
+
+
+def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
+    config: RunConfig, journal: list[BudgetedEvent]
+) -> None:
+    history, large = BudgetedHistory(journal), grown(config, 2)
+    first = history.budgets[0].compute
+    policy = make_policy(large, INPUTS, scoring_videos=500, first=first)
+    old = next(event for event in journal if isinstance(event, Planned))
+    assert (history.plan, history.test, history.has_ended) == (None, None, False)
+    seen = history.seen()
+    assert seen.standing == seen.ended != frozenset()
+    # A rate stands for one that is lower by 2^-0.3; what was written stays as it is written.
+    assert policy.factors(seen) == pytest.approx([factor * 0.5**HORIZON for factor in old.factors])
+    assert policy.factors(replace(seen, peaks={})) == (1.0, 1.0, 1.0)
+    # Everything that planning has taken so far counts, pilots as a whole: no path goes on from them.
+    pilots = [[each for each in history.readouts() if each.pilot == number] for number in (0, 1)]
+    peaks = sum(peak.compute + policy.readout for peak in history.peaks())
+    spent = peaks + sum(pilot[-1].compute for pilot in pilots) + policy.readout * len(history.readouts())
+    path = policy.path_budget(seen)
+    assert path.compute == pytest.approx(2 * first - spent)
+    # There is more money for peaks, and no pilot is run again.
+    action = policy.next_action(seen)
+    while isinstance(action, TryPeak):
+        history.add(PeakScore(action.input, action.factor, 9.0, 0.02, 50.0, 30, action.compute, 1.0))
+        action = policy.next_action(history.seen())
+    assert isinstance(action, TrainPlan)
+    path = policy.path_budget(history.seen())
+    posterior = fit_posterior(history.seen().readouts, longest=path.longest)
+    assert action.plan == choose_split(
+        posterior, path, least_goal=policy.least_goal, least_first=policy.pilot_share, risk=policy.risk
+    )
+    # The page says what the earlier path has trained, on top of the budget.
+    chosen = action.plan.chosen
+    history.add(planned := Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute))
+    report = build_report(large, history, policy=policy, planned=planned, path_record="p.yml")
+    parts = report.spent
+    assert parts.peaks + parts.readouts + parts.lost + parts.path == pytest.approx(2 * first)
+    assert parts.earlier == first / 2
+    assert "paths of smaller budgets, on top of it" in render_budgeted_page(report)
+    assert report.peaks[0].factor == pytest.approx(history.peaks()[0].factor * 0.5**HORIZON)
+
+
+def test_a_run_of_a_peak_is_the_same_under_every_budget(config: RunConfig) -> None:
+    """So one that was killed goes on, and losses are those of equally long runs."""
+    first = budget_compute(config, INPUTS)
+    policies = [make_policy(each, INPUTS, scoring_videos=500, first=first) for each in (config, grown(config, 3))]
+    assert policies[0] == make_policy(config, INPUTS, scoring_videos=500)
+    actions = [policy.next_action(Seen({2: {0.25: 2.0, 1.0: 1.5}})) for policy in policies]
+    assert isinstance(actions[0], TryPeak) and actions[0] == actions[1]
+    records = [peak_record(each, actions[0], INPUTS, first=first) for each in (config, grown(config, 3))]
+    assert records[0].states == records[1].states
+    assert policies[1].most_for_peaks == 3 * policies[0].most_for_peaks
+
+
+def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal: list[BudgetedEvent]) -> None:
+    """Their readouts stay; one that diverges at a converted rate names the very rates that were tried."""
+    cut = next(place for place, event in enumerate(journal) if isinstance(event, PilotEnd))
+    small = journal[: cut + 1]  # the goal's pilot has ended, the other has not begun
+    first = budget_compute(config, INPUTS)
+    history = BudgetedHistory([*small, Given(2 * first, UNIT)])
+    assert not history.is_set_aside
+    assert history.attempt == 1
+    assert history.of_pilot(GOAL_PILOT, attempt=0) == [e for e in small if isinstance(e, PilotReadout | PilotEnd)]
+    assert history.of_pilot(GOAL_PILOT, attempt=1) == []
+    seen = history.seen()
+    assert (seen.ended, seen.lost_readouts) == (frozenset(), len(seen.readouts))
+    assert seen.lost == history.readouts()[-1].compute
+    policy = replace(make_policy(grown(config, 2), INPUTS, scoring_videos=500, first=first), most_for_peaks=0.0)
+    action = policy.next_action(seen)
+    assert isinstance(action, RunPilot) and action.number == GOAL_PILOT
+    paths = [policy.path_budget(each).compute for each in (seen, replace(seen, lost=0.0, lost_readouts=0))]
+    assert paths[1] - paths[0] > 0.9 * (seen.lost + policy.readout * seen.lost_readouts)
+    tried = set(seen.peaks[2])
+    history.add(PilotEnd(GOAL_PILOT, action.factors, 2))
+    after = history.seen().peaks[2]
+    assert after.keys() == tried
+    assert {factor for factor, loss in after.items() if math.isnan(loss)} == {
+        factor for factor in tried if factor * policy.scale >= action.factors[2] * (1 - 1e-9) or factor > 8
+    }
+    # Under a third budget: by the first and the last.
+    history.add(Given(8 * first, UNIT))
+    assert history.attempt == 3
+    largest = make_policy(grown(config, 8), INPUTS, scoring_videos=500, first=first)
+    best = largest.rule.best(after)
+    assert best is not None
+    assert largest.factors(history.seen())[2] == pytest.approx(best * 0.125**HORIZON)
