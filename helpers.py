@@ -372,7 +372,7 @@ def _name_start_weights(config: RunConfig) -> str:
 
 def describe_search(config: RunConfig) -> list[str]:
     """Return what a search costs, and its graph; only a budgeted one needs the lists of the data set."""
-    if config.search.policy == "budgeted":
+    if config.search.policy != "released":
         return _describe_budgeted(config)
     try:
         training, scoring = read_search_lists(config)

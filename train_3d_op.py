@@ -9,8 +9,8 @@ the graph is trained from the best weights of its start state until its curve ha
 path; the plan is read back from the longest input at the lowest rate. Interrupt it whenever you like: the same
 command continues to the same plan. A record, training list or graph that was changed since is refused.
 
-With search.policy budgeted there is a budget in place of a graph (docs/search.md): the peak rate is found, two pilots
-say how to divide the compute among the inputs, and the plan is trained to its end.
+With search.policy budgeted or studied there is a budget in place of a graph (docs/search.md): the peak rate is found,
+pilots say how to divide the compute among the inputs, and the plan is trained to its end.
 
 Written to output/<record>/: <record>-path.yml (the path as a record that train_3d.py trains), current.pth (the weights
 at its end; extract_score_3d.py and merge_score.py take this record), search.html (the page to look at), search.json,
@@ -41,7 +41,7 @@ def main() -> None:
 
     if arguments.dry_run:
         say(*helpers.describe_search(config))
-    elif config.search.policy == "budgeted":
+    elif config.search.policy != "released":
         plan_budget(config, helpers.make_budgeted_parts, force=arguments.force)
     else:
         search_path(config, helpers.make_search_parts, force=arguments.force)

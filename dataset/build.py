@@ -61,7 +61,7 @@ def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
         training, scoring = split_heldout(training, fraction=search.heldout_fraction, seed=search.heldout_seed)
     else:
         scoring = read_evaluation_list(config)
-    if search.policy == "budgeted" and len(scoring) > search.readout_videos:
+    if search.policy != "released" and len(scoring) > search.readout_videos:
         scoring = scoring.subset(np.linspace(0, len(scoring) - 1, search.readout_videos).round().astype(np.int64))
     return training, scoring
 

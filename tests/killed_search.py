@@ -49,7 +49,7 @@ def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
     child = os.fork()
     if child == 0:
         kill_at(moment, after=after)
-        if config.search.policy == "budgeted":
+        if config.search.policy != "released":
             plan_budget(config, helpers.make_budgeted_parts, force=False)
         else:
             search_path(config, helpers.make_search_parts, force=False)

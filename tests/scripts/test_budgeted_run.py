@@ -18,12 +18,14 @@ from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
 from utils.jsonl import LineFileError
-from utils.planning.policy import GOAL_PILOT, RunPilot, Seen, TrainPlan
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TrainPlan
+from utils.sealed import write_sealed_json
 from utils.search.budgeted import open_journal, plan_budget
-from utils.search.budgeted_events import InputCosts
+from utils.search.budgeted_events import InputCosts, PilotEnd, PilotReadout
 from utils.search.budgeted_plan import make_pilot, make_policy, path_record
 from utils.search.budgeted_runs import Runs, read_out
-from utils.search.budgeted_trials import identify
+from utils.search.budgeted_trials import Trial, identify, perform
+from utils.search.jobs import Job
 from utils.search.reuse import read_prior
 from utils.training.checkpoint import load_checkpoint
 
@@ -155,6 +157,62 @@ def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_b
             buffer.add_(3.0)
     assert read_out(trainer) == found
     assert 0 < found.sd < found.loss < 10
+    assert len(found.losses) == 8
+
+
+def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make_budgeted: Any) -> None:
+    config = load_config(make_budgeted(search={"peaks": []}))
+    parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
+    policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
+    path, ends = policy.path_budget(Seen()), list[dict[str, Any]]()
+    for goal in (1.0, 1.0e30):
+        events: list[Any] = []
+        action = RunPilot(SHORT_PILOT, 0, policy.pilot_share, (1.0, goal))
+        trial = Trial(action, path, attempt=len(ends), inputs=parts.inputs, first=policy.budget.compute)
+        perform(config, parts, Job(trial.name, trial), events.append, logging.getLogger("test"))
+        place = config.run_dir / "search"
+        pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=len(ends))
+        if goal > 1:
+            assert [(type(event), event.diverged) for event in events] == [(PilotEnd, 1)], "the goal's rate is to blame"
+            Runs(config, parts, folder=place, log=logging.getLogger("test")).train_pilot(
+                pilot, pilot.branches[-1].begin
+            )
+        else:
+            assert [type(event) for event in events] == [PilotReadout, PilotReadout, PilotEnd]
+        assert [folder.name for folder in place.glob("*branch*")] == [], "nothing is left of branches"
+        ends.append(load_checkpoint(place / pilot.name / "current.pth")[0])
+    assert_equal(ends[0]["network"], ends[1]["network"])
+
+
+def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path: Path) -> None:
+    """What another search has seen says that short first is better: too little is learned here to say anything."""
+    base = load_config(make_budgeted("seen"))
+    places = ((0.0, 1.0, 2.0), (0.0, 2.0, 1.7), (3.0, 0.2, 1.2), (6.0, 0.4, 0.8))
+    readouts = [{"pilot": 0, "at": 0.1, "weighted": [a, b], "loss": loss, "sd": 0.01} for a, b, loss in places]
+    write_sealed_json(tmp_path / "seen.json", {"is_planned": True, "config": base.to_dict(), "readouts": readouts})
+    search = {"policy": "studied", "budget": {"epochs": 3}, "overhead": 3.0, "peaks": []}
+    config = run(make_budgeted("studied", search=search | {"reuse": [str(tmp_path / "seen.json")]}))
+    journal = journal_of(config)
+    events = [line["event"] for line in journal]
+    assert events[:6] == ["readout", "readout", "pilot"] * 2
+    assert events[-3:] == ["plan", "test", "end"]
+    checks = [line for line in journal if line["event"] == "check"]
+    assert [check["share"] for check in checks][:2] == [1 / 8] * 2
+    assert checks[-1]["share"] == 1 / 4
+    for check in checks:
+        assert len(check["losses"]) == 8
+        assert sum(check["losses"]) / 8 == pytest.approx(check["loss"], abs=1e-5)
+    left = {path.name for path in (config.run_dir / "search").iterdir()}
+    assert left == {"journal.jsonl", "pilot-0-0", "pilot-1-0", "run"}
+    assert journal[-3]["compute"] == 27 * 4 * 8 * 24**2, "the path has the whole budget"
+    assert "less all at the goal" in (config.run_dir / "search.html").read_text()
+    assert_equal(weights_of(train_path(config, tmp_path / "again")), weights_of(config))
+    with pytest.raises(ConfigError, match=r"search.budget: larger than what this search has studied, \{epochs: 3\}, "):
+        plan_budget(
+            load_config(tmp_path / "studied.yml", ["search.budget={epochs: 4}"]),
+            helpers.make_budgeted_parts,
+            force=False,
+        )
 
 
 def test_only_what_a_run_has_written_is_removed(make_budgeted: Any, tmp_path: Path) -> None:

@@ -219,12 +219,12 @@ def check_search(config: RunConfig) -> None:
 def _check_budgeted(config: RunConfig) -> None:
     search = config.search
     if config.optimizer.envelope == "none":
-        _fail(config, "optimizer.envelope", "search.policy budgeted plans under one, e.g. linear")
+        _fail(config, "optimizer.envelope", f"search.policy {search.policy} plans under one, e.g. linear")
     if config.optimizer.envelope_epochs:
-        _fail(config, "optimizer.envelope_epochs", "search.policy budgeted sets it; leave it at 0")
+        _fail(config, "optimizer.envelope_epochs", f"search.policy {search.policy} sets it; leave it at 0")
     budget = search.budget
     if sum(unit > 0 for unit in (budget.epochs, budget.hours, budget.frames)) != 1:
-        expected = "search.policy budgeted needs one number of epochs, hours or frames, e.g. {epochs: 20}"
+        expected = f"search.policy {search.policy} needs one number of epochs, hours or frames, e.g. {{epochs: 20}}"
         _fail(config, "search.budget", expected)
     if list(search.peaks) != sorted(set(search.peaks)) or not all(factor > 0 for factor in search.peaks):
         _fail(config, "search.peaks", f"found {list(search.peaks)}, expected rising factors such as [0.5, 1, 2, 4]")

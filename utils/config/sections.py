@@ -302,19 +302,22 @@ class SearchConfig:
     """The search space of train_3d_op.py; a record with inputs is a search, one without is trained as it is.
 
     The transitions of policy released are trained at a constant rate, whatever envelope, lr_scheduler, lr_decay_* and
-    warmup_* say; a path of policy budgeted under optimizer.envelope, and lr_factors to score_input have no meaning.
+    warmup_* say; a path of policy budgeted or studied under optimizer.envelope, and lr_factors to score_input have no
+    meaning.
     """
 
     inputs: tuple[InputConfig, ...] = own_key("inputs from short to long; a key left out has the record's own value")
     policy: str = own_key(
         "released: the paper's graph of states, to every knee; budgeted: peak rate and path for a budget, planned in a "
-        "part of it, and trained",
-        choices=("released", "budgeted"),
+        "part of it, and trained; studied: the same, planned on top of it, for plans that are used again",
+        choices=("released", "budgeted", "studied"),
     )
     budget: BudgetConfig = own_key(  # noqa: RUF009 - it is a field
-        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input, or {hours: 12}",
+        "budgeted: everything that may be spent, e.g. {epochs: 20} of the goal's input, or {hours: 12}; studied: the "
+        "path's",
         scope=LARGER,
     )
+    overhead: float = own_key("studied: most that planning may spend, as a fraction of the budget", above=0)
     peaks: tuple[float, ...] = own_key(
         "budgeted: factors of base_learning_rate that are tried, rising; []: the rates as they are written"
     )

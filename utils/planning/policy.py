@@ -67,7 +67,37 @@ class TrainPlan:
     posterior: Posterior | None = field(repr=False, compare=False)
 
 
-Action = TryPeak | RunPilot | TrainPlan
+@dataclass(frozen=True)
+class RunCheck:
+    """Train a split of a part of the budget, annealed to its end, and score it at the goal's clip.
+
+    Attributes:
+        split: Shares of the run's compute.
+        share: The run's part of the budget.
+        factors: Peak of every input.
+    """
+
+    split: Split
+    share: float
+    factors: tuple[float, ...]
+
+
+Action = TryPeak | RunPilot | RunCheck | TrainPlan
+
+
+@dataclass(frozen=True)
+class Check:
+    """What such a run has shown.
+
+    Attributes:
+        split: Shares of the run's compute.
+        share: The run's part of the budget.
+        losses: Held-out cross-entropy of every video at the goal's clip; none: training diverged.
+    """
+
+    split: Split
+    share: float
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -81,6 +111,7 @@ class Seen:
         standing: Those of them that ended under a smaller budget and had led to its plan: they are not run again.
         lost: What pilots have spent under smaller budgets; no path goes on from them.
         lost_readouts: How many readouts were taken of those.
+        checks: Of the studied policy.
     """
 
     peaks: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
@@ -89,6 +120,7 @@ class Seen:
     standing: frozenset[int] = frozenset()
     lost: float = 0.0
     lost_readouts: int = 0
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,19 +154,26 @@ class BudgetedPolicy:
 
     def next_action(self, seen: Seen) -> Action:
         """Return what to do next."""
-        action = self._next_peak(seen)
-        if action is not None:
+        action, posterior = self.look(seen), self.posterior(seen)
+        return action or TrainPlan(self.choose(posterior, self.path_budget(seen)), self.factors(seen), posterior)
+
+    def look(self, seen: Seen) -> TryPeak | RunPilot | None:
+        """Return the next peak or pilot, None where all have ended."""
+        if action := self._next_peak(seen):
             return action
-        factors = self.factors(seen)
-        for number, place in self.pilots.items():
-            if number not in seen.ended:
-                return RunPilot(number, place, self.pilot_share, factors)
-        posterior = self.posterior(seen)
-        return TrainPlan(self.choose(posterior, self.path_budget(seen)), factors, posterior)
+        missing = [number for number in self.pilots if number not in seen.ended]
+        if not missing:
+            return None
+        return RunPilot(missing[0], self.pilots[missing[0]], self.pilot_share, self.factors(seen))
 
     def choose(self, posterior: Posterior | None, path: Budget) -> SplitPlan:
         """Return the split of a budget that is best by what is known."""
-        return choose_split(posterior, path, least_goal=self.least_goal, least_first=self.pilot_share, risk=self.risk)
+        return choose_split(posterior, path, least_goal=self.least_goal, least_first=self.least_first, risk=self.risk)
+
+    @property
+    def least_first(self) -> float:
+        """Smallest share of the first input where not all is at the goal: a pilot, as its end is what goes on."""
+        return self.pilot_share
 
     @property
     def pilots(self) -> dict[int, int]:
@@ -158,8 +197,8 @@ class BudgetedPolicy:
         while len(actions) < most:
             seen = self._expect(actions[-1], seen)
             following = self.next_action(seen)
-            # A pilot is at the peaks that are found: it cannot begin while one is looked for.
-            if type(following) is not type(actions[0]) or isinstance(following, TrainPlan):
+            # A pilot is at the peaks that are found: it cannot begin while one is looked for. So with checks.
+            if not _run_together(actions[0], following):
                 break
             actions.append(following)
         return actions
@@ -207,6 +246,8 @@ class BudgetedPolicy:
             losses = seen.peaks.get(action.input, {})
             loss = min(filter(math.isfinite, losses.values()), default=0.0) - 2 * self.rule.tolerance - 1.0
             return replace(seen, peaks={**seen.peaks, action.input: {**losses, action.factor: loss}})
+        if isinstance(action, RunCheck):
+            return replace(seen, checks=(*seen.checks, Check(action.split, action.share, ())))
         return replace(seen, ended=seen.ended | {action.number}) if isinstance(action, RunPilot) else seen
 
     def _next_peak(self, seen: Seen) -> TryPeak | None:
@@ -225,3 +266,10 @@ class BudgetedPolicy:
         if beside is None or (beside < best and tried[2 * best] < tried[best]):
             return None  # twice the goal's is better: half of it is not tried
         return TryPeak(0, beside, self.peak_compute)
+
+
+def _run_together(first: Action, following: Action) -> bool:
+    """Return whether an action can run while the first one, which comes before it, still does."""
+    if isinstance(first, RunCheck) and isinstance(following, RunCheck):
+        return first.share == following.share
+    return type(first) is type(following) and not isinstance(first, TrainPlan)

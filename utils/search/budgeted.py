@@ -21,11 +21,12 @@ from utils.config.record import render_record
 from utils.errors import UserError
 from utils.files import write_text_atomically
 from utils.jsonl import as_json, read_lines, write_lines
-from utils.planning.policy import Action, BudgetedPolicy, RunPilot, TrainPlan, TryPeak
+from utils.planning.policy import Action, BudgetedPolicy, RunPilot, TrainPlan
 from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
+    CheckScore,
     PeakScore,
     PilotReadout,
     Planned,
@@ -37,7 +38,7 @@ from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy, path_record, pilot_name
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
-from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, has_ended, identify, perform
+from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, Trying, has_ended, identify, perform
 from utils.search.crew import leads, open_desk
 from utils.search.events import End, FinalScore
 from utils.search.jobs import Desk, Job, Work
@@ -154,7 +155,7 @@ class BudgetedSearch:
         self._journal.append(event)
 
     def _look(self) -> TrainPlan:
-        """Try peaks and run pilots until there is a plan."""
+        """Try peaks, pilots and what else the policy asks for until there is a plan."""
         self._write()
         runs = Runs(self._config, self._parts, folder=self._folder, log=self._log)
         with self._open_desk(self._config.search.workers) as desk:
@@ -164,8 +165,9 @@ class BudgetedSearch:
                 )
                 if isinstance(actions[0], TrainPlan):
                     desk.forget_all()
-                    for folder in sorted(self._folder.glob("peak-*")):  # begun ahead of their turn, and not needed
-                        runs.remove(folder.name)
+                    for kind in ("peak-*", "check-*", "*-branch*"):  # not needed in the end, or ended by a kill
+                        for folder in sorted(self._folder.glob(kind)):
+                            runs.remove(folder.name)
                     return actions[0]
                 self._refuse_retreats(actions[0])
                 self._perform([action for action in actions if not isinstance(action, TrainPlan)], desk)
@@ -186,7 +188,7 @@ class BudgetedSearch:
                 "optimizer.base_learning_rate, or give search.peaks lower factors, with --force"
             )
 
-    def _perform(self, actions: Sequence[TryPeak | RunPilot], desk: Desk) -> None:
+    def _perform(self, actions: Sequence[Trying], desk: Desk) -> None:
         """Have actions performed, until all that the first shows is in the journal."""
         jobs = [self._job(action) for action in actions]
         first: Trial = jobs[0].task
@@ -206,7 +208,7 @@ class BudgetedSearch:
             read_history(desk.shown(job.name), source=f"{job.name}.jsonl, line", first=2).events
         )
 
-    def _job(self, action: TryPeak | RunPilot) -> Job:
+    def _job(self, action: Trying) -> Job:
         path = self._policy.path_budget(self._history.seen())
         trial = Trial(action, path, self._history.attempt, self._inputs, self._first)
         return Job(trial.name, trial, [as_json(write_event(event)) for event in trial.events(self._history)])
@@ -227,6 +229,10 @@ class BudgetedSearch:
                 f"  {event.branch} steps of the goal after {event.at:.2%} of the path: held-out loss {event.loss:.4f}, "
                 f"top-1 {event.top1:.2f}%"
             )
+        elif isinstance(event, CheckScore):
+            shares = ", ".join(f"{share:.1%}" for share in event.split)
+            said = f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%" if event.losses else "diverged"
+            self._log.info(f"check at {event.share:g} of the budget, {shares} on the inputs: {said}")
         self._write()
 
     def _train_plan(self, action: TrainPlan) -> None:

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from utils.config.values import suggest
 from utils.planning.law import Readout
 from utils.planning.peaks import rate_at
-from utils.planning.policy import Seen
+from utils.planning.policy import Check, Seen
 from utils.search.events import End, EventError, FinalScore
 
 
@@ -120,6 +120,29 @@ class PilotEnd:
 
 
 @dataclass(frozen=True)
+class CheckScore:
+    """How the training of a split of a part of the budget ended.
+
+    Attributes:
+        split: Shares of its compute.
+        share: Its part of the budget.
+        loss: Mean held-out cross-entropy at the goal's clip; NaN: training diverged.
+        sd: Standard deviation of that mean.
+        top1: Held-out accuracy, percent.
+        losses: Of every held-out video, in the order of the list; none where training diverged.
+        seconds: How long training and scoring took.
+    """
+
+    split: tuple[float, ...]
+    share: float
+    loss: float
+    sd: float
+    top1: float
+    losses: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Planned:
     """The plan, once it is known.
 
@@ -138,7 +161,9 @@ class Planned:
     compute: float
 
 
-BudgetedEvent = Given | SetAside | InputCosts | PeakScore | PilotReadout | PilotEnd | Planned | FinalScore | End
+BudgetedEvent = (
+    Given | SetAside | InputCosts | PeakScore | PilotReadout | PilotEnd | CheckScore | Planned | FinalScore | End
+)
 
 _KINDS: dict[str, type[BudgetedEvent]] = {
     "budget": Given,
@@ -147,6 +172,7 @@ _KINDS: dict[str, type[BudgetedEvent]] = {
     "peak": PeakScore,
     "readout": PilotReadout,
     "pilot": PilotEnd,
+    "check": CheckScore,
     "plan": Planned,
     "test": FinalScore,
     "end": End,
@@ -188,6 +214,10 @@ class BudgetedHistory:
     def peaks(self) -> list[PeakScore]:
         """Return how every run of a peak ended."""
         return [event for event in self.events if isinstance(event, PeakScore)]
+
+    def checks(self) -> list[CheckScore]:
+        """Return how every run of the check ended."""
+        return [event for event in self.events if isinstance(event, CheckScore)]
 
     def retreats(self) -> list[PilotEnd]:
         """Return the pilots that diverged."""
@@ -237,7 +267,8 @@ class BudgetedHistory:
         readouts = tuple(Readout(r.pilot, r.at, r.weighted, r.loss, r.sd) for r in self.readouts())
         standing, (lost, lost_readouts) = self._standing(), self._lost()
         ended = _ended(self._since_restart())
-        return Seen(peaks, readouts, ended | standing, standing, lost, lost_readouts)
+        checks = tuple(Check(each.split, each.share, each.losses) for each in self.checks())
+        return Seen(peaks, readouts, ended | standing, standing, lost, lost_readouts, checks)
 
     def _retreats(self) -> list[tuple[int, PilotEnd]]:
         return [(n, one) for n, one in enumerate(self.events) if isinstance(one, PilotEnd) and one.diverged >= 0]

@@ -81,6 +81,11 @@ def _refuse(config: RunConfig, given: Given, last: Given, *, goal: float) -> Non
             f"{where}: this search has counted what it spent in {last.unit}, and would in {given.unit} with this "
             f"budget; name it in the unit that it has, or {anew}"
         )
+    if given.compute > last.compute and config.search.policy == "studied":
+        raise ConfigError(
+            f"{where}: larger than what this search has studied, {had}, of which the runs of its check are parts; {anew}; "
+            "search.reuse takes over what it has seen"
+        )
     if given.compute < last.compute:
         raise ConfigError(
             f"{where}: smaller than what this search has had, {had}, which is spent or planned for already; a budget "

@@ -17,7 +17,9 @@ Points = Sequence[tuple[float, float]]
 
 def render_budgeted_page(report: BudgetedReport) -> str:
     """Return the whole page."""
-    sections = [_render_head(report), _render_peaks(report), _render_readouts(report), _render_splits(report)]
+    sections = [_render_head(report), _render_peaks(report), _render_readouts(report)]
+    sections += [_render_checks(report)] if report.checks else []
+    sections += [_render_splits(report)]
     if report.marginal:
         sections += [_render_marginal(report), _render_pareto(report)]
     return render_document(f"Plan of {report.record}", *sections, _render_spent(report))
@@ -44,7 +46,7 @@ def describe_plan(report: BudgetedReport) -> str:
 
 def _render_head(report: BudgetedReport) -> Element:
     spent = report.spent
-    planning = (spent.peaks + spent.readouts + spent.lost + spent.branches) / report.budget
+    planning = (spent.peaks + spent.readouts + spent.lost + spent.branches + spent.checks) / report.budget
     goal = report.config.search.inputs[-1]
     rate = f"{goal.base_learning_rate * report.plan.factors[-1]:.3g}"
     entries = [
@@ -90,7 +92,8 @@ def _render_peaks(report: BudgetedReport) -> Element:
 
 
 def _render_readouts(report: BudgetedReport) -> Element:
-    names = [f"pilot at {_names(report)[number]}" for number in (-1, 0)]
+    numbers = (-1, *range(len(_names(report)) - 1))  # of the inputs, by pilot
+    names = [f"pilot at {_names(report)[number]}" for number in numbers]
     rows = [
         table_row(
             [
@@ -103,7 +106,7 @@ def _render_readouts(report: BudgetedReport) -> Element:
         )
         for readout in report.readouts
     ]
-    curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in (0, 1)]
+    curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in range(len(names))]
     text = (
         "Pilots are beginnings of the path. A copy of each was trained on at the goal, its rate falling to zero, and "
         "scored there: a branch, which nothing goes on from."
@@ -112,6 +115,23 @@ def _render_readouts(report: BudgetedReport) -> Element:
     head = [("", "pilot"), *(("number", word) for word in words)]
     chart = _chart(curves, names, "held-out loss of a branch over % of the path where it begins")
     return section("pilots", "Pilots", element("p", text), *chart, table("readouts", head, rows))
+
+
+def _render_checks(report: BudgetedReport) -> Element:
+    rows = []
+    for each in report.checks:
+        loss = (
+            (f"{each.loss:.4f} ± {each.sd:.4f}", f"{each.top1:.1f}") if math.isfinite(each.loss) else ("diverged", "")
+        )
+        less = f"{each.less:+.4f} ± {each.less_sd:.4f}" if math.isfinite(each.less) else ""
+        cells = [f"{each.share:g}", *map(_percent, each.split), *loss, less]
+        rows.append(table_row([("number", cell) for cell in cells]))
+    text = (
+        "Splits trained to their end on a part of the budget. The difference is by video; from a quarter of the budget "
+        "on it drops a split where it is more than twice its standard deviation, else the law decides, with these runs."
+    )
+    words = ("of the budget", *_names(report), "held-out loss", "top-1, %", "less all at the goal")
+    return section("check", "Check", element("p", text), table("check", [("number", word) for word in words], rows))
 
 
 def _render_splits(report: BudgetedReport) -> Element:
@@ -159,8 +179,9 @@ def _render_spent(report: BudgetedReport) -> Element:
     parts: tuple[tuple[str, float], ...] = (
         ("peaks", report.spent.peaks),
         ("readouts", report.spent.readouts),
-        ("the pilot that is lost", report.spent.lost),
+        ("pilots that are lost", report.spent.lost),
         ("branches", report.spent.branches),
+        ("the check", report.spent.checks),
         ("the path", report.spent.path),
     )
     if report.spent.earlier:

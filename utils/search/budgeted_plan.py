@@ -8,7 +8,8 @@ from utils.config import ConfigError, RunConfig, StateConfig
 from utils.planning.budget import Budget, Split
 from utils.planning.envelope import Envelope
 from utils.planning.peaks import PeakRule, rate_at
-from utils.planning.policy import BRANCHES, COOL_DOWN, PLACES, BudgetedPolicy, RunPilot, Seen, TryPeak
+from utils.planning.policy import BRANCHES, COOL_DOWN, PLACES, BudgetedPolicy, RunCheck, RunPilot, Seen, TryPeak
+from utils.planning.studied import ROUNDS, StudiedPolicy
 
 PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
 MOST_FOR_PEAKS = 0.25  # of the budget: all of them together
@@ -16,6 +17,7 @@ PILOT_SHARE = 1 / 32  # of the path
 # Times search.least_steps: about the fewest steps of a pilot. What is read half-way, branch included, has then more
 # steps than a peak's run, the fewest in which something is learned.
 LEAST_PILOT = 3
+STUDIED_PILOT = 1 / 8  # of the budget: a pilot of the studied policy
 MOST_PILOT_SHARE = 1 / 16  # the smallest share of a split; a budget of which a pilot would be more has none
 STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
 FORWARD = 1 / 3  # of the compute of training a clip: what scoring one takes
@@ -80,7 +82,7 @@ class Pilot:
 def make_policy(
     config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int, first: float = 0.0
 ) -> BudgetedPolicy:
-    """Return the policy of a budgeted record.
+    """Return the policy of a budgeted or studied record.
 
     Args:
         config: The record.
@@ -90,15 +92,11 @@ def make_policy(
             then: only losses of equally long runs can be compared.
 
     Raises:
-        ConfigError: The budget is too small to plan anything with it.
+        ConfigError: The budget, or the overhead, is too small to plan anything with it.
     """
     search, goal, compute = config.search, config.search.inputs[-1], budget_compute(config, inputs)
     least = search.least_steps * max(each.compute for each in inputs)
     clips, step = scoring_videos + count_batches(config) * goal.batch_size, goal.batch_size * goal.iter_size
-    readout = FORWARD * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute
-    most = compute * MOST_FOR_PEAKS if search.peaks else 0.0
-    left = compute - most - readout * 2 * len(PLACES)
-    share = max(PILOT_SHARE, LEAST_PILOT * least / left) if left > 0 else math.inf
     policy = BudgetedPolicy(
         Budget(compute, tuple(each.epoch for each in inputs), path_envelope(config)),
         PeakRule(
@@ -107,31 +105,62 @@ def make_policy(
             guess=math.log(config.dataset.num_classes),
         ),
         peak_compute=max((first or compute) * PEAK_SHARE, least),
-        most_for_peaks=most,
-        pilot_share=share if share <= MOST_PILOT_SHARE else 0.0,
-        readout=readout,
+        most_for_peaks=compute * MOST_FOR_PEAKS if search.peaks else 0.0,
+        readout=FORWARD * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute,
         scale=rate_at(compute, of=first or compute),
     )
-    needed = 2 * (least + readout) / MOST_FOR_PEAKS
-    enough = f"hours: {needed / 3600:.3g}" if search.budget.hours else f"epochs: {needed / inputs[-1].epoch:.3g}"
-    _check_budget(config, policy, enough=enough)
+    if search.policy == "studied":
+        policy = _study(config, policy, least=LEAST_PILOT * least, goal=inputs[-1])
+    else:
+        policy = _plan_inside(config, policy, least=least, goal=inputs[-1])
+    if 0 < policy.pilot_share <= config.optimizer.envelope_warmup:
+        raise ConfigError(
+            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found "
+            f"{config.optimizer.envelope_warmup:g}, but pilots are {policy.pilot_share:.3g} of the path and would see "
+            f"the warm-up only; use {policy.pilot_share / 4:.2g} at most"
+        )
     return policy
 
 
-def _check_budget(config: RunConfig, policy: BudgetedPolicy, *, enough: str) -> None:
-    """Refuse a budget that is too small to try anything, and a warm-up that pilots would not leave."""
-    share, warmup, search = policy.pilot_share, config.optimizer.envelope_warmup, config.search
-    if not share and policy.spent_on_peaks(Seen(), more=2) > policy.most_for_peaks:
+def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> BudgetedPolicy:
+    """Return the policy that plans inside its budget, with pilots where these are not too much of it."""
+    left = policy.budget.compute - policy.most_for_peaks - policy.readout * 2 * len(PLACES)
+    share = max(PILOT_SHARE, LEAST_PILOT * least / left) if left > 0 else math.inf
+    policy = replace(policy, pilot_share=share if share <= MOST_PILOT_SHARE else 0.0)
+    if not policy.pilot_share and policy.spent_on_peaks(Seen(), more=2) > policy.most_for_peaks:
+        enough = _as_budget(config, 2 * (least + policy.readout) / MOST_FOR_PEAKS, goal)
         raise ConfigError(
             f"{config.sources['search.budget']}: search.budget: too small to try two of search.peaks with "
-            f"search.least_steps ({search.least_steps}) steps; planning needs at least {{{enough}}}; train "
+            f"search.least_steps ({config.search.least_steps}) steps; planning needs at least {{{enough}}}; train "
             "a record that is written by hand in its place"
         )
-    if 0 < share <= warmup:
+    return policy
+
+
+def _study(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> StudiedPolicy:
+    """Return the policy that plans on top of its budget; what pilots leave of the overhead is for peaks and checks."""
+    overhead = config.search.overhead * policy.budget.compute
+    studied = StudiedPolicy(**vars(policy) | {"pilot_share": STUDIED_PILOT}, overhead=overhead)
+    if len(policy.budget.costs) > 1 and STUDIED_PILOT * policy.budget.compute < least:
         raise ConfigError(
-            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found {warmup:g}, but pilots "
-            f"are {share:.3g} of the path and would see the warm-up only; use {share / 4:.2g} at most"
+            f"{config.sources['search.budget']}: search.budget: too small to study: a pilot, {STUDIED_PILOT:g} of it, "
+            f"needs {LEAST_PILOT} times search.least_steps ({config.search.least_steps}) steps; give it at least "
+            f"{{{_as_budget(config, least / STUDIED_PILOT, goal)}}}"
         )
+    left = overhead - studied.spent_on_pilots()
+    needed = studied.spent_on_peaks(Seen(), more=2) if config.search.peaks else 0.0
+    if left < needed:
+        enough = (overhead - left + needed) / policy.budget.compute
+        raise ConfigError(
+            f"{config.sources['search.overhead']}: search.overhead: found {config.search.overhead:g}, but pilots of "
+            f"every input and two of search.peaks take {math.ceil(100 * enough) / 100:g} of the budget"
+        )
+    return replace(studied, most_for_peaks=min(policy.most_for_peaks, left))
+
+
+def _as_budget(config: RunConfig, compute: float, goal: InputSteps) -> str:
+    """Return compute as search.budget says it."""
+    return f"hours: {compute / 3600:.3g}" if config.search.budget.hours else f"epochs: {compute / goal.epoch:.3g}"
 
 
 def count_batches(config: RunConfig) -> int:
@@ -228,25 +257,42 @@ def branch_record(config: RunConfig, factor: float, *, steps: int, inputs: Seque
     return replace(config, optimizer=settings).with_states([state])
 
 
+def check_record(config: RunConfig, action: RunCheck, inputs: Sequence[InputSteps]) -> RunConfig:
+    """Return the record of a run of the check: a split of a part of the budget, annealed to its end."""
+    compute = action.share * budget_compute(config, inputs)
+    return path_record(config, action.split, factors=action.factors, compute=compute, inputs=inputs)
+
+
 def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[InputSteps]) -> list[str]:
     """Return what the budget is and what planning takes of it at most."""
     budget, goal = policy.budget, inputs[-1]
     peaks = int(policy.most_for_peaks / (policy.peak_compute + policy.readout))
     costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
-    share, why = policy.pilot_share, "they would take too much of so small a budget; the plan is all at the goal"
-    pilot = share * budget.compute / goal.compute
     unit = "s of training steps, loading included" if config.search.budget.hours else "frames x pixels"
-    return [
+    lines = [
         f"budget: {budget.compute / goal.epoch:.4g} epochs of the goal's input ({budget.compute:.4g} {unit}); "
         f"an epoch of the inputs costs {costs}",
         f"peaks: {peaks} runs at most of {policy.peak_compute / budget.compute:.2%} of the budget each"
         if peaks
         else "peaks: none are tried, the rates are those that are written",
-        f"pilots: {len(policy.pilots)} of {share:.2%} of the path ({pilot:.0f} steps of the goal) each, read by "
-        f"branches of {share * BRANCHES:.2%}; branches and the pilot that the plan does not begin with are lost, "
-        f"{policy.lost_share:.2%}"
-        if policy.pilots
-        else f"pilots: none, {why if policy.budget.goal else 'there is one input'}",
+        _describe_pilots(policy, goal),
         f"readouts: {policy.readout / budget.compute:.2%} of the budget each, one for each peak and "
-        f"{len(PLACES) * len(policy.pilots)} of the pilots; all of this is inside the budget",
+        f"{len(PLACES) * len(policy.pilots)} of the pilots",
     ]
+    if not isinstance(policy, StudiedPolicy):
+        return [*lines, "all of this is inside the budget"]
+    rounds = " and ".join(f"{count} runs of {share:g} of it" for count, share in zip((3, 2), ROUNDS, strict=True))
+    cap = f"all of this is on top of the budget, {policy.overhead / budget.compute:.2f} of it at most"
+    return [*lines, f"check: {rounds}, a readout each, as far as they fit", cap]
+
+
+def _describe_pilots(policy: BudgetedPolicy, goal: InputSteps) -> str:
+    """Return what the pilots are and what of them is lost."""
+    share, why = policy.pilot_share, "they would take too much of so small a budget; the plan is all at the goal"
+    if not policy.pilots:
+        return f"pilots: none, {why if policy.budget.goal else 'there is one input'}"
+    return (
+        f"pilots: {len(policy.pilots)} of {share:.2%} of the path ({share * policy.budget.compute / goal.compute:.0f} "
+        f"steps of the goal) each, read by branches of {share * BRANCHES:.2%}; branches and what the plan does not "
+        f"begin with are lost, {policy.lost_share:.2%} at most"
+    )

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from utils.config import RunConfig
-from utils.planning.budget import Budget, SplitWorth, marginal_worth
+from utils.planning.budget import Budget, Split, SplitWorth, marginal_worth
 from utils.planning.law import Posterior
-from utils.planning.policy import COOL_DOWN, SHORT_PILOT, BudgetedPolicy
+from utils.planning.policy import COOL_DOWN, BudgetedPolicy
+from utils.planning.studied import paired_difference
 from utils.search.budgeted_events import BudgetedHistory, PeakScore, PilotReadout, Planned
 from utils.search.events import FinalScore
 
@@ -21,7 +22,7 @@ OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of 
 
 @dataclass(frozen=True)
 class Spent:
-    """Compute, in the budget's unit: peaks' runs, scoring, pilots that no plan goes on from, branches, and the path.
+    """Compute, in the budget's unit: peaks' runs, scoring, pilots that are lost, branches, the check, and the path.
 
     What the paths of smaller budgets had trained, `earlier`, comes on top of the budget.
     """
@@ -30,8 +31,32 @@ class Spent:
     readouts: float
     lost: float
     branches: float
+    checks: float
     path: float
     earlier: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run of the check beside that of all at the goal.
+
+    Attributes:
+        split: Shares of its compute.
+        share: Its part of the budget.
+        loss: Mean held-out cross-entropy at the goal's clip; NaN: training diverged.
+        sd: Standard deviation of that mean.
+        top1: Held-out accuracy, percent.
+        less: Mean of its loss less that of all at the goal, video by video; NaN where there is none.
+        less_sd: Standard deviation of that mean.
+    """
+
+    split: tuple[float, ...]
+    share: float
+    loss: float
+    sd: float
+    top1: float
+    less: float
+    less_sd: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,7 @@ class BudgetedReport:
         costs: Cost of an epoch of every input, as a fraction of the goal's.
         peaks: How every rate that was tried ended; its factor is for this budget.
         readouts: What the pilots have shown.
+        checks: What the runs of the check have shown.
         plan: The best path that is known.
         is_planned: Whether that is the plan; until then it is all at the goal.
         splits: The best splits with their expected gains.
@@ -64,6 +90,7 @@ class BudgetedReport:
     costs: tuple[float, ...]
     peaks: tuple[PeakScore, ...]
     readouts: tuple[PilotReadout, ...]
+    checks: tuple[Compared, ...]
     plan: Planned
     is_planned: bool
     splits: tuple[SplitWorth, ...]
@@ -77,7 +104,7 @@ class BudgetedReport:
     def to_json(self) -> dict[str, Any]:
         """Return the content of search.json; a loss that diverged is null."""
         plain: dict[str, Any] = asdict(replace(self, config=None)) | {"config": self.config.to_dict()}  # type: ignore[arg-type]
-        for one in (*plain["peaks"], *plain["readouts"]):
+        for one in (*plain["peaks"], *plain["readouts"], *plain["checks"]):
             one |= {name: None for name, value in one.items() if isinstance(value, float) and not math.isfinite(value)}
         return plain
 
@@ -105,30 +132,43 @@ def build_report(
         costs=tuple(cost / path.costs[-1] for cost in path.costs),
         peaks=tuple(replace(peak, factor=peak.factor * policy.scale) for peak in history.peaks()),
         readouts=tuple(history.readouts()),
+        checks=_compare(history, path.goal_only),
         plan=planned,
         is_planned=history.plan is not None,
         splits=splits[:BEST_SPLITS],
         pareto=_pareto(posterior, path, policy=policy) if posterior else (),
         marginal=_marginal(posterior, path, split=planned.split) if posterior else (),
-        spent=_add_up(history, policy=policy, path=path.compute),
+        spent=_add_up(history, policy=policy, planned=planned),
         path_record=path_record,
         test=history.test,
         config=config,
     )
 
 
-def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, path: float) -> Spent:
+def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned) -> Spent:
     """Return what was spent; pilots under smaller budgets are lost as a whole, branches and all."""
-    seen, own = history.seen(), history.own_readouts()
-    is_lost = SHORT_PILOT in seen.ended - seen.standing
+    seen, own, path = history.seen(), history.own_readouts(), planned.compute
+    lost = seen.ended - seen.standing - {policy.pilot_of(planned.split)} if history.plan else ()
     return Spent(
         peaks=sum(peak.compute for peak in history.peaks()),
-        readouts=policy.readout * (len(history.peaks()) + len(own) + seen.lost_readouts),
-        lost=seen.lost + (policy.pilot_share * path if is_lost else 0.0),
+        readouts=policy.readout * (len([*history.peaks(), *own, *history.checks()]) + seen.lost_readouts),
+        lost=seen.lost + len(lost) * policy.pilot_share * path,
         branches=sum(COOL_DOWN * readout.at for readout in own) * path,
+        checks=sum(check.share for check in history.checks()) * path,
         path=path,
         earlier=sum(given.path for given in history.budgets),
     )
+
+
+def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[Compared, ...]:
+    """Return the runs of the check, each beside that of all at the goal."""
+    checks, found = history.seen().checks, []
+    at_goal = {check.share: check for check in checks if check.split == goal_only}
+    for check, event in zip(checks, history.checks(), strict=True):
+        other = at_goal.get(check.share, check)
+        less = paired_difference(check, other) if other is not check else (math.nan, math.nan)
+        found.append(Compared(check.split, check.share, event.loss, event.sd, event.top1, *less))
+    return tuple(found)
 
 
 def _pareto(

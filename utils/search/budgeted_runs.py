@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from utils import distributed
 from utils.config import RunConfig
+from utils.planning.studied import mean_loss
 from utils.search.budgeted_plan import InputSteps, Pilot, count_batches
 from utils.search.setup import SearchParts
 from utils.training.checkpoint import load_checkpoint, save_checkpoint
@@ -47,32 +48,45 @@ class BudgetedParts:
 
 @dataclass(frozen=True)
 class HeldoutLoss:
-    """Mean cross-entropy on held-out videos, the standard deviation of that mean, and top-1 in percent."""
+    """What held-out videos say of a network.
 
-    loss: float
-    sd: float
-    top1: float
+    Attributes:
+        losses: Cross-entropy of every video, in the order of the list; none where one is not finite.
+        top1: Accuracy, percent.
+    """
+
+    losses: tuple[float, ...] = ()
+    top1: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean of the losses, NaN of none."""
+        return mean_loss(self.losses)[0]
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of that mean."""
+        return mean_loss(self.losses)[1]
 
 
 @torch.inference_mode()
 def heldout_loss(learner: Learner, batches: Iterable[Any]) -> HeldoutLoss:
-    """Return the loss of a network as it is, over all ranks; NaN where a score is not finite."""
+    """Return the losses of a network as it is, over all ranks."""
     learner.network.eval()
-    sums = torch.zeros(4, dtype=torch.float64, device=learner.device)  # loss, its square, right, videos
+    own: list[tuple[int, float, bool]] = []  # video, loss, right
     for batch in batches:
         if len(batch.labels):
             clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
             with autocast(learner.device, learner.dtype):
                 logits = learner.network.fuse(learner.network(clips))  # type: ignore[operator]
-            labels = batch.labels.to(learner.device)
-            losses = F.cross_entropy(logits.float(), labels, reduction="none").double()  # [N]
-            right = (logits.argmax(dim=1) == labels).sum()
-            sums += torch.stack([losses.sum(), (losses**2).sum(), right.double(), losses.new_tensor(len(labels))])
-    loss_sum, square_sum, right_sum, videos = distributed.sum_over_ranks(sums).tolist()
-    mean = loss_sum / max(videos, 1)
-    if not math.isfinite(mean) or not videos:
-        return HeldoutLoss(math.nan, math.nan, 0.0)
-    return HeldoutLoss(mean, math.sqrt(max(0.0, square_sum / videos - mean**2) / videos), 100 * right_sum / videos)
+            scores = logits.float().cpu()  # [N, classes]
+            losses = F.cross_entropy(scores, batch.labels, reduction="none").tolist()
+            right = (scores.argmax(dim=1) == batch.labels).tolist()
+            own += zip(batch.videos.tolist(), losses, right, strict=True)
+    found = sorted(each for rank in distributed.gather_objects(own) for each in rank)
+    if not found or not math.isfinite(sum(loss for _, loss, _ in found)):
+        return HeldoutLoss()
+    return HeldoutLoss(tuple(loss for _, loss, _ in found), 100 * sum(right for *_, right in found) / len(found))
 
 
 def read_out(trainer: StateTrainer) -> HeldoutLoss:
@@ -111,24 +125,35 @@ class Runs:
         Raises:
             DivergedError: It diverged.
         """
-        settings = replace(record.optimizer, eva_inter_freq=2**30, precise_bn=count_batches(self._config))
-        quiet = replace(record, optimizer=settings)
-        keeper, parts = self._open(quiet, name), self._parts.search
+        settings = replace(record.optimizer, precise_bn=count_batches(self._config))
+        keeper, parts = self._open(replace(record, optimizer=settings), name), self._parts.search
         content, position = keeper.read()
         before = distributed.decide_on_main(lambda: self._load(start)) if start and content is None else None
         known = content or before
         network = parts.make_network(known and known["network"])
         trainer, totals = parts.make_trainer(keeper.config, 0, network, name), EpochTotals()
+        quick, trainer.quick = trainer.quick, None  # scored once, at the end
         with contextlib.closing(keeper):
             if before is not None:
                 trainer.learner.take_momenta(before["optimizer"])
             if position.state == 0:
                 totals = restore(trainer.learner, content) if content is not None else totals
                 trainer.train(keeper, position, totals)
-        found = read_out(trainer)
-        if math.isnan(found.loss):
-            raise DivergedError("the held-out loss is NaN or infinite")
-        return found
+        trainer.quick = quick
+        return _finite(read_out(trainer))
+
+    def train_check(self, record: RunConfig, name: str) -> HeldoutLoss:
+        """Train a record to its end, and return the loss at the clip of its last state; its files stay.
+
+        Raises:
+            DivergedError: It diverged.
+        """
+        self.train_plan(replace(record, optimizer=replace(record.optimizer, eva_inter_freq=2**30)), name, begin="")
+        content = distributed.decide_on_main(lambda: self._load(name))
+        network, settings = self._parts.search.make_network(content["network"]), record.optimizer
+        reading = replace(record, optimizer=replace(settings, precise_bn=count_batches(self._config)))
+        last = len(record.states) - 1
+        return _finite(read_out(self._parts.search.make_trainer(reading, last, network, name)))
 
     def remove(self, name: str) -> None:
         """Remove the files of a run that nothing needs any more; what it did not write stays, and its folder."""
@@ -195,6 +220,12 @@ class Runs:
         if (source / EPOCHS_FILE).exists():
             shutil.copyfile(source / EPOCHS_FILE, config.run_dir / EPOCHS_FILE)
         save_checkpoint(config.weights_path, {**content, "config": config.to_dict()}, position=position)
+
+
+def _finite(found: HeldoutLoss) -> HeldoutLoss:
+    if not found.losses:
+        raise DivergedError("the held-out loss is NaN or infinite")
+    return found
 
 
 class Watch:

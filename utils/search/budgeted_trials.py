@@ -1,23 +1,23 @@
-"""What a budgeted search trains, as jobs: a run of a peak, a pilot, the path of the plan."""
+"""What a budgeted search trains, as jobs: a run of a peak, a pilot, a run of the check, the path of the plan."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from utils.config import RunConfig
 from utils.planning.budget import Budget
-from utils.planning.policy import RunPilot, TryPeak
+from utils.planning.policy import RunCheck, RunPilot, TryPeak
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
+    CheckScore,
     InputCosts,
     PeakScore,
     PilotEnd,
     PilotReadout,
     read_history,
 )
-from utils.search.budgeted_plan import Branch, InputSteps, Pilot, make_pilot, peak_record, pilot_name
+from utils.search.budgeted_plan import Branch, InputSteps, Pilot, check_record, make_pilot, peak_record, pilot_name
 from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs, Watch
 from utils.search.jobs import Job
 from utils.search.result import SEARCH_FOLDER
@@ -26,12 +26,12 @@ from utils.search.setup import identify_search
 from utils.training.engine import DivergedError
 
 RUN = "run"  # folder of the plan's training
-NOTHING = HeldoutLoss(math.nan, math.nan, 0.0)
+Trying = TryPeak | RunPilot | RunCheck
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run of a peak or a pilot.
+    """A run of a peak, a pilot, or a run of the check.
 
     Attributes:
         action: Which.
@@ -41,7 +41,7 @@ class Trial:
         first: Compute of the budget that the search began with.
     """
 
-    action: TryPeak | RunPilot
+    action: Trying
     path: Budget
     attempt: int
     inputs: tuple[InputSteps, ...]
@@ -53,6 +53,8 @@ class Trial:
         action = self.action
         if isinstance(action, TryPeak):
             return f"peak-{action.input}-{action.factor:.4g}"
+        if isinstance(action, RunCheck):
+            return f"check-{action.share:g}-of-{'-'.join(f'{share:g}' for share in action.split)}"
         return pilot_name(action.number, attempt=self.attempt)
 
     def events(self, history: BudgetedHistory) -> Sequence[BudgetedEvent]:
@@ -60,6 +62,8 @@ class Trial:
         action = self.action
         if isinstance(action, TryPeak):
             return [peak for peak in history.peaks() if (peak.input, peak.factor) == (action.input, action.factor)]
+        if isinstance(action, RunCheck):
+            return [check for check in history.checks() if (check.split, check.share) == (action.split, action.share)]
         return history.of_pilot(action.number, attempt=self.attempt)
 
 
@@ -78,7 +82,7 @@ class MeasureTask:
 
 def has_ended(events: Sequence[BudgetedEvent]) -> bool:
     """Return whether the events of a trial are all there are."""
-    return bool(events) and isinstance(events[-1], PeakScore | PilotEnd)
+    return bool(events) and isinstance(events[-1], PeakScore | PilotEnd | CheckScore)
 
 
 def identify(config: RunConfig, parts: BudgetedParts) -> dict[str, object]:
@@ -119,6 +123,8 @@ class _Trials:
         """Perform a trial of which these events are known."""
         if isinstance(trial.action, TryPeak):
             self._try_peak(trial, trial.action)
+        elif isinstance(trial.action, RunCheck):
+            self._check(trial.action, trial.name)
         else:
             self._run_pilot(trial, trial.action, known)
 
@@ -129,11 +135,20 @@ class _Trials:
         try:
             found = self._runs.train_short(record, name)
         except DivergedError:
-            found = NOTHING
-        compute = steps * inputs[action.input].compute
-        self._note(
-            PeakScore(action.input, action.factor, **vars(found), steps=steps, compute=compute, seconds=watch.lap())
-        )
+            found = HeldoutLoss()
+        compute, seen = steps * inputs[action.input].compute, (found.loss, found.sd, found.top1)
+        self._note(PeakScore(action.input, action.factor, *seen, steps=steps, compute=compute, seconds=watch.lap()))
+        self._runs.remove(name)
+
+    def _check(self, action: RunCheck, name: str) -> None:
+        watch, record = Watch(), check_record(self._config, action, self._inputs)
+        try:
+            found = self._runs.train_check(record, name)
+        except DivergedError:
+            found = HeldoutLoss()
+        losses = tuple(round(loss, 6) for loss in found.losses)
+        seen = found.loss, found.sd, found.top1
+        self._note(CheckScore(action.split, action.share, *seen, losses=losses, seconds=watch.lap()))
         self._runs.remove(name)
 
     def _run_pilot(self, trial: Trial, action: RunPilot, known: Sequence[BudgetedEvent]) -> None:
@@ -161,4 +176,5 @@ class _Trials:
         place = branch.begin, branch.steps, branch.at, branch.weighted
         branches = sum(each.steps for each in pilot.branches if each.begin <= branch.begin)
         compute = branch.begin * self._inputs[action.input].compute + branches * self._inputs[-1].compute
-        return PilotReadout(action.number, *place, **vars(found), compute=compute, seconds=watch.lap())
+        seen = found.loss, found.sd, found.top1
+        return PilotReadout(action.number, *place, *seen, compute=compute, seconds=watch.lap())

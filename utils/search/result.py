@@ -223,9 +223,7 @@ def describe_selection(
 
 def describe_scoring(config: RunConfig) -> str:
     """Return which clips score the states of a search."""
-    if config.search.policy == "budgeted":
-        return f"clips of its own while rates are tried, then on the goal's ({describe_input(config.evaluation_state)})"
-    if config.search.score_input == "own":
+    if config.search.policy != "released" or config.search.score_input == "own":
         return "clips of its own input"
     return f"the goal's clips ({describe_input(config.evaluation_state)})"
 

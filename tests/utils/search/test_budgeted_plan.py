@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from utils.config import RunConfig, load_config
+from utils.config import ConfigError, RunConfig, load_config
 from utils.files import file_sha256
 from utils.jsonl import as_json
 from utils.planning.law import fit_posterior
 from utils.planning.peaks import HORIZON
-from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TryPeak
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunCheck, RunPilot, Seen, TryPeak
+from utils.planning.studied import StudiedPolicy
 from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
+    CheckScore,
     PeakScore,
     PilotEnd,
     PilotReadout,
@@ -78,6 +80,11 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
                 compute = branch.at * path.compute + spent
                 events.append(PilotReadout(action.number, *place, loss, 0.02, 50.0, compute, 1.0))
             events.append(PilotEnd(action.number, action.factors))
+        elif isinstance(action, RunCheck):
+            part = replace(policy.budget, compute=action.share * policy.budget.compute)
+            loss = 0.2 + 2.2 * (1 + sum(part.weighted_epochs(action.split))) ** -0.5
+            losses = (loss - 0.1, loss, loss + 0.1)
+            events.append(CheckScore(action.split, action.share, loss, 0.05, 50.0, losses, 1.0))
         else:
             chosen = action.plan.chosen
             compute = policy.path_budget(history.seen()).compute
@@ -222,6 +229,47 @@ def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> N
     at_goal = replace(history.plan, split=policy.budget.goal_only)
     only = build_report(config, history, policy=policy, planned=at_goal, path_record="p.yml")
     assert "The plan is all at the goal" in render_budgeted_page(only)
+
+
+@pytest.fixture(scope="module")
+def studied(config: RunConfig) -> RunConfig:
+    return replace(config, search=replace(config.search, policy="studied", overhead=1.0))
+
+
+def test_a_studied_plan_pays_on_top_of_its_path_and_the_cap_holds(studied: RunConfig) -> None:
+    events, policy = train_closed_form(studied), make_policy(studied, INPUTS, scoring_videos=500)
+    history = BudgetedHistory(events)
+    assert isinstance(policy, StudiedPolicy)
+    assert history.plan is not None
+    assert history.plan.compute == policy.budget.compute
+    assert {readout.pilot for readout in history.readouts()} == {0, 1, 2}
+    assert [check.share for check in history.checks()] == [1 / 8] * 2, "a cap of one training leaves no more"
+    report = build_report(studied, history, policy=policy, planned=history.plan, path_record="p.yml")
+    spent = asdict(report.spent)
+    assert spent["path"] == report.budget
+    assert report.budget / 2 < sum(spent.values()) - spent["path"] < report.budget
+    assert spent["lost"] == pytest.approx(2 / 8 * report.budget), "the plan goes on from one of three"
+    pilot = policy.pilot_of(history.plan.split)
+    assert pilot is not None and policy.pilots[pilot] == 0
+    content = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    at_goal = next(one for one in content["checks"] if one["split"][-1] == 1)
+    other = next(one for one in content["checks"] if one["split"][-1] < 1)
+    assert at_goal["less"] is None
+    assert other["less"] == pytest.approx(other["loss"] - at_goal["loss"])
+    page = render_budgeted_page(report)
+    assert "less all at the goal" in page
+    assert page.count("pilot at") >= 3
+    said = "\n".join(describe_budget(studied, policy, INPUTS))
+    assert "pilots: 3 of 12.50% of the path (562 steps of the goal) each" in said
+    assert "on top of the budget, 1.00 of it at most" in said
+
+
+def test_what_is_too_little_to_study_is_refused(studied: RunConfig) -> None:
+    with pytest.raises(ConfigError, match=r"search.overhead: found 0.5, but .* take 0.59 of the budget"):
+        make_policy(replace(studied, search=replace(studied.search, overhead=0.5)), INPUTS, scoring_videos=500)
+    small = replace(studied, search=replace(studied.search, budget=replace(studied.search.budget, epochs=18)))
+    with pytest.raises(ConfigError, match=r"too small to study: .*give it at least \{epochs: 19.2\}"):
+        make_policy(small, INPUTS, scoring_videos=500)
 
 
 def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig, tmp_path: Path) -> None:
