@@ -64,6 +64,9 @@ def take_budget(
         journal.append(SetAside(folder))
         if folder:
             log.info(f"moved the earlier path to {folder}")
+    if (seen := history.seen()).lost:
+        what = "are not run again" if seen.standing else "had led to no plan and begin anew"
+        log.info(f"pilots under smaller budgets have cost {seen.lost / given.compute:.1%} of this one; they {what}")
 
 
 def _refuse(config: RunConfig, given: Given, last: Given, *, goal: float) -> None:

@@ -1,7 +1,9 @@
 """A budget that grows: what a journal of a smaller one says for the larger, in closed forms."""
 
+import logging
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from utils.config import RunConfig
 from utils.planning.budget import choose_split
 from utils.planning.law import fit_posterior
 from utils.planning.peaks import HORIZON
-from utils.planning.policy import GOAL_PILOT, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TrainPlan, TryPeak
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
@@ -20,11 +22,15 @@ from utils.search.budgeted_events import (
     PilotReadout,
     Planned,
     SetAside,
+    write_event,
 )
+from utils.search.budgeted_growth import take_budget
 from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import budget_compute, make_policy, peak_record
 from utils.search.budgeted_report import build_report
 from utils.search.events import End
+from utils.search.journal import SearchJournal
+from utils.training.checkpoint import Position, save_checkpoint
 
 __all__ = ["config"]  # a fixture
 
@@ -95,6 +101,32 @@ def test_a_run_of_a_peak_is_the_same_under_every_budget(config: RunConfig) -> No
     records = [peak_record(each, actions[0], INPUTS, first=first) for each in (config, grown(config, 3))]
     assert records[0].states == records[1].states
     assert policies[1].most_for_peaks == 3 * policies[0].most_for_peaks
+
+
+def test_what_an_unfinished_path_had_trained_is_said(
+    config: RunConfig, journal: list[BudgetedEvent], tmp_path: Path
+) -> None:
+    """By its last checkpoint, without the pilot that it began with."""
+    small = replace(config, logging=replace(config.logging, output_dir=str(tmp_path)))
+    run, parts = small.run_dir / "search" / "run", journal[: journal.index(End())]
+    planned = parts[-1]
+    assert isinstance(planned, Planned) and planned.split[0] > 0
+    pilot = max(event.at for event in parts if isinstance(event, PilotReadout) and event.pilot == SHORT_PILOT)
+    whole, paths = planned.split[0] * planned.compute, list[float]()
+    for position in (Position(0, 40, 3), Position(1, 2, 0), Position(3), Position(0)):
+        save_checkpoint(run / "current.pth", {}, position=position)
+        file = SearchJournal(
+            tmp_path / f"{len(paths)}.jsonl", {}, read=lambda lines, _: BudgetedHistory(), write=write_event
+        )
+        for event in parts:
+            file.append(event)
+        take_budget(grown(small, 2), file, INPUTS, log=logging.getLogger("test"))
+        paths.append(file.history.budgets[-1].path + pilot * planned.compute * bool(file.history.budgets[-1].path))
+    used = [number for number, share in enumerate(planned.split) if share > 0]
+    short, second = (40 * 75 + 3) * INPUTS[0].compute, 2 * INPUTS[used[1]].epoch
+    assert paths == pytest.approx([short, whole + second, planned.compute, 0.0])
+    assert not run.exists()
+    assert (small.run_dir / "earlier-001" / "search" / "run" / "current.pth").exists()
 
 
 def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal: list[BudgetedEvent]) -> None:
