@@ -12,7 +12,7 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +56,8 @@ def seconds_of(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> f
     device, dimensions = torch.device(options.device), len(form.kernel)
     last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
     memory_format = last if form.channels_last else torch.contiguous_format
-    conv = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(
+    make: Callable[..., nn.Module] = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    conv = make(
         form.channels, form.out_channels, form.kernel, form.stride, form.padding, groups=form.groups, bias=False
     ).to(device, dtype, memory_format=memory_format)  # type: ignore[call-overload]
     x = torch.randn(options.batch, form.channels, *form.size, device=device, dtype=dtype)

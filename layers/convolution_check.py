@@ -99,8 +99,8 @@ def largest_error(form: Form, dtype: torch.dtype, *, device: torch.device = _CPU
     expected = _differentiate(conv, x.double(), weight.double(), direction.double(), torch.contiguous_format)
     last = torch.channels_last if len(form.kernel) == 2 else torch.channels_last_3d
     _poison_memory(device)
-    tried = (tensor.to(device) for tensor in (x, weight, direction))
-    found = _differentiate(conv, *tried, last if form.channels_last else torch.contiguous_format)
+    memory_format = last if form.channels_last else torch.contiguous_format
+    found = _differentiate(conv, x.to(device), weight.to(device), direction.to(device), memory_format)
     errors = [
         ((ours.cpu().double() - exact).abs().max() / exact.abs().max().clamp_min(1e-9)).item()
         for ours, exact in zip(found, expected, strict=True)
