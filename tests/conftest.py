@@ -21,15 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 # The files that take longest come first, or the core that gets one of them last would work on alone.
 LONGEST = (
-    "search_stops",
-    "search_run",
-    "train",
-    "docs_extending",
-    "knee",
-    "several_processes",
-    "benchmarks",
-    "search_plots",
-    "extract_merge",
+    *("search_workers", "search_run", "budgeted_run", "stops", "train", "extract_merge", "export", "search_stops"),
+    *("convolutions", "torchvision_networks", "several_processes", "docs_extending", "weight_exchange", "synthetic"),
+    *("several_nodes", "knee", "paths_by_hand", "benchmarks", "zoo"),
 )
 
 

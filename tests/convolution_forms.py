@@ -9,7 +9,6 @@ prints a line for each form that is wrong (its largest error, or how its process
 
 import argparse
 import contextlib
-import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,10 +81,10 @@ PATCH = 16  # from this size on a kernel is that of a transformer's patches, whi
 def find_kinds(names: Iterable[str]) -> Kinds:
     """Give kernel, stride, padding and groups of every convolution of networks, whatever their early stride."""
     found: Kinds = {}
-    for name, early_stride in itertools.product(names, (1, 2, 4)):
+    strided = [{"image_size": 32, "early_stride": stride} for stride in (1, 2, 4)]
+    for name, options in ((n, o) for n in names for o in ([{}] if n.startswith("torchvision/") else strided)):
         with torch.device("meta"):
-            size = {} if name.startswith("torchvision/") else {"image_size": 32}
-            network = blank_network(name, early_stride=early_stride, **size)
+            network = blank_network(name, **options)
         for conv in network.modules():
             if isinstance(conv, nn.Conv2d | nn.Conv3d):
                 groups = DENSE if conv.groups == 1 else DEPTHWISE if conv.groups == conv.in_channels else GROUPED

@@ -27,7 +27,8 @@ def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
     if child:
         return child
     if ranks > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        os.environ |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     sys.argv[1:] = ["--config_file", record]
     script = train_3d_op if load_config(Path(record)).is_search else train_3d

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import forked
 from tests.conftest import ROOT
 from utils.launch.processes import choose_exit_code
 from utils.launch.torchrun import LaunchError, torchrun_arguments
@@ -41,15 +42,7 @@ def test_the_exit_code_of_a_process_comes_back_without_a_traceback(tmp_path: Pat
         "os.write(1, f'[rank {rank}]'.encode())\n"
         f"sys.exit({code} if rank == '1' else 0)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "utils.launch", str(script)],
-        cwd=ROOT,
-        env={**os.environ, "NPROC": "2"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = forked.run([sys.executable, "-m", "utils.launch", script], env={**os.environ, "NPROC": "2"})
     assert done.returncode == code
     assert "[rank 0]" in done.stdout
     assert "[rank 1]" in done.stdout
@@ -60,15 +53,7 @@ def test_the_exit_code_of_a_process_comes_back_without_a_traceback(tmp_path: Pat
 def test_a_process_that_is_killed_is_named(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "utils.launch", str(script)],
-        cwd=ROOT,
-        env={**os.environ, "NPROC": "2"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = forked.run([sys.executable, "-m", "utils.launch", script], env={**os.environ, "NPROC": "2"})
     assert done.returncode == 1
     assert "was ended by SIGKILL" in done.stderr
 
