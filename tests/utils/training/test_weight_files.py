@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import model
+from tests import forked
 from tests.networks import FAMILIES, SHAPES, tiny_network
 from utils.training.checkpoint import NESTINGS, CheckpointError, Position, save_checkpoint
 from utils.training.weight_files import network_weights, read_weights
@@ -201,7 +201,7 @@ def test_objects_beside_weights_are_named_with_a_command_that_works(
     assert "(torch: Unsupported global: GLOBAL " in message and "was not an allowed global by default)" in message
     command = shlex.split(message.partition("name that file: ")[2])
     assert command[0] == "python"
-    subprocess.run([sys.executable, *command[1:]], check=True)
+    forked.run([sys.executable, *command[1:]], check=True)
     assert_weights(read_weights(Path(command[-1])))
 
 
