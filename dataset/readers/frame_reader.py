@@ -63,10 +63,6 @@ class FrameReader(ABC):
             f"{record.path}: its format keeps no times; say the rate of its pictures (dataset.picture_rate)"
         )
 
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of everything open or cached; a later read starts afresh."""
-
     def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Decode the asked frames, each once.
 

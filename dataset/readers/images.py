@@ -9,16 +9,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dataset.listing import VideoRecord
-from dataset.readers.caching import BoundedCache
 from dataset.readers.errors import MAX_PIXELS, FewerFramesError, ReadError
 from dataset.readers.frame_reader import FrameReader, Put
 from dataset.readers.jpeg import ImageError, decode_image
 
 RGB_SUFFIXES = ("",)
 FLOW_SUFFIXES = ("_c1", "_c2")
-
-# Videos of which it is kept how their pictures are named.
-_KEPT_NAMINGS = 1 << 14
 
 
 class Naming(NamedTuple):
@@ -70,9 +66,6 @@ class ImageStore(Protocol):
     def describe(self, video: str, number: int, suffix: str) -> str:
         """Return what a picture is called, for messages."""
 
-    def close(self) -> None:
-        """Let go of everything open."""
-
 
 class NumberedImageReader(FrameReader):
     """Reads frames out of a store of numbered pictures."""
@@ -82,10 +75,6 @@ class NumberedImageReader(FrameReader):
         self._store = store
         self._suffixes = FLOW_SUFFIXES if use_flow else RGB_SUFFIXES
         self._max_pixels = max_pixels
-
-    def close(self) -> None:
-        """Let go of everything open; a later read opens it again."""
-        self._store.close()
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         """See FrameReader.
@@ -132,7 +121,6 @@ class FolderStore:
     def __init__(self, root_path: str | Path) -> None:
         """Take the folder that the paths of records are relative to."""
         self._root = Path(root_path)
-        self._namings: BoundedCache[Naming] = BoundedCache(_KEPT_NAMINGS)
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Read the files, None for one that is not there."""
@@ -150,28 +138,15 @@ class FolderStore:
         """Return the file's path."""
         return str(self._root / video / self._naming(video, suffix).name(number, suffix))
 
-    def close(self) -> None:
-        """Forget how pictures are named; nothing stays open between calls."""
-        self._namings.clear()
-
     def _naming(self, video: str, suffix: str) -> Naming:
-        naming = self._namings.get((video, suffix))
-        if naming is None:
-            folder = self._root / video
-            usual = Naming(5, 1)
-            naming = find_naming(
-                lambda name: os.path.exists(f"{folder}/{name}"),  # noqa: PTH110  # as in _image
-                suffix,
-                usual=usual,
-                place=str(folder),
-            )
-            self._namings.put((video, suffix), naming)
-        return naming
+        folder = self._root / video
+        # Not Path.exists, which raises without permission: the error of reading says more.
+        holds = lambda name: os.path.exists(folder / name)  # noqa: E731, PTH110
+        return find_naming(holds, suffix, usual=Naming(5, 1), place=str(folder))
 
     def _image(self, folder: Path, name: str) -> bytes | None:
         try:
-            with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  # Path takes thrice the time
-                return file.read()
+            return (folder / name).read_bytes()
         except FileNotFoundError:
             if not folder.is_dir():
                 raise ReadError(f"cannot read the frames of {folder}: no such folder") from None

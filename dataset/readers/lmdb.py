@@ -1,6 +1,5 @@
 """Numbered pictures in LMDB: an environment for each video, or one for a whole data set."""
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,13 +7,9 @@ from pathlib import Path
 
 import lmdb
 
-from dataset.readers.caching import BoundedCache
 from dataset.readers.errors import ReadError
 from dataset.readers.frame_reader import FrameReader
 from dataset.readers.images import Naming, NumberedImageReader, find_naming
-
-# Every open environment takes a file descriptor or two and a memory map, and 1,024 descriptors are a common limit.
-_OPEN_ENVIRONMENTS = 128
 
 # The two first pages of an environment say what it holds, the newer one counts; behind a page's header of 16 bytes are
 # (lmdb's MDB_meta where addresses are 64 bits): a magic number, version, address, size of the map, the records of two
@@ -38,7 +33,6 @@ class LmdbStore:
         """Take the folder that the paths of records are relative to, or the one environment."""
         self._root = Path(root_path)
         self._shared = self._root.is_file() or (self._root / "data.mdb").is_file()
-        self._shards: dict[str, bool] = {}
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Fetch the values, None for a key that is not there."""
@@ -69,21 +63,13 @@ class LmdbStore:
         with _reading(path) as transaction:
             return f"{path}, key {prefix}{_naming(transaction, path, prefix, suffix=suffix).name(number, suffix)}"
 
-    def close(self) -> None:
-        """Close every environment that this process has open; they are shared between readers."""
-        self._shards.clear()
-        _environments.clear()
-
     def _split(self, video: str) -> tuple[Path, str]:
         """Return the environment that holds a video, and what precedes the video's keys in it."""
         if self._shared:
             return self._root, f"{video}/"
         first, slash, rest = video.partition("/")
-        if slash and first:  # an absolute path has no first part
-            if first not in self._shards:
-                self._shards[first] = (self._root / first / "data.mdb").is_file()
-            if self._shards[first]:
-                return self._root / first, f"{rest}/"
+        if slash and first and (self._root / first / "data.mdb").is_file():  # an absolute path has no first part
+            return self._root / first, f"{rest}/"
         return self._root / video, ""
 
 
@@ -101,44 +87,25 @@ def open_lmdb(root_path: str | Path, *, use_flow: bool, max_pixels: int) -> Fram
     return NumberedImageReader(LmdbStore(root_path), use_flow=use_flow, max_pixels=max_pixels)
 
 
-# LMDB refuses to open an environment twice in one process, so open ones belong to the process, not to a reader.
-_environments: BoundedCache[lmdb.Environment] = BoundedCache(
-    _OPEN_ENVIRONMENTS, dispose=lambda environment: environment.close()
-)
-_owner = os.getpid()
-
-
-def _open(path: Path) -> lmdb.Environment:
-    """Return the open environment at a path, opened if need be.
-
-    Raises:
-        ReadError: There is none, or it is damaged.
-    """
-    global _owner
-    if _owner != os.getpid():
-        # A forked worker must not use its parent's environments, and closing its own copy is what lets it open them.
-        _environments.clear()
-        _owner = os.getpid()
-    key = path.resolve()
-    environment = _environments.get(key)
-    if environment is None:
-        _require_whole(path, key / "data.mdb" if key.is_dir() else key)
-        try:
-            # Without locks nobody may write meanwhile; with read-ahead a cold read fetches 19 bytes for every one used.
-            environment = lmdb.open(
-                str(key), subdir=key.is_dir(), readonly=True, create=False, lock=False, readahead=False
-            )
-        except lmdb.Error as error:
-            raise _unreadable(path, error) from None
-        _environments.put(key, environment)
-    return environment
-
-
 @contextmanager
 def _reading(path: Path) -> "Iterator[lmdb.Transaction[bytes]]":
-    """Give a transaction of an environment; that it is damaged may show anywhere in it, and is a ReadError."""
+    """Open an environment and give a transaction of it.
+
+    It is closed behind each read: lmdb refuses to open one twice in a process, and a fork must not use its parent's.
+
+    Raises:
+        ReadError: There is none, or it is damaged, which may show anywhere in it.
+    """
+    file = path / "data.mdb" if path.is_dir() else path
+    _require_whole(path, file)
     try:
-        with _open(path).begin() as transaction:
+        # Without locks nobody may write meanwhile; with read-ahead a cold read fetches 19 bytes for every one used.
+        with (
+            lmdb.open(
+                str(path), subdir=file != path, readonly=True, create=False, lock=False, readahead=False
+            ) as environment,
+            environment.begin() as transaction,
+        ):
             yield transaction
     except lmdb.Error as error:
         raise _unreadable(path, error) from None
@@ -169,5 +136,5 @@ def _require_whole(path: Path, file: Path) -> None:
 
 
 def _unreadable(path: Path, error: lmdb.Error) -> ReadError:
-    cause = str(error).removeprefix(f"{path.resolve()}: ")
+    cause = str(error).removeprefix(f"{path}: ")
     return ReadError(f"cannot read the LMDB environment {path}: {cause}")

@@ -61,10 +61,6 @@ class RawVideoReader(FrameReader):
         """Pickle the arguments alone."""
         return _make_reader, (self._root, self._max_pixels, self._index_cache_size)
 
-    def close(self) -> None:
-        """Forget all time stamps; no file is open between calls."""
-        self._indices.clear()
-
     def take_notes(self) -> tuple[str, ...]:
         """See FrameReader."""
         notes, self._notes = self._notes, ()

@@ -24,10 +24,6 @@ class SegmentReader(FrameReader):
         """See FrameReader."""
         return self._inside.take_notes()
 
-    def close(self) -> None:
-        """Close the reader inside."""
-        self._inside.close()
-
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         """See FrameReader.
 

@@ -30,5 +30,4 @@ def read_strips(records: Sequence[VideoRecord], make_reader: Callable[[], FrameR
         is_flow = frames.shape[-1] != 3
         small = np.concatenate(resize_short_side(frames, _SIDE), axis=1)
         strips.append("optical flow" if is_flow else encode_jpeg(small, _QUALITY))
-    reader.close()
     return strips

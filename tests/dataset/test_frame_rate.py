@@ -159,7 +159,6 @@ def test_stores_of_one_rate_show_the_same_and_are_read_by_it(root: Path, tmp_pat
         assert reader.times(record) == pytest.approx(np.arange(len(shown) + 1) / 21)
         third = sampling.frames_at_rate(reader.times(record), RATE)
         assert third.tolist() == list(range(0, 3 * len(third), 3))
-    reader.close()
     said = json.loads((tmp_path / "out/new_list.fingerprint.json").read_text())
     assert said["frame_rate"] == 21
     convert(kind, root, tmp_path / "out", "--fps", 21, "--short_side", 0)  # nothing is left to do

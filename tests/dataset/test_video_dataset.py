@@ -69,9 +69,6 @@ class WatchedReader(FrameReader):
         self.asked.append((record, list(numbers)))
         self.inside.decode(record, numbers, put)
 
-    def close(self) -> None:
-        self.inside.close()
-
 
 def training(videos: VideoList, root: Path, *, transform=as_it_is, **options) -> TrainingClips:
     return TrainingClips(videos, open_reader("RAW", root), transform, **{"shape": SHAPE, "seed": SEED, **options})
@@ -161,8 +158,6 @@ class ShrinkingReader(FrameReader):
 
     def decode(self, record: VideoRecord, _numbers: Sequence[int], _put: Put) -> None:
         raise FewerFramesError(f"{record.path} has shrunk", record.num_frames - 1)
-
-    def close(self) -> None: ...
 
 
 def test_a_length_is_put_right_once_only(tmp_path: Path) -> None:
@@ -277,8 +272,6 @@ def test_what_comes_before_an_error_is_delivered(tmp_path: Path, root: Path) -> 
 class BuggyReader(FrameReader):
     def decode(self, _record: VideoRecord, _numbers: Sequence[int], _put: Put) -> None:
         raise ZeroDivisionError("a bug")
-
-    def close(self) -> None: ...
 
 
 def test_a_bug_in_a_worker_keeps_its_traceback(tmp_path: Path) -> None:

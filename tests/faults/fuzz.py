@@ -70,8 +70,6 @@ def _read_frames(format: str, numbers: list[int], path: Path) -> tuple[list[Any]
     except FewerFramesError as error:  # as loaders do, with what is there
         there = [number for number in numbers if number < error.num_frames] or [0]
         return list(reader.read(record, there).numpy()), (str(error), *reader.take_notes())
-    finally:
-        reader.close()
 
 
 def _decode_plainly(path: Path) -> list[Any]:

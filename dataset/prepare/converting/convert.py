@@ -264,8 +264,6 @@ def _verify(store: Store, task: Task, encoded: Encoded) -> str:
         frames = reader.read(VideoRecord(task.target, encoded.num_frames, 0), numbers).numpy()
     except UserError as error:
         return str(error)
-    finally:
-        reader.close()
     for number, frame in zip(numbers, frames, strict=True):
         expected = encoded.samples[number]
         if frame.shape != expected.shape:

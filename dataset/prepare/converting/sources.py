@@ -98,8 +98,6 @@ class Source:
         except FewerFramesError as error:
             short = f"the list says {record.num_frames} frames, the file has {error.num_frames}"
             return reader.times(replace(record, num_frames=error.num_frames)), short
-        finally:
-            reader.close()
 
     def _frames(self, record: VideoRecord) -> Iterator[np.ndarray]:
         if self.format != "RAW":
@@ -109,18 +107,14 @@ class Source:
 
     def _read(self, record: VideoRecord) -> Iterator[np.ndarray]:
         reader = open_reader(self.format, self.root)
-        total = record.num_frames
-        try:
-            start = 0
-            while start < total:
-                stop = min(start + _CHUNK, total)
-                try:
-                    yield from reader.read(record, range(start, stop)).numpy()
-                    start = stop
-                except FewerFramesError as error:
-                    total = error.num_frames
-        finally:
-            reader.close()
+        start, total = 0, record.num_frames
+        while start < total:
+            stop = min(start + _CHUNK, total)
+            try:
+                yield from reader.read(record, range(start, stop)).numpy()
+                start = stop
+            except FewerFramesError as error:
+                total = error.num_frames
 
 
 def require_frames(count: int, record: VideoRecord) -> None:

@@ -45,10 +45,6 @@ class TimedReader(FrameReader):
         self.inside.decode(record, numbers, put)
         self.watch.add(began)
 
-    def close(self) -> None:
-        """See FrameReader."""
-        self.inside.close()
-
 
 @dataclass
 class TimedTransform:

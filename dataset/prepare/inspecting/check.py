@@ -59,7 +59,7 @@ def check_list(
         if path.exists():
             raise PrepareError(f"{path} is there: {listed} was checked; move it away, or choose another --output")
     videos = read_list(listed)
-    open_reader(format, root, use_flow=use_flow).close()  # a wrong root is said at once
+    open_reader(format, root, use_flow=use_flow)  # a wrong root is said at once
     samples = [
         Sample(index, record, _choose(record, seed=(seed, index), count=frames), format, str(root), use_flow)
         for index, record in enumerate(videos)

@@ -99,7 +99,6 @@ def load_one_clip(record: str, overrides: list[str]) -> None:
     eva_videos = read_evaluation_list(config)
     views = VideoViews(eva_videos, eva_reader, short_side=32, num_clips=1, shape=ClipShape(1, 4, 1))
     assert not views[0].missing
-    reader.close()
 
 
 @pytest.mark.parametrize("page", PAGES)

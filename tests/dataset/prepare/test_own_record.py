@@ -78,7 +78,6 @@ def test_the_next_commands_make_what_the_record_names(
         clips = make_training_clips(each, 0, videos=videos_of, reader=reader, transform=make_transform(each, 0))
         assert clips[0, 0].clip.shape == (16, 64, 64, 3)
         assert len(read_evaluation_list(each)) == 2
-        reader.close()
     assert words[5][:2] == ["python", "predict_3d.py"] and Path(words[5][3]) == record
 
 

@@ -70,10 +70,7 @@ def run(kind: str, made: Made, *words: object, new: str = "new_list.txt") -> Pat
 
 def numbers_of(new_list: Path, format: str, root: Path) -> list[list[int]]:
     reader = open_reader(format, root)
-    try:
-        return [frame_numbers(reader.read(v, range(v.num_frames)).numpy()) for v in read_list(new_list)]
-    finally:
-        reader.close()
+    return [frame_numbers(reader.read(v, range(v.num_frames)).numpy()) for v in read_list(new_list)]
 
 
 KINDS: dict[str, tuple[str, Sequence[str]]] = {
@@ -156,7 +153,6 @@ def test_colours_stay(kind: str, made: Made, tmp_path: Path) -> None:
     new_list = run(kind.split(",")[0], made._replace(root=tmp_path / "pictures"), "--format", "FRAME", *words)
     reader = open_reader(format, made.out)
     got = reader.read(read_list(new_list)[0], [1]).numpy()[0]
-    reader.close()
     for column in (8, 24, 40):
         assert np.abs(got[8:24, column].astype(int) - picture[8:24, column]).max() < 25
 
@@ -345,7 +341,6 @@ def test_flow_of_a_list_is_read_by_the_flow_reader(layout: str, made: Made, tmp_
     assert new_list.with_suffix(".missing.txt").read_text() == "single\tflow needs two frames\n"
     reader = open_reader(layout, made.out, use_flow=True)
     field = reader.read(record, [0, 1, 2]).numpy()[:, 16:-16, 16:-16].astype(float) / 255 * 40 - 20
-    reader.close()
     assert np.abs(np.median(field, axis=(1, 2)) - [3, 0]).max() < 0.3
 
 

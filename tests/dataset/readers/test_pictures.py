@@ -4,7 +4,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -20,12 +19,6 @@ from dataset.readers.errors import MAX_PIXELS
 from dataset.readers.images import Naming, find_naming
 from dataset.readers.jpeg import ImageError, decode_image
 from tests.videos import frame_numbers, numbered_frame
-
-
-@pytest.fixture(autouse=True)
-def no_environment_stays_open() -> Iterator[None]:
-    yield
-    lmdb_frames.LmdbStore("").close()
 
 
 def encode(pixels: np.ndarray, kind: str = "JPEG", **options: object) -> bytes:
@@ -234,7 +227,6 @@ def test_a_damaged_environment_is_refused_wherever_it_shows(tmp_path: Path) -> N
                 ends.append(call[0]("v", *call[1:]) is None)
             except ReadError as error:
                 ends.append(str(path) in str(error))
-            store.close()
     assert len(ends) >= 9 and ends.count(True) >= 3
 
 
@@ -248,7 +240,6 @@ def test_a_truncated_environment_is_refused_before_it_is_mapped(tmp_path: Path, 
     data = file.read_bytes()
     record = VideoRecord("v", 30, 0)
     assert frame_numbers(open_reader("LMDB", tmp_path).read(record, [0, 29]).numpy()) == [0, 29]
-    lmdb_frames.LmdbStore("").close()
     for size in (len(data) - 1, len(data) // 2, 3 * 4096, 8192):
         file.write_bytes(data[:size])
         message = (

@@ -45,13 +45,11 @@ def test_frames_of_a_segment_count_from_its_begin(layout: str, roots: dict[str, 
     assert caught.value.num_frames == 10
     with pytest.raises(ReadError, match=r"#skip=50: the video has 50 frames, so nothing is left of the segment"):
         reader.read(VideoRecord(f"{video}#skip=50", 30, 0), [0])
-    reader.close()
 
 
 def test_a_shard_knows_its_videos_apart(roots: dict[str, Path]) -> None:
     store = LmdbStore(roots["SHARD"])
     assert [store.count(f"a b/deep/{name}", "") for name in ("x", "xy", "z")] == [N, 3, 0]
-    store.close()
 
 
 @pytest.mark.parametrize(
