@@ -1,17 +1,7 @@
-"""Clips per second of our loader against the baseline, and against itself with Pillow in place of OpenCV.
-
-It makes its own encoded videos, then alternates between the three loaders, over the same clips, each with its worker
-processes. Every clip ends as normalised floats on the device (a GPU if there is one): ours are normalised there, those
-of the plain loader in its workers. A ratio is the median over the repeats, with the smallest and largest; speeds are
-medians too. Close other programs first.
-
-    python benchmarks/loader.py --workers 2
-"""
+"""What the benchmarks of loading share: videos that are made for them, our loader and others', ratios of repeats."""
 
 import argparse
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,15 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.machine import describe_machine
-from benchmarks.plain_loader import Augmentation, PillowReader, PillowTransform, PlainClips
-from dataset.listing import VideoList, read_list
+from dataset.listing import VideoList
 from dataset.loading import VideoLoader
-from dataset.readers import FrameReader, open_reader
-from dataset.readers.images import FolderStore
-from dataset.readers.lmdb import LmdbStore
+from dataset.readers import FrameReader
 from dataset.synthetic.store import encode_jpegs
 from dataset.transforms.normalization import ClipNormalizer
 from dataset.transforms.recipes import TrainTransform, build_train_transform
@@ -167,24 +151,6 @@ def make_transform(options: argparse.Namespace, transform_type: str) -> TrainTra
     )
 
 
-def make_contenders(options: argparse.Namespace, root: Path, *, store: str, transform_type: str) -> list[Contender]:
-    """Make the plain loader, ours with Pillow, ours."""
-    format, folder = STORES[store][0], root / store
-    videos = read_list(root / f"{store}.txt")
-    augmentation = Augmentation(transform_type, options.ra_n, options.ra_m)
-    pillow_reader = open_reader(format, folder)
-    if format != "RAW":  # which no part of OpenCV decodes
-        pillow_reader = PillowReader(FolderStore(folder) if format == "FRAME" else LmdbStore(folder))
-    plain = PlainClips(
-        videos, folder, augmentation, format=format, crop_size=options.size, shape=ClipShape(1, options.length, 1)
-    )
-    return [
-        make_plain(options, videos, plain),
-        make_ours(options, videos, pillow_reader, PillowTransform(augmentation, options.size)),
-        make_ours(options, videos, open_reader(format, folder), make_transform(options, transform_type)),
-    ]
-
-
 def make_plain(options: argparse.Namespace, videos: VideoList, clips: Dataset, **settings: Any) -> Contender:
     """Make a loader of clips that are floats already, [C, T, H, W]; `settings` are DataLoader's."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -197,27 +163,6 @@ def ratio_text(numerators: list[float], denominators: list[float]) -> str:
     """Median of the paired ratios, and their range."""
     ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
     return f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
-
-
-def measure(options: argparse.Namespace, root: Path) -> None:
-    """Run and print one line for each store and transform."""
-    print(f"{'':22}{'clips/s: plain':>15}{'with Pillow':>13}{'ours':>8}   {'ours / plain':22}{'ours / with Pillow':22}")
-    for store in options.stores:
-        for transform_type in options.transforms:
-            contenders = make_contenders(options, root, store=store, transform_type=transform_type)
-            for contender in contenders:
-                contender.run(0)
-            speeds: list[list[float]] = [[] for _ in contenders]
-            for repeat in range(1, options.repeats + 1):
-                for contender, results in zip(contenders, speeds, strict=True):
-                    results.append(contender.run(repeat))
-            plain, pillow, ours = speeds
-            medians = [statistics.median(results) for results in speeds]
-            print(
-                f"{store + ' ' + transform_type:22}{medians[0]:15.1f}{medians[1]:13.1f}{medians[2]:8.1f}   "
-                f"{ratio_text(ours, plain):22}{ratio_text(ours, pillow):22}",
-                flush=True,
-            )
 
 
 def add_loader_options(parser: argparse.ArgumentParser, *, videos: int, clips: int, repeats: int) -> None:
@@ -237,27 +182,3 @@ def add_loader_options(parser: argparse.ArgumentParser, *, videos: int, clips: i
     add("--ra_n", 2, "operations of rand_augment")
     add("--ra_m", 9, "their magnitude of 30")
     parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
-
-
-def parse_options() -> argparse.Namespace:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_loader_options(parser, videos=12, clips=64, repeats=5)
-    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
-    parser.add_argument("--transforms", nargs="+", choices=TRANSFORM_TYPES, default=list(TRANSFORM_TYPES))
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Make the videos, measure, print."""
-    options = parse_options()
-    torch.set_num_threads(1)  # threads that wait for each other spin, on cores that the workers need
-    print(describe_machine())
-    with tempfile.TemporaryDirectory() as temporary:
-        root = options.root or Path(temporary)
-        make_data(root, videos=options.videos, frames=options.frames)
-        measure(options, root)
-
-
-if __name__ == "__main__":
-    main()

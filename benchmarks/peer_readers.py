@@ -11,10 +11,11 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.plain_loader import capture_arrays
 from dataset.listing import VideoRecord
 from dataset.readers import ReadError, open_reader
 from dataset.readers.frame_reader import FrameReader
+
+SEEK_GAP = 16  # frames; a shorter gap is decoded through
 
 
 class ReadFailure(RuntimeError):
@@ -34,16 +35,14 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Ours:
-    """Our reader, and what is done before each call: the time stamps that it keeps may be forgotten there."""
+    """Our reader, one for all calls or a new one each, which has no time stamps of earlier calls."""
 
-    reader: FrameReader
-    before: Callable[[], object] = lambda: None
+    make: Callable[[], FrameReader]
 
     def __call__(self, path: Path, numbers: Sequence[int]) -> np.ndarray:
         """See Reader."""
-        self.before()
         try:
-            return self.reader.read(VideoRecord(str(path), 1, 0), numbers).numpy()
+            return self.make().read(VideoRecord(str(path), 1, 0), numbers).numpy()
         except ReadError as error:
             raise ReadFailure(str(error)) from None
 
@@ -98,6 +97,21 @@ def read_pyav(path: Path, numbers: Sequence[int]) -> np.ndarray:
     return np.stack([frames[number] for number in numbers])
 
 
+def capture_arrays(capture: cv2.VideoCapture, numbers: Sequence[int]) -> list[np.ndarray]:
+    """Frames uint8 [H, W, 3] of an opened video by OpenCV, in the order asked (ascending)."""
+    frames, position = [], 0
+    for number in numbers:
+        if not 0 <= number - position <= SEEK_GAP:
+            capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+            position = number
+        while position <= number:
+            _, frame = capture.read()
+            position += 1
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    capture.release()
+    return frames
+
+
 def read_opencv(path: Path, numbers: Sequence[int]) -> np.ndarray:
     """See Reader: VideoCapture, set to a frame's number where it lies far ahead."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -117,8 +131,11 @@ def load_module(name: str) -> ModuleType | str:
 
 def make_readers() -> tuple[dict[str, Reader], dict[str, str]]:
     """Return the readers by name, ours first, and the reasons of those that cannot be loaded."""
-    kept, new = open_reader("RAW", "."), open_reader("RAW", ".")
-    readers: dict[str, Reader] = {"ours": Ours(kept), "ours, new files": Ours(new, before=new.close)}
+    kept = open_reader("RAW", ".")
+    readers: dict[str, Reader] = {
+        "ours": Ours(lambda: kept),
+        "ours, new files": Ours(lambda: open_reader("RAW", ".")),
+    }
     others: dict[str, tuple[str, Reader]] = {
         "torchcodec exact": ("torchcodec.decoders", TorchCodec("exact")),
         "torchcodec approx.": ("torchcodec.decoders", TorchCodec("approximate")),

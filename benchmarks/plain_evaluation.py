@@ -8,9 +8,13 @@ same weights.
 """
 
 import argparse
+import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import lmdb
 import numpy as np
 import torch
 from PIL import Image
@@ -18,12 +22,41 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.plain_loader import FETCHERS, normalised
+from benchmarks.peer_readers import capture_arrays
 from dataset.build import read_evaluation_list
 from dataset.sampling import spread_clips
 from dataset.transforms.recipes import crop_position
 from model.build import make_trained_network
 from utils.config import RunConfig, load_config
+from utils.config.network_names import IMAGENET
+
+Images = list[Image.Image]
+
+
+def capture_frames(path: Path, numbers: Sequence[int]) -> Images:
+    """Frames of a video file by OpenCV."""
+    return [Image.fromarray(frame) for frame in capture_arrays(cv2.VideoCapture(str(path)), numbers)]
+
+
+def open_frames(path: Path, numbers: Sequence[int]) -> Images:
+    """Frames of a folder of JPEGs."""
+    return [Image.open(path / f"{number + 1:05d}.jpg").convert("RGB") for number in numbers]
+
+
+def fetch_frames(path: Path, numbers: Sequence[int]) -> Images:
+    """Frames of an LMDB environment that is opened for them alone."""
+    with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        data = [transaction.get(b"%06d.jpg" % (number + 1)) or b"" for number in numbers]
+    return [Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in data]
+
+
+FETCHERS = {"RAW": capture_frames, "FRAME": open_frames, "LMDB": fetch_frames}
+
+
+def normalised(image: Image.Image) -> torch.Tensor:
+    """Float32 [C, H, W] of an image, as torchvision's ToTensor and Normalize make it."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
+    return pixels.sub_(torch.tensor(IMAGENET.mean).view(3, 1, 1)).div_(torch.tensor(IMAGENET.std).view(3, 1, 1))
 
 
 class PlainViews(Dataset[torch.Tensor]):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import checkpointing, loader, machine, merging, startup
-from benchmarks.plain_loader import FETCHERS
+from benchmarks.plain_evaluation import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
 from tests.conftest import ROOT
@@ -29,24 +29,9 @@ def test_the_baseline_reads_the_frames_that_we_read(root: Path, store: str) -> N
     reader = open_reader(format, root / store)
     for record in read_list(root / f"{store}.txt"):
         ours = reader.read(record, numbers).numpy()
-        reader.close()  # an LMDB environment can be open only once
         images = FETCHERS[format](root / store / record.path, numbers)
         np.testing.assert_array_equal(np.stack([np.asarray(image) for image in images]), ours)
         assert len({frame.tobytes() for frame in ours}) == len(numbers)
-
-
-def test_it_runs_and_prints_a_line_for_each_store_and_transform(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = (
-        "--clips 4 --batch 2 --length 4 --size 32 --repeats 1 --workers 1 --stores RAW-12 LMDB --transforms default"
-    )
-    monkeypatch.setattr(sys, "argv", ["loader.py", "--root", str(root), *options.split(), "--transforms", "default"])
-    loader.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert "cores of" in lines[0]
-    assert [line.split()[:2] for line in lines[-2:]] == [["RAW-12", "default"], ["LMDB", "default"]]
-    assert all(float(number) > 0 for line in lines[-2:] for number in line.split()[2:6])
 
 
 def test_checkpointed_blocks_need_less_memory(

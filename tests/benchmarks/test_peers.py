@@ -71,7 +71,6 @@ def test_pictures_are_read_as_ours_are(root: Path, tmp_path: Path) -> None:
     for format, read in (("FRAME", peer_loaders.read_folder), ("LMDB", peer_loaders.read_environment)):
         reader = open_reader(format, root / format)
         ours = reader.read(read_list(root / f"{format}.txt")[1], [3, 4, 9]).numpy()
-        reader.close()
         folder = tmp_path if format == "LMDB" else root
         np.testing.assert_array_equal(read(folder / format / "video1", [3, 4, 9]), ours)
 
