@@ -1,7 +1,6 @@
 """Stems, residual branches and the blocks around them.
 
-A block is relu(branch(x) + shortcut(x)); blocks with a global view add a term to that sum. The sum and the activation
-are written into the branch's own output, which a norm has made and which its gradient does not need; x stays as it is.
+A block is relu(branch(x) + shortcut(x)); blocks with a global view add a term to that sum.
 """
 
 from collections.abc import Callable
@@ -158,7 +157,7 @@ class ResidualBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
-        return F.relu_(self.drop_path(self.branch(x)).add_(self.shortcut(x)))
+        return F.relu_(self.drop_path(self.branch(x)) + self.shortcut(x))
 
 
 class GlobalContextBlock(Block):
@@ -177,7 +176,7 @@ class GlobalContextBlock(Block):
         """[N, in_channels, T, H, W] -> [N, out_channels, T, H/stride, W/stride]."""
         residual = self.branch(x)
         context = self.fc2(F.relu(self.fc1(average(residual))))
-        return F.relu_(self.drop_path(residual.add_(everywhere(context))).add_(self.shortcut(x)))
+        return F.relu_(self.drop_path(residual + everywhere(context)) + self.shortcut(x))
 
 
 class DiffusionBlock(Block):
@@ -204,7 +203,7 @@ class DiffusionBlock(Block):
         x, g = features
         g = F.relu(self.fc2(self.fc1(average(x))) + self.fc4(self.fc3(g)))
         context = everywhere(self.fc6(self.fc5(g)))
-        x = F.relu_(self.drop_path(self.branch(x).add_(context)).add_(self.shortcut(x)))
+        x = F.relu_(self.drop_path(self.branch(x) + context) + self.shortcut(x))
         return x, g
 
 
