@@ -3,7 +3,6 @@
 A clip of bytes is a quarter of the size of a clip of floats, in the workers, in shared memory and on the bus.
 """
 
-import cv2
 import torch
 
 from utils.config.network_names import IMAGENET, Normalization
@@ -49,30 +48,13 @@ class ClipNormalizer:
         if out is None:
             batch, frames, height, width, _ = clips.shape
             out = torch.empty((batch, channels, frames, height, width), dtype=torch.float32, device=clips.device)
-        if clips.device.type == "cpu" and clips.stride(-1) == 1:
-            planes = torch.empty((1, channels, *clips.shape[1:4]), dtype=torch.uint8)
-            for clip, target in zip(clips, out.split(1), strict=True):
-                _take_apart(clip, planes[0])
-                self._affine(planes, out=target)
-        else:
-            self._affine(clips.movedim(-1, 1), out=out)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            values = clips[..., channel]
+            if clips.device.type == "cpu":  # where torch would cast into new memory; a GPU does all in one pass
+                values = out[:, channel].copy_(values)
+            # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
+            torch.add(torch.tensor(-mean / std), values, alpha=1 / (255 * std), out=out[:, channel])
         if self.use_fore:
             for group in out.split(FORE_FRAMES, dim=2):
                 group.sub_(group.mean(dim=2, keepdim=True))
         return out
-
-    def _affine(self, planes: torch.Tensor, *, out: torch.Tensor) -> None:
-        """Bytes [N, C, T, H, W] to floats: cast, affine map and permutation."""
-        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            # The offset stays on the CPU, as a number: bringing it to a GPU would wait for all that the GPU has to do.
-            offset = torch.tensor(-mean / std)
-            values, floats = planes[:, channel], out[:, channel]
-            if values.device.type == "cpu":  # where torch would cast into new memory; a GPU does all in one pass
-                values = floats.copy_(values)
-            torch.add(offset, values, alpha=1 / (255 * std), out=floats)
-
-
-def _take_apart(clip: torch.Tensor, planes: torch.Tensor) -> None:
-    """Write a clip [T, H, W, C] on the CPU to planes [C, T, H, W]: torch would go through its bytes one by one."""
-    for frame, targets in zip(clip.numpy(), planes.numpy().swapaxes(0, 1), strict=True):
-        cv2.split(frame, list(targets))

@@ -8,7 +8,6 @@ is done by OpenCV, numpy and torch on the whole clip, which is several times fas
 `tests/dataset/transforms/test_operations.py` compares each with Pillow and lists the differences that remain.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -244,14 +243,8 @@ def solarize_add(clip: Clip, amount: int) -> Clip:
 
 
 def warp_nearest(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
-    """Take the nearest pixel; rows and columns that move as a whole are copied. Arguments as those of a Warp."""
+    """Take the nearest pixel. Arguments as those of a Warp."""
     height, width, channels = clip.shape[1:]
-    a, b, c, d, e, f = matrix
-    if (a, d, e, f) == (1, 0, 1, 0):
-        return _shift_rows(clip, _nearest_shifts(b, c, lines=height), fill=fill)
-    if (a, b, c, e) == (1, 0, 0, 1):
-        columns = clip.swapaxes(1, 2)
-        return np.ascontiguousarray(_shift_rows(columns, _nearest_shifts(d, f, lines=width), fill=fill).swapaxes(1, 2))
     nearest, border = _nearest_pixels(matrix, height=height, width=width), (float(fill),) * channels
     return _map_frames(
         clip,
@@ -280,28 +273,6 @@ def warp_bicubic(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
     )
     moved[:, (x < 0) | (x >= width) | (y < 0) | (y >= height)] = fill
     return moved
-
-
-def _nearest_shifts(slope: float, offset: float, *, lines: int) -> list[int]:
-    """Return by how many pixels each line is moved: what `_nearest_pixels` gives for a line that moves as a whole."""
-    if slope == 0:
-        return [math.floor(offset + 0.5)] * lines
-    step, first = (math.floor(value * 65536 + 0.5) for value in (slope, offset + 0.5 + 0.5 * slope))
-    return [(first + step * line) >> 16 for line in range(lines)]
-
-
-def _shift_rows(clip: Clip, shifts: list[int], *, fill: int) -> Clip:
-    """Give the pixel x of row y the value of pixel x + shifts[y]: many rows at once where they move alike."""
-    # Rows and columns stay in the order in which they lie in memory.
-    out = np.full_like(clip, fill)
-    width, top = clip.shape[2], 0
-    for shift, rows in itertools.groupby(shifts):
-        bottom = top + len(list(rows))
-        left, right = max(0, -shift), min(width, width - shift)
-        if left < right:
-            out[:, top:bottom, left:right] = clip[:, top:bottom, left + shift : right + shift]
-        top = bottom
-    return out
 
 
 def _source_positions(matrix: Affine, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
