@@ -17,7 +17,7 @@ list or protocol are never mixed in: that is an error, and --force moves them an
 output/<record>/earlier-NNN first.
 """
 
-from utils.cli import distributed_parser, run_script
+from utils.cli import distributed_parser, importing, run_script
 from utils.config import load_config
 from utils.evaluation.provenance import MERGE_SCRIPT, SEARCH_SCRIPT, TRAIN_SCRIPT, choose_crops, command_line
 
@@ -30,7 +30,8 @@ def main() -> None:
     config_file, overrides = arguments.config_file, arguments.overrides
     config = load_config(config_file, overrides)
     crops = choose_crops(config, arguments.crop_idx)
-    import helpers  # brings torch: only once the configuration is known to be right
+    with importing():
+        import helpers  # brings torch: only once the configuration is known to be right
 
     helpers.extract(
         config,

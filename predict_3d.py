@@ -25,7 +25,7 @@ from pathlib import Path
 
 from dataset.prediction.request import Outputs, make_request
 from model.export.folder import read_exported
-from utils.cli import Parser, run_script
+from utils.cli import Parser, importing, run_script
 from utils.config import load_config
 from utils.config.schema import SECTIONS
 
@@ -85,7 +85,8 @@ def main(words: Sequence[str] | None = None) -> None:
         outputs=Outputs(**outputs),
     )
     request = replace(request, class_names=request.class_names or names)
-    import helpers  # brings torch: only once the command line and the record are known to be right
+    with importing():
+        import helpers  # brings torch: only once the command line and the record are known to be right
 
     if helpers.predict(config, request):
         sys.exit(1)

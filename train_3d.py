@@ -11,7 +11,7 @@ Written to output/<record>/: current.pth, state*_epoch*.pth every logging.save_f
 configuration), log.txt, log.jsonl (one line per epoch) and tensorboard/.
 """
 
-from utils.cli import distributed_parser, run_script
+from utils.cli import distributed_parser, importing, run_script
 from utils.config import ConfigError, load_config
 
 
@@ -24,7 +24,8 @@ def main() -> None:
             f"{arguments.config_file} is a search record (search.inputs); search its path with train_3d_op.py, which "
             "writes a record that this script trains"
         )
-    import helpers  # brings torch: only once the configuration is known to be right
+    with importing():
+        import helpers  # brings torch: only once the configuration is known to be right
 
     helpers.train(config, force=arguments.force)
 

@@ -17,7 +17,7 @@ at its end; extract_score_3d.py and merge_score.py take this record), search.htm
 search-graph.png, search-curves.png, config.yml, log.txt, log.jsonl (the epochs of the path) and search/ (the journal).
 """
 
-from utils.cli import distributed_parser, run_script
+from utils.cli import distributed_parser, importing, run_script
 from utils.config import ConfigError, load_config
 from utils.text import say
 
@@ -35,9 +35,10 @@ def main() -> None:
             f"{arguments.config_file}: search.inputs is empty, so there is nothing to search; see the search records "
             "record/search-*.yml; train_3d.py trains this one as it is"
         )
-    import helpers  # brings torch: only once the configuration is known to be right
-    from utils.search.budgeted import plan_budget
-    from utils.search.run import search_path
+    with importing():
+        import helpers  # brings torch: only once the configuration is known to be right
+        from utils.search.budgeted import plan_budget
+        from utils.search.run import search_path
 
     if arguments.dry_run:
         say(*helpers.describe_search(config))

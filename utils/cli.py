@@ -1,10 +1,12 @@
 """What every script shares on the command line: its arguments, and how it ends."""
 
 import argparse
+import contextlib
+import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,6 +90,21 @@ def distributed_parser(description: str | None) -> argparse.ArgumentParser:
         help="passed by python -m torch.distributed.launch; must be the process's own number, LOCAL_RANK",
     )
     return parser
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Import in the block what stays: nobody looks for garbage in it, now or later.
+
+    Torch makes so many objects that looking through them again and again takes 0.5 of the 2.6 s of processor time that
+    a training spends before its first step.
+    """
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def run_script(main: Callable[[], None]) -> None:

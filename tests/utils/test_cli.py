@@ -1,5 +1,6 @@
 """The command line that the scripts share: --local-rank as torch's older launcher passes it."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, MakeRecord
-from utils.cli import LocalRankError, distributed_parser
+from utils.cli import LocalRankError, distributed_parser, importing
 
 SCRIPTS = ("train_3d.py", "train_3d_op.py", "extract_score_3d.py")
 
@@ -62,3 +63,17 @@ def test_the_released_command_line_trains(make_record: MakeRecord, tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "output/tiny/current.pth").exists()
+
+
+def test_what_is_imported_is_kept_out_of_the_search_for_garbage() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with importing():
+            assert not gc.isenabled()
+            made = [[number] for number in range(1000)]
+        assert gc.isenabled() and gc.get_freeze_count() > before + len(made)
+        with pytest.raises(ImportError), importing():
+            raise ImportError("no such module")
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
