@@ -2,8 +2,9 @@
 
 A step is forward pass, loss, backward pass, clipping of the gradient and the optimizer (SGD with Nesterov momentum), on
 random clips. The ratio is a repeat's plain step to the same repeat's step of the variant, so above 1 is faster. The
-error is the largest difference of the first step's logits and of its gradients from float64, over the largest number
-there; that of plain float32 stands in the first line.
+error is the largest difference of a step's logits and of its gradients from float64, over the largest number there;
+that of plain float32 stands in the first line. "first" is the first forward and backward pass, in which torch.compile
+compiles.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --networks i3d_resnet50 --variants fused --threads 1
@@ -29,6 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
+from benchmarks.loader import ratio_text
 from benchmarks.machine import describe_machine
 from layers import convolutions
 from layers.channels_last import use_channels_last
@@ -150,20 +152,25 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
     clips = torch.randn(options.batch, 3, options.frames, options.size, options.size)
     steppers = {name: Stepper(VARIANTS[name], network, clips) for name in ["plain", *options.variants]}
     exact = Stepper(Variant(), copy.deepcopy(network).double(), clips.double())
+    first = {name: _seconds(stepper.differentiate) for name, stepper in steppers.items()}
     errors = {name: largest_errors(stepper, exact) for name, stepper in steppers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steppers}
     for repeat in range(options.repeats + 1):
         for name, stepper in steppers.items():
-            began = time.perf_counter()
-            stepper.predict() if options.forward else stepper.step()
+            taken = _seconds(stepper.predict if options.forward else stepper.step)
             if repeat > 0:  # the first one finds its kernels and its memory
-                seconds[name].append(time.perf_counter() - began)
-    print(f"{net_name:24}{'s':>8}   {'plain / this':24}{'error of logits':>16}{'of gradients':>14}")
+                seconds[name].append(taken)
+    print(f"{net_name:24}{'s':>8}{'first':>8}   {'plain / this':24}{'error of logits':>16}{'of gradients':>14}")
     for name, times in seconds.items():
-        ratios = [plain / this for plain, this in zip(seconds["plain"], times, strict=True)]
-        text = f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
-        logits, gradients = errors[name]
-        print(f"  {name:22}{statistics.median(times):8.3f}   {text:24}{logits:16.1e}{gradients:14.1e}", flush=True)
+        text, (logits, gradients) = ratio_text(seconds["plain"], times), errors[name]
+        told = f"{statistics.median(times):8.3f}{first[name]:8.1f}   {text:24}"
+        print(f"  {name:22}{told}{logits:16.1e}{gradients:14.1e}", flush=True)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def print_profile(options: argparse.Namespace, net_name: str) -> None:
