@@ -130,7 +130,7 @@ def make_ours(options: argparse.Namespace, videos: VideoList, reader: FrameReade
     """Make our loader, of `options.workers` processes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     normalizer = ClipNormalizer()
-    # Network input is kept and written again, as in the extraction: new memory costs more than what is written to it.
+    # Network input is kept and written again: new memory costs more than what is written to it.
     memory = torch.empty((options.batch, 3, options.length, options.size, options.size), device=device)
     keys = make_keys(options, videos)
     loader = VideoLoader(

@@ -283,12 +283,10 @@ class VideoViews(Dataset[VideoFrames]):
         stack = FrameStack(len(unique))
 
         def put(place: int, frame: np.ndarray) -> None:
-            """Resize the frame while it is in the cache, and take it apart into the planes that a network wants."""
+            """Resize the frame, so that no larger one is kept, and take it apart into the planes of network input."""
             # Not frame[None]: its stride of 0 between frames keeps torch from resizing it the fast way.
             clip = frame.reshape(1, *frame.shape)
-            resized = resize_short_side(clip, self._short_side)[0]
-            height, width, channels = resized.shape
-            cv2.split(resized, list(stack.place(place, (channels, height, width))))
+            stack.put(place, resize_short_side(clip, self._short_side)[0].transpose(2, 0, 1))
 
         self._reader.decode(record, unique.tolist(), put)
         return torch.from_numpy(stack.frames), torch.from_numpy(rows.reshape(clips.shape))

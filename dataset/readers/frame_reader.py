@@ -96,10 +96,6 @@ class FrameStack:
 
     def put(self, place: int, frame: np.ndarray) -> None:
         """Copy a frame to its place; one of another size begins a new stack."""
-        self.place(place, frame.shape)[...] = frame
-
-    def place(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the memory of a frame, to be written to."""
-        if self.frames.shape[1:] != shape:
-            self.frames = np.empty((self._count, *shape), dtype=np.uint8)
-        return self.frames[place]
+        if self.frames.shape[1:] != frame.shape:
+            self.frames = np.empty((self._count, *frame.shape), dtype=np.uint8)
+        self.frames[place] = frame

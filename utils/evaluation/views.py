@@ -1,10 +1,9 @@
 """Scores of the views of a video: clips and crops are cut from its decoded frames on the device, a few at a time."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -43,14 +42,10 @@ def cut_view(
         crop: Number of the crop.
 
     Returns:
-        uint8 [T, C, size, size], a view of the frames where the clip's rows follow one another.
+        uint8 [T, C, size, size].
     """
     top, left = crop_position(*frames.shape[2:], size, crop_idx=crop)
-    windows = frames[:, :, top : top + size, left : left + size]
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first + 1 == len(rows) and bool((rows.diff() == 1).all()):
-        return windows[first : last + 1]  # no copy
-    return windows[rows.to(frames.device)]
+    return frames[rows.to(frames.device), :, top : top + size, left : left + size]
 
 
 @dataclass(frozen=True)
@@ -77,8 +72,6 @@ class ViewScorer:
     batch_size: int
     dtype: torch.dtype | None
     device: torch.device
-    # Each thread's network input, written again and again: on a CPU, new memory costs more than what is written to it.
-    _own: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
 
     def __call__(self, frames: torch.Tensor, clip_frames: torch.Tensor, crops: tuple[int, ...]) -> NDArray[np.float32]:
         """Score every clip on every crop asked for.
@@ -96,28 +89,20 @@ class ViewScorer:
             frames = frames.to(self.device, non_blocking=True)
             views = [(clip, crop) for clip in range(len(clip_frames)) for crop in crops]
             chunks = [views[begin : begin + self.batch_size] for begin in range(0, len(views), self.batch_size)]
-            shape = (frames.shape[1], clip_frames.shape[1], self.crop_size, self.crop_size)
-            inputs = self._reused((len(chunks[0]), *shape))
-            scores = torch.cat([self._score_views(frames, clip_frames, chunk, inputs) for chunk in chunks])
+            scores = torch.cat([self._score_views(frames, clip_frames, chunk) for chunk in chunks])
             return scores.unflatten(0, (len(clip_frames), len(crops))).cpu().numpy()
 
-    def _reused(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return memory for float32 of that shape; what an earlier call wrote there is no longer needed."""
-        inputs = getattr(self._own, "inputs", None)
-        if inputs is None or inputs.shape != shape:
-            self._own.inputs = inputs = torch.empty(shape, dtype=torch.float32, device=self.device)
-        return inputs
-
     def _score_views(
-        self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]], inputs: torch.Tensor
+        self, frames: torch.Tensor, clip_frames: torch.Tensor, views: list[tuple[int, int]]
     ) -> torch.Tensor:
-        """Return logits [views, classes] of (clip, crop) pairs; `inputs` is what their pixels are written to."""
-        for (clip, crop), target in zip(views, inputs.split(1), strict=False):
+        """Return logits float32 [views, classes] of (clip, crop) pairs."""
+        shape = (frames.shape[1], clip_frames.shape[1], self.crop_size, self.crop_size)
+        inputs = torch.empty((len(views), *shape), dtype=torch.float32, device=self.device)
+        for (clip, crop), target in zip(views, inputs.split(1), strict=True):
             cut = cut_view(frames, clip_frames[clip], self.crop_position, size=self.crop_size, crop=crop)
             self.normalize(cut.movedim(1, -1)[None], out=target)
         with autocast(self.device, self.dtype):
-            logits = self.network.fuse(self.network(inputs[: len(views)]))  # type: ignore[operator]
-        return logits.to(torch.float32, copy=True)  # whatever they share with `inputs` is written again
+            return self.network.fuse(self.network(inputs)).float()  # type: ignore[operator]
 
 
 def score_ahead(
