@@ -86,8 +86,8 @@ def _refuse(config: RunConfig, given: Given, last: Given, *, goal: float) -> Non
         )
     if given.compute > last.compute and config.search.policy == "studied":
         raise ConfigError(
-            f"{where}: larger than what this search has studied, {had}, of which the runs of its check are parts; {anew}; "
-            "search.reuse takes over what it has seen"
+            f"{where}: larger than what this search has studied, {had}, of which the runs of its check are parts; "
+            f"{anew}; search.reuse takes over what it has seen"
         )
     if given.compute < last.compute:
         raise ConfigError(
