@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,26 +147,6 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
         for place, left in enumerate((0, 5, 2)):  # first, last, centre
             seen = frames[rows][..., left : left + 4].movedim(1, 0).flatten()
             np.testing.assert_array_equal(scores[clip, place], (seen.float() / 128).numpy())
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_the_memory_of_an_earlier_video_leaves_no_trace(record: Path, batch_size: int) -> None:
-    config = load_config(record)
-    network = make_trained_network(config, config.eva_model).eval()
-
-    def make_scorer() -> ViewScorer:
-        scorer = helpers.make_view_scorer(config, network=network, dtype=None, device=torch.device("cpu"))
-        return replace(scorer, batch_size=batch_size)
-
-    kept = make_scorer()
-    for count, length, crops in ((3, 8, (0, 1, 2)), (1, 8, (2,)), (3, 4, (1, 0)), (3, 8, (0, 1, 2))):
-        frames = torch.randint(256, (count * length, 3, 24, 30), dtype=torch.uint8)
-        clip_frames = torch.arange(count * length).view(count, length)
-        scores = kept(frames, clip_frames, crops)
-        before = scores.copy()
-        np.testing.assert_array_equal(scores, make_scorer()(frames, clip_frames, crops))
-        kept(frames.flip(0), clip_frames, crops)
-        np.testing.assert_array_equal(scores, before)
 
 
 def test_extract_then_merge_gives_the_result_of_its_scores(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
