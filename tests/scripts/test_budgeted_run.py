@@ -194,7 +194,7 @@ def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path
     config = run(make_budgeted("studied", search=search | {"reuse": [str(tmp_path / "seen.json")]}))
     journal = journal_of(config)
     events = [line["event"] for line in journal]
-    assert events[:6] == ["readout", "readout", "pilot"] * 2
+    assert events[:7] == ["budget", *["readout", "readout", "pilot"] * 2]
     assert events[-3:] == ["plan", "test", "end"]
     checks = [line for line in journal if line["event"] == "check"]
     assert [check["share"] for check in checks][:2] == [1 / 8] * 2
