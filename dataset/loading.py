@@ -1,6 +1,7 @@
 """A loader whose workers' errors arrive as they were raised, and whose dead workers are named with their videos."""
 
 import functools
+import multiprocessing.connection
 import re
 import shutil
 import signal
@@ -79,6 +80,10 @@ class VideoLoader(DataLoader):
         except RuntimeError as error:
             _require_no_dead(error)
             raise
+        except (ConnectionError, EOFError):  # one died while a batch was on its way, before torch looked
+            multiprocessing.connection.wait([process.sentinel for process in processes], 1)
+            _explain([worker for worker in workers.values() if worker[0].exitcode is not None])
+            raise
         finally:
             # Now, not when the iterator goes: an error's frames may keep it until the garbage collector closes its
             # queues before it, and it would wait 5 s for each worker.
@@ -113,7 +118,11 @@ def _handle(handler: Callable[[int, FrameType | None], Any], signum: int, frame:
 def _require_no_dead(error: RuntimeError) -> None:
     """Raise a WorkerError in place of torch's error about dead workers."""
     match = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
-    dead = [_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else []
+    _explain([_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else [])
+
+
+def _explain(dead: Sequence[tuple[BaseProcess, Board, int]]) -> None:
+    """Raise a WorkerError about the first of workers that have died, if any."""
     if not dead or stopping.requested():  # whose workers end with it
         return
     process, board, row = dead[0]

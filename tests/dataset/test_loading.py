@@ -1,11 +1,13 @@
 """What a loader says of workers that die: the signal, what it means, and the video, whatever shared memory there is."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from multiprocessing import active_children
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +67,26 @@ def test_a_worker_that_dies_during_a_step_names_its_video_too() -> None:
         for _ in loader:
             time.sleep(20)
     assert isinstance(WorkerError("x"), UserError)
+
+
+class LostOnTheWay:
+    """A batch of a worker that is gone before its parent has it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arrive as what a broken connection gives."""
+        return _lose, (os.getpid(),)
+
+
+def _lose(pid: int) -> None:
+    with contextlib.suppress(RuntimeError):  # torch's handler, which may be later
+        os.kill(pid, signal.SIGKILL)
+        raise ConnectionResetError("by peer")
+
+
+def test_a_worker_that_dies_while_its_batch_is_on_the_way_is_named() -> None:
+    loader = VideoLoader(range(3), collate_fn=lambda _: LostOnTheWay(), num_workers=1)
+    with pytest.raises(WorkerError, match="^a worker of the loader was ended by SIGKILL"):
+        list(loader)
 
 
 def test_shared_memory_is_blamed_where_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,8 @@ def test_only_what_a_run_has_written_is_removed(make_budgeted: Any, tmp_path: Pa
     runs = Runs(config, parts, folder=place, log=logging.getLogger("test"))
     for name in ("ours", "theirs"):
         (place / name / "tensorboard").mkdir(parents=True)
-        for file in ("config.yml", "current.pth", "log.jsonl", "tensorboard/events.out.tfevents.1"):
+        unfinished = ".current.pth.0123abcd.tmp"
+        for file in ("config.yml", "current.pth", unfinished, "log.jsonl", "tensorboard/events.out.tfevents.1"):
             (place / name / file).touch()
     (place / "theirs/notes.txt").touch()
     for name in ("ours", "theirs", "never there"):

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from utils import distributed
 from utils.config import RunConfig
+from utils.files import remove_temporaries
 from utils.planning.studied import mean_loss
 from utils.search.budgeted_plan import InputSteps, Pilot, count_batches
 from utils.search.setup import SearchParts
@@ -164,6 +165,7 @@ class Runs:
         written = (folder / "current.pth", folder / EPOCHS_FILE, self._place(self._config, name).saved_path)
         for file in (*written, *curves.glob("events.out.tfevents.*")):
             file.unlink(missing_ok=True)
+        remove_temporaries(folder)  # of a worker that was ended while it wrote
         for emptied in (curves, folder):
             with contextlib.suppress(OSError):  # something else lies there, or the run never came so far
                 emptied.rmdir()
