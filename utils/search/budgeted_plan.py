@@ -113,13 +113,18 @@ def make_policy(
         policy = _study(config, policy, least=LEAST_PILOT * least, goal=inputs[-1])
     else:
         policy = _plan_inside(config, policy, least=least, goal=inputs[-1])
-    if 0 < policy.pilot_share <= config.optimizer.envelope_warmup:
-        raise ConfigError(
-            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found "
-            f"{config.optimizer.envelope_warmup:g}, but pilots are {policy.pilot_share:.3g} of the path and would see "
-            f"the warm-up only; use {policy.pilot_share / 4:.2g} at most"
-        )
+    _check_warmup(config, policy.pilot_share)
     return policy
+
+
+def _check_warmup(config: RunConfig, share: float) -> None:
+    """Refuse a warm-up that pilots of this share of the path would not leave."""
+    warmup = config.optimizer.envelope_warmup
+    if 0 < share <= warmup:
+        raise ConfigError(
+            f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found {warmup:g}, but pilots "
+            f"are {share:.3g} of the path and would see the warm-up only; use {share / 4:.2g} at most"
+        )
 
 
 def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> BudgetedPolicy:
