@@ -216,8 +216,8 @@ class BudgetedHistory:
         return [event for event in self.events if isinstance(event, PeakScore)]
 
     def checks(self) -> list[CheckScore]:
-        """Return how every run of the check ended."""
-        return [event for event in self.events if isinstance(event, CheckScore)]
+        """Return how every run of the check ended; those under a smaller budget were of other lengths."""
+        return [event for event in self._now() if isinstance(event, CheckScore)]
 
     def retreats(self) -> list[PilotEnd]:
         """Return the pilots that diverged."""

@@ -16,6 +16,7 @@ from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, Train
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
+    CheckScore,
     Given,
     PeakScore,
     PilotEnd,
@@ -60,6 +61,10 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     assert (history.plan, history.test, history.has_ended) == (None, None, False)
     seen = history.seen()
     assert seen.standing == seen.ended != frozenset()
+    # A check of the smaller budget says how splits of that one end: it is made anew.
+    check = CheckScore(policy.budget.goal_only, 1 / 8, 1.5, 0.02, 50.0, (1.5,), 1.0)
+    for place, checks in ((-2, 0), (len(journal), 1)):
+        assert len(BudgetedHistory([*journal[:place], check, *journal[place:]]).seen().checks) == checks
     # A rate stands for one that is lower by 2^-0.3; what was written stays as it is written.
     assert policy.factors(seen) == pytest.approx([factor * 0.5**HORIZON for factor in old.factors])
     assert policy.factors(replace(seen, peaks={})) == (1.0, 1.0, 1.0)
