@@ -8,6 +8,7 @@ a rise that levels off plus a slow drift or overfitting. f is concave, so its ma
 flat stretches; the knee is the first epoch of that maximum.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -83,7 +84,13 @@ def fit_knee(scores: Sequence[float] | _Floats, *, horizon: int = HORIZON) -> Kn
     y = np.asarray(scores, dtype=np.float64)
     if y.ndim != 1 or len(y) == 0 or not np.isfinite(y).all():
         raise ValueError(f"expected a row of finite scores, found {scores!r}")
-    x = np.arange(len(y), dtype=np.float64)
+    return _fit(tuple(y.tolist())).within(horizon)
+
+
+@functools.lru_cache(maxsize=512)  # a search asks for the curves that it has again at every epoch, its page as well
+def _fit(scores: tuple[float, ...]) -> KneeFit:
+    """Return the fit of checked scores, its knee not yet found."""
+    y, x = np.asarray(scores), np.arange(len(scores), dtype=np.float64)
     last = max(1.0, x[-1])
     grid = np.geomspace(_FLATTEST / last, _STEEPEST, _GRID)
     residuals, coefficients = _solve(x, y, grid)
@@ -101,8 +108,7 @@ def fit_knee(scores: Sequence[float] | _Floats, *, horizon: int = HORIZON) -> Kn
     best = int(np.argmax(residuals <= residuals.min() + 1e-18 * float(y @ y)))
     a, c, d, e = map(float, coefficients[best])
     b = float(grid[best]) if a > 0 else 0.0
-    fit = KneeFit(0, 0.0, a, b, c, d, e, residual=float(residuals[best]))
-    return fit.within(horizon)
+    return KneeFit(0, 0.0, a, b, c, d, e, residual=float(residuals[best]))
 
 
 def _first_maximum(values: _Floats) -> int:

@@ -3,11 +3,13 @@
 import math
 import warnings
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from scipy import optimize
 
+from utils.planning import knee
 from utils.planning.knee import CAPPED, HOPELESS, SETTLED, KneeRule, fit_knee
 
 RULE = KneeRule(attempt_epochs=10, max_epochs=40)
@@ -192,3 +194,13 @@ def test_the_horizon_bounds_the_knee_of_a_capped_curve() -> None:
     verdict = rule.judge([1.0 * n for n in range(8)])
     assert verdict is not None
     assert (verdict.kind, verdict.epoch) == (SETTLED, 4)
+
+
+def test_a_curve_is_fitted_once_however_often_it_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    solve = Mock(wraps=knee._solve)
+    monkeypatch.setattr(knee, "_solve", solve)
+    scores = [1.0, 31.5, 42.25, 44.0625]
+    for rule in (KneeRule(1, 3), KneeRule(1, 3), KneeRule(2, 9, horizon=2)):
+        rule.judge(scores)
+        fit_knee(np.asarray(scores))
+    assert solve.call_count == 1 + knee._ZOOMS
