@@ -54,7 +54,8 @@ def test_random_paths_lead_to_the_goal_with_all_epochs() -> None:
 def test_it_compares_a_searched_record(
     make_search: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    record = make_search(search={"graph": ["initial -> (0,0)", "(0,0) -> (1,1)"], "max_epochs": 1})
+    graph = ["initial -> (0,0)", "(0,0) -> (1,1)"]
+    record = make_search(search={"graph": graph, "max_epochs": 1}, sampler={"eva_num_clips": 1})
     arguments = ["schedules.py", "--config_file", str(record), "--seeds", "1"]
     by_hand = ["--by_hand", "record/op-synthetic-dg-p3d-resnet18.yml"]
     monkeypatch.setattr(sys, "argv", arguments)
