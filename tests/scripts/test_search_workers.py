@@ -26,7 +26,10 @@ from utils.search.jobs import Job, Work
 from utils.search.ray_workers import RayError, _train
 
 # Three transitions that can be trained at the same time, then one that cannot.
-SPACE = {"graph": ["initial -> (0,0)", "initial -> (1,0)", "initial -> (0,1)", "(0,0) -> (1,1)"]}
+SPACE: dict[str, Any] = {
+    "inputs": [{"clip_length": 4}, {"clip_length": 8, "batch_size": 2, "iter_size": 2}],
+    "graph": ["initial -> (0,0)", "initial -> (1,0)", "initial -> (0,1)", "(0,0) -> (1,1)"],
+}
 CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_share")
 
 
