@@ -1,7 +1,9 @@
 """train_3d_op.py with search.policy budgeted, end to end: real videos, real training, killed and continued."""
 
+import functools
 import json
 import logging
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,13 @@ import torch
 
 import helpers
 from tests import forked
-from tests.conftest import MakeRecord
+from tests.conftest import MakeRecord, write_record
 from tests.killed_search import search_through_kills
 from tests.scripts.test_train import assert_equal
 from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
 from utils.jsonl import LineFileError
+from utils.planning.peaks import HORIZON
 from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TrainPlan
 from utils.sealed import write_sealed_json
 from utils.search.budgeted import open_journal, plan_budget
@@ -40,19 +43,20 @@ SPACE = {
 }
 
 
+def write_budgeted(make: MakeRecord, name: str = "tiny", **sections: dict[str, Any]) -> Path:
+    """Write a record of a small budgeted search; keywords of sections are merged over it."""
+    merged: dict[str, dict[str, Any]] = {
+        "search": SPACE | sections.pop("search", {}),
+        "optimizer": {"warmup_epoch": -1, "amp": "off", "envelope": "linear", "envelope_warmup": 0.01}
+        | sections.pop("optimizer", {}),
+    }
+    return make(name, **merged, **sections)
+
+
 @pytest.fixture
 def make_budgeted(make_record: MakeRecord) -> Any:
-    """Write a record of a small budgeted search; keywords of sections are merged over it."""
-
-    def make(name: str = "tiny", **sections: dict[str, Any]) -> Path:
-        merged: dict[str, dict[str, Any]] = {
-            "search": SPACE | sections.pop("search", {}),
-            "optimizer": {"warmup_epoch": -1, "amp": "off", "envelope": "linear", "envelope_warmup": 0.01}
-            | sections.pop("optimizer", {}),
-        }
-        return make_record(name, **merged, **sections)
-
-    return make
+    """`write_budgeted` in the test's own folder."""
+    return functools.partial(write_budgeted, make_record)
 
 
 def run(record: Path) -> RunConfig:
@@ -60,6 +64,12 @@ def run(record: Path) -> RunConfig:
     config = load_config(record)
     plan_budget(config, helpers.make_budgeted_parts, force=False)
     return config
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """The search of one process that nobody stops; a test that changes its folder takes a copy."""
+    return run(write_budgeted(functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("whole")), "first"))
 
 
 def weights_of(config: RunConfig) -> dict[str, torch.Tensor]:
@@ -80,9 +90,8 @@ def train_path(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_trains(
-    make_budgeted: Any, tmp_path: Path
+    whole: RunConfig, make_budgeted: Any, tmp_path: Path
 ) -> None:
-    whole = run(make_budgeted("first"))
     said, journal = (whole.run_dir / "log.txt").read_text(), journal_of(whole)
     events = [line["event"] for line in journal]
     assert events[:3] == ["budget", "peak", "peak"]
@@ -103,19 +112,60 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert ours.read_text().count("\n") == theirs.read_text().count("\n")
 
 
-def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(
-    make_budgeted: Any,
-) -> None:
+def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budgeted: Any, tmp_path: Path) -> None:
+    """Killed in the middle of the change, too."""
+    record = make_budgeted("first")
+    small = load_config(record)
+    for name in ("first", "second"):
+        shutil.copytree(whole.run_dir, small.run_dir.with_name(name))
+    seen, weights = journal_of(small), weights_of(small)
+    large = load_config(record, ["search.budget={epochs: 12}"])
+    plan_budget(large, helpers.make_budgeted_parts, force=False)
+    journal = journal_of(large)
+    assert journal[: len(seen)] == seen
+    events = [line["event"] for line in journal[len(seen) :]]
+    assert events[:2] == ["budget", "aside"]
+    assert "readout" in [line["event"] for line in seen]
+    assert set(events[2:-3]) <= {"peak"}, "pilots are not run again"
+    assert events[-3:] == ["plan", "test", "end"]
+    assert journal[-3]["factors"][-1] == pytest.approx((10 / 12) ** HORIZON)
+    # The weights are those of the record that it has written, from its start.
+    assert_equal(weights_of(train_path(large, tmp_path / "again")), weights_of(large))
+    # The earlier path is whole in a folder, and what it has trained is said.
+    earlier = small.run_dir / "earlier-001"
+    assert_equal(load_checkpoint(earlier / "current.pth")[0]["network"], weights)
+    assert load_config(earlier / "first-path.yml").states != load_config(large.run_dir / "first-path.yml").states
+    spent = json.loads((large.run_dir / "search.json").read_text())["spent"]
+    planned = next(line for line in seen if line["event"] == "plan")
+    assert 0.8 * planned["compute"] < spent["earlier"] < planned["compute"], "its pilot is counted as one"
+    said = (large.run_dir / "log.txt").read_text()
+    assert "the budget has grown to 1.2 times what it was" in said
+    assert f"moved the earlier path to {earlier}" in said
+    assert "of this one; they are not run again" in said
+    # The same, killed at any moment, also in the middle of the change.
+    second = make_budgeted("second", search={"budget": {"epochs": 12}})
+    assert search_through_kills(second, 4, 8, 120) >= 3, "too few kills to mean anything"
+    killed = load_config(second)
+    found = [[line for line in lines if line["event"] != "aside"] for lines in (journal_of(killed), journal)]
+    assert found[0] == found[1]
+    assert_equal(weights_of(killed), weights_of(large))
+    # A budget only grows, and in the unit that it has.
+    with pytest.raises(ConfigError, match=r"search.budget: smaller than what this search has had, \{epochs: 12\}, "):
+        run(record)
+    with pytest.raises(ConfigError, match="has counted what it spent in frames x pixels, and would in seconds"):
+        plan_budget(load_config(record, ["search.budget={hours: 1}"]), helpers.make_budgeted_parts, force=False)
+
+
+def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(whole: RunConfig, make_budgeted: Any) -> None:
     """Peaks and pilots are trained by workers of one process, as alone; the plan by one of two."""
-    alone = run(make_budgeted("alone"))
     record = make_budgeted("together", search={"workers": 2})
     done = forked.run([sys.executable, "-m", "tests.stopped_ranks", record, "2", "train"], check=True)
     assert done.stdout.endswith("[0, 0]\n"), done.stderr[-3000:]
     together = load_config(record)
-    planned = [[line for line in journal_of(each) if line["event"] != "test"] for each in (together, alone)]
+    planned = [[line for line in journal_of(each) if line["event"] != "test"] for each in (together, whole)]
     assert planned[0] == planned[1]
     assert "2 processes" in (together.run_dir / "log.txt").read_text()
-    folders = [each.run_dir / "search" for each in (together, alone)]
+    folders = [each.run_dir / "search" for each in (together, whole)]
     pilots = [load_checkpoint(folder / "pilot-0-0/current.pth")[0]["network"] for folder in folders]
     assert_equal(pilots[0], pilots[1])
     # A run of a peak that was begun ahead of its turn, and not needed, has left nothing.
