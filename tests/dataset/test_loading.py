@@ -84,7 +84,8 @@ def _lose(pid: int) -> None:
 
 
 def test_a_worker_that_dies_while_its_batch_is_on_the_way_is_named() -> None:
-    loader = VideoLoader(range(3), collate_fn=lambda _: LostOnTheWay(), num_workers=1)
+    videos: Any = range(3)
+    loader = VideoLoader(videos, collate_fn=lambda _: LostOnTheWay(), num_workers=1)
     with pytest.raises(WorkerError, match="^a worker of the loader was ended by SIGKILL"):
         list(loader)
 
