@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, get_worker_info
 
+from dataset.batch_memory import BatchMemory
 from dataset.listing import VideoList, VideoRecord
 from dataset.now_reading import say_video
 from dataset.readers import FewerFramesError, FrameReader, ReadError
@@ -23,6 +24,9 @@ Result = TypeVar("Result")
 
 # Unreadable videos in a row before training gives up: then it is the disk or the root path, not a video here and there.
 MAX_DRAWS = 10
+
+# What the batches of this process are written to, if it is a worker.
+_memory = BatchMemory()
 
 
 class ClipSample(NamedTuple):
@@ -297,7 +301,9 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
     whole = [sample for sample in samples if sample.clip.numel()]
     clips = torch.empty((0,) * 5, dtype=torch.uint8)
     if whole:
-        clips = default_collate([sample.clip for sample in whole])  # in a worker straight into shared memory
+        parts = [sample.clip for sample in whole]
+        in_worker = get_worker_info() is not None
+        clips = cast(torch.Tensor, _memory.stack(parts)) if in_worker else torch.stack(parts)  # one where it arrives
     return ClipBatch(
         clips=clips,
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
