@@ -60,7 +60,7 @@ class Numbered(Dataset[ClipSample]):
 
 
 def places(batch: list[ClipSample]) -> tuple[ClipBatch, int]:
-    """Put together, with the inode of the memory: the parent maps it anew each time."""
+    """Put together, with the address of the memory in the worker: the parent maps it anew each time."""
     assert get_worker_info() is not None
     made = collate_clips(batch)
     piece = made.clips._arguments[0]  # type: ignore[attr-defined]
