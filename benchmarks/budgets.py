@@ -236,6 +236,7 @@ RUNS: dict[str, Run] = {
     "steps": plain(rate=1.0, envelope="steps"),
     PAPER: released,
 }
+TICKS = (0.2, 0.5, 1, 2, 5)  # of the axis of costs
 COLORS = {"linear": BLUE, "budgeted": ORANGE, "cosine": GREEN}
 # Rows of the table that are not one run: the best of several.
 BEST_OF = {
@@ -335,6 +336,8 @@ def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
     costs = [statistics.mean(result.compute for result in found) for found in line]
     by_cost.plot(costs, [statistics.mean(result.top1 for result in found) for found in line], color=BLUE, linewidth=1)
     by_cost.set_xscale("log")
+    by_cost.minorticks_off()
+    by_cost.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     by_cost.set_xlabel("all that it has cost, planning included, C", color=MUTED)
     by_cost.set_ylabel("top-1, %", color=MUTED)
     by_name.set_yticks(range(len(shown)), shown)
