@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from utils import stopping
-from utils.workers import usable_cores
 
 # One thread everywhere: small networks are no slower, and the processes that tests start compute the very same sums.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -26,11 +25,6 @@ LONGEST = (
     *("convolutions", "torchvision_networks", "several_processes", "docs_extending", "weight_exchange", "synthetic"),
     *("several_nodes", "knee", "paths_by_hand", "benchmarks", "zoo"),
 )
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Let one process more test than there are cores: some of them wait for others that they have started."""
-    return usable_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what the tests need (an environment that has it is used as it is, otherwise .venv) and run all of them,
-# one process per core and one more, as some tests wait for others that they have started.
+# one process per core.
 #   bash tests/run.sh [pytest arguments]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
