@@ -81,8 +81,8 @@ class VideoLoader(DataLoader):
             _require_no_dead(error)
             raise
         except (ConnectionError, EOFError):  # one died while a batch was on its way, before torch looked
-            multiprocessing.connection.wait([process.sentinel for process in processes], 1)
-            _explain([worker for worker in workers.values() if worker[0].exitcode is not None])
+            ending = multiprocessing.connection.wait([process.sentinel for process in processes], 1)
+            _explain([worker for worker in workers.values() if worker[0].sentinel in ending])
             raise
         finally:
             # Now, not when the iterator goes: an error's frames may keep it until the garbage collector closes its
