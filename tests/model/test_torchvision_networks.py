@@ -25,7 +25,6 @@ from tests.videos import encode_video
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
 from utils.errors import UserError
-from utils.search.events import write_event
 from utils.search.jobs import Work
 from utils.search.run import explore_graph, open_journal
 from utils.search.search_log import SearchLog
@@ -198,7 +197,7 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     weights = WeightFolder(folder, config.graph, identity=identify_search(config, parts), say=print)
     log = logging.getLogger("search")
     told = SearchLog(config, journal.history, log=log, write=lambda: None)
-    work = Work(config, helpers.make_search_parts, train_transition, identify_search, write_event)
+    work = Work(config, helpers.make_search_parts, train_transition, identify_search)
     plan = explore_graph(work, parts, journal=journal, weights=weights, told=told, log=log)
     assert len(plan.outcomes) == 3
     assert all(0 <= outcome.score <= 100 for outcome in plan.outcomes.values())

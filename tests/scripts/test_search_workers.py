@@ -131,7 +131,7 @@ def test_what_a_node_of_a_cluster_lacks_is_handed_to_the_search(make_search: Any
     config = load_config(make_search(search=SPACE))
     config.run_dir.mkdir(parents=True)
     unused: Any = None
-    work = Work(config, lack, unused, unused, unused)
+    work = Work(config, lack, unused, unused)
     with contextlib.chdir(ROOT):
         error = _train(work, Job("first", None), str(ROOT))
     assert str(error).startswith("/data/x: No space left on device; choose another place")

@@ -31,7 +31,6 @@ from utils.search.budgeted_events import (
     PilotReadout,
     Planned,
     read_history,
-    write_event,
 )
 from utils.search.budgeted_growth import given_budget, take_budget
 from utils.search.budgeted_page import render_budgeted_page
@@ -40,7 +39,7 @@ from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
 from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, Trying, has_ended, identify, perform
 from utils.search.crew import leads, open_desk
-from utils.search.events import End, FinalScore
+from utils.search.events import End, FinalScore, write_event
 from utils.search.jobs import Desk, Job, Work
 from utils.search.journal import SearchJournal
 from utils.search.output import record_path
@@ -64,7 +63,7 @@ def plan_budget(
     """
     if not leads(config):
         return
-    work = Work(config, make_parts, perform, identify, write_event)
+    work = Work(config, make_parts, perform, identify)
     with distributed.session() as device:
         parts = make_parts(config, device)
         if not config.search.budget.hours:  # a mistake shows before anything is written
@@ -82,7 +81,6 @@ def open_journal(config: RunConfig, identity: Mapping[str, Any]) -> SearchJourna
         config.run_dir / SEARCH_FOLDER / JOURNAL_FILE,
         identity,
         read=lambda lines, source: read_history(lines, source=source, first=2),
-        write=write_event,
     )
 
 

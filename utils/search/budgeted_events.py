@@ -7,14 +7,13 @@ to the same plan.
 import bisect
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from utils.config.values import suggest
 from utils.planning.law import Readout
 from utils.planning.peaks import rate_at
 from utils.planning.policy import Check, Seen
-from utils.search.events import End, EventError, FinalScore
+from utils.search.events import End, FinalScore, read_event
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Given:
         path: What the path of the smaller budget had trained on its own when it was given up for this one.
     """
 
+    kind: ClassVar = "budget"
     compute: float
     unit: str
     path: float = 0.0
@@ -40,6 +40,7 @@ class SetAside:
         folder: Where; "": there were none.
     """
 
+    kind: ClassVar = "aside"
     folder: str
 
 
@@ -47,6 +48,7 @@ class SetAside:
 class InputCosts:
     """What the inputs cost on this machine, measured once: the seconds of a training step, loading included."""
 
+    kind: ClassVar = "costs"
     step_seconds: tuple[float, ...]
 
 
@@ -65,6 +67,7 @@ class PeakScore:
         seconds: How long training and scoring took.
     """
 
+    kind: ClassVar = "peak"
     input: int
     factor: float
     loss: float
@@ -92,6 +95,7 @@ class PilotReadout:
         seconds: How long training since the last readout, and this one, took.
     """
 
+    kind: ClassVar = "readout"
     pilot: int
     step: int
     branch: int
@@ -114,6 +118,7 @@ class PilotEnd:
         diverged: Number of the input in which it diverged, the goal's where a branch did; -1: it did not.
     """
 
+    kind: ClassVar = "pilot"
     pilot: int
     factors: tuple[float, ...]
     diverged: int = -1
@@ -133,6 +138,7 @@ class CheckScore:
         seconds: How long training and scoring took.
     """
 
+    kind: ClassVar = "check"
     split: tuple[float, ...]
     share: float
     loss: float
@@ -154,6 +160,7 @@ class Planned:
         compute: Of the path, in the unit of the budget.
     """
 
+    kind: ClassVar = "plan"
     split: tuple[float, ...]
     gain: float
     spread: float
@@ -164,20 +171,6 @@ class Planned:
 BudgetedEvent = (
     Given | SetAside | InputCosts | PeakScore | PilotReadout | PilotEnd | CheckScore | Planned | FinalScore | End
 )
-
-_KINDS: dict[str, type[BudgetedEvent]] = {
-    "budget": Given,
-    "aside": SetAside,
-    "costs": InputCosts,
-    "peak": PeakScore,
-    "readout": PilotReadout,
-    "pilot": PilotEnd,
-    "check": CheckScore,
-    "plan": Planned,
-    "test": FinalScore,
-    "end": End,
-}
-_EXPECTED = {int: "a whole number", float: "a number", str: "text"}
 
 
 class BudgetedHistory:
@@ -321,11 +314,6 @@ def _ended(events: Iterable[BudgetedEvent]) -> frozenset[int]:
     return frozenset(event.pilot for event in events if isinstance(event, PilotEnd))
 
 
-def write_event(event: BudgetedEvent) -> dict[str, Any]:
-    """Return an event as a line of the journal has it; numbers that are not finite become null in the file."""
-    return {"event": next(name for name, kind in _KINDS.items() if isinstance(event, kind)), **vars(event)}
-
-
 def read_history(lines: Iterable[Mapping[str, Any]], *, source: str, first: int) -> BudgetedHistory:
     """Return what lines as `write_event` returns them say.
 
@@ -337,34 +325,6 @@ def read_history(lines: Iterable[Mapping[str, Any]], *, source: str, first: int)
     Raises:
         EventError: A line is no event of a budgeted search.
     """
-    return BudgetedHistory(_read_event(line, where=f"{source} {n}") for n, line in enumerate(lines, start=first))
-
-
-def _read_event(line: Mapping[str, Any], *, where: str) -> BudgetedEvent:
-    kind = _KINDS.get(str(line.get("event")))
-    if kind is None:
-        raise EventError(f"{where}: event: found {line.get('event')!r}{suggest(str(line.get('event')), _KINDS)}")
-    names = [field.name for field in fields(kind)]
-    for name in line:
-        if name not in (*names, "event"):
-            raise EventError(f"{where}: a field '{name}' is not known{suggest(name, names)}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _read_field(line, name, hints[name], where=where) for name in names})
-
-
-def _read_field(line: Mapping[str, Any], name: str, expected: Any, *, where: str) -> Any:
-    if name not in line:
-        raise EventError(f"{where}: '{name}' is missing; found {', '.join(line)}")
-    found = line[name]
-    if get_origin(expected) is tuple:
-        if not isinstance(found, list):
-            raise EventError(f"{where}: {name}: found {found!r}, expected a list")
-        item = get_args(expected)[0]
-        return tuple(_read_field({name: one}, name, item, where=where) for one in found)
-    if expected is float and found is None:
-        return math.nan
-    if expected is float and type(found) is int:
-        return float(found)
-    if type(found) is not expected:
-        raise EventError(f"{where}: {name}: found {found!r}, expected {_EXPECTED[expected]}")
-    return found
+    return BudgetedHistory(
+        read_event(line, BudgetedEvent, where=f"{source} {n}") for n, line in enumerate(lines, first)
+    )

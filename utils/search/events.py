@@ -3,8 +3,8 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from utils.config import RunConfig
 from utils.config.values import suggest
@@ -37,6 +37,7 @@ class EpochScore:
         training: How the epoch was trained; None at epoch 0, and where it diverged.
     """
 
+    kind: ClassVar = "score"
     transition: Transition
     epoch: int
     score: float
@@ -52,6 +53,7 @@ class EpochScore:
 class Decision:
     """How a transition ended, as `utils.planning.knee.Verdict` says; where nothing had a score, at minus infinity."""
 
+    kind: ClassVar = "decision"
     transition: Transition
     verdict: str
     epoch: int
@@ -62,6 +64,7 @@ class Decision:
 class FinalScore:
     """The weights of the plan on the evaluation list, one clip a video, percent."""
 
+    kind: ClassVar = "test"
     list: str
     top1: float
     top3: float
@@ -75,12 +78,10 @@ class FinalScore:
 class End:
     """All that a search leaves has been written."""
 
+    kind: ClassVar = "end"
+
 
 Event = EpochScore | Decision | FinalScore | End
-
-_KINDS: dict[str, type[Event]] = {"score": EpochScore, "decision": Decision, "test": FinalScore, "end": End}
-_NULLS = {"score": math.nan, "value": -math.inf}  # what null, as JSON has no such numbers, stands for
-_EXPECTED = {int: "a whole number", float: "a number", str: "text"}
 
 
 class History:
@@ -130,9 +131,9 @@ def make_rule(config: RunConfig) -> KneeRule:
     return KneeRule(search.attempt_epochs, search.max_epochs, search.horizon)
 
 
-def write_event(event: Event) -> dict[str, Any]:
+def write_event(event: Any) -> dict[str, Any]:
     """Return an event as a line of the journal has it; numbers that are not finite become null in the file."""
-    line: dict[str, Any] = {"event": next(name for name, kind in _KINDS.items() if isinstance(event, kind))}
+    line: dict[str, Any] = {"event": event.kind}
     for name, value in vars(event).items():
         if isinstance(value, Transition):
             line["edge"] = str(value)
@@ -160,41 +161,49 @@ def read_history(lines: Iterable[Mapping[str, Any]], graph: Graph, *, source: st
     history = History()
     for number, line in enumerate(lines, start=first):
         where = f"{source} {number}"
-        event = read_event(line, graph, where=where)
+        event = read_event(line, Event, where=where, transitions=graph.transitions)
         if isinstance(event, EpochScore) and event.epoch != (expected := len(history.curve(event.transition))):
             raise EventError(f"{where}: found epoch {event.epoch} of {event.transition}, expected {expected}")
         history.add(event)
     return history
 
 
-def read_event(line: Mapping[str, Any], graph: Graph, *, where: str) -> Event:
+def read_event(line: Mapping[str, Any], kinds: Any, *, where: str, transitions: Iterable[Transition] = ()) -> Any:
     """Return the event that a line of a journal says.
 
     Args:
         line: As `write_event` returns it.
-        graph: The graph that is searched, whose transitions it names.
+        kinds: The union of all events that it may be.
         where: File and line, for errors.
+        transitions: Those that it may name.
 
     Raises:
         EventError: A field is missing, unknown, or not what is expected there.
     """
-    fields = _Fields(line, graph, where=where)
-    event: Event = fields.take(_KINDS[fields.take_choice("event", _KINDS)])
-    if unknown := [name for name in line if name not in fields.known]:
-        raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], fields.known)}")
+    by_name = {kind.kind: kind for kind in get_args(kinds)}
+    found = _Fields(line, where=where, edges={str(transition): transition for transition in transitions})
+    event = found.take(by_name[found.take_choice("event", by_name)])
+    if unknown := [name for name in line if name not in found.known]:
+        raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], found.known)}")
     return event
+
+
+# What null, as JSON has no such numbers, stands for.
+_NULLS = {"score": math.nan, "value": -math.inf, "loss": math.nan, "sd": math.nan}
+_EXPECTED = {int: "a whole number", float: "a number", str: "text", list: "a list"}
 
 
 class _Fields:
     """The fields of a line, which are taken out of it one by one."""
 
-    def __init__(self, line: Mapping[str, Any], graph: Graph, *, where: str) -> None:
-        self._line, self._graph, self._where = line, graph, where
+    def __init__(self, line: Mapping[str, Any], *, where: str, edges: Mapping[str, Transition]) -> None:
+        self._line, self._where, self._edges = line, where, edges
         self.known: list[str] = []
 
     def take(self, kind: type[Any], prefix: str = "") -> Any:
         """Return a value of a kind, from the fields that are called as its own behind a prefix."""
-        return kind(**{name: self._take(name, hint, prefix=prefix) for name, hint in get_type_hints(kind).items()})
+        hints = get_type_hints(kind)
+        return kind(**{field.name: self._take(field.name, hints[field.name], prefix=prefix) for field in fields(kind)})
 
     def take_choice(self, name: str, choices: Iterable[str]) -> str:
         """Return a field that is one of a few words."""
@@ -205,19 +214,22 @@ class _Fields:
 
     def _take(self, name: str, hint: Any, *, prefix: str) -> Any:
         if hint is Transition:
-            edges = {str(transition): transition for transition in self._graph.transitions}
-            return edges[self.take_choice("edge", edges)]
+            return self._edges[self.take_choice("edge", self._edges)]
         if hint == QuickScore | None:
             return self.take(QuickScore, "eval_") if any(key.startswith("eval_") for key in self._line) else None
         if hint == EpochTraining | None:
             return self.take(EpochTraining) if get_type_hints(EpochTraining).keys() & self._line.keys() else None
+        if get_origin(hint) is tuple:
+            return tuple(self._check(name, item, get_args(hint)[0]) for item in self._take_plain(name, list))
         return self.take_choice(name, VERDICTS) if name == "verdict" else self._take_plain(prefix + name, hint)
 
     def _take_plain(self, name: str, expected: type) -> Any:
         self.known.append(name)
         if name not in self._line:
             raise EventError(f"{self._where}: '{name}' is missing; found {', '.join(self._line)}")
-        found = self._line[name]
+        return self._check(name, self._line[name], expected)
+
+    def _check(self, name: str, found: Any, expected: type) -> Any:
         if found is None and name in _NULLS:
             return _NULLS[name]
         if type(found) is int and expected is float:

@@ -16,6 +16,7 @@ import torch
 from utils import distributed
 from utils.config import RunConfig
 from utils.jsonl import LineFile, open_identified, read_lines
+from utils.search.events import write_event
 from utils.search.result import SEARCH_FOLDER
 
 AHEAD_FOLDER = "ahead"  # of the files of jobs
@@ -49,14 +50,12 @@ class Work:
         perform: Trains what of a job its known events do not say, given the record, the parts, the job, what takes its
             events, and the log; a function of a module.
         identify: Returns what is searched; a function of a module.
-        write: Returns the line of an event; a function of a module.
     """
 
     config: RunConfig
     make_parts: Callable[[RunConfig, torch.device], Any]
     perform: Callable[..., None]
     identify: Callable[[RunConfig, Any], dict[str, Any]]
-    write: Callable[[Any], dict[str, Any]]
 
 
 class Executor(Protocol):
@@ -181,6 +180,6 @@ def open_job(work: Work, parts: Any, job: Job) -> tuple[Job, Note]:
         return file.lines[1:]
 
     def note(event: Any) -> None:
-        distributed.decide_on_main(lambda: files[0].append(work.write(event)))
+        distributed.decide_on_main(lambda: files[0].append(write_event(event)))
 
     return replace(job, known=distributed.decide_on_main(read)), note

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from utils import distributed
 from utils.jsonl import LineFile, open_identified
+from utils.search.events import write_event
 
 
 class Taker(Protocol):
@@ -40,7 +41,6 @@ class SearchJournal(Generic[AnyHistory]):
         identity: Mapping[str, Any],
         *,
         read: Callable[[list[dict[str, Any]], str], AnyHistory],
-        write: Callable[[Any], dict[str, Any]],
     ) -> None:
         """Open the journal of a search, or begin it.
 
@@ -48,7 +48,6 @@ class SearchJournal(Generic[AnyHistory]):
             path: The file.
             identity: What is searched, as plain JSON values by name.
             read: Returns the history that lines say, the first of which is line 2, and which stand where the text says.
-            write: Returns the line of an event.
 
         Raises:
             LineFileError: It is the journal of something else (every difference is named), it is damaged, or the disk
@@ -61,7 +60,6 @@ class SearchJournal(Generic[AnyHistory]):
             self._file, lines = open_identified(path, identity, work="search", anew=_ANEW)
             return read(lines, f"{path}, line")
 
-        self._line_of = write
         self.history = distributed.decide_on_main(open_file)
 
     def append(self, event: Any) -> None:
@@ -73,7 +71,7 @@ class SearchJournal(Generic[AnyHistory]):
 
         def write() -> None:
             assert self._file is not None
-            self._file.append(self._line_of(event))
+            self._file.append(write_event(event))
 
         distributed.decide_on_main(write)
         self.history.add(event)

@@ -14,7 +14,7 @@ from utils.errors import UserError
 from utils.planning.graph import Graph
 from utils.planning.search import Plan, search
 from utils.search.crew import leads, open_desk
-from utils.search.events import Decision, End, EpochScore, FinalScore, History, read_history, write_event
+from utils.search.events import Decision, End, EpochScore, FinalScore, History, read_history
 from utils.search.explore import Explorer
 from utils.search.jobs import Work
 from utils.search.journal import SearchJournal
@@ -48,7 +48,7 @@ def search_path(
     """
     if not leads(config):
         return
-    work = Work(config, make_parts, train_transition, identify_search, write_event)
+    work = Work(config, make_parts, train_transition, identify_search)
     with distributed.session() as device:
         parts = make_parts(config, device)
         with open_run(config, "search", force=force) as log:
@@ -93,7 +93,6 @@ def open_journal(path: Path, identity: Mapping[str, Any], *, graph: Graph) -> Se
         path,
         identity,
         read=lambda lines, source: read_history(lines, graph, source=source, first=2),
-        write=write_event,
     )
 
 

@@ -23,7 +23,6 @@ from utils.search.budgeted_events import (
     PilotReadout,
     Planned,
     SetAside,
-    write_event,
 )
 from utils.search.budgeted_growth import take_budget
 from utils.search.budgeted_page import render_budgeted_page
@@ -120,9 +119,7 @@ def test_what_an_unfinished_path_had_trained_is_said(
     whole, paths = planned.split[0] * planned.compute, list[float]()
     for position in (Position(0, 40, 3), Position(1, 2, 0), Position(3), Position(0)):
         save_checkpoint(run / "current.pth", {}, position=position)
-        file = SearchJournal(
-            tmp_path / f"{len(paths)}.jsonl", {}, read=lambda lines, _: BudgetedHistory(), write=write_event
-        )
+        file = SearchJournal(tmp_path / f"{len(paths)}.jsonl", {}, read=lambda lines, _: BudgetedHistory())
         for event in parts:
             file.append(event)
         take_budget(grown(small, 2), file, INPUTS, log=logging.getLogger("test"))

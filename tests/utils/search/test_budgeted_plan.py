@@ -25,7 +25,6 @@ from utils.search.budgeted_events import (
     PilotReadout,
     Planned,
     read_history,
-    write_event,
 )
 from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import (
@@ -37,7 +36,7 @@ from utils.search.budgeted_plan import (
     peak_record,
 )
 from utils.search.budgeted_report import build_report
-from utils.search.events import EventError
+from utils.search.events import EventError, write_event
 from utils.search.reuse import ReuseError, identify_reused, read_prior
 
 INPUTS = (InputSteps(75, 8 * 100.0), InputSteps(75, 16 * 100.0), InputSteps(75, 16 * 500.0))
@@ -314,6 +313,7 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
         ),
         ({"event": "pilot", "pilot": 0, "factors": 1.0, "diverged": -1}, "factors: found 1.0, expected a list"),
         ({"event": "end", "more": 1}, "a field 'more' is not known"),
+        ({"event": "costs", "step_seconds": [0.5, None]}, "step_seconds: found None, expected a number"),
     ],
 )
 def test_what_is_no_event_is_named(line: dict[str, Any], message: str) -> None:

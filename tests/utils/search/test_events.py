@@ -70,7 +70,7 @@ LINES: list[dict[str, Any]] = [
 @pytest.mark.parametrize(("event", "line"), list(zip(EVENTS, LINES, strict=True)))
 def test_an_event_is_its_line(event: Any, line: dict[str, Any]) -> None:
     assert json.dumps(as_json(write_event(event))) == json.dumps(line)
-    found = read_event(line, GRAPH, where="here")
+    found = read_event(line, Event, where="here", transitions=GRAPH.transitions)
     assert repr(found) == repr(event)  # NaN is unlike itself
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_line_is_named_with_its_field(line: int, change: dict[str, Any],
 def test_a_missing_field_is_named(name: str) -> None:
     line = {key: value for key, value in LINES[1].items() if key != name}
     with pytest.raises(EventError, match=f"^here: '{name}' is missing; found event, "):
-        read_event(line, GRAPH, where="here")
+        read_event(line, Event, where="here", transitions=GRAPH.transitions)
 
 
 def test_a_journal_continues_and_names_its_own_lines(tmp_path: Path) -> None:
