@@ -27,7 +27,6 @@ from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limit
 from utils.errors import UserError
 from utils.search.jobs import Work
 from utils.search.run import explore_graph, open_journal
-from utils.search.search_log import SearchLog
 from utils.search.setup import identify_search
 from utils.search.transition import train_transition
 from utils.search.weights import WeightFolder
@@ -195,10 +194,9 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
     folder = config.run_dir / "search"
     journal = open_journal(folder / "journal.jsonl", {"network": config.network.net_name}, graph=config.graph)
     weights = WeightFolder(folder, config.graph, identity=identify_search(config, parts), say=print)
-    log = logging.getLogger("search")
-    told = SearchLog(config, journal.history, log=log, write=lambda: None)
     work = Work(config, helpers.make_search_parts, train_transition, identify_search)
-    plan = explore_graph(work, parts, journal=journal, weights=weights, told=told, log=log)
+    log = logging.getLogger("search")
+    plan = explore_graph(work, parts, history=journal.history, weights=weights, note=journal.append, log=log)
     assert len(plan.outcomes) == 3
     assert all(0 <= outcome.score <= 100 for outcome in plan.outcomes.values())
     assert weights.read(plan.steps).keys() == make("s3d").state_dict().keys()

@@ -52,7 +52,7 @@ def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
     record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
     program = (
         "import os, signal, sys\n"
-        "import utils.search.search_log as s\n"
+        "import utils.search.progress as s\n"
         "s.describe_epoch = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "import helpers\nfrom utils.config import load_config\nfrom utils.search.run import search_path\n"
         "search_path(load_config(sys.argv[1]), helpers.make_search_parts, force=False)\n"

@@ -16,11 +16,9 @@ import torch
 
 from utils import distributed
 from utils.config import RunConfig
-from utils.config.load import own_sections
-from utils.config.record import render_record
 from utils.errors import UserError
 from utils.files import write_text_atomically
-from utils.jsonl import as_json, read_lines, write_lines
+from utils.jsonl import as_json, write_lines
 from utils.planning.policy import Action, BudgetedPolicy, RunPilot, TrainPlan
 from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
@@ -39,14 +37,15 @@ from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
 from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, Trying, has_ended, identify, perform
 from utils.search.crew import leads, open_desk
-from utils.search.events import End, FinalScore, write_event
+from utils.search.events import End, write_event
 from utils.search.jobs import Desk, Job, Work
 from utils.search.journal import SearchJournal
-from utils.search.output import record_path
+from utils.search.output import record_path, write_path_record
 from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_JSON, SEARCH_PAGE
 from utils.search.reuse import read_prior
-from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
-from utils.training.epoch_lines import ANEW, EPOCHS_FILE
+from utils.search.run import keep_path
+from utils.training.checkpoint import load_checkpoint
+from utils.training.epoch_lines import EPOCHS_FILE, read_epochs
 from utils.training.run import open_run
 from utils.training.run_folder import save_config
 
@@ -250,22 +249,15 @@ class BudgetedSearch:
             desk.run(Job(RUN, task))
             desk.forget(RUN)
         content = distributed.decide_on_main(lambda: load_checkpoint(self._folder / RUN / "current.pth")[0])
-        distributed.decide_on_main(lambda: self._save(record, content["network"]))
-        if self._history.test is None:
-            score = self._parts.search.make_tester(self._parts.search.make_network(content["network"])).evaluate()
-            self._journal.append(FinalScore(self._config.dataset.eva_list_file, **vars(score)))
+        distributed.decide_on_main(self._copy_epochs)
+        keep_path(self._config, record, content["network"], parts=self._parts.search, journal=self._journal)
         self._journal.append(End())
         self._write()
         self._log.info(f"path: {record_path(self._config)}; weights: {self._config.weights_path}")
 
-    def _save(self, record: RunConfig, weights: dict[str, torch.Tensor]) -> None:
-        """Write the weights at the end of the plan, and the epochs that led to them, as this record's own."""
-        parts, folder = self._parts.search, self._config.run_dir
-        about = {"config": record.to_dict(), "list_sha256": parts.training.sha256, CLASS_NAMES: list(parts.class_names)}
-        epochs = read_lines(folder / SEARCH_FOLDER / RUN / EPOCHS_FILE, anew=ANEW)
-        write_lines(folder / EPOCHS_FILE, epochs)
-        position = Position(state=len(record.states))
-        save_checkpoint(self._config.weights_path, {"network": weights, **about}, position=position)
+    def _copy_epochs(self) -> None:
+        """Write the epochs that the plan was trained for as the search's own."""
+        write_lines(self._config.run_dir / EPOCHS_FILE, read_epochs(self._folder / RUN))
 
     def _best_known(self) -> Planned:
         """Return the plan, or until there is one all at the goal, at the best rate so far."""
@@ -283,17 +275,12 @@ class BudgetedSearch:
 
         def write() -> None:
             planned = self._best_known()
-            record = self._record(planned)
-            sections = own_sections(record)
-            del sections["search"]
             stage = "planned" if self._history.plan else "knows so far (all at the goal, at the best rate so far)"
             comments = [
                 f"The path that train_3d_op.py {stage} from {self._config.name}.",
                 f"{self._parts.search.selection.text}.",
             ]
-            write_text_atomically(
-                record_path(self._config), render_record(sections, base=self._config.base, comments=comments)
-            )
+            write_path_record(self._config, self._record(planned), comments=comments)
             report = build_report(
                 self._config,
                 self._history,

@@ -1,5 +1,6 @@
 """The files a search leaves for people and programs. No torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def write_plan(config: RunConfig, history: History, *, plan: Plan, subject: Subj
     """Write everything a finished search says: the record of the path, its epochs, search.json, page and pictures."""
     result = build_result(config, history, plan=plan, subject=subject)
     if plan.trained_steps:
-        write_text_atomically(record_path(config), render_path_record(config, plan, result=result))
+        write_path_record(config, plan_record(config, plan), comments=_describe_path(config, plan, result=result))
         write_lines(config.run_dir / EPOCHS_FILE, path_epochs(history, plan))
     save_figure(graph_figure(result), config.run_dir / GRAPH_PICTURE)
     save_figure(edges_figure(result), config.run_dir / CURVES_PICTURE)
@@ -60,10 +61,14 @@ def _write_result(config: RunConfig, result: SearchResult) -> None:
     write_text_atomically(config.run_dir / SEARCH_PAGE, render_page(result))
 
 
-def render_path_record(config: RunConfig, plan: Plan, *, result: SearchResult) -> str:
-    """Return the record of a plan, in the form of record/op-*.yml."""
-    sections = own_sections(plan_record(config, plan))
+def write_path_record(config: RunConfig, record: RunConfig, *, comments: Sequence[str]) -> None:
+    """Write the record of a path that a search has found, in the form of record/op-*.yml."""
+    sections = own_sections(record)
     del sections["search"]
+    write_text_atomically(record_path(config), render_record(sections, base=config.base, comments=comments))
+
+
+def _describe_path(config: RunConfig, plan: Plan, *, result: SearchResult) -> list[str]:
     comments = [
         f"The path that train_3d_op.py planned from {config.name}: score {plan.score:.2f} "
         f"({config.search.metric}, 1 clip, centre crop, fitted at the knee).",
@@ -71,7 +76,7 @@ def render_path_record(config: RunConfig, plan: Plan, *, result: SearchResult) -
     ]
     if result.skipped_states:
         comments.append(f"Passed through without training: {', '.join(map(str, result.skipped_states))}.")
-    return render_record(sections, base=config.base, comments=comments)
+    return comments
 
 
 def path_epochs(history: History, plan: Plan) -> list[dict[str, Any]]:

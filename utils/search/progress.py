@@ -1,12 +1,13 @@
 """How far a search is: the transition in training and the range of epochs and hours that are left."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
 from utils.config import RunConfig
 from utils.planning.graph import Transition
 from utils.planning.knee import fit_knee
-from utils.search.events import History, make_rule
+from utils.search.events import Decision, EpochScore, History, make_rule
 from utils.text import describe_time
 
 
@@ -21,6 +22,20 @@ class Remaining:
 
     epochs: tuple[int, int]
     seconds: tuple[float, float]
+
+
+def title_of(config: RunConfig, transition: Transition) -> str:
+    """Return 'transition 2/7 (0,0) -> (1,0)'."""
+    order = config.graph.exploration_order
+    return f"transition {order.index(transition) + 1}/{len(order)} {transition}"
+
+
+def describe_event(config: RunConfig, history: History, event: EpochScore | Decision) -> str:
+    """Return a line on an epoch of a transition, or on how it ended; "" for the score of its start weights."""
+    if isinstance(event, EpochScore):
+        return describe_epoch(config, history, transition=event.transition) if event.epoch else ""
+    score = f"{event.value:.2f}" if math.isfinite(event.value) else "none"
+    return f"{title_of(config, event.transition)}: {event.verdict}, knee at epoch {event.epoch}, score {score}"
 
 
 def describe_epoch(config: RunConfig, history: History, *, transition: Transition) -> str:

@@ -1,6 +1,5 @@
 """Search a record's path: from wherever its journal stands to the plan, its weights and everything that says it."""
 
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from utils.search.explore import Explorer
 from utils.search.jobs import Work
 from utils.search.journal import SearchJournal
 from utils.search.output import is_finished, record_path, write_plan, write_progress
+from utils.search.progress import describe_event
 from utils.search.result import (
     JOURNAL_FILE,
     SEARCH_FOLDER,
@@ -27,7 +27,6 @@ from utils.search.result import (
     describe_input,
     plan_record,
 )
-from utils.search.search_log import SearchLog
 from utils.search.setup import SearchParts, identify_search
 from utils.search.transition import train_transition
 from utils.search.weights import WeightFolder, Weights
@@ -73,15 +72,16 @@ def _search_on(
     subject = Subject(parts.describe_network(parts.make_network(None)), parts.selection, parts.multiply_adds())
     log.info(f"{config.name}: {subject.network}, {parts.describe_device()}; {subject.selection.text}")
     weights = WeightFolder(folder, config.graph, identity=identity, say=log.info)
-    write = functools.partial(write_progress, config, journal.history, subject=subject)
-    told = SearchLog(config, journal.history, log=log, write=write)
-    plan = explore_graph(work, parts, journal=journal, weights=weights, told=told, log=log)
+
+    def note(event: EpochScore | Decision) -> None:
+        journal.append(event)
+        if text := describe_event(config, journal.history, event):
+            log.info(text)
+        distributed.decide_on_main(lambda: write_progress(config, journal.history, subject=subject))
+
+    plan = explore_graph(work, parts, history=journal.history, weights=weights, note=note, log=log)
     if plan.trained_steps:
-        found = weights.read(plan.steps)
-        distributed.decide_on_main(lambda: _save_weights(config, plan, found, parts=parts))
-        if journal.history.test is None:
-            score = parts.make_tester(parts.make_network(found)).evaluate()
-            journal.append(FinalScore(config.dataset.eva_list_file, **vars(score)))
+        keep_path(config, plan_record(config, plan), weights.read(plan.steps), parts=parts, journal=journal)
     distributed.decide_on_main(lambda: write_plan(config, journal.history, plan=plan, subject=subject))
     _report(config, plan, log=log)
     journal.append(End())
@@ -100,29 +100,29 @@ def explore_graph(
     work: Work,
     parts: SearchParts,
     *,
-    journal: SearchJournal[History],
+    history: History,
     weights: WeightFolder,
-    told: SearchLog,
+    note: Callable[[EpochScore | Decision], None],
     log: logging.Logger,
 ) -> Plan:
-    """Explore every transition that the journal does not decide, and return the plan."""
+    """Explore every transition that the history does not decide, and return the plan; `note` adds to the history."""
     config = work.config
-    weights.keep_initial(lambda: parts.make_network(None), begins=not journal.history.has_begun)
-
-    def note(event: EpochScore | Decision) -> None:
-        journal.append(event)
-        told.note(event)
-
+    weights.keep_initial(lambda: parts.make_network(None), begins=not history.has_begun)
     with open_desk(work, parts, workers=config.search.workers, note=note, log=log) as desk:
-        explore = Explorer(config, journal.history, weights, desk=desk, note=note)
+        explore = Explorer(config, history, weights, desk=desk, note=note)
         return search(config.graph, explore, arrive=explore.arrive)
 
 
-def _save_weights(config: RunConfig, plan: Plan, weights: Weights, *, parts: SearchParts) -> None:
-    """Write the weights at the end of the path as this record's own."""
-    record = plan_record(config, plan)
+def keep_path(
+    config: RunConfig, record: RunConfig, weights: Weights, *, parts: SearchParts, journal: SearchJournal[Any]
+) -> None:
+    """Write the weights at the end of a path, whose record this is, as the search's own, and test them once."""
     about = {"config": record.to_dict(), "list_sha256": parts.training.sha256, CLASS_NAMES: list(parts.class_names)}
-    save_checkpoint(config.weights_path, {"network": weights, **about}, position=Position(state=len(record.states)))
+    content, position = {"network": weights, **about}, Position(state=len(record.states))
+    distributed.decide_on_main(lambda: save_checkpoint(config.weights_path, content, position=position))
+    if journal.history.test is None:
+        score = parts.make_tester(parts.make_network(weights)).evaluate()
+        journal.append(FinalScore(config.dataset.eva_list_file, **vars(score)))
 
 
 def _report(config: RunConfig, plan: Plan, *, log: logging.Logger) -> None:
