@@ -146,7 +146,7 @@ def _raw_score(world: World, weights: Weights) -> float:
     return world.problem.worth(weights.loss(world.problem)) + float(world.rng.normal(0, SCORING_NOISE))
 
 
-def planned(*, least_goal: float | None = LEAST_GOAL, steps: int = 8000, horizon: float | None = None) -> Policy:
+def planned(*, least_goal: float = LEAST_GOAL, steps: int = 8000, horizon: float | None = None) -> Policy:
     """Return the budgeted policy for a budget of so many steps of the goal's input.
 
     Args:
@@ -168,7 +168,7 @@ def planned(*, least_goal: float | None = LEAST_GOAL, steps: int = 8000, horizon
     return train
 
 
-def make_policy(problem: Problem, compute: float, *, least_goal: float | None, least: float) -> BudgetedPolicy:
+def make_policy(problem: Problem, compute: float, *, least_goal: float, least: float) -> BudgetedPolicy:
     """Return the budgeted policy of a budget, as the product makes it; `least` is the compute of the fewest steps."""
     most, readout = compute * MOST_FOR_PEAKS, compute * READOUT
     share = max(PILOT_SHARE, LEAST_PILOT * least / (compute - most - 2 * len(PLACES) * readout))

@@ -19,8 +19,6 @@ _Floats = NDArray[np.float64]
 
 SIXTEENTHS = 16  # shares are multiples of a sixteenth
 LEAST_GOAL = 0.5  # smallest share of the goal; with it small pilots are safe
-# Where the cheapest input costs less than CHEAP of the goal, the goal may have as little as LEAST_GOAL_CHEAP.
-CHEAP, LEAST_GOAL_CHEAP = 1 / 8, 0.25
 RISK = 0.5  # standard deviations taken off an expected gain
 
 Split = tuple[float, ...]  # shares of the compute, inputs from short to long, the last one the goal; they add up to 1
@@ -112,13 +110,11 @@ def worth(losses: _Floats) -> _Floats:
     return 100 * np.exp(-losses / 2)
 
 
-def list_splits(budget: Budget, *, least_goal: float | None = None, least_first: float = 0.0) -> list[Split]:
-    """Return all splits in sixteenths that leave the goal at least a share (None: by the cheapest cost).
+def list_splits(budget: Budget, *, least_goal: float = LEAST_GOAL, least_first: float = 0.0) -> list[Split]:
+    """Return all splits in sixteenths that leave the goal at least a share.
 
     Those that are not all at the goal have at least `least_first` at the first input.
     """
-    if least_goal is None:
-        least_goal = LEAST_GOAL_CHEAP if min(budget.costs) < CHEAP * budget.costs[-1] else LEAST_GOAL
     short = [range(SIXTEENTHS + 1)] * budget.goal
     splits = [
         (*(count / SIXTEENTHS for count in counts), 1 - sum(counts) / SIXTEENTHS)
@@ -142,7 +138,7 @@ def choose_split(
     posterior: Posterior | None,
     budget: Budget,
     *,
-    least_goal: float | None = None,
+    least_goal: float = LEAST_GOAL,
     least_first: float = 0.0,
     risk: float = RISK,
 ) -> SplitPlan:
@@ -153,7 +149,7 @@ def choose_split(
     Args:
         posterior: What the pilots say; None: nothing.
         budget: What may be spent; another one than the pilots' re-plans for it.
-        least_goal: Smallest share of the goal; None: by the cost of the cheapest input.
+        least_goal: Smallest share of the goal.
         least_first: Smallest share of the first input where not all is at the goal.
         risk: Standard deviations taken off a gain.
     """

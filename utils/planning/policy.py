@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from utils.planning.budget import LEAST_GOAL, RISK, Budget, Split, SplitPlan, choose_split
+from utils.planning.budget import LEAST_GOAL, Budget, Split, SplitPlan, choose_split
 from utils.planning.law import Posterior, Readout, fit_posterior
 from utils.planning.peaks import PeakRule
 
@@ -134,8 +134,7 @@ class BudgetedPolicy:
         most_for_peaks: What all of them may spend together, readouts included.
         pilot_share: Fraction of the path's compute of one pilot; 0: there are none, and the plan is all at the goal.
             A path that begins with another input than the goal has so much of it at least.
-        least_goal: Smallest share of the goal's input; None: by the cost of the cheapest.
-        risk: Standard deviations taken off an expected gain.
+        least_goal: Smallest share of the goal's input.
         prior: Of an earlier search, tempered.
         readout: What scoring a run once spends.
         scale: What a rate that was found for the budget that the search began with is for this one.
@@ -146,8 +145,7 @@ class BudgetedPolicy:
     peak_compute: float
     most_for_peaks: float
     pilot_share: float = 1 / 32
-    least_goal: float | None = LEAST_GOAL
-    risk: float = RISK
+    least_goal: float = LEAST_GOAL
     prior: Posterior | None = None
     readout: float = 0.0
     scale: float = 1.0
@@ -168,7 +166,7 @@ class BudgetedPolicy:
 
     def choose(self, posterior: Posterior | None, path: Budget) -> SplitPlan:
         """Return the split of a budget that is best by what is known."""
-        return choose_split(posterior, path, least_goal=self.least_goal, least_first=self.least_first, risk=self.risk)
+        return choose_split(posterior, path, least_goal=self.least_goal, least_first=self.least_first)
 
     @property
     def least_first(self) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from utils.planning.budget import Budget, Split, weigh_splits
+from utils.planning.budget import RISK, Budget, Split, weigh_splits
 from utils.planning.law import RUN_SD, Posterior, Readout
 from utils.planning.policy import BRANCHES, GOAL_PILOT, PLACES, Action, BudgetedPolicy, Check, RunCheck, Seen, TrainPlan
 
@@ -120,7 +120,7 @@ class StudiedPolicy(BudgetedPolicy):
         if posterior is None:
             return splits[:2]
         weighed = weigh_splits(posterior, self.budget, splits)
-        promise = {each.split: each.gain - self.risk * each.spread for each in weighed}
+        promise = {each.split: each.gain - RISK * each.spread for each in weighed}
         return sorted(splits, key=lambda split: (promise[split], split[-1]), reverse=True)[:2]
 
     def _readout(self, check: Check) -> Readout:

@@ -81,9 +81,7 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     assert isinstance(action, TrainPlan)
     path = policy.path_budget(history.seen())
     posterior = fit_posterior(history.seen().readouts, longest=path.longest)
-    assert action.plan == choose_split(
-        posterior, path, least_goal=policy.least_goal, least_first=policy.pilot_share, risk=policy.risk
-    )
+    assert action.plan == choose_split(posterior, path, least_goal=policy.least_goal, least_first=policy.pilot_share)
     # The page says what the earlier path has trained, on top of the budget.
     chosen = action.plan.chosen
     history.add(planned := Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute))
