@@ -91,6 +91,11 @@ def in_seconds(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tupl
     return tuple(replace(steps, compute=seconds) for steps, seconds in counted)
 
 
+def _shown(name: str, desk: Desk) -> list[BudgetedEvent]:
+    """Return the events in the file of a job."""
+    return read_history(desk.shown(name), source=f"{name}.jsonl, line", first=2).events
+
+
 class BudgetedSearch:
     """A budgeted search at work: takes the policy's actions, and notes in the journal what they show."""
 
@@ -140,7 +145,8 @@ class BudgetedSearch:
         """Return what the inputs cost in seconds, measured once, by all processes that will train the path."""
         if self._history.costs is None:
             with open_desk(self._work, self._parts, workers=1, note=self._append, log=self._log) as desk:
-                for event in read_history(desk.run(Job("costs", MeasureTask())), source="costs.jsonl", first=2).events:
+                desk.run(Job("costs", MeasureTask()))
+                for event in _shown("costs", desk):
                     self._append(event)
                 desk.forget("costs")
         return in_seconds(self._parts.inputs, self._history)
@@ -190,20 +196,14 @@ class BudgetedSearch:
         jobs = [self._job(action) for action in actions]
         first: Trial = jobs[0].task
         while True:
-            shown = read_history(desk.shown(first.name), source=f"{first.name}.jsonl, line", first=2).events
-            for event in shown[len(first.events(self._history)) :]:
+            for event in _shown(first.name, desk)[len(first.events(self._history)) :]:
                 self._note(event)
             if has_ended(first.events(self._history)) and not desk.is_running(first.name):
                 desk.forget(first.name)
                 return
-            desk.start([job for job in jobs if job is jobs[0] or not self._is_known(job, desk)])
+            ahead = [job for job in jobs[1:] if desk.is_running(job.name) or not has_ended(_shown(job.name, desk))]
+            desk.start([jobs[0], *ahead])
             desk.wait()
-
-    def _is_known(self, job: Job, desk: Desk) -> bool:
-        """Return whether a job has ended ahead of its turn."""
-        return not desk.is_running(job.name) and has_ended(
-            read_history(desk.shown(job.name), source=f"{job.name}.jsonl, line", first=2).events
-        )
 
     def _job(self, action: Trying) -> Job:
         path = self._policy.path_budget(self._history.seen())
@@ -212,25 +212,22 @@ class BudgetedSearch:
 
     def _note(self, event: BudgetedEvent) -> None:
         self._append(event)
-        if isinstance(event, PeakScore):
-            said = f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%"
-            said += "" if self._policy.rule.has_learned(event.loss) else ": no better than a guess"
-            factor = event.factor * self._policy.scale
-            rate = self._config.search.inputs[event.input].base_learning_rate * factor
-            self._log.info(
-                f"peak of input {event.input}: rate {rate:.6g} (x{factor:.4g}), {event.steps} steps: "
-                f"{'diverged' if math.isnan(event.loss) else said}"
-            )
-        elif isinstance(event, PilotReadout):
-            self._log.info(
-                f"  {event.branch} steps of the goal after {event.at:.2%} of the path: held-out loss {event.loss:.4f}, "
-                f"top-1 {event.top1:.2f}%"
-            )
-        elif isinstance(event, CheckScore):
-            shares = ", ".join(f"{share:.1%}" for share in event.split)
-            said = f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%" if event.losses else "diverged"
-            self._log.info(f"check at {event.share:g} of the budget, {shares} on the inputs: {said}")
+        if isinstance(event, PeakScore | PilotReadout | CheckScore):
+            self._log.info(self._describe(event))
         self._write()
+
+    def _describe(self, event: PeakScore | PilotReadout | CheckScore) -> str:
+        found = "diverged" if math.isnan(event.loss) else f"held-out loss {event.loss:.4f}, top-1 {event.top1:.2f}%"
+        if isinstance(event, PilotReadout):
+            return f"  {event.branch} steps of the goal after {event.at:.2%} of the path: {found}"
+        if isinstance(event, CheckScore):
+            shares = ", ".join(f"{share:.1%}" for share in event.split)
+            return f"check at {event.share:g} of the budget, {shares} on the inputs: {found}"
+        if not (math.isnan(event.loss) or self._policy.rule.has_learned(event.loss)):
+            found += ": no better than a guess"
+        factor = event.factor * self._policy.scale
+        rate = self._config.search.inputs[event.input].base_learning_rate * factor
+        return f"peak of input {event.input}: rate {rate:.6g} (x{factor:.4g}), {event.steps} steps: {found}"
 
     def _train_plan(self, action: TrainPlan) -> None:
         planned = self._history.plan
@@ -249,21 +246,12 @@ class BudgetedSearch:
             desk.run(Job(RUN, task))
             desk.forget(RUN)
         content = distributed.decide_on_main(lambda: load_checkpoint(self._folder / RUN / "current.pth")[0])
-        distributed.decide_on_main(self._copy_epochs)
+        epochs = self._config.run_dir / EPOCHS_FILE
+        distributed.decide_on_main(lambda: write_lines(epochs, read_epochs(self._folder / RUN)))
         keep_path(self._config, record, content["network"], parts=self._parts.search, journal=self._journal)
         self._journal.append(End())
         self._write()
         self._log.info(f"path: {record_path(self._config)}; weights: {self._config.weights_path}")
-
-    def _copy_epochs(self) -> None:
-        """Write the epochs that the plan was trained for as the search's own."""
-        write_lines(self._config.run_dir / EPOCHS_FILE, read_epochs(self._folder / RUN))
-
-    def _best_known(self) -> Planned:
-        """Return the plan, or until there is one all at the goal, at the best rate so far."""
-        seen, goal = self._history.seen(), self._policy.budget.goal_only
-        path = self._policy.path_budget(seen)
-        return self._history.plan or Planned(goal, 0.0, 0.0, self._policy.factors(seen), path.compute)
 
     def _record(self, planned: Planned) -> RunConfig:
         return path_record(
@@ -274,20 +262,17 @@ class BudgetedSearch:
         """Write the record of the best path that is known, and the report."""
 
         def write() -> None:
-            planned = self._best_known()
+            seen, goal = self._history.seen(), self._policy.budget.goal_only
+            path = self._policy.path_budget(seen)
+            planned = self._history.plan or Planned(goal, 0.0, 0.0, self._policy.factors(seen), path.compute)
             stage = "planned" if self._history.plan else "knows so far (all at the goal, at the best rate so far)"
             comments = [
                 f"The path that train_3d_op.py {stage} from {self._config.name}.",
                 f"{self._parts.search.selection.text}.",
             ]
             write_path_record(self._config, self._record(planned), comments=comments)
-            report = build_report(
-                self._config,
-                self._history,
-                policy=self._policy,
-                planned=planned,
-                path_record=record_path(self._config).name,
-            )
+            name = record_path(self._config).name
+            report = build_report(self._config, self._history, policy=self._policy, planned=planned, path_record=name)
             write_sealed_json(self._config.run_dir / SEARCH_JSON, report.to_json())
             write_text_atomically(self._config.run_dir / SEARCH_PAGE, render_budgeted_page(report))
 

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,17 +227,3 @@ def _finite(found: HeldoutLoss) -> HeldoutLoss:
     if not found.losses:
         raise DivergedError("the held-out loss is NaN or infinite")
     return found
-
-
-class Watch:
-    """Seconds since the last look."""
-
-    def __init__(self) -> None:
-        """Start."""
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Return the seconds since the start or the last lap."""
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        return seconds

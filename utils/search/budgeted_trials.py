@@ -1,6 +1,7 @@
 """What a budgeted search trains, as jobs: a run of a peak, a pilot, a run of the check, the path of the plan."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from utils.search.budgeted_events import (
     read_history,
 )
 from utils.search.budgeted_plan import Branch, InputSteps, Pilot, check_record, make_pilot, peak_record, pilot_name
-from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs, Watch
+from utils.search.budgeted_runs import BudgetedParts, HeldoutLoss, Runs
 from utils.search.jobs import Job
 from utils.search.result import SEARCH_FOLDER
 from utils.search.reuse import identify_reused
@@ -102,79 +103,74 @@ def perform(
     elif isinstance(job.task, PathTask):
         runs.train_plan(job.task.record, RUN, begin=job.task.begin)
     elif not has_ended(known):
-        _Trials(config, job.task.inputs, runs=runs, note=note, log=log).perform(job.task, known)
+        _Performance(config, job.task, runs, note, log).perform(known)
 
 
-class _Trials:
-    """Performs trials."""
+@dataclass(frozen=True)
+class _Performance:
+    """A trial, and what it takes to perform it."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        inputs: Sequence[InputSteps],
-        *,
-        runs: Runs,
-        note: Callable[[BudgetedEvent], None],
-        log: logging.Logger,
-    ) -> None:
-        self._config, self._inputs, self._runs, self._note, self._log = config, inputs, runs, note, log
+    config: RunConfig
+    trial: Trial
+    runs: Runs
+    note: Callable[[BudgetedEvent], None]
+    log: logging.Logger
 
-    def perform(self, trial: Trial, known: Sequence[BudgetedEvent]) -> None:
-        """Perform a trial of which these events are known."""
-        if isinstance(trial.action, TryPeak):
-            self._try_peak(trial, trial.action)
-        elif isinstance(trial.action, RunCheck):
-            self._check(trial.action, trial.name)
+    def perform(self, known: Sequence[BudgetedEvent]) -> None:
+        """Perform the trial, of which these events are known."""
+        action = self.trial.action
+        if isinstance(action, RunPilot):
+            self._run_pilot(action, known)
         else:
-            self._run_pilot(trial, trial.action, known)
+            self.note(self._try_peak(action) if isinstance(action, TryPeak) else self._check(action))
+            self.runs.remove(self.trial.name)
 
-    def _try_peak(self, trial: Trial, action: TryPeak) -> None:
-        name, inputs = trial.name, self._inputs
-        record = peak_record(self._config, action, inputs, first=trial.first)
-        watch, steps = Watch(), round(record.states[0].epochs * inputs[action.input].per_epoch)
+    def _try_peak(self, action: TryPeak) -> PeakScore:
+        began, own = time.perf_counter(), self.trial.inputs[action.input]
+        record = peak_record(self.config, action, self.trial.inputs, first=self.trial.first)
+        steps = round(record.states[0].epochs * own.per_epoch)
+        found = self._train(self.runs.train_short, record)
+        spent = {"compute": steps * own.compute, "seconds": time.perf_counter() - began}
+        return PeakScore(action.input, action.factor, found.loss, found.sd, found.top1, steps=steps, **spent)
+
+    def _check(self, action: RunCheck) -> CheckScore:
+        began, record = time.perf_counter(), check_record(self.config, action, self.trial.inputs)
+        found = self._train(self.runs.train_check, record)
+        losses, seconds = tuple(round(loss, 6) for loss in found.losses), time.perf_counter() - began
+        return CheckScore(action.split, action.share, found.loss, found.sd, found.top1, losses, seconds)
+
+    def _train(self, train: Callable[[RunConfig, str], HeldoutLoss], record: RunConfig) -> HeldoutLoss:
+        """Return what a run shows: nothing where training diverged."""
         try:
-            found = self._runs.train_short(record, name)
+            return train(record, self.trial.name)
         except DivergedError:
-            found = HeldoutLoss()
-        compute, seen = steps * inputs[action.input].compute, (found.loss, found.sd, found.top1)
-        self._note(PeakScore(action.input, action.factor, *seen, steps=steps, compute=compute, seconds=watch.lap()))
-        self._runs.remove(name)
+            return HeldoutLoss()
 
-    def _check(self, action: RunCheck, name: str) -> None:
-        watch, record = Watch(), check_record(self._config, action, self._inputs)
-        try:
-            found = self._runs.train_check(record, name)
-        except DivergedError:
-            found = HeldoutLoss()
-        losses = tuple(round(loss, 6) for loss in found.losses)
-        seen = found.loss, found.sd, found.top1
-        self._note(CheckScore(action.split, action.share, *seen, losses=losses, seconds=watch.lap()))
-        self._runs.remove(name)
-
-    def _run_pilot(self, trial: Trial, action: RunPilot, known: Sequence[BudgetedEvent]) -> None:
-        pilot = make_pilot(self._config, action, path=trial.path, inputs=self._inputs, attempt=trial.attempt)
+    def _run_pilot(self, action: RunPilot, known: Sequence[BudgetedEvent]) -> None:
+        trial = self.trial
+        pilot = make_pilot(self.config, action, path=trial.path, inputs=trial.inputs, attempt=trial.attempt)
         read = {event.step for event in known if isinstance(event, PilotReadout)}
-        self._log.info(f"{pilot.name}: {pilot.branches[-1].begin} steps of input {action.input}")
+        self.log.info(f"{pilot.name}: {pilot.branches[-1].begin} steps of input {action.input}")
         for branch in pilot.branches:
-            watch, place = Watch(), action.input
+            began, place = time.perf_counter(), action.input
             try:
                 if branch.begin not in read:
-                    self._runs.train_pilot(pilot, branch.begin)
-                    place = len(self._inputs) - 1
-                    self._note(self._read(action, pilot, branch, watch))
+                    self.runs.train_pilot(pilot, branch.begin)
+                    place = len(trial.inputs) - 1
+                    self.note(self._read(action, pilot, branch, began=began))
             except DivergedError as error:
-                self._log.info(f"{pilot.name}: input {place}: {error}")
-                self._runs.remove(branch.name)
-                self._note(PilotEnd(action.number, action.factors, place))
+                self.log.info(f"{pilot.name}: input {place}: {error}")
+                self.runs.remove(branch.name)
+                self.note(PilotEnd(action.number, action.factors, place))
                 return
-            self._runs.remove(branch.name)
-        self._note(PilotEnd(action.number, action.factors))
+            self.runs.remove(branch.name)
+        self.note(PilotEnd(action.number, action.factors))
 
-    def _read(self, action: RunPilot, pilot: Pilot, branch: Branch, watch: Watch) -> PilotReadout:
+    def _read(self, action: RunPilot, pilot: Pilot, branch: Branch, *, began: float) -> PilotReadout:
         """Train a branch, and return what it shows."""
-        found = self._runs.train_short(branch.record, branch.name, start=pilot.name)
+        found, inputs = self.runs.train_short(branch.record, branch.name, start=pilot.name), self.trial.inputs
         place = branch.begin, branch.steps, branch.at, branch.weighted
         branches = sum(each.steps for each in pilot.branches if each.begin <= branch.begin)
-        compute = branch.begin * self._inputs[action.input].compute + branches * self._inputs[-1].compute
+        compute = branch.begin * inputs[action.input].compute + branches * inputs[-1].compute
         seen = found.loss, found.sd, found.top1
-        return PilotReadout(action.number, *place, *seen, compute=compute, seconds=watch.lap())
+        return PilotReadout(action.number, *place, *seen, compute=compute, seconds=time.perf_counter() - began)

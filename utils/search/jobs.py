@@ -128,19 +128,18 @@ class Desk:
             if job.name not in self._executor.running and len(self._executor.running) < self._executor.workers:
                 self._executor.submit(job)
 
-    def run(self, job: Job) -> list[dict[str, Any]]:
-        """Have one job performed; return the events in its file as lines, none where they were noted at once."""
+    def run(self, job: Job) -> None:
+        """Have one job performed to its end."""
         self.start([job])
         while self.is_running(job.name):
             self.wait()
-        return self.shown(job.name)
 
     def is_running(self, name: str) -> bool:
         """Return whether a job is being performed."""
         return name in self._executor.running
 
     def shown(self, name: str) -> list[dict[str, Any]]:
-        """Return the events in the file of a job as lines, none where it has no file."""
+        """Return the events in the file of a job as lines, none where it has no file: they were noted at once."""
         return distributed.decide_on_main(lambda: read_lines(job_file(self._folder, name), anew=ANEW)[1:])
 
     def forget(self, name: str) -> None:
