@@ -271,8 +271,7 @@ class BudgetedSearch:
                 f"{self._parts.search.selection.text}.",
             ]
             write_path_record(self._config, self._record(planned), comments=comments)
-            name = record_path(self._config).name
-            report = build_report(self._config, self._history, policy=self._policy, planned=planned, path_record=name)
+            report = build_report(self._config, self._history, policy=self._policy, planned=planned)
             write_sealed_json(self._config.run_dir / SEARCH_JSON, report.to_json())
             write_text_atomically(self._config.run_dir / SEARCH_PAGE, render_budgeted_page(report))
 

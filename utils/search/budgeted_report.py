@@ -1,7 +1,6 @@
 """What a budgeted search reports: search.json, from which its page is drawn. No torch."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from utils.planning.policy import COOL_DOWN, BudgetedPolicy
 from utils.planning.studied import paired_difference
 from utils.search.budgeted_events import BudgetedHistory, PeakScore, PilotReadout, Planned
 from utils.search.events import FinalScore
+from utils.search.result import path_record_name
 
 FORMAT = 1
 BEST_SPLITS = 10  # of the table that are kept
@@ -38,14 +38,10 @@ class Spent:
 
 @dataclass(frozen=True)
 class Compared:
-    """A run of the check beside that of all at the goal.
+    """A run of the check, as `CheckScore` has it, beside that of all at the goal.
 
     Attributes:
-        split: Shares of its compute.
-        share: Its part of the budget.
-        loss: Mean held-out cross-entropy at the goal's clip; NaN: training diverged.
-        sd: Standard deviation of that mean.
-        top1: Held-out accuracy, percent.
+        split, share, loss, sd, top1: Of the run.
         less: Mean of its loss less that of all at the goal, video by video; NaN where there is none.
         less_sd: Standard deviation of that mean.
     """
@@ -94,7 +90,7 @@ class BudgetedReport:
     plan: Planned
     is_planned: bool
     splits: tuple[SplitWorth, ...]
-    pareto: tuple[tuple[float, tuple[float, ...], float], ...]
+    pareto: tuple[tuple[float, Split, float], ...]
     marginal: tuple[tuple[float, ...], ...]
     spent: Spent
     path_record: str
@@ -102,15 +98,12 @@ class BudgetedReport:
     config: RunConfig
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of search.json; a loss that diverged is null."""
-        plain: dict[str, Any] = asdict(replace(self, config=None)) | {"config": self.config.to_dict()}  # type: ignore[arg-type]
-        for one in (*plain["peaks"], *plain["readouts"], *plain["checks"]):
-            one |= {name: None for name, value in one.items() if isinstance(value, float) and not math.isfinite(value)}
-        return plain
+        """Return the content of search.json."""
+        return asdict(replace(self, config=None)) | {"config": self.config.to_dict()}  # type: ignore[arg-type]
 
 
 def build_report(
-    config: RunConfig, history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned, path_record: str
+    config: RunConfig, history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned
 ) -> BudgetedReport:
     """Collect everything a budgeted search says.
 
@@ -119,7 +112,6 @@ def build_report(
         history: What has happened.
         policy: What decides.
         planned: The best path that is known.
-        path_record: The file of its record.
     """
     path = replace(policy.budget, compute=planned.compute)
     posterior = policy.posterior(history.seen()) if history.plan else None
@@ -137,9 +129,9 @@ def build_report(
         is_planned=history.plan is not None,
         splits=splits[:BEST_SPLITS],
         pareto=_pareto(posterior, path, policy=policy) if posterior else (),
-        marginal=_marginal(posterior, path, split=planned.split) if posterior else (),
+        marginal=tuple(map(tuple, marginal_worth(posterior, path, planned.split).tolist())) if posterior else (),
         spent=_add_up(history, policy=policy, planned=planned),
-        path_record=path_record,
+        path_record=f"{path_record_name(config)}.yml",
         test=history.test,
         config=config,
     )
@@ -171,22 +163,12 @@ def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[Compared, ...]
     return tuple(found)
 
 
-def _pareto(
-    posterior: Posterior, path: Budget, *, policy: BudgetedPolicy
-) -> tuple[tuple[float, tuple[float, ...], float], ...]:
+def _pareto(posterior: Posterior, path: Budget, *, policy: BudgetedPolicy) -> tuple[tuple[float, Split, float], ...]:
     """Return the best split of other budgets, with the loss that is expected of it."""
     found = []
     for factor in OTHER_BUDGETS:
         budget = replace(path, compute=path.compute * factor)
         split = policy.choose(posterior, budget).chosen.split
-        found.append((factor, split, _expected_loss(posterior, budget, split)))
+        (loss,), _ = posterior.moments(posterior.losses(np.array([budget.weighted_epochs(split)])))
+        found.append((factor, split, float(loss)))
     return tuple(found)
-
-
-def _expected_loss(posterior: Posterior, budget: Budget, split: Sequence[float]) -> float:
-    weighted = np.array([budget.weighted_epochs(tuple(split))])
-    return float(posterior.moments(posterior.losses(weighted))[0][0])
-
-
-def _marginal(posterior: Posterior, path: Budget, *, split: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(map(float, row)) for row in marginal_worth(posterior, path, split))

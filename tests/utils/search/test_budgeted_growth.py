@@ -85,7 +85,7 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     # The page says what the earlier path has trained, on top of the budget.
     chosen = action.plan.chosen
     history.add(planned := Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute))
-    report = build_report(large, history, policy=policy, planned=planned, path_record="p.yml")
+    report = build_report(large, history, policy=policy, planned=planned)
     parts = report.spent
     assert parts.peaks + parts.readouts + parts.lost + parts.path == pytest.approx(2 * first)
     assert parts.earlier == first / 2

@@ -209,12 +209,12 @@ def test_a_peak_has_the_fewest_steps_that_mean_something(config: RunConfig) -> N
 def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> None:
     events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
     before = Planned(policy.budget.goal_only, 0.0, 0.0, (1.0, 1.0, 1.0), policy.budget.compute)
-    early = build_report(config, BudgetedHistory(), policy=policy, planned=before, path_record="p.yml")
+    early = build_report(config, BudgetedHistory(), policy=policy, planned=before)
     assert "Until the pilots have ended" in render_budgeted_page(early)
     history = BudgetedHistory(events)
     assert history.plan is not None
-    report = build_report(config, history, policy=policy, planned=history.plan, path_record="p.yml")
-    content = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    report = build_report(config, history, policy=policy, planned=history.plan)
+    content = json.loads(json.dumps(as_json(report.to_json())))
     assert content["splits"][0]["split"] == list(history.plan.split)
     assert len(content["readouts"]) == len(history.readouts())
     assert sum(asdict(report.spent).values()) == pytest.approx(report.budget, rel=1e-3), "whole steps"
@@ -226,7 +226,7 @@ def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> N
     assert page.count("<svg") == 3
     assert f'<td class="number">{history.readouts()[0].branch}</td>' in page
     at_goal = replace(history.plan, split=policy.budget.goal_only)
-    only = build_report(config, history, policy=policy, planned=at_goal, path_record="p.yml")
+    only = build_report(config, history, policy=policy, planned=at_goal)
     assert "The plan is all at the goal" in render_budgeted_page(only)
 
 
@@ -243,14 +243,14 @@ def test_a_studied_plan_pays_on_top_of_its_path_and_the_cap_holds(studied: RunCo
     assert history.plan.compute == policy.budget.compute
     assert {readout.pilot for readout in history.readouts()} == {0, 1, 2}
     assert [check.share for check in history.checks()] == [1 / 8] * 2, "a cap of one training leaves no more"
-    report = build_report(studied, history, policy=policy, planned=history.plan, path_record="p.yml")
+    report = build_report(studied, history, policy=policy, planned=history.plan)
     spent = asdict(report.spent)
     assert spent["path"] == report.budget
     assert report.budget / 2 < sum(spent.values()) - spent["path"] < report.budget
     assert spent["lost"] == pytest.approx(2 / 8 * report.budget), "the plan goes on from one of three"
     pilot = policy.pilot_of(history.plan.split)
     assert pilot is not None and policy.pilots[pilot] == 0
-    content = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    content = json.loads(json.dumps(as_json(report.to_json())))
     at_goal = next(one for one in content["checks"] if one["split"][-1] == 1)
     other = next(one for one in content["checks"] if one["split"][-1] < 1)
     assert at_goal["less"] is None
@@ -276,7 +276,7 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
     history = BudgetedHistory(events)
     longest = policy.path_budget(history.seen()).longest  # the grid of the posterior that it is compared with
     assert history.plan is not None
-    report = build_report(config, history, policy=policy, planned=history.plan, path_record="p.yml")
+    report = build_report(config, history, policy=policy, planned=history.plan)
     file = tmp_path / "search.json"
     write_sealed_json(file, report.to_json())
     reusing = replace(config, search=replace(config.search, reuse=(str(file),)))
@@ -287,7 +287,7 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
     assert read_prior(config, longest=longest) is None
     assert identify_reused(reusing) == {"reused search 1": file_sha256(file)}
     # What is said of the plan is said with it, and is surer.
-    sure = build_report(config, history, policy=replace(policy, prior=prior), planned=history.plan, path_record="p.yml")
+    sure = build_report(config, history, policy=replace(policy, prior=prior), planned=history.plan)
     spreads = [{each.split: each.spread for each in one.splits} for one in (sure, report)]
     assert any(spreads[0][split] < spreads[1][split] for split in spreads[0].keys() & spreads[1].keys())
     # What cannot be used is named.
