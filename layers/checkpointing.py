@@ -1,8 +1,8 @@
 """Activation checkpointing: blocks that keep their input alone and compute the rest again in the backward pass."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache, partial
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -24,31 +24,24 @@ class Checkpointed(nn.Module):
         """Return what the block's class does."""
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(*inputs)
-        return checkpoint(super().forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, self))
+        return checkpoint(
+            super().forward, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _without_statistics(self))
+        )
 
 
 def checkpoint_blocks(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
     """Exchange blocks inside `network`, of whatever class, for checkpointed ones that hold the very same parts."""
     chosen = set(blocks)
-    exchange(network, lambda block: _checkpointed(block) if block in chosen else None)
-
-
-def _checkpointed(block: nn.Module) -> nn.Module:
-    kind = _checkpointed_class(type(block))  # type: ignore[arg-type]  # mypy takes the hash for an instance's
-    ours = kind.__new__(kind)
-    ours.__dict__.update(block.__dict__)
-    return ours
+    exchange(
+        network,
+        lambda block: _checkpointed_class(type(block)) if block in chosen else None,  # type: ignore[arg-type]  # an instance's hash
+    )
 
 
 @cache
 def _checkpointed_class(block_class: type[nn.Module]) -> type[nn.Module]:
     """Make the subclass, of the same name: that is what a network's text shows."""
     return type(block_class.__name__, (Checkpointed, block_class), {})
-
-
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Give the surroundings of the first and of the second computation."""
-    return nullcontext(), _without_statistics(block)
 
 
 @contextmanager

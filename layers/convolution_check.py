@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from layers.channels_last import FORMATS
 from layers.convolutions import Conv2d, Conv3d
 from utils.errors import UserError
 from utils.sealed import SealError, read_sealed_json, write_sealed_json
@@ -58,11 +59,6 @@ class Form:
     out_channels: int = 16
     channels_last: bool = False
 
-    @property
-    def fits(self) -> bool:
-        """Whether the map, padded, has room for the kernel."""
-        return all(n + 2 * p >= k for n, p, k in zip(self.size, self.padding, self.kernel, strict=True))
-
     def __str__(self) -> str:
         """Describe the form in a line."""
         kernel, stride, size = ("x".join(map(str, numbers)) for numbers in (self.kernel, self.stride, self.size))
@@ -97,9 +93,8 @@ def largest_error(form: Form, dtype: torch.dtype, *, device: torch.device = _CPU
         shape = conv.to(dtype)(x).shape
     direction = torch.randn(shape, generator=generator).to(dtype)
     expected = _differentiate(conv, x.double(), weight.double(), direction.double(), torch.contiguous_format)
-    last = torch.channels_last if len(form.kernel) == 2 else torch.channels_last_3d
     _poison_memory(device)
-    memory_format = last if form.channels_last else torch.contiguous_format
+    memory_format = FORMATS[x.dim()] if form.channels_last else torch.contiguous_format
     found = _differentiate(conv, x.to(device), weight.to(device), direction.to(device), memory_format)
     errors = [
         ((ours.cpu().double() - exact).abs().max() / exact.abs().max().clamp_min(1e-9)).item()

@@ -1,14 +1,19 @@
-"""Exchange of modules inside a network, for those of other libraries or classes that do one thing more."""
+"""Exchange of modules inside a network, for those of a class of this project, or of one that does one thing more."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 
-def exchange(network: nn.Module, make: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Put another module in the place of every one inside `network` that `make` gives one for, under its name."""
+def exchange(network: nn.Module, choose: Callable[[nn.Module], type[nn.Module] | None]) -> None:
+    """Put a module of another class in the place of every one inside `network` that `choose` gives a class for.
+
+    It holds the very parts of the old one.
+    """
     for module in list(network.modules()):
         for name, child in module.named_children():
-            new = make(child)
-            if new is not None:
+            kind = choose(child)
+            if kind is not None:
+                new = kind.__new__(kind)
+                new.__dict__.update(child.__dict__)
                 setattr(module, name, new)

@@ -36,15 +36,7 @@ BATCH_NORMS: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d,
 
 def make_freezable(network: nn.Module) -> None:
     """Exchange every plain 3D batch norm inside `network`, one of another library, for one that can be frozen."""
-    exchange(network, _freezable)
-
-
-def _freezable(norm: nn.Module) -> BatchNorm3d | None:
-    if type(norm) is not nn.BatchNorm3d:
-        return None
-    ours = BatchNorm3d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-    ours.load_state_dict(norm.state_dict())
-    return ours
+    exchange(network, lambda norm: BatchNorm3d if type(norm) is nn.BatchNorm3d else None)
 
 
 def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:

@@ -76,17 +76,21 @@ def make_conv(
     return conv
 
 
-def picking_kernel(shape: torch.Size, sources: Tensor, *, like: Tensor) -> Tensor:
-    """Make a temporal kernel of 3 whose output i at each frame is input `sources[i]` at the same frame.
+def picking_kernel(weight: Tensor, sources: Tensor) -> Tensor:
+    """Make a temporal kernel whose output i at each frame is input `sources[i]` at the same frame.
 
     Args:
-        shape: Shape of the kernel, [out, in per group, 3, 1, 1].
+        weight: Of the kernel's shape, [out, in per group, frames, ...], type and device.
         sources: Input channel that each output picks, int64 [out]; it must lie in the group of its output.
-        like: Gives data type and device.
     """
-    kernel = like.new_zeros(shape)
-    kernel[torch.arange(shape[0]), sources % shape[1], 1] = 1
+    kernel = torch.zeros_like(weight)
+    kernel[torch.arange(len(weight)), sources % weight.shape[1], weight.shape[2] // 2] = 1
     return kernel
+
+
+def identity_kernel(weight: Tensor) -> Tensor:
+    """Make a temporal kernel of the shape of `weight` that gives every frame as it is."""
+    return picking_kernel(weight, torch.arange(len(weight)))
 
 
 def inflate_first_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:

@@ -96,7 +96,12 @@ def find_kinds(names: Iterable[str]) -> Kinds:
 def list_forms(sides: Sequence[int], frames: Sequence[int]) -> list[Form]:
     """Give the forms over these frames and maps of these sides, contiguous and channels last."""
     plain = _list_plain(sides, frames)
-    return [replace(form, channels_last=last) for form in plain for last in (False, True) if form.fits]
+    return [replace(form, channels_last=last) for form in plain for last in (False, True) if _fits(form)]
+
+
+def _fits(form: Form) -> bool:
+    """Whether the map, padded, has room for the kernel."""
+    return all(n + 2 * p >= k for n, p, k in zip(form.size, form.padding, form.kernel, strict=True))
 
 
 def _list_plain(sides: Sequence[int], frames: Sequence[int]) -> Iterator[Form]:

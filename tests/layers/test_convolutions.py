@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers import convolution_check, convolutions
-from layers.convolutions import OWN, Conv3d, has_inner_window, is_at_risk, use_own_convolutions
+from layers.convolutions import Conv2d, Conv3d, has_inner_window, is_at_risk, use_own_convolutions
 from layers.losses import HeadsLoss
 from tests import forked
 from tests.convolution_forms import KINDS, find_kinds
@@ -55,7 +55,7 @@ def test_convolutions_that_may_be_wrong_on_a_cpu_are_our_own(name: str) -> None:
         size = {} if name.startswith("torchvision/") else {"image_size": 32}
         network = blank_network(name, **size)
     convs = [conv for conv in network.modules() if isinstance(conv, nn.Conv2d | nn.Conv3d)]
-    assert all(type(conv) in OWN for conv in convs if max(*conv.kernel_size, *conv.stride) > 1)
+    assert all(type(conv) in (Conv2d, Conv3d) for conv in convs if max(*conv.kernel_size, *conv.stride) > 1)
 
 
 def test_an_inner_window_reads_no_padding() -> None:
@@ -132,7 +132,7 @@ def test_convolutions_of_other_libraries_are_exchanged_with_their_parameters() -
     x = torch.randn(2, 2, 5, 5, 5)
     expected = parts[2](parts[1](parts[0](x)))
     use_own_convolutions(network)
-    assert [type(part) in OWN for part in parts] == [True, True, False, True]
+    assert [type(part) in (Conv2d, Conv3d) for part in parts] == [True, True, False, True]
     assert all(weight is before[name] for name, weight in network.named_parameters())
     torch.testing.assert_close(parts[2](parts[1](parts[0](x))), expected)
 
