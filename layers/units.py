@@ -206,22 +206,21 @@ class StemUnit(Unit):
 class C2DUnit(Unit):
     """1x3x3: every frame alone."""
 
+    kernel = SPATIAL
+
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
         """Make the unit; `stride` is spatial."""
-        stride_3d = (1, stride, stride)
+        strides = (1, stride, stride)
         conv = make_conv(
-            in_channels, out_channels, kernel=SPATIAL, stride=stride_3d, groups=style.groups, dims=style.dims
+            in_channels, out_channels, kernel=self.kernel, stride=strides, groups=style.groups, dims=style.dims
         )
         super().__init__(conv, out_channels, norm=style.norm)
 
 
-class I3DUnit(Unit):
+class I3DUnit(C2DUnit):
     """3x3x3 (Carreira and Zisserman, CVPR 2017)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
-        """Make the unit; `stride` is spatial."""
-        conv = make_conv(in_channels, out_channels, kernel=FULL, stride=(1, stride, stride), groups=style.groups)
-        super().__init__(conv, out_channels, norm=style.norm)
+    kernel = FULL
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """Give a third of the 2D kernel to each of the three frames."""
@@ -260,19 +259,17 @@ class R2P1DUnit(Unit):
         place = channel // narrow * wide + (wide - narrow) // 2 + channel % narrow
         spatial = kernel.new_zeros(self.spatial.weight.shape)
         spatial[place, :, 0] = kernel
-        temporal = picking_kernel(self.temporal.weight.shape, place, like=kernel)
-        return {"spatial.weight": spatial, "temporal.weight": temporal}
+        return {"spatial.weight": spatial, "temporal.weight": picking_kernel(self.temporal.weight, place)}
 
 
-class P3DUnit(Unit):
+class P3DUnit(C2DUnit):
     """What P3D-A, B and C share (Qiu et al., ICCV 2017): a 1x3x3 and a 3x1x1 convolution and one norm."""
 
     temporal: Conv
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
         """Make the unit; `stride` is spatial."""
-        conv = make_conv(in_channels, out_channels, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
-        super().__init__(conv, out_channels, norm=style.norm)
+        super().__init__(in_channels, out_channels, stride=stride, style=style)
         self.temporal = self.make_temporal(groups=style.temporal_groups)
 
     def make_temporal(self, *, groups: int) -> Conv:
@@ -294,9 +291,7 @@ class P3DAUnit(P3DUnit):
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """Start the temporal kernel as the identity."""
-        channels = torch.arange(self.shape_2d[0])
-        temporal = picking_kernel(self.temporal.weight.shape, channels, like=kernel)
-        return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": temporal}
+        return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": identity_kernel(self.temporal.weight)}
 
 
 class P3DBUnit(P3DUnit):

@@ -20,7 +20,7 @@ from layers.drop import DropPath
 from layers.frames import fold_frames, unfold_frames
 from layers.norm import BATCH_NORMS
 from layers.pooling import POOLINGS
-from layers.units import Conv, PointwiseUnit, StemUnit, Unit, make_conv
+from layers.units import Conv, PointwiseUnit, StemUnit, Unit, identity_kernel, make_conv
 from model.network import NetworkOptions, VideoNetwork, rename
 from utils.config.network_names import PUBLISHED_WIDTH
 
@@ -105,9 +105,7 @@ class TemporalUnit(PaddedUnit):
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """Start the temporal kernel as the identity."""
-        temporal = kernel.new_zeros(self.temporal.weight.shape)
-        temporal[:, :, 1] = 1
-        return super().inflated(kernel) | {"temporal.weight": temporal}
+        return super().inflated(kernel) | {"temporal.weight": identity_kernel(self.temporal.weight)}
 
 
 class SqueezeExcite(nn.Module):

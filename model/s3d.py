@@ -15,6 +15,7 @@ from layers.units import (
     PointwiseUnit,
     Unit,
     UnitChain,
+    identity_kernel,
     inflate_first_kernel,
     make_conv,
 )
@@ -64,12 +65,9 @@ class SeparableUnit(Unit):
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
         """Start the temporal kernel as the identity."""
-        temporal = kernel.new_zeros(self.temporal.weight.shape)
-        channels = torch.arange(temporal.shape[0])
-        temporal[channels, channels, temporal.shape[2] // 2] = 1
         return {
             "spatial.weight": inflate_first_kernel(kernel, self.spatial.weight.shape),
-            "temporal.weight": temporal,
+            "temporal.weight": identity_kernel(self.temporal.weight),
         }
 
 
