@@ -3,8 +3,9 @@
 The names are looked up when they are first used, so that importing the package needs no torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from utils.parts import find_part
 
 if TYPE_CHECKING:
     from model.network import VideoNetwork as VideoNetwork
@@ -14,34 +15,24 @@ if TYPE_CHECKING:
     from model.weights import inflate as inflate
     from model.weights import load_weights as load_weights
     from model.weights import without_classifiers as without_classifiers
-    from utils.config.network_names import list_names as list_models
+    from utils.config.network_names import list_names as list_models  # noqa: F401 - in `__all__`
 
 _HOMES = {
-    "VideoNetwork": ("model.network", "VideoNetwork"),
-    "WeightsError": ("model.weights", "WeightsError"),
-    "create_model": ("model.registry", "create_model"),
-    "export_weights": ("model.weights", "export_weights"),
-    "inflate": ("model.weights", "inflate"),
-    "list_models": ("utils.config.network_names", "list_names"),
-    "load_weights": ("model.weights", "load_weights"),
-    "without_classifiers": ("model.weights", "without_classifiers"),
+    "VideoNetwork": "model.network:VideoNetwork",
+    "WeightsError": "model.weights:WeightsError",
+    "create_model": "model.registry:create_model",
+    "export_weights": "model.weights:export_weights",
+    "inflate": "model.weights:inflate",
+    "list_models": "utils.config.network_names:list_names",
+    "load_weights": "model.weights:load_weights",
+    "without_classifiers": "model.weights:without_classifiers",
 }
 
-__all__ = [
-    "VideoNetwork",
-    "WeightsError",
-    "create_model",
-    "export_weights",
-    "inflate",
-    "list_models",
-    "load_weights",
-    "without_classifiers",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return find_part(_HOMES[name])

@@ -15,30 +15,16 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """What a network is built for.
-
-    Attributes:
-        num_classes: Outputs of each classifier.
-        early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's networks have no such
-            stem.
-        dropout_ratio: Dropout before each classifier.
-        image_size: Height and width of a clip. Transformers have position embeddings for it, which they resize for
-            other sizes; the others do not look at it.
-        pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
-        base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
-        in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
-        stochastic_depth: Fraction of the clips that skip the last residual branch in training; it falls linearly to 0
-            at the first one. None: the network's own, which is 0.2 for EfficientNets and 0 for other released networks.
-    """
+    """What a network is built for: the arguments of `model.create_model` that say so, and mean what it says there."""
 
     num_classes: int
-    early_stride: int = 4
-    dropout_ratio: float = 0.5
-    image_size: int = 224
-    pooling_name: str = "PoolingAverage"
-    base_width: int = 64
-    in_channels: int = 3
-    stochastic_depth: float | None = None
+    early_stride: int
+    dropout_ratio: float
+    image_size: int
+    pooling_name: str
+    base_width: int
+    in_channels: int
+    stochastic_depth: float | None
 
 
 class VideoNetwork(nn.Module):

@@ -133,13 +133,16 @@ def create_model(
     Args:
         net_name: One of model.list_models().
         num_classes: Outputs of each classifier.
-        early_stride: Frames that the stem takes to one.
+        early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's networks have no such
+            stem.
         dropout_ratio: Dropout before each classifier.
-        image_size: Height and width of a clip; see NetworkOptions.
+        image_size: Height and width of a clip. Transformers have position embeddings for it, which they resize for
+            other sizes; the others do not look at it.
         pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
-        base_width: Channels of the first stage, 64 in the published networks.
+        base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
         in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
-        stochastic_depth: Fraction of the clips that skip the last residual branch in training; None: the network's own.
+        stochastic_depth: Fraction of the clips that skip the last residual branch in training; it falls linearly to 0
+            at the first one. None: the network's own, which is 0.2 for EfficientNets and 0 for other released networks.
         checkpoint_blocks: Keep only the inputs of blocks for the backward pass: less memory, more time.
 
     Raises:

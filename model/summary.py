@@ -9,7 +9,6 @@ they take. Nothing is computed: shapes are followed on torch's device "meta".
 
 import argparse
 import fnmatch
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -116,19 +115,6 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
     return StorageWeakRef(tensor.untyped_storage())
 
 
-def format_row(net_name: str, cost: Cost) -> tuple[str, ...]:
-    """Write a cost in the units of the columns."""
-    if cost.multiply_adds is None or cost.activation_bytes is None:
-        return net_name, f"{cost.parameters / 1e6:.2f} M", "-", "-", str(cost.limits)
-    return (
-        net_name,
-        f"{cost.parameters / 1e6:.2f} M",
-        f"{cost.multiply_adds / 1e9:.2f} G",
-        f"{cost.activation_bytes / 2**20:.0f} MiB",
-        str(cost.limits),
-    )
-
-
 def match_names(pattern: str) -> list[str]:
     """List the names that match a pattern of shell wildcards.
 
@@ -139,18 +125,18 @@ def match_names(pattern: str) -> list[str]:
     return found or [str(parse_name(pattern))]
 
 
-def _rows(names: Iterable[str], arguments: argparse.Namespace) -> Iterator[tuple[str, ...]]:
-    for name in names:
-        yield format_row(
-            name,
-            measure(
-                name,
-                frames=arguments.clip,
-                size=arguments.size,
-                num_classes=arguments.classes,
-                early_stride=arguments.early_stride,
-            ),
-        )
+def _row(name: str, arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return what a network costs, in the units of the columns."""
+    cost = measure(
+        name,
+        frames=arguments.clip,
+        size=arguments.size,
+        num_classes=arguments.classes,
+        early_stride=arguments.early_stride,
+    )
+    counted = "-" if cost.multiply_adds is None else f"{cost.multiply_adds / 1e9:.2f} G"
+    kept = "-" if cost.activation_bytes is None else f"{cost.activation_bytes / 2**20:.0f} MiB"
+    return name, f"{cost.parameters / 1e6:.2f} M", counted, kept, str(cost.limits)
 
 
 def main() -> None:
@@ -170,8 +156,8 @@ def main() -> None:
     say(template.format(*COLUMNS))
     if arguments.markdown:
         say(template.format("---", "---:", "---:", "---:", "---"))
-    for row in tqdm(_rows(names, arguments), total=len(names), unit="network", leave=False):
-        tqdm.write(template.format(*row))
+    for name in tqdm(names, unit="network", leave=False):
+        tqdm.write(template.format(*_row(name, arguments)))
 
 
 if __name__ == "__main__":
