@@ -39,7 +39,7 @@ def read_weight_file(config: RunConfig, path: Path) -> WeightFile:
     """Read a file of weights that fits the record's normalisation.
 
     Raises:
-        CheckpointError: As in `read_weights`.
+        CheckpointError: The file cannot be read, or holds no weights where they are looked for.
         ConfigError: The weights were trained on clips that were normalised otherwise, or are in the record's folder
             although another run has trained them.
     """
@@ -50,40 +50,20 @@ def read_weight_file(config: RunConfig, path: Path) -> WeightFile:
     if not isinstance(named, list) or len(named) != config.dataset.num_classes:
         named = []
     return WeightFile(
-        tensors=_find_weights(content, path),
+        tensors=network_weights(content, path),
         class_names=tuple(map(str, named)),
         differences=tuple(clip_differences(content, config)),
     )
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read the network's tensors from a checkpoint or a bare weight file.
-
-    Raises:
-        CheckpointError: The file cannot be read, or holds no weights where they are looked for.
-    """
-    return _find_weights(load_tensors(path), path)
-
-
-def _find_weights(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return network_weights(content)
-    except NestingError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-class NestingError(CheckpointError):
-    """A checkpoint without weights where they are looked for; the message is without the file's name."""
-
-
-def network_weights(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def network_weights(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
     """Return the network's tensors of this project's checkpoints, others' (`NESTINGS`) or a bare file.
 
     Of a checkpoint with an average of the weights (optimizer.ema) it is the average. Prefixes of wrappers are left out,
     also several behind one another; values that are no tensors are no weights.
 
     Raises:
-        NestingError: There are no tensors, or two of them differ in wrappers' prefixes only.
+        CheckpointError: There are no tensors, or two of them differ in wrappers' prefixes only.
     """
     place = []
     while nested := [name for name in NESTINGS if _holds_tensors(content.get(name))]:
@@ -91,16 +71,18 @@ def network_weights(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         content = content[nested[0]]
     tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise NestingError(
-            f"no weights at {'.'.join(place) or 'the top'}: it holds {_listing(content)}; weights are looked for at "
-            f"the top and in {', '.join(NESTINGS)}: save them there, e.g. torch.save({{'state_dict': weights}}, file)"
+        raise CheckpointError(
+            f"{path}: no weights at {'.'.join(place) or 'the top'}: it holds {_listing(content)}; weights are looked "
+            f"for at the top and in {', '.join(NESTINGS)}: save them there, e.g. torch.save({{'state_dict': weights}}, "
+            "file)"
         )
     weights: dict[str, torch.Tensor] = {}
     origins: dict[str, str] = {}
     for name, tensor in tensors.items():
         bare = _without_prefixes(name)
         if bare in weights:
-            raise NestingError(f"{origins[bare]} and {name} are both {bare} without their wrappers' names; keep one")
+            both = f"{origins[bare]} and {name} are both {bare}"
+            raise CheckpointError(f"{path}: {both} without their wrappers' names; keep one")
         weights[bare], origins[bare] = tensor, name
     return weights
 

@@ -16,9 +16,9 @@ from tests.utils.training.test_engine import TwoHeads, make_batches, make_learne
 from utils.config import load_config
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import plan_steps
-from utils.training.checkpoint import Position, load_checkpoint
+from utils.training.checkpoint import Position, load_checkpoint, load_tensors
 from utils.training.state import TrainingRecord
-from utils.training.weight_files import network_weights, read_weights
+from utils.training.weight_files import network_weights
 
 CPU = torch.device("cpu")
 
@@ -182,12 +182,13 @@ def test_a_state_ends_with_the_average_that_was_evaluated(make_record: MakeRecor
         averaged = train(record, "optimizer.ema=0.8")
     assert_equal(averaged, found[0])
     assert not torch.equal(plain["fc.weight"], averaged["fc.weight"])
-    assert_equal(read_weights(tmp_path / "output/averaged/current.pth"), averaged)
+    path = tmp_path / "output/averaged/current.pth"
+    assert_equal(network_weights(load_tensors(path), path), averaged)
 
 
 def test_an_unfinished_state_is_evaluated_with_its_average() -> None:
     content = {"network": {"fc.bias": torch.zeros(2)}, "average": {"fc.bias": torch.ones(2)}, "average_steps": 3}
-    assert torch.equal(network_weights(content)["fc.bias"], torch.ones(2))
+    assert torch.equal(network_weights(content, Path("current.pth"))["fc.bias"], torch.ones(2))
 
 
 def test_batch_norm_is_recalculated_at_the_change_of_state_alone(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import model
 from tests import forked
 from tests.networks import FAMILIES, SHAPES, tiny_network
-from utils.training.checkpoint import NESTINGS, CheckpointError, Position, save_checkpoint
-from utils.training.weight_files import network_weights, read_weights
+from utils.training.checkpoint import NESTINGS, CheckpointError, Position, load_tensors, save_checkpoint
+from utils.training.weight_files import network_weights
 
 WEIGHTS = {"conv1.weight": torch.arange(4.0), "layer1.0.bn1.bias": torch.ones(2), "fc.bias": torch.zeros(3)}
 
@@ -24,6 +24,14 @@ WEIGHTS = {"conv1.weight": torch.arange(4.0), "layer1.0.bn1.bias": torch.ones(2)
 def assert_weights(found: dict[str, Tensor], expected: dict[str, Tensor] = WEIGHTS) -> None:
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def weights_of(content: dict[str, Any]) -> dict[str, Tensor]:
+    return network_weights(content, Path("weights.pth"))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    return network_weights(load_tensors(path), path)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +60,13 @@ def test_names_of_others_nestings() -> None:
 
 @pytest.mark.parametrize(("average", "plain"), [("average", "network"), ("state_dict_ema", "state_dict")])
 def test_an_average_comes_before_the_weights_themselves(average: str, plain: str) -> None:
-    assert_weights(network_weights({plain: {"fc.bias": torch.full((3,), 9.0)}, average: WEIGHTS}))
+    assert_weights(weights_of({plain: {"fc.bias": torch.full((3,), 9.0)}, average: WEIGHTS}))
 
 
 def test_what_only_has_the_name_of_weights_is_passed_over() -> None:
     content = {"model": {"name": "resnet50", "depth": 50}, "net": "resnet50", "state_dict": {}, **WEIGHTS}
-    assert_weights(network_weights(content))
-    assert_weights(network_weights({"state_dict": None, "model": WEIGHTS}))
+    assert_weights(weights_of(content))
+    assert_weights(weights_of({"state_dict": None, "model": WEIGHTS}))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ def test_a_real_wrapper_of_a_part_and_of_the_whole_is_left_out() -> None:
     names = list(wrapped.state_dict())
     assert all(name.startswith("module._orig_mod.") for name in names)
     assert any("layer2._orig_mod." in name for name in names)
-    assert_weights(network_weights({"model": wrapped.state_dict()}), expected)
+    assert_weights(weights_of({"model": wrapped.state_dict()}), expected)
 
 
 def test_no_network_has_a_name_of_its_own_that_begins_so() -> None:
@@ -98,7 +106,7 @@ def test_no_network_has_a_name_of_its_own_that_begins_so() -> None:
             network = model.create_model(name, num_classes=2)
         for entry in network.state_dict():
             names |= {entry, *network.released_names(entry)}
-    assert network_weights({name: torch.zeros(1) for name in names}).keys() == names
+    assert weights_of({name: torch.zeros(1) for name in names}).keys() == names
 
 
 def test_two_entries_that_differ_in_wrappers_only_are_named(tmp_path: Path) -> None:
