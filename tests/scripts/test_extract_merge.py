@@ -30,7 +30,7 @@ from tests.utils.test_metrics import brute_metrics
 from utils.clip_shape import ClipShape
 from utils.config import load_config
 from utils.errors import UserError
-from utils.evaluation.provenance import choose_crops, make_manifest, scores_folder, training_differences
+from utils.evaluation.provenance import choose_crops, make_manifest, read_history, scores_folder
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import PartWriter, open_scores, read_manifest
 from utils.evaluation.views import ViewScorer
@@ -442,7 +442,7 @@ def test_curves_are_drawn_when_the_record_was_trained(record: Path) -> None:
 
 def test_a_result_says_when_the_training_had_another_configuration(record: Path) -> None:
     config = load_config(record)
-    assert training_differences(config) == []
+    assert read_history(config).differences == []
     (config.run_dir / "config.yml").write_text(load_config(record, ["optimizer.epochs=7"]).to_yaml())
     extract(record)
     assert merge(record)["training_differences"] == ["optimizer.epochs: was 7, is 2"]

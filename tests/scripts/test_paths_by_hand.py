@@ -22,7 +22,7 @@ from utils.config.budget import divide_budget
 from utils.config.load import load_sections
 from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
-from utils.evaluation.provenance import training_differences, training_progress
+from utils.evaluation.provenance import read_history
 from utils.planning.envelope import SHAPES, Envelope
 from utils.sealed import read_sealed_json
 from utils.training.checkpoint import Position, load_checkpoint
@@ -262,8 +262,8 @@ def test_a_budget_is_trained_and_the_result_says_that_it_is_spent(make_record: M
     assert [(line["state"], line["clips"]) for line in lines] == [(0, 32), (0, 32), (1, 36), (1, 4)]
     saved = load_saved_config(config.saved_path)
     assert saved.optimizer.budget.epochs == 1.5
-    assert training_progress(config) == (saved.epochs_before(2), saved.epochs_before(2))
-    assert training_differences(config) == []
+    history = read_history(config)
+    assert (history.progress, history.differences) == ((saved.epochs_before(2), saved.epochs_before(2)), [])
     train(record)  # complete: the very same record
     with pytest.raises(ConfigError, match=r"optimizer\.budget: was \{'epochs': 1\.5\}, is \{'epochs': 3\}"):
         train(record, "optimizer.budget={epochs: 3}")

@@ -15,7 +15,7 @@ from tests import forked
 from tests.conftest import MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils.config import ConfigError, load_config
-from utils.evaluation.provenance import read_training, training_progress
+from utils.evaluation.provenance import read_history
 from utils.training.checkpoint import load_checkpoint
 
 BEST: dict[str, dict[str, Any]] = {
@@ -69,9 +69,9 @@ def test_a_state_ends_with_its_best_epoch_on_videos_it_has_not_seen(
     assert "12 classes, 2 of each" in said
     train(record)  # there is nothing left to do
     assert "training is complete" in capsys.readouterr().out
-    assert training_progress(config) == (9, 9)
-    trained = read_training(config)
-    assert trained is not None
+    history = read_history(config)
+    trained = history.trained
+    assert history.progress == (9, 9) and trained is not None
     assert trained.quick is not None
     assert (trained.scores_heldout, trained.quick["epoch"]) == (True, best)
     helpers.extract(config, crops=(0,), force=False, trained_by="", merged_by="")

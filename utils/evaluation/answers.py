@@ -1,13 +1,13 @@
 """What a network answers to each video of a list: predictions.csv, and the answers that are furthest from the truth."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from utils.evaluation.predictions import csv_text
 
 _TOP = 5
 
@@ -72,15 +72,13 @@ def render_predictions(answers: Answers, *, path_of: Callable[[int], str], class
         path_of: The path of a video.
         class_names: By number.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     ranks = range(1, answers.guesses.shape[1] + 1)
     columns = (name for rank in ranks for name in (f"guess_{rank}", f"score_{rank}"))
-    table.writerow(("video", "class", "right", *columns, "score_of_class"))
+    rows = [("video", "class", "right", *columns, "score_of_class")]
     for place, video in enumerate(answers.videos):
         guesses = zip(answers.guesses[place], answers.scores[place], strict=True)
         cells = (cell for guess, score in guesses for cell in (class_names[guess], f"{score:.6f}"))
         label = answers.labels[place]
         right = "yes" if answers.guesses[place, 0] == label else "no"
-        table.writerow((path_of(int(video)), class_names[label], right, *cells, f"{answers.own[place]:.6f}"))
-    return text.getvalue()
+        rows.append((path_of(int(video)), class_names[label], right, *cells, f"{answers.own[place]:.6f}"))
+    return csv_text(rows)

@@ -26,9 +26,8 @@ from utils.evaluation.provenance import (
     EvaluationList,
     checkpoint_sha256,
     make_manifest,
+    read_history,
     scores_folder,
-    training_differences,
-    training_progress,
 )
 from utils.evaluation.score_index import index_scores, keep_corrupt_part
 from utils.evaluation.scores import CorruptPartError, Manifest, PartWriter, describe_broken, open_scores
@@ -184,10 +183,11 @@ def _plan(
     )
     if force and (earlier := move_to_earlier(config.run_dir, EVALUATION_FILES)) is not None:
         log.info(f"moved the earlier scores and results to {earlier}")
-    progress = training_progress(config)
-    if progress and progress[0] < progress[1]:
-        log.info(f"the training is not complete: {progress[0]:g} of {progress[1]:g} epochs")
-    for difference in training_differences(config):
+    history = read_history(config)
+    if history.progress and history.progress[0] < history.progress[1]:
+        done, planned = history.progress
+        log.info(f"the training is not complete: {done:g} of {planned:g} epochs")
+    for difference in history.differences:
         log.info(f"the weights were trained with another configuration: {difference}")
     manifest = open_scores(folder, manifest)
 

@@ -7,16 +7,13 @@ from typing import Any
 
 from utils.config import RunConfig
 from utils.evaluation.answers import Answers, answer, join_answers, render_predictions
-from utils.evaluation.protocol import History
 from utils.evaluation.provenance import (
     EvaluationError,
     EvaluationList,
     checkpoint_sha256,
     make_manifest,
-    read_training,
+    read_history,
     scores_folder,
-    training_differences,
-    training_progress,
 )
 from utils.evaluation.result import (
     CONFUSION_PICTURE,
@@ -98,7 +95,7 @@ def _make_result(
         class_names=class_names,
         missing={videos.path_of(video): cause for video, cause in missing.items()},
         config=config.to_dict(),
-        history=History(read_training(config), training_progress(config), training_differences(config)),
+        history=read_history(config),
         scores_digest=index.digest,
     )
 

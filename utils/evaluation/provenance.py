@@ -12,7 +12,7 @@ from utils.config import RunConfig
 from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
 from utils.errors import UserError
-from utils.evaluation.protocol import Trained
+from utils.evaluation.protocol import History, Trained
 from utils.evaluation.result import RESULT_FILES
 from utils.evaluation.scores import SCORES_FOLDER, Manifest
 from utils.files import file_sha256
@@ -120,31 +120,23 @@ def make_manifest(
     )
 
 
-def training_progress(config: RunConfig) -> tuple[float, float] | None:
-    """Return (epochs trained, epochs of the record) of the record's own weights, None for weights from elsewhere."""
-    epochs = read_epochs(config.run_dir)
-    if config.eva_model != config.weights_path or not epochs or config.is_search:  # a search is as long as it is
-        return None
-    if config.optimizer.budget.is_given and config.saved_path.exists():
-        config = load_saved_config(config.saved_path)  # with the epochs that the budget came to
-    return reached_epochs(config, epochs[-1]), config.epochs_before(len(config.states))
-
-
-def read_training(config: RunConfig) -> Trained | None:
-    """Return how the record's own weights were trained, None where nothing says it: weights from elsewhere."""
-    epochs = read_epochs(config.run_dir)
-    if config.eva_model != config.weights_path or not epochs:
-        return None
-    return Trained(load_saved_config(config.saved_path) if config.saved_path.exists() else config, epochs)
-
-
-def training_differences(config: RunConfig) -> list[str]:
-    """Return 'section.key: was X, is Y' for the keys with which the record's own weights were trained otherwise.
+def read_history(config: RunConfig) -> History:
+    """Return what is known of the training behind a record's weights: nothing of those from elsewhere.
 
     Training refuses to go on with a changed record; evaluating its weights is no mistake (dataset.on_error=skip, say),
-    so the result names what differs. Empty when the weights are not this record's own.
+    so the result names what differs.
+
+    Raises:
+        UserError: log.jsonl or config.yml are damaged.
     """
-    saved = config.saved_path
-    if config.eva_model != config.weights_path or not saved.exists():
-        return []
-    return list_differences(config, load_saved_config(saved))
+    if config.eva_model != config.weights_path:
+        return History()
+    epochs = read_epochs(config.run_dir)
+    saved = load_saved_config(config.saved_path) if config.saved_path.exists() else config
+    differences = list_differences(config, saved)
+    if not epochs:
+        return History(differences=differences)
+    planned = saved if config.optimizer.budget.is_given else config  # with the epochs that the budget came to
+    whole = planned.epochs_before(len(planned.states))
+    progress = None if config.is_search else (reached_epochs(planned, epochs[-1]), whole)  # it is as long as it is
+    return History(Trained(saved, epochs), progress, differences)

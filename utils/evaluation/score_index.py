@@ -1,8 +1,8 @@
 """Which row of which part file holds a (video, crop): coverage, continuing, and reading in the order of the list."""
 
+import functools
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class ScoreIndex:
         Raises:
             ScoresError: A part is corrupt, or (without `on_broken`) a logit is NaN or infinite.
         """
-        cache = _PartCache(self)
+        read = functools.lru_cache(_PARTS_IN_MEMORY)(self._read)
         num_crops, (num_clips, num_classes) = self.manifest.num_crops, self.manifest.row_shape
         scored = self.scored_videos
         for begin in range(0, len(scored), size):
@@ -107,7 +107,8 @@ class ScoreIndex:
             scores = np.empty((len(videos), num_crops, num_clips, num_classes), dtype=np.float32)
             for place, video in enumerate(videos):
                 for crop in range(num_crops):
-                    scores[place, crop] = cache.row(int(video), crop)
+                    part, axis_of = read(int(self.part_of[video, crop]))
+                    scores[place, crop] = part[self.row_of[video, crop], :, axis_of[crop]]
             finite = np.isfinite(scores).all(axis=(1, 2, 3))
             for video, broken in zip(videos[~finite], scores[~finite], strict=True):
                 self._report_broken(int(video), broken, on_broken)
@@ -115,6 +116,14 @@ class ScoreIndex:
                 yield videos, scores
             elif finite.any():
                 yield videos[finite], scores[finite]
+
+    def _read(self, number: int) -> tuple[NDArray[np.float32], dict[int, int]]:
+        """Return the scores of a part, [videos, clips, crops, classes], and where in them each crop is."""
+        try:
+            part = read_part(self.parts[number], self.manifest)
+        except CorruptPartError as error:
+            raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
+        return part.scores, {crop: axis for axis, crop in enumerate(part.crops.tolist())}
 
     def _report_broken(
         self, video: int, scores: NDArray[np.float32], on_broken: Callable[[int, str], None] | None
@@ -124,30 +133,6 @@ class ScoreIndex:
         if on_broken is None:
             raise ScoresError(f"video {video} (counted from 0): {problem}; {_TORN_ADVICE}")
         on_broken(video, problem)
-
-
-class _PartCache:
-    """The parts read last."""
-
-    def __init__(self, index: ScoreIndex) -> None:
-        self._index = index
-        self._parts: OrderedDict[int, tuple[NDArray[np.float32], dict[int, int]]] = OrderedDict()
-
-    def row(self, video: int, crop: int) -> NDArray[np.float32]:
-        """Return scores [clips, classes]."""
-        number = int(self._index.part_of[video, crop])
-        if number in self._parts:
-            self._parts.move_to_end(number)
-        else:
-            try:
-                part = read_part(self._index.parts[number], self._index.manifest)
-            except CorruptPartError as error:
-                raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
-            self._parts[number] = part.scores, {int(c): axis for axis, c in enumerate(part.crops)}
-            if len(self._parts) > _PARTS_IN_MEMORY:
-                self._parts.popitem(last=False)
-        scores, axis_of = self._parts[number]
-        return scores[self._index.row_of[video, crop], :, axis_of[crop]]
 
 
 def index_scores(
