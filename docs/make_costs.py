@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.summary import measure
 from utils.config import RunConfig, load_config
-from utils.config.schema import StateConfig
+from utils.config.sections import StateConfig
 from utils.text import say
 
 # Training videos of the official lists; those that can still be downloaded are fewer.

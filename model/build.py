@@ -12,7 +12,7 @@ from model.registry import create_model
 from model.summary import multiply_adds
 from model.weights import inflate, load_weights, without_classifiers
 from utils.config import RunConfig
-from utils.config.schema import InputConfig
+from utils.config.sections import InputConfig
 from utils.training.weight_files import WeightFile, read_weight_file
 
 WEIGHTS_HINT = (

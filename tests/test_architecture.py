@@ -76,7 +76,6 @@ TORCH_FREE = (
     "utils/cli.py",
     "utils/config/json_schema.py",
     "utils/config/keys.py",
-    "utils/config/limits.py",
     "utils/config/load.py",
     "utils/config/network_names.py",
     "utils/config/record.py",

@@ -18,7 +18,7 @@ from model.export.folder import ExportError
 from model.export.programs import Program, clip_shape, open_network, write_network
 from model.network import VideoNetwork
 from utils.config import RunConfig
-from utils.config.schema import BudgetConfig
+from utils.config.sections import BudgetConfig
 from utils.evaluation.views import cut_view
 from utils.files import file_sha256
 from utils.sealed import write_sealed_json

@@ -1,7 +1,8 @@
 """The configuration of an experiment: from YAML files and the command line to a frozen `RunConfig`. No torch."""
 
 from utils.config.load import load_config
-from utils.config.schema import RunConfig, StateConfig
+from utils.config.schema import RunConfig
+from utils.config.sections import StateConfig
 from utils.config.values import ConfigError
 
 __all__ = ["ConfigError", "RunConfig", "StateConfig", "load_config"]

@@ -8,9 +8,16 @@ from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
 from utils.config.keys import Key, input_keys, section_keys
-from utils.config.schema import SECTIONS, InputConfig
+from utils.config.schema import SECTIONS
+from utils.config.sections import InputConfig
 
 TYPE_NAMES = {int: "integer", float: "number", int | float: "number", bool: "boolean", str: "string"}
+LIMIT_NAMES = {
+    "at_least": "minimum",
+    "above": "exclusiveMinimum",
+    "below": "exclusiveMaximum",
+    "at_most": "maximum",
+}
 
 Schema = dict[str, Any]
 
@@ -69,11 +76,5 @@ def _either(*schemas: Schema) -> Schema:
 
 
 def _limits(key: Key) -> Schema:
-    limits = {
-        "enum": list(key.choices) or None,
-        "minimum": key.at_least,
-        "exclusiveMinimum": key.above,
-        "exclusiveMaximum": key.below,
-        "maximum": key.at_most,
-    }
-    return {name: limit for name, limit in limits.items() if limit is not None}
+    choices = {"enum": list(key.choices)} if key.choices else {}
+    return choices | {LIMIT_NAMES[limit]: number for limit, number in key.limits.items()}

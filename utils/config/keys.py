@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from utils.config.limits import AT_MOST
+from utils.config.declaring import declaration
 from utils.config.load import DEFAULT_CONFIG
-from utils.config.schema import SECTIONS, STATE_KEYS, InputConfig, owner_of
-from utils.config.values import find_field
+from utils.config.schema import SECTIONS, STATE_KEYS, owner_of
+from utils.config.sections import InputConfig
 from utils.config.yaml_file import read_yaml
 
 
@@ -22,10 +22,7 @@ class Key:
         meaning: What it says.
         scope: What a change of it changes: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER.
         choices: The values allowed; empty for any.
-        at_least: Smallest number allowed, None for any.
-        above: Numbers are larger than this, None for any.
-        below: Numbers are smaller than this, None for any.
-        at_most: Largest number allowed, None for any.
+        limits: Of the number, by the names of `utils.config.declaring.LIMITS`.
         released: Whether the paper's released code has the key.
         default: What base_config/default.yml says; None where it says nothing.
         is_per_state: Whether a list of values makes a state of each.
@@ -36,10 +33,7 @@ class Key:
     meaning: str
     scope: str
     choices: tuple[Any, ...]
-    at_least: float | None
-    above: float | None
-    below: float | None
-    at_most: float | None
+    limits: Mapping[str, float]
     released: bool
     default: Any = None
     is_per_state: bool = False
@@ -50,15 +44,14 @@ def section_keys(section: str) -> Iterator[Key]:
     defaults = read_yaml(DEFAULT_CONFIG)[section] or {}
     per_state = STATE_KEYS.get(section, ())
     for name in [*(f.name for f in dataclasses.fields(SECTIONS[section])), *per_state]:
-        declared = _declaration(owner_of(section, name), name)
-        yield Key(name, **declared, default=defaults.get(name), is_per_state=name in per_state)
+        yield _make(owner_of(section, name), name, default=defaults.get(name), is_per_state=name in per_state)
 
 
 def input_keys(owner: type = InputConfig) -> Iterator[Key]:
     """Yield the keys of an entry of search.inputs, or of another value that has keys of its own."""
     for f in dataclasses.fields(owner):
-        yield Key(f.name, **_declaration(owner, f.name))
+        yield _make(owner, f.name)
 
 
-def _declaration(owner: type, name: str) -> Mapping[str, Any]:
-    return {"kind": get_type_hints(owner)[name], **find_field(owner, name).metadata, "at_most": AT_MOST.get(name)}
+def _make(owner: type, name: str, **of_section: Any) -> Key:
+    return Key(name, get_type_hints(owner)[name], **declaration(owner, name), **of_section)

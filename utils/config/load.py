@@ -12,14 +12,8 @@ from typing import Any
 
 from utils.config.checks import check_config, check_search
 from utils.config.network_names import normalization
-from utils.config.schema import (
-    SECTIONS,
-    STATE_KEYS,
-    InputConfig,
-    RunConfig,
-    StateConfig,
-    owner_of,
-)
+from utils.config.schema import SECTIONS, STATE_KEYS, RunConfig, owner_of
+from utils.config.sections import InputConfig, StateConfig
 from utils.config.values import ConfigError, Setting, parse_value, shown, suggest
 from utils.config.yaml_file import parse_yaml, read_yaml
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from utils.config.schema import TRAINING, OptimizerConfig, RunConfig, owner_of
-from utils.config.values import find_field
+from utils.config.declaring import TRAINING, declaration
+from utils.config.schema import RunConfig, owner_of
+from utils.config.sections import OptimizerConfig
 
 
 def render_record(sections: Mapping[str, Mapping[str, Any]], *, base: str, comments: Sequence[str]) -> str:
@@ -47,7 +48,9 @@ def training_values(config: RunConfig) -> dict[str, Any]:
         f"{section}.{key}": value
         for section, values in sections.items()
         for key, value in values.items()
-        if _scope(section, key) == TRAINING and (section != "search" or config.is_search) and key != without_meaning
+        if declaration(owner_of(section, key), key)["scope"] == TRAINING
+        and (section != "search" or config.is_search)
+        and key != without_meaning
     }
 
 
@@ -94,7 +97,3 @@ def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
     return [
         f"{name}: was {before.get(name)}, is {after.get(name)}" for name in names if after.get(name) != before.get(name)
     ]
-
-
-def _scope(section: str, key: str) -> str:
-    return str(find_field(owner_of(section, key), key).metadata["scope"])

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from utils.cli import Parser, run_script
+from utils.config.declaring import CONTENT, EVALUATION, LARGER, NEITHER, TRAINING
 from utils.config.json_schema import build_schema
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.load import PROJECT_ROOT
-from utils.config.schema import CONTENT, EVALUATION, LARGER, NEITHER, SECTIONS, TRAINING, BudgetConfig, InputConfig
+from utils.config.schema import SECTIONS
+from utils.config.sections import BudgetConfig, InputConfig
 from utils.files import write_text_atomically
 from utils.text import say
 
@@ -131,8 +133,7 @@ def _type_words(key: Key) -> str:
 def _allowed(key: Key) -> str:
     if key.choices:
         return ", ".join(map(_code, key.choices))
-    limits = (("at least", key.at_least), ("above", key.above), ("below", key.below), ("at most", key.at_most))
-    return ", ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
+    return ", ".join(f"{limit.replace('_', ' ')} {number}" for limit, number in key.limits.items())
 
 
 def _code(value: Any) -> str:

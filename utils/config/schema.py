@@ -10,12 +10,8 @@ from typing import Any
 import yaml
 
 from utils.clip_shape import ClipShape
-from utils.config.declaring import CONTENT, EVALUATION, LARGER, NEITHER, TRAINING
 from utils.config.network_names import Normalization
 from utils.config.sections import (
-    SECTIONS,
-    STATE_KEYS,
-    BudgetConfig,
     DatasetConfig,
     InputConfig,
     LoggingConfig,
@@ -24,33 +20,34 @@ from utils.config.sections import (
     SamplerConfig,
     SearchConfig,
     StateConfig,
-    owner_of,
 )
 from utils.config.values import ConfigError
 from utils.planning.graph import Graph, State, build_graph
 
-__all__ = [
-    "CONTENT",
-    "EVALUATION",
-    "LARGER",
-    "NEITHER",
-    "SECTIONS",
-    "STATE_KEYS",
-    "TRAINING",
-    "BudgetConfig",
-    "DatasetConfig",
-    "InputConfig",
-    "LoggingConfig",
-    "NetworkConfig",
-    "OptimizerConfig",
-    "RunConfig",
-    "SamplerConfig",
-    "SearchConfig",
-    "StateConfig",
-    "owner_of",
-]
-
 OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
+
+
+SECTIONS: dict[str, type] = {
+    "dataset": DatasetConfig,
+    "optimizer": OptimizerConfig,
+    "sampler": SamplerConfig,
+    "network": NetworkConfig,
+    "logging": LoggingConfig,
+    "search": SearchConfig,
+}
+
+# In which section of a record each key of StateConfig is written.
+STATE_KEYS: dict[str, tuple[str, ...]] = {
+    "dataset": ("crop_size",),
+    "optimizer": ("epochs", "shares", "base_learning_rate"),
+    "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
+    "network": ("frozen_bn",),
+}
+
+
+def owner_of(section: str, key: str) -> type:
+    """Return the class that declares a key of a section."""
+    return StateConfig if key in STATE_KEYS.get(section, ()) else SECTIONS[section]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class DatasetConfig:
     )
     list_file: str = key("training list: 'path num_frames label' a line", scope=CONTENT)
     root_path: str = key("folder the paths of the training list start from", scope=CONTENT)
-    num_classes: int = key("number of classes; labels are 0 .. num_classes-1", at_least=2)
+    num_classes: int = key("number of classes; labels are 0 .. num_classes-1", at_least=2, at_most=1_000_000)
     eva_list_file: str = key("evaluation list", scope=CONTENT)
     eva_root_path: str = key("folder the paths of the evaluation list start from", scope=CONTENT)
     time_dim: str = key("T: a clip is [C, T, H, W], for every network", choices=("T",))
@@ -32,19 +32,20 @@ class DatasetConfig:
         "the result",
         scope=EVALUATION,
         at_least=1,
+        at_most=4096,
     )
     eva_num_crop: int = key(
         "crops in the final evaluation: the centre, then the first (top, left), then the last (bottom, right)",
         scope=EVALUATION,
         choices=(1, 2, 3),
     )
-    num_workers: int = key("loader processes per training process", scope=NEITHER, at_least=0)
+    num_workers: int = key("loader processes per training process", scope=NEITHER, at_least=0, at_most=512)
     transform_type: str = key("training augmentation", choices=tuple(TRANSFORMS))
     crop_scale: tuple[float, ...] = own_key(
         "smallest and largest area of a training crop, fractions of the frame's, e.g. [0.5, 1.0]; "
         "[]: 0.2 to 1, mvit_default 0.08 to 1, flow 0.5 to 1"
     )
-    ra_n: int = key("rand_augment: operations a clip", at_least=0)
+    ra_n: int = key("rand_augment: operations a clip", at_least=0, at_most=100)
     ra_m: float = key("rand_augment: magnitude, of 30", at_least=0)
     no_horizontal_flip: bool = key("never flip (left and right differ in meaning)")
     flip_labels: bool = own_key(
@@ -71,6 +72,7 @@ class DatasetConfig:
         "frames a second of all videos that are kept as pictures (FRAME, LMDB), which say none; needed by "
         "sampler.frame_rate alone; 0: not known",
         at_least=0,
+        at_most=1000,
     )
     max_pixels: int = own_key("most pixels of a picture; more are refused", scope=NEITHER, at_least=1, below=1 << 27)
     embedded: bool = own_key("run.sh makes the data set with dataset/synthetic when it is absent", scope=NEITHER)
@@ -81,7 +83,7 @@ class BudgetConfig:
     """What a path may spend, in one of three units; all 0: states say their epochs."""
 
     epochs: float | int = own_key(
-        "epochs of the goal's input, the last state's, counted in frames x pixels", at_least=0
+        "epochs of the goal's input, the last state's, counted in frames x pixels", at_least=0, at_most=100_000
     )
     hours: float | int = own_key(
         "hours of training steps, loading included: 20 of every state are measured", at_least=0
@@ -137,7 +139,9 @@ class OptimizerConfig:
     clip_gradient: float = key("largest norm of the gradient; 0: no clipping", at_least=0)
     loss_weight: float = key("factor of the loss", at_least=0)
     num_gpu: int = key(
-        "processes the batch sizes are written for; any number of processes trains on the same steps", at_least=1
+        "processes the batch sizes are written for; any number of processes trains on the same steps",
+        at_least=1,
+        at_most=65_536,
     )
     label_smooth: bool = key("label smoothing 0.1")
     class_weights: str = own_key(
@@ -152,11 +156,13 @@ class OptimizerConfig:
         "stages from the input on (ResNets: stem, then four) that are not trained and whose batch norm keeps its "
         "statistics; needs network.pretrained_model; 0: none",
         at_least=0,
+        at_most=1000,
     )
     layer_decay: float = own_key(
         "factor of the rate from each stage to the one before it; classifiers have the whole rate, the last stage so "
         "much of it, e.g. 0.75; 1: all the same",
         above=0,
+        at_most=1,
     )
     select: str = own_key(
         "epoch whose weights a state ends with; best: by top-1 of the quick evaluation, which then is of a part of the "
@@ -164,19 +170,21 @@ class OptimizerConfig:
         choices=("last", "best"),
     )
     patience: int = own_key(
-        "select best: epochs without a better one after which a state ends early; 0: it does not", at_least=0
+        "select best: epochs without a better one after which a state ends early; 0: it does not",
+        at_least=0,
+        at_most=100_000,
     )
     heldout_fraction: float = own_key(
         "select best: fraction of every class of the training list that is set aside", at_least=0, below=1
     )
-    heldout_seed: int = own_key("select best: seed of the draw", at_least=0)
+    heldout_seed: int = own_key("select best: seed of the draw", at_least=0, at_most=2**63 - 1)
     adamw_solver: bool = key("AdamW in place of SGD")
     amp: str = own_key(
         "mixed precision; auto: bf16 where the device has it and is right in it, on a CPU if network.base_width is at "
         "least 64",
         choices=("auto", "bf16", "fp16", "off"),
     )
-    seed: int = own_key("seed of weights, order and augmentation", at_least=0)
+    seed: int = own_key("seed of weights, order and augmentation", at_least=0, at_most=2**63 - 1)
     ema: float = own_key(
         "decay a step, e.g. 0.999, of the average of the weights that is evaluated, saved as the result and handed on "
         "to the next state; 0: none",
@@ -187,6 +195,7 @@ class OptimizerConfig:
         "micro-batches of the new state, e.g. 100, on which the running statistics of batch norm are computed anew at "
         "a state change (frozen ones too); 0: not",
         at_least=0,
+        at_most=1_000_000,
     )
 
 
@@ -198,14 +207,15 @@ class SamplerConfig:
         "frames a second that clips are counted in, in training and evaluation, so that they last as long whatever the "
         "video's rate: by time stamps where the file has them; 0: frames as they are in the video",
         at_least=0,
+        at_most=1000,
     )
     balance: str = own_key(
         "videos of a training epoch; none: each once; balanced: as many of each class (some of a large class, those of "
         "a small one several times), as many as the list has in all; sqrt: half way there",
         choices=("none", "balanced", "sqrt"),
     )
-    eva_num_segments: int = key("segments of an evaluation clip", scope=EVALUATION, at_least=1)
-    eva_num_clips: int = key("clips a video in the final evaluation", scope=EVALUATION, at_least=1)
+    eva_num_segments: int = key("segments of an evaluation clip", scope=EVALUATION, at_least=1, at_most=4096)
+    eva_num_clips: int = key("clips a video in the final evaluation", scope=EVALUATION, at_least=1, at_most=4096)
 
 
 @dataclass(frozen=True)
@@ -220,6 +230,7 @@ class NetworkConfig:
         "channels of the first stage (64 in the published networks); other networks scale with it, torchvision's do "
         "not",
         at_least=8,
+        at_most=4096,
     )
     stochastic_depth: float = own_key(
         "fraction of clips that skip the last residual branch in training, falling to 0 at the first; negative: the "
@@ -262,12 +273,12 @@ class InputConfig:
     """What one state of the optimization path trains on and how fast: input (time and space), batch and rate."""
 
     base_learning_rate: float = key("learning rate", at_least=0)
-    num_segments: int = key("pieces a clip is put together from", at_least=1)
-    clip_length: int = key("frames of a piece", at_least=1)
-    num_steps: int = key("distance between frames of a piece", at_least=1)
-    crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1)
-    batch_size: int = key("clips a process and micro-batch", at_least=1)
-    iter_size: int = key("micro-batches accumulated a step", at_least=1)
+    num_segments: int = key("pieces a clip is put together from", at_least=1, at_most=4096)
+    clip_length: int = key("frames of a piece", at_least=1, at_most=4096)
+    num_steps: int = key("distance between frames of a piece", at_least=1, at_most=100_000)
+    crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1, at_most=4096)
+    batch_size: int = key("clips a process and micro-batch", at_least=1, at_most=65_536)
+    iter_size: int = key("micro-batches accumulated a step", at_least=1, at_most=65_536)
     frozen_bn: bool = key("keep the running statistics of batch norm (all but the first)")
 
     @property
@@ -293,8 +304,11 @@ class StateConfig(InputConfig):
     epochs: float | int = key(
         "epochs of this state, also fractions of one such as 0.5: rounded to steps, the last epoch is cut short",
         above=0,
+        at_most=100_000,
     )
-    shares: float | int = own_key("fraction of the budget that this state may spend; all add up to 1", above=0)
+    shares: float | int = own_key(
+        "fraction of the budget that this state may spend; all add up to 1", above=0, at_most=1
+    )
 
 
 @dataclass(frozen=True)
@@ -331,11 +345,15 @@ class SearchConfig:
     graph: tuple[str, ...] = own_key(
         "basic | extended | a list of transitions such as 'initial -> (0,0)' and '(0,0) -> (1,0)', (input,rate)"
     )
-    attempt_epochs: int = own_key("epochs that must pass beyond the knee of a curve (T of the paper)", at_least=1)
-    max_epochs: int = own_key(
-        "most epochs of one transition; the longest state of the paper's paths has 151, found at 161", at_least=1
+    attempt_epochs: int = own_key(
+        "epochs that must pass beyond the knee of a curve (T of the paper)", at_least=1, at_most=100_000
     )
-    horizon: int = own_key("last epoch that may be the knee of a fitted curve", at_least=1)
+    max_epochs: int = own_key(
+        "most epochs of one transition; the longest state of the paper's paths has 151, found at 161",
+        at_least=1,
+        at_most=100_000,
+    )
+    horizon: int = own_key("last epoch that may be the knee of a fitted curve", at_least=1, at_most=100_000)
     metric: str = own_key(
         "score of a state, of one clip a video and the centre crop; mean: of top-1, top-3 and top-5; of few classes "
         "top-3 and top-5 are top-(classes - 1)",
@@ -354,38 +372,16 @@ class SearchConfig:
     heldout_fraction: float = own_key(
         "heldout: fraction of every class of the training list that is set aside", at_least=0, below=1
     )
-    heldout_seed: int = own_key("heldout: seed of the draw", at_least=0)
+    heldout_seed: int = own_key("heldout: seed of the draw", at_least=0, at_most=2**63 - 1)
     workers: int = own_key(
         "transitions, or runs of peaks and pilots, that are trained at the same time, each on its part of this node's "
         "processes, GPUs and cores; the plan does not depend on it",
         scope=NEITHER,
         at_least=1,
+        at_most=512,
     )
     executor: str = own_key(
         "who the workers are: processes of this node, or one process each of a cluster of Ray's",
         scope=NEITHER,
         choices=("local", "ray"),
     )
-
-
-SECTIONS: dict[str, type] = {
-    "dataset": DatasetConfig,
-    "optimizer": OptimizerConfig,
-    "sampler": SamplerConfig,
-    "network": NetworkConfig,
-    "logging": LoggingConfig,
-    "search": SearchConfig,
-}
-
-# In which section of a record each key of StateConfig is written.
-STATE_KEYS: dict[str, tuple[str, ...]] = {
-    "dataset": ("crop_size",),
-    "optimizer": ("epochs", "shares", "base_learning_rate"),
-    "sampler": ("num_segments", "clip_length", "num_steps", "batch_size", "iter_size"),
-    "network": ("frozen_bn",),
-}
-
-
-def owner_of(section: str, key: str) -> type:
-    """Return the class that declares a key of a section."""
-    return StateConfig if key in STATE_KEYS.get(section, ()) else SECTIONS[section]

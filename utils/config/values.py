@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from utils.config.limits import AT_MOST
+from utils.config.declaring import LIMITS, declaration
 from utils.errors import UserError
 
 
@@ -29,11 +29,6 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
 
 
-def find_field(owner: type, key: str) -> Any:
-    """Return the declaration of a key."""
-    return next(f for f in dataclasses.fields(owner) if f.name == key)
-
-
 def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
     """Check one value against its declaration.
 
@@ -50,20 +45,16 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _parse_keys(kind, setting, name=name)
     value = _coerce(setting.value, kind, where)
-    limits = find_field(owner, key).metadata
-    if limits["choices"] and value not in limits["choices"]:
-        allowed = ", ".join(map(str, limits["choices"]))
-        close = difflib.get_close_matches(str(value), [str(choice) for choice in limits["choices"]], n=1)
+    declared = declaration(owner, key)
+    choices = [*map(str, declared["choices"])]
+    if choices and value not in declared["choices"]:
+        allowed = ", ".join(choices)
+        close = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise ConfigError(f"{where}: found '{value}', allowed: {allowed}{hint}")
-    if limits["at_least"] is not None and not value >= limits["at_least"]:
-        raise ConfigError(f"{where}: found {value}, must be at least {limits['at_least']}")
-    if limits["above"] is not None and not value > limits["above"]:
-        raise ConfigError(f"{where}: found {value}, must be above {limits['above']}")
-    if limits["below"] is not None and not value < limits["below"]:
-        raise ConfigError(f"{where}: found {value}, must be below {limits['below']}")
-    if key in AT_MOST and not value <= AT_MOST[key]:
-        raise ConfigError(f"{where}: found {value}, must be at most {AT_MOST[key]}")
+    for limit, number in declared["limits"].items():
+        if not LIMITS[limit](value, number):
+            raise ConfigError(f"{where}: found {value}, must be {limit.replace('_', ' ')} {number}")
     return value
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from utils.cli import Parser, run_script
+from utils.config.declaring import EVALUATION, TRAINING
 from utils.config.keys import section_keys
 from utils.config.saved import saved_config
-from utils.config.schema import EVALUATION, SECTIONS, TRAINING, RunConfig
+from utils.config.schema import SECTIONS, RunConfig
 from utils.errors import UserError
 from utils.evaluation.result import RESULT_JSON
 from utils.sealed import read_sealed_json

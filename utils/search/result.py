@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from utils.config import RunConfig
-from utils.config.schema import InputConfig
+from utils.config.sections import InputConfig
 from utils.planning.graph import State, Transition
 from utils.planning.knee import KneeFit, fit_knee
 from utils.planning.search import Plan, Step

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from utils.config.schema import OptimizerConfig
+from utils.config.sections import OptimizerConfig
 from utils.errors import UserError
 
 CLASSIFIER_RATE = 10.0  # fc_higher_lr

@@ -15,10 +15,12 @@ from jsonschema import Draft202012Validator
 
 from tests.conftest import ROOT
 from utils.config import ConfigError, load_config
+from utils.config.declaring import LIMITS, declaration
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.reference import PAGE, SCHEMA, list_outdated, write_reference
-from utils.config.schema import SECTIONS, STATE_KEYS, InputConfig, StateConfig, owner_of
-from utils.config.values import Setting, find_field, parse_value
+from utils.config.schema import SECTIONS, STATE_KEYS, owner_of
+from utils.config.sections import InputConfig
+from utils.config.values import Setting, parse_value
 from utils.config.yaml_file import parse_yaml, read_yaml
 from utils.errors import UserError
 
@@ -82,18 +84,18 @@ def test_the_command_checks_and_writes_without_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_has_its_row(section: str) -> None:
     rows = {cells[0].strip("`"): cells for cells in rows_of(section)}
-    declared = {field.name: field for field in dataclasses.fields(SECTIONS[section])}
-    declared |= {name: find_field(StateConfig, name) for name in STATE_KEYS.get(section, ())}
+    names = [*(field.name for field in dataclasses.fields(SECTIONS[section])), *STATE_KEYS.get(section, ())]
+    declared = {name: declaration(owner_of(section, name), name) for name in names}
     assert rows.keys() == declared.keys()
     defaults = read_yaml(ROOT / "base_config/default.yml")[section] or {}
     for name, (_, kind, default, allowed, changes, _, meaning) in rows.items():
-        rules = declared[name].metadata
+        rules = declared[name]
         assert (changes, re.sub(r"\\(.)", r"\1", meaning)) == (rules["scope"], rules["meaning"])
         assert parse_yaml(default.strip("`"), source=name) == defaults.get(name)
         assert ("a list with one a state" in kind) == (name in STATE_KEYS.get(section, ()))
         assert all(f"`{choice}`" in allowed for choice in rules["choices"])
-        assert (f"at least {rules['at_least']}" in allowed) == (rules["at_least"] is not None)
-        assert (f"below {rules['below']}" in allowed) == (rules["below"] is not None)
+        assert all(f"{limit.replace('_', ' ')} {number}" in allowed for limit, number in rules["limits"].items())
+        assert sum(f"{limit.replace('_', ' ')} " in allowed for limit in LIMITS) == len(rules["limits"])
 
 
 def test_every_key_of_an_input_has_its_row() -> None:

@@ -15,9 +15,11 @@ from tests.conftest import MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from tests.utils.test_lock import holder
 from utils.config import ConfigError, RunConfig, load_config
+from utils.config.declaring import TRAINING
 from utils.config.keys import Key, input_keys, section_keys
 from utils.config.record import list_differences
-from utils.config.schema import SECTIONS, TRAINING, BudgetConfig
+from utils.config.schema import SECTIONS
+from utils.config.sections import BudgetConfig
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.jsonl import write_lines
