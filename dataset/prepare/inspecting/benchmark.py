@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataset.listing import VideoList, VideoRecord, split_segment
 from dataset.readers import FrameReader, ReadError
@@ -20,44 +21,38 @@ _PROBED_FILES = 8
 
 
 @dataclass
-class Stopwatch:
-    """Seconds that calls took, and how many there were."""
-
-    seconds: float = 0.0
-    calls: int = 0
-
-    def add(self, began: float) -> None:
-        """Count a call that began then."""
-        self.seconds += time.perf_counter() - began
-        self.calls += 1
-
-
-@dataclass
 class TimedReader(FrameReader):
-    """A reader that is timed."""
+    """A reader whose seconds are counted."""
 
     inside: FrameReader
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    seconds: float = 0.0
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         """See FrameReader."""
         began = time.perf_counter()
         self.inside.decode(record, numbers, put)
-        self.watch.add(began)
+        self.seconds += time.perf_counter() - began
+
+    def times(self, record: VideoRecord) -> NDArray[np.float64]:
+        """See FrameReader."""
+        began = time.perf_counter()
+        times = self.inside.times(record)
+        self.seconds += time.perf_counter() - began
+        return times
 
 
 @dataclass
 class TimedTransform:
-    """A transform that is timed."""
+    """A transform whose seconds are counted."""
 
     inside: Callable[[np.ndarray, np.random.Generator], np.ndarray]
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    seconds: float = 0.0
 
     def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Transform a clip."""
         began = time.perf_counter()
         result = self.inside(clip, rng)
-        self.watch.add(began)
+        self.seconds += time.perf_counter() - began
         return result
 
 
@@ -123,20 +118,18 @@ def measure_stages(
     Returns:
         Milliseconds a clip of decode, transform and transfer.
     """
-    transfer, moved = Stopwatch(), 0
+    transfer, moved = 0.0, 0
     for start in range(0, len(order), batch_size):
         if start == batch_size:
-            reader.watch, transform.watch, transfer, moved = Stopwatch(), Stopwatch(), Stopwatch(), 0
+            reader.seconds = transform.seconds = transfer = 0.0
+            moved = 0
         samples = [clips[start, video] for video in order[start : start + batch_size]]  # an epoch for each batch
         began = time.perf_counter()
         to_device(collate_clips(samples))
-        transfer.add(began)
+        transfer += time.perf_counter() - began
         moved += len(samples)
-    return (
-        1000 * reader.watch.seconds / max(reader.watch.calls, 1),
-        1000 * transform.watch.seconds / max(transform.watch.calls, 1),
-        1000 * transfer.seconds / max(moved, 1),
-    )
+    scale = 1000 / max(moved, 1)
+    return scale * reader.seconds, scale * transform.seconds, scale * transfer
 
 
 def measure_loader(loader: Iterable[ClipBatch], *, to_device: Callable[[ClipBatch], object], most: int) -> float:

@@ -261,6 +261,11 @@ def test_the_benchmark_names_the_limit_of_each_store(
     assert any(line.startswith("  - ") for line in lines)
 
 
+def test_the_benchmark_times_clips_by_seconds(make_record: MakeRecord, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["benchmark", "--config_file", str(make_record()), "--clips", "2", "sampler.frame_rate=10"])
+    assert capsys.readouterr().out.splitlines()[2].startswith("RAW")
+
+
 def stages(decode: float, transform: float, transfer: float, *, workers: int = 4, cores: int = 8) -> benchmark.Stages:
     return benchmark.Stages(decode, transform, transfer, 1.0, workers, cores)
 
