@@ -1,19 +1,18 @@
 """How many frames videos really have, and which of them a segment in seconds takes."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from av.packet import Packet
-from av.video.frame import VideoFrame
 
 from dataset.prepare.annotations import Entry, Kind, PrepareError
 from dataset.prepare.finding import read_cause
 from dataset.prepare.journal import Journal
 from dataset.prepare.parallel import each
 from dataset.readers import ReadError
+from dataset.readers.images import FolderStore
 from dataset.readers.jpeg import ImageError, decode_image
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import FrameIndex, build_index, rebuild_index
@@ -128,14 +127,8 @@ def _index_to_the_end(video: VideoFile) -> FrameIndex:
         return index
     key = index.keys[-1]
     packets = video.packets_from_key(key, latest=key, known_keys=index.keys) or video.packets_from_start()
-    last = max((frame.pts or 0 for frame, is_sound in video.judged(_decoded(video, packets)) if is_sound), default=-1)
+    last = max((frame.pts or 0 for frame, is_sound in video.judged(video.frames(packets)) if is_sound), default=-1)
     return index if last == index.pts[-1] else rebuild_index(video)
-
-
-def _decoded(video: VideoFile, packets: Iterable[Packet]) -> Iterator[VideoFrame]:
-    for packet in packets:
-        yield from video.decode(packet)
-    yield from video.drain()
 
 
 def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
@@ -147,8 +140,6 @@ def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
 
 def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) -> Measured:
     """Count pictures as their reader names them; none may be missing or empty, some numbers must be pictures."""
-    from dataset.readers.images import FolderStore  # brings torch, 2 s that lists of files do without
-
     store = FolderStore(task.root)
     try:
         count = store.count(task.path, "")

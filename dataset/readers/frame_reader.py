@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dataset.listing import VideoRecord
 from dataset.readers.errors import ReadError
+
+if TYPE_CHECKING:
+    import torch
 
 # Takes a frame uint8 [H, W, C] and its place among the frames asked for. The frame is only lent: its memory is used
 # again. A place may come twice, then the later frame counts.
@@ -63,7 +66,7 @@ class FrameReader(ABC):
             f"{record.path}: its format keeps no times; say the rate of its pictures (dataset.picture_rate)"
         )
 
-    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+    def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> "torch.Tensor":
         """Decode the asked frames, each once.
 
         Args:
@@ -77,6 +80,8 @@ class FrameReader(ABC):
             FewerFramesError: A frame beyond the video's real end.
             ReadError: The video cannot be read.
         """
+        import torch  # 2 s that whoever only indexes video files does without
+
         wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
         if not len(wanted) or wanted[0] < 0:
             raise ValueError(f"frame numbers must be 0 or more, and some: {frame_indices}")

@@ -77,12 +77,7 @@ class NumberedImageReader(FrameReader):
         self._max_pixels = max_pixels
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
-        """See FrameReader.
-
-        Raises:
-            FewerFramesError: A frame beyond the last one.
-            ReadError: A picture is missing, broken, too large, or not of the size of the others.
-        """
+        """See FrameReader; a picture that is missing, broken, too large or not of the others' size is a ReadError."""
         size: tuple[int, ...] = ()
         pictures = [self._store.images(record.path, numbers, suffix) for suffix in self._suffixes]
         for place, (number, *encoded) in enumerate(zip(numbers, *pictures, strict=True)):

@@ -108,7 +108,8 @@ def _reading(path: Path) -> "Iterator[lmdb.Transaction[bytes]]":
         ):
             yield transaction
     except lmdb.Error as error:
-        raise _unreadable(path, error) from None
+        cause = str(error).removeprefix(f"{path}: ")
+        raise ReadError(f"cannot read the LMDB environment {path}: {cause}") from None
 
 
 def _require_whole(path: Path, file: Path) -> None:
@@ -133,8 +134,3 @@ def _require_whole(path: Path, file: Path) -> None:
     if size < needed:
         cause = f"{file.name} is truncated, {size} bytes of {needed}; copy or convert it again"
         raise ReadError(f"cannot read the LMDB environment {path}: {cause}")
-
-
-def _unreadable(path: Path, error: lmdb.Error) -> ReadError:
-    cause = str(error).removeprefix(f"{path}: ")
-    return ReadError(f"cannot read the LMDB environment {path}: {cause}")

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ class RawVideoReader(FrameReader):
 
     def __reduce__(self) -> tuple:
         """Pickle the arguments alone."""
-        return _make_reader, (self._root, self._max_pixels, self._index_cache_size)
+        options = {"max_pixels": self._max_pixels, "index_cache_size": self._index_cache_size}
+        return partial(RawVideoReader, self._root, **options), ()
 
     def take_notes(self) -> tuple[str, ...]:
         """See FrameReader."""
@@ -67,12 +69,7 @@ class RawVideoReader(FrameReader):
         return notes
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
-        """See FrameReader.
-
-        Raises:
-            FewerFramesError: A frame beyond the end of the file.
-            ReadError: The file cannot be read or decoded, or a frame is damaged.
-        """
+        """See FrameReader; a damaged frame is a ReadError."""
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         depth = index.reorder_depth if index else None
@@ -80,12 +77,7 @@ class RawVideoReader(FrameReader):
             self._decode(video, numbers, put)
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
-        """See FrameReader: all from the first to the last of the frames is decoded, in a pass from the file's start.
-
-        Raises:
-            FewerFramesError: The file ends before the last frame.
-            ReadError: A frame is damaged, or is another picture than in the pass.
-        """
+        """See FrameReader: all from the first to the last of the frames is decoded, in a pass from the file's start."""
         stack = FrameStack(len(numbers))
         self.decode(record, numbers, stack.put)
         passed = FrameStack(len(numbers))
@@ -104,12 +96,7 @@ class RawVideoReader(FrameReader):
                 raise unreadable(video.path, f"frame {number} (from 0) is not what a pass from the start shows there")
 
     def times(self, record: VideoRecord) -> NDArray[np.float64]:
-        """See FrameReader: by time stamps where the container has them, else by the rate it says.
-
-        Raises:
-            FewerFramesError: The file ends before the last frame.
-            ReadError: The file cannot be read, or says neither.
-        """
+        """See FrameReader: by time stamps where the container has them, else by the rate it says."""
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         if index is None:
@@ -172,10 +159,6 @@ def _key(path: Path, version: tuple[int, int]) -> tuple[str, int, int]:
 def _weigh_index(index: FrameIndex) -> int:
     """Return the memory of an index and its place in the cache, in 8 bytes each: a key frame is a Python integer."""
     return index.num_frames + 5 * (len(index.keys) + len(index.unsound)) + _INDEX_OVERHEAD
-
-
-def _make_reader(root_path: Path, max_pixels: int, index_cache_size: int) -> RawVideoReader:
-    return RawVideoReader(root_path, max_pixels=max_pixels, index_cache_size=index_cache_size)
 
 
 class _Canvas:

@@ -25,12 +25,7 @@ class SegmentReader(FrameReader):
         return self._inside.take_notes()
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
-        """See FrameReader.
-
-        Raises:
-            FewerFramesError: A frame beyond the end of the video; its count is that of the segment.
-            ReadError: The video cannot be read, or ends before the segment begins.
-        """
+        """See FrameReader; the count of a FewerFramesError is that of the segment."""
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
             self._inside.decode(whole, [skipped + number for number in numbers], put)
@@ -45,12 +40,7 @@ class SegmentReader(FrameReader):
         return times - times[0]
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
-        """See FrameReader.
-
-        Raises:
-            FewerFramesError: A frame beyond the end of the video; its count is that of the segment.
-            ReadError: The video cannot be read, is damaged there, or ends before the segment begins.
-        """
+        """See FrameReader; the count of a FewerFramesError is that of the segment."""
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
             self._inside.verify(whole, [skipped + number for number in numbers])

@@ -1,11 +1,10 @@
 """One open video file: its packets, from the start or from a key frame, and its decoder."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -108,9 +107,7 @@ class VideoFile:
         """Return the open file."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         self._container.close()
 
@@ -202,8 +199,13 @@ class VideoFile:
 
     def frames_from_start(self) -> Iterator[tuple[VideoFrame, bool]]:
         """Give all frames of the stream, each with whether it is sound (see `judged`)."""
-        frames = itertools.chain.from_iterable(map(self.decode, self.packets_from_start()))
-        return self.judged(itertools.chain(frames, _later(self.drain)))
+        return self.judged(self.frames(self.packets_from_start()))
+
+    def frames(self, packets: Iterable[Packet]) -> Iterator[VideoFrame]:
+        """Decode packets, and drain the decoder behind the last one."""
+        for packet in packets:
+            yield from self.decode(packet)
+        yield from self.drain()
 
     def judged(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, bool]]:
         """Give frames as they come, each with whether it is sound.
@@ -318,11 +320,6 @@ class VideoFile:
 def quarter_turns(frame: VideoFrame) -> int:
     """Return how often a frame has to be turned by 90 degrees counter-clockwise to be upright; never, for no angle."""
     return round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0
-
-
-def _later(give: Callable[[], list[VideoFrame]]) -> Iterator[VideoFrame]:
-    """Call when the first is asked for."""
-    yield from give()
 
 
 def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
