@@ -20,7 +20,9 @@ from dataset.transforms.recipes import evaluation_transform, resize_short_side
 from utils.clip_shape import ClipShape
 from utils.stopping import leave_to_parent
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+Read = Callable[[VideoRecord, np.ndarray], Result]  # of a video and the frames of its ticks
 
 # Unreadable videos in a row before training gives up: then it is the disk or the root path, not a video here and there.
 MAX_DRAWS = 10
@@ -77,7 +79,53 @@ class VideoFrames(NamedTuple):
     notes: tuple[str, ...]
 
 
-class TrainingClips(Dataset[ClipSample]):
+class _Videos(Dataset[Item]):
+    """What the data sets share: a list, the reader of its videos, and which of their frames make a clip."""
+
+    def __init__(self, videos: VideoList, reader: FrameReader, *, shape: ClipShape, on_error: str) -> None:
+        self.videos = videos
+        self._reader = reader
+        self._shape = shape
+        self._on_error = on_error
+
+    def __len__(self) -> int:
+        """Return the number of videos in the list."""
+        return len(self.videos)
+
+    def ticks(self, record: VideoRecord) -> np.ndarray:
+        """Return the frame of every tick that clips are counted in, int64 [ticks]: every frame, or some by their times.
+
+        Raises:
+            ReadError: The times cannot be read.
+        """
+        if not self._shape.frame_rate:
+            return np.arange(record.num_frames)
+        return frames_at_rate(self._reader.times(record), self._shape.frame_rate)
+
+    def _read(self, record: VideoRecord, read: Read[Result]) -> tuple[Result, tuple[str, ...]]:
+        """Read a video; should its list claim more frames than there are, choose and read again with the true number.
+
+        Returns:
+            What `read` gives, and notes about the list and of the reader.
+        """
+        notes: tuple[str, ...] = ()
+        say_video(record.path)
+        try:
+            result = self._read_by_ticks(record, read)
+        except FewerFramesError as error:
+            notes = (f"{record.path}: list says {record.num_frames} frames, the file has {error.num_frames}",)
+            result = self._read_by_ticks(replace(record, num_frames=error.num_frames), read)
+        return result, notes + self._reader.take_notes()
+
+    def _read_by_ticks(self, record: VideoRecord, read: Read[Result]) -> Result:
+        """Return what `read` gives of a video's ticks; once more where decoding shows that its times were others."""
+        ticks = self.ticks(record)
+        result = read(record, ticks)
+        now = self.ticks(record)
+        return result if np.array_equal(ticks, now) else read(record, now)
+
+
+class TrainingClips(_Videos[ClipSample]):
     """Random clips for training, addressed by (epoch, index): the same sample whichever worker or rank makes it.
 
     A further number makes another clip of the same video: (epoch, index, 1).
@@ -106,17 +154,10 @@ class TrainingClips(Dataset[ClipSample]):
                 ReadError, or `skip` it, that is draw another one, say so in the sample's notes and count it.
             label_flip: Mirrors half of the transformed clips together with their labels; None: labels stay as they are.
         """
-        self._videos = videos
-        self._reader = reader
+        super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._transform = transform
-        self._shape = shape
         self._seed = seed
-        self._on_error = on_error
         self._label_flip = label_flip
-
-    def __len__(self) -> int:
-        """Return the number of videos in the list."""
-        return len(self._videos)
 
     def __getitem__(self, key: tuple[int, ...]) -> ClipSample:
         """Make the sample of (epoch, index) or (epoch, index, number).
@@ -126,16 +167,20 @@ class TrainingClips(Dataset[ClipSample]):
         """
         rng, video = np.random.default_rng((*self._seed, *key)), key[1]
         draws = _same_draws(rng) if self._shape.frame_rate else lambda: rng
+
+        def read(record: VideoRecord, ticks: np.ndarray) -> torch.Tensor:
+            return self._reader.read(record, ticks[draw_clip(len(ticks), self._shape, rng=draws())])
+
         notes: tuple[str, ...] = ()
         for skipped in range(MAX_DRAWS):
-            record = self._videos[video]
+            record = self.videos[video]
             try:
-                frames, new_notes = _with_true_length(record, lambda it: self._read(it, draws), reader=self._reader)
+                frames, new_notes = self._read(record, read)
             except ReadError as error:
                 if self._on_error == "raise":
                     raise
                 notes += (f"skipped: {error}",)
-                video = int(rng.integers(len(self._videos)))
+                video = int(rng.integers(len(self.videos)))
                 continue
             clip, label = self._transform(frames.numpy(), rng), record.label
             if self._label_flip is not None:
@@ -143,38 +188,19 @@ class TrainingClips(Dataset[ClipSample]):
             return ClipSample(torch.from_numpy(clip), label, video, notes + new_notes, skipped)
         raise ReadError(f"{MAX_DRAWS} videos drawn in a row could not be read; last {notes[-1]}")
 
-    def _read(self, record: VideoRecord, draws: Callable[[], np.random.Generator]) -> torch.Tensor:
-        def read(ticks: np.ndarray) -> torch.Tensor:
-            return self._reader.read(record, ticks[draw_clip(len(ticks), self._shape, rng=draws())])
 
-        return _by_ticks(record, read, reader=self._reader, shape=self._shape)
-
-
-class EvaluationClips(Dataset[ClipSample]):
+class EvaluationClips(_Videos[ClipSample]):
     """The first evenly spread clip of each video, centre crop: the quick evaluation's view.
 
     No other video ever stands in for one that cannot be read: with `skip` its sample is empty and counts as skipped.
     """
 
     def __init__(
-        self,
-        videos: VideoList,
-        reader: FrameReader,
-        *,
-        crop_size: int,
-        shape: ClipShape,
-        on_error: str = "raise",
+        self, videos: VideoList, reader: FrameReader, *, crop_size: int, shape: ClipShape, on_error: str = "raise"
     ) -> None:
         """Wire the data set; arguments as for TrainingClips, `crop_size` is the side of the crop in pixels."""
-        self._videos = videos
-        self._reader = reader
+        super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._crop_size = crop_size
-        self._shape = shape
-        self._on_error = on_error
-
-    def __len__(self) -> int:
-        """Return the number of videos in the list."""
-        return len(self._videos)
 
     def __getitem__(self, index: int) -> ClipSample:
         """Make the sample of a video.
@@ -182,9 +208,13 @@ class EvaluationClips(Dataset[ClipSample]):
         Raises:
             ReadError: The video cannot be read, and such are not to be skipped.
         """
-        record = self._videos[index]
+
+        def read(record: VideoRecord, ticks: np.ndarray) -> torch.Tensor:
+            return self._reader.read(record, ticks[spread_clips(len(ticks), self._shape, num_clips=1)[0]])
+
+        record = self.videos[index]
         try:
-            frames, notes = _with_true_length(record, self._read, reader=self._reader)
+            frames, notes = self._read(record, read)
         except ReadError as error:
             if self._on_error == "raise":
                 raise
@@ -193,14 +223,8 @@ class EvaluationClips(Dataset[ClipSample]):
         clip = evaluation_transform(frames.numpy(), size=self._crop_size)
         return ClipSample(torch.from_numpy(clip), record.label, index, notes)
 
-    def _read(self, record: VideoRecord) -> torch.Tensor:
-        def read(ticks: np.ndarray) -> torch.Tensor:
-            return self._reader.read(record, ticks[spread_clips(len(ticks), self._shape, num_clips=1)[0]])
 
-        return _by_ticks(record, read, reader=self._reader, shape=self._shape)
-
-
-class VideoViews(Dataset[VideoFrames]):
+class VideoViews(_Videos[VideoFrames]):
     """Whole videos for the extraction of scores: each is decoded once, whatever the number of clips and crops."""
 
     def __init__(
@@ -224,16 +248,9 @@ class VideoViews(Dataset[VideoFrames]):
             on_error: `raise` a ReadError for a video that cannot be read, or `skip` it: its item says that it is
                 missing and why. Nothing stands in for it.
         """
-        self._videos = videos
-        self._reader = reader
+        super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._short_side = short_side
         self._num_clips = num_clips
-        self._shape = shape
-        self._on_error = on_error
-
-    def __len__(self) -> int:
-        """Return the number of videos in the list."""
-        return len(self._videos)
 
     def __getitem__(self, index: int) -> VideoFrames:
         """Read a video.
@@ -241,9 +258,13 @@ class VideoViews(Dataset[VideoFrames]):
         Raises:
             ReadError: The video cannot be read, and such are not to be skipped.
         """
-        record = self._videos[index]
+
+        def read(record: VideoRecord, ticks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.read_clips(record, ticks[spread_clips(len(ticks), self._shape, num_clips=self._num_clips)])
+
+        record = self.videos[index]
         try:
-            (frames, rows), notes = _with_true_length(record, self._read, reader=self._reader)
+            (frames, rows), notes = self._read(record, read)
         except ReadError as error:
             if self._on_error == "raise":
                 raise
@@ -251,24 +272,6 @@ class VideoViews(Dataset[VideoFrames]):
             no_rows = torch.empty((0, 0), dtype=torch.int64)
             return VideoFrames(index, record.label, nothing, no_rows, str(error), ())
         return VideoFrames(index, record.label, frames, rows, "", notes)
-
-    def _read(self, record: VideoRecord) -> tuple[torch.Tensor, torch.Tensor]:
-        def read(ticks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.read_clips(record, ticks[spread_clips(len(ticks), self._shape, num_clips=self._num_clips)])
-
-        return _by_ticks(record, read, reader=self._reader, shape=self._shape)
-
-    def video(self, index: int) -> VideoRecord:
-        """Return the record of a video."""
-        return self._videos[index]
-
-    def ticks(self, record: VideoRecord) -> np.ndarray:
-        """Return the frame of every tick of a video that clips are counted in, int64 [ticks]."""
-        return _ticks(record, reader=self._reader, shape=self._shape)
-
-    def first_clip(self, num_ticks: int) -> np.ndarray:
-        """Return the ticks of the only clip of a video of `num_ticks` ticks, int64 [T]."""
-        return spread_clips(num_ticks, self._shape, num_clips=1)[0]
 
     def read_clips(self, record: VideoRecord, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Read clips of a video, each of their frames once.
@@ -320,42 +323,7 @@ def worker_init(_worker_id: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _ticks(record: VideoRecord, *, reader: FrameReader, shape: ClipShape) -> np.ndarray:
-    """Return the frame of every tick that clips are counted in, int64 [ticks]: every frame, or some by their times."""
-    if not shape.frame_rate:
-        return np.arange(record.num_frames)
-    return frames_at_rate(reader.times(record), shape.frame_rate)
-
-
-def _by_ticks(
-    record: VideoRecord, read: Callable[[np.ndarray], Result], *, reader: FrameReader, shape: ClipShape
-) -> Result:
-    """Return what `read` gives of a video's ticks; once more where decoding shows that its times were others."""
-    ticks = _ticks(record, reader=reader, shape=shape)
-    result = read(ticks)
-    now = _ticks(record, reader=reader, shape=shape)
-    return result if np.array_equal(ticks, now) else read(now)
-
-
 def _same_draws(rng: np.random.Generator) -> Callable[[], np.random.Generator]:
     """Return what gives generators of the same draws: a clip is the same however often its times were corrected."""
     seed = int(rng.integers(1 << 62))
     return lambda: np.random.default_rng(seed)
-
-
-def _with_true_length(
-    record: VideoRecord, read: Callable[[VideoRecord], Result], *, reader: FrameReader
-) -> tuple[Result, tuple[str, ...]]:
-    """Read a video; should its list claim more frames than there are, choose and read again with the true number.
-
-    Returns:
-        What `read` gives, and notes about the list and of the reader.
-    """
-    notes: tuple[str, ...] = ()
-    say_video(record.path)
-    try:
-        result = read(record)
-    except FewerFramesError as error:
-        notes = (f"{record.path}: list says {record.num_frames} frames, the file has {error.num_frames}",)
-        result = read(replace(record, num_frames=error.num_frames))
-    return result, notes + reader.take_notes()

@@ -11,6 +11,7 @@ from dataset.build import make_video_views
 from dataset.listing import VideoRecord, list_of
 from dataset.prediction.request import PredictionError, Stride
 from dataset.prediction.videos import Place, Video, place_windows
+from dataset.sampling import spread_clips
 from dataset.video_dataset import VideoFrames, VideoViews
 from utils.config import RunConfig
 from utils.evaluation.predictions import Window
@@ -53,12 +54,13 @@ class VideoScorer:
         """
         shape = self.config.clip_shape(self.config.evaluation_state)
         span, reader = shape.num_segments * shape.span, self._reader(video)
-        ticks = reader.ticks(reader.video(0))
+        ticks = reader.ticks(reader.videos[0])
         counted = video.at_rate(shape.frame_rate, num_ticks=len(ticks)) if shape.frame_rate else video
         places = list(place_windows(counted, span, stride=stride))
         groups = [list(group) for _, group in groupby(places, key=lambda place: place.first // _FRAMES_AT_ONCE)]
         length = min(span, len(ticks))
-        read = (_read(reader, ticks, group, length=length) for group in groups)
+        clip = spread_clips(length, shape, num_clips=1)[0]
+        read = (_read(reader, ticks, group, clip) for group in groups)
         results = score_ahead(read, lambda frames: self._score(video, frames, crops=(0,)), device=self.views.device)
         for group, (_, (scores, features)) in zip(groups, results, strict=True):
             for place, score, feature in zip(group, scores[:, 0], features[:, 0], strict=True):
@@ -83,8 +85,8 @@ class VideoScorer:
         return probabilities(logits), features
 
 
-def _read(reader: VideoViews, ticks: NDArray[np.int64], places: list[Place], *, length: int) -> VideoFrames:
-    """Read some windows of a video, which has these frames at its ticks."""
+def _read(reader: VideoViews, ticks: NDArray[np.int64], places: list[Place], clip: NDArray[np.int64]) -> VideoFrames:
+    """Read the windows at some places of a video: at each the ticks of `clip`, counted from there."""
     firsts = np.array([place.first for place in places])
-    frames, rows = reader.read_clips(reader.video(0), ticks[firsts[:, None] + reader.first_clip(length)])
+    frames, rows = reader.read_clips(reader.videos[0], ticks[firsts[:, None] + clip])
     return VideoFrames(0, 0, frames, rows, "", ())
