@@ -53,8 +53,8 @@ class VideoLoader(DataLoader):
         self._board = Board(num_workers)
         super().__init__(
             _Guarded(dataset),
-            collate_fn=_GuardedCollate(collate_fn),
-            worker_init_fn=_WorkerInit(self._board, worker_init_fn),
+            collate_fn=functools.partial(_collate, collate_fn),
+            worker_init_fn=functools.partial(_begin_worker, self._board, worker_init_fn),
             generator=torch.Generator(),
             num_workers=num_workers,
             **options,
@@ -156,17 +156,11 @@ def _shared_memory_left() -> int:
     return shutil.disk_usage(place).free if place.is_dir() else 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkerInit:
-    """Sets up a worker: its row of the board, and what the user of the loader wants."""
-
-    board: Board
-    inside: Callable[[int], None] | None
-
-    def __call__(self, worker: int) -> None:
-        self.board.take_row(worker)
-        if self.inside is not None:
-            self.inside(worker)
+def _begin_worker(board: Board, inside: Callable[[int], None] | None, worker: int) -> None:
+    """Set up a worker: its row of the board, and what the user of the loader wants."""
+    board.take_row(worker)
+    if inside is not None:
+        inside(worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +186,8 @@ class _Guarded(Dataset):
             return _Failure(error)
 
 
-@dataclass(frozen=True, slots=True)
-class _GuardedCollate:
-    """Passes on the first _Failure among what is to be put together."""
-
-    inside: Callable[[Any], Any]
-
-    def __call__(self, fetched: Any) -> Any:
-        samples = fetched if isinstance(fetched, list) else [fetched]
-        failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-        return self.inside(fetched) if failure is None else failure
+def _collate(inside: Callable[[Any], Any], fetched: Any) -> Any:
+    """Put samples together, or pass on the first _Failure among them."""
+    samples = fetched if isinstance(fetched, list) else [fetched]
+    failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
+    return inside(fetched) if failure is None else failure
