@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import av.error
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dataset.readers.video_file import cause_of
 from dataset.writers.encoding import H264Writer
 from dataset.writers.shrinking import shrink
-from utils.files import FileError
+from utils.files import FileError, write_atomically
 from utils.text import one_line
 
 # No B pictures: MP4 says how long a video lasts by its decoding times, which fall short where the rate drops.
@@ -46,20 +47,16 @@ def write_annotated(
     Raises:
         FileError: The copy cannot be written, or there are more or fewer frames than times.
     """
-    partial = target.with_name(f".{target.name}.partial")
+
+    def write(file: IO[bytes]) -> None:
+        with H264Writer(file, rate=rate, options=_OPTIONS, time_base=time_base) as writer:
+            for frame, time in itertools.zip_longest(_with_text(frames, lines_at), times):
+                if frame is None or time is None:
+                    raise FileError(f"{target}: the video has more or fewer frames than the {len(times)} counted")
+                writer.write(frame, time=int(time))
+
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with H264Writer(str(partial), rate=rate, options=_OPTIONS, time_base=time_base) as writer:
-                for frame, time in itertools.zip_longest(_with_text(frames, lines_at), times):
-                    if frame is None or time is None:
-                        raise FileError(f"{target}: the video has more or fewer frames than the {len(times)} counted")
-                    writer.write(frame, time=int(time))
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"{target}: cannot be written ({error.strerror})") from None
+        write_atomically(target, write)
     except av.error.FFmpegError as error:
         raise FileError(f"{target}: cannot be encoded ({cause_of(error)})") from None
 
