@@ -65,16 +65,14 @@ class LabelFlip:
     Attributes:
         mirrored: For each class the class that a mirrored clip of it shows.
         flip: Mirrors a clip.
-        probability: Of a clip to be mirrored.
     """
 
     mirrored: tuple[int, ...]
     flip: Callable[[Clip], Clip]
-    probability: float = 0.5
 
     def __call__(self, clip: Clip, label: int, rng: np.random.Generator) -> tuple[Clip, int]:
         """Draw whether, and mirror the clip and exchange its label."""
-        if rng.random() >= self.probability:
+        if rng.random() >= 0.5:
             return clip, label
         return self.flip(clip), self.mirrored[label]
 

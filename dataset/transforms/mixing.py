@@ -1,43 +1,34 @@
 """Mixing the clips of a batch: mixup and cutmix with soft targets, on the device."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 
+@dataclass(frozen=True, slots=True)
 class MixUp:
     """Mixes every clip of a batch with its mirror image in the batch, by mixup or by cutmix.
 
     Mixup (Zhang et al., 2018) adds the clips with weights lambda and 1 - lambda, cutmix (Yun et al., 2019) pastes a
     box of the other clip into all frames; which of the two is decided by a coin for each batch, and all clips of a
     batch share lambda and the box. Clip i is mixed with clip N - 1 - i, a random partner in a shuffled batch.
+
+    Attributes:
+        num_classes: Of the targets.
+        mixup_alpha: Lambda of mixup is drawn from Beta(alpha, alpha).
+        cutmix_alpha: The same for cutmix, where lambda is the part of the area that stays.
+        cutmix_probability: That a batch is mixed by cutmix.
+        smoothing: Part of a target that is spread evenly over all classes.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        mixup_alpha: float = 0.8,
-        cutmix_alpha: float = 1.0,
-        cutmix_probability: float = 0.5,
-        smoothing: float = 0.1,
-    ) -> None:
-        """Set the strength.
-
-        Args:
-            num_classes: Of the targets.
-            mixup_alpha: Lambda of mixup is drawn from Beta(alpha, alpha).
-            cutmix_alpha: The same for cutmix, where lambda is the part of the area that stays.
-            cutmix_probability: That a batch is mixed by cutmix.
-            smoothing: Part of a target that is spread evenly over all classes.
-        """
-        self.num_classes = num_classes
-        self.mixup_alpha = mixup_alpha
-        self.cutmix_alpha = cutmix_alpha
-        self.cutmix_probability = cutmix_probability
-        self.smoothing = smoothing
+    num_classes: int
+    mixup_alpha: float = 0.8
+    cutmix_alpha: float = 1.0
+    cutmix_probability: float = 0.5
+    smoothing: float = 0.1
 
     def __call__(
         self, clips: torch.Tensor, labels: torch.Tensor, generator: torch.Generator

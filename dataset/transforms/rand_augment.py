@@ -102,20 +102,19 @@ def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
     return operations.paste(clip, patch, top=top, left=left)
 
 
-def _shared_operations() -> tuple[Operation, ...]:
-    """Return the operations on colours, with the same limits in both tables."""
-    return (
-        Operation("AutoContrast", 0, False, partial(_plain, operations.autocontrast)),
-        Operation("Equalize", 0, False, partial(_plain, operations.equalize)),
-        Operation("Invert", 0, False, partial(_plain, operations.invert)),
-        Operation("Posterize", 4, False, _posterize),
-        Operation("Solarize", 256, False, _solarize),
-        Operation("SolarizeAdd", 110, False, _solarize_add),
-        Operation("Color", 0.9, True, partial(_enhance, operations.saturation)),
-        Operation("Contrast", 0.9, True, partial(_enhance, operations.contrast)),
-        Operation("Brightness", 0.9, True, partial(_enhance, operations.brightness)),
-        Operation("Sharpness", 0.9, True, partial(_enhance, operations.sharpness)),
-    )
+# Operations on colours, with the same limits in both tables.
+_COLOUR_OPERATIONS = (
+    Operation("AutoContrast", 0, False, partial(_plain, operations.autocontrast)),
+    Operation("Equalize", 0, False, partial(_plain, operations.equalize)),
+    Operation("Invert", 0, False, partial(_plain, operations.invert)),
+    Operation("Posterize", 4, False, _posterize),
+    Operation("Solarize", 256, False, _solarize),
+    Operation("SolarizeAdd", 110, False, _solarize_add),
+    Operation("Color", 0.9, True, partial(_enhance, operations.saturation)),
+    Operation("Contrast", 0.9, True, partial(_enhance, operations.contrast)),
+    Operation("Brightness", 0.9, True, partial(_enhance, operations.brightness)),
+    Operation("Sharpness", 0.9, True, partial(_enhance, operations.sharpness)),
+)
 
 
 def _geometric_operations(*, translation: float, fill: int, warp: operations.Warp) -> tuple[Operation, ...]:
@@ -133,7 +132,7 @@ def _geometric_operations(*, translation: float, fill: int, warp: operations.War
 
 # The paper's table: 16 operations, nearest pixels, black outside.
 PAPER_OPERATIONS = (
-    *_shared_operations(),
+    *_COLOUR_OPERATIONS,
     *_geometric_operations(translation=0.4464, fill=BLACK, warp=operations.warp_nearest),
     Operation("Cutout", 0.3571, False, _cutout),
 )
@@ -141,6 +140,6 @@ PAPER_OPERATIONS = (
 # The table usual for MViT ("rand-m7-n4-mstd0.5-inc1"): 15 operations, all stronger with rising magnitude, no cutout
 # (random erasing does that), bicubic, grey outside.
 INCREASING_OPERATIONS = (
-    *_shared_operations(),
+    *_COLOUR_OPERATIONS,
     *_geometric_operations(translation=0.45, fill=GREY, warp=operations.warp_bicubic),
 )

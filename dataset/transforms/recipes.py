@@ -266,7 +266,11 @@ def _default_steps(settings: RecipeSettings) -> tuple[Step, ...]:
 
 
 def _rand_augment_steps(settings: RecipeSettings) -> tuple[Step, ...]:
-    return _rand_augment(settings.ra_n, settings.ra_m), *settings.flip
+    if settings.ra_n < 0:
+        raise ValueError(f"ra_n {settings.ra_n} is negative")
+    if not 0 <= settings.ra_m <= FULL_MAGNITUDE:
+        raise ValueError(f"ra_m {settings.ra_m} is outside of 0..{FULL_MAGNITUDE}")
+    return RandAugment(PAPER_OPERATIONS, settings.ra_n, settings.ra_m / FULL_MAGNITUDE), *settings.flip
 
 
 def _mvit_steps(settings: RecipeSettings) -> tuple[Step, ...]:
@@ -278,14 +282,6 @@ def _mvit_steps(settings: RecipeSettings) -> tuple[Step, ...]:
     """
     operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
     return operations, *settings.flip, Sometimes(0.25, RandomErasing(settings.normalization))
-
-
-def _rand_augment(ra_n: int, ra_m: float) -> RandAugment:
-    if ra_n < 0:
-        raise ValueError(f"ra_n {ra_n} is negative")
-    if not 0 <= ra_m <= FULL_MAGNITUDE:
-        raise ValueError(f"ra_m {ra_m} is outside of 0..{FULL_MAGNITUDE}")
-    return RandAugment(PAPER_OPERATIONS, ra_n, ra_m / FULL_MAGNITUDE)
 
 
 # Behind the crop: color jitter, grayscale, blur, flip.
