@@ -90,8 +90,7 @@ def convert_list(
     journal = Journal(journal_path, header=_header(source, encoder) | shards)
     faults = _do(tasks, journal, store, workers=workers)
     done = {target: journal[target] for target in records if target in journal and target not in faults}
-    find = _find_short if source.fps else _find_damaged
-    damaged = find({target: records[target] for target in done}, journal, lost=int(encoder.use_flow))
+    damaged = _damaged({target: records[target] for target in done}, journal, source, encoder)
     made = _new_list(new_list, videos, targets, done=done, faults=faults, damaged=damaged)
     made = dataclasses.replace(made, frame_rate=source.fps)
     write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
@@ -130,19 +129,17 @@ def _new_list(
     )
 
 
-def _find_damaged(records: Mapping[str, VideoRecord], journal: Journal, *, lost: int) -> dict[str, str]:
-    """Say of videos, by path, that they have fewer frames than listed; a result lacks `lost` frames as it should."""
+def _damaged(records: Mapping[str, VideoRecord], journal: Journal, source: Source, encoder: Encoder) -> dict[str, str]:
+    """Say of videos, by path, that they have fewer frames than listed; flow lacks one of them as it should."""
+    if source.fps:  # the number of frames does not show it: it was noted
+        keys = {record.path: f"{target}{_SHORT}" for target, record in records.items()}
+        return {path: journal[key] for path, key in keys.items() if key in journal}
+    counts = {target: journal[target] + encoder.use_flow for target in records}
     return {
-        record.path: f"the list says {record.num_frames} frames, {journal[target] + lost} can be decoded"
+        record.path: f"the list says {record.num_frames} frames, {counts[target]} can be decoded"
         for target, record in records.items()
-        if journal[target] + lost < record.num_frames
+        if counts[target] < record.num_frames
     }
-
-
-def _find_short(records: Mapping[str, VideoRecord], journal: Journal, *, lost: int) -> dict[str, str]:  # noqa: ARG001
-    """Return the same of videos of a new rate, whose number of frames does not show it: it was noted."""
-    keys = {record.path: f"{target}{_SHORT}" for target, record in records.items()}
-    return {path: journal[key] for path, key in keys.items() if key in journal}
 
 
 def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) -> dict[str, str]:
@@ -158,8 +155,7 @@ def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) 
     work = encode if isinstance(store, ShardedEnvironments) else convert  # one process alone may write to a shard
     title = f"writing {root}" if rest else "nothing to write"
     for task, outcome in each(work, rest, workers=workers, title=title, done=len(tasks) - len(rest)):
-        if outcome.encoded is not None:
-            outcome = dataclasses.replace(_put(task, outcome.encoded), short=outcome.short)
+        outcome = _put(task, outcome)
         if outcome.cause:
             faults[task.target] = outcome.cause
             continue
@@ -222,12 +218,13 @@ def encode(task: Task) -> Outcome:
 
 def convert(task: Task) -> Outcome:
     """Encode a video and write it."""
-    outcome = encode(task)
-    return outcome if outcome.encoded is None else dataclasses.replace(_put(task, outcome.encoded), short=outcome.short)
+    return _put(task, encode(task))
 
 
-def _put(task: Task, encoded: Encoded) -> Outcome:
-    """Write a video, unless something is there, and read it back."""
+def _put(task: Task, outcome: Outcome) -> Outcome:
+    """Write what is still to be written of a task, unless something is there, and read it back."""
+    if (encoded := outcome.encoded) is None:
+        return outcome
     store = task.encoder.store(Path(task.root))
     present = _is_present(store, task)
     if not present:
@@ -241,7 +238,7 @@ def _put(task: Task, encoded: Encoded) -> Outcome:
     fault = _verify(store, task, encoded)
     if fault and present:
         fault = f"{task.root}/{task.target} is there already and is something else ({fault}); move it away"
-    return Outcome(encoded.num_frames, cause=fault)
+    return Outcome(encoded.num_frames, cause=fault, short=outcome.short)
 
 
 def _is_present(store: Store, task: Task) -> bool:

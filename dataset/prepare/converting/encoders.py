@@ -49,6 +49,10 @@ class Encoder(Protocol):
         """Of the result: RAW, FRAME or LMDB."""
 
     @property
+    def short_side(self) -> int:
+        """Larger frames are made smaller to this, in pixels; 0: none."""
+
+    @property
     def use_flow(self) -> bool:
         """Whether the result is optical flow."""
 

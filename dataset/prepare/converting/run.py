@@ -1,6 +1,5 @@
 """Runs the commands that convert a list's videos, with the options of their command lines by name."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +12,37 @@ from utils.parts import FORMATS
 from utils.workers import usable_cores
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where videos come from and where results go.
-
-    Attributes:
-        listed: The list.
-        root: Folder of its videos.
-        format: Format of its videos.
-        output: Folder of the results.
-        new_list: List of the results.
-        short_side: Larger frames are made smaller to this, in pixels; 0: none.
-        workers: Processes; None: the command's own number.
-    """
-
-    listed: Path
-    root: Path
-    format: str
-    output: Path
-    new_list: Path
-    short_side: int
-    workers: int | None
-
-
-def run_frames(
-    *, layout: str, quality: int, fps: float = 0, rate: float = 0, shard_videos: int = 0, **places: Any
-) -> int:
+def run_frames(*, layout: str, short_side: int, quality: int, shard_videos: int = 0, **options: Any) -> int:
     """Run `frames` or `lmdb`; return how many videos could not be converted."""
-    where = Places(**places)
     _check_range("quality", quality, 1, 100)
-    encoder = PictureEncoder(_stored(layout, shard_videos), where.short_side, quality)
-    return _convert(where, encoder, fps=fps, rate=rate, shard_videos=shard_videos)
+    encoder = PictureEncoder(_stored(layout, shard_videos), short_side, quality)
+    return _convert(encoder, shard_videos=shard_videos, **options)
 
 
-def run_resize(*, key_interval: int, crf: int, preset: str, fps: float = 0, rate: float = 0, **places: Any) -> int:
+def run_resize(*, short_side: int, key_interval: int, crf: int, preset: str, **options: Any) -> int:
     """Run `resize`; return how many videos could not be converted."""
-    where = Places(**places)
     _check_range("crf", crf, 0, 51)
     _check_range("key_interval", key_interval, 1, 100_000)
-    if where.short_side % 2:
-        raise PrepareError(f"--short_side {where.short_side}: H.264 needs an even number")
-    return _convert(where, VideoEncoder(where.short_side, key_interval, crf, preset), fps=fps, rate=rate)
+    if short_side % 2:
+        raise PrepareError(f"--short_side {short_side}: H.264 needs an even number")
+    return _convert(VideoEncoder(short_side, key_interval, crf, preset), **options)
 
 
 def run_flow(
-    *, layout: str, quality: int, shard_videos: int, bound: float, method: str, weights: str, device: str, **places: Any
-) -> int:
+    *, layout: str, short_side: int, quality: int, bound: float, method: str, weights: str, device: str,
+    shard_videos: int, workers: int | None, **options: Any,
+) -> int:  # fmt: skip
     """Run `flow`; return how many videos could not be converted."""
-    where = Places(**places)
     _check_range("quality", quality, 1, 100)
     if not bound > 0:
         raise PrepareError(f"--bound {bound}: must be above 0")
     make_method(method, weights, device)  # a missing weight file shows at once
     encoder = FlowEncoder(
-        _stored(layout, shard_videos), where.short_side, quality, bound=bound, method=method, weights=weights,
-        device=device,
-    )  # fmt: skip
-    # Every process would put a network of its own on the device.
-    workers = 1 if method.startswith("raft") else usable_cores()
-    return _convert(where, encoder, shard_videos=shard_videos, workers=workers)
+        _stored(layout, shard_videos), short_side, quality, bound=bound, method=method, weights=weights, device=device
+    )
+    if workers is None:  # every process of RAFT would put a network of its own on the device
+        workers = 1 if method.startswith("raft") else usable_cores()
+    return _convert(encoder, shard_videos=shard_videos, workers=workers, **options)
 
 
 def _stored(layout: str, shard_videos: int) -> str:
@@ -84,23 +55,29 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _convert(
-    where: Places, encoder: Encoder, *, fps: float = 0, rate: float = 0, shard_videos: int = 0, workers: int = 1
+    encoder: Encoder,
+    *,
+    listed: Path,
+    root: Path,
+    format: str,
+    output: Path,
+    new_list: Path,
+    workers: int,
+    fps: float = 0,
+    rate: float = 0,
+    shard_videos: int = 0,
 ) -> int:
+    """Convert with the options that all commands have; return how many videos could not be converted."""
     for name, value in (("fps", fps), ("rate", rate)):
         if value:
             _check_range(name, value, 0.1, 1000)
-    if fps and not rate and not FORMATS[where.format].has_times:
-        raise PrepareError(f"--fps {fps:g}: {where.format} keeps no times; say the rate of these pictures with --rate")
-    if where.short_side < 0:
-        raise PrepareError(f"--short_side {where.short_side}: must be 0 or more")
-    if where.output.resolve() == where.root.resolve():
-        raise PrepareError(f"--output {where.output} is the root of the videos; take another folder")
+    if fps and not rate and not FORMATS[format].has_times:
+        raise PrepareError(f"--fps {fps:g}: {format} keeps no times; say the rate of these pictures with --rate")
+    if encoder.short_side < 0:
+        raise PrepareError(f"--short_side {encoder.short_side}: must be 0 or more")
+    if output.resolve() == root.resolve():
+        raise PrepareError(f"--output {output} is the root of the videos; take another folder")
+    source = Source(format, str(root), rate or DEFAULT_RATE, fps)
     return convert_list(
-        where.listed,
-        Source(where.format, str(where.root), rate or DEFAULT_RATE, fps),
-        encoder,
-        root=where.output,
-        new_list=where.new_list,
-        workers=workers if where.workers is None else where.workers,
-        shard_videos=shard_videos,
+        listed, source, encoder, root=output, new_list=new_list, workers=workers, shard_videos=shard_videos
     )
