@@ -42,6 +42,11 @@ class VideoRecord:
     num_frames: int
     label: int
 
+    @property
+    def line(self) -> str:
+        """The line, with its newline."""
+        return f"{self.path} {self.num_frames} {self.label}\n"
+
 
 def split_segment(path: str) -> tuple[str, int]:
     """Return the path of the video itself and how many of its frames are skipped ('a.mp4#skip=90': 'a.mp4', 90)."""
@@ -186,7 +191,7 @@ def read_list(
 def list_of(records: Iterable[VideoRecord], *, path: str) -> VideoList:
     """Return a list that was never a file; `path` is what messages call it, its digest is that of the lines."""
     taken = list(records)
-    content = "".join(f"{record.path} {record.num_frames} {record.label}\n" for record in taken).encode()
+    content = "".join(record.line for record in taken).encode()
     arrays = _pack(
         [record.path.encode() for record in taken],
         [record.num_frames for record in taken],

@@ -17,7 +17,7 @@ from dataset.prepare.lists import ListFile, make_lists, name_fault
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
 from dataset.prepare.own_record import Places, write_record
-from dataset.prepare.survey import Listed, survey
+from dataset.prepare.survey import survey
 from utils.text import one_line
 
 HELP = "your own videos: a folder of videos for each class"
@@ -87,14 +87,12 @@ def _write_fitting_record(
 ) -> None:
     """Look at the training videos, and write a record that fits them."""
     train = lists["train"]
-    rows = [line.rsplit(" ", 2) for line in train.lines]
-    videos = [Listed(video, int(frames), int(label), train.groups[video]) for video, frames, label in rows]
-    found = survey(root, videos, class_names=class_names, workers=workers)
+    found = survey(root, train.videos, groups=train.groups, class_names=class_names, workers=workers)
     if found is None:
         raise PrepareError(f"{train.path}: none of its videos can be decoded, so there is nothing to train on")
     small = Path("data", f"{train.path.name.removesuffix('_train_list.txt')}_small")
     places = Places(root, {split: made.path for split, made in lists.items()}, small)
-    labels = [video.label for video in videos]
+    labels = [video.label for video in train.videos]
     write_record(path, places, found=found, labels=labels, advice=advise(found, intent))
 
 

@@ -1,10 +1,11 @@
 """Lists for cross-validation: a list divided into folds, each the test list of a training on all others."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from dataset.heldout import group_names, split_folds
-from dataset.listing import FRAME_RATE, VideoList, class_names_beside, read_fingerprint, read_list, split_segment
+from dataset.heldout import split_folds
+from dataset.listing import FRAME_RATE, class_names_beside, read_fingerprint, read_list
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.lists import ListFile, write_list
 
@@ -32,13 +33,6 @@ def run(*, listed: Path, folds: int, seed: int, output: Path | None) -> int:
     for number, parts in enumerate(split_folds(videos, folds=folds, seed=seed), start=1):
         for split, part in zip(("train", "test"), parts, strict=True):
             path = folder / f"{name}_fold{number}_{split}_list.txt"
-            made = _list_file(path, part, frame_rate=known.get(FRAME_RATE, 0.0))
+            made = replace(ListFile.of(path, part), frame_rate=known.get(FRAME_RATE, 0.0))
             write_list(made, classes, root=Path(known.get("root", listed.parent)), files=(listed,))
     return 0
-
-
-def _list_file(path: Path, videos: VideoList, *, frame_rate: float) -> ListFile:
-    lines = [f"{record.path} {record.num_frames} {record.label}" for record in videos]
-    files = [split_segment(record.path)[0] for record in videos]
-    groups = dict(zip(files, group_names(videos), strict=True))
-    return ListFile(path, lines, missing=[], damaged=[], groups=groups, frame_rate=frame_rate)

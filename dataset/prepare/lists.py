@@ -7,11 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset.heldout import GROUPS_SUFFIX
-from dataset.listing import FINGERPRINT_SUFFIX, FRAME_RATE, OWN_CLASSES_SUFFIX, segment_path, split_segment
+from dataset.heldout import GROUPS_SUFFIX, group_names
+from dataset.listing import (
+    FINGERPRINT_SUFFIX,
+    FRAME_RATE,
+    OWN_CLASSES_SUFFIX,
+    VideoList,
+    VideoRecord,
+    segment_path,
+    split_segment,
+)
 from dataset.prepare.annotations import Annotations, Entry, Kind, PrepareError, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree, describe_left_out
-from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all, require_some
+from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all
 from utils.files import file_sha256, write_text_atomically
 from utils.text import one_line, say
 
@@ -22,7 +30,7 @@ class ListFile:
 
     Attributes:
         path: File of the list.
-        lines: Lines of the list, without newlines.
+        videos: Its lines.
         missing: What is not in it: title and cause of each.
         damaged: Path and cause of videos that are in it although not all of them can be decoded.
         groups: Path of a video and its group, for those that are no group of their own.
@@ -30,11 +38,17 @@ class ListFile:
     """
 
     path: Path
-    lines: list[str]
-    missing: list[tuple[str, str]]
-    damaged: list[tuple[str, str]]
+    videos: Sequence[VideoRecord]
+    missing: Sequence[tuple[str, str]] = ()
+    damaged: Sequence[tuple[str, str]] = ()
     groups: dict[str, str] = field(default_factory=dict)
     frame_rate: float = 0.0
+
+    @classmethod
+    def of(cls, path: Path, videos: VideoList, *, missing: Sequence[tuple[str, str]] = ()) -> "ListFile":
+        """Return a list of videos of another one, in their groups."""
+        files = [split_segment(record.path)[0] for record in videos]
+        return cls(path, list(videos), missing, groups=dict(zip(files, group_names(videos), strict=True)))
 
 
 def make_lists(
@@ -66,7 +80,10 @@ def make_lists(
     splits = {split: without_repeats(entries, notes=notes, split=split) for split, entries in splits.items()}
     found = _find(splits, VideoTree(root, annotations.kind))
     tasks = _measurements(found, root, annotations.kind)
-    require_some(tasks, next((pairs[0][0] for pairs in found.values() if pairs), None), root=root)
+    first = next((pairs[0][0] for pairs in found.values() if pairs), None)
+    if first and not tasks:
+        example = f"'{first.title}' ({first.where})"
+        raise PrepareError(f"{root}: none of the videos is in there; the annotations ask for {example}, for one")
     measured = measure_all(tasks, measure, journal_path=output / f"{name}.counts.jsonl", workers=workers)
     _say_notes(notes, measured.values())
     lists = [_compose(output / f"{name}_{split}_list.txt", pairs, measured) for split, pairs in found.items()]
@@ -120,7 +137,7 @@ def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, ki
 
 def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapping[Measurement, Measured]) -> ListFile:
     by_path = {task.path: (task, result) for task, result in measured.items()}
-    lines: list[str] = []
+    videos: list[VideoRecord] = []
     missing: list[tuple[str, str]] = []
     damaged: dict[str, str] = {}
     groups: dict[str, str] = {}
@@ -139,9 +156,9 @@ def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapp
             continue
         if result.damage:
             damaged[video] = f"listed with {result.num_frames} frames, but damaged: {result.damage}"
-        lines.append(f"{where} {num_frames} {entry.label}")
+        videos.append(VideoRecord(where, num_frames, entry.label))
         groups[video] = entry.group or video
-    return ListFile(path, lines, missing, list(damaged.items()), groups)
+    return ListFile(path, videos, missing, list(damaged.items()), groups)
 
 
 def name_fault(path: str) -> str:
@@ -163,40 +180,40 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
     Raises:
         PrepareError: Files of another content are there; nothing is overwritten.
     """
-    content = "".join(f"{line}\n" for line in made.lines)
-    total = len(made.lines) + len(made.missing)
+    content = "".join(video.line for video in made.videos)
+    total = len(made.videos) + len(made.missing)
     fingerprint = {
         "list": made.path.name,
         "sha256": hashlib.sha256(content.encode()).hexdigest(),
-        "videos": len(made.lines),
+        "videos": len(made.videos),
         "asked_for": total,
         "missing": len(made.missing),
         "damaged": len(made.damaged),
-        "frames": sum(int(line.rsplit(None, 2)[1]) for line in made.lines),
+        "frames": sum(video.num_frames for video in made.videos),
         "classes": len(classes),
         "root": str(root.resolve()),
         "annotations": {path.name: file_sha256(path) for path in files},
         **({FRAME_RATE: made.frame_rate} if made.frame_rate else {}),
     }
-    faults = [*made.missing, *made.damaged]
+    faults, missing = [*made.missing, *made.damaged], made.path.with_suffix(".missing.txt")
     contents = {
         made.path: content,
         **({made.path.with_suffix(OWN_CLASSES_SUFFIX): "".join(f"{name}\n" for name in classes)} if classes else {}),
         **_groups_file(made),
-        beside(made.path, "missing.txt"): "".join(f"{one_line(video)}\t{one_line(cause)}\n" for video, cause in faults),
+        missing: "".join(f"{one_line(video)}\t{one_line(cause)}\n" for video, cause in faults),
         made.path.with_suffix(FINGERPRINT_SUFFIX): json.dumps(fingerprint, indent=2, ensure_ascii=False) + "\n",
     }
-    if not made.lines:
+    if not made.videos:
         causes = "; ".join(f"{one_line(video)}: {cause}" for video, cause in made.missing[:3])
         raise PrepareError(f"{made.path}: no video for it: {causes or 'the annotations have none'}")
     is_new = write_new(contents)
     state = "" if is_new else " (there already, the same)"
     in_groups = f", {len(set(made.groups.values()))} groups" if _groups_file(made) else ""
-    say(f"{made.path}: {len(made.lines)} of {total} videos, {fingerprint['frames']} frames{in_groups}{state}")
+    say(f"{made.path}: {len(made.videos)} of {total} videos, {fingerprint['frames']} frames{in_groups}{state}")
     for cause, count in Counter(cause for _, cause in faults).most_common(5):
         say(f"  {count} x {cause}")
     if faults:
-        say(f"  each by name: {beside(made.path, 'missing.txt')}")
+        say(f"  each by name: {missing}")
 
 
 def _groups_file(made: ListFile) -> dict[Path, str]:
@@ -205,11 +222,6 @@ def _groups_file(made: ListFile) -> dict[Path, str]:
         return {}
     lines = [f"{one_line(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]
     return {made.path.with_suffix(GROUPS_SUFFIX): "".join(lines)}
-
-
-def beside(path: Path, ending: str) -> Path:
-    """Return the name of a file that belongs to a list: X_list.txt and X_list.<ending>."""
-    return path.with_suffix(f".{ending}")
 
 
 def write_new(contents: dict[Path, str]) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.prepare.annotations import Entry, Kind, PrepareError
+from dataset.prepare.annotations import Kind
 from dataset.prepare.finding import read_cause
 from dataset.prepare.journal import Journal
 from dataset.prepare.parallel import each
@@ -158,14 +158,3 @@ def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) 
     except ImageError as error:
         raise ReadError(f"{files[number].name}: {error}") from None
     return Measured(count, is_decoded=len(chosen) == count)
-
-
-def require_some(tasks: Sequence[Measurement], first: Entry | None, *, root: Path) -> None:
-    """Refuse a root in which nothing at all was found of what is asked for, the first entry of it for one.
-
-    Raises:
-        PrepareError: Nothing was found.
-    """
-    if first and not tasks:
-        example = f"'{first.title}' ({first.where})"
-        raise PrepareError(f"{root}: none of the videos is in there; the annotations ask for {example}, for one")

@@ -1,7 +1,7 @@
 """What the videos of a training list are like: how long, how fast, how large, how slow to decode."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dataset.listing import VideoRecord
 from dataset.prepare.parallel import each
 from dataset.prepare.stills import describe_still, stills_accuracy
 from dataset.readers import ReadError
@@ -17,16 +18,6 @@ from dataset.readers.video_file import VideoFile, decode_frames
 MOST_VIDEOS = 200  # that are looked at, evenly over the list; some ten seconds
 _FRAMES = 12  # of each that are decoded; the last one is looked at: the first may be black
 _USUAL_RATE = 25.0  # frames a second, where a video does not say
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A line of a training list, with what its video stays together with."""
-
-    path: str
-    num_frames: int
-    label: int
-    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +84,15 @@ def look(path: str) -> _Look | None:
     return _Look(rate, (min(height, width), max(height, width)), seconds, describe_still(small))
 
 
-def survey(root: Path, videos: Sequence[Listed], *, class_names: Sequence[str], workers: int) -> Survey | None:
+def survey(
+    root: Path, videos: Sequence[VideoRecord], *, groups: Mapping[str, str], class_names: Sequence[str], workers: int
+) -> Survey | None:
     """Look at the videos of a training list, at `MOST_VIDEOS` of them where there are more.
 
     Args:
         root: Folder that their paths start from.
         videos: The list.
+        groups: By path, what a video stays together with.
         class_names: By label.
         workers: Processes.
 
@@ -126,6 +120,6 @@ def survey(root: Path, videos: Sequence[Listed], *, class_names: Sequence[str], 
         width=round(float(np.median([one.sides[1] for one in found]))),
         frames=float(np.median([video.num_frames for video in videos])),
         decode_seconds=float(np.median([one.decode_seconds for one in found])),
-        stills=stills_accuracy(stills, labels, groups=[video.group for video in listed]),
+        stills=stills_accuracy(stills, labels, groups=[groups[video.path] for video in listed]),
         chance=float(np.bincount(labels).max() / len(labels)),
     )

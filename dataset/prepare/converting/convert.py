@@ -122,7 +122,7 @@ def _new_list(
     groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
     return ListFile(
         path,
-        lines=[f"{target} {done[target]} {record.label}" for target, record in pairs if target in done],
+        videos=[VideoRecord(target, done[target], record.label) for target, record in pairs if target in done],
         missing=[(record.path, faults[target]) for target, record in pairs if target in faults],
         damaged=list(damaged.items()),
         groups={target: groups[target] for target in targets if target in done},

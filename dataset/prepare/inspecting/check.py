@@ -5,17 +5,15 @@ A video file is also decoded from its start: the frames have to be the same ther
 
 import functools
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dataset.heldout import group_names
-from dataset.listing import VideoList, VideoRecord, class_names_beside, read_list, split_segment
+from dataset.listing import VideoRecord, class_names_beside, read_list
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.journal import Journal
-from dataset.prepare.lists import ListFile, beside, write_list, write_new
+from dataset.prepare.lists import ListFile, write_list, write_new
 from dataset.prepare.parallel import each
 from dataset.readers import FrameReader, ReadError, open_reader
 from utils.text import one_line, say
@@ -54,7 +52,7 @@ def check_list(
     Raises:
         PrepareError: The list was checked before: nothing is overwritten.
     """
-    clean, rejects = (output / beside(listed, ending).name for ending in ("clean.txt", "rejects.txt"))
+    clean, rejects = (output / f"{listed.stem}.{ending}.txt" for ending in ("clean", "rejects"))
     for path in (clean, rejects):
         if path.exists():
             raise PrepareError(f"{path} is there: {listed} was checked; move it away, or choose another --output")
@@ -70,16 +68,10 @@ def check_list(
     if len(rejected) == len(videos):
         say(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
     else:
-        accepted = _accepted(videos, causes, path=clean, rejected=rejected)
+        kept = videos.subset(np.flatnonzero([not cause for cause in causes]))
+        accepted = ListFile.of(clean, kept, missing=rejected)
         write_list(accepted, class_names_beside(listed), root=root, files=(listed,))
     return len(rejected)
-
-
-def _accepted(videos: VideoList, causes: Sequence[str], *, path: Path, rejected: list[tuple[str, str]]) -> ListFile:
-    """Return the list of the videos that have no cause of rejection, in their groups."""
-    kept = [(v, group) for v, group, cause in zip(videos, group_names(videos), causes, strict=True) if not cause]
-    lines = [f"{video.path} {video.num_frames} {video.label}" for video, _ in kept]
-    return ListFile(path, lines, rejected, [], {split_segment(video.path)[0]: group for video, group in kept})
 
 
 def _choose(record: VideoRecord, *, seed: tuple[int, int], count: int) -> tuple[int, ...]:
