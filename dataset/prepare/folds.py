@@ -1,11 +1,10 @@
 """Lists for cross-validation: a list divided into folds, each the test list of a training on all others."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from dataset.heldout import split_folds
-from dataset.listing import FRAME_RATE, class_names_beside, read_fingerprint, read_list
+from dataset.listing import class_names_beside, read_fingerprint, read_list
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.lists import ListFile, write_list
 
@@ -28,11 +27,11 @@ def run(*, listed: Path, folds: int, seed: int, output: Path | None) -> int:
     """
     if folds < 2:
         raise PrepareError(f"--folds {folds}: must be 2 or more")
-    videos, classes, known = read_list(listed), class_names_beside(listed), read_fingerprint(listed)
+    videos, classes = read_list(listed), class_names_beside(listed)
+    root = Path(read_fingerprint(listed).get("root", listed.parent))
     folder, name = output or listed.parent, listed.stem.removesuffix("_list")
     for number, parts in enumerate(split_folds(videos, folds=folds, seed=seed), start=1):
         for split, part in zip(("train", "test"), parts, strict=True):
             path = folder / f"{name}_fold{number}_{split}_list.txt"
-            made = replace(ListFile.of(path, part), frame_rate=known.get(FRAME_RATE, 0.0))
-            write_list(made, classes, root=Path(known.get("root", listed.parent)), files=(listed,))
+            write_list(ListFile.of(path, part), classes, root=root, files=(listed,))
     return 0

@@ -14,6 +14,7 @@ from dataset.listing import (
     OWN_CLASSES_SUFFIX,
     VideoList,
     VideoRecord,
+    read_fingerprint,
     segment_path,
     split_segment,
 )
@@ -46,9 +47,14 @@ class ListFile:
 
     @classmethod
     def of(cls, path: Path, videos: VideoList, *, missing: Sequence[tuple[str, str]] = ()) -> "ListFile":
-        """Return a list of videos of another one, in their groups."""
+        """Return a list of videos of another one, in their groups and of its rate.
+
+        Raises:
+            ListError: A file beside the other list cannot be read.
+        """
         files = [split_segment(record.path)[0] for record in videos]
-        return cls(path, list(videos), missing, groups=dict(zip(files, group_names(videos), strict=True)))
+        groups, rate = group_names(videos), read_fingerprint(videos.path).get(FRAME_RATE, 0.0)
+        return cls(path, list(videos), missing, groups=dict(zip(files, groups, strict=True)), frame_rate=rate)
 
 
 def make_lists(

@@ -56,8 +56,9 @@ def check_list(
     for path in (clean, rejects):
         if path.exists():
             raise PrepareError(f"{path} is there: {listed} was checked; move it away, or choose another --output")
-    videos = read_list(listed)
-    open_reader(format, root, use_flow=use_flow)  # a wrong root is said at once
+    videos, classes = read_list(listed), class_names_beside(listed)
+    ListFile.of(clean, videos)  # a broken file beside the list is said at once, as is a wrong root
+    open_reader(format, root, use_flow=use_flow)
     samples = [
         Sample(index, record, _choose(record, seed=(seed, index), count=frames), format, str(root), use_flow)
         for index, record in enumerate(videos)
@@ -70,7 +71,7 @@ def check_list(
     else:
         kept = videos.subset(np.flatnonzero([not cause for cause in causes]))
         accepted = ListFile.of(clean, kept, missing=rejected)
-        write_list(accepted, class_names_beside(listed), root=root, files=(listed,))
+        write_list(accepted, classes, root=root, files=(listed,))
     return len(rejected)
 
 

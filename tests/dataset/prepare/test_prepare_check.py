@@ -13,7 +13,7 @@ from PIL import Image
 
 from dataset.build import make_views_loader, read_evaluation_list
 from dataset.heldout import group_names
-from dataset.listing import VideoRecord, read_class_names, read_list, split_segment
+from dataset.listing import ListError, VideoRecord, read_class_names, read_fingerprint, read_list, split_segment
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.inspecting import benchmark, check
@@ -86,6 +86,16 @@ def test_a_clean_list_keeps_the_groups(faulty: Path) -> None:
     videos = read_list(faulty.with_name("x_list.clean.txt"))
     assert group_names(videos) == [groups[split_segment(video.path)[0]] for video in videos]
     assert faulty.with_name("x_list.clean.groups.txt").exists()
+
+
+def test_a_clean_list_keeps_the_rate_of_its_videos(faulty: Path) -> None:
+    beside = faulty.with_suffix(".fingerprint.json")
+    beside.write_text('{"frame_rate": 12.5')
+    with pytest.raises(ListError, match=r"fingerprint\.json: cannot be read"):  # before hours of decoding
+        run_check(faulty)
+    beside.write_text('{"frame_rate": 12.5}')
+    run_check(faulty)
+    assert read_fingerprint(faulty.with_name("x_list.clean.txt"))["frame_rate"] == 12.5
 
 
 def test_rejects_are_listed_with_their_causes(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
