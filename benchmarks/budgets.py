@@ -65,7 +65,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 from dataset.build import read_training_list
 from dataset.synthetic.make import make_synthetic
 from utils.cli import run_script

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 
 CLASSES = 400
 # The C library gives large blocks back to the system as soon as they are free, so that resident memory is what is used.

@@ -27,8 +27,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
-from benchmarks.loader import STORES, make_data, ratio_text
-from benchmarks.machine import describe_machine
+from benchmarks.loader import STORES, make_data
+from benchmarks.measuring import describe_machine, ratio_text
 from benchmarks.memory import link_video
 from benchmarks.plain_evaluation import make_plain_loader
 from dataset.build import make_views_loader, read_evaluation_list

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
 from benchmarks.gpu_step import Setting, attempt, backends, require_gpu, wait
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 from layers.convolution_check import LIMITS, Form, largest_error
 
 HALVES = (torch.bfloat16, torch.float16)

@@ -31,8 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.loader import STORES, make_data, ratio_text
-from benchmarks.machine import describe_machine
+from benchmarks.loader import STORES, make_data
+from benchmarks.measuring import describe_machine, ratio_text
 from dataset.listing import read_list
 from dataset.loading import VideoLoader
 from dataset.readers import open_reader

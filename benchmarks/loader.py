@@ -1,7 +1,6 @@
-"""What the benchmarks of loading share: videos that are made for them, our loader and others', ratios of repeats."""
+"""What the benchmarks of loading share: videos that are made for them, our loader and others'."""
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -157,12 +156,6 @@ def make_plain(options: argparse.Namespace, videos: VideoList, clips: Dataset, *
     keys = make_keys(options, videos)
     loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True, **settings)
     return Contender(loader, keys, lambda batch: batch[0].to(device))
-
-
-def ratio_text(numerators: list[float], denominators: list[float]) -> str:
-    """Median of the paired ratios, and their range."""
-    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
-    return f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
 
 
 def add_loader_options(parser: argparse.ArgumentParser, *, videos: int, clips: int, repeats: int) -> None:

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 from benchmarks.merging import LONG_LIST, write_list
 from dataset.listing import VideoList, VideoRecord, list_of, read_list
 from dataset.loading import VideoLoader

@@ -25,7 +25,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import merge_score
-from benchmarks.machine import describe_machine, peak_resident_bytes
+from benchmarks.measuring import describe_machine, peak_resident_bytes
 from dataset.listing import read_list
 from utils.config import RunConfig, load_config
 from utils.evaluation.provenance import checkpoint_sha256, make_manifest, scores_folder

@@ -56,9 +56,8 @@ from benchmarks.loader import (
     make_ours,
     make_plain,
     make_transform,
-    ratio_text,
 )
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine, ratio_text
 from benchmarks.peer_loaders import make_peer_clips, make_video_transforms
 from benchmarks.peer_readers import Accuracy, Reader, check_reader, make_readers
 from dataset.listing import VideoList, read_list

@@ -18,7 +18,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 from layers.losses import HeadsLoss
 from utils.training.precision import autocast, has_bf16
 

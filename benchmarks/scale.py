@@ -24,8 +24,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.loader import STORES, add_loader_options, make_data, make_ours, make_transform, ratio_text
-from benchmarks.machine import describe_machine, peak_resident_bytes
+from benchmarks.loader import STORES, add_loader_options, make_data, make_ours, make_transform
+from benchmarks.measuring import describe_machine, peak_resident_bytes, ratio_text
 from benchmarks.memory import own_memory
 from benchmarks.merging import LONG_LIST, make_record, measure, merge, write_list
 from dataset.listing import read_list

@@ -25,8 +25,7 @@ from torch import distributed as dist
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.loader import ratio_text
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine, ratio_text
 from layers.losses import HeadsLoss
 from utils import distributed
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 import merge_score
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 from dataset.build import make_plan, read_training_list
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config

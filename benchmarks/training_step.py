@@ -30,8 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.loader import ratio_text
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine, ratio_text
 from layers import convolutions
 from layers.channels_last import use_channels_last
 from layers.losses import HeadsLoss

@@ -22,8 +22,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.loader import ratio_text
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine, ratio_text
 from dataset.synthetic import make_synthetic
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import checkpointing, loader, machine, merging, startup
+from benchmarks import checkpointing, loader, measuring, merging, startup
 from benchmarks.plain_evaluation import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -62,12 +62,12 @@ def test_the_baseline_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatc
 def test_the_memory_of_a_process_is_its_own() -> None:
     """A new program does not count what the process that starts it has had."""
     held = np.ones(200_000_000, np.uint8)  # beside torch, which the program has, too
-    assert machine.peak_resident_bytes() > held.nbytes
-    code = "from benchmarks.machine import peak_resident_bytes as peak; import numpy as np; print(peak()); "
+    assert measuring.peak_resident_bytes() > held.nbytes
+    code = "from benchmarks.measuring import peak_resident_bytes as peak; import numpy as np; print(peak()); "
     code += "held = np.ones(100_000_000, np.uint8); print(peak())"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     first, then = map(int, printed.split())
-    assert first < machine.peak_resident_bytes() - held.nbytes / 2
+    assert first < measuring.peak_resident_bytes() - held.nbytes / 2
     assert first + 60_000_000 < then
 
 

@@ -1,7 +1,8 @@
-"""What a measurement was made on."""
+"""What measurements share: what they were made on, how they take turns, ratios of their repeats, memory."""
 
 import os
 import platform
+import statistics
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,3 +33,9 @@ def peak_resident_bytes() -> int:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(kilobytes) * 1024
+
+
+def ratio_text(numerators: list[float], denominators: list[float]) -> str:
+    """Median of the paired ratios, and their range."""
+    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
+    return f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
