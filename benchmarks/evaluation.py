@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 from benchmarks.loader import STORES, make_data
-from benchmarks.measuring import describe_machine, ratio_text
+from benchmarks.measuring import alternate, describe_machine, ratio_text, seconds_of
 from benchmarks.memory import link_video
 from benchmarks.plain_evaluation import make_plain_loader
 from dataset.build import make_views_loader, read_evaluation_list
 from dataset.listing import read_list
 from model.build import make_initial_network
-from utils.config import RunConfig, load_config
+from utils.config import load_config
 from utils.evaluation.provenance import scores_folder
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import read_manifest
@@ -88,36 +87,39 @@ def make_record(options: argparse.Namespace, root: Path, *, store: str, crop_siz
     return path
 
 
-def load_ours(config: RunConfig) -> float:
+def load_ours(record: Path) -> float:
     """Make every view as extract_score_3d.py does; return seconds a video."""
+    config = load_config(record)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     videos = read_evaluation_list(config)
     crops = tuple(range(config.dataset.eva_num_crop))
     scorer = helpers.make_view_scorer(config, network=Blind(), dtype=None, device=device)
-    began = time.perf_counter()
-    for video in make_views_loader(config, videos=videos, indices=range(len(videos))):
-        scorer(video.frames, video.clip_frames, crops)
-    return (time.perf_counter() - began) / len(videos)
+
+    def load() -> None:
+        for video in make_views_loader(config, videos=videos, indices=range(len(videos))):
+            scorer(video.frames, video.clip_frames, crops)
+
+    return seconds_of(load) / len(videos)
 
 
-def load_plainly(config: RunConfig) -> float:
+def load_plainly(record: Path) -> float:
     """Make every view as the baseline does; return seconds a video."""
+    config = load_config(record)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loader = make_plain_loader(config)
-    began = time.perf_counter()
-    for views in loader:
-        views.to(device)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - began) / len(read_evaluation_list(config))
+
+    def load() -> None:
+        for views in loader:
+            views.to(device)
+
+    return seconds_of(load, device) / len(read_evaluation_list(config))
 
 
 def run(*words: str) -> float:
     """Run a script of this project on its threads; return seconds."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - began
+    command = [sys.executable, *words]
+    return seconds_of(lambda: subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True))
 
 
 def extract(record: Path) -> float:
@@ -145,15 +147,9 @@ def compare_scores(record: Path) -> tuple[float, float]:
 
 def measure(options: argparse.Namespace, record: Path, title: str) -> None:
     """Run in alternation and print a line."""
-    plain, ours = [], []
-    for _ in range(options.repeats):
-        if options.network:
-            plain.append(extract_plainly(record))
-            ours.append(extract(record))
-        else:
-            config = load_config(record)
-            plain.append(load_plainly(config))
-            ours.append(load_ours(config))
+    plainly, as_ours = (extract_plainly, extract) if options.network else (load_plainly, load_ours)
+    ways = {"plain": lambda _: plainly(record), "ours": lambda _: as_ours(record)}
+    plain, ours = alternate(ways, repeats=options.repeats).values()
     scores = "{:.1e}, {:.1%}".format(*compare_scores(record)) if options.network else ""
     medians = f"{statistics.median(plain):10.3f}{statistics.median(ours):10.3f}"
     print(f"{title:16}{medians}   {ratio_text(plain, ours):24}{scores}", flush=True)

@@ -1,7 +1,9 @@
 """Everything that is to be known of a GPU, in one command of minutes; without a GPU it says so and exits with 2.
 
-steps         float32, TF32, bf16, channels last, fused SGD, CUDA graphs, compile; what the convolutions reach of the
-              rate of a matrix product; results against float32; largest batch; waiting for the loader (gpu_step.py)
+steps         float32, TF32, bf16, channels last, fused SGD, CUDA graphs, compile: time, memory and results
+              (training_step.py)
+limits        what the convolutions reach of the rate of a matrix product; largest batch; waiting for the loader
+              (gpu_step.py)
 convolutions  3D convolutions of cuDNN that are wrong in half precision, or slower than in float32 (gpu_convolutions.py)
 precision     loss curves of 200 steps in bf16 and in float32, three seeds (precision.py)
 run           the embedded experiment: training, scores, result (run.sh, what stands on its last lines)
@@ -26,16 +28,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.gpu_step import require_gpu
+from benchmarks.training_step import require_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
+VARIANTS = ["tf32", "fused", "blocks", "bf16", "bf16-last", "bf16-tries", "bf16-graphs", "bf16-compile", "bf16-both"]
 # Of the commands of each part: options that make them tiny, for a CPU.
-SMALL = "--network p3d_resnet18 --base_width 8 --frames 8 --size 32 --batch 2 --repeats 1"
+SMALL = "--device cpu --base_width 8 --frames 8 --size 32 --batch 2 --repeats 1"
 ONE_VIEW = "network.base_width=8 dataset.eva_num_crop=1 sampler.eva_num_clips=1"
 TINY = {
-    "steps": f"--device cpu {SMALL} --settings float32 bf16 --largest 2 --warmup 1 --matmul 64 --workers 1 --videos 2 "
+    "steps": f"{SMALL} --networks p3d_resnet18 --variants bf16",
+    "limits": f"{SMALL} --network p3d_resnet18 --largest 2 --warmup 1 --matmul 64 --workers 1 --videos 2 "
     "--video_frames 20",
-    "convolutions": f"--device cpu {SMALL}",
+    "convolutions": f"{SMALL} --network p3d_resnet18",
     "precision": "--network p3d_resnet18 --base_width 8 --frames 4 --size 32 --seeds 1 --steps 2 --parts 1",
     "run": f"{ONE_VIEW} optimizer.epochs=1 optimizer.warmup_epoch=-1",
     "search": f"{ONE_VIEW} search.max_epochs=2",
@@ -47,7 +51,9 @@ def make_commands(options: argparse.Namespace, output: Path) -> dict[str, list[s
     python, width = sys.executable, ["--network", "dg_p3d_resnet50", "--base_width", "64"]
     embedded = [f"logging.output_dir={output}", "optimizer.amp=auto"]
     commands = {
-        "steps": [python, "benchmarks/gpu_step.py", "--workers", str(options.workers), "--stores", "LMDB", "RAW-12"],
+        "steps": [python, "benchmarks/training_step.py", "--device", "cuda", "--batch", "32", "--size", "224"]
+        + ["--repeats", "20", "--variants", *VARIANTS],
+        "limits": [python, "benchmarks/gpu_step.py", "--workers", str(options.workers), "--stores", "LMDB", "RAW-12"],
         "convolutions": [python, "benchmarks/gpu_convolutions.py"],
         "precision": [python, "benchmarks/precision.py", *width, "--frames", "16", "--size", "112", "--batch", "8"]
         + ["--seeds", "3", "--steps", "200", "--parts", "10"],

@@ -11,9 +11,9 @@ import argparse
 import itertools
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.gpu_step import Setting, attempt, backends, require_gpu, wait
-from benchmarks.measuring import describe_machine
+from benchmarks.measuring import describe_machine, seconds_of
+from benchmarks.training_step import Variant, attempt, require_gpu
 from layers.convolution_check import LIMITS, Form, largest_error
 
 HALVES = (torch.bfloat16, torch.float16)
@@ -51,7 +51,7 @@ def forms_of(options: argparse.Namespace) -> list[Form]:
     return list(found)
 
 
-def seconds_of(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> float:
+def form_seconds(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> float:
     """Return the median time of forward and backward pass on the device."""
     device, dimensions = torch.device(options.device), len(form.kernel)
     last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
@@ -62,22 +62,21 @@ def seconds_of(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> f
     ).to(device, dtype, memory_format=memory_format)  # type: ignore[call-overload]
     x = torch.randn(options.batch, form.channels, *form.size, device=device, dtype=dtype)
     x = x.contiguous(memory_format=memory_format).requires_grad_()
-    seconds = []
-    for _ in range(options.repeats + 2):
-        wait(device)
-        began = time.perf_counter()
-        conv(x).sum().backward()
-        wait(device)
-        seconds.append(time.perf_counter() - began)
+    seconds = [seconds_of(lambda: conv(x).sum().backward(), device) for _ in range(options.repeats + 2)]
     return statistics.median(seconds[2:])
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name of a type."""
+    return str(dtype).removeprefix("torch.")
 
 
 def try_form(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> tuple[float, float]:
     """Return the largest difference from float64 and the time over that in float32; say what is too much."""
     error = largest_error(form, dtype, device=torch.device(options.device))
-    with backends(Setting()):
-        slowness = seconds_of(form, dtype, options) / seconds_of(form, torch.float32, options)
-    name = str(dtype).removeprefix("torch.")
+    with Variant().surroundings():
+        slowness = form_seconds(form, dtype, options) / form_seconds(form, torch.float32, options)
+    name = name_of(dtype)
     if error > LIMITS[torch.bfloat16]:
         print(f"  wrong: {name}, {form}: {error:.2g} from float64", flush=True)
     if slowness > SLOW:
@@ -85,29 +84,21 @@ def try_form(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> tup
     return error, slowness
 
 
-def cases(options: argparse.Namespace) -> Iterator[tuple[Form, torch.dtype]]:
-    """Give every convolution in both memory formats and both types."""
-    for form, last, dtype in itertools.product(forms_of(options), (False, True), HALVES):
-        yield replace(form, channels_last=last), dtype
-
-
 def measure(options: argparse.Namespace) -> None:
-    """Try all, print what is wrong or slow, and how many were tried."""
-    results: list[tuple[float, float]] = []
-    count = 0
-    for form, dtype in cases(options):
-        count += 1
-        attempt(
-            f"{str(dtype).removeprefix('torch.')}, {form}",
-            lambda form=form, dtype=dtype: results.append(try_form(form, dtype, options)),  # type: ignore[misc]
-        )
+    """Try every convolution in both memory formats and types; print what is wrong or slow, and how many were tried."""
+    cases = list(itertools.product(forms_of(options), (False, True), HALVES))
+    tried = []
+    for form, last, dtype in cases:
+        case = replace(form, channels_last=last)
+        tried.append(attempt(f"{name_of(dtype)}, {case}", partial(try_form, case, dtype, options)))
+    results = [result for result in tried if result]
     errors, slowness = zip(*results, strict=True) if results else ((0.0,), (0.0,))
     wrong = sum(error > LIMITS[torch.bfloat16] for error in errors)
     slow = sum(value > SLOW for value in slowness)
     print(
-        f"{options.network}: {len(results)} of {count} forms tried; {wrong} wrong (the worst {max(errors):.2g} from "
-        f"float64), {slow} slower than float32 (the slowest {max(slowness):.2f} times its time, half of all at most "
-        f"{statistics.median(slowness):.2f})"
+        f"{options.network}: {len(results)} of {len(cases)} forms tried; {wrong} wrong (the worst {max(errors):.2g} "
+        f"from float64), {slow} slower than float32 (the slowest {max(slowness):.2f} times its time, half of all at "
+        f"most {statistics.median(slowness):.2f})"
     )
 
 

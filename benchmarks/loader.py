@@ -138,9 +138,14 @@ def make_ours(options: argparse.Namespace, videos: VideoList, reader: FrameReade
         collate_fn=collate_clips,
         num_workers=options.workers,
         worker_init_fn=worker_init,
+        pin_memory=device.type == "cuda",
         persistent_workers=True,
     )
-    return Contender(loader, keys, lambda batch: normalizer(batch.clips.to(device), out=memory[: len(batch.clips)]))
+    return Contender(
+        loader,
+        keys,
+        lambda batch: normalizer(batch.clips.to(device, non_blocking=True), out=memory[: len(batch.clips)]),
+    )
 
 
 def make_transform(options: argparse.Namespace, transform_type: str) -> TrainTransform:

@@ -3,11 +3,18 @@
 import os
 import platform
 import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import torch
+
+CPU = torch.device("cpu")
+Name = TypeVar("Name")
+Value = TypeVar("Value")
 
 
 def describe_machine() -> str:
@@ -35,7 +42,50 @@ def peak_resident_bytes() -> int:
     return int(kilobytes) * 1024
 
 
-def ratio_text(numerators: list[float], denominators: list[float]) -> str:
-    """Median of the paired ratios, and their range."""
-    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
-    return f"{statistics.median(ratios):5.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
+def wait(device: torch.device) -> None:
+    """Wait until a device has done everything."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(act: Callable[[], object], device: torch.device = CPU) -> float:
+    """Return how long a call takes, what it leaves to a device included."""
+    wait(device)
+    began = time.perf_counter()
+    act()
+    wait(device)
+    return time.perf_counter() - began
+
+
+def alternate(
+    measures: Mapping[Name, Callable[[int], Value]], *, repeats: int, untimed: int = 0
+) -> dict[Name, list[Value]]:
+    """Let measurements take turns, so that a machine that becomes slower does so for all of them.
+
+    Args:
+        measures: By name what makes a measurement, given the number of the repeat.
+        repeats: How many count.
+        untimed: Repeats before those, which find their kernels and their memory.
+
+    Returns:
+        What was measured by name and repeat.
+    """
+    found: dict[Name, list[Value]] = {name: [] for name in measures}
+    for repeat in range(untimed + repeats):
+        for name, measure in measures.items():
+            value = measure(repeat)
+            if repeat >= untimed:
+                found[name].append(value)
+    return found
+
+
+def spread_text(
+    values: Sequence[float], *, digits: int = 2, middle: Callable[[Sequence[float]], float] = statistics.median
+) -> str:
+    """Return the middle of repeats, the smallest and the largest."""
+    return f"{middle(values):.{digits}f} [{min(values):.{digits}f}..{max(values):.{digits}f}]"
+
+
+def ratio_text(numerators: Sequence[float], denominators: Sequence[float]) -> str:
+    """Return the median of the paired ratios, and their range."""
+    return f"{spread_text([above / below for above, below in zip(numerators, denominators, strict=True)]):>19}"

@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import describe_machine
-from layers.losses import HeadsLoss
-from utils.training.precision import autocast, has_bf16
+from benchmarks.measuring import describe_machine, spread_text
+from benchmarks.training_step import Stepper, Variant
+from utils.training.precision import has_bf16
 
 
 def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> list[float]:
@@ -34,21 +33,14 @@ def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> 
         image_size=options.size,
         early_stride=1,
     ).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=options.rate, momentum=0.9, nesterov=True)
-    criterion = HeadsLoss()
     patterns = torch.randn(options.classes, 3, options.frames, options.size, options.size)
+    stepper = Stepper(Variant(dtype), network, patterns.to(device), rate=options.rate)
     losses = []
     for _ in range(options.steps):
         labels = torch.randint(0, options.classes, (options.batch,))
         clips = patterns[labels] + options.noise * torch.randn(options.batch, *patterns.shape[1:])
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(device, dtype):
-            heads = network(clips.to(device))
-        loss = criterion(heads, labels.to(device))
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 40)
-        optimizer.step()
-        losses.append(loss.item())
+        stepper.clips, stepper.labels = clips.to(device), labels.to(device)
+        losses.append(stepper.step().item())
     length = options.steps // options.parts
     return [statistics.mean(losses[part * length : (part + 1) * length]) for part in range(options.parts)]
 
@@ -60,7 +52,7 @@ def measure(options: argparse.Namespace) -> None:
     length = options.steps // options.parts
     for part in range(options.parts):
         exact, rough = ([curve[part] for curve in found] for found in curves.values())
-        texts = [f"{statistics.mean(one):.3f} [{min(one):.3f}..{max(one):.3f}]" for one in (exact, rough)]
+        texts = [spread_text(one, digits=3, middle=statistics.mean) for one in (exact, rough)]
         inside = "inside" if min(exact) <= statistics.mean(rough) <= max(exact) else "outside"
         print(f"{f'{part * length + 1}-{(part + 1) * length}':12}{texts[0]:26}{texts[1]:26}{inside}", flush=True)
 

@@ -14,18 +14,17 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import distributed as dist
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import describe_machine, ratio_text
+from benchmarks.measuring import alternate, describe_machine, ratio_text
 from layers.losses import HeadsLoss
 from utils import distributed
 
@@ -76,33 +75,30 @@ def run_steps(options: argparse.Namespace, setting: Setting) -> float:
 
 def run_setting(name: str) -> float:
     """Start a setting's processes and return the clips a second that the slowest of them reports."""
-    count = SETTINGS[name].processes
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(SETTINGS[name].threads)}
-        command = [sys.executable, __file__, *sys.argv[1:], "--run", name, folder]
-        processes = [
-            subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
-            for rank in range(count)
-        ]
-        printed = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
+    setting = SETTINGS[name]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(setting.threads), "CUDA_VISIBLE_DEVICES": ""}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(setting.processes)]
+    command = [sys.executable, *torchrun, __file__, *sys.argv[1:], "--setting", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    if done.returncode:
         sys.exit(f"scaling.py: {name} failed; what it said stands above")
-    return min(map(float, printed))
+    return float(done.stdout)
 
 
 def measure(options: argparse.Namespace) -> None:
     """Run the settings in alternation and print a line for each."""
-    speeds: dict[str, list[float]] = {name: [] for name in SETTINGS}
-    for repeat in range(options.repeats):
-        for name, found in speeds.items():
-            found.append(run_setting(name))
-        text = ", ".join(f"{name} {found[-1]:.2f}" for name, found in speeds.items())
-        print(f"repeat {repeat + 1}, clips/s: {text}", flush=True)
-    base = speeds["1 process, 1 thread"]
+
+    def run_and_say(name: str, repeat: int) -> float:
+        speed = run_setting(name)
+        print(f"repeat {repeat + 1}, {name}: {speed:.2f} clips/s", flush=True)
+        return speed
+
+    speeds = alternate({name: partial(run_and_say, name) for name in SETTINGS}, repeats=options.repeats)
     print(f"{options.network}, {options.micro_batches} micro-batches of {options.batch} clips a step and process")
     print(f"  {'':30}{'clips/s':>9}   / 1 thread")
     for name, found in speeds.items():
-        print(f"  {name:30}{statistics.median(found):9.2f}   {ratio_text(found, base)}", flush=True)
+        ratios = ratio_text(found, speeds["1 process, 1 thread"])
+        print(f"  {name:30}{statistics.median(found):9.2f}   {ratios}", flush=True)
 
 
 def parse_options() -> argparse.Namespace:
@@ -115,26 +111,21 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
     parser.add_argument("--steps", type=int, default=1, help="timed in a repeat, after one that is not (1)")
     parser.add_argument("--repeats", type=int, default=3, help="of every setting (3)")
-    parser.add_argument("--run", nargs=3, metavar=("SETTING", "FOLDER", "RANK"), help=argparse.SUPPRESS)
+    parser.add_argument("--setting", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure; or be one process of a setting."""
     options = parse_options()
-    if options.run is None:
+    if options.setting is None:
         print(describe_machine())
         measure(options)
         return
-    name, folder, rank = options.run
-    setting = SETTINGS[name]
-    if setting.processes > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{folder}/meet", rank=int(rank), world_size=setting.processes
-        )
-    print(run_steps(options, setting))
-    if setting.processes > 1:
-        dist.destroy_process_group()
+    with distributed.session():
+        speeds = distributed.gather_objects(run_steps(options, SETTINGS[options.setting]))
+        if distributed.is_main():
+            print(min(speeds))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 import merge_score
-from benchmarks.measuring import describe_machine
+from benchmarks.measuring import describe_machine, spread_text
 from dataset.build import make_plan, read_training_list
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
@@ -158,11 +158,6 @@ def run(config: RunConfig) -> tuple[float, float]:
     return 100 * metrics["video"]["top1"], 100 * metrics["clip"]["top1"]
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return mean, smallest and largest."""
-    return f"{statistics.mean(values):.1f} [{min(values):.1f}..{max(values):.1f}]"
-
-
 def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
     """Return the lines of a Markdown table; scores are percent of the test list."""
     lines = [
@@ -172,7 +167,7 @@ def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple
     for schedule, scores in zip(schedules, results, strict=True):
         counts = [count_clips(config) for config in schedule.records]
         clips, frames = (statistics.mean(column) for column in zip(*counts, strict=True))
-        video, clip = (spread(column) for column in zip(*scores, strict=True))
+        video, clip = (spread_text(column, digits=1, middle=statistics.mean) for column in zip(*scores, strict=True))
         lines.append(f"| {schedule.name} | {clips:,.0f} | {frames:,.0f} | {video} | {clip} | {schedule.about} |")
     return lines
 

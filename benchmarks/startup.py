@@ -11,17 +11,17 @@ import argparse
 import os
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import describe_machine
+from benchmarks.measuring import alternate, describe_machine, seconds_of, spread_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("train_3d.py", "train_3d_op.py", "extract_score_3d.py", "merge_score.py", "predict_3d.py")
@@ -29,14 +29,13 @@ FIRST_STEP = re.compile(rb"\| +1/\d+ \[")  # of the progress bar
 RECORD = ("--config_file", "record/synthetic-dg-p3d-resnet18.yml")
 
 
-def run(*words: str) -> float:
+def run(words: Sequence[str], _repeat: int) -> float:
     """Return how long a command of Python takes."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=False)
-    return time.perf_counter() - began
+    command = [sys.executable, *words]
+    return seconds_of(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=False))
 
 
-def wait_for_first_step() -> float:
+def wait_for_first_step(_repeat: int) -> float:
     """Return how long train_3d.py, started as run.sh does, takes to its first step; then it is stopped."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["-m", "utils.launch", "train_3d.py", *RECORD, f"logging.output_dir={folder}", "logging.print_freq=1"]
@@ -61,20 +60,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="runs of each (5)")
     options = parser.parse_args()
-    measures: dict[str, Callable[[], float]] = {
-        f"{script} --help": lambda script=script: run(script, "--help")  # type: ignore[misc]
-        for script in SCRIPTS
+    measures: dict[str, Callable[[int], float]] = {
+        **{f"{script} --help": partial(run, (script, "--help")) for script in SCRIPTS},
+        "train_3d.py, a mistyped key": partial(run, ("train_3d.py", *RECORD, "optimizer.epoch=1")),
+        "import torch": partial(run, ("-c", "import torch")),
+        "train_3d.py to the first step": wait_for_first_step,
     }
-    measures["train_3d.py, a mistyped key"] = lambda: run("train_3d.py", *RECORD, "optimizer.epoch=1")
-    measures["import torch"] = lambda: run("-c", "import torch")
-    measures["train_3d.py to the first step"] = wait_for_first_step
-    results: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(options.repeats):
-        for name, measure in measures.items():
-            results[name].append(measure())
+    results = alternate(measures, repeats=options.repeats)
     print(describe_machine())
     for name, seconds in results.items():
-        print(f"{name:32}{statistics.median(seconds):6.2f} s [{min(seconds):.2f}..{max(seconds):.2f}]")
+        print(f"{name:32} {spread_text(seconds)} s")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,30 @@
-"""Time of a training step: variants against plain float32 in one process, in alternation.
+"""Time, memory and errors of a training step: variants against plain float32 in one process, in alternation.
 
 A step is forward pass, loss, backward pass, clipping of the gradient and the optimizer (SGD with Nesterov momentum), on
-random clips. The ratio is a repeat's plain step to the same repeat's step of the variant, so above 1 is faster. The
-error is the largest difference of a step's logits and of its gradients from float64, over the largest number there;
-that of plain float32 stands in the first line. "first" is the first forward and backward pass, in which torch.compile
-compiles.
+random clips, without dropout. The ratio is a repeat's plain step to the same repeat's step of the variant, so above 1
+is faster. MiB is the most that forward and backward pass have at once beyond weights, gradients and clips. The error is
+the largest difference of a step's logits and of its gradients from float64, over the largest number there; that of
+plain float32 stands in the first line. "first" is the first forward and backward pass, in which torch.compile compiles.
+A variant that cannot be run says why.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --networks i3d_resnet50 --variants fused --threads 1
+    python benchmarks/training_step.py --variants blocks  # network.checkpoint_blocks
     python benchmarks/training_step.py --forward          # evaluation: the forward pass alone
     python benchmarks/training_step.py --profile          # where the step's time goes, by kind of operation
+    python benchmarks/training_step.py --device cuda --batch 32 --size 224
 """
 
 import argparse
-import copy
+import itertools
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -30,27 +34,16 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import describe_machine, ratio_text
+from benchmarks.measuring import Value, alternate, describe_machine, ratio_text, seconds_of, wait
 from layers import convolutions
 from layers.channels_last import use_channels_last
+from layers.checkpointing import checkpoint_blocks
 from layers.losses import HeadsLoss
-from utils.training.precision import has_bf16
+from model.network import VideoNetwork
+from utils.training.precision import autocast, has_bf16
 
 CLASSES = 400
-CPU = torch.device("cpu")
-
-
-def _as_it_is(network: nn.Module) -> nn.Module:
-    return network
-
-
-def _channels_last(network: nn.Module) -> nn.Module:
-    use_channels_last(network)
-    return network
-
-
-def _compiled(network: nn.Module) -> nn.Module:
-    return torch.compile(network)  # type: ignore[return-value]
+NO_GPU = 2
 
 
 @dataclass(frozen=True)
@@ -58,144 +51,240 @@ class Variant:
     """A way to run a step.
 
     Attributes:
-        arrange: Makes the network that runs from a copy of the plain one.
-        fused: Whether the optimizer is torch's fused one; None: as torch chooses.
         dtype: Autocast type; None is float32.
+        fused: Whether the optimizer is torch's fused one; None: as torch chooses.
+        channels_last: network.layout=channels_last.
+        blocks: network.checkpoint_blocks.
         has_own: Whether convolutions are rewritten where torch's have wrong gradients (layers/convolutions.py).
+        tf32: On a GPU, float32 is multiplied in TF32.
+        tries: cuDNN tries its algorithms first.
+        graphed: The network runs as CUDA graphs.
+        compiled: torch.compile's mode, "" for none.
     """
 
-    arrange: Callable[[nn.Module], nn.Module] = _as_it_is
-    fused: bool | None = None
     dtype: torch.dtype | None = None
+    fused: bool | None = None
+    channels_last: bool = False
+    blocks: bool = False
     has_own: bool = True
+    tf32: bool = False
+    tries: bool = False
+    graphed: bool = False
+    compiled: str = ""
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """Return the surroundings of the forward pass."""
-        autocast = torch.autocast("cpu", self.dtype) if self.dtype is not None else nullcontext()
+        """Tell torch's libraries, and layers.convolutions, what is allowed for a while."""
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         torchs = mock.patch.object(convolutions, "is_at_risk", lambda _conv, _x: False)
-        with autocast, nullcontext() if self.has_own else torchs:
-            yield
+        before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+        matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
+        cudnn.benchmark = self.tries
+        try:
+            with nullcontext() if self.has_own else torchs:
+                yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
+BF16 = torch.bfloat16
 VARIANTS = {
     "plain": Variant(),
+    "tf32": Variant(tf32=True),
     "fused": Variant(fused=True),  # the optimizer alone
-    "last": Variant(_channels_last, fused=True),  # network.layout=channels_last
-    "bf16": Variant(fused=True, dtype=torch.bfloat16),  # and in bf16
-    "bf16-last": Variant(_channels_last, fused=True, dtype=torch.bfloat16),
-    "bf16-torch": Variant(fused=True, dtype=torch.bfloat16, has_own=False),  # gradients may be anything
-    "compile": Variant(_compiled),
+    "last": Variant(fused=True, channels_last=True),
+    "blocks": Variant(blocks=True),
+    "compile": Variant(compiled="default"),
+    "bf16": Variant(BF16, fused=True),
+    "bf16-torch": Variant(BF16, fused=True, has_own=False),  # gradients may be anything
+    "bf16-last": Variant(BF16, fused=True, channels_last=True),
+    "bf16-tries": Variant(BF16, fused=True, channels_last=True, tries=True),  # this and the next: for a GPU
+    "bf16-graphs": Variant(BF16, fused=True, channels_last=True, tries=True, graphed=True),
+    "bf16-compile": Variant(BF16, fused=True, channels_last=True, tries=True, compiled="default"),
+    "bf16-both": Variant(BF16, fused=True, channels_last=True, tries=True, compiled="reduce-overhead"),
 }
 
 
 class Stepper:
-    """A network, its optimizer and the clips of a step."""
+    """A network, arranged for a variant, its optimizer and the clips of a step, all on the network's device."""
 
-    def __init__(self, variant: Variant, network: nn.Module, clips: Tensor) -> None:
-        """Arrange a copy of the network."""
-        self.variant, self.clips = variant, clips
-        self.network = variant.arrange(copy.deepcopy(network))
-        self.labels = torch.arange(len(clips)) % CLASSES
+    def __init__(self, variant: Variant, network: VideoNetwork, clips: Tensor, *, rate: float = 1e-3) -> None:
+        """Arrange the network itself."""
+        self.variant, self.network, self.clips, self.device = variant, network, clips, clips.device
+        if variant.channels_last:
+            use_channels_last(network)
+        if variant.blocks:
+            checkpoint_blocks(network, network.repeated_blocks())
+        self.labels = torch.arange(len(clips), device=self.device) % CLASSES
         self.optimizer = torch.optim.SGD(
-            self.network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=variant.fused
+            network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=variant.fused
         )
         self.criterion = HeadsLoss()
+        self.run: Callable[[Tensor], tuple[Tensor, ...]] = network
+        if variant.compiled:
+            self.run = cast(VideoNetwork, torch.compile(network, mode=variant.compiled))
+        if variant.graphed:
+            with variant.surroundings(), torch.autocast(self.device.type, variant.dtype, cache_enabled=False):
+                self.run = cast(VideoNetwork, torch.cuda.make_graphed_callables(network, (clips,)))
 
-    def differentiate(self) -> tuple[Tensor, ...]:
-        """Run forward and backward pass; return the logits."""
-        self.optimizer.zero_grad(set_to_none=True)
+    def differentiate(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run forward and backward pass, whose gradients add to those there are; return loss and logits."""
         with self.variant.surroundings():
-            heads = self.network(self.clips)
-        self.criterion(heads, self.labels).backward()
-        return heads
+            with autocast(self.device, self.variant.dtype):
+                heads = self.run(self.clips)
+            loss = self.criterion(heads, self.labels)
+            loss.backward()
+        return loss.detach(), heads
 
-    def step(self) -> None:
-        """Run a whole step."""
-        self.differentiate()
+    def step(self) -> Tensor:
+        """Run a whole step; return the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, _ = self.differentiate()
         nn.utils.clip_grad_norm_(self.network.parameters(), 40)
         self.optimizer.step()
+        return loss
 
     @torch.inference_mode()
     def predict(self) -> None:
         """Run a forward pass alone."""
-        with self.variant.surroundings():
-            self.network(self.clips)
+        with self.variant.surroundings(), autocast(self.device, self.variant.dtype):
+            self.run(self.clips)
 
 
-def largest_errors(stepper: Stepper, exact: Stepper) -> tuple[float, float]:
-    """Return the largest difference of the logits and of the gradients from float64, over the largest number there."""
-    found, expected = (torch.cat(one.differentiate()).detach().double() for one in (stepper, exact))
-    pairs = list(zip(stepper.network.parameters(), exact.network.parameters(), strict=True))
-    largest = max(theirs.grad.abs().max().item() for _, theirs in pairs if theirs.grad is not None)
-    difference = max(
-        (ours.grad.double() - theirs.grad).abs().max().item()
-        for ours, theirs in pairs
-        if ours.grad is not None and theirs.grad is not None
+def make_stepper(options: argparse.Namespace, net_name: str, variant: Variant, *, batch: int) -> Stepper:
+    """Make a network and clips, the same for all variants, on the device of `options`."""
+    torch.manual_seed(0)
+    network = model.create_model(
+        net_name, num_classes=CLASSES, image_size=options.size, base_width=options.base_width, dropout_ratio=0.0
     )
-    return ((found - expected).abs().max() / expected.abs().max()).item(), difference / largest
+    clips = torch.randn(batch, 3, options.frames, options.size, options.size)
+    return Stepper(variant, network.to(options.device), clips.to(options.device))
+
+
+def require_gpu(device: str) -> None:
+    """End the script with one line where a GPU is wanted and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        print(f"{Path(sys.argv[0]).name}: torch sees no GPU, so there is nothing to measure", file=sys.stderr)
+        sys.exit(NO_GPU)
+
+
+def attempt(name: str, act: Callable[[], Value]) -> Value | None:
+    """Return a measurement; if the device or torch refuses, say why, and return None."""
+    try:
+        return act()
+    except (RuntimeError, NotImplementedError, OSError) as error:  # torch's own errors are RuntimeErrors
+        print(
+            f"  {name:28}skipped: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}", flush=True
+        )
+        return None
+
+
+def record(stepper: Stepper, act: Callable[[], object], *, memory: bool = False) -> profile:
+    """Return a profile of what a stepper does."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if stepper.device.type == "cuda" else [])]
+    with profile(activities=activities, profile_memory=memory) as found:
+        act()
+        wait(stepper.device)
+    return found
+
+
+def peak_mebibytes(stepper: Stepper) -> float:
+    """Return the most memory that forward and backward pass have at once beyond what is there, gradients among it."""
+    if stepper.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        stepper.differentiate()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    found: Any = record(stepper, stepper.differentiate, memory=True).profiler
+    changes = sorted((it.start_ns(), it.nbytes()) for it in found.kineto_results.events() if it.name() == "[memory]")
+    return max(itertools.accumulate(size for _, size in changes)) / 2**20
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Logits and gradients of a step in float64, and the largest number among each."""
+
+    logits: Tensor
+    gradients: list[Tensor | None]
+
+    def errors(self, heads: tuple[Tensor, ...], network: nn.Module) -> tuple[float, float]:
+        """Return the largest differences of logits and of gradients from these, over the largest number here."""
+        pairs = [
+            (found.grad.double(), expected)
+            for found, expected in zip(network.parameters(), self.gradients, strict=True)
+            if found.grad is not None and expected is not None
+        ]
+        difference = max((found - expected).abs().max().item() for found, expected in pairs)
+        largest = max(expected.abs().max().item() for _, expected in pairs)
+        logits = (torch.cat(heads).detach().double() - self.logits).abs().max() / self.logits.abs().max()
+        return logits.item(), difference / largest
+
+
+def make_exact(stepper: Stepper) -> Exact:
+    """Differentiate in float64."""
+    stepper.network.double()
+    stepper.clips = stepper.clips.double()
+    _, heads = stepper.differentiate()
+    return Exact(torch.cat(heads).detach(), [weight.grad for weight in stepper.network.parameters()])
 
 
 def measure(options: argparse.Namespace, net_name: str) -> None:
     """Time the variants of one network in alternation and print a line for each."""
-    torch.manual_seed(0)
-    network = model.create_model(
-        net_name,
-        num_classes=CLASSES,
-        image_size=options.size,
-        base_width=options.base_width,
-        early_stride=options.early_stride,
-        dropout_ratio=0.0,
+
+    def make(variant: Variant) -> Stepper:
+        stepper = make_stepper(options, net_name, variant, batch=options.batch)
+        stepper.network.train(not options.forward)
+        return stepper
+
+    exact = make_exact(make(Variant(blocks=True)))  # in no more memory than float32 takes
+    steppers: dict[str, Stepper] = {}
+    notes: dict[str, tuple[float, ...]] = {}
+
+    def try_variant(name: str) -> None:
+        stepper, heads = make(VARIANTS[name]), list[Tensor]()
+        first = seconds_of(lambda: heads.extend(stepper.differentiate()[1]), stepper.device)
+        errors = exact.errors(tuple(heads), stepper.network)
+        notes[name] = first, peak_mebibytes(stepper), *errors
+        steppers[name] = stepper
+
+    try_variant("plain")
+    for name in options.variants:
+        attempt(name, partial(try_variant, name))
+    calls = {
+        name: lambda _, it=it: seconds_of(it.predict if options.forward else it.step, it.device)
+        for name, it in steppers.items()
+    }
+    seconds = alternate(calls, repeats=options.repeats, untimed=1)
+    print(
+        f"{net_name:24}{'s':>8}{'first':>8}{'MiB':>8}   {'plain / this':24}{'error of logits':>16}{'of gradients':>14}"
     )
-    network.train(not (options.forward or options.frozen))
-    clips = torch.randn(options.batch, 3, options.frames, options.size, options.size)
-    steppers = {name: Stepper(VARIANTS[name], network, clips) for name in ["plain", *options.variants]}
-    exact = Stepper(Variant(), copy.deepcopy(network).double(), clips.double())
-    first = {name: _seconds(stepper.differentiate) for name, stepper in steppers.items()}
-    errors = {name: largest_errors(stepper, exact) for name, stepper in steppers.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for repeat in range(options.repeats + 1):
-        for name, stepper in steppers.items():
-            taken = _seconds(stepper.predict if options.forward else stepper.step)
-            if repeat > 0:  # the first one finds its kernels and its memory
-                seconds[name].append(taken)
-    print(f"{net_name:24}{'s':>8}{'first':>8}   {'plain / this':24}{'error of logits':>16}{'of gradients':>14}")
     for name, times in seconds.items():
-        text, (logits, gradients) = ratio_text(seconds["plain"], times), errors[name]
-        told = f"{statistics.median(times):8.3f}{first[name]:8.1f}   {text:24}"
+        first, memory, logits, gradients = notes[name]
+        told = f"{statistics.median(times):8.3f}{first:8.1f}{memory:8.1f}   {ratio_text(seconds['plain'], times):24}"
         print(f"  {name:22}{told}{logits:16.1e}{gradients:14.1e}", flush=True)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def print_profile(options: argparse.Namespace, net_name: str) -> None:
     """Print where a step's time goes, by operation, for every variant."""
-    clips = torch.randn(options.batch, 3, options.frames, options.size, options.size)
-    network = model.create_model(net_name, num_classes=CLASSES, image_size=options.size, base_width=options.base_width)
     for name in ["plain", *options.variants]:
-        stepper = Stepper(VARIANTS[name], network, clips)
+        stepper = make_stepper(options, net_name, VARIANTS[name], batch=options.batch)
         stepper.step()
-        with profile(activities=[ProfilerActivity.CPU]) as found:
-            stepper.step()
-        events = sorted(found.key_averages(), key=lambda event: -event.self_cpu_time_total)
-        total = sum(event.self_cpu_time_total for event in events)
+        is_on_gpu = stepper.device.type == "cuda"
+        times = {
+            event: event.self_device_time_total if is_on_gpu else event.self_cpu_time_total  # microseconds
+            for event in record(stepper, stepper.step).key_averages()
+        }
+        total = sum(times.values())
         print(f"{net_name}, {name}: {total / 1e6:.2f} s")
-        for event in events[:16]:
-            fraction = event.self_cpu_time_total / total
-            print(
-                f"  {event.key[:44]:46}{event.self_cpu_time_total / 1e3:9.0f} ms {fraction:6.1%} {event.count:6} calls"
-            )
+        for event, taken in sorted(times.items(), key=lambda item: -item[1])[:16]:
+            print(f"  {event.key[:44]:46}{taken / 1e3:9.0f} ms {taken / total:6.1%} {event.count:6} calls")
 
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--networks", nargs="+", default=["dg_p3d_resnet50"])
-    parser.add_argument("--early_stride", type=int, default=4, help="of the stem (4)")
     others = [name for name in VARIANTS if name != "plain"]
     parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "last", "bf16"])
     parser.add_argument("--base_width", type=int, default=64, help="channels of the first stage (64)")
@@ -204,17 +293,17 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps of each variant, after one that is not (7)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (as it chooses)")
-    parser.add_argument("--frozen", action="store_true", help="train with all batch norms frozen")
     parser.add_argument("--forward", action="store_true", help="time forward passes in evaluation mode")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure, print; without the GPU that is asked for say so."""
     options = parse_options()
+    require_gpu(options.device)
     torch.set_num_threads(options.threads)
-    bf16 = "bf16 instructions" if has_bf16(CPU) else "no bf16 instructions"
+    bf16 = "bf16 instructions" if has_bf16(torch.device(options.device)) else "no bf16 instructions"
     print(f"{describe_machine()}\n{options.threads} threads, {bf16}")
     for net_name in options.networks:
         (print_profile if options.profile else measure)(options, net_name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import checkpointing, loader, measuring, merging, startup
+from benchmarks import loader, measuring, merging, startup
 from benchmarks.plain_evaluation import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -32,18 +32,6 @@ def test_the_baseline_reads_the_frames_that_we_read(root: Path, store: str) -> N
         images = FETCHERS[format](root / store / record.path, numbers)
         np.testing.assert_array_equal(np.stack([np.asarray(image) for image in images]), ours)
         assert len({frame.tobytes() for frame in ours}) == len(numbers)
-
-
-def test_checkpointed_blocks_need_less_memory(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = "--networks c2d_resnet18 --batch 2 --clip 16 --size 112 --steps 1 --repeats 1"
-    monkeypatch.setattr(sys, "argv", ["checkpointing.py", *options.split()])
-    checkpointing.main()
-    name, plain, blocks, *seconds = capsys.readouterr().out.splitlines()[-1].split()
-    assert name == "c2d_resnet18"
-    assert 0 < float(blocks) < float(plain)
-    assert all(float(number) > 0 for number in seconds)
 
 
 def test_the_baseline_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

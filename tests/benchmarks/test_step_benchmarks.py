@@ -18,7 +18,7 @@ from utils.config import load_config
 def test_variants_of_a_step_are_timed_and_compared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --repeats 1 --threads 1 --frozen"
+    options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --repeats 1 --threads 1 --forward"
     options += " --variants fused last bf16"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
@@ -27,6 +27,18 @@ def test_variants_of_a_step_are_timed_and_compared(
     *exact, rough = [float(line.split()[-2]) for line in lines]
     assert all(0 < error < 1e-4 for error in exact)
     assert 1e-4 < rough < 0.3
+
+
+def test_checkpointed_blocks_need_less_memory_for_the_same_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--networks c2d_resnet18 --base_width 8 --frames 8 --size 64 --variants blocks bf16-graphs --repeats 1"
+    monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
+    training_step.main()
+    skipped, _, plain, blocks = capsys.readouterr().out.splitlines()[-4:]
+    assert skipped.split("skipped")[0].strip() == "bf16-graphs", "there are no CUDA graphs"
+    assert 0 < float(blocks.split()[3]) < float(plain.split()[3])
+    assert blocks.split()[-2:] == plain.split()[-2:]
 
 
 def test_it_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +71,7 @@ def test_convolutions_that_are_wrong_or_slow_are_named(
     forms = gpu_convolutions.forms_of(options)
     assert Form((3, 1, 1), (1, 1, 1), (1, 0, 0), (2, 8, 8), channels=8, out_channels=8) in forms
     monkeypatch.setattr(gpu_convolutions, "forms_of", lambda _: forms[:2])
-    monkeypatch.setattr(gpu_convolutions, "seconds_of", lambda form, dtype, _: 1.0 if dtype == torch.float32 else 1.5)
+    monkeypatch.setattr(gpu_convolutions, "form_seconds", lambda form, dtype, _: 1.0 if dtype == torch.float32 else 1.5)
     monkeypatch.setitem(gpu_convolutions.LIMITS, torch.bfloat16, 1e-9)  # any rounding is wrong
     gpu_convolutions.main()
     *lines, last = capsys.readouterr().out.splitlines()[2:]
@@ -73,7 +85,7 @@ def test_the_time_of_a_convolution_is_taken(monkeypatch: pytest.MonkeyPatch) -> 
     options = gpu_convolutions.parse_options()
     for last in (False, True):
         form = Form((3, 1, 1), (1, 1, 1), (1, 0, 0), (4, 4, 4), channels_last=last)
-        assert 0 < gpu_convolutions.seconds_of(form, torch.bfloat16, options) < 60
+        assert 0 < gpu_convolutions.form_seconds(form, torch.bfloat16, options) < 60
 
 
 def test_the_parts_of_the_gpu_benchmark_are_run_one_after_the_other(
@@ -99,7 +111,8 @@ def test_the_commands_of_the_gpu_benchmark_are_understood(
     monkeypatch.chdir(ROOT)
     commands = gpu.make_commands(argparse.Namespace(device=device, workers=16), tmp_path)
     assert list(commands) == list(gpu.TINY)
-    for part, script in (("steps", gpu_step), ("convolutions", gpu_convolutions), ("precision", precision)):
+    scripts = (training_step, gpu_step, gpu_convolutions, precision)
+    for part, script in zip(("steps", "limits", "convolutions", "precision"), scripts, strict=True):
         monkeypatch.setattr(sys, "argv", commands[part][1:])
         assert script.parse_options() and ROOT / commands[part][1] == Path(script.__file__ or "")
     for part in ("run", "search"):
@@ -108,21 +121,14 @@ def test_the_commands_of_the_gpu_benchmark_are_understood(
         assert config.run_dir.parent == tmp_path and config.is_search == (part == "search")
 
 
-def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(
+def test_what_a_step_makes_of_a_gpu_is_measured_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [name for name in gpu_step.SETTINGS if "compile" not in name]
-    options = (
-        "--device cpu --network p3d_resnet18 --base_width 8 --frames 8 --size 32 --batch 2 --largest 3 --repeats 2"
-    )
-    options += " --warmup 1 --matmul 64 --workers 1 --videos 2 --video_frames 20 --stores RAW-12"
-    monkeypatch.setattr(sys, "argv", ["gpu_step.py", *options.split(), "--settings", *settings])
+    options = gpu.TINY["limits"].replace("--largest 2", "--largest 3").replace("--repeats 1", "--repeats 2")
+    monkeypatch.setattr(sys, "argv", ["gpu_step.py", *options.split(), "--stores", "RAW-12"])
     gpu_step.main()
     output = capsys.readouterr().out
-    skipped = [line for line in output.splitlines() if "skipped" in line]
-    assert [line.split("skipped")[0].strip() for line in skipped] == ["all that, CUDA graphs"]
-    for name in settings:
-        assert re.search(rf"^  {name} ", output, re.MULTILINE), name
+    assert "skipped" not in output
     assert len(re.findall(r"\d+% of the matrix product's", output)) == 2
     assert "3 of at most 3" in output
     assert re.search(r"RAW-12 +batch 2, 1 workers: waiting \d+\.\d% of the time", output)
@@ -144,7 +150,7 @@ def test_a_measurement_that_fails_is_skipped_with_its_reason(capsys: pytest.Capt
     def fail() -> None:
         raise RuntimeError("no kernel image\nand more")
 
-    gpu_step.attempt("a name", fail)
+    training_step.attempt("a name", fail)
     assert capsys.readouterr().out.split("skipped: ") == [f"  {'a name':28}", "RuntimeError: no kernel image\n"]
 
 
