@@ -1,7 +1,10 @@
 """Networks for tests: the released names and shapes, tiny networks, and building without drawing random weights."""
 
+import contextlib
 import json
 import lzma
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -10,6 +13,9 @@ import torch
 
 import model
 from layers.blocks import DiffusionBlock, GlobalContextBlock
+from model.registry import BACKBONES, SCALES
+from model.registry import SHAPES as TRANSFORMERS
+from model.s3d import MIXED
 from utils.config.network_names import OTHERS, PUBLISHED_WIDTH, TORCHVISION, WIDTH, find_row, min_clip_frames
 
 DATA = Path(__file__).parent / "data"
@@ -58,10 +64,32 @@ def tiny_network(name: str, **options: object) -> Any:
 def blank_network(name: str, **options: object) -> Any:
     """A network of full width whose weights are whatever the memory held: drawing them takes most of the time."""
     settings = {"num_classes": CLASSES} | options
-    drawing = mock.Mock()
-    names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_")
-    with mock.patch.multiple("torch.nn.init", **dict.fromkeys(names, drawing)):
+    with nothing_drawn():
         return model.create_model(name, **settings)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Within it, networks are made without random weights."""
+    names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
+    with mock.patch.multiple("torch.nn.init", **dict.fromkeys(names, lambda weight, *_, **__: weight)):
+        yield
+
+
+@contextlib.contextmanager
+def few_blocks() -> Iterator[None]:
+    """Within it, the smallest networks have no block that repeats another's layers: tracing takes long for each.
+
+    A ResNet has one block in each stage, of its first four units; an EfficientNet one of each kernel, stride and
+    width; a transformer two; S3D one behind every pooling.
+    """
+    with (
+        mock.patch.dict(BACKBONES, resnet18=replace(BACKBONES["resnet18"], num_blocks=(1, 1, 1, 1))),
+        mock.patch.dict(SCALES, eftnet_b0=replace(SCALES["eftnet_b0"], depth=0.25)),
+        mock.patch.dict(TRANSFORMERS, vit_t_p16=replace(TRANSFORMERS["vit_t_p16"], depth=2)),
+        mock.patch.dict(MIXED, {name: MIXED[name] for name in ("3b", "4b", "5b")}, clear=True),
+    ):
+        yield
 
 
 def tiny_clips(name: str, *, count: int = 2, channels: int = 3, early_stride: int = 1) -> torch.Tensor:

@@ -22,7 +22,7 @@ from model.export.programs import TorchProgram, clip_shape, open_network, write_
 from model.export.write import _portable, compare
 from predict_3d import main as predict
 from tests.conftest import ROOT, MakeRecord
-from tests.networks import lively_network, tiny_clips
+from tests.networks import few_blocks, lively_network, tiny_clips
 from utils.config import load_config
 from utils.config.load import load_sections
 from utils.errors import UserError
@@ -35,10 +35,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 @pytest.fixture(autouse=True)
-def quiet_exporters() -> Iterator[None]:
+def quick_exporters() -> Iterator[None]:
     """Pytest keeps what is logged, and torch's exporters log every step of theirs: that would take half the time."""
     logging.disable(logging.INFO)
-    yield
+    with few_blocks():
+        yield
     logging.disable(logging.NOTSET)
 
 
