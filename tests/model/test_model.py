@@ -1,5 +1,8 @@
 """Every network by name: shapes of the released state dicts, and what all of them promise."""
 
+import functools
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,48 +30,63 @@ MENDED = {
 }
 
 
-@pytest.mark.parametrize("name", model.list_models(released=True))
-def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
+@dataclass(frozen=True)
+class Outline:
+    """What several tests ask of a network of published width, which takes long to build.
+
+    Attributes:
+        min_clip_frames: Frames a clip must have.
+        shapes: Of every entry of the state dict, by its released names.
+        epsilons: Of every norm, by its name, in the network's order.
+    """
+
+    min_clip_frames: int
+    shapes: dict[str, list[int]]
+    epsilons: dict[str, float]
+
+
+@functools.cache
+def outline(name: str) -> Outline:
     with torch.device("meta"):
         network = blank_network(name, num_classes=400, image_size=64)
-    assert network.min_clip_frames == min_clip_frames(name, early_stride=4)
     shapes = {
         released: list(tensor.shape)
         for key, tensor in network.state_dict().items()
         for released in network.released_names(key)
     }
+    epsilons = {path: module.eps for path, module in network.named_modules() if hasattr(module, "eps")}
+    return Outline(network.min_clip_frames, shapes, epsilons)
+
+
+@pytest.mark.parametrize("name", model.list_models(released=True))
+def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
+    assert outline(name).min_clip_frames == min_clip_frames(name, early_stride=4)
     expected = dict(SHAPES[name])
     for stage in MENDED.get(name, ()):
         spatial, temporal = expected[f"{stage}.0.conv1.weight"], f"{stage}.0.conv1_t.weight"
         assert expected[temporal] == [spatial[0], spatial[0], 3, 1, 1]
         expected[temporal] = [spatial[0], spatial[1], 3, 1, 1]
-    assert shapes == expected
-
-
-def epsilons(name: str) -> dict[str, float]:
-    """Epsilon of every norm of a network, by the norm's name, in the network's order."""
-    with torch.device("meta"):
-        network = blank_network(name)
-    return {path: module.eps for path, module in network.named_modules() if hasattr(module, "eps")}
+    assert outline(name).shapes == expected
 
 
 @pytest.mark.parametrize("name", [name for name in model.list_models(released=True) if "103" in name])
 def test_epsilon_of_every_norm_of_the_deep_stem_networks(name: str) -> None:
     """2e-5, but for C2D's, which have 1e-5, and the first one of the sequences'."""
-    expected = dict.fromkeys(epsilons(name), 1e-5 if name == "c2d_resnet103" else 2e-5)
+    epsilons = outline(name).epsilons
+    expected = dict.fromkeys(epsilons, 1e-5 if name == "c2d_resnet103" else 2e-5)
     # Three in the stem, three in each of 33 blocks, one beside each of four stages; the second head has three more
     # blocks.
     assert len(expected) == 3 + 3 * 33 + 4 + (10 if name.startswith("dg_") else 0)
     if name == "seq_resnet103":
         expected[next(iter(expected))] = 1e-5
         assert next(iter(expected)) == "stem.unit1.norm"
-    assert epsilons(name) == expected
+    assert epsilons == expected
 
 
 @pytest.mark.parametrize("name", [name for name in model.list_models(released=True) if "103" not in name])
 def test_epsilon_of_every_norm_of_the_other_networks(name: str) -> None:
     expected = 1e-3 if "eftnet" in name else 1e-6 if "vit" in name else 1e-5
-    assert set(epsilons(name).values()) == {expected}
+    assert set(outline(name).epsilons.values()) == {expected}
 
 
 # The same rows as those left out here, and less often repeated.
