@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import re
 import shlex
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,7 +22,9 @@ from model.public_weights import (
 )
 from model.weights_command import format_table
 from model.weights_fetch import FetchError, fetch
+from tests import forked
 from tests.conftest import ROOT
+from tests.networks import nothing_drawn
 from utils.config.network_names import list_names
 from utils.files import FileError
 from utils.torchvision_import import import_torchvision
@@ -144,7 +145,7 @@ def test_refusals_are_one_line(server: Server, tmp_path: Path) -> None:
 def test_the_command_takes_a_mirror_and_compares_what_it_gives(server: Server, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "model.weights", "fetch", "r3d_18", "--mirror", server.url]
     command += ["--output", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forked.run(command)
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
         f"error: {server.url}/r3d_18-b3b3357e.pth has a SHA-256 that begins with {SHA256[:8]}, "
         "not with b3b3357e: not the published file; removed"
@@ -164,7 +165,7 @@ def test_a_public_file_fits_the_network_it_is_listed_for(file: PublicFile) -> No
     weights, builder = LISTED.get(file.url, (None, file.net_name))
     classes = 1000 if file.data_set == "ImageNet-1K" else 400
     options = {"image_size": weights.meta["min_size"][0]} if builder.startswith("vit") else {}
-    with torch.device("meta"):
+    with torch.device("meta"), nothing_drawn():
         theirs = MODELS.get_model(builder, weights=None, num_classes=classes, **options)
         ours = model.create_model(file.net_name, num_classes=classes, **options)
         model.load_weights(ours, theirs.state_dict())
