@@ -1,6 +1,7 @@
 """The house rules that a reader may rely on: imports point down, files and functions stay small."""
 
 import ast
+import functools
 import itertools
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -127,6 +128,12 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_LATE_IMPORTS = 400, 40, 24
 CODE = [*FILES, *sorted((ROOT / "benchmarks").glob("*.py"))]
 
 
+@functools.cache
+def parse(text: str) -> ast.Module:
+    """Several rules look at the tree of every file, which takes most of their time; nobody changes it."""
+    return ast.parse(text)
+
+
 def imported_modules(tree: ast.AST) -> Iterator[str]:
     """Modules and packages that are imported anywhere in a tree; `from a import b` gives a.b where that is a module."""
     for node in ast.walk(tree):
@@ -155,7 +162,7 @@ def place_of(path: Path) -> str:
 def forbidden_imports(path: Path) -> set[str]:
     """What a file imports of this project although its place does not allow it."""
     own = place_of(path)
-    imported = [file for module in imported_modules(ast.parse(path.read_text())) if (file := file_of(module))]
+    imported = [file for module in imported_modules(parse(path.read_text())) if (file := file_of(module))]
     used = {place_of(file) for file in imported}
     if own in ABOVE:
         return {place for place in used if place.split("/")[0] not in ABOVE[own]}
@@ -188,13 +195,12 @@ def test_wrong_imports_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def known_modules(path: Path) -> set[Path]:
     """Files whose names a file knows at its top, for types alone too; its packages aside."""
-    tree = ast.parse(path.read_text())
+    tree = parse(path.read_text())
     conditions = [node for node in tree.body if isinstance(node, ast.If)]
     for_types = [node.body for node in conditions if ast.unparse(node.test) == "TYPE_CHECKING"]
-    tree.body = [
-        node for node in [*tree.body, *itertools.chain(*for_types)] if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    return {file for module in imported_modules(tree) if (file := file_of(module)) is not None}
+    top = [node for node in [*tree.body, *itertools.chain(*for_types)] if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = imported_modules(ast.Module(top, type_ignores=[]))
+    return {file for module in modules if (file := file_of(module)) is not None}
 
 
 def test_no_modules_need_each_other() -> None:
@@ -202,13 +208,13 @@ def test_no_modules_need_each_other() -> None:
 
 
 def test_the_walk_sees_imports_inside_functions() -> None:
-    assert "helpers" in set(imported_modules(ast.parse((ROOT / "train_3d.py").read_text())))
+    assert "helpers" in set(imported_modules(parse((ROOT / "train_3d.py").read_text())))
 
 
 def homes_of(package: str, name: str) -> Iterator[str]:
     """The module that a package has a name from, also where it looks the name up when it is asked for."""
     door = ROOT / package.replace(".", "/") / "__init__.py"
-    for node in ast.walk(ast.parse(door.read_text())) if door.exists() else ():
+    for node in ast.walk(parse(door.read_text())) if door.exists() else ():
         if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
             yield node.module or ""
 
@@ -220,7 +226,7 @@ def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
     seen.add(path)
     for folder in path.relative_to(ROOT).parents:
         yield from torch_users(ROOT / folder / "__init__.py", seen)
-    for node in ast.parse(path.read_text()).body:
+    for node in parse(path.read_text()).body:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             module = node.module or ""
@@ -236,7 +242,7 @@ def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
 
 def test_live_modules_are_not_patched() -> None:
     """Nothing assigns to a `forward`: what a module computes is said by its class and its attributes."""
-    nodes = [(path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    nodes = [(path, node) for path in FILES for node in ast.walk(parse(path.read_text()))]
     targets = [
         (path.name, node.lineno)
         for path, node in nodes
@@ -263,7 +269,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
     assert text.count("\n") <= LONGEST_FILE
     long = [
         node.name
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
     ]
@@ -272,7 +278,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
 
 def late_imports(path: Path) -> Iterator[ast.stmt]:
     """Imports inside functions."""
-    tree = ast.parse(path.read_text())
+    tree = parse(path.read_text())
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     inside = {node for function in functions for node in ast.walk(function)}
     yield from (node for node in ast.walk(tree) if node in inside and isinstance(node, ast.Import | ast.ImportFrom))
