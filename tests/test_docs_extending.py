@@ -65,28 +65,37 @@ def test_the_page_has_what_it_is_for() -> None:
     assert {table for _, table, _ in ROWS} == {"OTHERS", "FORMATS", "TRANSFORMS", "METRICS"}
 
 
-# One process imports torch for all of them: `exec` gives each names of its own.
-RUN_EACH = "import sys\nfor code in sys.argv[1:]:\n    exec(compile(code, code, 'exec'), {'__name__': '__main__'})"
-
-
-def test_the_examples_run_and_the_forms_of_added_convolutions_are_tried(extended: Path) -> None:
-    metric = """
+METRIC = """
 from tests.utils.evaluation.test_result import make_result, render_summary
 result = make_result(missing=2)
 value = result["metrics"]["video"]["mean_reciprocal_rank"]
 assert f"video, mean_reciprocal_rank: {value:.6g}" in render_summary(result)
 """
-    form = "((3, 3, 3), (1, 2, 2), (1, 1, 1))"
-    names = "'shift_resnet18', 'resnet26', 'c2d_resnet26', 'p3d_resnet26', 'dg_p3d_resnet26', 'two_layers'"
-    forms = f"from tests.convolution_forms import *; assert {{*ADDED}} == {{{names}}} and {form} in find_kinds(ADDED)"
-    run(extended, "-W", "error", "-c", RUN_EACH, *EXAMPLES, metric, forms)
+# The forms of added convolutions are tried with the others.
+FORMS = """
+from tests.convolution_forms import *
+assert {*ADDED} == {
+    "shift_resnet18", "resnet26", "c2d_resnet26", "p3d_resnet26", "dg_p3d_resnet26", "two_layers"
+}
+assert ((3, 3, 3), (1, 2, 2), (1, 1, 1)) in find_kinds(ADDED)
+"""
+# A process of pytest imports torch for them and for the property tests: `exec` gives each names of its own.
+PAGE_TESTS = f"""
+import pytest
+
+@pytest.mark.parametrize("code", {[*EXAMPLES, METRIC, FORMS]!r}, ids=range({len(EXAMPLES) + 2}))
+def test_what_the_page_says(code):
+    exec(compile(code, code, "exec"), {{"__name__": "__main__"}})
+"""
 
 
-def test_what_is_added_passes_the_property_tests(extended: Path) -> None:
+def test_the_examples_run_and_what_is_added_passes_the_property_tests(extended: Path) -> None:
+    page = extended / "tests/test_page.py"
+    page.write_text(PAGE_TESTS)
     options = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert", "plain")
     # A file's name counts as a name of its tests, so that those to be run whole are chosen, too.
-    chosen = " or ".join([ADDED, *(Path(name).stem for name in WHOLE)])
-    run(extended, *options, *dict.fromkeys((*SWEEPS, *WHOLE)), "-k", f"({chosen}) and not ({DRAWING})")
+    chosen = " or ".join([ADDED, *(Path(name).stem for name in WHOLE), page.stem])
+    run(extended, *options, str(page), *dict.fromkeys((*SWEEPS, *WHOLE)), "-k", f"({chosen}) and not ({DRAWING})")
 
 
 def test_what_an_added_part_lacks_is_refused_by_name(extended: Path) -> None:
