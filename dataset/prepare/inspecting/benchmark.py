@@ -105,15 +105,9 @@ def measure_stages(
     batch_size: int,
     to_device: Callable[[ClipBatch], object],
 ) -> tuple[float, float, float]:
-    """Make clips one after the other in this process.
+    """Make clips, which read from `reader` and go through `transform`, one after the other in this process.
 
-    Args:
-        clips: Clips that read from `reader` and go through `transform`.
-        reader: The reader, timed.
-        transform: The transform, timed.
-        order: Videos to take clips of; the first batch is for warming up.
-        batch_size: Clips of a batch.
-        to_device: Moves and normalises a batch, and waits for the device.
+    The first batch is for warming up. `to_device` moves and normalises a batch, and waits for the device.
 
     Returns:
         Milliseconds a clip of decode, transform and transfer.
