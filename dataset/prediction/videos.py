@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset.prediction.request import PredictionError, Source, Stride
-from dataset.readers.video_file import VideoFile
+from dataset.readers.video_file import USUAL_RATE, VideoFile
 from dataset.readers.video_index import build_index
 from utils.text import printable
-
-_DEFAULT_RATE = 25  # frames a second where a file does not say
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def open_video(source: Source, *, max_pixels: int) -> Video:
     if str(path) != str(path).encode("utf-8", "replace").decode():
         raise PredictionError(f"{printable(str(path))}: its name is not UTF-8; rename it")
     with VideoFile(path, max_pixels=max_pixels) as file:
-        index, rate = build_index(file), Fraction(file.frame_rate or _DEFAULT_RATE)
+        index, rate = build_index(file), Fraction(file.frame_rate or USUAL_RATE)
         times, time_base = np.arange(index.num_frames), 1 / rate
         if index.pts is not None and file.time_base is not None:
             times, time_base = index.pts - index.pts[0], file.time_base
@@ -89,11 +87,7 @@ def place_windows(video: Video, span: int, *, stride: Stride | None) -> Iterator
 
     Neighbours part half way between their middles. A last window ends with the video where more than a gap between
     windows would be left behind the one before. Where a second one has no room a whole stride further on, there is one.
-
-    Args:
-        video: The video.
-        span: Frames of a window.
-        stride: From one window to the next; None: as long as a window.
+    A window has `span` frames; so has the stride unless one is given.
     """
     stride, num_frames = stride or Stride(frames=span), video.num_frames
     step = stride.frames or max(1, round(stride.seconds * video.rate))

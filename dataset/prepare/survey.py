@@ -13,11 +13,10 @@ from dataset.listing import VideoRecord
 from dataset.prepare.parallel import each
 from dataset.prepare.stills import describe_still, stills_accuracy
 from dataset.readers import ReadError
-from dataset.readers.video_file import VideoFile, decode_frames
+from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
 
 MOST_VIDEOS = 200  # that are looked at, evenly over the list; some ten seconds
 _FRAMES = 12  # of each that are decoded; the last one is looked at: the first may be black
-_USUAL_RATE = 25.0  # frames a second, where a video does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def look(path: str) -> _Look | None:
     """Decode the first frames of a video; None where it cannot be read."""
     try:
         with VideoFile(Path(path)) as video:
-            rate = float(video.frame_rate or _USUAL_RATE)
+            rate = float(video.frame_rate or USUAL_RATE)
         began = time.process_time()
         frames = list(islice(decode_frames(Path(path)), _FRAMES))
     except ReadError:
@@ -89,12 +88,7 @@ def survey(
 ) -> Survey | None:
     """Look at the videos of a training list, at `MOST_VIDEOS` of them where there are more.
 
-    Args:
-        root: Folder that their paths start from.
-        videos: The list.
-        groups: By path, what a video stays together with.
-        class_names: By label.
-        workers: Processes.
+    `groups` says by path what a video stays together with.
 
     Returns:
         None where none of them can be read.

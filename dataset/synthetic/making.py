@@ -1,8 +1,6 @@
 """Makes a set of drawn videos in a folder: by several processes, continued after a kill, never over another set."""
 
-import errno
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +10,14 @@ from typing import Any
 import lmdb
 from tqdm import tqdm
 
-from dataset.writers.stores import Store
+from dataset.writers.stores import Store, is_disk_full
 from utils.errors import UserError
 from utils.files import write_text_atomically
 from utils.text import printable
 from utils.workers import process_pool, usable_cores
 
 DESCRIPTION = "synthetic.json"
-SMALLEST_FREE_SPACE = 1 << 20  # bytes; about what LMDB adds to the disk for one video
+_RUN_AGAIN = "finished videos are kept: free some space and run the same command again"
 
 
 class SyntheticError(UserError):
@@ -49,11 +47,7 @@ class Drawn:
 
 
 def require_at_least(values: object, limits: Mapping[str, int]) -> None:
-    """Refuse attributes below their limits.
-
-    Raises:
-        SyntheticError: One is.
-    """
+    """Raise a SyntheticError for an attribute below its limit."""
     for name, low in limits.items():
         if not getattr(values, name) >= low:  # NaN is not
             raise SyntheticError(f"{name} must be at least {low}, not {getattr(values, name)}")
@@ -95,15 +89,10 @@ def make_set(
             write_text_atomically(root / name, text)
         _describe(root, parameters, complete=True)
     except (OSError, lmdb.Error) as error:
-        raise SyntheticError(_explain(error, root)) from error
-
-
-def _explain(error: OSError | lmdb.Error, root: Path) -> str:
-    # LMDB reports a write that was cut short by a full disk as an input/output error.
-    out_of_space = root.exists() and shutil.disk_usage(root).free < SMALLEST_FREE_SPACE
-    if out_of_space or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk of {root} is full; finished videos are kept: free some space and run the same command again"
-    return f"cannot write the data set in {root}: {error}"
+        cause = f"cannot write the data set in {root}: {error}"
+        if is_disk_full(root, error):
+            cause = f"the disk of {root} is full; {_RUN_AGAIN}"
+        raise SyntheticError(cause) from error
 
 
 def _claim(root: Path, wanted: Mapping[str, Any], texts: Mapping[str, str], implied: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ A video appears under its name complete or not at all, so a run that was killed 
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from dataset.readers.video_index import build_index
 from utils.files import write_atomically
 
 LMDB_PAGE = 4096
+_LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video
 
 
 class Store(Protocol):
@@ -165,6 +167,12 @@ PICTURE_STORES: dict[str, Callable[..., Store]] = {
     "LMDB": VideoEnvironments,
     "LMDB_SET": ShardedEnvironments,
 }
+
+
+def is_disk_full(root: Path, error: OSError | lmdb.Error) -> bool:
+    """Say whether the disk was full when a video could not be written, which LMDB may call an input/output error."""
+    is_full = root.exists() and shutil.disk_usage(root).free < _LEAST_FREE
+    return is_full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _put(folder: Path, items: dict[bytes, bytes]) -> None:

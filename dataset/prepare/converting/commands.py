@@ -20,7 +20,7 @@ def add_frames(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `frames`."""
     _add_common(parser)
     _add_rates(parser)
-    _add_quality(parser, 95)
+    _add_quality(parser)
     parser.set_defaults(layout="FRAME")
 
 
@@ -28,7 +28,7 @@ def add_lmdb(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `lmdb`."""
     _add_common(parser)
     _add_rates(parser)
-    _add_quality(parser, 95)
+    _add_quality(parser)
     _add_shards(parser)
     parser.set_defaults(layout="LMDB")
 
@@ -45,7 +45,7 @@ def add_resize(parser: argparse.ArgumentParser) -> None:
 def add_flow(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `flow`."""
     _add_common(parser)
-    _add_quality(parser, 95)
+    _add_quality(parser)
     _add_shards(parser)
     flow_formats = tuple(name for name, format in FORMATS.items() if format.has_flow)
     parser.add_argument("--layout", choices=flow_formats, default="FRAME", help="format of the result (FRAME)")
@@ -78,8 +78,8 @@ def _add_rates(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_quality(parser: argparse.ArgumentParser, quality: int) -> None:
-    parser.add_argument("--quality", type=int, default=quality, help=f"of the JPEGs, 1 to 100 ({quality})")
+def _add_quality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quality", type=int, default=95, help="of the JPEGs, 1 to 100 (95)")
 
 
 def _add_shards(parser: argparse.ArgumentParser) -> None:

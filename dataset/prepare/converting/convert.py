@@ -21,10 +21,9 @@ from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, write_list
 from dataset.prepare.parallel import each
 from dataset.readers import open_reader
-from dataset.writers.stores import ShardedEnvironments, Store
+from dataset.writers.stores import ShardedEnvironments, Store, is_disk_full
 from utils.errors import UserError
 
-_LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video
 _BLOCK = 4096  # bytes that a file or a value takes a multiple of
 _PROBED_VIDEOS, _PROBED_FRAMES = 4, 24
 _SPACE_MARGIN = 1.1
@@ -60,16 +59,7 @@ class Outcome:
 def convert_list(
     list_file: Path, source: Source, encoder: Encoder, *, root: Path, new_list: Path, workers: int, shard_videos: int
 ) -> int:
-    """Convert all videos of a list and write the list of the results.
-
-    Args:
-        list_file: The list.
-        source: Where its videos are.
-        encoder: What to make.
-        root: Folder of the results.
-        new_list: The list of the results.
-        workers: Processes.
-        shard_videos: Videos that share an LMDB environment.
+    """Convert all videos of a list, so many to an LMDB environment where they share one, and write the list of results.
 
     Returns:
         How many videos could not be converted.
@@ -99,7 +89,7 @@ def convert_list(
 
 def _header(source: Source, encoder: Encoder) -> dict[str, Any]:
     """Return what a conversion is made with, as its journal says it."""
-    made_with = dataclasses.asdict(encoder)  # type: ignore[call-overload]
+    made_with = dataclasses.asdict(encoder)
     made_with.pop("device", None)
     new_rate = {"fps": source.fps, "rate": source.rate} if source.fps else {}
     return {"source": str(Path(source.root).resolve()), "source format": source.format, **new_rate, **made_with}
@@ -231,9 +221,7 @@ def _put(task: Task, outcome: Outcome) -> Outcome:
         try:
             store.write(task.target, encoded.parts)
         except (OSError, lmdb.Error) as error:
-            # LMDB calls it an input/output error when a full disk cuts a write short.
-            is_full = shutil.disk_usage(task.root).free < _LEAST_FREE
-            cause = "no space left on the disk" if is_full else str(error)
+            cause = "no space left on the disk" if is_disk_full(Path(task.root), error) else str(error)
             raise PrepareError(f"{task.root}: cannot be written ({cause}); the same command goes on") from None
     fault = _verify(store, task, encoded)
     if fault and present:
@@ -272,11 +260,7 @@ def _verify(store: Store, task: Task, encoded: Encoded) -> str:
 
 
 def require_space(tasks: Sequence[Task], root: Path) -> None:
-    """Refuse to begin what the disk cannot hold, judged by the first frames of a few videos.
-
-    Raises:
-        PrepareError: There is too little space.
-    """
+    """Raise a PrepareError for what the disk cannot hold, judged by the first frames of a few videos."""
     size, frames, listed, given = 0, 0, 0, 0
     for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():
         task = tasks[index]

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import av.error
 import numpy as np
 
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.sources import Footage
+from dataset.readers.images import FLOW_SUFFIXES, RGB_SUFFIXES
 from dataset.readers.video_file import cause_of
 from dataset.writers.encoding import encode_h264, encode_jpeg
 from dataset.writers.shrinking import shrink
@@ -41,45 +41,16 @@ class Encoded:
             yield pixels
 
 
-class Encoder(Protocol):
-    """Makes one format; can be pickled."""
-
-    @property
-    def format(self) -> str:
-        """Of the result: RAW, FRAME or LMDB."""
-
-    @property
-    def short_side(self) -> int:
-        """Larger frames are made smaller to this, in pixels; 0: none."""
-
-    @property
-    def use_flow(self) -> bool:
-        """Whether the result is optical flow."""
-
-    @property
-    def suffix(self) -> str:
-        """That files of the result have."""
-
-    def store(self, root: Path) -> Store:
-        """Where results go."""
-
-    def encode(self, footage: Footage, *, sample: int) -> Encoded:
-        """Encode all frames.
-
-        Args:
-            footage: The frames.
-            sample: Number of a frame to keep for the verification, beside the first and the last.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class PictureEncoder:
-    """A JPEG of every frame.
+    """A JPEG of every frame; as all encoders, it can be pickled.
 
     Attributes:
         layout: FRAME, LMDB (an environment a video) or LMDB_SET (environments of many videos).
         short_side: Larger frames are made smaller to this, in pixels; 0: none.
         quality: Quality of the JPEGs, 1 to 100.
+        use_flow: The result is optical flow.
+        suffix: That files of the result have.
     """
 
     layout: str
@@ -90,15 +61,15 @@ class PictureEncoder:
 
     @property
     def format(self) -> str:
-        """See `Encoder`."""
+        """Format of the result."""
         return self.layout.removesuffix("_SET")
 
     def store(self, root: Path) -> Store:
-        """See `Encoder`."""
-        return PICTURE_STORES[self.layout](root)
+        """Return where results go."""
+        return PICTURE_STORES[self.layout](root, suffixes=FLOW_SUFFIXES if self.use_flow else RGB_SUFFIXES)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
-        """See `Encoder`."""
+        """Encode all frames; number `sample` is kept for the verification, beside the first and the last."""
         encoded = Encoded()
         kept = encoded.keeping(shrink(footage.frames, self.short_side), wanted=sample)
         encoded.parts = [encode_jpeg(frame, self.quality) for frame in kept]
@@ -125,11 +96,11 @@ class VideoEncoder:
     suffix: str = ".mp4"
 
     def store(self, root: Path) -> Store:
-        """See `Encoder`."""
+        """Return where results go."""
         return VideoFiles(root)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
-        """See `Encoder`."""
+        """Encode all frames; see `PictureEncoder`."""
         encoded = Encoded()
         kept = encoded.keeping(shrink(footage.frames, self.short_side, step=2), wanted=sample)
         try:
@@ -143,6 +114,9 @@ class VideoEncoder:
 
     def _options(self) -> dict[str, str]:
         return {"preset": self.preset, "crf": str(self.crf), "g": str(self.key_interval), "threads": "1"}
+
+
+Encoder = PictureEncoder | VideoEncoder
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:

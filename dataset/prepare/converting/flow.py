@@ -1,7 +1,8 @@
 """Optical flow between neighbouring frames, as two grey JPEGs (x and y) for each frame but the last."""
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,10 @@ import torch
 from torch.nn import functional
 
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.converting.encoders import Encoded
+from dataset.prepare.converting.encoders import Encoded, PictureEncoder
 from dataset.prepare.converting.sources import Footage
-from dataset.readers.images import FLOW_SUFFIXES
 from dataset.writers.encoding import encode_jpeg
 from dataset.writers.shrinking import shrink
-from dataset.writers.stores import PICTURE_STORES, Store
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors
 
@@ -27,58 +26,34 @@ _RAFT_STEP, _RAFT_LEAST = 8, 128
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
-class FlowEncoder:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEncoder(PictureEncoder):
     """Two grey JPEGs for each pair of neighbouring frames; a video has one frame less then.
 
     A displacement v, in pixels, is stored as (v + bound) / (2 bound) x 255, cut off at 0 and 255.
 
     Attributes:
-        layout: FRAME, LMDB or LMDB_SET.
-        short_side: Larger frames are made smaller to this before, in pixels; 0: none.
-        quality: Quality of the JPEGs.
         bound: Largest displacement that can be stored, in pixels.
         method: dis, farneback, raft_small or raft_large.
         weights: Of RAFT: a state dict of torchvision's network.
         device: Of RAFT.
     """
 
-    layout: str
-    short_side: int
-    quality: int
     bound: float
     method: str
     weights: str = ""
     device: str = "cpu"
     use_flow: bool = True
-    suffix: str = ""
-
-    @property
-    def format(self) -> str:
-        """See `Encoder`."""
-        return self.layout.removesuffix("_SET")
-
-    def store(self, root: Path) -> Store:
-        """See `Encoder`."""
-        return PICTURE_STORES[self.layout](root, suffixes=FLOW_SUFFIXES)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
-        """See `Encoder`."""
+        """Encode the flow of all pairs of frames; see `PictureEncoder`."""
         encoded = Encoded()
         method = make_method(self.method, self.weights, self.device)
-        pairs = _pairs(shrink(footage.frames, self.short_side))
+        pairs = itertools.pairwise(shrink(footage.frames, self.short_side))
         fields = (quantise(method(before, after), self.bound) for before, after in pairs)
         for field in encoded.keeping(fields, wanted=sample):
             encoded.parts += [encode_jpeg(field[:, :, axis], self.quality) for axis in (0, 1)]
         return encoded
-
-
-def _pairs(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    before = next(frames, None)
-    for after in frames:
-        assert before is not None
-        yield before, after
-        before = after
 
 
 def quantise(field: np.ndarray, bound: float) -> np.ndarray:

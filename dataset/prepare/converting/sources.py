@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from dataset.listing import VideoRecord, split_segment
 from dataset.readers import FewerFramesError, ReadError, open_reader
-from dataset.readers.video_file import VideoFile, decode_frames
+from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
 from dataset.readers.video_index import build_index
 from dataset.sampling import frames_at_rate, is_steady
 
 _CHUNK = 32  # frames of pictures that are read at a time
-DEFAULT_RATE = 25
 _MAX_TERM = 1 << 16  # of a rate as a fraction
 
 
@@ -54,15 +53,11 @@ class Source:
 
     format: str
     root: str
-    rate: float = DEFAULT_RATE
+    rate: float = USUAL_RATE
     fps: float = 0.0
 
     def footage(self, record: VideoRecord, *, limit: int | None = None) -> Footage:
-        """Give the frames of a list's line as the reader of the format would; fewer come if the video ends early.
-
-        Args:
-            record: The line.
-            limit: Most frames to give.
+        """Give the frames of a list's line, `limit` at most, as its reader would; fewer come if the video ends early.
 
         Raises:
             ReadError: The video cannot be read, now or when its frames are asked for.
@@ -118,10 +113,6 @@ class Source:
 
 
 def require_frames(count: int, record: VideoRecord) -> None:
-    """Refuse a video that gave no frame.
-
-    Raises:
-        ReadError: It gave none.
-    """
+    """Raise a ReadError for a video that gave no frame."""
     if not count:
         raise ReadError(f"{record.path}: the video ends before the segment begins")

@@ -20,7 +20,6 @@ import pytest
 import scipy
 
 import dataset.synthetic.make as synthetic
-import dataset.synthetic.making as making
 import dataset.writers.stores as video_stores
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -431,7 +430,7 @@ def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(video_stores, "_put", fail)
     with pytest.raises(SyntheticError, match="cannot write .* Input/output error"):
         make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
-    monkeypatch.setattr(making.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SyntheticError, match="disk of .* is full"):
         make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
 
