@@ -65,18 +65,17 @@ class VideoList(Sequence[VideoRecord]):
     A Python list of 240,000 paths costs some 30 MB, and every forked worker soon has a copy of its own, since counting
     references writes to the pages. Arrays are never written to. When the list is pickled (workers that are spawned, not
     forked) the arrays move to shared memory once, and every worker maps the same pages.
+
+    Attributes:
+        num_frames: Frames of every video as the list has them, int32 [N].
+        labels: Class of every video, int32 [N].
+        path: The list file they come from.
+        sha256: Hexadecimal digest of that file.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], *, path: str, sha256: str) -> None:
-        """Take over the packed arrays.
-
-        Args:
-            arrays: Path bytes uint8 [B], path ends int64 [N] (exclusive, into the bytes), frame counts int32 [N],
-                labels int32 [N].
-            path: The list file they come from.
-            sha256: Hexadecimal digest of that file.
-        """
-        self._bytes, self._ends, self._num_frames, self._labels = arrays
+        """Take over path bytes uint8 [B], path ends int64 [N] (exclusive, into the bytes), frame counts and labels."""
+        self._bytes, self._ends, self.num_frames, self.labels = arrays
         self.path = path
         self.sha256 = sha256
 
@@ -95,17 +94,7 @@ class VideoList(Sequence[VideoRecord]):
         position = range(len(self))[operator.index(index)]
         start = int(self._ends[position - 1]) if position else 0
         path = self._bytes[start : int(self._ends[position])].tobytes().decode()
-        return VideoRecord(path, int(self._num_frames[position]), int(self._labels[position]))
-
-    @property
-    def num_frames(self) -> np.ndarray:
-        """Frames of every video as the list has them, int32 [N]."""
-        return self._num_frames
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Class of every video, int32 [N]."""
-        return self._labels
+        return VideoRecord(path, int(self.num_frames[position]), int(self.labels[position]))
 
     def subset(self, indices: np.ndarray) -> "VideoList":
         """Return the videos at these indices, in this order, as a list of their own; its digest tells it apart."""
@@ -114,8 +103,8 @@ class VideoList(Sequence[VideoRecord]):
         arrays = (
             np.concatenate([*pieces, np.empty(0, np.uint8)]),
             np.cumsum([len(piece) for piece in pieces], dtype=np.int64),
-            self._num_frames[indices],
-            self._labels[indices],
+            self.num_frames[indices],
+            self.labels[indices],
         )
         chosen = np.asarray(indices, dtype="<i8").tobytes()
         return VideoList(arrays, path=self.path, sha256=hashlib.sha256(self.sha256.encode() + chosen).hexdigest())
@@ -125,9 +114,9 @@ class VideoList(Sequence[VideoRecord]):
         import torch  # 2 s that whoever only reads a list does without
 
         # torch hands a tensor in shared memory to another process by reference, and by value to a plain pickle.
-        arrays = (self._bytes, self._ends, self._num_frames, self._labels)
+        arrays = (self._bytes, self._ends, self.num_frames, self.labels)
         tensors = [torch.from_numpy(array).share_memory_() for array in arrays]
-        self._bytes, self._ends, self._num_frames, self._labels = (tensor.numpy() for tensor in tensors)
+        self._bytes, self._ends, self.num_frames, self.labels = (tensor.numpy() for tensor in tensors)
         return _from_tensors, (tensors, self.path, self.sha256)
 
 

@@ -1,6 +1,7 @@
 """What is written of each video, as soon as it is known."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,7 @@ class Results:
     """The files that were asked for; the three that are of all videos hold, at any moment, those that are done."""
 
     def __init__(self, outputs: Outputs, names: Sequence[str], *, top_k: int) -> None:
-        """Begin the files of all videos.
-
-        Args:
-            outputs: What to write; what is there already is overwritten.
-            names: Of the classes.
-            top_k: Classes to name.
+        """Begin the files of all videos; what is there already is overwritten.
 
         Raises:
             FileError: A file cannot be written.
@@ -64,14 +60,12 @@ class Results:
         """Give what writes each of the files that a video has for itself; each may raise a UserError."""
         outputs, windows = self._outputs, prediction.windows
         if outputs.features:
-            folder = outputs.features
-            yield lambda: _write_features(video, prediction, folder / f"{video.name}.npy")
+            yield partial(_write_features, video, prediction, outputs.features / f"{video.name}.npy")
         if outputs.timeline and len(windows) > 1:
-            picture = outputs.timeline / f"{video.name}.png"
-            yield lambda: _draw_timeline(windows, self._names, title=video.name, target=picture)
+            target = outputs.timeline / f"{video.name}.png"
+            yield partial(_draw_timeline, windows, self._names, title=video.name, target=target)
         if outputs.annotate:
-            copy = outputs.annotate / f"{video.name}.mp4"
-            yield lambda: _annotate(video, prediction, self._names, copy)
+            yield partial(_annotate, video, prediction, self._names, outputs.annotate / f"{video.name}.mp4")
 
 
 def _write_features(video: Video, prediction: Prediction, target: Path) -> None:

@@ -71,7 +71,7 @@ COMMANDS: dict[str, Command] = {
     "lmdb": Command(converting.HELP["lmdb"], converting.add_lmdb, f"{_CONVERTING}:run_frames"),
     "resize": Command(converting.HELP["resize"], converting.add_resize, f"{_CONVERTING}:run_resize"),
     "flow": Command(converting.HELP["flow"], converting.add_flow, f"{_CONVERTING}:run_flow"),
-    "check": Command(inspecting.CHECK_HELP, inspecting.add_check, inspecting.run_check),
+    "check": Command(inspecting.CHECK_HELP, inspecting.add_check, "dataset.prepare.inspecting.check:check_list"),
     "browse": Command(inspecting.BROWSE_HELP, inspecting.add_browse, inspecting.run_browse, takes_overrides=True),
     "benchmark": Command(
         inspecting.BENCHMARK_HELP, inspecting.add_benchmark, inspecting.run_benchmark, takes_overrides=True

@@ -44,13 +44,7 @@ class RawVideoReader(FrameReader):
     """
 
     def __init__(self, root_path: str | Path, *, max_pixels: int = MAX_PIXELS, index_cache_size: int = 1 << 22) -> None:
-        """Make a reader; nothing is opened yet.
-
-        Args:
-            root_path: Folder that the paths of records are relative to.
-            max_pixels: Pixels that a picture may have.
-            index_cache_size: Memory for the time stamps that are kept, in numbers of 8 bytes.
-        """
+        """Make a reader; nothing is opened yet. The cache is of time stamps, its size in numbers of 8 bytes."""
         self._root = Path(root_path)
         self._max_pixels = max_pixels
         self._index_cache_size = index_cache_size
@@ -81,7 +75,7 @@ class RawVideoReader(FrameReader):
         stack = FrameStack(len(numbers))
         self.decode(record, numbers, stack.put)
         passed = FrameStack(len(numbers))
-        with self._open(record) as video, naming(video.path):
+        with VideoFile(self._root / record.path, max_pixels=self._max_pixels) as video, naming(video.path):
             canvas = _Canvas(numbers, self._reformatter, passed.put)
             damaged = [n for n in _decode_by_count(video, canvas) if n >= numbers[0]]
             lost = f" ({video.damage})" if video.damage else ""
@@ -100,7 +94,7 @@ class RawVideoReader(FrameReader):
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         if index is None:
-            with self._open(record) as video, naming(path):
+            with VideoFile(path, max_pixels=self._max_pixels) as video, naming(path):
                 index = build_index(video)
                 self._indices.put(_key(path, video.version), index)
         if record.num_frames > index.num_frames:
@@ -110,9 +104,6 @@ class RawVideoReader(FrameReader):
             return index.times()[: record.num_frames + 1]
         except ReadError as error:
             raise unreadable(path, str(error)) from None
-
-    def _open(self, record: VideoRecord) -> VideoFile:
-        return VideoFile(self._root / record.path, max_pixels=self._max_pixels)
 
     def _decode(self, video: VideoFile, wanted: Sequence[int], put: Put) -> None:
         key = _key(video.path, video.version)

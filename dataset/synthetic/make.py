@@ -116,8 +116,8 @@ def _encode(video: Drawn, parameters: Parameters) -> list[bytes]:
     return FORMATS[parameters.format][1](make_video(video.split, video.index, parameters=parameters)[1])
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+def main() -> None:
+    """Run the command line."""
     parser = Parser(
         prog="python -m dataset.synthetic",
         description="Make the embedded data set: labelled videos of moving sprites in 12 motion classes.",
@@ -137,9 +137,4 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, help="processes (default: usable processors); the videos do not depend on it"
     )
-    return parser
-
-
-def main() -> None:
-    """Run the command line."""
-    make_synthetic(**vars(build_parser().parse_args()))
+    make_synthetic(**vars(parser.parse_args()))

@@ -65,14 +65,7 @@ def _blend_table(background: np.ndarray | float, factor: float) -> np.ndarray:
 
 
 def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, width: int) -> Clip:
-    """Resize a part of every frame, bilinear and antialiased.
-
-    Args:
-        clip: uint8 [T, H, W, C].
-        box: (top, left, height, width) of the part.
-        height: Of the result.
-        width: Of the result.
-    """
+    """Resize a part (top, left, height, width) of every frame, bilinear and antialiased."""
     top, left, box_height, box_width = box
     part = clip[:, top : top + box_height, left : left + box_width]
     if part.shape[1:3] == (height, width):
@@ -249,13 +242,7 @@ def warp_nearest(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
     return _map_frames(
         clip,
         lambda frame, target: cv2.remap(
-            frame,
-            nearest,
-            np.empty(0),
-            cv2.INTER_NEAREST,
-            dst=target,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=border,
+            frame, nearest, np.empty(0), cv2.INTER_NEAREST, target, cv2.BORDER_CONSTANT, border
         ),
     )
 

@@ -38,28 +38,14 @@ class Strip:
 
 
 def write_browser(path: Path, sections: Sequence[tuple[str, Sequence[Strip]]], *, title: str) -> None:
-    """Write an .html page that needs no other file, or a .png sheet.
-
-    Args:
-        path: The new file; its suffix chooses.
-        sections: Headings and the strips below each.
-        title: Title of the page.
-
-    Raises:
-        PrepareError: Another suffix, or the file is there.
-    """
-    require_new_picture(path)
+    """Write headings with strips below each as a page that needs no other file (.html), or as a sheet (.png)."""
     write = _page if path.suffix == ".html" else _sheet
     content = write(sections, title)
     write_atomically(path, lambda file: file.write(content))
 
 
 def require_new_picture(path: Path) -> None:
-    """Refuse a file that is there, or of another kind.
-
-    Raises:
-        PrepareError: It is there, or of another kind.
-    """
+    """Raise a PrepareError for a file that is there, or neither .html nor .png."""
     if path.suffix not in (".html", ".png"):
         raise PrepareError(f"--output {path}: choose a name that ends in .html or .png")
     if path.exists():

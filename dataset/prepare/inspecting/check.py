@@ -32,19 +32,11 @@ class Sample:
 
 
 def check_list(
-    listed: Path, *, format: str, root: Path, use_flow: bool, frames: int, seed: int, output: Path, workers: int
+    listed: Path, *, format: str, root: Path, use_flow: bool, frames: int, seed: int, output: Path | None, workers: int
 ) -> int:
-    """Check a list and write X_list.clean.txt and X_list.rejects.txt.
+    """Check a list, by so many random frames of each video, and write X_list.clean.txt and X_list.rejects.txt.
 
-    Args:
-        listed: The list.
-        format: Of its videos.
-        root: Folder that their paths start from.
-        use_flow: They are optical flow.
-        frames: Random frames to decode, beside the first and the last.
-        seed: Of the random frames.
-        output: Folder of the two lists.
-        workers: Processes.
+    They go to the folder of the list unless another one is given.
 
     Returns:
         How many videos are rejected.
@@ -52,7 +44,8 @@ def check_list(
     Raises:
         PrepareError: The list was checked before: nothing is overwritten.
     """
-    clean, rejects = (output / f"{listed.stem}.{ending}.txt" for ending in ("clean", "rejects"))
+    folder = output or listed.parent
+    clean, rejects = (folder / f"{listed.stem}.{ending}.txt" for ending in ("clean", "rejects"))
     for path in (clean, rejects):
         if path.exists():
             raise PrepareError(f"{path} is there: {listed} was checked; move it away, or choose another --output")
@@ -63,7 +56,7 @@ def check_list(
         Sample(index, record, _choose(record, seed=(seed, index), count=frames), format, str(root), use_flow)
         for index, record in enumerate(videos)
     ]
-    causes = _decode_all(samples, folder=output, name=listed.stem, list_sha256=videos.sha256, workers=workers)
+    causes = _decode_all(samples, folder=folder, name=listed.stem, list_sha256=videos.sha256, workers=workers)
     rejected = [(record.path, cause) for record, cause in zip(videos, causes, strict=True) if cause]
     write_new({rejects: "".join(f"{one_line(path)}\t{cause}\n" for path, cause in rejected)})
     if len(rejected) == len(videos):

@@ -27,13 +27,6 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
 
 
-def run_check(*, listed: Path, output: Path | None, **options: Any) -> int:
-    """Run `check`; return how many videos are rejected."""
-    from dataset.prepare.inspecting.check import check_list  # brings torch, 2 s
-
-    return check_list(listed, output=output or listed.parent, **options)
-
-
 def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config_file", type=Path, required=True, metavar="record/X.yml", help="the record")
     parser.add_argument("--state", type=int, default=1, help="state of the record whose clips are made (1)")
