@@ -136,8 +136,14 @@ class OneEnvironment(PictureStore):
         if not (self.root / "data.mdb").exists():
             return False
         last = f"{below(path)}/{num_frames:06d}{self.suffixes[-1]}.jpg"
-        with lmdb.open(str(self.root), readonly=True, lock=False) as environment, environment.begin() as transaction:
-            return transaction.get(last.encode()) is not None
+        try:
+            with (
+                lmdb.open(str(self.root), readonly=True, lock=False) as environment,
+                environment.begin() as transaction,
+            ):
+                return transaction.get(last.encode()) is not None
+        except lmdb.Error:
+            return False
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""

@@ -443,3 +443,10 @@ def test_a_disk_that_gets_full_is_said_and_what_is_done_is_kept(
     monkeypatch.undo()
     new_list = run(kind, made, *words)
     assert len(read_list(new_list)) == 4 and len(calls) == 3
+
+
+def test_a_shard_that_is_damaged_is_named(made: Made) -> None:
+    run("lmdb", made, "--shard_videos", "9")
+    (made.out / "new-00000/data.mdb").write_bytes(b"no LMDB" * 2000)
+    with pytest.raises(PrepareError, match=r"out: cannot be written \(.*new-00000: MDB_INVALID"):
+        run("lmdb", made, "--shard_videos", "9")
