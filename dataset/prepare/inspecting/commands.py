@@ -1,6 +1,6 @@
 """The commands that look at what there is: lists, what a record's network is shown, how fast its loader is. No torch.
 
-Each checks its command line and record, then imports what does the work.
+`browse` and `benchmark` check their record, then import what does the work.
 """
 
 import argparse
@@ -69,10 +69,12 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run_benchmark(*, config_file: Path, overrides: Sequence[str], state: int, **options: Any) -> int:
+def run_benchmark(*, config_file: Path, overrides: Sequence[str], state: int, clips: int, **options: Any) -> int:
     """Run `benchmark`; return 0."""
     config = _load(config_file, overrides, state)
+    if clips < 1:
+        raise PrepareError(f"--clips {clips}: must be at least 1")
     from dataset.prepare.inspecting.of_record import measure_record  # brings torch, 2 s
 
-    measure_record(config, state - 1, **options)
+    measure_record(config, state - 1, clips=clips, **options)
     return 0

@@ -276,6 +276,11 @@ def test_the_benchmark_times_clips_by_seconds(make_record: MakeRecord, capsys: p
     assert capsys.readouterr().out.splitlines()[2].startswith("RAW")
 
 
+def test_a_benchmark_of_no_clips_is_refused(make_record: MakeRecord) -> None:
+    with pytest.raises(PrepareError, match="--clips -9: must be at least 1"):
+        main(["benchmark", "--config_file", str(make_record()), "--clips", "-9"])
+
+
 def stages(decode: float, transform: float, transfer: float, *, workers: int = 4, cores: int = 8) -> benchmark.Stages:
     return benchmark.Stages(decode, transform, transfer, 1.0, workers, cores)
 
