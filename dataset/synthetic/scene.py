@@ -15,13 +15,15 @@ Frames are four to three, so that the three crops of an evaluation differ.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Quantity = Literal["x", "y", "angle", "radius"]
+Outline = Literal["disc", "polygon", "star"]
+Pattern = Literal["stripes", "checks", "halves", "wedges"]
 
 # Per-video draws, lengths as fractions of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 9 to 20 px.
 SPEED = (1.5 / 72, 2.8 / 72)
@@ -87,9 +89,9 @@ class Look:
     stretch: length over width; the radius is their geometric mean.
     """
 
-    outline: Literal["disc", "polygon", "star"]
+    outline: Outline
     corners: int
-    pattern: Literal["stripes", "checks", "halves", "wedges"]
+    pattern: Pattern
     frequency: float
     stretch: float
     colors: Floats  # [2, 3]
@@ -135,10 +137,8 @@ def _make_track(rng: np.random.Generator, motion: Motion, progress: Floats, *, s
 
 
 def _make_look(rng: np.random.Generator) -> Look:
-    outline: Literal["disc", "polygon", "star"] = ("disc", "polygon", "star")[rng.integers(3)]
-    pattern: Literal["stripes", "checks", "halves", "wedges"] = ("stripes", "checks", "halves", "wedges")[
-        rng.integers(4)
-    ]
+    outline: Outline = get_args(Outline)[rng.integers(3)]
+    pattern: Pattern = get_args(Pattern)[rng.integers(4)]
     corners, frequency, stretch = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8), rng.uniform(*STRETCH)
     # A main colour that stands out from the dark background, and a second one that shows the pattern.
     main = rng.uniform(170, 255, 3)
