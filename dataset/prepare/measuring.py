@@ -9,8 +9,7 @@ import numpy as np
 
 from dataset.prepare.annotations import Kind
 from dataset.prepare.finding import read_cause
-from dataset.prepare.journal import Journal
-from dataset.prepare.parallel import each
+from dataset.prepare.long_work import Journal, each
 from dataset.readers import ReadError
 from dataset.readers.images import FolderStore
 from dataset.readers.jpeg import ImageError, decode_image

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dataset.listing import VideoRecord
-from dataset.prepare.parallel import each
+from dataset.prepare.long_work import each
 from dataset.prepare.stills import describe_still, stills_accuracy
 from dataset.readers import ReadError
 from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames

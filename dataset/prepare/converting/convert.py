@@ -17,9 +17,8 @@ from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.encoders import Encoded, Encoder, spread
 from dataset.prepare.converting.sources import Source, require_frames
 from dataset.prepare.finding import is_video
-from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, write_list
-from dataset.prepare.parallel import each
+from dataset.prepare.long_work import Journal, each
 from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store, is_disk_full
 from utils.errors import UserError

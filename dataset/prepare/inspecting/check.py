@@ -12,9 +12,8 @@ import numpy as np
 
 from dataset.listing import VideoRecord, class_names_beside, read_list
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.journal import Journal
 from dataset.prepare.lists import ListFile, write_list, write_new
-from dataset.prepare.parallel import each
+from dataset.prepare.long_work import Journal, each
 from dataset.readers import FrameReader, ReadError, open_reader
 from utils.text import one_line, say
 

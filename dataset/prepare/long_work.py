@@ -1,12 +1,14 @@
-"""The same work on many videos, in this process or in several, with a progress bar."""
+"""Work on many videos, in this process or in several, and the journal by which a killed command goes on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from dataset.prepare.annotations import PrepareError
+from utils.jsonl import open_identified
 from utils.text import printable
 from utils.workers import process_pool
 
@@ -58,3 +60,38 @@ def _finished(running: dict[Future[Result], Task]) -> Iterator[tuple[Task, Resul
     finished, _ = wait(running, return_when=FIRST_COMPLETED)
     for future in finished:
         yield running.pop(future), future.result()
+
+
+class Journal:
+    """What is done already, a line of key and value each; a truncated last one is dropped, that work is done again."""
+
+    def __init__(self, path: Path, *, header: Mapping[str, Any]) -> None:
+        """Open a journal, or begin it.
+
+        Args:
+            path: Of the file; its folder is made.
+            header: What the work is done with; a journal of other work is refused.
+
+        Raises:
+            LineFileError: It is of other work, damaged, or the disk refused.
+        """
+        anew = "move it away to do all anew, or take another folder"
+        self._file, lines = open_identified(path, header, work="command", anew=anew, sync_seconds=5.0)
+        self._values = {line["key"]: line["value"] for line in lines}
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether something is done."""
+        return key in self._values
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value that was noted."""
+        return self._values[key]
+
+    def put(self, key: str, value: Any) -> None:
+        """Note that something is done.
+
+        Raises:
+            LineFileError: The disk is full.
+        """
+        self._file.append({"key": key, "value": value})
+        self._values[key] = value
