@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import torch
@@ -15,6 +15,7 @@ import torch
 CPU = torch.device("cpu")
 Name = TypeVar("Name")
 Value = TypeVar("Value")
+MEGABYTE = 2**20
 
 
 def describe_machine() -> str:
@@ -89,3 +90,17 @@ def spread_text(
 def ratio_text(numerators: Sequence[float], denominators: Sequence[float]) -> str:
     """Return the median of the paired ratios, and their range."""
     return f"{spread_text([above / below for above, below in zip(numerators, denominators, strict=True)]):>19}"
+
+
+class Memory(NamedTuple):
+    """What a process alone has, in MB: all of it, and what it has written (no pages of files)."""
+
+    private: float
+    written: float
+
+
+def own_memory() -> Memory:
+    """Memory of this process."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
+    sizes = {name: int(rest.split()[0]) * 1024 / MEGABYTE for name, rest in (line.split(":") for line in lines)}
+    return Memory(sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Private_Dirty"])

@@ -1,35 +1,28 @@
-"""Memory of a loader's worker over thousands of opened videos, and of a long list in several workers.
+"""Memory of a loader's worker over thousands of opened videos.
 
 Some small videos are listed again and again under other names, so that every visit opens a video that the worker has
 not seen. The worker, of a loader of training clips, says after every clip how much memory is its own: what it shares
 with no other process, and how much of that it has written (the rest is pages of files, which the system takes back when
-it needs room). The list is gone through as a whole by forked processes, as a loader's workers do; the baseline
-is a Python list of (path, label). Linux only.
+it needs room). Linux only.
 
     python benchmarks/memory.py
 """
 
 import argparse
-import multiprocessing
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import describe_machine
-from benchmarks.merging import LONG_LIST, write_list
-from dataset.listing import VideoList, VideoRecord, list_of, read_list
+from benchmarks.measuring import Memory, describe_machine, own_memory
+from dataset.listing import VideoList, VideoRecord, list_of
 from dataset.loading import VideoLoader
 from dataset.readers import open_reader
 from dataset.synthetic.store import FORMATS
@@ -38,23 +31,7 @@ from dataset.video_dataset import ClipSample, TrainingClips, worker_init
 from utils.clip_shape import ClipShape
 
 STORES = ("RAW", "FRAME", "LMDB")
-WORKERS = (1, 2, 4, 8)
 SIDE, FRAMES, LENGTH = 64, 24, 8
-MEGABYTE = 2**20
-
-
-class Memory(NamedTuple):
-    """What a process alone has, in MB: all of it, and what it has written (no pages of files)."""
-
-    private: float
-    written: float
-
-
-def own_memory() -> Memory:
-    """Memory of this process."""
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
-    sizes = {name: int(rest.split()[0]) * 1024 / MEGABYTE for name, rest in (line.split(":") for line in lines)}
-    return Memory(sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Private_Dirty"])
 
 
 class WatchedClips(Dataset):
@@ -114,36 +91,6 @@ def watch_worker(folder: Path, store: str, videos: VideoList) -> list[Memory]:
     return [memory for _, memory in loader]
 
 
-def go_through(videos: Sequence) -> int:
-    """Touch every video of a list."""
-    return sum(len(video.path if isinstance(video, VideoRecord) else video[0]) for video in videos)
-
-
-def added_memory(videos: Sequence, *, workers: int) -> list[float]:
-    """Return the MB that become private to each of so many forked processes that go through a list together."""
-    context = multiprocessing.get_context("fork")
-    together = context.Barrier(workers)
-    pipes = [context.Pipe(duplex=False) for _ in range(workers)]
-    processes = [context.Process(target=_report_added, args=(videos, together, writer)) for _, writer in pipes]
-    for process in processes:
-        process.start()
-    added = [reader.recv() for reader, _ in pipes]
-    for process in processes:
-        process.join()
-    return added
-
-
-def _report_added(videos: Sequence, together: Barrier, report: Connection) -> None:
-    go_through(videos[:1])
-    together.wait()  # what a process shares counts as its own when all others are gone
-    before = own_memory().private
-    go_through(videos)
-    together.wait()
-    after = own_memory().private
-    together.wait()
-    report.send(after - before)
-
-
 def measure_workers(root: Path, *, stores: Sequence[str], distinct: int, after: Sequence[int]) -> None:
     """Print a worker's memory by the number of videos it has opened."""
     titles = "".join(f"{f'{count:,}':>16}" for count in after)
@@ -155,32 +102,16 @@ def measure_workers(root: Path, *, stores: Sequence[str], distinct: int, after: 
         print(f"{store:8}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
 
 
-def measure_list(root: Path, length: int) -> None:
-    """Print what each of several workers adds to the memory of a list."""
-    packed = read_list(write_list(root / "list.txt", length))
-    plain = [(video.path, video.label) for video in packed]
-    print(f"a list of {length:,} videos, MB that each worker adds by going through it (smallest..largest)")
-    print(f"{'workers':10}{'ours':>22}{'baseline':>22}")
-    for workers in WORKERS:
-        cells = []
-        for videos in (packed, plain):
-            added = added_memory(videos, workers=workers)
-            cells.append(f"{statistics.median(added):.1f} [{min(added):.1f}..{max(added):.1f}]")
-        print(f"{workers:<10}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
-
-
 def main() -> None:
     """Make the videos, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--distinct", type=int, default=300, help="videos to make of each format (300)")
     parser.add_argument("--after", type=int, nargs="+", default=[100, 1000, 2500, 5000], help="opened videos")
-    parser.add_argument("--list", type=int, default=LONG_LIST, help=f"length of the list ({LONG_LIST})")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=STORES)
     options = parser.parse_args()
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         measure_workers(Path(folder), stores=options.stores, distinct=options.distinct, after=options.after)
-        measure_list(Path(folder), options.list)
 
 
 if __name__ == "__main__":

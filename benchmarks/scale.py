@@ -2,35 +2,61 @@
 
 workers   clips per second of our loader with 1, 2, 4 and 8 worker processes, over those with one, and that over the
           cores that they can use; medians of paired repeats
-list      a list of the size of Kinetics-700: seconds to read and check it, and memory, in a process of its own
+list      a list of the size of Kinetics-700: seconds to read and check it, and memory, in a process of its own; what
+          each of several forked processes, as a loader's workers are, adds by going through it, beside a Python list
+          of (path, label)
 merging   merge_score.py for two small lists and a tenth of that one, 30 views x 400 classes, in processor time: what
           the small ones say of the tenth by a straight line, what it takes, and what both larger ones say of the whole
+baseline  merge_score.py, pictures included, for a list of the size of Kinetics-400 (0.95 GB of logits), in alternation
+          with every part read into one array, float64, sorted; each in a process of its own
 
     python benchmarks/scale.py
+    python benchmarks/scale.py --parts baseline
 """
 
 import argparse
+import contextlib
+import io
 import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import merge_score
 from benchmarks.loader import STORES, add_loader_options, make_data, make_ours, make_transform
-from benchmarks.measuring import describe_machine, peak_resident_bytes, ratio_text
-from benchmarks.memory import own_memory
-from benchmarks.merging import LONG_LIST, make_record, measure, merge, write_list
-from dataset.listing import read_list
+from benchmarks.measuring import (
+    MEGABYTE,
+    alternate,
+    describe_machine,
+    own_memory,
+    peak_resident_bytes,
+    ratio_text,
+    spread_text,
+)
+from dataset.listing import VideoRecord, read_list
 from dataset.readers import open_reader
+from utils.config import RunConfig, load_config
+from utils.evaluation.provenance import checkpoint_sha256, make_manifest, scores_folder
+from utils.evaluation.result import RESULT_FILES
+from utils.evaluation.scores import PartWriter, open_scores
+from utils.files import move_to_earlier
 
+CLASSES, CLIPS, CROPS = 400, 10, 3
+LONG_LIST = 650_000  # of Kinetics-700
+WORKERS = (1, 2, 4, 8)  # that go through it
 FRACTIONS = (200, 50, 10)  # of the list that is merged, ascending; the last is predicted by the others
 
 
@@ -49,11 +75,8 @@ def measure_workers(options: argparse.Namespace, root: Path) -> None:
             )
             for workers in options.counts
         }
-        speeds: dict[int, list[float]] = {workers: [] for workers in contenders}
-        for repeat in range(options.repeats + 1):
-            for workers, contender in contenders.items():
-                speed = contender.run(repeat)
-                speeds[workers] += [speed] if repeat else []
+        runs = {workers: contender.run for workers, contender in contenders.items()}
+        speeds = alternate(runs, repeats=options.repeats, untimed=1)
         base = speeds[options.counts[0]]
         print(f"{store}, default: workers, clips/s, / {options.counts[0]} worker, and a core")
         for workers, found in speeds.items():
@@ -78,17 +101,143 @@ def measure_list(path: Path) -> ListCost:
     seconds = time.perf_counter() - began
     kept, peak = own_memory().written - before, peak_resident_bytes() - peak
     assert len(videos)
-    return ListCost(seconds, kept, peak / 2**20)
+    return ListCost(seconds, kept, peak / MEGABYTE)
+
+
+def go_through(videos: Sequence) -> int:
+    """Touch every video of a list."""
+    return sum(len(video.path if isinstance(video, VideoRecord) else video[0]) for video in videos)
+
+
+def added_memory(videos: Sequence, *, workers: int) -> list[float]:
+    """Return the MB that become private to each of so many forked processes that go through a list together."""
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(workers)
+    pipes = [context.Pipe(duplex=False) for _ in range(workers)]
+    processes = [context.Process(target=_report_added, args=(videos, together, writer)) for _, writer in pipes]
+    for process in processes:
+        process.start()
+    added = [reader.recv() for reader, _ in pipes]
+    for process in processes:
+        process.join()
+    return added
+
+
+def _report_added(videos: Sequence, together: Barrier, report: Connection) -> None:
+    go_through(videos[:1])
+    together.wait()  # what a process shares counts as its own when all others are gone
+    before = own_memory().private
+    go_through(videos)
+    together.wait()
+    after = own_memory().private
+    together.wait()
+    report.send(after - before)
 
 
 def report_list(options: argparse.Namespace, root: Path) -> None:
-    """Print what a long list takes."""
+    """Print what a long list takes, and what each of several workers adds to it."""
     path = write_list(root / "long.txt", options.list)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         cost = pool.apply(measure_list, (path,))
     print(
         f"a list of {options.list:,} videos: read in {cost.seconds:.2f} s; {cost.kept:.0f} MB, {cost.peak:.0f} at most"
     )
+    packed = read_list(path)
+    plain = [(video.path, video.label) for video in packed]
+    print(f"MB that each worker adds by going through it\n{'workers':10}{'ours':>22}{'baseline':>22}")
+    for workers in WORKERS:
+        cells = (spread_text(added_memory(videos, workers=workers), digits=1) for videos in (packed, plain))
+        print(f"{workers:<10}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+
+
+def write_list(path: Path, videos: int) -> Path:
+    """Write a list with so many videos."""
+    path.write_text("".join(f"class {i % CLASSES}/video_{i:08d}.mp4 300 {i % CLASSES}\n" for i in range(videos)))
+    return path
+
+
+def make_record(root: Path, videos: int) -> RunConfig:
+    """Write a record whose logits are complete: random ones, where the true class is often high."""
+    listed = str(write_list(root / "list.txt", videos))
+    record = {
+        "base": "base_config/kinetics_base.yml",
+        "dataset": {"list_file": listed, "eva_list_file": listed, "eva_num_crop": CROPS},
+        "sampler": {"num_segments": 1, "clip_length": 16, "num_steps": 1, "batch_size": 1, "iter_size": 1}
+        | {"eva_num_segments": 1, "eva_num_clips": CLIPS},
+        "network": {"net_name": "p3d_resnet18", "eva_model": str(root / "weights.pth")},
+        "logging": {"output_dir": str(root / "output")},
+    }
+    (root / "weights.pth").write_bytes(b"not read")
+    (root / "record.yml").write_text(yaml.safe_dump(record))
+    config = load_config(root / "record.yml")
+    manifest = make_manifest(
+        config,
+        list_sha256=read_list(listed).sha256,
+        num_videos=videos,
+        checkpoint_sha256=checkpoint_sha256(config, trained_by=""),
+        precision="float32",
+    )
+    open_scores(scores_folder(config), manifest)
+    rng = np.random.default_rng(0)
+    with PartWriter(scores_folder(config), manifest, rank=0) as writer:
+        for video in range(videos):
+            logits = rng.random((CLIPS, CROPS, CLASSES), dtype=np.float32)
+            logits[..., video % CLASSES] += 0.5
+            writer.add(video, tuple(range(CROPS)), 6 * logits)
+    return config
+
+
+def merge(config: RunConfig) -> None:
+    """Our way: merge_score.py."""
+    merge_score.merge(config, extracted_by="this benchmark", force=True)
+
+
+def merge_plainly(config: RunConfig) -> list[float]:
+    """Return top-1, 3 and 5 as the baseline finds them: one array, softmax and sorts in float64, full ones.
+
+    The first of both rows of a result comes back; the released one, of the logits' k highest clips, is computed too.
+    """
+    labels = read_list(config.dataset.eva_list_file).labels
+    scores = np.zeros((len(labels), CLIPS, CROPS, CLASSES), dtype=np.float32)
+    for path in sorted(scores_folder(config).glob("part-*.npz")):
+        with np.load(path) as part:
+            scores[part["videos"]] = part["scores"]
+    clips = np.sort(scores.mean(axis=2, dtype=np.float64), axis=1)[:, ::-1]
+    for k in range(1, CLIPS + 1):
+        _accuracies(clips[:, :k].mean(axis=1), labels)
+    del clips
+    mean = np.zeros((len(labels), CLASSES))
+    for view in scores.reshape(len(labels), -1, CLASSES).swapaxes(0, 1):
+        powers = np.exp(view - view.max(axis=1, keepdims=True), dtype=np.float64)
+        mean += powers / powers.sum(axis=1, keepdims=True)
+    return _accuracies(mean, labels)
+
+
+def _accuracies(scores: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Top-1, 3 and 5 of scores [videos, classes], by sorting all of them."""
+    order = np.argsort(-scores, axis=1)[:, :5]
+    return [float((order[:, :n] == labels[:, None]).any(axis=1).mean()) for n in (1, 3, 5)]
+
+
+class Cost(NamedTuple):
+    """Seconds; those of processor time, which other processes hardly change; the most memory, in GB."""
+
+    seconds: float
+    processor: float
+    memory: float
+
+
+def measure(run: Callable[[RunConfig], object], config: RunConfig) -> Cost:
+    """Run in a process of its own; return what that took."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_timed, (run, config))
+
+
+def _timed(run: Callable[[RunConfig], object], config: RunConfig) -> Cost:
+    began, processor = time.perf_counter(), time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):  # the table of the result
+        run(config)
+    return Cost(time.perf_counter() - began, time.process_time() - processor, peak_resident_bytes() / 1e9)
 
 
 def through(points: Sequence[tuple[int, float]], size: int) -> float:
@@ -116,7 +265,24 @@ def measure_merging(options: argparse.Namespace, root: Path) -> None:
     print(f"merging {options.list:8,} videos: {through(points, options.list):.0f} s of processor time by the last two")
 
 
-PARTS = {"workers": measure_workers, "list": report_list, "merging": measure_merging}
+def measure_baseline(options: argparse.Namespace, root: Path) -> None:
+    """Print seconds and memory of merging, and of the baseline."""
+    config = make_record(root, options.merged)
+
+    def merge_anew(_repeat: int) -> Cost:
+        move_to_earlier(config.run_dir, RESULT_FILES)
+        return measure(merge, config)
+
+    ways = {"ours": merge_anew, "baseline": lambda _: measure(merge_plainly, config)}
+    found = alternate(ways, repeats=options.repeats)
+    for name, costs in found.items():
+        seconds, _, memory = (statistics.median(column) for column in zip(*costs, strict=True))
+        print(f"{name:12}{seconds:8.2f} s{memory:8.2f} GB")
+    ours, plain = ([cost.seconds for cost in costs] for costs in found.values())
+    print(f"plain / ours: {ratio_text(plain, ours).strip()} in time")
+
+
+PARTS = {"workers": measure_workers, "list": report_list, "merging": measure_merging, "baseline": measure_baseline}
 
 
 def parse_options() -> argparse.Namespace:
@@ -125,6 +291,7 @@ def parse_options() -> argparse.Namespace:
     add_loader_options(parser, videos=6, clips=48, repeats=3)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="of workers (1 2 4 8)")
     parser.add_argument("--list", type=int, default=LONG_LIST, help=f"videos of the long list ({LONG_LIST})")
+    parser.add_argument("--merged", type=int, default=19_796, help="videos of the part baseline (19796)")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=["RAW-12", "LMDB"])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     return parser.parse_args()

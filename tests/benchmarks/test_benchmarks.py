@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import loader, measuring, merging, startup
+from benchmarks import loader, measuring, scale, startup
 from benchmarks.plain_evaluation import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -36,13 +36,13 @@ def test_the_baseline_reads_the_frames_that_we_read(root: Path, store: str) -> N
 
 def test_the_baseline_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    config = merging.make_record(tmp_path, 40)
-    merging.merge(config)
+    config = scale.make_record(tmp_path, 40)
+    scale.merge(config)
     video = json.loads((config.run_dir / "result.json").read_text())["metrics"]["video"]
-    found = merging.merge_plainly(config)
+    found = scale.merge_plainly(config)
     assert found == pytest.approx([video["top1"], video["top3"], video["top5"]])
     assert 0 < found[0] <= 1
-    cost = merging.measure(merging.merge_plainly, config)
+    cost = scale.measure(scale.merge_plainly, config)
     assert cost.seconds > 0 and cost.processor > 0
     assert cost.memory > 0.01
 

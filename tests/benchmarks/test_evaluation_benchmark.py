@@ -1,6 +1,7 @@
 """The benchmarks of evaluation and of memory: both ways score the same, and the scripts run."""
 
 import multiprocessing
+import re
 import sys
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 import helpers
-from benchmarks import evaluation, loader, memory
+from benchmarks import evaluation, loader, measuring, memory, scale
 from benchmarks.plain_evaluation import extract_plainly
+from dataset.listing import VideoRecord, list_of
 from utils.config import load_config
 from utils.evaluation.provenance import scores_folder
 from utils.evaluation.score_index import index_scores
@@ -84,15 +86,15 @@ def test_a_worker_says_what_memory_it_has(tmp_path: Path, store: str) -> None:
 def test_memory_that_is_written_to_is_the_process_s_own() -> None:
     """In a new process: one that has had much memory finds room for more in it."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        before, after = pool.apply(_write, (100 * memory.MEGABYTE,))
+        before, after = pool.apply(_write, (100 * measuring.MEGABYTE,))
     assert after.written - before.written > 90
     assert after.private - before.private > 90
 
 
-def _write(size: int) -> tuple[memory.Memory, memory.Memory]:
-    before = memory.own_memory()
+def _write(size: int) -> tuple[measuring.Memory, measuring.Memory]:
+    before = measuring.own_memory()
     held = np.ones(size, np.uint8)
-    after = memory.own_memory()
+    after = measuring.own_memory()
     assert held.all()
     return before, after
 
@@ -100,19 +102,26 @@ def _write(size: int) -> tuple[memory.Memory, memory.Memory]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_our_list_adds_nothing_to_a_worker(workers: int) -> None:
     plain = [(f"a/folder/video_{number:08d}.mp4", number % 400) for number in range(60_000)]
-    records = [memory.VideoRecord(path, 300, label) for path, label in plain]
-    ours = memory.added_memory(memory.list_of(records, path="test"), workers=workers)
-    theirs = memory.added_memory(plain, workers=workers)
+    records = [VideoRecord(path, 300, label) for path, label in plain]
+    ours = scale.added_memory(list_of(records, path="test"), workers=workers)
+    theirs = scale.added_memory(plain, workers=workers)
     assert len(ours) == len(theirs) == workers
     assert max(ours) < 2 < min(theirs)
 
 
-def test_the_memory_benchmark_prints_its_tables(
+def test_the_memory_benchmark_prints_its_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(memory, "WORKERS", (1, 2))
-    options = "--distinct 1 --after 1 3 --list 1000 --stores FRAME"
-    monkeypatch.setattr(sys, "argv", ["memory.py", *options.split()])
+    monkeypatch.setattr(sys, "argv", ["memory.py", *["--distinct", "1", "--after", "1", "3", "--stores", "FRAME"]])
     memory.main()
+    assert re.fullmatch(r"FRAME( +\d+\.\d \(\d+\.\d\)){2}", capsys.readouterr().out.splitlines()[-1])
+
+
+def test_what_workers_add_to_a_list_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(scale, "WORKERS", (1, 2))
+    monkeypatch.setattr(sys, "argv", ["scale.py", *["--list", "1000", "--parts", "list"]])
+    scale.main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[-5:]] == ["FRAME", "a", "workers", "1", "2"]
+    assert [line.split()[0] for line in lines[-5:]] == ["a", "MB", "workers", "1", "2"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import loader, merging, peer_loaders, peer_readers, peers, scale
+from benchmarks import loader, peer_loaders, peer_readers, peers, scale
 from benchmarks.peer_readers import Accuracy, Reader, check_reader
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -127,20 +127,22 @@ def test_scale_is_measured_and_extrapolated(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(scale, "measure", merging._timed)  # the same, in this process
-    options = (
-        "--clips 2 --batch 1 --length 4 --size 32 --repeats 1 --counts 1 2 --stores LMDB --list 400 --parts workers"
+    monkeypatch.setattr(scale, "measure", scale._timed)  # the same, in this process
+    options = "--clips 2 --batch 1 --length 4 --size 32 --repeats 1 --counts 1 2 --stores LMDB --list 400 --merged 20"
+    monkeypatch.setattr(
+        sys, "argv", ["scale.py", "--root", str(root), *options.split(), *["--parts", "workers", "merging", "baseline"]]
     )
-    monkeypatch.setattr(sys, "argv", ["scale.py", "--root", str(root), *options.split(), "merging"])
     scale.main()
     printed = capsys.readouterr().out
     assert re.search(r"^     1 +\d+\.\d +1\.00 \[1\.00\.\.1\.00\] +1\.00 \[1\.00\.\.1\.00\]$", printed, re.MULTILINE)
     tenth = r"^merging +40 videos: .* s, .* s of processor time \(-?\d+\.\d\d s predicted\), .* GB$"
     assert re.search(tenth, printed, re.MULTILINE)
     assert re.search(r"^merging +400 videos: -?\d+ s of processor time by the last two$", printed, re.MULTILINE)
+    assert re.search(r"^ours +\d+\.\d\d s +\d+\.\d\d GB\nbaseline +\d+\.\d\d s +\d+\.\d\d GB$", printed, re.MULTILINE)
+    assert re.search(r"^plain / ours: \d+\.\d\d \[\d+\.\d\d\.\.\d+\.\d\d\] in time$", printed, re.MULTILINE)
     assert scale.through([(1, 0.0), (10, 3.0), (20, 5.0)], 100) == 21.0
 
 
 def test_a_long_list_is_read_and_weighed(tmp_path: Path) -> None:
-    cost = scale.measure_list(merging.write_list(tmp_path / "list.txt", 30_000))
+    cost = scale.measure_list(scale.write_list(tmp_path / "list.txt", 30_000))
     assert cost.seconds > 0 and cost.kept < 10 and cost.peak < 50
