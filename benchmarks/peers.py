@@ -36,8 +36,8 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -57,7 +57,7 @@ from benchmarks.loader import (
     make_plain,
     make_transform,
 )
-from benchmarks.measuring import describe_machine, ratio_text
+from benchmarks.measuring import alternate, describe_machine, ratio_text, seconds_of
 from benchmarks.peer_loaders import make_peer_clips, make_video_transforms
 from benchmarks.peer_readers import Accuracy, Reader, check_reader, make_readers
 from dataset.listing import VideoList, read_list
@@ -89,28 +89,24 @@ def draw_clips(videos: VideoList, folder: Path, shape: ClipShape, *, count: int,
     return [(folder / record.path, draw_clip(record.num_frames, shape, rng=rng).tolist()) for record in records]
 
 
-def time_calls(calls: Mapping[str, Callable[[int], int]], *, repeats: int) -> dict[str, list[float]]:
-    """Call all in alternation, with the number of the repeat, after one that is not timed.
+def report_times(
+    acts: Mapping[str, Callable[[int], None]], notes: Mapping[str, object], *, count: int, repeats: int
+) -> None:
+    """Call all in alternation, each doing `count` things; print milliseconds of one, ratios to the first, and notes."""
 
-    Returns:
-        Milliseconds of a call for each of the things that it says it has done, by name and repeat.
-    """
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            done = call(repeat)
-            if repeat:
-                found[name].append(1000 * (time.perf_counter() - began) / done)
-    return found
+    def measure(act: Callable[[int], None], repeat: int) -> float:
+        return 1000 * seconds_of(partial(act, repeat)) / count
 
-
-def report(found: Mapping[str, list[float]], notes: Mapping[str, object]) -> None:
-    """Print milliseconds and ratios to the first, a line for each name."""
-    base = next(iter(found.values()))
+    found = alternate({name: partial(measure, act) for name, act in acts.items()}, repeats=repeats, untimed=1)
     for name, times in found.items():
-        note = notes.get(name, "")
-        print(f"  {name:22}{statistics.median(times):9.2f} ms   {ratio_text(times, base):22}{note}", flush=True)
+        text = f"{statistics.median(times):9.2f} ms   {ratio_text(times, found['ours']):22}{notes.get(name, '')}"
+        print(f"  {name:22}{text}", flush=True)
+
+
+def decode(reader: Reader, clips: list[Clips], repeat: int) -> None:
+    """Decode the clips of a repeat."""
+    for path, numbers in clips[repeat]:
+        reader(path, numbers)
 
 
 def measure_decoding(options: argparse.Namespace, root: Path) -> None:
@@ -125,15 +121,10 @@ def measure_decoding(options: argparse.Namespace, root: Path) -> None:
                 draw_clips(videos, folder, shape, count=options.decoded, repeat=repeat)
                 for repeat in range(options.repeats + 1)
             ]
-
-            def decode(reader: Reader, repeat: int, clips: list[Clips] = clips) -> int:
-                for path, numbers in clips[repeat]:
-                    reader(path, numbers)
-                return len(clips[repeat])
-
             print(f"decoding, {store}, {shape_name}: a clip, / ours, right frames")
-            calls = {name: lambda repeat, reader=reader: decode(reader, repeat) for name, reader in readers.items()}
-            report(time_calls(calls, repeats=options.repeats), check_readers(readers, clips[0][: len(videos)]))
+            acts = {name: partial(decode, reader, clips) for name, reader in readers.items()}
+            notes = check_readers(readers, clips[0][: len(videos)])
+            report_times(acts, notes, count=options.decoded, repeats=options.repeats)
 
 
 def check_readers(readers: Mapping[str, Reader], clips: Clips) -> dict[str, Accuracy]:
@@ -170,18 +161,20 @@ def measure_augmentation(options: argparse.Namespace, root: Path) -> None:
         reader.read(video, draw_clip(video.num_frames, shape, rng=np.random.default_rng(0))).numpy() for video in videos
     ]
     for transform_type in TRANSFORM_TYPES:
-        ours = make_transform(options, transform_type)
-        transforms = {"ours": ours, **make_video_transforms(transform_type, **settings_of(options))}
-
-        def augment(transform: Callable[..., object], repeat: int) -> int:
-            for number in range(options.augmented):
-                torch.manual_seed(1000 * repeat + number)
-                transform(frames[number % len(frames)], np.random.default_rng((repeat, number)))
-            return options.augmented
-
-        calls = {name: lambda repeat, it=it, augment=augment: augment(it, repeat) for name, it in transforms.items()}
+        transforms: dict[str, Callable[..., object]] = {
+            "ours": make_transform(options, transform_type),
+            **make_video_transforms(transform_type, **settings_of(options)),
+        }
         print(f"augmentation, {transform_type}: a clip, / ours")
-        report(time_calls(calls, repeats=options.repeats), {})
+        acts = {name: partial(augment, it, frames, options.augmented) for name, it in transforms.items()}
+        report_times(acts, {}, count=options.augmented, repeats=options.repeats)
+
+
+def augment(transform: Callable[..., object], frames: list[np.ndarray], count: int, repeat: int) -> None:
+    """Change so many clips, drawn from the number of the repeat."""
+    for number in range(count):
+        torch.manual_seed(1000 * repeat + number)
+        transform(frames[number % len(frames)], np.random.default_rng((repeat, number)))
 
 
 def make_contenders(
@@ -189,23 +182,15 @@ def make_contenders(
 ) -> dict[str, Contender | str]:
     """Make our loader and the others by name; for one that cannot be had, the reason."""
     format, folder = STORES[store][0], root / store
-    videos = read_list(root / f"{store}.txt")
+    videos, settings = read_list(root / f"{store}.txt"), settings_of(options)
     others = make_peer_clips(
-        videos,
-        folder,
-        format=format,
-        transform_type=transform_type,
-        length=options.length,
-        settings=settings_of(options),
+        videos, folder, format=format, transform_type=transform_type, length=options.length, settings=settings
     )
-    contenders: dict[str, Contender | str] = {
-        "ours": make_ours(options, videos, open_reader(format, folder), make_transform(options, transform_type))
+    ours = make_ours(options, videos, open_reader(format, folder), make_transform(options, transform_type))
+    return {"ours": ours} | {
+        name: clips if isinstance(clips, str) else make_plain(options, videos, clips, worker_init_fn=worker_init)
+        for name, clips in others.items()
     }
-    for name, clips in others.items():
-        contenders[name] = (
-            clips if isinstance(clips, str) else make_plain(options, videos, clips, worker_init_fn=worker_init)
-        )
-    return contenders
 
 
 def measure_loaders(options: argparse.Namespace, root: Path) -> None:
@@ -214,11 +199,8 @@ def measure_loaders(options: argparse.Namespace, root: Path) -> None:
         for transform_type in TRANSFORM_TYPES:
             found = make_contenders(options, root, store=store, transform_type=transform_type)
             print(f"loader, {store}, {transform_type}: clips/s, ours / it")
-            speeds: dict[str, list[float]] = {name: [] for name, it in found.items() if isinstance(it, Contender)}
-            for repeat in range(options.repeats + 1):
-                for name, times in speeds.items():
-                    speed = found[name].run(repeat)  # type: ignore[union-attr]
-                    times += [speed] if repeat else []
+            runs = {name: it.run for name, it in found.items() if isinstance(it, Contender)}
+            speeds = alternate(runs, repeats=options.repeats, untimed=1)
             for name, it in found.items():
                 if isinstance(it, str):
                     print(f"  {name:22}skipped: {it}")
