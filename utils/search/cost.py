@@ -64,28 +64,18 @@ def describe_cost(
         weight_bytes: Size of the network's weights.
     """
     graph, search = config.graph, config.search
-    edges = len(graph.transitions)
-    epochs = (edges * search.attempt_epochs, edges * search.max_epochs)
-    lines = [
-        f"at least {epochs[0]:,} epochs ({search.attempt_epochs} a transition), "
-        f"at most {epochs[1]:,} ({search.max_epochs} a transition)"
-    ]
+    edges, few, most = len(graph.transitions), search.attempt_epochs, search.max_epochs
+    lines = [f"at least {edges * few:,} epochs ({few} a transition), at most {edges * most:,} ({most} a transition)"]
     if clips_per_epoch is not None:
-        clips = [sum(clips_per_epoch[t.end.input] for t in graph.transitions) * n for n in _range(config)]
-        points = [edges * (n + 1) - len(graph.outgoing(INITIAL)) for n in _range(config)]
-        scored = [count * scoring_videos for count in points]
+        clips = [sum(clips_per_epoch[t.end.input] for t in graph.transitions) * n for n in (few, most)]
+        scored = [(edges * (n + 1) - len(graph.outgoing(INITIAL))) * scoring_videos for n in (few, most)]
         lines.append(
             f"at least {clips[0]:,} training clips and {scored[0]:,} scoring clips, "
             f"at most {clips[1]:,} and {scored[1]:,}"
         )
     into = max(len(graph.incoming(state)) for state in graph.states)
     checkpoint = 3  # weights and what the optimizer keeps of them: once (SGD) or twice (AdamW)
-    trained = search.workers * (min(search.max_epochs, search.horizon) + checkpoint)
-    files = trained + len(graph.states) + into
+    files = search.workers * (min(most, search.horizon) + checkpoint) + len(graph.states) + into
     gigabytes = files * weight_bytes / 1e9
     lines.append(f"disk: at most {gigabytes:.2g} GB while it runs ({files} times the weights), then one checkpoint")
     return lines
-
-
-def _range(config: RunConfig) -> tuple[int, int]:
-    return config.search.attempt_epochs, config.search.max_epochs

@@ -199,26 +199,20 @@ def describe_selection(
         groups: How many groups the two are, None where every video is its own group.
     """
     search, data = config.search, config.dataset
-    scored = f"every state is scored on {describe_scoring(config)}"
-    if search.selection != "heldout":
+    source, drawn = data.eva_list_file, dict[str, Any]()
+    if search.selection == "heldout":
+        in_training, in_scoring = (f" in {count} groups" for count in groups) if groups else ("", "")
+        part = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
+        text = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({part}) score the states, "
+        text += f"{training_videos}{in_training} train them"
+        training, scoring = groups or (None, None)
+        source, drawn = data.list_file, {"fraction": search.heldout_fraction, "seed": search.heldout_seed}
+        drawn |= {"training_groups": training, "groups": scoring}
+    else:
         text = f"{scoring_videos} videos of the evaluation list {data.eva_list_file} score the states"
         text += ": the plan is selected on that list, whose scores are no test of it"
-        return Selection(search.selection, data.eva_list_file, scoring_videos, training_videos, f"{text}; {scored}")
-    in_training, in_scoring = (f" in {count} groups" for count in groups) if groups else ("", "")
-    part = f"{search.heldout_fraction:g} of every class, seed {search.heldout_seed}"
-    text = f"{scoring_videos} videos{in_scoring} held out of {data.list_file} ({part}) score the states, "
-    text += f"{training_videos}{in_training} train them"
-    return Selection(
-        search.selection,
-        data.list_file,
-        scoring_videos,
-        training_videos,
-        f"{text}; {scored}",
-        fraction=search.heldout_fraction,
-        seed=search.heldout_seed,
-        training_groups=groups[0] if groups else None,
-        groups=groups[1] if groups else None,
-    )
+    text += f"; every state is scored on {describe_scoring(config)}"
+    return Selection(search.selection, source, scoring_videos, training_videos, text, **drawn)
 
 
 def describe_scoring(config: RunConfig) -> str:

@@ -57,18 +57,11 @@ def diverged_in(edge: EdgeResult) -> int | None:
 
 
 def find_winner(result: SearchResult, state: State) -> EdgeResult | None:
-    """Return the best incoming transition of a state; while the search runs, as soon as all are decided."""
+    """Return the best incoming transition of a state, as soon as all are decided."""
     into = [edge for edge in result.edges if edge.end == state]
-    if result.complete:
-        return next((edge for edge in into if edge.best_into_end), None)
     if any(edge.knee is None for edge in into):
         return None
-    return max(into, key=_rank, default=None)
-
-
-def _rank(edge: EdgeResult) -> float:
-    value = knee_value(edge)
-    return -math.inf if value is None else value
+    return max(into, key=lambda edge: -math.inf if (value := knee_value(edge)) is None else value, default=None)
 
 
 def edge_role(edge: EdgeResult, result: SearchResult) -> str:
@@ -159,8 +152,6 @@ def drawn_edges(result: SearchResult) -> list[tuple[int, EdgeResult]]:
 
 def state_score(state: StateResult, result: SearchResult) -> str:
     """Return the best score of a state; while the search runs a bound, as soon as there is any."""
-    if result.complete:
-        return number(state.score, 1)
     into = [edge for edge in result.edges if edge.end == state.state]
     values = [value for edge in into if (value := knee_value(edge)) is not None]
     if not values:
@@ -190,27 +181,22 @@ def initial_weights(result: SearchResult, *, in_short: bool) -> str:
     return kind if in_short else f"{kind} weights"
 
 
-def fitted_epochs(edge: EdgeResult) -> int:
-    """Return the last epoch whose score the curve was fitted to."""
-    diverged = diverged_in(edge)
-    return (len(edge.scores) if diverged is None else diverged) - 1
-
-
-def fitted_curve(edge: EdgeResult, *, points: int = 60) -> list[tuple[float, float]]:
+def fitted_curve(edge: EdgeResult) -> list[tuple[float, float]]:
     """Return points of the fitted curve over the epochs it was fitted to, closer together where it rises."""
-    last = fitted_epochs(edge)
+    diverged = diverged_in(edge)
+    last = (len(edge.scores) if diverged is None else diverged) - 1
     if edge.fit is None or last < 1:
         return []
-    epochs = [last * (k / points) ** 2 for k in range(points + 1)]
+    epochs = [last * (k / 60) ** 2 for k in range(61)]
     return list(zip(epochs, edge.fit.curve(epochs).tolist(), strict=True))
 
 
-def score_range(edge: EdgeResult, *, least: float = 4.0) -> tuple[float, float]:
-    """Return the lowest and highest score to draw, at least `least` apart: noise shall not look like progress."""
+def score_range(edge: EdgeResult) -> Range:
+    """Return the lowest and highest score to draw, at least 4 apart: noise shall not look like progress."""
     found = [*edge.scores, *(score for _, score in fitted_curve(edge)), knee_value(edge)]
     values = [score for score in found if is_number(score)]
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
-    pad = max(0.06 * (high - low), (least - (high - low)) / 2)
+    pad = max(0.06 * (high - low), (4.0 - (high - low)) / 2)
     return low - pad, high + pad
 
 

@@ -158,7 +158,8 @@ def lay_out(result: SearchResult, sizes: Sizes) -> Drawing:
     edges = [(str(edge.start), str(edge.end)) for edge in result.edges]
     grid = _Grid(_place_in_cells(result), edges)
     labels = [edge_label(entry, in_short=sizes.wraps) for entry in result.edges]
-    boxes = _place_boxes(grid, result, sizes, labels=labels)
+    nodes = _list_nodes(result, sizes)
+    boxes = _place_boxes(grid, nodes, sizes, labels=labels)
     columns, rows = _channel_starts(grid, boxes)
     ports = _place_ports(grid, boxes)
     lines = [_draw_line(grid, edge, boxes, ports, columns, rows) for edge in edges]
@@ -166,7 +167,7 @@ def lay_out(result: SearchResult, sizes: Sizes) -> Drawing:
     return Drawing(
         width=max(box.right for box in boxes.values()) + _MARGIN,
         height=max(box.bottom for box in boxes.values()) + _MARGIN,
-        nodes=tuple(node._replace(box=boxes[node.name]) for node in _list_nodes(result, sizes)),
+        nodes=tuple(node._replace(box=boxes[node.name]) for node in nodes),
         edges=tuple(
             Edge(edge_name(entry), edge_role(entry, result), line, label, box, entry)
             for entry, line, label, box in zip(result.edges, lines, labels, label_boxes, strict=True)
@@ -183,14 +184,13 @@ def _place_in_cells(result: SearchResult) -> dict[str, Cell]:
     return {"initial": (min(first, key=lambda cell: (cell[1], cell[0]))[0], -1), **cells}
 
 
-def _place_boxes(grid: _Grid, result: SearchResult, sizes: Sizes, *, labels: Sequence[str]) -> dict[str, Box]:
+def _place_boxes(grid: _Grid, nodes: Sequence[Node], sizes: Sizes, *, labels: Sequence[str]) -> dict[str, Box]:
     """Return the place of every state."""
     # Left of the first column there is room for the labels of the edges that run there.
     left = _MARGIN + (max(map(_label_width, labels)) / 2 if grid.width_of_lanes("v", 0) else 0)
-    most = max(len(state_lines(state, wraps=sizes.wraps)) for state in result.states)
-    has_tag = any(state_tag(state, result, in_short=sizes.wraps) for state in result.states)
+    most, has_tag = max(len(node.lines) for node in nodes), any(node.tag for node in nodes)
     start_height, height = sizes.line * 2 + 13, sizes.line * (1 + most + has_tag) + 13
-    width = max([sizes.node] + [_width_of_words(node, sizes) for node in _list_nodes(result, sizes)])
+    width = max([sizes.node] + [_width_of_words(node, sizes) for node in nodes])
     boxes = {}
     for name, (column, row) in grid.cells.items():
         x = left + column * (width + sizes.gap_x) + grid.width_of_lanes("v", column)
