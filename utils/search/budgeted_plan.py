@@ -204,27 +204,19 @@ def path_record(
     Its envelope spans the compute as it is, not as its states come out in whole steps: the beginnings of two splits are
     the same steps.
     """
-    shares = [(number, share) for number, share in enumerate(split) if share > 0]
-    states = [
-        _state(
-            config,
-            number,
-            factor=factors[number],
-            steps=max(1, round(share * compute / inputs[number].compute)),
-            inputs=inputs,
-        )
-        for number, share in shares
-    ]
+    states = []
+    for number, share in enumerate(split):
+        if share > 0:
+            steps = max(1, round(share * compute / inputs[number].compute))
+            states.append(_state(config, number, factor=factors[number], steps=steps, inputs=inputs))
     settings = replace(config.optimizer, envelope_epochs=compute / inputs[-1].epoch)
     return replace(config, optimizer=settings).with_states(states)
 
 
 def _state(config: RunConfig, number: int, *, factor: float, steps: int, inputs: Sequence[InputSteps]) -> StateConfig:
-    chosen = config.search.inputs[number]
+    chosen, epochs = config.search.inputs[number], steps / inputs[number].per_epoch
     rate = float(f"{chosen.base_learning_rate * factor:.12g}")
-    return StateConfig(
-        **{**asdict(chosen), "base_learning_rate": rate, "epochs": steps / inputs[number].per_epoch, "shares": 1}
-    )
+    return StateConfig(**asdict(chosen) | {"base_learning_rate": rate, "epochs": epochs, "shares": 1})
 
 
 def pilot_name(number: int, *, attempt: int) -> str:

@@ -6,21 +6,14 @@ Rank 0 reads and writes it, every rank knows the same.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from utils import distributed
 from utils.jsonl import LineFile, open_identified
-from utils.search.events import write_event
+from utils.search.budgeted_events import BudgetedHistory
+from utils.search.events import History, write_event
 
-
-class Taker(Protocol):
-    """What has happened in a search."""
-
-    def add(self, event: Any) -> None:
-        """Take one more event."""
-
-
-AnyHistory = TypeVar("AnyHistory", bound=Taker)
+AnyHistory = TypeVar("AnyHistory", History, BudgetedHistory)
 
 _ANEW = (
     "give this record a name of its own, or use --force (FORCE=1 with run.sh) to move the earlier search aside and "
@@ -60,7 +53,7 @@ class SearchJournal(Generic[AnyHistory]):
             self._file, lines = open_identified(path, identity, work="search", anew=_ANEW)
             return read(lines, f"{path}, line")
 
-        self.history = distributed.decide_on_main(open_file)
+        self.history: AnyHistory = distributed.decide_on_main(open_file)
 
     def append(self, event: Any) -> None:
         """Add an event; the disk has it when this returns.
