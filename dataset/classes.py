@@ -11,7 +11,12 @@ _NAMED = 10
 
 
 def describe_counts(labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> str:
-    """Return in a line how many videos each class has, and which are rare or absent."""
+    """Return in a line how many videos each class has, and which are rare or absent.
+
+    Args:
+        labels: Class of each video.
+        names: What the classes are called, by number.
+    """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(names))
     low, median, high = int(counts.min()), float(np.median(counts)), int(counts.max())
     spread = f"{low} of each" if low == high else f"{low} to {high} of each, median {median:g}"

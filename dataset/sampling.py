@@ -72,9 +72,12 @@ def test_offsets(num_frames: int, shape: ClipShape, *, clip: int, num_clips: int
 
 
 def frame_indices(offsets: np.ndarray, shape: ClipShape, *, num_frames: int) -> np.ndarray:
-    """Return every frame of a clip in playing order, given the first one of every piece, int64 [num_segments].
+    """Return every frame of a clip in playing order; past the end of a short video it starts over.
 
-    Past the end of a short video it starts over.
+    Args:
+        offsets: First frame of every piece, int64 [num_segments].
+        shape: Of the clip.
+        num_frames: Of the video.
 
     Returns:
         int64 [num_segments * clip_length], in 0..num_frames-1.

@@ -237,7 +237,7 @@ class VideoViews(_Videos[VideoFrames]):
         shape: ClipShape,
         on_error: str = "raise",
     ) -> None:
-        """Wire the data set; arguments as for TrainingClips, but the item of a video that is skipped says why.
+        """Wire the data set.
 
         Args:
             videos: The evaluation list.
@@ -245,7 +245,8 @@ class VideoViews(_Videos[VideoFrames]):
             short_side: Of the frames after resizing, in pixels.
             num_clips: Evenly spread clips a video.
             shape: Which frames make a clip.
-            on_error: As for TrainingClips.
+            on_error: `raise` a ReadError for a video that cannot be read, or `skip` it: its item says that it is
+                missing and why. Nothing stands in for it.
         """
         super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._short_side = short_side

@@ -18,7 +18,10 @@ from utils.text import one_line, say
 def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str]) -> list[Prediction]:
     """Predict what was asked for, and print it; errors come when they are met, and once more at the end.
 
-    `names` are those of the classes as the weights say them, empty for none.
+    Args:
+        request: What to look at and to write.
+        scorer: Of videos.
+        names: Of the classes, as the weights say them; empty for none.
 
     Returns:
         The videos with errors.

@@ -122,8 +122,13 @@ def make_request(
 ) -> Request:
     """Find the videos, the weights and the names that were given.
 
-    Folders among the paths stand for all videos below them. The record's weights are looked for from the working
-    directory, then from the project's root.
+    Args:
+        config: The record; its weights are looked for from the working directory, then from the project's root.
+        paths: Video files, and folders that stand for all videos below them.
+        classes: A file of class names, None for those that the weights or the record know.
+        top_k: Classes to name.
+        stride: Of the windows, in words.
+        outputs: What to write.
 
     Raises:
         UserError: What was asked for cannot be done for any video.
@@ -156,9 +161,12 @@ def _find(paths: Sequence[Path]) -> Iterator[Source]:
 
 
 def choose_names(config: RunConfig, given: Sequence[str], carried: Sequence[str]) -> tuple[str, ...]:
-    """Return what the classes are called: as given by the user, else carried by the weights, else beside the lists.
+    """Return what the classes are called; without any name a class is called by its number.
 
-    Without any name a class is called by its number.
+    Args:
+        config: The record; names beside its lists count last.
+        given: By the user; empty for none.
+        carried: By the weights; empty for none.
     """
     numbers = [str(number) for number in range(config.dataset.num_classes)]
     lists = (config.dataset.eva_list_file, config.dataset.list_file)

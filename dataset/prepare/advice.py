@@ -153,9 +153,13 @@ def _spread(frames: int, reason: str) -> tuple[Choice, ...]:
 
 
 def _copy(found: Survey, crop: int, *, reads: int, span: float) -> tuple[int, str]:
-    """Return the short side of a copy that is worth making, in pixels, 0 for none, and why.
+    """Return the short side of a copy that is worth making, 0 for none, and why.
 
-    A training reads `reads` clips, for each of which `span` frames are decoded.
+    Args:
+        found: The survey.
+        crop: Of the training, pixels.
+        reads: Clips that a training reads.
+        span: Frames that are decoded for a clip.
     """
     seconds = found.decode_seconds * min(span, found.frames)
     every, once = reads * seconds, found.num_videos * found.frames * found.decode_seconds

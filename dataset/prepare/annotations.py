@@ -99,7 +99,11 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def read_csv(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read a table with a header line, in which these columns must be; others are passed over.
+    """Read a table with a header line.
+
+    Args:
+        path: The file.
+        columns: Names that must be in the header; others are passed over.
 
     Yields:
         Line number and the values by column.
@@ -144,7 +148,13 @@ def read_class_file(path: Path) -> tuple[str, ...]:
 
 
 def class_number(name: str, numbers: Mapping[str, int], *, where: str, source: str) -> int:
-    """Return the label of a class that `where`, file and line, names; `source` is where the classes come from.
+    """Return the label of a class name.
+
+    Args:
+        name: Name of the class.
+        numbers: Labels by class name.
+        where: File and line that name the class.
+        source: Where the classes come from.
 
     Raises:
         PrepareError: There is no such class.

@@ -165,6 +165,10 @@ class VideoTree:
     def __init__(self, root: Path, kind: Kind = "file") -> None:
         """Take a root, which is walked once, links included, when a video is looked for.
 
+        Args:
+            root: Folder of the videos.
+            kind: What a video is.
+
         Raises:
             PrepareError: There is no such folder.
         """
@@ -203,7 +207,11 @@ class VideoTree:
         return paths[0]
 
     def _videos(self, paths: list[str]) -> list[str]:
-        """Those that are called videos; where there is none, those that FFmpeg opens; a MissingError if none does."""
+        """Those that are called videos; where there is none, those that FFmpeg opens.
+
+        Raises:
+            MissingError: There is none.
+        """
         if called := [path for path in paths if self._kind == "folder" or is_video(path)]:
             return called
         refusals = {path: refusal(self.root / path) for path in paths}

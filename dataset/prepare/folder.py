@@ -164,7 +164,11 @@ def _notes_of_groups(splits: Mapping[str, Sequence[Entry]], pattern: str) -> Ite
 
 
 def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
-    """Return the split of each folder at the top of videos' paths, none where these are not splits but classes.
+    """Return the split of each folder at the top, none where these are not splits but classes.
+
+    Args:
+        paths: Paths of the videos, below the root.
+        root: For messages.
 
     Raises:
         PrepareError: Some are called as splits are and others are not, two are one split, or none is to train on.
@@ -244,7 +248,13 @@ def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: floa
     """Choose test videos: as near as can be to a fraction of every class, without taking a group apart.
 
     Groups come in random order, and one is tested on if that brings the classes nearer to their fractions. Of a class
-    with n videos n x fraction are wanted, but at least one, and at most all but one. A group may have several classes.
+    with n videos n x fraction are wanted, but at least one, and at most all but one.
+
+    Args:
+        labels: Class of each video.
+        groups: Group of each video, which may have videos of several classes.
+        fraction: Fraction to test on.
+        seed: Seed of the order.
 
     Returns:
         For each video whether it is tested on.

@@ -66,9 +66,15 @@ def make_lists(
     workers: int,
     measure: Measure,
 ) -> list[ListFile]:
-    """Find the videos of every split below a root, measure them, write `output`/`name`_<split>_list.txt, print counts.
+    """Find and measure the videos of every split, write the lists, print the counts.
 
-    An empty name is the annotations' own.
+    Args:
+        annotations: What there should be below the folder `root`.
+        root: Folder of the videos.
+        output: Folder of the lists, `name`_<split>_list.txt.
+        name: Start of their names; the annotations' own if empty.
+        workers: Processes.
+        measure: Counts frames.
 
     Raises:
         PrepareError: Nothing was found, or a list of another content is there already.

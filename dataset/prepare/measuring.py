@@ -76,7 +76,11 @@ def measure_all(
 ) -> dict[Measurement, Measured]:
     """Measure videos in parallel; what a journal knows of files that are as they were is not measured again.
 
-    `verify` measures what was not decoded again all the same.
+    Args:
+        tasks: The videos.
+        measure: `measure` or `verify`, for which what was not decoded is measured again.
+        journal_path: File that keeps the counts, so that a killed command continues.
+        workers: Processes.
     """
     known: dict[Measurement, Measured] = {}
     keys = {task: _key(task) for task in tasks}

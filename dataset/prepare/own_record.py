@@ -45,6 +45,13 @@ class Places:
 def write_record(path: Path, places: Places, *, found: Survey, labels: Sequence[int], advice: Advice) -> None:
     """Write a record, and print what was found, what it says, and the commands that come next.
 
+    Args:
+        path: Of the record.
+        places: What it names.
+        found: What the training videos are like.
+        labels: Class of each training video.
+        advice: The choices.
+
     Raises:
         PrepareError: Another file is there.
     """

@@ -29,7 +29,10 @@ def describe_still(picture: np.ndarray) -> np.ndarray:
 def stills_accuracy(numbers: np.ndarray, labels: np.ndarray, *, groups: Sequence[str]) -> float:
     """Return the fraction of videos that a ridge regression on the videos of other groups puts into their class.
 
-    The videos' numbers are [videos, numbers], their labels [videos].
+    Args:
+        numbers: Of each video, [videos, numbers].
+        labels: Class of each, [videos].
+        groups: What videos stay together with: a group is never on both sides.
     """
     names = sorted(set(groups))
     order = np.random.default_rng(0).permutation(len(names))

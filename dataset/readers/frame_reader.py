@@ -45,7 +45,9 @@ class FrameReader(ABC):
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
         """Decode frames and, where a reader can jump, compare them with a pass from the start, whose damage counts.
 
-        Arguments are those of `decode`.
+        Args:
+            record: The video.
+            numbers: Distinct frame numbers from 0, increasing.
 
         Raises:
             FewerFramesError: A frame beyond the video's real end.

@@ -29,7 +29,13 @@ class Naming(NamedTuple):
 
 
 def find_naming(holds: Callable[[str], bool], suffix: str, *, usual: Naming, place: str) -> Naming:
-    """Find out how pictures are named, by what is there: five or six digits, from 0 or from 1; `usual` for nothing.
+    """Find out how pictures are named, by what is there: five or six digits, from 0 or from 1.
+
+    Args:
+        holds: Whether a picture of that name is there.
+        suffix: Of the names.
+        usual: What to answer where nothing is.
+        place: What the pictures lie in, for messages.
 
     Raises:
         ReadError: There are both.

@@ -113,7 +113,11 @@ def _reading(path: Path) -> "Iterator[lmdb.Transaction[bytes]]":
 
 
 def _require_whole(path: Path, file: Path) -> None:
-    """Raise a ReadError for a file that is shorter than it says: to read a map behind a file's end ends the process."""
+    """Refuse a file that is shorter than it says: the system ends a process that reads a map behind a file's end.
+
+    Raises:
+        ReadError: It is truncated.
+    """
     try:
         with file.open("rb") as stream:
             first = _META.unpack(stream.read(_META_PLACE + _META.size)[_META_PLACE:])

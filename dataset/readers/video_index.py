@@ -109,16 +109,16 @@ def build_index(video: VideoFile) -> FrameIndex:
 
 
 def rebuild_index(video: VideoFile) -> FrameIndex:
-    """Index a file by decoding it, after its packets turned out to mislead.
-
-    Raises:
-        ReadError: Nothing in the file can be decoded.
-    """
+    """Index a file by decoding it, after its packets turned out to mislead."""
     return _decode_index(video, _scan(video))
 
 
 def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
-    """Index a file by decoding it once."""
+    """Index a file by decoding it once.
+
+    Raises:
+        ReadError: Nothing in the file can be decoded.
+    """
     times: list[int | None] = []
     no_keys: set[int | None] = set()  # what the container may call key frames all the same
     unsound: set[int] = set()
@@ -141,7 +141,12 @@ def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
 
 
 def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
-    """Group wanted frames, increasing, into runs: a new one starts where going to a key frame saves decoding."""
+    """Group wanted frames into runs: a new one starts where going to a key frame saves decoding.
+
+    Args:
+        index: Of a file whose frames are told apart by their time stamps.
+        wanted: Frame numbers, strictly increasing.
+    """
     assert index.pts is not None
     key_of = np.searchsorted(index.keys, index.pts[list(wanted)], side="right") - 1
     first_shown = np.searchsorted(index.pts, index.keys)

@@ -46,7 +46,13 @@ class Backdrop:
     """The moving background of one video."""
 
     def __init__(self, scene: np.random.Generator, rng: np.random.Generator, *, timing: Timing) -> None:
-        """Draw by `scene` what all videos of the scene share, and by `rng` what is the video's own."""
+        """Draw what does not change within a scene, and how a video shows it.
+
+        Args:
+            scene: Draws what all videos of the scene share.
+            rng: Draws what is the video's own.
+            timing: Of the video.
+        """
         self._room = _draw_room(scene)
         seconds = np.arange(timing.num_frames) / timing.rate
         self._corner = _MARGIN * (1 + _sway(rng, seconds))  # [T, 2]: x, y of the part that is shown

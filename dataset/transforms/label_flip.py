@@ -32,6 +32,10 @@ def _in_case_of(model: str, word: str) -> str:
 def mirrored_labels(names: Sequence[str], *, source: str) -> tuple[int, ...]:
     """Return for each class the class that its mirrored videos show: itself, where neither left nor right is named.
 
+    Args:
+        names: The class names, in the order of labels.
+        source: The list they belong to, for messages.
+
     Raises:
         LabelFlipError: A mirrored class is not there, or no name has a side at all.
     """

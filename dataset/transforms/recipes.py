@@ -307,7 +307,13 @@ def resize_short_side(clip: Clip, size: int) -> Clip:
 
 
 def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple[int, int]:
-    """Places a square crop for the evaluation: 0 is the centre, 1 the first (top left) and 2 the last (bottom right).
+    """Places a square crop for the evaluation.
+
+    Args:
+        height: Of the frame.
+        width: Of the frame.
+        size: Of the crop.
+        crop_idx: 0 is the centre, 1 the first (top left) and 2 the last (bottom right).
 
     Returns:
         (top, left).

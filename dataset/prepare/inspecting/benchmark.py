@@ -105,9 +105,15 @@ def measure_stages(
     batch_size: int,
     to_device: Callable[[ClipBatch], object],
 ) -> tuple[float, float, float]:
-    """Make clips, which read from `reader` and go through `transform`, one after the other in this process.
+    """Make clips one after the other in this process.
 
-    The first batch is for warming up. `to_device` moves and normalises a batch, and waits for the device.
+    Args:
+        clips: Clips that read from `reader` and go through `transform`.
+        reader: The reader, timed.
+        transform: The transform, timed.
+        order: Videos to take clips of; the first batch is for warming up.
+        batch_size: Clips of a batch.
+        to_device: Moves and normalises a batch, and waits for the device.
 
     Returns:
         Milliseconds a clip of decode, transform and transfer.

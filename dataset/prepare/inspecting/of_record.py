@@ -34,8 +34,13 @@ from utils.workers import usable_cores
 def browse(config: RunConfig, state: int, *, output: Path, clips: int, videos: int, seed: int) -> None:
     """Write a page or sheet of what a record's network is shown.
 
-    That is training clips of a state (by number from 0), augmented, of randomly chosen videos, and all views of some
-    evaluation videos, evenly spread over the list.
+    Args:
+        config: Configuration of the record.
+        state: Number of the state whose training clips are shown, from 0.
+        output: The new file.
+        clips: Training clips, augmented, of randomly chosen videos.
+        videos: Evaluation videos, evenly spread over the list, of which all views are shown.
+        seed: Seed of the choice.
 
     Raises:
         PrepareError: The file is there, or of another kind.
@@ -82,9 +87,13 @@ def _evaluation_strips(config: RunConfig, *, count: int) -> list[Strip]:
 
 
 def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequence[Sequence[str]]) -> None:
-    """Print how fast clips of a state (by number from 0) are made of the record's own data and of others.
+    """Print a row for the record's own data, and for the same data in other stores.
 
-    Others have a format, a list and a root each; `clips` are made in each way of measuring.
+    Args:
+        config: Configuration of the record.
+        state: Number of the state whose clips are made, from 0.
+        clips: Clips to make, in each way of measuring.
+        stores: Format, list and root of each other store.
     """
     data = config.dataset
     for number, (format, listed, root) in enumerate([(data.format, data.list_file, data.root_path), *stores]):

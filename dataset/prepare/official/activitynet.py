@@ -32,7 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
-    """Read the labelled videos of the training and validation subsets; the test subset has no labels."""
+    """Read the labelled videos of the training and validation subsets; the test subset has no labels.
+
+    Args:
+        annotations: The json file.
+        mode: Trimmed (segments) or untrimmed (whole videos).
+        classes: File of the class names in their order; None: sorted.
+    """
     content = read_json(annotations)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict):

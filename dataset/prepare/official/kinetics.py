@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> Annotations:
-    """Read the csv files of all splits; classes are numbered over all of them."""
+    """Read the csv files of all splits; classes are numbered over all of them.
+
+    Args:
+        annotations: Words SPLIT=FILE.
+        version: One of CLASSES.
+        classes: File of the class names in their order; None: sorted.
+    """
     files = at_split(annotations)
     rows = {split: list(read_csv(path, columns=_COLUMNS)) for split, path in files.items()}
     names = sorted({row["label"] for table in rows.values() for _, row in table})
