@@ -35,8 +35,8 @@ from utils.training.checkpoint import load_checkpoint
 SPACE = {
     "inputs": [{"clip_length": 4, "crop_size": 20}, {"clip_length": 8}],
     "policy": "budgeted",
-    "budget": {"epochs": 10},
-    "readout_videos": 8,
+    "budget": {"epochs": 5},
+    "readout_videos": 4,
     "peaks": [1.0, 1.0e30],
     "least_steps": 1,
     "selection": "eval_list",
@@ -47,6 +47,7 @@ def write_budgeted(make: MakeRecord, name: str = "tiny", **sections: dict[str, A
     """Write a record of a small budgeted search; keywords of sections are merged over it."""
     merged: dict[str, dict[str, Any]] = {
         "search": SPACE | sections.pop("search", {}),
+        "sampler": {"batch_size": 2},  # the least budget is counted in steps
         "optimizer": {"warmup_epoch": -1, "amp": "off", "envelope": "linear", "envelope_warmup": 0.01}
         | sections.pop("optimizer", {}),
     }
@@ -98,11 +99,11 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert events[-3:] == ["plan", "test", "end"]
     assert journal[2]["loss"] is None, "a rate that diverges is an answer"
     assert journal[-3]["factors"] == [1.0, 1.0]
-    assert "budget: 10 epochs of the goal's input" in said
-    assert said.index("budget: 10 epochs") < said.index("epoch 1/1")
+    assert "budget: 5 epochs of the goal's input" in said
+    assert said.index("budget: 5 epochs") < said.index("epoch 1/1")
     # The same, killed at any moment.
     record = make_budgeted("second")
-    assert search_through_kills(record, 60, 120) >= 3, "too few kills to mean anything"
+    assert search_through_kills(record, 30, 60) >= 3, "too few kills to mean anything"
     killed = load_config(record)
     assert journal_of(killed) == journal
     assert_equal(weights_of(killed), weights_of(whole))
@@ -119,7 +120,7 @@ def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budge
     for name in ("first", "second"):
         shutil.copytree(whole.run_dir, small.run_dir.with_name(name))
     seen, weights = journal_of(small), weights_of(small)
-    large = load_config(record, ["search.budget={epochs: 12}"])
+    large = load_config(record, ["search.budget={epochs: 6}"])
     plan_budget(large, helpers.make_budgeted_parts, force=False)
     journal = journal_of(large)
     assert journal[: len(seen)] == seen
@@ -143,14 +144,14 @@ def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budge
     assert f"moved the earlier path to {earlier}" in said
     assert "of this one; they are not run again" in said
     # The same, killed at any moment, also in the middle of the change.
-    second = make_budgeted("second", search={"budget": {"epochs": 12}})
-    assert search_through_kills(second, 4, 8, 120) >= 3, "too few kills to mean anything"
+    second = make_budgeted("second", search={"budget": {"epochs": 6}})
+    assert search_through_kills(second, 4, 8, 40) >= 3, "too few kills to mean anything"
     killed = load_config(second)
     found = [[line for line in lines if line["event"] != "aside"] for lines in (journal_of(killed), journal)]
     assert found[0] == found[1]
     assert_equal(weights_of(killed), weights_of(large))
     # A budget only grows, and in the unit that it has.
-    with pytest.raises(ConfigError, match=r"search.budget: smaller than what this search has had, \{epochs: 12\}, "):
+    with pytest.raises(ConfigError, match=r"search.budget: smaller than what this search has had, \{epochs: 6\}, "):
         run(record)
     with pytest.raises(ConfigError, match="has counted what it spent in frames x pixels, and would in seconds"):
         plan_budget(load_config(record, ["search.budget={hours: 1}"]), helpers.make_budgeted_parts, force=False)
@@ -174,7 +175,7 @@ def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(whole: Ru
 
 
 def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: Any, tmp_path: Path) -> None:
-    config = load_config(make_budgeted(search={"peaks": [], "budget": {"epochs": 17}, "least_steps": 2}))
+    config = load_config(make_budgeted(search={"peaks": [], "budget": {"epochs": 3.5}}))
     assert "peaks: none are tried" in "\n".join(helpers.describe_search(config))  # --dry-run
     device = torch.device("cpu")
     parts = helpers.make_budgeted_parts(config, device)
@@ -207,7 +208,7 @@ def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_b
             buffer.add_(3.0)
     assert read_out(trainer) == found
     assert 0 < found.sd < found.loss < 10
-    assert len(found.losses) == 8
+    assert len(found.losses) == 4
 
 
 def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make_budgeted: Any) -> None:
@@ -240,7 +241,7 @@ def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path
     places = ((0.0, 1.0, 2.0), (0.0, 2.0, 1.7), (3.0, 0.2, 1.2), (6.0, 0.4, 0.8))
     readouts = [{"pilot": 0, "at": 0.1, "weighted": [a, b], "loss": loss, "sd": 0.01} for a, b, loss in places]
     write_sealed_json(tmp_path / "seen.json", {"is_planned": True, "config": base.to_dict(), "readouts": readouts})
-    search = {"policy": "studied", "budget": {"epochs": 3}, "overhead": 3.0, "peaks": []}
+    search = {"policy": "studied", "budget": {"epochs": 1.5}, "overhead": 3.0, "peaks": []}
     config = run(make_budgeted("studied", search=search | {"reuse": [str(tmp_path / "seen.json")]}))
     journal = journal_of(config)
     events = [line["event"] for line in journal]
@@ -250,16 +251,18 @@ def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path
     assert [check["share"] for check in checks][:2] == [1 / 8] * 2
     assert checks[-1]["share"] == 1 / 4
     for check in checks:
-        assert len(check["losses"]) == 8
-        assert sum(check["losses"]) / 8 == pytest.approx(check["loss"], abs=1e-5)
+        assert len(check["losses"]) == 4
+        assert sum(check["losses"]) / 4 == pytest.approx(check["loss"], abs=1e-5)
     left = {path.name for path in (config.run_dir / "search").iterdir()}
     assert left == {"journal.jsonl", "pilot-0-0", "pilot-1-0", "run"}
-    assert journal[-3]["compute"] == 27 * 4 * 8 * 24**2, "the path has the whole budget"
+    assert journal[-3]["compute"] == 27 * 2 * 8 * 24**2, "the path has the whole budget"
     assert "less all at the goal" in (config.run_dir / "search.html").read_text()
     assert_equal(weights_of(train_path(config, tmp_path / "again")), weights_of(config))
-    with pytest.raises(ConfigError, match=r"search.budget: larger than what this search has studied, \{epochs: 3\}, "):
+    with pytest.raises(
+        ConfigError, match=r"search.budget: larger than what this search has studied, \{epochs: 1.5\}, "
+    ):
         plan_budget(
-            load_config(tmp_path / "studied.yml", ["search.budget={epochs: 4}"]),
+            load_config(tmp_path / "studied.yml", ["search.budget={epochs: 2}"]),
             helpers.make_budgeted_parts,
             force=False,
         )
@@ -301,22 +304,22 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert costs["event"] == "costs"
     assert min(costs["step_seconds"]) > 0
     assert found == {str(caught.value)}, "measured again"
-    # A quarter of it for two runs of a step, each with a readout: 8 videos and 8 batches of 4, a third of a step.
-    two = 2 * (max(costs["step_seconds"]) + (8 + 8 * 4) / 4 / 3 * costs["step_seconds"][-1])
+    # A quarter of it for two runs of a step, each with a readout: 4 videos and 8 batches of 2, a third of a step.
+    two = 2 * (max(costs["step_seconds"]) + (4 + 8 * 2) / 2 / 3 * costs["step_seconds"][-1])
     assert f"hours: {two / 0.25 / 3600:.3g}" in found.pop()
-    # As if a step had taken half a second and one: 90 s are 90 steps of the goal, 10 epochs.
+    # As if a step had taken half a second and one: 90 s are 90 steps of the goal, 5 epochs.
     config = load_config(make_budgeted("known", search={"budget": {"hours": 90 / 3600}}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     open_journal(config, identify(config, parts)).append(InputCosts((0.5, 1.0)))
     plan_budget(config, helpers.make_budgeted_parts, force=False)
     said = (config.run_dir / "log.txt").read_text()
-    assert "budget: 10 epochs of the goal's input (90 s of training steps, loading included)" in said
+    assert "budget: 5 epochs of the goal's input (90 s of training steps, loading included)" in said
     assert "an epoch of the inputs costs 0.5 : 1" in said
     assert [line["event"] for line in journal_of(config)][:3] == ["costs", "budget", "peak"]
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
     # What it has seen is the prior of another search, of another budget.
     reuse = [str(config.run_dir / "search.json")]
-    other = run(make_budgeted("other", search={"budget": {"epochs": 9}, "peaks": [], "reuse": reuse}))
+    other = run(make_budgeted("other", search={"budget": {"epochs": 3.5}, "peaks": [], "reuse": reuse}))
     policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
     prior, history = (
         read_prior(other, longest=policy.budget.longest),
@@ -331,7 +334,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert gains[0][history.plan.split] == history.plan.gain
     assert gains[0] != gains[1]
     with pytest.raises(LineFileError, match="reused search 1: was [0-9a-f]{64}, is None"):
-        run(make_budgeted("other", search={"budget": {"epochs": 9}, "peaks": []}))
+        run(make_budgeted("other", search={"budget": {"epochs": 3.5}, "peaks": []}))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +354,7 @@ def test_mistakes_are_named(make_budgeted: Any, search: Any, optimizer: Any, mes
 
 
 def test_a_budget_that_planning_would_eat_is_refused(make_budgeted: Any) -> None:
-    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 3.85\}"):
-        run(make_budgeted(search={"budget": {"epochs": 3}}))
+    with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 1.93\}"):
+        run(make_budgeted(search={"budget": {"epochs": 1.5}}))
     with pytest.raises(ConfigError, match=r"optimizer.envelope_warmup: found 0.2, but pilots are"):
         run(make_budgeted(optimizer={"envelope_warmup": 0.2}))
