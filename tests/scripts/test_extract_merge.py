@@ -24,7 +24,7 @@ from dataset.listing import read_list
 from dataset.transforms.recipes import crop_position, resize_short_side
 from model.build import make_initial_network, make_trained_network
 from tests import forked
-from tests.conftest import ROOT, MakeRecord
+from tests.conftest import ROOT, MakeRecord, write_record
 from tests.utils.search.page.test_search_page import read, table_of
 from tests.utils.test_metrics import brute_metrics
 from utils.clip_shape import ClipShape
@@ -53,6 +53,22 @@ def save_weights(record: Path, *, seed: int = 0) -> Path:
 def record(make_record: MakeRecord) -> Path:
     """A record with weights, ready to be evaluated."""
     return save_weights(make_record())
+
+
+@pytest.fixture(scope="module")
+def scored(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record whose scores are there; a test that changes its folder takes a copy."""
+    record = save_weights(write_record(tiny_set, tmp_path_factory.mktemp("scored")))
+    extract(record)
+    return record
+
+
+@pytest.fixture
+def extracted(scored: Path, make_record: MakeRecord) -> Path:
+    """A record with weights and their scores, ready to be merged."""
+    record = make_record()
+    shutil.copytree(load_config(scored).run_dir, load_config(record).run_dir)
+    return record
 
 
 def extract(record: Path, *overrides: str, crops: tuple[int, ...] = (0, 1, 2), force: bool = False) -> None:
@@ -149,11 +165,10 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
             np.testing.assert_array_equal(scores[clip, place], (seen.float() / 128).numpy())
 
 
-def test_extract_then_merge_gives_the_result_of_its_scores(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    extract(record)
-    result = merge(record)
-    config = load_config(record)
-    videos, scores = read_scores(record)
+def test_extract_then_merge_gives_the_result_of_its_scores(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = merge(extracted)
+    config = load_config(extracted)
+    videos, scores = read_scores(extracted)
     labels = read_list(config.dataset.eva_list_file).labels
     assert videos.tolist() == list(range(NUM_VIDEOS))
     assert scores.shape == (NUM_VIDEOS, 3, 2, 12)
@@ -191,15 +206,14 @@ def check_page_and_predictions(run_dir: Path, scores: np.ndarray, labels: np.nda
     assert [image.get("alt") for image in page.find("img") if "png" in image.get("src")[:16]] == ["Confusion matrix"]
 
 
-def test_crops_one_by_one_are_the_crops_of_one_pass(record: Path, make_record: MakeRecord) -> None:
-    extract(record)
+def test_crops_one_by_one_are_the_crops_of_one_pass(extracted: Path, make_record: MakeRecord) -> None:
     single = save_weights(make_record("single"))
     for crop in (1, 0, 2):
         extract(single, crops=(crop,))
-    (videos, scores), (own_videos, own_scores) = read_scores(record), read_scores(single)
+    (videos, scores), (own_videos, own_scores) = read_scores(extracted), read_scores(single)
     assert (videos == own_videos).all()
     np.testing.assert_allclose(own_scores, scores, atol=1e-5)  # other views share a forward pass
-    assert merge(record)["metrics"] == merge(single)["metrics"]
+    assert merge(extracted)["metrics"] == merge(single)["metrics"]
 
 
 def test_the_result_does_not_depend_on_which_processes_wrote_the_parts(make_record: MakeRecord) -> None:
@@ -225,7 +239,7 @@ def test_the_result_does_not_depend_on_which_processes_wrote_the_parts(make_reco
     assert results[0] == results[1] == results[2]
 
 
-def test_a_killed_extraction_goes_on_to_the_same_scores(record: Path, make_record: MakeRecord) -> None:
+def test_a_killed_extraction_goes_on_to_the_same_scores(scored: Path, make_record: MakeRecord) -> None:
     killed = save_weights(make_record("killed"))
     folder = scores_folder(load_config(killed))
     process = forked.Process(command("extract_score_3d.py", killed))
@@ -240,16 +254,14 @@ def test_a_killed_extraction_goes_on_to_the_same_scores(record: Path, make_recor
     extract(killed)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "continuing: 16 of 25 videos" in (folder.parent / "log.txt").read_text()
-    extract(record)
-    for mine, theirs in zip(read_scores(killed), read_scores(record), strict=True):
+    for mine, theirs in zip(read_scores(killed), read_scores(scored), strict=True):
         assert (mine == theirs).all()
 
 
-def test_a_finished_extraction_is_not_done_again(record: Path) -> None:
-    extract(record)
-    folder = scores_folder(load_config(record))
+def test_a_finished_extraction_is_not_done_again(extracted: Path) -> None:
+    folder = scores_folder(load_config(extracted))
     before = sorted(folder.iterdir())
-    extract(record)
+    extract(extracted)
     assert sorted(folder.iterdir()) == before
     assert "all scores are there" in (folder.parent / "log.txt").read_text()
 
@@ -265,7 +277,7 @@ def run_pair(*words: str) -> list[subprocess.CompletedProcess[str]]:
 
 
 def test_two_processes_stop_together_and_give_the_scores_of_one(
-    record: Path, make_record: MakeRecord, tiny_set: Path, tmp_path: Path
+    scored: Path, make_record: MakeRecord, tiny_set: Path, tmp_path: Path
 ) -> None:
     """Line 17, a video of the second process, is not there at first."""
     pair = save_weights(make_record("pair"))
@@ -286,8 +298,7 @@ def test_two_processes_stop_together_and_give_the_scores_of_one(
     assert [one.returncode for one in finished] == [0, 0], [one.stderr for one in finished]
     assert "continuing: 21 of 25 videos have their scores" in finished[0].stdout
     assert "4 videos scored" in finished[0].stdout
-    extract(record)
-    for mine, theirs in zip(read_scores(pair), read_scores(record), strict=True):
+    for mine, theirs in zip(read_scores(pair), read_scores(scored), strict=True):
         assert (mine == theirs).all()
 
 
@@ -347,32 +358,30 @@ def test_an_unreadable_video_stops_the_extraction_and_what_is_scored_stays(
         merge(record, *overrides)
 
 
-def test_scores_of_the_older_layout_are_refused_and_force_makes_new_ones(record: Path) -> None:
-    extract(record)
-    manifest = scores_folder(load_config(record)) / "manifest.json"
+def test_scores_of_the_older_layout_are_refused_and_force_makes_new_ones(extracted: Path) -> None:
+    manifest = scores_folder(load_config(extracted)) / "manifest.json"
     content = read_sealed_json(manifest) | {"layout": 1}
     manifest.write_text(json.dumps(content))
     for act in (extract, merge):
         with pytest.raises(UserError, match="layout 1, probabilities .* extract_score_3d.py --force moves"):
-            act(record)
-    extract(record, force=True)
-    assert merge(record)["protocol"]["num_scored"] == NUM_VIDEOS
+            act(extracted)
+    extract(extracted, force=True)
+    assert merge(extracted)["protocol"]["num_scored"] == NUM_VIDEOS
 
 
-def test_other_weights_are_refused_and_force_moves_the_earlier_scores(record: Path) -> None:
-    extract(record)
-    earlier = merge(record)
-    save_weights(record, seed=1)
+def test_other_weights_are_refused_and_force_moves_the_earlier_scores(extracted: Path) -> None:
+    earlier = merge(extracted)
+    save_weights(extracted, seed=1)
     with pytest.raises(UserError, match=r"checkpoint_sha256 .* another record name, .* --force"):
-        extract(record)
+        extract(extracted)
     with pytest.raises(UserError, match="checkpoint_sha256"):
-        merge(record)
-    extract(record, force=True)
-    run_dir = load_config(record).run_dir
+        merge(extracted)
+    extract(extracted, force=True)
+    run_dir = load_config(extracted).run_dir
     assert json.loads((run_dir / "earlier-001" / "result.json").read_text()) == earlier
     assert (run_dir / "earlier-001" / "scores" / "manifest.json").exists()
     assert not (run_dir / "result.json").exists()
-    assert merge(record)["checkpoint"]["sha256"] != earlier["checkpoint"]["sha256"]
+    assert merge(extracted)["checkpoint"]["sha256"] != earlier["checkpoint"]["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -391,43 +400,40 @@ def test_another_protocol_is_refused(record: Path, change: str, said: str) -> No
         merge(record, change)
 
 
-def test_a_corrupt_part_is_kept_aside_and_its_videos_are_scored_again(record: Path) -> None:
-    extract(record)
-    scores = read_scores(record)[1]
-    folder = scores_folder(load_config(record))
+def test_a_corrupt_part_is_kept_aside_and_its_videos_are_scored_again(extracted: Path) -> None:
+    scores = read_scores(extracted)[1]
+    folder = scores_folder(load_config(extracted))
     corrupt = max(folder.glob("part-*"), key=lambda path: path.stat().st_size)
     corrupt.write_bytes(corrupt.read_bytes()[:-100])
     with pytest.raises(UserError, match=f"{corrupt.name} is truncated or corrupt .* run the extraction again"):
-        merge(record)
-    extract(record)
+        merge(extracted)
+    extract(extracted)
     assert len(list(folder.glob(f"corrupt-*-{corrupt.name}"))) == 1
-    assert (read_scores(record)[1] == scores).all()
+    assert (read_scores(extracted)[1] == scores).all()
 
 
 def test_a_merge_is_done_once_and_force_keeps_the_earlier_result(
-    record: Path, capsys: pytest.CaptureFixture[str]
+    extracted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    extract(record)
-    merge(record)
-    run_dir = load_config(record).run_dir
+    merge(extracted)
+    run_dir = load_config(extracted).run_dir
     written = (run_dir / "result.txt").stat().st_mtime_ns
-    merge(record)
+    merge(extracted)
     assert (run_dir / "result.txt").stat().st_mtime_ns == written
     assert not list(run_dir.glob("earlier-*"))
-    merge(record, force=True)
+    merge(extracted, force=True)
     assert (run_dir / "earlier-001" / "result.txt").exists()
     (run_dir / "confusion.png").unlink()
-    merge(record)  # an incomplete result is made again
+    merge(extracted)  # an incomplete result is made again
     assert (run_dir / "confusion.png").exists()
     assert "already there" in capsys.readouterr().out
 
 
-def test_a_result_from_before_a_metric_was_added_is_made_again(record: Path) -> None:
-    extract(record)
-    result = merge(record)
+def test_a_result_from_before_a_metric_was_added_is_made_again(extracted: Path) -> None:
+    result = merge(extracted)
     del result["metrics"]["video"]["mean_class"]
-    (load_config(record).run_dir / "result.json").write_text(json.dumps(result))
-    assert merge(record)["metrics"]["video"].keys() >= METRICS.keys()
+    (load_config(extracted).run_dir / "result.json").write_text(json.dumps(result))
+    assert merge(extracted)["metrics"]["video"].keys() >= METRICS.keys()
 
 
 def test_curves_are_drawn_when_the_record_was_trained(record: Path) -> None:
@@ -487,10 +493,10 @@ def test_help_and_mistakes_come_without_torch(script: str) -> None:
 
 
 def test_one_crop_from_the_command_line_is_a_gap_that_merging_names(record: Path) -> None:
-    done = run(*command("extract_score_3d.py", record, "--crop_idx", "1", "dataset.num_workers=2"))
+    done = forked.run(command("extract_score_3d.py", record, "--crop_idx", "1", "dataset.num_workers=2"))
     assert done.returncode == 0, done.stderr
     assert f"merge them with: python merge_score.py --config_file {record} dataset.num_workers=2" in done.stdout
-    gaps = run(*command("merge_score.py", record))
+    gaps = forked.run(command("merge_score.py", record))
     assert gaps.returncode == 2
     assert "50 of 75 (video, crop) pairs are not there, e.g. video 0 crop 0+2" in gaps.stderr
     assert f"complete them with: python extract_score_3d.py --config_file {record}" in gaps.stderr
