@@ -23,6 +23,7 @@ from utils.jsonl import LineFileError
 from utils.planning.search import Outcome, search
 from utils.training.checkpoint import load_checkpoint
 
+ONE = {"graph": ["initial -> (1,1)"]}
 CHAIN = ["initial -> (0,0)", "(0,0) -> (1,0)", "(1,0) -> (1,1)"]
 OWN_FILES = {
     "search.json",
@@ -39,6 +40,21 @@ OWN_FILES = {
 def searched(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
     """The whole space, searched."""
     return run(write_search(functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("searched"))))
+
+
+@pytest.fixture(scope="module")
+def small(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
+    """One transition, searched."""
+    make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("small"))
+    return run(write_search(make, search=ONE))
+
+
+@pytest.fixture
+def copied(small: tuple[RunConfig, dict[str, Any]], make_search: Any) -> Path:
+    """The record of that search, whose folder the test may change."""
+    record = make_search(search=ONE)
+    shutil.copytree(small[0].run_dir, load_config(record).run_dir)
+    return record
 
 
 def test_a_search_leaves_a_plan_that_follows_from_its_scores(
@@ -90,8 +106,10 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(
     assert [line["total_epoch"] for line in lines] == list(range(1, len(lines) + 1))
 
 
-def test_states_are_scored_on_videos_that_are_not_trained_on(make_search: Any, tiny_set: Path) -> None:
-    config, result = run(make_search(search={"graph": ["initial -> (1,1)"]}))
+def test_states_are_scored_on_videos_that_are_not_trained_on(
+    small: tuple[RunConfig, dict[str, Any]], tiny_set: Path
+) -> None:
+    config, result = small
     journal = [json.loads(line) for line in (config.run_dir / "search/journal.jsonl").read_text().splitlines()]
     tests = [event for event in journal if event.get("event") == "test"]
     assert len(tests) == 1, "the test list is scored once"
@@ -109,7 +127,7 @@ def test_groups_are_held_out_whole_and_counted(make_search: Any, tiny_set: Path,
     videos = sorted(read_list(own_list), key=lambda video: video.label)  # three of each of twelve classes
     take_of = {video.path: i % 3 for i, video in enumerate(videos)}
     (tmp_path / "own_list.groups.txt").write_text("".join(f"take {n}\t{path}\n" for path, n in take_of.items()))
-    record = make_search(search={"graph": ["initial -> (1,1)"]}, dataset={"list_file": str(own_list)})
+    record = make_search(search=ONE, dataset={"list_file": str(own_list)})
     config, result = run(record)
     found = {key: result["selection"][key] for key in ("videos", "groups", "training_videos", "training_groups")}
     training, scoring = read_search_lists(config)
@@ -127,7 +145,7 @@ def test_groups_are_held_out_whole_and_counted(make_search: Any, tiny_set: Path,
 
 
 def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
-    config, result = run(make_search(search={"graph": ["initial -> (1,1)"], "selection": "eval_list"}))
+    config, result = run(make_search(search=ONE | {"selection": "eval_list"}))
     assert result["selection"]["kind"] == "eval_list"
     assert "no test of it" in result["selection"]["text"]
     for name in ("tiny-path.yml", "search.html", "log.txt"):
@@ -135,9 +153,13 @@ def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
     assert result["edges"][0]["scored_clips"] == 25 * result["edges"][0]["epochs_trained"]
 
 
-def test_the_record_of_the_path_trains_to_the_weights_of_the_search(make_search: Any, tiny_set: Path) -> None:
+def test_the_record_of_the_path_trains_to_the_weights_of_the_search(
+    make_search: Any, tiny_set: Path, tmp_path: Path
+) -> None:
     """With the whole training list in the search, and so the same videos for both; scored where scores must rise."""
-    data = {"eva_list_file": str(tiny_set / "train_list.txt")}
+    few = tmp_path / "few_list.txt"
+    few.write_text("".join((tiny_set / "train_list.txt").read_text().splitlines(keepends=True)[:18]))
+    data = {"list_file": str(few), "eva_list_file": str(few)}
     space = {"selection": "eval_list", "graph": CHAIN, "lr_factors": [1.0, 0.5], "score_input": "own"}
     config, result = run(make_search(search=space, dataset=data, optimizer={"base_learning_rate": 0.01}))
     assert len(result["path"]) >= 2
@@ -169,7 +191,8 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
     graph = ["initial -> (0,0)", "(0,0) -> (1,0)"]
     space = {"graph": graph, "lr_factors": [1.0], "score_input": score_input, "max_epochs": 1, "heldout_fraction": 0.5}
     sampler = {"num_steps": 2, "eva_num_segments": 2}  # the goal is 16 frames, 2 pieces of them in the evaluation
-    config, result = run(make_search(search=space, sampler=sampler, optimizer={"base_learning_rate": 0.05}))
+    settings = {"optimizer": {"base_learning_rate": 0.05}, "network": {"net_name": "p3d_resnet18"}}
+    config, result = run(make_search(search=space, sampler=sampler, **settings))
     first, second = result["edges"]
     if first["knee"]["epoch"] == 1:
         assert (second["scores"][0] == first["scores"][1]) == (score_input == "goal")
@@ -180,9 +203,8 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
     assert said in (config.run_dir / "search.html").read_text().replace("&#x27;", "'")
 
 
-def test_a_finished_search_is_left_alone(make_search: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    record = make_search(search={"graph": ["initial -> (1,1)"]})
-    config, _ = run(record)
+def test_a_finished_search_is_left_alone(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record, config = copied, load_config(copied)
     before = {path: path.stat().st_mtime_ns for path in config.run_dir.rglob("*") if path.suffix != ".txt"}
     run(record)
     assert "the search is complete" in capsys.readouterr().out
@@ -199,9 +221,8 @@ def test_a_finished_search_is_left_alone(make_search: Any, capsys: pytest.Captur
     assert (config.run_dir / "earlier-001" / "search.html").exists()
 
 
-def test_a_search_of_another_record_is_refused(make_search: Any) -> None:
-    small = {"graph": ["initial -> (1,1)"]}
-    config, _ = run(make_search(search=small))
+def test_a_search_of_another_record_is_refused(copied: Path, make_search: Any) -> None:
+    config = load_config(copied)
     saved = config.saved_path.read_text()
     changes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"search": {"attempt_epochs": 2}}, "search.attempt_epochs: was 1, is 2"),
@@ -209,7 +230,7 @@ def test_a_search_of_another_record_is_refused(make_search: Any) -> None:
         ({"optimizer": {"seed": 4}}, "optimizer.seed: was 0, is 4"),
     )
     for change, named in changes:
-        changed = {**change, "search": small | change.get("search", {})}
+        changed = {**change, "search": ONE | change.get("search", {})}
         with pytest.raises(ConfigError, match=named):
             run(make_search(**changed))
         config.saved_path.unlink()  # the journal itself holds it too
@@ -218,14 +239,13 @@ def test_a_search_of_another_record_is_refused(make_search: Any) -> None:
         config.saved_path.write_text(saved)
 
 
+@pytest.mark.usefixtures("copied")
 def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
     """The clip of the final evaluation, no key of a training, scores the states; with score_input own it does not."""
-    graph = {"graph": ["initial -> (1,1)"], "max_epochs": 1}
-    run(make_search(search=graph))
     found = r"scoring clips: was .*\(16 frames, 24 px\), is .*\(2 x 16 frames, 24 px\)"
     with pytest.raises(LineFileError, match=found):
-        run(make_search(search=graph, sampler={"eva_num_segments": 2}))
-    own = graph | {"score_input": "own"}
+        run(make_search(search=ONE, sampler={"eva_num_segments": 2}))
+    own = ONE | {"max_epochs": 1, "score_input": "own"}
     run(make_search("own", search=own))
     run(make_search("own", search=own, sampler={"eva_num_segments": 2}))
 
@@ -233,7 +253,7 @@ def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
 def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, tiny_set: Path) -> None:
     own_list = tmp_path / "own_list.txt"
     own_list.write_text((tiny_set / "train_list.txt").read_text())
-    record = make_search(search={"graph": ["initial -> (1,1)"]}, dataset={"list_file": str(own_list)})
+    record = make_search(search=ONE, dataset={"list_file": str(own_list)})
     run(record)
     own_list.write_text("".join((tiny_set / "train_list.txt").read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(LineFileError, match=r"training videos: was 24, SHA-256 .*, is 2"):
@@ -251,9 +271,7 @@ def test_training_that_diverges_is_hopeless_and_the_search_goes_on(make_search: 
 
 
 def test_nothing_but_divergence_ends_in_one_line_and_a_page(make_search: Any) -> None:
-    record = make_search(
-        search={"graph": ["initial -> (1,1)"]}, optimizer={"base_learning_rate": 1e20, "clip_gradient": 0}
-    )
+    record = make_search(search=ONE, optimizer={"base_learning_rate": 1e20, "clip_gradient": 0})
     for _ in range(2):
         with pytest.raises(UserError, match="no transition improved"):
             run(record)
