@@ -25,10 +25,10 @@ from utils.config import RunConfig, load_config
 from utils.search.jobs import Job, Work
 from utils.search.ray_workers import RayError, _train
 
-# Three transitions that can be trained at the same time, then one that cannot.
+# One transition, for which one worker is started, then three that can be trained at the same time.
 SPACE: dict[str, Any] = {
     "inputs": [{"clip_length": 4}, {"clip_length": 8, "batch_size": 2, "iter_size": 2}],
-    "graph": ["initial -> (0,0)", "initial -> (1,0)", "initial -> (0,1)", "(0,0) -> (1,1)"],
+    "graph": ["initial -> (0,0)", "(0,0) -> (1,0)", "(0,0) -> (0,1)", "(0,0) -> (1,1)"],
 }
 CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_share")
 
@@ -44,15 +44,6 @@ def alone(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig
     """The search of one worker."""
     make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("alone"))
     return run(write_search(make, search=SPACE))[0]
-
-
-def test_two_workers_find_what_one_does(alone: RunConfig, make_search: Any) -> None:
-    config, result = run(make_search(search=SPACE | {"workers": 2}))
-    assert journal_of(config)[1:] == journal_of(alone)[1:]
-    assert decisions(result) == decisions(read_result(alone))
-    assert_equal(weights_of(config), weights_of(alone))
-    left = {path.name for path in (config.run_dir / "search").rglob("*")}
-    assert left == {path.name for path in (alone.run_dir / "search").rglob("*")}
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
@@ -74,16 +65,15 @@ def workers_of(pid: int) -> list[int]:
     return own
 
 
-def test_killed_workers_and_searches_cost_no_plan(alone: RunConfig, make_search: Any) -> None:
-    record = make_search("killed", search=SPACE | {"workers": 2})
+def test_two_workers_find_what_one_does_through_kills_and_stops(alone: RunConfig, make_search: Any) -> None:
+    record = make_search(search=SPACE | {"workers": 2})
     config = load_config(record)
     folder = config.run_dir / "search"
-    points = lambda: sum(file.read_bytes().count(b"\n") - 1 for file in folder.glob("ahead/*.jsonl"))  # noqa: E731
     search = forked.Process(command(record))
-    wait_for(points)
-    killed = workers_of(search.pid)[0]
+    wait_for(lambda: list(folder.glob("*/current.pth")))
+    (killed,) = workers_of(search.pid)  # processes start with their first job
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: len(own := workers_of(search.pid)) == 2 and killed not in own)  # one was started anew
+    wait_for(lambda: {*workers_of(search.pid)} - {killed})  # it was started anew
     search.send_signal(signal.SIGTERM)
     stopped = search.complete()
     assert (stopped.returncode, stopped.stderr.splitlines()[-1]) == (
@@ -92,14 +82,26 @@ def test_killed_workers_and_searches_cost_no_plan(alone: RunConfig, make_search:
     )
     assert "was ended by SIGKILL: it goes on with" in stopped.stdout
     search = forked.Process(command(record))
-    wait_for(lambda: len(workers_of(search.pid)) == 2)
+    wait_for(lambda: workers_of(search.pid))
     wait_for(lambda: (config.run_dir / ".workers.lock").exists())
     search.kill()
     search.complete()
-    run(record, "search.workers=1")  # it waits for the workers of the one that was killed
+    _, result = run(record)  # it waits for the workers of the one that was killed
     assert journal_of(config)[1:] == journal_of(alone)[1:]
+    assert decisions(result) == decisions(read_result(alone))
     assert_equal(weights_of(config), weights_of(alone))
-    assert not list(folder.glob("ahead*"))
+    left = {path.name for path in folder.rglob("*")}
+    assert left == {path.name for path in (alone.run_dir / "search").rglob("*")}
+
+
+def kill_one_of_ray() -> bool:
+    """Kill a worker of Ray's, if one is training."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if path.read_bytes().startswith(b"ray::_train"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                return True
+    return False
 
 
 def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any) -> None:
@@ -107,18 +109,12 @@ def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any
     pytest.importorskip("ray", reason="Ray is optional: pip install 'ray>=2.40'")
     record = make_search(search=SPACE | {"workers": 2, "executor": "ray"})
     config = load_config(record)
-    files = lambda: [file.read_text() for file in config.run_dir.glob("search/ahead/*.jsonl")]  # noqa: E731
+    trained = lambda: list(config.run_dir.glob("search/*/current.pth"))  # noqa: E731
     home, pipe = {**os.environ, "HOME": str(record.parent)}, subprocess.PIPE  # where Ray keeps a token
     with subprocess.Popen(command(record), cwd=ROOT, env=home, stdout=pipe, stderr=pipe, text=True) as search:
-        wait_for(lambda: any(text.count("\n") > 1 for text in files()) or search.poll() is not None)
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):  # it has ended
-                if path.read_bytes().startswith(b"ray::_train"):
-                    os.kill(int(path.parent.name), signal.SIGKILL)
-                    break
-        else:
-            raise AssertionError("no worker is there")
-        _, errors = search.communicate()
+        wait_for(lambda: (trained() and kill_one_of_ray()) or search.poll() is not None)
+        is_running, (_, errors) = search.poll() is None, search.communicate()
+        assert is_running, errors[-3000:]
     assert search.returncode == 0, errors[-3000:]
     assert journal_of(config)[1:] == journal_of(alone)[1:]
     assert_equal(weights_of(config), weights_of(alone))
