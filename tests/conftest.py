@@ -1,6 +1,7 @@
 """Shared by all tests: the project's root on the path, a small embedded data set, records that use it."""
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,10 @@ import pytest
 import yaml
 
 from utils import stopping
+
+# What is imported before the first test stays: to look for garbage in it, again and again, took a 20th of all
+# processor time.
+gc.disable()
 
 # One thread everywhere: small networks are no slower, and the processes that tests start compute the very same sums.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -31,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; within a file and among the others the order stays."""
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported and collected out of the search for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

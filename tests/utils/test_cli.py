@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import ROOT, MakeRecord
 from utils.cli import LocalRankError, distributed_parser, importing
 
@@ -52,28 +53,16 @@ def test_the_released_command_line_trains(make_record: MakeRecord, tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.launch", "--nproc_per_node=2", f"--master_port={port}"]
-    done = subprocess.run(
-        [*launcher, "train_3d.py", f"--config_file={record}"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    forked.run([*launcher, "train_3d.py", f"--config_file={record}"], check=True)
     assert (tmp_path / "output/tiny/current.pth").exists()
 
 
 def test_what_is_imported_is_kept_out_of_the_search_for_garbage() -> None:
     before = gc.get_freeze_count()
-    try:
-        with importing():
-            assert not gc.isenabled()
-            made = [[number] for number in range(1000)]
-        assert gc.isenabled() and gc.get_freeze_count() > before + len(made)
-        with pytest.raises(ImportError), importing():
-            raise ImportError("no such module")
-        assert gc.isenabled()
-    finally:
-        gc.unfreeze()
+    with importing():
+        assert not gc.isenabled()
+        made = [[number] for number in range(1000)]
+    assert gc.isenabled() and gc.get_freeze_count() > before + len(made)
+    with pytest.raises(ImportError), importing():
+        raise ImportError("no such module")
+    assert gc.isenabled()
