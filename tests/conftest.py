@@ -95,6 +95,15 @@ def write_record(tiny_set: Path, folder: Path, name: str = "tiny", **sections: d
     return path
 
 
+def few_videos(tiny_set: Path, folder: Path, *, num_train: int, num_test: int) -> dict[str, str]:
+    """Write lists of the first videos of the tiny set; return the section of a record that reads them."""
+    keys = {"list_file": ("train_list.txt", num_train), "eva_list_file": ("test_list.txt", num_test)}
+    for name, count in keys.values():
+        lines = (tiny_set / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[:count]))
+    return {key: str(folder / name) for key, (name, _) in keys.items()}
+
+
 @pytest.fixture
 def make_record(tiny_set: Path, tmp_path: Path) -> MakeRecord:
     """`write_record` on the tiny set, in the test's own folder."""

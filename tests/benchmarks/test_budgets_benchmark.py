@@ -9,6 +9,7 @@ import pytest
 from benchmarks import budgets
 from benchmarks.budgets import BEST_OF, ROWS, RUNS, Result, collect, interval, render_table
 from benchmarks.readouts import rank_correlation
+from tests.conftest import few_videos
 from tests.scripts.test_budgeted_run import make_budgeted as make_budgeted
 from utils.config import load_config
 
@@ -45,16 +46,17 @@ def test_only_complete_seeds_count_and_five_peaks_cost_what_they_cost(tmp_path: 
 
 
 def test_a_path_by_hand_and_a_planned_one_spend_the_same(
-    make_budgeted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_budgeted: Any, tiny_set: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    record = make_budgeted(search={"budget": {"frames": 2880}, "peaks": [1.0], "least_steps": 4})
+    dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=12)
+    record = make_budgeted(search={"budget": {"frames": 1440}, "peaks": [1.0], "least_steps": 1}, dataset=dataset)
     monkeypatch.setattr(budgets, "SPARSE", record)
     search = load_config(record)
     for share, short in ((1.0, 0.0), (0.2, 0.0), (1.0, 0.25)):
         states = budgets._states(search, share=share, short=short)
         videos = len(budgets.read_training_list(search))
         spent = sum(state.epochs * videos * state.pixels_per_clip for state in states)
-        assert spent == pytest.approx(share * 2880 * search.search.inputs[-1].crop_size ** 2)
+        assert spent == pytest.approx(share * 1440 * search.search.inputs[-1].crop_size ** 2)
     setting = budgets.Setting(tmp_path)
     by_hand = budgets.plain(rate=1.0, share=0.25, short=0.25)("by hand", 3, setting)
     planned = budgets.budgeted(record, rate=1.0)("planned", 3, setting)
@@ -72,7 +74,7 @@ def test_a_path_by_hand_and_a_planned_one_spend_the_same(
     assert 0.2 < paper.compute < 1, "an epoch of each input, and of the goal's after the short one"
     assert paper.plan.endswith("% of it the path")
     larger = budgets.Setting(tmp_path, times=2.0, noise=400).load(record, "larger", seed=3, rate=2.0)
-    assert larger.search.budget.frames == 2 * 2880
+    assert larger.search.budget.frames == 2 * 1440
     assert {each.base_learning_rate for each in larger.search.inputs} == {2 * budgets.BEST}
     assert {larger.dataset.root_path, larger.dataset.eva_root_path} == {"data/hard-400"}
 

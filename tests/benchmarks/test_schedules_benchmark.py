@@ -10,7 +10,7 @@ import pytest
 
 import helpers
 from benchmarks import schedules
-from tests.conftest import ROOT
+from tests.conftest import ROOT, few_videos
 from tests.scripts.searches import make_search as make_search
 from tests.utils.planning.test_graph import all_paths, is_within
 from utils.config import ConfigError, load_config
@@ -52,10 +52,15 @@ def test_random_paths_lead_to_the_goal_with_all_epochs() -> None:
 
 
 def test_it_compares_a_searched_record(
-    make_search: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    make_search: Any,
+    tiny_set: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    graph = ["initial -> (0,0)", "(0,0) -> (1,1)"]
-    record = make_search(search={"graph": graph, "max_epochs": 1}, sampler={"eva_num_clips": 1})
+    search = {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)"], "max_epochs": 1, "selection": "eval_list"}
+    dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=5)
+    record = make_search(search=search, dataset=dataset | {"eva_num_crop": 1}, sampler={"eva_num_clips": 1})
     arguments = ["schedules.py", "--config_file", str(record), "--seeds", "1"]
     by_hand = ["--by_hand", "record/op-synthetic-dg-p3d-resnet18.yml"]
     monkeypatch.setattr(sys, "argv", arguments)
