@@ -1,6 +1,5 @@
 """The benchmarks of evaluation and of memory: both ways score the same, and the scripts run."""
 
-import multiprocessing
 import re
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import helpers
 from benchmarks import evaluation, loader, measuring, memory, scale
 from benchmarks.plain_evaluation import extract_plainly
 from dataset.listing import VideoRecord, list_of
+from tests import forked
 from utils.config import load_config
 from utils.evaluation.provenance import scores_folder
 from utils.evaluation.score_index import index_scores
@@ -45,6 +45,11 @@ def test_loading_is_timed_for_each_store_and_size(
 def test_whole_extractions_are_timed_and_compared(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def run(*words: str) -> float:
+        forked.run([sys.executable, *words], check=True)
+        return 1.0
+
+    monkeypatch.setattr(evaluation, "run", run)  # the very scripts, without the seconds of their imports
     options_of(monkeypatch, root, "--stores", "FRAME", "--sizes", "64", "--network", "8")
     evaluation.main()
     line = capsys.readouterr().out.splitlines()[-1].split()
@@ -85,18 +90,12 @@ def test_a_worker_says_what_memory_it_has(tmp_path: Path, store: str) -> None:
 
 def test_memory_that_is_written_to_is_the_process_s_own() -> None:
     """In a new process: one that has had much memory finds room for more in it."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        before, after = pool.apply(_write, (100 * measuring.MEGABYTE,))
+    code = "from benchmarks.measuring import own_memory as own; import numpy as np; print(*own()); "
+    code += "held = np.ones(100 * 2**20, np.uint8); print(*own())"
+    printed = forked.run([sys.executable, "-c", code], check=True).stdout
+    before, after = (measuring.Memory(*map(float, line.split())) for line in printed.splitlines())
     assert after.written - before.written > 90
     assert after.private - before.private > 90
-
-
-def _write(size: int) -> tuple[measuring.Memory, measuring.Memory]:
-    before = measuring.own_memory()
-    held = np.ones(size, np.uint8)
-    after = measuring.own_memory()
-    assert held.all()
-    return before, after
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from multiprocessing import active_children
@@ -16,7 +15,7 @@ from torch.utils.data import Dataset
 from dataset import loading, now_reading
 from dataset.loading import VideoLoader, WorkerError
 from dataset.now_reading import Board, say_video
-from tests.conftest import ROOT
+from tests import forked
 from utils.errors import UserError
 
 
@@ -120,7 +119,7 @@ def test_a_process_ends_though_its_loader_is_half_read() -> None:
         "batches = iter(VideoLoader(data, collate_fn=torch.stack, num_workers=1))\n"
         "print(next(batches).item())\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    ended = forked.run([sys.executable, "-c", code])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
 
 
