@@ -56,22 +56,21 @@ def scipy_best(y: np.ndarray) -> float | None:
     return best
 
 
-@pytest.mark.parametrize("block", range(3))
-def test_no_curve_is_fitted_worse_than_scipy_fits_it(block: int) -> None:
-    rng = np.random.default_rng(block)
-    for case in range(20):
+def test_no_curve_is_fitted_worse_than_scipy_fits_it() -> None:
+    rng = np.random.default_rng(0)
+    for case in range(10):
         y = noisy_curve(rng)
         fit, reference = fit_knee(y), scipy_best(y)
         assert min(fit.a, fit.b, fit.d, fit.e) >= 0
         residual = float(((curve(np.arange(len(y)), *fit[2:7]) - y) ** 2).sum())
         assert residual == pytest.approx(fit.residual, rel=1e-6, abs=1e-9)
-        assert reference is None or residual <= 1.01 * reference + 1e-9, f"curve {case} of block {block}: {y.tolist()}"
+        assert reference is None or residual <= 1.01 * reference + 1e-9, f"curve {case}: {y.tolist()}"
 
 
 def test_the_fit_is_the_global_optimum() -> None:
     """Independently: for each b of a fine grid scipy's exact bounded linear least squares."""
     rng = np.random.default_rng(11)
-    for _ in range(8):
+    for _ in range(24):
         y = noisy_curve(rng)
         x = np.arange(len(y), dtype=float)
         grid = np.geomspace(1e-3 / len(y), 60, 300)
@@ -177,7 +176,7 @@ def test_two_points_are_decided_where_the_cap_says_so() -> None:
 def test_no_verdict_lies_beyond_what_was_trained() -> None:
     rng = np.random.default_rng(3)
     kinds = set()
-    for number in range(14):
+    for number in range(8):
         scores = np.resize(noisy_curve(rng)[:: 1 if number % 2 else -1], 61).tolist()
         epochs, kind, knee, value = judge(scores)
         kinds.add(kind)
