@@ -97,10 +97,10 @@ def decoded(root, path, num_frames):
 
 @pytest.fixture(scope="module")
 def tracked_set(tmp_path_factory):
-    """Three training videos of each class at the default size."""
+    """Two training videos of each class at the default size."""
     root = tmp_path_factory.mktemp("tracked") / "set"
-    make_synthetic(root, num_train=36, num_test=1, seed=5, workers=2)
-    return root, Parameters(36, 1, 72, NUM_FRAMES, "RAW", 5)
+    make_synthetic(root, num_train=24, num_test=1, seed=5, workers=2)
+    return root, Parameters(24, 1, 72, NUM_FRAMES, "RAW", 5)
 
 
 def expected_sign(motion, scene, span):
@@ -116,7 +116,7 @@ def expected_sign(motion, scene, span):
 def test_translation_in_the_decoded_video(tracked_set, name):
     root, parameters = tracked_set
     motion, checked = MOTIONS[name], 0
-    for index in range(CLASSES.index(name), 36, 12):
+    for index in range(CLASSES.index(name), 24, 12):
         scene, _ = make_video("train", index, parameters=parameters)
         masks = foreground(decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES), scene)
         for start in range(0, NUM_FRAMES - 4, 4):
@@ -128,13 +128,13 @@ def test_translation_in_the_decoded_video(tracked_set, name):
                 assert min(speeds) * 3 - 1 <= sign * along <= max(speeds) * 3 + 1
                 checked += 1
             assert abs(across) <= 1
-    assert checked >= 15
+    assert checked >= 10
 
 
 @pytest.mark.parametrize("name", ["grow", "shrink"])
 def test_size_in_the_decoded_video(tracked_set, name):
     root, parameters = tracked_set
-    for index in range(CLASSES.index(name), 36, 12):
+    for index in range(CLASSES.index(name), 24, 12):
         scene, _ = make_video("train", index, parameters=parameters)
         area = foreground(decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES), scene).sum(axis=(1, 2))
         assert np.corrcoef(area, np.arange(NUM_FRAMES))[0, 1] * MOTIONS[name].sign > 0.97
@@ -144,7 +144,7 @@ def test_size_in_the_decoded_video(tracked_set, name):
 @pytest.mark.parametrize("name", ["clockwise", "counter-clockwise"])
 def test_rotation_in_the_decoded_video(tracked_set, name):
     root, parameters = tracked_set
-    for index in range(CLASSES.index(name), 36, 12):
+    for index in range(CLASSES.index(name), 24, 12):
         scene, _ = make_video("train", index, parameters=parameters)
         frames = decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES)
         ratios = []
@@ -155,12 +155,13 @@ def test_rotation_in_the_decoded_video(tracked_set, name):
         assert np.median(ratios) == pytest.approx(1, abs=0.3)
 
 
-def states(num_scenes, *, seed):
+@pytest.fixture(scope="module")
+def states():
     """Labels [N] and the first sprite's (x, y, log radius, angle) over time, [N, 4, T], of scenes of all classes."""
-    labels = np.arange(num_scenes) % len(CLASSES)
+    labels = np.arange(2400) % len(CLASSES)
     tracks = []
     for index, label in enumerate(labels):
-        rng = np.random.default_rng((seed, index))
+        rng = np.random.default_rng((3, index))
         scene = make_scene(rng, motion=MOTIONS[CLASSES[label]], size=32, num_frames=16)
         track = scene.sprites[0][0]
         tracks.append([track.x, track.y, np.log(track.radius), track.angle])
@@ -177,8 +178,8 @@ def nearest_neighbour_accuracy(features, labels):
     return (guesses == labels[half:]).mean()
 
 
-def test_one_frame_does_not_tell_the_class_but_the_motion_does():
-    labels, tracks = states(2400, seed=3)
+def test_one_frame_does_not_tell_the_class_but_the_motion_does(states):
+    labels, tracks = states
     size = 32
     frame = np.random.default_rng(0).integers(0, 16, len(labels))
     x, y, radius, angle = tracks[np.arange(len(labels)), :, frame].T
@@ -195,9 +196,9 @@ def test_one_frame_does_not_tell_the_class_but_the_motion_does():
     assert long > 0.9
 
 
-def test_frames_of_a_motion_and_its_reversal_have_one_distribution():
+def test_frames_of_a_motion_and_its_reversal_have_one_distribution(states):
     """At every time for places and angles, over all times for radii (grow and shrink are each other's reversal)."""
-    labels, tracks = states(2400, seed=4)
+    labels, tracks = states
     right, left, grow, shrink = (tracks[labels == CLASSES.index(n)] for n in ("right", "left", "grow", "shrink"))
     for time_index in (0, 7, 15):
         places = [tracks_of[:, 0, time_index] % frame_width(32) for tracks_of in (right, left)]
@@ -211,7 +212,10 @@ def test_frames_of_a_motion_and_its_reversal_have_one_distribution():
 
 
 def test_the_turn_comes_at_varying_times_and_only_in_two_phase_motions():
-    turns = [make_video("train", index, parameters=Parameters(1, 1, 32, 32, "RAW", 0))[0].turn for index in range(120)]
+    turns = []
+    for index in range(120):
+        motion = MOTIONS[CLASSES[index % 12]]
+        turns.append(make_scene(np.random.default_rng(index), motion=motion, size=32, num_frames=32).turn)
     by_class = np.array(turns).reshape(10, 12)
     two_phase = [MOTIONS[name].turns for name in CLASSES]
     assert np.isinf(by_class[:, ~np.array(two_phase)]).all()
@@ -457,6 +461,6 @@ def test_h264_is_real():
 
 def test_a_video_is_encoded_to_the_same_bytes_every_time() -> None:
     parameters = Parameters(60, 12, 32, 16, "RAW", 0)
-    for split, index in itertools.product(("train", "test"), range(12)):
+    for split, index in itertools.product(("train", "test"), range(5)):
         frames = make_video(split, index, parameters=parameters)[1]
         assert len({encode_video(frames)[0] for _ in range(20)}) == 1
