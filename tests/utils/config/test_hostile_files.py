@@ -31,7 +31,7 @@ KEYS = [
         (f"{BOMB}search: {{inputs: *a9}}", "stands for more than 10000 values"),
         ("a: &a [*a]", "stands for more than 10000 values"),
         ("a: &a {b: *a}", "stands for more than 10000 values"),
-        (f"a: {'[' * 5000}{']' * 5000}", "record.yml: not valid YAML: brackets or lists are nested too deep"),
+        (f"a: {'[' * 1500}{']' * 1500}", "record.yml: not valid YAML: brackets or lists are nested too deep"),
         ("- " * 5000 + "x", "nested too deep"),
         ("a: " * 100_000, "a record has at most 200000"),
         (f"a: {'9' * 5000}", "record.yml, line 1: not valid YAML: found a number of 5000 digits"),
@@ -90,8 +90,10 @@ def test_keys_of_states_and_of_sections_have_such_a_limit() -> None:
 @pytest.mark.parametrize("word", [".inf", "-.inf", ".nan", "1e999"])
 def test_no_number_of_a_record_is_infinite(make_record: MakeRecord, word: str) -> None:
     record = make_record()
-    for section, name in KEYS:
-        kind = get_type_hints(owner_of(section, name))[name]
+    kinds = {key: get_type_hints(owner_of(*key))[key[1]] for key in KEYS}
+    last = {kind: key for key, kind in kinds.items()}  # one key of each kind
+    for section, name in KEYS if word == ".inf" else last.values():
+        kind = kinds[section, name]
         value = {float: word, int: word, tuple[float, ...]: f"[{word}]", tuple[int, ...]: f"[{word}]"}.get(kind)
         if value is not None:
             with pytest.raises(UserError, match=rf"{section}\.{name}: found .*(finite|whole number)"):
