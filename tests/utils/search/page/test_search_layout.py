@@ -140,10 +140,12 @@ _FOUR_INPUTS = (
     "search.inputs=[{clip_length: 8, num_steps: 1}, {num_segments: 4, clip_length: 8, num_steps: 2}, "
     "{num_segments: 8, clip_length: 16, num_steps: 2}, {num_segments: 16, clip_length: 16, num_steps: 4}]"
 )
+# One fit a transition: enough where the shape of the graph is what counts.
+_SHORT = ("search.attempt_epochs=3", "search.max_epochs=3")
 CASES: dict[str, Case] = {
     "finished": {},
-    "basic": {"overrides": ["search.graph=basic"]},
-    "large": {"record": LARGE, "overrides": ["search.attempt_epochs=4", "search.max_epochs=12"]},
+    "basic": {"overrides": [*_SHORT, "search.graph=basic"]},
+    "large": {"record": LARGE, "overrides": _SHORT},
     "running": {"stop_after": 43},
     "first": {"stop_after": 0},
     "breaking": {"curve": breaking},
@@ -152,9 +154,9 @@ CASES: dict[str, Case] = {
     "passing": {"curve": passing},
     "falling": {"curve": falling},
     "eval_list": {"overrides": ["search.selection=eval_list", "search.metric=top1"]},
-    "long edges": {"overrides": [f"search.graph={_LONG}"]},
+    "long edges": {"overrides": [*_SHORT, f"search.graph={_LONG}"]},
     "1 x 1": {"overrides": ["search.inputs=[{clip_length: 8}]", "search.lr_factors=[1.0]"]},
-    "4 x 4": {"overrides": [_FOUR_INPUTS, "search.lr_factors=[1.0, 0.1, 0.01, 0.00123]"]},
+    "4 x 4": {"overrides": [*_SHORT, _FOUR_INPUTS, "search.lr_factors=[1.0, 0.1, 0.01, 0.00123]"]},
 }
 FINISHED = [name for name, case in CASES.items() if "stop_after" not in case]
 
