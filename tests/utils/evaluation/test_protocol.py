@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import helpers
-from tests.conftest import ROOT, MakeRecord
+from tests.conftest import ROOT, MakeRecord, few_videos
 from tests.scripts.test_extract_merge import extract, merge, save_weights
 from tests.utils.evaluation.test_result import make_epochs, make_result
 from utils.config import RunConfig, load_config
@@ -168,9 +168,10 @@ def test_agreement_is_said_and_so_is_what_is_not_known(config: RunConfig) -> Non
     assert agreeing["protocol"]["differs_from_training"] is None
 
 
-def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord) -> None:
+def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) -> None:
     """Trained for real: its log says what is needed, and the evaluation at the training's size has no mark."""
-    record = make_record(optimizer={"epochs": 1}, dataset={"eva_num_crop": 1}, sampler={"eva_num_clips": 1})
+    dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=9) | {"eva_num_crop": 1}
+    record = make_record(optimizer={"epochs": 1}, dataset=dataset, sampler={"eva_num_clips": 1})
     helpers.train(load_config(record), force=False)
     extract(record, crops=(0,))
     same = merge(record)

@@ -1,5 +1,6 @@
 """The average of the weights and the recalculation of batch norm: arithmetic, hand-over, interrupted runs."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
-from tests.conftest import MakeRecord
+from tests.conftest import MakeRecord, few_videos
 from tests.networks import tiny_network
 from tests.scripts.test_train import TWO_STATES, assert_equal, train
 from tests.utils.training.test_engine import TwoHeads, make_batches, make_learner, run_epoch
@@ -21,6 +22,12 @@ from utils.training.state import TrainingRecord
 from utils.training.weight_files import network_weights
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make_record(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) -> MakeRecord:
+    """Records of five steps an epoch."""
+    return functools.partial(make_record, dataset=few_videos(tiny_set, tmp_path, num_train=20, num_test=5))
 
 
 def test_average_is_the_recursion_written_out() -> None:

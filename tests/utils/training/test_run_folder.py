@@ -11,7 +11,7 @@ import torch
 
 import helpers
 from dataset.build import read_training_list
-from tests.conftest import MakeRecord
+from tests.conftest import MakeRecord, few_videos
 from tests.scripts.test_train import assert_equal, train
 from tests.utils.test_lock import holder
 from utils.config import ConfigError, RunConfig, load_config
@@ -158,9 +158,12 @@ def test_moved_data_and_settings_of_no_effect_never_block(
     assert load_config(tmp_path / "output/tiny/config.yml").dataset.root_path == str(tmp_path / "elsewhere")
 
 
-def test_longer_training_goes_on_where_the_rate_is_constant(make_record: MakeRecord, tmp_path: Path) -> None:
-    expected = train(make_record("whole", **CONSTANT), "optimizer.epochs=2")
-    record = make_record(**CONSTANT)
+def test_longer_training_goes_on_where_the_rate_is_constant(
+    make_record: MakeRecord, tiny_set: Path, tmp_path: Path
+) -> None:
+    dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=5)
+    expected = train(make_record("whole", **CONSTANT, dataset=dataset), "optimizer.epochs=2")
+    record = make_record(**CONSTANT, dataset=dataset)
     train(record)
     assert_equal(expected, train(record, "optimizer.epochs=2"))
     lines = (tmp_path / "output/tiny/log.jsonl").read_text().splitlines()
