@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dataset.prediction.request import Request, Source, choose_names
+from dataset.prediction.request import Request, choose_names
 from dataset.prediction.results import Results
 from dataset.prediction.scoring import VideoScorer
 from dataset.prediction.videos import Video, open_video
@@ -54,7 +54,8 @@ def _predict(request: Request, scorer: VideoScorer, results: Results, *, names: 
         except (UserError, MemoryError, RuntimeError) as error:
             if not (problem := str(error) if isinstance(error, UserError) else describe_shortage(error)):
                 raise
-            yield Prediction(_path_text(source), error=_complain(problem))
+            path = str(source.path).encode("utf-8", "backslashreplace").decode()  # whatever bytes it has
+            yield Prediction(path, error=_complain(problem))
             continue
         say(describe(prediction))
         problems = []
@@ -91,8 +92,3 @@ def _score(video: Video, request: Request, scorer: VideoScorer, *, names: Sequen
 def _complain(problem: str) -> str:
     say(f"error: {one_line(problem)}", file=sys.stderr)
     return problem
-
-
-def _path_text(source: Source) -> str:
-    """Return the path in UTF-8, whatever bytes it has."""
-    return str(source.path).encode("utf-8", "backslashreplace").decode()

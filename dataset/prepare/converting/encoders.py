@@ -103,17 +103,13 @@ class VideoEncoder:
         """Encode all frames; see `PictureEncoder`."""
         encoded = Encoded()
         kept = encoded.keeping(shrink(footage.frames, self.short_side, step=2), wanted=sample)
+        options = {"preset": self.preset, "crf": str(self.crf), "g": str(self.key_interval), "threads": "1"}
+        times, time_base = footage.times, footage.time_base
         try:
-            data = encode_h264(
-                kept, rate=footage.rate, options=self._options(), times=footage.times, time_base=footage.time_base
-            )
-            encoded.parts = [data]
+            encoded.parts = [encode_h264(kept, rate=footage.rate, options=options, times=times, time_base=time_base)]
         except av.error.FFmpegError as error:
             raise PrepareError(f"x264 does not encode it: {cause_of(error)}") from None
         return encoded
-
-    def _options(self) -> dict[str, str]:
-        return {"preset": self.preset, "crf": str(self.crf), "g": str(self.key_interval), "threads": "1"}
 
 
 Encoder = PictureEncoder | VideoEncoder

@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dataset.listing import VideoRecord, split_segment
 from dataset.readers import FewerFramesError, ReadError, open_reader
@@ -78,21 +77,18 @@ class Source:
 
     def _at_rate(self, record: VideoRecord, *, limit: int | None) -> Footage:
         """Give the frames that are nearest to the ticks of the new rate."""
-        times, short = self._times(record)
+        reader = open_reader(self.format, self.root, picture_rate=0.0 if self.format == "RAW" else self.rate)
+        short = ""
+        try:
+            times = reader.times(record)
+        except FewerFramesError as error:
+            short = f"the list says {record.num_frames} frames, the file has {error.num_frames}"
+            times = reader.times(replace(record, num_frames=error.num_frames))
         shows = np.bincount(frames_at_rate(times, self.fps))  # how often each frame is given
         pairs = zip(self._frames(record), shows.tolist(), strict=False)  # no frame behind the last tick
         frames = itertools.chain.from_iterable(itertools.repeat(frame, often) for frame, often in pairs)
         rate, count = Fraction(self.fps).limit_denominator(_MAX_TERM), int(shows.sum())
         return Footage(itertools.islice(frames, limit), rate, count, short)
-
-    def _times(self, record: VideoRecord) -> tuple[NDArray[np.float64], str]:
-        """Return the times of a video's frames as its reader does, and what of its line is not there."""
-        reader = open_reader(self.format, self.root, picture_rate=0.0 if self.format == "RAW" else self.rate)
-        try:
-            return reader.times(record), ""
-        except FewerFramesError as error:
-            short = f"the list says {record.num_frames} frames, the file has {error.num_frames}"
-            return reader.times(replace(record, num_frames=error.num_frames)), short
 
     def _frames(self, record: VideoRecord) -> Iterator[np.ndarray]:
         if self.format != "RAW":
