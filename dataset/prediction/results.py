@@ -28,7 +28,12 @@ class Results:
     """The files that were asked for; the three that are of all videos hold, at any moment, those that are done."""
 
     def __init__(self, outputs: Outputs, names: Sequence[str], *, top_k: int) -> None:
-        """Begin the files of all videos; what is there already is overwritten.
+        """Begin the files of all videos.
+
+        Args:
+            outputs: What to write; what is there already is overwritten.
+            names: Of the classes.
+            top_k: Classes to name.
 
         Raises:
             FileError: A file cannot be written.

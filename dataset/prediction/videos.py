@@ -87,7 +87,11 @@ def place_windows(video: Video, span: int, *, stride: Stride | None) -> Iterator
 
     Neighbours part half way between their middles. A last window ends with the video where more than a gap between
     windows would be left behind the one before. Where a second one has no room a whole stride further on, there is one.
-    A window has `span` frames; so has the stride unless one is given.
+
+    Args:
+        video: The video.
+        span: Frames of a window.
+        stride: From one window to the next; None: as long as a window.
     """
     stride, num_frames = stride or Stride(frames=span), video.num_frames
     step = stride.frames or max(1, round(stride.seconds * video.rate))

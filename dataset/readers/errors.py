@@ -24,6 +24,11 @@ class FewerFramesError(ReadError):
     """A frame beyond the real end of a video was asked for: its list claims more frames than there are."""
 
     def __init__(self, message: str, num_frames: int = 0) -> None:
-        """Keep how many frames the video really has, at least 1; pickling rebuilds from the message and restores it."""
+        """Keep the count beside the message; pickling rebuilds from the message and restores the attribute.
+
+        Args:
+            message: One line that names the video.
+            num_frames: How many frames the video really has, at least 1.
+        """
         super().__init__(message)
         self.num_frames = num_frames

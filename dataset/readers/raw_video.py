@@ -44,7 +44,13 @@ class RawVideoReader(FrameReader):
     """
 
     def __init__(self, root_path: str | Path, *, max_pixels: int = MAX_PIXELS, index_cache_size: int = 1 << 22) -> None:
-        """Make a reader; nothing is opened yet. The cache is of time stamps, its size in numbers of 8 bytes."""
+        """Make a reader; nothing is opened yet.
+
+        Args:
+            root_path: Folder that the paths of records are relative to.
+            max_pixels: Pixels that a picture may have.
+            index_cache_size: Memory for the time stamps that are kept, in numbers of 8 bytes.
+        """
         self._root = Path(root_path)
         self._max_pixels = max_pixels
         self._index_cache_size = index_cache_size

@@ -85,7 +85,12 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS, reorder_depth: int | None = None) -> None:
-        """Open the file, which is cheap by the reorder depth that it had when it was opened before.
+        """Open the file.
+
+        Args:
+            path: Of the file.
+            max_pixels: Pixels that a picture may have.
+            reorder_depth: Of the same file as it was opened before, which makes opening cheap; None: not known.
 
         Raises:
             ReadError: No such file, nothing FFmpeg reads, no moving pictures in it, or too large ones.
@@ -333,7 +338,12 @@ def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
 
 
 def decode_frames(path: Path, *, first: int = 0, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
-    """Decode a video file from frame `first` to its end; damaged pictures at the end are left out.
+    """Decode a video file from its start to its end; damaged pictures at the end are left out.
+
+    Args:
+        path: Of the file.
+        first: Number of the first frame to give.
+        max_pixels: Pixels that a picture may have.
 
     Yields:
         uint8 [H, W, 3], upright, all of the size of the first.

@@ -47,7 +47,11 @@ class Drawn:
 
 
 def require_at_least(values: object, limits: Mapping[str, int]) -> None:
-    """Raise a SyntheticError for an attribute below its limit."""
+    """Refuse attributes below their limits.
+
+    Raises:
+        SyntheticError: One is.
+    """
     for name, low in limits.items():
         if not getattr(values, name) >= low:  # NaN is not
             raise SyntheticError(f"{name} must be at least {low}, not {getattr(values, name)}")

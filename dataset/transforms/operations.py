@@ -65,7 +65,14 @@ def _blend_table(background: np.ndarray | float, factor: float) -> np.ndarray:
 
 
 def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, width: int) -> Clip:
-    """Resize a part (top, left, height, width) of every frame, bilinear and antialiased."""
+    """Resize a part of every frame, bilinear and antialiased.
+
+    Args:
+        clip: uint8 [T, H, W, C].
+        box: (top, left, height, width) of the part.
+        height: Of the result.
+        width: Of the result.
+    """
     top, left, box_height, box_width = box
     part = clip[:, top : top + box_height, left : left + box_width]
     if part.shape[1:3] == (height, width):

@@ -58,7 +58,16 @@ class Outcome:
 def convert_list(
     list_file: Path, source: Source, encoder: Encoder, *, root: Path, new_list: Path, workers: int, shard_videos: int
 ) -> int:
-    """Convert all videos of a list, so many to an LMDB environment where they share one, and write the list of results.
+    """Convert all videos of a list and write the list of the results.
+
+    Args:
+        list_file: The list.
+        source: Where its videos are.
+        encoder: What to make.
+        root: Folder of the results.
+        new_list: The list of the results.
+        workers: Processes.
+        shard_videos: Videos that share an LMDB environment.
 
     Returns:
         How many videos could not be converted.
@@ -259,7 +268,11 @@ def _verify(store: Store, task: Task, encoded: Encoded) -> str:
 
 
 def require_space(tasks: Sequence[Task], root: Path) -> None:
-    """Raise a PrepareError for what the disk cannot hold, judged by the first frames of a few videos."""
+    """Refuse to begin what the disk cannot hold, judged by the first frames of a few videos.
+
+    Raises:
+        PrepareError: There is too little space.
+    """
     size, frames, listed, given = 0, 0, 0, 0
     for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():
         task = tasks[index]

@@ -56,7 +56,11 @@ class Source:
     fps: float = 0.0
 
     def footage(self, record: VideoRecord, *, limit: int | None = None) -> Footage:
-        """Give the frames of a list's line, `limit` at most, as its reader would; fewer come if the video ends early.
+        """Give the frames of a list's line as the reader of the format would; fewer come if the video ends early.
+
+        Args:
+            record: The line.
+            limit: Most frames to give.
 
         Raises:
             ReadError: The video cannot be read, now or when its frames are asked for.
@@ -109,6 +113,10 @@ class Source:
 
 
 def require_frames(count: int, record: VideoRecord) -> None:
-    """Raise a ReadError for a video that gave no frame."""
+    """Refuse a video that gave no frame.
+
+    Raises:
+        ReadError: It gave none.
+    """
     if not count:
         raise ReadError(f"{record.path}: the video ends before the segment begins")

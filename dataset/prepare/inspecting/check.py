@@ -33,9 +33,9 @@ class Sample:
 def check_list(
     listed: Path, *, format: str, root: Path, use_flow: bool, frames: int, seed: int, output: Path | None, workers: int
 ) -> int:
-    """Check a list, by so many random frames of each video, and write X_list.clean.txt and X_list.rejects.txt.
+    """Check a list, by `frames` random frames of a video beside its first and last; write a clean list and rejects.
 
-    They go to the folder of the list unless another one is given.
+    X_list.clean.txt and X_list.rejects.txt go to `output`, the folder of the list by default.
 
     Returns:
         How many videos are rejected.
