@@ -54,7 +54,7 @@ PLACES: dict[str, set[str]] = {
     },
     "dataset/prepare/inspecting": {
         "dataset/build.py", "dataset/readers", "dataset/transforms", "dataset/writers",
-        "utils", "utils/config", "utils/evaluation",
+        "utils", "utils/config", "utils/evaluation", "utils/figures",
     },
 }  # fmt: skip
 ABOVE = {

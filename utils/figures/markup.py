@@ -1,5 +1,6 @@
 """Pages and drawings as elements of HTML and SVG: text never becomes markup, and a page is one file of its own."""
 
+import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, tostring
@@ -59,6 +60,11 @@ def facts(entries: Iterable[tuple[str, str, str]]) -> Element:
     return element("dl", *(element("div", element("dt", term), *(
         element("dd", text, kind=kind) for kind, text in (("big", big), ("small", small))
     ), kind="fact") for term, big, small in entries), kind="facts")  # fmt: skip
+
+
+def image(content: bytes, kind: str, words: str) -> Element:
+    """Return an encoded picture, "jpeg" or "png", that is part of the page, with words for those who do not see it."""
+    return element("img", src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt=words)
 
 
 def table(about: str, head: Cells, rows: Iterable[Element], *, kind: str = "") -> Element:

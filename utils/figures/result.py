@@ -1,6 +1,5 @@
 """The pictures and the page of a result."""
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from utils.evaluation.answers import Mistake
 from utils.evaluation.result import CONFUSION_PICTURE, CURVES_PICTURE, RESULT_PAGE, protocol_rows, render_summary
 from utils.figures.confusion import confusion_figure
 from utils.figures.curves import curves_figure
-from utils.figures.markup import element, facts, note, render_document, section, table, table_row, warning
+from utils.figures.markup import element, facts, image, note, render_document, section, table, table_row, warning
 from utils.figures.style import save_figure
 from utils.files import write_text_atomically
 from utils.metrics import Metrics
@@ -112,15 +111,11 @@ def _render_mistakes(mistakes: Sequence[Shown], class_names: Sequence[str]) -> E
 
 
 def _render_strip(strip: bytes | str, name: str) -> Element:
-    return note(f"no picture: {strip}") if isinstance(strip, str) else _image(strip, "jpeg", name)
-
-
-def _image(content: bytes, kind: str, words: str) -> Element:
-    return element("img", src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt=words)
+    return note(f"no picture: {strip}") if isinstance(strip, str) else image(strip, "jpeg", name)
 
 
 def _render_picture(path: Path, name: str, title: str) -> Element:
-    return section(name, title, element("div", _image(path.read_bytes(), "png", title), kind="picture"))
+    return section(name, title, element("div", image(path.read_bytes(), "png", title), kind="picture"))
 
 
 def _render_classes(result: Mapping[str, Any], metrics: Metrics) -> Element:

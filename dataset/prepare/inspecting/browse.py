@@ -1,11 +1,10 @@
 """A page or a sheet of what a network is shown: augmented training clips, and the views of the evaluation."""
 
-import base64
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,15 +12,12 @@ from PIL import Image, ImageDraw
 from dataset.prepare.annotations import PrepareError
 from dataset.writers.annotated_video import load_font
 from dataset.writers.encoding import encode_jpeg
+from utils.figures.markup import element, image, render_document, section
 from utils.files import write_atomically
 
 _SHOWN_FRAMES = 8
 _JPEG_QUALITY = 90
 _CAPTION_HEIGHT, _MARGIN = 18, 8
-_STYLE = (
-    "body{font:14px sans-serif;margin:2em;color:#1f2933}figure{margin:0 0 1.2em}figcaption{margin-bottom:.3em}"
-    "img{max-width:100%;image-rendering:auto}small{color:#66727f}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +34,24 @@ class Strip:
 
 
 def write_browser(path: Path, sections: Sequence[tuple[str, Sequence[Strip]]], *, title: str) -> None:
-    """Write headings with strips below each as a page that needs no other file (.html), or as a sheet (.png)."""
+    """Write an .html page that needs no other file, or a .png sheet.
+
+    Args:
+        path: The new file; its suffix chooses.
+        sections: Headings and the strips below each.
+        title: Title of the page.
+    """
     write = _page if path.suffix == ".html" else _sheet
     content = write(sections, title)
     write_atomically(path, lambda file: file.write(content))
 
 
 def require_new_picture(path: Path) -> None:
-    """Raise a PrepareError for a file that is there, or neither .html nor .png."""
+    """Refuse a file that is there, or of another kind.
+
+    Raises:
+        PrepareError: It is there, or of another kind.
+    """
     if path.suffix not in (".html", ".png"):
         raise PrepareError(f"--output {path}: choose a name that ends in .html or .png")
     if path.exists():
@@ -62,20 +68,16 @@ def film_strip(clip: np.ndarray) -> np.ndarray:
 
 
 def _page(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:
-    parts = [f"<!doctype html><html><head><meta charset='utf-8'><title>{html.escape(title)}</title>"]
-    parts.append(f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>")
-    for heading, strips in sections:
-        parts.append(f"<h2>{html.escape(heading)}</h2>")
-        for strip in strips:
-            picture = base64.b64encode(encode_jpeg(film_strip(strip.clip), _JPEG_QUALITY)).decode()
-            frames, height, width = strip.clip.shape[:3]
-            parts.append(
-                f"<figure><figcaption>{html.escape(strip.caption)} <small>{frames} frames of {width} x {height}, "
-                f"{min(frames, _SHOWN_FRAMES)} shown</small></figcaption>"
-                f"<img alt='{html.escape(strip.caption, quote=True)}' src='data:image/jpeg;base64,{picture}'></figure>"
-            )
-    parts.append("</body></html>\n")
-    return "".join(parts).encode()
+    parts = [section(f"part-{n}", heading, *map(_figure, strips)) for n, (heading, strips) in enumerate(sections)]
+    return render_document(title, element("h1", title), *parts).encode()
+
+
+def _figure(strip: Strip) -> Element:
+    frames, height, width = strip.clip.shape[:3]
+    shown = f"{frames} frames of {width} x {height}, {min(frames, _SHOWN_FRAMES)} shown"
+    caption = element("figcaption", strip.caption, element("span", shown, kind="sub"))
+    picture = image(encode_jpeg(film_strip(strip.clip), _JPEG_QUALITY), "jpeg", strip.caption)
+    return element("figure", caption, picture, style="margin-bottom: 12px")
 
 
 def _sheet(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:

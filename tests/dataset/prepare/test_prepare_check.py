@@ -194,7 +194,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            if name in ("src", "href"):
+            if name in ("src", "href") and value != "data:,":  # no icon is asked for
                 head, _, data = str(value).partition(",")
                 if head != "data:image/jpeg;base64":
                     self.outside.append(str(value))
