@@ -5,7 +5,7 @@ No loops over data, no maths, no file formats. No package imports this module.
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,8 @@ from torch import nn
 
 from dataset.build import (
     make_class_weights,
-    make_length,
     make_normalizer,
-    make_plan,
+    make_plans,
     make_quick_loader,
     make_training_loader,
     make_views_loader,
@@ -55,7 +54,6 @@ from utils.evaluation.provenance import EvaluationList
 from utils.evaluation.views import ViewScorer
 from utils.files import file_sha256
 from utils.lock import lock_folder
-from utils.planning.envelope import Envelope
 from utils.planning.graph import State
 from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy
 from utils.search.budgeted_runs import BudgetedParts
@@ -64,12 +62,13 @@ from utils.search.result import Selection, describe_selection
 from utils.search.setup import SearchParts
 from utils.text import say
 from utils.training.averaging import WeightAverage
+from utils.training.batches import StateLength
 from utils.training.costs import keep_costs, measure_clip
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
 from utils.training.precision import Precision, make_scaler, resolve_precision
 from utils.training.run import open_run, train_states
-from utils.training.schedule import PathSchedule, Schedule
+from utils.training.schedule import make_rate
 from utils.training.selection import BestEpoch
 from utils.training.state import StateTrainer
 from utils.training.weight_files import read_weight_file
@@ -148,36 +147,6 @@ def _open_program(config: RunConfig, request: "Request") -> tuple[ViewScorer, Se
     return make_view_scorer(config, network=program, dtype=None, device=torch.device("cpu")), ()
 
 
-def make_rate(config: RunConfig, state_index: int, *, num_videos: int) -> Callable[[int, int], float]:
-    """Return what gives the learning rate of an (epoch, step) of a state: its own schedule's, or the envelope's."""
-    state, settings = config.states[state_index], config.optimizer
-    plan = make_plan(config, state_index)
-    if settings.envelope == "none":
-        schedule = Schedule(
-            base=state.base_learning_rate,
-            batches_per_epoch=plan.record_batches_per_epoch(num_videos),
-            epochs=state.epochs,
-            warmup_epochs=settings.warmup_epoch,
-            warmup_multiplier=settings.warmup_multiplier,
-            decay_epochs={"cosine": None, "step": settings.lr_decay_epochs, "constant": ()}[settings.lr_scheduler],
-            decay_rate=settings.lr_decay_rate,
-        )
-        return lambda epoch, step: schedule.rate(plan.schedule_position(epoch=epoch, step=step, num_videos=num_videos))
-    lengths = [make_length(config, index, num_videos=num_videos) for index in range(len(config.states))]
-    per_step = [
-        make_plan(config, index).clips_per_step * each.pixels_per_clip for index, each in enumerate(config.states)
-    ]
-    spent = [length.steps * compute for length, compute in zip(lengths, per_step, strict=True)]
-    path = PathSchedule(
-        base=state.base_learning_rate,
-        envelope=Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier),
-        before=sum(spent[:state_index]),
-        per_step=per_step[state_index],
-        whole=settings.envelope_epochs * lengths[-1].steps_per_epoch * per_step[-1] or sum(spent),
-    )
-    return lambda epoch, step: path.rate(epoch * lengths[state_index].steps_per_epoch + step)
-
-
 def make_learner(
     config: RunConfig,
     state_index: int,
@@ -188,7 +157,7 @@ def make_learner(
     class_weights: torch.Tensor | None = None,
 ) -> Learner:
     """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
-    state, settings, plan = config.states[state_index], config.optimizer, make_plan(config, state_index)
+    state, settings, plans = config.states[state_index], config.optimizer, make_plans(config)
     dtype = choose_precision(config, device).dtype
     place_network(config, network, device)
     set_frozen_batch_norm(network, state.frozen_bn)
@@ -198,9 +167,9 @@ def make_learner(
         model=distributed.wrap(network, device),
         optimizer=make_optimizer(settings, network),
         scaler=make_scaler(device, dtype),
-        rate=make_rate(config, state_index, num_videos=num_videos),
-        length=make_length(config, state_index, num_videos=num_videos),
-        plan=plan,
+        rate=make_rate(config, state_index, plans=plans, num_videos=num_videos),
+        length=StateLength.of_epochs(state.epochs, plans[state_index], num_videos=num_videos),
+        plan=plans[state_index],
         criterion=HeadsLoss(LABEL_SMOOTHING if settings.label_smooth else 0.0, class_weights).to(device),
         normalize=make_normalizer(config),
         mix=MixUp(num_classes=config.dataset.num_classes) if config.dataset.use_mixup else None,
@@ -245,7 +214,7 @@ def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device)
     """Return the record with the epochs that its budget comes to; hours are divided by costs that are measured once."""
     if not config.optimizer.budget.is_given:
         return config
-    batches = [make_plan(config, index).record_batch for index in range(len(config.states))]
+    batches = [plan.record_batch for plan in make_plans(config)]
     measure = functools.partial(_measure_clips, config, videos=videos, device=device)
     return divide_budget(
         config,
@@ -338,9 +307,9 @@ def make_budgeted_parts(config: RunConfig, device: torch.device) -> BudgetedPart
     parts = make_search_parts(own, device)
 
     def measure() -> tuple[float, ...]:
-        seconds = _measure_clips(_train_inputs(config), videos=read_search_lists(config)[0], device=device)
-        plans = [make_plan(_train_inputs(config), i) for i in range(len(seconds))]
-        return tuple(each * plan.clips_per_step for each, plan in zip(seconds, plans, strict=True))
+        inputs = _train_inputs(config)
+        seconds = _measure_clips(inputs, videos=read_search_lists(config)[0], device=device)
+        return tuple(each * plan.clips_per_step for each, plan in zip(seconds, make_plans(inputs), strict=True))
 
     return BudgetedParts(parts, _count_steps(config, num_videos=len(parts.training)), measure)
 
@@ -352,10 +321,9 @@ def _train_inputs(config: RunConfig) -> RunConfig:
 
 def _count_steps(config: RunConfig, *, num_videos: int) -> tuple[InputSteps, ...]:
     inputs = _train_inputs(config)
-    plans = [make_plan(inputs, i) for i in range(len(inputs.states))]
     return tuple(
         InputSteps(plan.steps_per_epoch(num_videos), plan.clips_per_step * state.pixels_per_clip)
-        for plan, state in zip(plans, inputs.states, strict=True)
+        for plan, state in zip(make_plans(inputs), inputs.states, strict=True)
     )
 
 
@@ -380,8 +348,7 @@ def describe_search(config: RunConfig) -> list[str]:
         about, clips, scored = f"without its lists ({error})", None, 0
     else:
         about, scored = _describe_lists(config, training=training, scoring=scoring).text, len(scoring)
-        inputs = _train_inputs(config)
-        clips = [make_plan(inputs, i).clips_per_epoch(len(training)) for i in range(len(inputs.states))]
+        clips = [plan.clips_per_epoch(len(training)) for plan in make_plans(_train_inputs(config))]
     cost = describe_cost(config, clips_per_epoch=clips, scoring_videos=scored, weight_bytes=measure_weights(config))
     return [f"{config.name}: {about}", *describe_graph(config), *cost]
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import helpers
 import merge_score
 from benchmarks.measuring import describe_machine, spread_text
-from dataset.build import make_plan, read_training_list
+from dataset.build import make_plans, read_training_list
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
 from utils.evaluation.provenance import choose_crops
@@ -144,7 +144,8 @@ def describe_states(states: Sequence[StateConfig]) -> str:
 def count_clips(config: RunConfig) -> tuple[int, int]:
     """Return how many clips and frames a record trains."""
     videos = len(read_training_list(config))
-    clips = [round(make_plan(config, i).clips_per_epoch(videos) * s.epochs) for i, s in enumerate(config.states)]
+    plans = zip(make_plans(config), config.states, strict=True)
+    clips = [round(plan.clips_per_epoch(videos) * state.epochs) for plan, state in plans]
     return sum(clips), sum(count * state.num_frames for count, state in zip(clips, config.states, strict=True))
 
 

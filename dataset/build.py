@@ -16,7 +16,7 @@ from dataset.video_dataset import EvaluationClips, TrainingClips, VideoFrames, V
 from utils import distributed
 from utils.config import ConfigError, RunConfig, StateConfig
 from utils.training.balance import class_weights, make_order
-from utils.training.batches import EpochBatches, StateLength, StepPlan, plan_steps
+from utils.training.batches import EpochBatches, StepPlan, plan_steps
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -134,10 +134,9 @@ def make_plan(config: RunConfig, state_index: int) -> StepPlan:
     )
 
 
-def make_length(config: RunConfig, state_index: int, *, num_videos: int) -> StateLength:
-    """Return how long a state is on this many videos."""
-    plan = make_plan(config, state_index)
-    return StateLength.of_epochs(config.states[state_index].epochs, plan, num_videos=num_videos)
+def make_plans(config: RunConfig) -> list[StepPlan]:
+    """Divide the batches of every state."""
+    return [make_plan(config, index) for index in range(len(config.states))]
 
 
 def make_training_loader(

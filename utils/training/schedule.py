@@ -1,9 +1,12 @@
 """The learning rate as a pure function of the position in training."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from utils.config import RunConfig
 from utils.planning.envelope import Envelope
+from utils.training.batches import StateLength, StepPlan
 
 COSINE_FLOOR = 1e-6  # the rate a cosine schedule ends at
 
@@ -68,3 +71,42 @@ class PathSchedule:
     def rate(self, step: int) -> float:
         """Return the rate of step number `step`, counted from 0 over the state, by what is spent before it."""
         return self.base * self.envelope.factor(min(1.0, (self.before + step * self.per_step) / self.whole))
+
+
+def make_rate(
+    config: RunConfig, state_index: int, *, plans: Sequence[StepPlan], num_videos: int
+) -> Callable[[int, int], float]:
+    """Return what gives the learning rate of an (epoch, step) of a state: its own schedule's, or the envelope's.
+
+    Args:
+        config: The record.
+        state_index: Of the state.
+        plans: How the batches of every state are divided.
+        num_videos: Training videos.
+    """
+    state, settings, plan = config.states[state_index], config.optimizer, plans[state_index]
+    if settings.envelope == "none":
+        schedule = Schedule(
+            base=state.base_learning_rate,
+            batches_per_epoch=plan.record_batches_per_epoch(num_videos),
+            epochs=state.epochs,
+            warmup_epochs=settings.warmup_epoch,
+            warmup_multiplier=settings.warmup_multiplier,
+            decay_epochs={"cosine": None, "step": settings.lr_decay_epochs, "constant": ()}[settings.lr_scheduler],
+            decay_rate=settings.lr_decay_rate,
+        )
+        return lambda epoch, step: schedule.rate(plan.schedule_position(epoch=epoch, step=step, num_videos=num_videos))
+    lengths = [
+        StateLength.of_epochs(each.epochs, of_state, num_videos=num_videos)
+        for each, of_state in zip(config.states, plans, strict=True)
+    ]
+    per_step = [p.clips_per_step * each.pixels_per_clip for p, each in zip(plans, config.states, strict=True)]
+    spent = [length.steps * compute for length, compute in zip(lengths, per_step, strict=True)]
+    path = PathSchedule(
+        base=state.base_learning_rate,
+        envelope=Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier),
+        before=sum(spent[:state_index]),
+        per_step=per_step[state_index],
+        whole=settings.envelope_epochs * lengths[-1].steps_per_epoch * per_step[-1] or sum(spent),
+    )
+    return lambda epoch, step: path.rate(epoch * lengths[state_index].steps_per_epoch + step)
