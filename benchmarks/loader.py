@@ -120,18 +120,13 @@ class Contender:
         return clips / (time.perf_counter() - start)
 
 
-def make_keys(options: argparse.Namespace, videos: VideoList) -> Keys:
-    """Return the batches of a contender."""
-    return Keys(videos=len(videos), clips=options.clips, batch=options.batch)
-
-
 def make_ours(options: argparse.Namespace, videos: VideoList, reader: FrameReader, transform: Any) -> Contender:
     """Make our loader, of `options.workers` processes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     normalizer = ClipNormalizer()
     # Network input is kept and written again: new memory costs more than what is written to it.
     memory = torch.empty((options.batch, 3, options.length, options.size, options.size), device=device)
-    keys = make_keys(options, videos)
+    keys = Keys(videos=len(videos), clips=options.clips, batch=options.batch)
     loader = VideoLoader(
         TrainingClips(videos, reader, transform, shape=ClipShape(1, options.length, 1), seed=(0,)),
         batch_sampler=keys,
@@ -158,7 +153,7 @@ def make_transform(options: argparse.Namespace, transform_type: str) -> TrainTra
 def make_plain(options: argparse.Namespace, videos: VideoList, clips: Dataset, **settings: Any) -> Contender:
     """Make a loader of clips that are floats already, [C, T, H, W]; `settings` are DataLoader's."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    keys = make_keys(options, videos)
+    keys = Keys(videos=len(videos), clips=options.clips, batch=options.batch)
     loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True, **settings)
     return Contender(loader, keys, lambda batch: batch[0].to(device))
 

@@ -131,12 +131,11 @@ def envelope_factors(envelope: Envelope, until: float, steps: int) -> NDArray[np
     return np.array([envelope.factor(until * (step + 0.5) / steps) for step in range(steps)])
 
 
-@dataclass
+@dataclass(frozen=True)
 class World:
-    """A problem in use: what is trained is counted, what is measured is noisy."""
+    """A problem in use: what is measured is noisy."""
 
     problem: Problem
-    spent: float = 0.0
 
     @functools.cached_property
     def rng(self) -> np.random.Generator:
@@ -165,7 +164,6 @@ class World:
         progress = epochs * 1.25 * relative / (1 + relative**4 / 4)
         rises = (1 - np.exp(-epochs / RATE_FADES)) * relative
         changes = np.diff(numbers, prepend=numbers[:1]) != 0
-        self.spent += until * compute
         found = []
         for count in (round(place * steps) for place in places):
             if (relative[:count] > problem.limit).any():
@@ -184,7 +182,6 @@ class World:
             weights = weights.trained(
                 self.problem, 2, epochs=epochs / COOLING, rate=rate * (1 - (step + 0.5) / COOLING)
             )
-        self.spent += epochs
         return weights
 
     def finish(self, split: Split, *, compute: float, envelope: Envelope, rates: Sequence[float]) -> float:

@@ -74,10 +74,15 @@ def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, color: st
     x, y = zip(*points, strict=True)
     axes.plot(x, y, color=color, linewidth=1.6, marker="o", markersize=3 if len(x) <= 60 else 0)
     if name:
-        axes.annotate(
-            name.format(y[-1]), (x[-1], y[-1]), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=color, annotation_clip=False,
-        )  # fmt: skip
+        _write_behind(axes, name.format(y[-1]), (x[-1], y[-1]), color)
+
+
+def _write_behind(axes: Axes, text: str, end: tuple[float, float], color: str) -> None:
+    """Write behind the end of a curve."""
+    axes.annotate(
+        text, end, xytext=(8, 0), textcoords="offset points",
+        va="center", fontsize=8.5, color=color, annotation_clip=False,
+    )  # fmt: skip
 
 
 def _name_panel(axes: Axes, text: str) -> None:
@@ -109,10 +114,7 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     height = 104.0
     for (_, color, name), end in zip(curves, ends, strict=True):
         height = min(end, height - 8)
-        axes.annotate(
-            f"{name} {end:.1f}%", (x, height), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=color, annotation_clip=False,
-        )  # fmt: skip
+        _write_behind(axes, f"{name} {end:.1f}%", (x, height), color)
     _name_panel(axes, "quick evaluation\n(1 clip, centre crop)")
 
 

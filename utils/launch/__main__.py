@@ -1,6 +1,7 @@
-"""The command `python -m utils.launch`."""
+"""The command `python -m utils.launch`: mistakes end in one line."""
 
-from utils.launch.torchrun import main
+from utils.cli import run_script
+from utils.launch.torchrun import launch
 
 if __name__ == "__main__":
-    main()
+    run_script(launch)

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Mapping
 
-from utils.cli import run_script
 from utils.errors import UserError
 from utils.gpus import find_gpu, read_build, require_usable
 from utils.workers import cpu_threads, usable_cores
@@ -55,7 +54,7 @@ def _share_cores(processes: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(processes, usable_cores())))
 
 
-def _launch() -> None:
+def launch() -> None:
     """Run the script; exit with the code of the process that said why it failed."""
     processes = read_number("NPROC", os.environ, default=1)
     build = read_build()
@@ -72,12 +71,3 @@ def _launch() -> None:
     if not gpus:
         _share_cores(processes)
     start_processes(torchrun_arguments(sys.argv[1:], os.environ, gpus=gpus))
-
-
-def main() -> None:
-    """Run the command; mistakes end in one line."""
-    run_script(_launch)
-
-
-if __name__ == "__main__":
-    main()
