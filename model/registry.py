@@ -32,7 +32,6 @@ from utils.config.network_names import (
     FRAMES,
     POOLING_NAMES,
     TORCHVISION,
-    NetworkName,
     find_row,
     list_refusals,
     parse_name,
@@ -133,8 +132,7 @@ def create_model(
     Args:
         net_name: One of model.list_models().
         num_classes: Outputs of each classifier.
-        early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's networks have no such
-            stem.
+        early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's have no such stem.
         dropout_ratio: Dropout before each classifier.
         image_size: Height and width of a clip. Transformers have position embeddings for it, which they resize for
             other sizes; the others do not look at it.
@@ -149,12 +147,10 @@ def create_model(
         UserError: There is no such network (UnknownNetworkError, with the nearest names) or pooling, or the network
             does not have what is asked for.
     """
-    name = parse_name(net_name)
     options = NetworkOptions(
         num_classes, early_stride, dropout_ratio, image_size, pooling_name, base_width, in_channels, stochastic_depth
     )
-    _refuse_unfitting(net_name, options)
-    network = _build(name, options)
+    network = _build(net_name, options)
     if checkpoint_blocks:
         checkpointing.checkpoint_blocks(network, network.repeated_blocks())
     return network
@@ -174,10 +170,12 @@ def _refuse_unfitting(net_name: str, options: NetworkOptions) -> None:
         raise UserError(f"{key}: {message}")
 
 
-def _build(name: NetworkName, options: NetworkOptions) -> VideoNetwork:
+def _build(net_name: str, options: NetworkOptions) -> VideoNetwork:
+    name = parse_name(net_name)
+    _refuse_unfitting(net_name, options)
     if name.family == TORCHVISION:
         return TorchvisionNetwork(name.backbone, options)
-    home = find_row(str(name)).home
+    home = find_row(net_name).home
     own = find_part(home) if home else None
     if own is not None and not isinstance(own, Family | Backbone):
         return own(options)
