@@ -16,7 +16,7 @@ from layers.blocks import DiffusionBlock, GlobalContextBlock
 from model.registry import BACKBONES, SCALES
 from model.registry import SHAPES as TRANSFORMERS
 from model.s3d import MIXED
-from utils.config.network_names import OTHERS, PUBLISHED_WIDTH, TORCHVISION, WIDTH, find_row, min_clip_frames
+from utils.config.network_names import OTHERS, PUBLISHED_WIDTH, TORCHVISION, WIDTH, clip_limits, find_row
 
 DATA = Path(__file__).parent / "data"
 
@@ -51,6 +51,10 @@ RELEASED_FAMILIES = (
 # One network of every family that was added to the released ones and torchvision's.
 ADDED = tuple(str(name) for row in OTHERS for name in row.names[:: len(row.backbones)] if name.family != TORCHVISION)
 FAMILIES = (*RELEASED_FAMILIES, *ADDED)
+
+
+def min_clip_frames(name: str, early_stride: int) -> int:
+    return clip_limits(name, early_stride).min_frames
 
 
 def tiny_network(name: str, **options: object) -> Any:

@@ -10,8 +10,7 @@ from torch import nn
 
 import model
 from layers.norm import BatchNorm3d, set_frozen_batch_norm
-from tests.networks import CLASSES, FAMILIES, SHAPES, blank_network, tiny_clips, tiny_network
-from utils.config.network_names import min_clip_frames
+from tests.networks import CLASSES, FAMILIES, SHAPES, blank_network, min_clip_frames, tiny_clips, tiny_network
 from utils.errors import UserError
 
 # One of each skeleton.

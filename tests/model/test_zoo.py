@@ -21,11 +21,12 @@ from tests.networks import (
     RELEASED_FAMILIES,
     few_blocks,
     lively_network,
+    min_clip_frames,
     silence_global_views,
     tiny_clips,
     tiny_network,
 )
-from utils.config.network_names import DEPTH, POOLING, find_row, min_clip_frames, parse_name
+from utils.config.network_names import DEPTH, POOLING, find_row, parse_name
 from utils.errors import UserError
 
 # For float64: what the theory says is equal, rounding aside.

@@ -1,6 +1,6 @@
 """Combinations of values that could only fail later: refused when the configuration is parsed, by key."""
 
-from typing import NoReturn
+from collections.abc import Callable, Iterator
 
 from utils.config import network_names
 from utils.config.schema import RunConfig
@@ -9,6 +9,7 @@ from utils.parts import FORMATS, flow_formats
 from utils.planning.graph import GraphError
 
 ROUNDING = 1e-6  # what shares may be off 1 together
+Refusals = Iterator[tuple[str, str]]  # keys, and what is wrong with their values; the first one counts
 
 
 def check_config(config: RunConfig) -> None:
@@ -17,22 +18,41 @@ def check_config(config: RunConfig) -> None:
     Raises:
         ConfigError: The first that is found, with its file and key.
     """
-    _check_clips(config)
-    _check_rates(config)
-    _check_normalization(config)
-    _check_training(config)
+    _refuse(config, _check_clips, _check_network, _check_rates, _check_normalization)
+    _refuse(config, _check_budget, _check_selection, _check_small_sets, _check_training)
 
 
-def _fail(config: RunConfig, name: str, message: str) -> NoReturn:
-    raise ConfigError(f"{config.sources[name]}: {name}: {message}")
+def check_warmup(config: RunConfig) -> None:
+    """Refuse a warm-up that does not fit into the epochs of every state.
+
+    Raises:
+        ConfigError: It does not fit into one.
+    """
+    _refuse(config, _check_warmup)
 
 
-def _check_clips(config: RunConfig) -> None:
+def check_search(config: RunConfig) -> None:
+    """Refuse a search that cannot work; the states of the configuration are not needed.
+
+    Raises:
+        ConfigError: The first mistake that is found, with its file and key.
+    """
+    _refuse(config, _check_search)
+
+
+def _refuse(config: RunConfig, *checks: Callable[[RunConfig], Refusals]) -> None:
+    for check in checks:
+        for name, message in check(config):
+            raise ConfigError(f"{config.sources[name]}: {name}: {message}")
+
+
+def _check_clips(config: RunConfig) -> Refusals:
     net_name, early_stride = config.network.net_name, config.network.early_stride
     try:
         limits = network_names.clip_limits(net_name, early_stride)
     except network_names.UnknownNetworkError as error:
-        _fail(config, "network.net_name", str(error))
+        yield "network.net_name", str(error)
+        return
     is_strided = limits != network_names.clip_limits(net_name, early_stride + 1)
     takes = f"{net_name}{f' with early_stride {early_stride}' if is_strided else ''} needs {limits}"
     what = "input" if config.is_search else "state"
@@ -40,33 +60,17 @@ def _check_clips(config: RunConfig) -> None:
         if not limits.takes_frames(state.num_frames):
             frames = f"{state.num_frames} frames (num_segments x clip_length)"
             name = "search.inputs" if config.is_search else "sampler.clip_length"
-            _fail(config, name, f"{what} {index} has clips of {frames}; {takes}")
+            yield name, f"{what} {index} has clips of {frames}; {takes}"
         if not limits.takes_size(state.crop_size):
             name = "search.inputs" if config.is_search else "dataset.crop_size"
-            _fail(config, name, f"found {state.crop_size} in {what} {index}; {takes}")
+            yield name, f"found {state.crop_size} in {what} {index}; {takes}"
     if not limits.takes_frames(config.evaluation_state.num_frames):
-        _fail(
-            config,
-            "sampler.eva_num_segments",
-            f"evaluation clips have {config.evaluation_state.num_frames} frames; {takes}",
-        )
+        yield "sampler.eva_num_segments", f"evaluation clips have {config.evaluation_state.num_frames} frames; {takes}"
     if not limits.takes_size(config.dataset.eva_crop_size):
-        _fail(config, "dataset.eva_crop_size", f"found {config.dataset.eva_crop_size}; {takes}")
-    _check_network(config)
+        yield "dataset.eva_crop_size", f"found {config.dataset.eva_crop_size}; {takes}"
 
 
-def _check_rates(config: RunConfig) -> None:
-    """Refuse clips by seconds of videos that say no times, and rates of pictures that nothing asks for."""
-    data, rate = config.dataset, config.sampler.frame_rate
-    has_times = FORMATS[data.format].has_times
-    if rate and not has_times and not data.picture_rate:
-        cause = f"{data.format} keeps no times; set dataset.picture_rate to the frames a second of all its videos"
-        _fail(config, "sampler.frame_rate", f"{cause} (python -m dataset.prepare lmdb --fps 15 makes them so)")
-    if data.picture_rate and has_times:
-        _fail(config, "dataset.picture_rate", f"{data.format} files say their own times; set it to 0")
-
-
-def _check_network(config: RunConfig) -> None:
+def _check_network(config: RunConfig) -> Refusals:
     """Refuse settings that this network does not have."""
     net = config.network
     for name, message in network_names.list_refusals(
@@ -76,112 +80,103 @@ def _check_network(config: RunConfig) -> None:
         stochastic_depth=net.stochastic_depth,
         image_size=config.states[-1].crop_size,
     ):
-        _fail(config, f"network.{name}", message)
-    if net.transfer_weights and not network_names.is_inflatable(net.net_name):
-        message = f"{net.net_name} extends no 2D network; load a file of its own weights"
-        _fail(config, "network.transfer_weights", message)
+        yield f"network.{name}", message
+    if net.transfer_weights and network_names.TRANSFER in network_names.find_row(net.net_name).lacks:
+        yield "network.transfer_weights", f"{net.net_name} extends no 2D network; load a file of its own weights"
 
 
-def _check_normalization(config: RunConfig) -> None:
+def _check_rates(config: RunConfig) -> Refusals:
+    """Refuse clips by seconds of videos that say no times, and rates of pictures that nothing asks for."""
+    data, rate = config.dataset, config.sampler.frame_rate
+    has_times = FORMATS[data.format].has_times
+    if rate and not has_times and not data.picture_rate:
+        cause = f"{data.format} keeps no times; set dataset.picture_rate to the frames a second of all its videos"
+        yield "sampler.frame_rate", f"{cause} (python -m dataset.prepare lmdb --fps 15 makes them so)"
+    if data.picture_rate and has_times:
+        yield "dataset.picture_rate", f"{data.format} files say their own times; set it to 0"
+
+
+def _check_normalization(config: RunConfig) -> Refusals:
     data = config.dataset
     channels, kind = (2, "flow has x and y") if data.use_flow else (3, "RGB has three channels")
     for key, values in (("mean", data.mean), ("std", data.std)):
         if len(values) != channels:
-            _fail(config, f"dataset.{key}", f"found {len(values)} numbers, expected {channels} ({kind}) or []")
+            yield f"dataset.{key}", f"found {len(values)} numbers, expected {channels} ({kind}) or []"
     if not all(0 <= value <= 1 for value in data.mean):
         cause = "expected numbers of 0..1, of which bytes / 255 are (123.675 is 0.485)"
-        _fail(config, "dataset.mean", f"found {list(data.mean)}, {cause}")
+        yield "dataset.mean", f"found {list(data.mean)}, {cause}"
     if not all(0 < value <= 1 for value in data.std):
-        _fail(config, "dataset.std", f"found {list(data.std)}, expected numbers above 0, up to 1 (58.395 is 0.229)")
+        yield "dataset.std", f"found {list(data.std)}, expected numbers above 0, up to 1 (58.395 is 0.229)"
 
 
-def _check_training(config: RunConfig) -> None:
-    settings, data = config.optimizer, config.dataset
-    _check_budget(config)
-    _check_selection(config)
-    _check_small_sets(config)
-    if not settings.budget.is_given:
-        check_warmup(config)
+def _check_training(config: RunConfig) -> Refusals:
+    settings, data, network = config.optimizer, config.dataset, config.network
+    if not settings.budget.is_given:  # else the states have no epochs yet
+        yield from _check_warmup(config)
     if settings.envelope == "none" and settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
-        _fail(config, "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]")
+        yield "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]"
     scale = data.crop_scale
     if scale and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
         expected = "two fractions of the frame's area such as [0.5, 1.0]"
-        _fail(config, "dataset.crop_scale", f"found {list(scale)}, expected {expected}")
+        yield "dataset.crop_scale", f"found {list(scale)}, expected {expected}"
     if data.flip_labels and data.no_horizontal_flip:
         cause = "clips that are never flipped exchange no labels; set dataset.no_horizontal_flip: false"
-        _fail(config, "dataset.flip_labels", cause)
+        yield "dataset.flip_labels", cause
     if data.use_flow and not FORMATS[data.format].has_flow:
-        cause = f"{data.format} holds no optical flow; dataset.format must be {flow_formats()}"
-        _fail(config, "dataset.use_flow", cause)
+        yield "dataset.use_flow", f"{data.format} holds no optical flow; dataset.format must be {flow_formats()}"
     if data.use_flow and data.use_fore:
-        _fail(config, "dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow")
-    if config.network.transfer_weights and not config.network.remove_fc:
-        name = "network.transfer_weights"
-        _fail(config, name, "a 2D network's classifier is not transferred; set network.remove_fc: true")
+        yield "dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow"
+    if network.transfer_weights and not network.remove_fc:
+        cause = "a 2D network's classifier is not transferred; set network.remove_fc: true"
+        yield "network.transfer_weights", cause
     if settings.nesterov and settings.momentum == 0 and not settings.adamw_solver:
-        _fail(config, "optimizer.nesterov", "Nesterov needs a momentum above 0")
+        yield "optimizer.nesterov", "Nesterov needs a momentum above 0"
 
 
-def _check_small_sets(config: RunConfig) -> None:
+def _check_small_sets(config: RunConfig) -> Refusals:
     settings = config.optimizer
     if settings.class_weights != "none" and config.sampler.balance != "none":
-        cause = "sampler.balance balances the classes already; set one of them to none"
-        _fail(config, "optimizer.class_weights", cause)
+        yield "optimizer.class_weights", "sampler.balance balances the classes already; set one of them to none"
     if settings.frozen_stages and not config.network.pretrained_model:
         cause = "random weights would stay random; set network.pretrained_model, or 0"
-        _fail(config, "optimizer.frozen_stages", cause)
+        yield "optimizer.frozen_stages", cause
 
 
-def _check_selection(config: RunConfig) -> None:
+def _check_selection(config: RunConfig) -> Refusals:
     settings = config.optimizer
     if settings.select == "last":
         if settings.patience:
-            _fail(config, "optimizer.patience", "it needs a held-out part to look at; set optimizer.select: best")
+            yield "optimizer.patience", "it needs a held-out part to look at; set optimizer.select: best"
         return
     if not settings.eva_inter:
-        _fail(config, "optimizer.eva_inter", "optimizer.select best chooses by the quick evaluation; set it to true")
+        yield "optimizer.eva_inter", "optimizer.select best chooses by the quick evaluation; set it to true"
     if settings.heldout_fraction == 0:
-        _fail(config, "optimizer.heldout_fraction", "nothing would be held out; give a fraction such as 0.15")
+        yield "optimizer.heldout_fraction", "nothing would be held out; give a fraction such as 0.15"
     if settings.keep_momentum and len(config.states) > 1:
         cause = "the momenta of a state's last epoch are not those of its best; set optimizer.select: last"
-        _fail(config, "optimizer.keep_momentum", cause)
+        yield "optimizer.keep_momentum", cause
 
 
-def check_warmup(config: RunConfig) -> None:
-    """Refuse a warm-up that does not fit into the epochs of every state.
-
-    Raises:
-        ConfigError: It does not fit into one.
-    """
+def _check_warmup(config: RunConfig) -> Refusals:
     settings = config.optimizer
     for index, state in enumerate(config.states, start=1):
         if settings.envelope == "none" and 0 < settings.warmup_epoch >= state.epochs:
-            _fail(
-                config,
-                "optimizer.warmup_epoch",
-                f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the "
-                f"{state.epochs:g} epochs of state {index}; a negative number means none",
-            )
+            lengths = f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the {state.epochs:g} epochs"
+            yield "optimizer.warmup_epoch", f"{lengths} of state {index}; a negative number means none"
 
 
-def _check_budget(config: RunConfig) -> None:
+def _check_budget(config: RunConfig) -> Refusals:
     budget, shares = config.optimizer.budget, [state.shares for state in config.states]
-    if sum(unit > 0 for unit in (budget.epochs, budget.hours, budget.frames)) > 1:
-        _fail(config, "optimizer.budget", "found several units, expected one of epochs, hours and frames")
+    if budget.num_units > 1:
+        yield "optimizer.budget", "found several units, expected one of epochs, hours and frames"
     if budget.is_given and abs(sum(shares) - 1) > ROUNDING:
         found = f"found {shares}, which add up to {sum(shares):g}"
-        _fail(config, "optimizer.shares", f"{found}; give each of the {len(shares)} states its fraction of the budget")
+        yield "optimizer.shares", f"{found}; give each of the {len(shares)} states its fraction of the budget"
     if not budget.is_given and any(share != 1 for share in shares):
-        _fail(config, "optimizer.shares", "there is no budget to share; set optimizer.budget, e.g. {epochs: 20}")
+        yield "optimizer.shares", "there is no budget to share; set optimizer.budget, e.g. {epochs: 20}"
 
 
-def check_search(config: RunConfig) -> None:
-    """Refuse a search that cannot work; the states of the configuration are not needed.
-
-    Raises:
-        ConfigError: The first mistake that is found, with its file and key.
-    """
+def _check_search(config: RunConfig) -> Refusals:
     search, settings = config.search, config.optimizer
     is_released = search.policy == "released"
     for key, is_set in (
@@ -191,40 +186,33 @@ def check_search(config: RunConfig) -> None:
     ):
         if is_set:
             what = "a search trains its transitions at constant rates with fresh optimizers"
-            _fail(config, f"optimizer.{key}", what if is_released else "a search has search.budget; leave it empty")
+            yield f"optimizer.{key}", what if is_released else "a search has search.budget; leave it empty"
     if settings.select != "last":
-        _fail(config, "optimizer.select", "a search chooses epochs by its own rules; set it to last")
+        yield "optimizer.select", "a search chooses epochs by its own rules; set it to last"
     factors = search.lr_factors
     if not factors or min(factors) <= 0 or list(factors) != sorted(set(factors), reverse=True):
-        _fail(
-            config, "search.lr_factors", f"found {list(factors)}, expected factors from high to low: [1.0, 0.1, 0.01]"
-        )
+        yield "search.lr_factors", f"found {list(factors)}, expected factors from high to low: [1.0, 0.1, 0.01]"
     try:
         _ = config.graph  # built here, once
     except GraphError as error:
-        _fail(config, "search.graph", str(error))
+        yield "search.graph", str(error)
     if search.max_epochs < search.attempt_epochs:
-        message = f"found {search.max_epochs}, must be at least attempt_epochs ({search.attempt_epochs})"
-        _fail(config, "search.max_epochs", message)
+        expected = f"must be at least attempt_epochs ({search.attempt_epochs})"
+        yield "search.max_epochs", f"found {search.max_epochs}, {expected}"
     if not is_released:
-        _check_budgeted(config)
+        yield from _check_budgeted(config)
     if search.selection == "heldout" and search.heldout_fraction == 0:
-        _fail(
-            config,
-            "search.heldout_fraction",
-            "nothing would be held out; give a fraction of the list, such as 0.1",
-        )
+        yield "search.heldout_fraction", "nothing would be held out; give a fraction of the list, such as 0.1"
 
 
-def _check_budgeted(config: RunConfig) -> None:
+def _check_budgeted(config: RunConfig) -> Refusals:
     search = config.search
     if config.optimizer.envelope == "none":
-        _fail(config, "optimizer.envelope", f"search.policy {search.policy} plans under one, e.g. linear")
+        yield "optimizer.envelope", f"search.policy {search.policy} plans under one, e.g. linear"
     if config.optimizer.envelope_epochs:
-        _fail(config, "optimizer.envelope_epochs", f"search.policy {search.policy} sets it; leave it at 0")
-    budget = search.budget
-    if sum(unit > 0 for unit in (budget.epochs, budget.hours, budget.frames)) != 1:
+        yield "optimizer.envelope_epochs", f"search.policy {search.policy} sets it; leave it at 0"
+    if search.budget.num_units != 1:
         expected = f"search.policy {search.policy} needs one number of epochs, hours or frames, e.g. {{epochs: 20}}"
-        _fail(config, "search.budget", expected)
+        yield "search.budget", expected
     if list(search.peaks) != sorted(set(search.peaks)) or not all(factor > 0 for factor in search.peaks):
-        _fail(config, "search.peaks", f"found {list(search.peaks)}, expected rising factors such as [0.5, 1, 2, 4]")
+        yield "search.peaks", f"found {list(search.peaks)}, expected rising factors such as [0.5, 1, 2, 4]"

@@ -222,7 +222,8 @@ def parse_name(net_name: str) -> NetworkName:
     if net_name not in _NAMES:
         near = difflib.get_close_matches(net_name, _NAMES, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownNetworkError(f"no network is called {net_name!r}{hint} (families: {_families()})")
+        families = ", ".join(dict.fromkeys(name.family or "frame by frame" for name in _NAMES.values()))
+        raise UnknownNetworkError(f"no network is called {net_name!r}{hint} (families: {families})")
     return _NAMES[net_name]
 
 
@@ -247,24 +248,6 @@ def normalization(net_name: str, *, use_flow: bool) -> Normalization:
     return FLOW if use_flow else _OWN_NORMALIZATIONS.get(net_name, IMAGENET)
 
 
-def min_clip_frames(net_name: str, early_stride: int) -> int:
-    """Give the fewest frames of `clip_limits`.
-
-    Raises:
-        UnknownNetworkError: No network has this name.
-    """
-    return clip_limits(net_name, early_stride).min_frames
-
-
-def is_inflatable(net_name: str) -> bool:
-    """Say whether a network extends a 2D network, whose weights `model.inflate` transfers.
-
-    Raises:
-        UnknownNetworkError: No network has this name.
-    """
-    return TRANSFER not in find_row(net_name).lacks
-
-
 def list_refusals(
     net_name: str, *, pooling_name: str, base_width: int, stochastic_depth: float, image_size: int
 ) -> list[tuple[str, str]]:
@@ -284,8 +267,3 @@ def list_refusals(
     if not limits.takes_size(image_size):
         found.append(("image_size", f"{net_name} needs {limits}, not {image_size} x {image_size} pixels"))
     return found
-
-
-def _families() -> str:
-    families = dict.fromkeys(name.family for name in _NAMES.values())
-    return ", ".join(family or "frame by frame" for family in families)

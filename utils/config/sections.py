@@ -91,9 +91,14 @@ class BudgetConfig:
     frames: float | int = own_key("frames of the goal's input, counted in frames x pixels", at_least=0)
 
     @property
+    def num_units(self) -> int:
+        """How many of the units have a number."""
+        return sum(number > 0 for number in (self.epochs, self.hours, self.frames))
+
+    @property
     def is_given(self) -> bool:
         """Whether there is a budget."""
-        return bool(self.epochs or self.hours or self.frames)
+        return self.num_units > 0
 
 
 @dataclass(frozen=True)

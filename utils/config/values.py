@@ -22,11 +22,11 @@ class Setting:
     source: str
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return '; did you mean X?' or '; known: X, Y'."""
+def suggest(word: Any, known: Iterable[str], *, otherwise: str = "; known: {}") -> str:
+    """Return '; did you mean X?', or where nothing is near what is to be said of all that is known."""
     names = list(known)
     close = difflib.get_close_matches(str(word), names, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+    return f"; did you mean '{close[0]}'?" if close else otherwise.format(", ".join(names))
 
 
 def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
@@ -48,10 +48,8 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
     declared = declaration(owner, key)
     choices = [*map(str, declared["choices"])]
     if choices and value not in declared["choices"]:
-        allowed = ", ".join(choices)
-        close = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"{where}: found '{value}', allowed: {allowed}{hint}")
+        hint = suggest(value, choices, otherwise="")
+        raise ConfigError(f"{where}: found '{value}', allowed: {', '.join(choices)}{hint}")
     for limit, number in declared["limits"].items():
         if not LIMITS[limit](value, number):
             raise ConfigError(f"{where}: found {value}, must be {limit.replace('_', ' ')} {number}")

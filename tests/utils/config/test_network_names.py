@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.networks import SHAPES
-from utils.config.network_names import NetworkName, UnknownNetworkError, list_names, min_clip_frames, parse_name
+from tests.networks import SHAPES, min_clip_frames
+from utils.config.network_names import NetworkName, UnknownNetworkError, list_names, parse_name
 from utils.errors import UserError
 
 
