@@ -6,6 +6,7 @@ beginning of its SHA-256, which is all that is published of it.
 
 import difflib
 import fnmatch
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -120,15 +121,11 @@ def find_public_file(name: str) -> PublicFile:
         PublicWeightsError: No file is called so, or several are.
     """
     bare = name.rpartition("/")[2].removesuffix(".pth") if name.endswith(".pth") else name
-    found = match_public_files(_literal(bare))
+    found = match_public_files(glob.escape(bare))
     if len(found) > 1:
         choice = ", ".join(f"{file.name} ({_number(file.top1)})" for file in found)
         raise PublicWeightsError(f"{name}: there are several, choose one (top-1 as published): {choice}")
     return found[0]
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def rows(files: Sequence[PublicFile]) -> Iterator[tuple[str, ...]]:
