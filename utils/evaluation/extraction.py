@@ -105,20 +105,13 @@ class Task:
 
 @dataclass
 class Round:
-    """What one process did in a round, or all of them in all rounds."""
+    """What one process did in a round."""
 
     scored: int = 0
     missing: int = 0
     notes: list[str] = field(default_factory=list)
     problem: str = ""
     is_to_stop: bool = False
-
-    def add(self, other: "Round") -> None:
-        """Count another one in; the first problem stays."""
-        self.scored += other.scored
-        self.missing += other.missing
-        self.problem = self.problem or other.problem
-        self.is_to_stop |= other.is_to_stop
 
 
 def extract_scores(
@@ -228,8 +221,6 @@ def _score(
 def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: logging.Logger) -> None:
     """Write this process's part, a round at a time; an error of one process stops all of them after the round.
 
-    What has been scored until then is written, so that the same command goes on from there.
-
     Args:
         folder: The folder of scores.
         task: What all processes together have to do.
@@ -240,7 +231,7 @@ def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: l
         ExtractionError: On every process, with the first message of any.
         Stopped: One of them was asked to stop.
     """
-    began, remaining, total = time.monotonic(), iter(results), Round()
+    began, remaining, scored, missing = time.monotonic(), iter(results), 0, 0
     num_rounds = math.ceil(len(task.pending) / (distributed.world_size() * _ROUND))
     with (
         PartWriter(folder, task.manifest, rank=distributed.rank()) as writer,
@@ -254,17 +245,18 @@ def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: l
                 is_last=number == num_rounds - 1,
                 advance=lambda: bar.update(min(distributed.world_size(), len(task.pending) - bar.n)),
             )
-            for one in distributed.gather_objects(own):
-                total.add(one)
-                for note in one.notes:
-                    log.info(note)
-            if total.problem:
-                raise ExtractionError(total.problem)
-            bar.update(total.scored + total.missing - bar.n)
-            if total.is_to_stop:
-                raise stopping.stopped(f"{total.scored} videos scored since the start are kept")
-    missing = f", {total.missing} could not be read or scored" if total.missing else ""
-    log.info(f"{total.scored} videos scored in {describe_time(time.monotonic() - began)}{missing}")
+            everyone = distributed.gather_objects(own)
+            for note in itertools.chain.from_iterable(one.notes for one in everyone):
+                log.info(note)
+            if problem := next((one.problem for one in everyone if one.problem), ""):
+                raise ExtractionError(problem)
+            scored += sum(one.scored for one in everyone)
+            missing += sum(one.missing for one in everyone)
+            bar.update(scored + missing - bar.n)
+            if any(one.is_to_stop for one in everyone):
+                raise stopping.stopped(f"{scored} videos scored since the start are kept")
+    unread = f", {missing} could not be read or scored" if missing else ""
+    log.info(f"{scored} videos scored in {describe_time(time.monotonic() - began)}{unread}")
 
 
 def _score_round(

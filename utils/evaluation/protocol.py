@@ -101,7 +101,8 @@ def spacing(num_steps: int, frame_rate: float) -> str:
     return f"{text} at {frame_rate:g} a second" if frame_rate else text
 
 
-def _numbers(mean: Sequence[float], std: Sequence[float]) -> str:
+def normalisation(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Return what is subtracted from the values of a frame, and what they are divided by, in words."""
     return f"mean {' '.join(f'{value:g}' for value in mean)}, std {' '.join(f'{value:g}' for value in std)}"
 
 
@@ -129,8 +130,8 @@ CLIP_ASPECTS = (
     ),
     Aspect(
         "normalisation",
-        lambda t: _numbers(t.config.dataset.mean, t.config.dataset.std),
-        lambda m: _numbers(m.mean, m.std),
+        lambda t: normalisation(t.config.dataset.mean, t.config.dataset.std),
+        lambda m: normalisation(m.mean, m.std),
     ),
     Aspect("flow", lambda t: _yes(t.config.dataset.use_flow), lambda m: _yes(m.use_flow)),
     Aspect("use_fore", lambda t: _yes(t.config.dataset.use_fore), lambda m: _yes(m.use_fore)),

@@ -20,6 +20,7 @@ from utils.evaluation.protocol import (
     Trained,
     compare_with_quick,
     differences,
+    normalisation,
     spacing,
 )
 from utils.evaluation.scores import Manifest
@@ -278,7 +279,7 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("videos", f"{protocol['num_scored']} scored of {protocol['num_videos']}, {protocol['num_missing']} missing"),
         ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {apart}"),
         ("crops", f"{protocol['num_crops']} of {protocol['crop_size']} pixels: {', '.join(protocol['crops'])}"),
-        ("normalised", f"values of 0..1, mean {_numbers(protocol['mean'])}, std {_numbers(protocol['std'])}"),
+        ("normalised", f"values of 0..1, {normalisation(protocol['mean'], protocol['std'])}"),
         *(("score" if row == "video" else "", f"{row}: {made}") for row, made in protocol["score"].items()),
         ("", "of equal scores the lower class number comes first"),
         ("precision", protocol["precision"]),
@@ -321,10 +322,6 @@ def _training_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         score = f"top-1 {100 * quick['top1']:.2f} % of {quick['videos']} videos"
         rows.append(("quick eval", f"{score}, 1 clip, centre crop, after epoch {quick['epoch']}: {verdict}"))
     return rows
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _class_lines(result: Mapping[str, Any]) -> list[str]:
