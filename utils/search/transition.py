@@ -100,12 +100,9 @@ class _Training:
 
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
         """Write the checkpoint to continue from."""
-
-        def write() -> None:
-            content = checkpoint_content(learner, totals) | {"events": [write_event(point) for point in self.curve]}
-            self.weights.write(self.weights.checkpoint(self.transition), content, position=position)
-
-        distributed.decide_on_main(write)
+        content = checkpoint_content(learner, totals) | {"events": [write_event(point) for point in self.curve]}
+        path = self.weights.checkpoint(self.transition)
+        distributed.decide_on_main(lambda: self.weights.write(path, content, position=position))
 
     def _save_epoch(self, learner: Learner, position: Position) -> None:
         """Keep the weights of a complete epoch, where it may be a knee, then the checkpoint."""

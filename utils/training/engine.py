@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,6 @@ class Learner:
     average: WeightAverage | None = None
     best: BestEpoch | None = None
     multiply_adds: int = 0
-    rank_statistics: list[list[torch.Tensor]] = field(default_factory=list, init=False)
 
     @property
     def last_rate(self) -> float:
@@ -71,7 +70,6 @@ class Learner:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            **({"rank_statistics": self.rank_statistics} if self.rank_statistics else {}),
             **(self.average.state_dict() if self.average is not None else {}),
             **(self.best.state_dict() if self.best is not None else {}),
         }
@@ -103,13 +101,11 @@ class Learner:
         averages = [self.average.average[name] for name in names] if self.average is not None else []
         return [self.network.get_buffer(name) for name in names] + averages
 
-    @contextlib.contextmanager
-    def inside_epoch(self) -> Iterator[None]:
-        """Let `state_dict` keep the running statistics of every rank, so that each can go on with its own."""
-        if distributed.world_size() > 1:
-            self.rank_statistics = distributed.gather_objects([tensor.cpu() for tensor in self._statistics()])
-        yield
-        self.rank_statistics = []
+    def rank_statistics(self) -> dict[str, Any]:
+        """Return what a checkpoint inside an epoch keeps, too: the running statistics of every rank, if several."""
+        if distributed.world_size() == 1:
+            return {}
+        return {"rank_statistics": distributed.gather_objects([tensor.cpu() for tensor in self._statistics()])}
 
     def result(self) -> dict[str, torch.Tensor]:
         """Return the weights that are evaluated and handed on: their average where there is one."""
@@ -184,15 +180,15 @@ class EpochTotals:
 
     def merged(self) -> "EpochTotals":
         """Return the totals over all processes: sums of clips and losses, means of times."""
-        everyone = distributed.gather_objects(asdict(self))
+        everyone = distributed.gather_objects(self)
         count = len(everyone)
         return EpochTotals(
-            loss_sum=sum(one["loss_sum"] for one in everyone),
-            clips=sum(one["clips"] for one in everyone),
-            skipped=sum(one["skipped"] for one in everyone),
-            seconds=sum(one["seconds"] for one in everyone) / count,
-            waiting=sum(one["waiting"] for one in everyone) / count,
-            notes=sorted({note for one in everyone for note in one["notes"]}),
+            loss_sum=sum(one.loss_sum for one in everyone),
+            clips=sum(one.clips for one in everyone),
+            skipped=sum(one.skipped for one in everyone),
+            seconds=sum(one.seconds for one in everyone) / count,
+            waiting=sum(one.waiting for one in everyone) / count,
+            notes=sorted({note for one in everyone for note in one.notes}),
         )
 
 

@@ -41,8 +41,15 @@ class StepRecord(Protocol):
 
 
 def checkpoint_content(learner: Learner, totals: EpochTotals | None) -> dict[str, Any]:
-    """Return what any checkpoint to continue from keeps; `totals` are the sums of an epoch that is not complete."""
-    return {**learner.state_dict(), "totals": dataclasses.asdict(totals) if totals is not None else None}
+    """Return what any checkpoint to continue from keeps, on all ranks together.
+
+    Args:
+        learner: What is trained.
+        totals: The sums of an epoch that is not complete, in which every rank has running statistics of its own.
+    """
+    if totals is None:
+        return {**learner.state_dict(), "totals": None}
+    return {**learner.state_dict(), **learner.rank_statistics(), "totals": dataclasses.asdict(totals)}
 
 
 def restore(learner: Learner, content: dict[str, Any]) -> EpochTotals:
@@ -102,18 +109,15 @@ class TrainingRecord:
         self, learner: Learner, position: Position, totals: EpochTotals | None, *, name: str = "current.pth"
     ) -> None:
         """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
-
-        def write() -> None:
-            content = {
-                **checkpoint_content(learner, totals),
-                "config": self.config.to_dict(),
-                "list_sha256": self.list_sha256,
-                "start_weights": self.start_weights,
-                CLASS_NAMES: self.class_names,
-            }
-            save_checkpoint(self.config.run_dir / name, content, position=position)
-
-        distributed.decide_on_main(write)
+        content = {
+            **checkpoint_content(learner, totals),
+            "config": self.config.to_dict(),
+            "list_sha256": self.list_sha256,
+            "start_weights": self.start_weights,
+            CLASS_NAMES: self.class_names,
+        }
+        path = self.config.run_dir / name
+        distributed.decide_on_main(lambda: save_checkpoint(path, content, position=position))
 
     def finish_epoch(self, learner: Learner, position: Position, totals: EpochTotals, score: QuickScore | None) -> None:
         """Log a complete epoch, then save it: a kill between the two costs nothing, `read` drops the log line again."""
@@ -271,8 +275,7 @@ class StateTrainer:
                 bar.update(done - bar.n)
 
             def save(done: int, so_far: EpochTotals) -> None:
-                with self.learner.inside_epoch():
-                    record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
+                record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
 
             with step_advice(self.config, self.state):
                 return train_epoch(
@@ -288,7 +291,7 @@ class StateTrainer:
         """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""
         due = epochs_done == self.learner.length.num_epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
         if self.quick is None or not due:
-            with self.learner.evaluated():
+            with self.learner.evaluated():  # an epoch ends with the same running statistics on all ranks
                 return None
         score, best = self.evaluate(), self.learner.best
         if best is not None:
