@@ -30,7 +30,8 @@ from tests.utils.test_metrics import brute_metrics
 from utils.clip_shape import ClipShape
 from utils.config import load_config
 from utils.errors import UserError
-from utils.evaluation.provenance import choose_crops, make_manifest, read_history, scores_folder
+from utils.evaluation.protocol import read_history
+from utils.evaluation.provenance import choose_crops, make_manifest, scores_folder
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import PartWriter, open_scores, read_manifest
 from utils.evaluation.views import ViewScorer

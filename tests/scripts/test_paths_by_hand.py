@@ -22,7 +22,7 @@ from utils.config.budget import divide_budget
 from utils.config.load import load_sections
 from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
-from utils.evaluation.provenance import read_history
+from utils.evaluation.protocol import read_history
 from utils.planning.envelope import SHAPES, Envelope
 from utils.sealed import read_sealed_json
 from utils.training.checkpoint import Position, load_checkpoint

@@ -15,7 +15,7 @@ from tests import forked
 from tests.conftest import MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils.config import ConfigError, load_config
-from utils.evaluation.provenance import read_history
+from utils.evaluation.protocol import read_history
 from utils.training.checkpoint import load_checkpoint
 
 BEST: dict[str, dict[str, Any]] = {

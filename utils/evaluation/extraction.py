@@ -21,12 +21,12 @@ from tqdm import tqdm
 from utils import distributed, stopping
 from utils.config import RunConfig
 from utils.errors import UserError
+from utils.evaluation.protocol import read_history
 from utils.evaluation.provenance import (
     EVALUATION_FILES,
     EvaluationList,
     checkpoint_sha256,
     make_manifest,
-    read_history,
     scores_folder,
 )
 from utils.evaluation.score_index import index_scores, keep_corrupt_part

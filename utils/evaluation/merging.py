@@ -7,12 +7,12 @@ from typing import Any
 
 from utils.config import RunConfig
 from utils.evaluation.answers import Answers, answer, join_answers, render_predictions
+from utils.evaluation.protocol import read_history
 from utils.evaluation.provenance import (
     EvaluationError,
     EvaluationList,
     checkpoint_sha256,
     make_manifest,
-    read_history,
     scores_folder,
 )
 from utils.evaluation.result import (

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.config import RunConfig
+from utils.config.record import list_differences
+from utils.config.saved import load_saved_config
 from utils.evaluation.scores import Manifest
+from utils.training.epoch_lines import reached_epochs, read_epochs
 
 CROP_NAMES = ("centre", "top left", "bottom right")
 # Accuracies further apart than so many standard deviations of their difference disagree: by chance 1 pair in 22 is.
@@ -76,6 +79,28 @@ class History:
     trained: Trained | None = None
     progress: tuple[float, float] | None = None
     differences: Sequence[str] = ()
+
+
+def read_history(config: RunConfig) -> History:
+    """Return what is known of the training behind a record's weights: nothing of those from elsewhere.
+
+    Training refuses to go on with a changed record; evaluating its weights is no mistake (dataset.on_error=skip, say),
+    so the result names what differs.
+
+    Raises:
+        UserError: log.jsonl or config.yml are damaged.
+    """
+    if config.eva_model != config.weights_path:
+        return History()
+    epochs = read_epochs(config.run_dir)
+    saved = load_saved_config(config.saved_path) if config.saved_path.exists() else config
+    differences = list_differences(config, saved)
+    if not epochs:
+        return History(differences=differences)
+    planned = saved if config.optimizer.budget.is_given else config  # with the epochs that the budget came to
+    whole = planned.epochs_before(len(planned.states))
+    progress = None if config.is_search else (reached_epochs(planned, epochs[-1]), whole)  # it is as long as it is
+    return History(Trained(saved, epochs), progress, differences)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.config import RunConfig
-from utils.config.record import list_differences
-from utils.config.saved import load_saved_config
 from utils.errors import UserError
-from utils.evaluation.protocol import History, Trained
 from utils.evaluation.result import RESULT_FILES
 from utils.evaluation.scores import SCORES_FOLDER, Manifest
 from utils.files import file_sha256
 from utils.text import versions
-from utils.training.epoch_lines import reached_epochs, read_epochs
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"
 TRAIN_SCRIPT, SEARCH_SCRIPT = "train_3d.py", "train_3d_op.py"
@@ -118,25 +114,3 @@ def make_manifest(
         list_file=data.eva_list_file,
         versions=versions(),
     )
-
-
-def read_history(config: RunConfig) -> History:
-    """Return what is known of the training behind a record's weights: nothing of those from elsewhere.
-
-    Training refuses to go on with a changed record; evaluating its weights is no mistake (dataset.on_error=skip, say),
-    so the result names what differs.
-
-    Raises:
-        UserError: log.jsonl or config.yml are damaged.
-    """
-    if config.eva_model != config.weights_path:
-        return History()
-    epochs = read_epochs(config.run_dir)
-    saved = load_saved_config(config.saved_path) if config.saved_path.exists() else config
-    differences = list_differences(config, saved)
-    if not epochs:
-        return History(differences=differences)
-    planned = saved if config.optimizer.budget.is_given else config  # with the epochs that the budget came to
-    whole = planned.epochs_before(len(planned.states))
-    progress = None if config.is_search else (reached_epochs(planned, epochs[-1]), whole)  # it is as long as it is
-    return History(Trained(saved, epochs), progress, differences)
