@@ -50,7 +50,6 @@ from utils.config.budget import divide_budget
 from utils.errors import UserError
 from utils.evaluation.extraction import ExtractionParts, extract_scores
 from utils.evaluation.predictions import Prediction
-from utils.evaluation.provenance import EvaluationList
 from utils.evaluation.views import ViewScorer
 from utils.files import file_sha256
 from utils.lock import lock_folder
@@ -110,7 +109,7 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
             return scorer, describe_network(config, network)
 
         parts = ExtractionParts(
-            videos=EvaluationList(videos.sha256, videos.labels, lambda number: videos[number].path),
+            videos=videos,
             precision=precision,
             load=load,
             read=lambda indices: make_views_loader(config, videos=videos, indices=indices),

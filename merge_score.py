@@ -21,7 +21,7 @@ from utils.cli import run_script, script_parser
 from utils.config import RunConfig, load_config
 from utils.evaluation.answers import Answers
 from utils.evaluation.merging import merge_scores
-from utils.evaluation.provenance import EXTRACT_SCRIPT, EvaluationList, command_line
+from utils.evaluation.provenance import EXTRACT_SCRIPT, command_line
 from utils.metrics import Metrics
 
 SHOWN_MISTAKES = 20
@@ -58,8 +58,7 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
         shown = [Shown(m, record.path, strip) for m, record, strip in zip(mistakes, records, strips, strict=True)]
         draw_result(config, result, metrics=metrics, class_names=names, mistakes=shown)
 
-    listed = EvaluationList(videos.sha256, videos.labels, lambda number: videos[number].path)
-    merge_scores(config, listed, class_names=names, draw=draw, extracted_by=extracted_by, force=force)
+    merge_scores(config, videos, class_names=names, draw=draw, extracted_by=extracted_by, force=force)
 
 
 if __name__ == "__main__":

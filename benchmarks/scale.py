@@ -170,13 +170,8 @@ def make_record(root: Path, videos: int) -> RunConfig:
     (root / "weights.pth").write_bytes(b"not read")
     (root / "record.yml").write_text(yaml.safe_dump(record))
     config = load_config(root / "record.yml")
-    manifest = make_manifest(
-        config,
-        list_sha256=read_list(listed).sha256,
-        num_videos=videos,
-        checkpoint_sha256=checkpoint_sha256(config, trained_by=""),
-        precision="float32",
-    )
+    digest = checkpoint_sha256(config, trained_by="")
+    manifest = make_manifest(config, read_list(listed), checkpoint_sha256=digest, precision="float32")
     open_scores(scores_folder(config), manifest)
     rng = np.random.default_rng(0)
     with PartWriter(scores_folder(config), manifest, rank=0) as writer:

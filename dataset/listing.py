@@ -96,6 +96,10 @@ class VideoList(Sequence[VideoRecord]):
         path = self._bytes[start : int(self._ends[position])].tobytes().decode()
         return VideoRecord(path, int(self.num_frames[position]), int(self.labels[position]))
 
+    def path_of(self, index: int) -> str:
+        """Return a video's path."""
+        return self[index].path
+
     def subset(self, indices: np.ndarray) -> "VideoList":
         """Return the videos at these indices, in this order, as a list of their own; its digest tells it apart."""
         starts = np.concatenate([[0], self._ends[:-1]])

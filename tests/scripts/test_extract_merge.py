@@ -225,9 +225,7 @@ def test_the_result_does_not_depend_on_which_processes_wrote_the_parts(make_reco
         record = make_record(f"of{world_size}")
         config = load_config(record)
         videos = read_evaluation_list(config)
-        manifest = make_manifest(
-            config, list_sha256=videos.sha256, num_videos=len(videos), checkpoint_sha256="0" * 64, precision="float32"
-        )
+        manifest = make_manifest(config, videos, checkpoint_sha256="0" * 64, precision="float32")
         open_scores(scores_folder(config), manifest)
         for rank in reversed(range(world_size)):
             writer = PartWriter(scores_folder(config), manifest, rank=rank, videos_per_part=2 + world_size)

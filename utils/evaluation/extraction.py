@@ -22,15 +22,17 @@ from utils import distributed, stopping
 from utils.config import RunConfig
 from utils.errors import UserError
 from utils.evaluation.protocol import read_history
-from utils.evaluation.provenance import (
-    EVALUATION_FILES,
-    EvaluationList,
-    checkpoint_sha256,
-    make_manifest,
-    scores_folder,
-)
+from utils.evaluation.provenance import EvaluationList, checkpoint_sha256, make_manifest, scores_folder
+from utils.evaluation.result import RESULT_FILES
 from utils.evaluation.score_index import index_scores, keep_corrupt_part
-from utils.evaluation.scores import CorruptPartError, Manifest, PartWriter, describe_broken, open_scores
+from utils.evaluation.scores import (
+    SCORES_FOLDER,
+    CorruptPartError,
+    Manifest,
+    PartWriter,
+    describe_broken,
+    open_scores,
+)
 from utils.evaluation.views import ViewScorer, score_ahead
 from utils.files import move_to_earlier
 from utils.logs import open_log
@@ -149,7 +151,7 @@ def extract_scores(
     score = functools.partial(_score, scorer, config=config, path_of=parts.videos.path_of)
     with stopping.deferred():
         views = f"{config.sampler.eva_num_clips} clips x {len(crops)} crops"
-        count = f"{len(task.pending)} of {parts.videos.num_videos} videos"
+        count = f"{len(task.pending)} of {len(parts.videos)} videos"
         where = f"{scorer.device.type}, {parts.precision}"
         log.info(f"{config.name}: {network}, {config.eva_model}; {count} x {views} to score, {where}")
         score_pending(folder, task, score_ahead(items, score, device=scorer.device), log=log)
@@ -166,15 +168,14 @@ def _plan(
     log: logging.Logger,
 ) -> Task:
     """Open the folder of scores and find what is lacking in it; corrupt parts are set aside."""
-    folder, count = scores_folder(config), parts.videos.num_videos
+    folder, count = scores_folder(config), len(parts.videos)
     manifest = make_manifest(
         config,
-        list_sha256=parts.videos.sha256,
-        num_videos=count,
+        parts.videos,
         checkpoint_sha256=checkpoint_sha256(config, trained_by=trained_by),
         precision=parts.precision.name,
     )
-    if force and (earlier := move_to_earlier(config.run_dir, EVALUATION_FILES)) is not None:
+    if force and (earlier := move_to_earlier(config.run_dir, (SCORES_FOLDER, *RESULT_FILES))) is not None:
         log.info(f"moved the earlier scores and results to {earlier}")
     history = read_history(config)
     if history.progress and history.progress[0] < history.progress[1]:

@@ -1,7 +1,7 @@
 """Merge the scores of a record into its result. No torch here."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,38 +66,23 @@ def merge_scores(
             say(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)", summary)
             return
         metrics, answers, missing = _count(config, index, videos, extracted_by=extracted_by)
-        result = _make_result(config, index, videos, metrics=metrics, missing=missing, class_names=class_names)
-        if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
-            say(f"moved the earlier result to {earlier}")
+        history = read_history(config)
+        result = build_result(
+            config, videos, index=index, metrics=metrics, missing=missing, class_names=class_names, history=history
+        )
         predictions = render_predictions(answers, path_of=videos.path_of, class_names=class_names)
-        write_text_atomically(config.run_dir / PREDICTIONS, predictions)
-        draw(result, metrics, answers)
-        write_text_atomically(config.run_dir / RESULT_TEXT, printable(render_text(result, config.to_yaml())))
-        # Last, so that a result that is there is complete.
-        write_sealed_json(config.run_dir / RESULT_JSON, result)
-        say(render_summary(result), f"result: {config.run_dir / RESULT_TEXT}")
+        _write_result(config, result, predictions=predictions, draw=lambda: draw(result, metrics, answers))
 
 
-def _make_result(
-    config: RunConfig,
-    index: ScoreIndex,
-    videos: EvaluationList,
-    *,
-    metrics: Metrics,
-    missing: Mapping[int, str],
-    class_names: Sequence[str],
-) -> dict[str, Any]:
-    return build_result(
-        config.name,
-        manifest=index.manifest,
-        metrics=metrics,
-        labels=videos.labels,
-        class_names=class_names,
-        missing={videos.path_of(video): cause for video, cause in missing.items()},
-        config=config.to_dict(),
-        history=read_history(config),
-        scores_digest=index.digest,
-    )
+def _write_result(config: RunConfig, result: dict[str, Any], *, predictions: str, draw: Callable[[], None]) -> None:
+    """Write the files of a result, the one for programs last: where it is, the others are."""
+    if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
+        say(f"moved the earlier result to {earlier}")
+    write_text_atomically(config.run_dir / PREDICTIONS, predictions)
+    draw()
+    write_text_atomically(config.run_dir / RESULT_TEXT, printable(render_text(result, config.to_yaml())))
+    write_sealed_json(config.run_dir / RESULT_JSON, result)
+    say(render_summary(result), f"result: {config.run_dir / RESULT_TEXT}")
 
 
 def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_by: str) -> Manifest:
@@ -109,8 +94,7 @@ def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_b
     is_there = config.eva_model.is_file()  # weights may be deleted once the scores are made
     expected = make_manifest(
         config,
-        list_sha256=videos.sha256,
-        num_videos=videos.num_videos,
+        videos,
         checkpoint_sha256=checkpoint_sha256(config, trained_by="") if is_there else found.checkpoint_sha256,
         precision=found.precision,
     )
@@ -142,7 +126,7 @@ def _count(
     for numbers, logits in index.blocks(on_broken=leave_out):
         labels = videos.labels[numbers]
         answers.append(answer(numbers, labels, counts.add(logits, labels)))
-    if len(missing) == videos.num_videos:
+    if len(missing) == len(videos):
         raise ScoresError(f"no video could be scored, all {len(missing)} are missing: {next(iter(missing.values()))}")
     return counts.result(), join_answers(answers), dict(sorted(missing.items()))
 

@@ -1,47 +1,45 @@
 """What the evaluation of a record is: whose scores, where they are, and which commands make them. No torch here."""
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utils.config import RunConfig
 from utils.errors import UserError
-from utils.evaluation.result import RESULT_FILES
 from utils.evaluation.scores import SCORES_FOLDER, Manifest
 from utils.files import file_sha256
 from utils.text import versions
 
 EXTRACT_SCRIPT, MERGE_SCRIPT = "extract_score_3d.py", "merge_score.py"
 TRAIN_SCRIPT, SEARCH_SCRIPT = "train_3d.py", "train_3d_op.py"
-EVALUATION_FILES = (SCORES_FOLDER, *RESULT_FILES)
 
 
 class EvaluationError(UserError):
     """An evaluation that cannot be made: names what is not there."""
 
 
-@dataclass(frozen=True)
-class EvaluationList:
-    """The videos of an evaluation, as far as their scores are concerned.
+class EvaluationList(Protocol):
+    """The videos of an evaluation, as far as their scores are concerned; `dataset.listing.VideoList` says it in full.
 
     Attributes:
         sha256: Of the list file.
-        labels: Class of every video, int32 [videos].
-        path_of: Returns a video's path, given its number.
     """
 
     sha256: str
-    labels: NDArray[np.int32]
-    path_of: Callable[[int], str]
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
 
     @property
-    def num_videos(self) -> int:
-        """The number of videos."""
-        return len(self.labels)
+    def labels(self) -> NDArray[np.int32]:
+        """Class of every video, int32 [videos]."""
+
+    def path_of(self, index: int, /) -> str:
+        """Return a video's path, given its number."""
 
 
 def scores_folder(config: RunConfig) -> Path:
@@ -77,15 +75,12 @@ def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:
     return file_sha256(config.eva_model)
 
 
-def make_manifest(
-    config: RunConfig, *, list_sha256: str, num_videos: int, checkpoint_sha256: str, precision: str
-) -> Manifest:
+def make_manifest(config: RunConfig, videos: EvaluationList, *, checkpoint_sha256: str, precision: str) -> Manifest:
     """Return what scores made with this configuration are of.
 
     Args:
         config: The record; clips have the geometry of its last state.
-        list_sha256: Of the evaluation list.
-        num_videos: In that list.
+        videos: Its evaluation list.
         checkpoint_sha256: Of the weights.
         precision: Type of the forward pass, e.g. "float32": a CPU and a GPU may differ in it.
     """
@@ -93,8 +88,8 @@ def make_manifest(
     return Manifest(
         network=f"{net.net_name} (early_stride {net.early_stride}, base_width {net.base_width}, {net.pooling_name})",
         checkpoint_sha256=checkpoint_sha256,
-        list_sha256=list_sha256,
-        num_videos=num_videos,
+        list_sha256=videos.sha256,
+        num_videos=len(videos),
         num_classes=data.num_classes,
         format=data.format,
         root_path=data.eva_root_path,

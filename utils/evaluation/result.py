@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.config import RunConfig
 from utils.evaluation.protocol import (
     CLIP_ASPECTS,
     CROP_NAMES,
@@ -23,6 +24,8 @@ from utils.evaluation.protocol import (
     normalisation,
     spacing,
 )
+from utils.evaluation.provenance import EvaluationList
+from utils.evaluation.score_index import ScoreIndex
 from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
@@ -41,42 +44,39 @@ SCORES = {
 
 
 def build_result(
-    record: str,
+    config: RunConfig,
+    videos: EvaluationList,
     *,
-    manifest: Manifest,
+    index: ScoreIndex,
     metrics: Metrics,
-    labels: NDArray[np.integer],
+    missing: Mapping[int, str],
     class_names: Sequence[str],
-    missing: Mapping[str, str],
-    config: Mapping[str, Any],
     history: History,
-    scores_digest: str,
 ) -> dict[str, Any]:
     """Collect everything a result says, in plain types; accuracies are fractions of 1.
 
     Args:
-        record: Name of the record.
-        manifest: What the scores are of.
+        config: The record.
+        videos: Its evaluation list, scored or missing.
+        index: The scores.
         metrics: Accuracies over the scored videos.
-        labels: Classes of all videos of the list, scored or missing.
+        missing: Number and cause of each video that could not be scored.
         class_names: One for each class.
-        missing: Path and cause of each video that could not be scored.
-        config: The effective configuration.
         history: Of the weights.
-        scores_digest: Tells whether a result is of these very scores.
     """
+    manifest = index.manifest
     return {
-        "record": record,
-        "metrics": _metrics(metrics, labels),
+        "record": config.name,
+        "metrics": _metrics(metrics, videos.labels),
         "protocol": _protocol(manifest, history.trained, num_scored=metrics.num_videos, num_missing=len(missing)),
         "quick_evaluation": _quick_evaluation(manifest, history.trained, metrics),
-        "missing": [{"path": path, "cause": cause} for path, cause in missing.items()],
+        "missing": [{"path": videos.path_of(video), "cause": cause} for video, cause in missing.items()],
         "checkpoint": _checkpoint(manifest, history),
         "cost": None if history.trained is None else _cost(history.trained),
         "classes": _classes(metrics, class_names),
         "versions": {"extraction": manifest.versions, "merging": versions()},
-        "scores_digest": scores_digest,
-        "config": dict(config),
+        "scores_digest": index.digest,
+        "config": config.to_dict(),
         "training_differences": list(history.differences),
     }
 

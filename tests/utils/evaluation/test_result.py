@@ -13,11 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dataset.listing import VideoRecord, list_of
 from tests.conftest import ROOT, MakeRecord
 from tests.utils.evaluation.test_scores import make_manifest
 from utils.config import load_config
 from utils.evaluation.protocol import History, Trained
 from utils.evaluation.result import build_result, render_summary, render_text
+from utils.evaluation.score_index import index_scores
 from utils.figures.confusion import confusion_figure
 from utils.figures.curves import curves_figure
 from utils.figures.style import save_figure
@@ -43,16 +45,15 @@ def make_result(
     scores[np.arange(40), :, :, labels] += 0.1
     metrics = ViewMetrics(num_classes)
     metrics.add(scores, labels)
+    listed = [*labels.tolist(), *(0 for _ in range(missing))]
     result = build_result(
-        "tiny",
-        manifest=make_manifest(num_classes=num_classes, num_videos=40 + missing, num_clips=4),
+        load_config(ROOT / "record/synthetic-dg-p3d-resnet18.yml"),
+        list_of([VideoRecord(f"v{number}.mp4", 1, label) for number, label in enumerate(listed)], path="list.txt"),
+        index=index_scores(Path("none"), make_manifest(num_classes=num_classes, num_videos=len(listed), num_clips=4)),
         metrics=metrics.result(),
-        labels=np.concatenate([labels, np.zeros(missing, dtype=int)]),
+        missing=dict.fromkeys(range(40, len(listed)), "no such file"),
         class_names=[f"class {number}" for number in range(num_classes)],
-        missing={f"v{number}.mp4": "no such file" for number in range(missing)},
-        config={"optimizer": {"epochs": 3}},
         history=History(trained, training_progress),
-        scores_digest="digest",
     )
     return {**result, **changes}
 
@@ -71,7 +72,7 @@ def test_missing_videos_count_as_wrong_in_a_row_of_their_own() -> None:
     accuracies[0] *= result["classes"][0]["videos"] / (result["classes"][0]["videos"] + 10)
     assert wrong["mean_class"] == pytest.approx(sum(accuracies) / 6)
     assert result["protocol"]["num_missing"] == 10
-    assert result["missing"][3] == {"path": "v3.mp4", "cause": "no such file"}
+    assert result["missing"][3] == {"path": "v43.mp4", "cause": "no such file"}
 
 
 def test_nothing_missing_makes_the_two_rows_equal() -> None:
@@ -95,7 +96,7 @@ def test_the_text_holds_every_accuracy_of_the_table() -> None:
         values = result["metrics"][row]
         cells = " +".join(re.escape(f"{100 * values[key]:.2f} %") for key in ("top1", "top3", "top5"))
         assert re.search(cells, text), row
-    assert "Missing videos (1 of 41)\n  v0.mp4: no such file" in text
+    assert "Missing videos (1 of 41)\n  v40.mp4: no such file" in text
     assert "  optimizer:\n    epochs: 3" in text
     assert "a" * 64 in text  # the checkpoint's digest
     assert f"numpy {np.__version__}" in text
