@@ -81,6 +81,11 @@ def table(about: str, head: Cells, rows: Iterable[Element], *, kind: str = "") -
     return element("div", whole, kind=f"scroll {kind}", role="region", tabindex=0, aria_label=f"Table: {about}")
 
 
+def numbers(*texts: str) -> list[tuple[str, str]]:
+    """Return cells of a row, or columns of a table, that hold numbers."""
+    return [("number", text) for text in texts]
+
+
 def table_row(cells: Cells, *, kind: str = "", name: str = "") -> Element:
     """Return a row of a table: the kinds and texts of its cells, "number" or "", "th" for its heading."""
     return element("tr", *(

@@ -53,13 +53,7 @@ from utils.training.run_folder import save_config
 def plan_budget(
     config: RunConfig, make_parts: Callable[[RunConfig, torch.device], BudgetedParts], *, force: bool
 ) -> None:
-    """Plan and train from wherever the journal stands.
-
-    Args:
-        config: The record, of search.policy budgeted.
-        make_parts: Returns what the search is made of, on a device.
-        force: An earlier search is moved aside, not continued.
-    """
+    """Plan and train from wherever the journal stands, or anew: with `force` what is there is moved aside."""
     if not leads(config):
         return
     work = Work(config, make_parts, perform, identify)

@@ -218,11 +218,12 @@ class BudgetedHistory:
 
     def readouts(self) -> list[PilotReadout]:
         """Return what pilots have shown, under smaller budgets too; what is before one that diverged does not count."""
-        return [event for event in self._since_retreat() if isinstance(event, PilotReadout)]
+        events = self._since(place for place, _ in self._retreats())
+        return [event for event in events if isinstance(event, PilotReadout)]
 
     def own_readouts(self) -> list[PilotReadout]:
         """Return those of `readouts` that pilots of the budget of now have shown."""
-        return [event for event in self._since_restart() if isinstance(event, PilotReadout)]
+        return [event for event in self._since(self._restarts()) if isinstance(event, PilotReadout)]
 
     def of_pilot(self, number: int, *, attempt: int) -> list[BudgetedEvent]:
         """Return what a pilot has shown after pilots had begun anew so many times."""
@@ -259,7 +260,7 @@ class BudgetedHistory:
             losses |= {each: math.nan for each in (*losses, factor) if each >= factor}
         readouts = tuple(Readout(r.pilot, r.at, r.weighted, r.loss, r.sd) for r in self.readouts())
         standing, (lost, lost_readouts) = self._standing(), self._lost()
-        ended = _ended(self._since_restart())
+        ended = _ended(self._since(self._restarts()))
         checks = tuple(Check(each.split, each.share, each.losses) for each in self.checks())
         return Seen(peaks, readouts, ended | standing, standing, lost, lost_readouts, checks)
 
@@ -276,13 +277,11 @@ class BudgetedHistory:
 
     def _now(self) -> Sequence[BudgetedEvent]:
         """Return what has happened under the budget of now."""
-        return self.events[max(self._growths(), default=-1) + 1 :]
+        return self._since(self._growths())
 
-    def _since_retreat(self) -> Sequence[BudgetedEvent]:
-        return self.events[max((place for place, _ in self._retreats()), default=-1) + 1 :]
-
-    def _since_restart(self) -> Sequence[BudgetedEvent]:
-        return self.events[max(self._restarts(), default=-1) + 1 :]
+    def _since(self, places: Iterable[int]) -> Sequence[BudgetedEvent]:
+        """Return what has happened since the last of some places, all where there are none."""
+        return self.events[max(places, default=-1) + 1 :]
 
     def _scale(self, place: int) -> float:
         """Return what a rate that was found for the first budget is for the budget at a place."""
@@ -315,12 +314,7 @@ def _ended(events: Iterable[BudgetedEvent]) -> frozenset[int]:
 
 
 def read_history(lines: Iterable[Mapping[str, Any]], *, source: str, first: int) -> BudgetedHistory:
-    """Return what lines as `write_event` returns them say.
-
-    Args:
-        lines: All from the beginning of the search.
-        source: Where they stand, for errors, e.g. "journal.jsonl, line".
-        first: Number of the first line there.
+    """Return what lines as `write_event` returns them say; `source` and the number of the `first` are for errors.
 
     Raises:
         EventError: A line is no event of a budgeted search.

@@ -36,12 +36,6 @@ def take_budget(
 ) -> None:
     """Go on with a record's budget where it is larger than the journal's last, and set the earlier path aside.
 
-    Args:
-        config: The record.
-        journal: Of its search.
-        inputs: What its inputs cost.
-        log: The log of the run.
-
     Raises:
         ConfigError: It is smaller, or in a unit that cannot be compared.
     """

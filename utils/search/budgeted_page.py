@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from utils.figures.markup import element, facts, render_document, section, table, table_row
+from utils.figures.markup import element, facts, numbers, render_document, section, table, table_row
 from utils.figures.svg import line_data
 from utils.search.budgeted_events import PeakScore, PilotReadout
 from utils.search.budgeted_report import BudgetedReport, Compared
@@ -32,11 +32,6 @@ def _names(report: BudgetedReport) -> list[str]:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}%"
-
-
-def _numbers(*texts: str) -> list[tuple[str, str]]:
-    """Return cells of a table, or its columns, that hold numbers."""
-    return [("number", text) for text in texts]
 
 
 def _outcome(run: PeakScore | PilotReadout | Compared) -> tuple[str, str]:
@@ -81,22 +76,22 @@ def _render_peaks(report: BudgetedReport) -> Element:
         base = report.config.search.inputs[number].base_learning_rate
         for peak in tried:
             rate, factor = f"{base * peak.factor:.3g}", f"{peak.factor:.3g}"
-            rows.append(table_row([("th", name), *_numbers(rate, factor, *_outcome(peak), str(peak.steps))]))
+            rows.append(table_row([("th", name), *numbers(rate, factor, *_outcome(peak), str(peak.steps))]))
     text = (
         "Short runs, each annealed to zero, from low to high until the held-out loss turns."
         if rows
         else "No rate was tried: those that are written are taken."
     )
-    head = [("", "input"), *_numbers("rate", "factor", "held-out loss", "top-1, %", "steps")]
+    head = [("", "input"), *numbers("rate", "factor", "held-out loss", "top-1, %", "steps")]
     chart = _chart(curves, names, "held-out loss over log2(factor)")
     return section("peaks", "Peak rate", element("p", text), *chart, table("peaks", head, rows))
 
 
 def _render_readouts(report: BudgetedReport) -> Element:
-    numbers = (-1, *range(len(_names(report)) - 1))  # of the inputs, by pilot
-    names = [f"pilot at {_names(report)[number]}" for number in numbers]
+    inputs = (-1, *range(len(_names(report)) - 1))  # of the inputs, by pilot
+    names = [f"pilot at {_names(report)[number]}" for number in inputs]
     rows = [
-        table_row([("th", names[r.pilot]), *_numbers(f"{100 * r.at:.2f}", str(r.branch), *_outcome(r))])
+        table_row([("th", names[r.pilot]), *numbers(f"{100 * r.at:.2f}", str(r.branch), *_outcome(r))])
         for r in report.readouts
     ]
     curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in range(len(names))]
@@ -104,7 +99,7 @@ def _render_readouts(report: BudgetedReport) -> Element:
         "Pilots are beginnings of the path. A copy of each was trained on at the goal, its rate falling to zero, and "
         "scored there: a branch, which nothing goes on from."
     )
-    head = [("", "pilot"), *_numbers("% of the path", "steps of the branch", "held-out loss", "top-1, %")]
+    head = [("", "pilot"), *numbers("% of the path", "steps of the branch", "held-out loss", "top-1, %")]
     chart = _chart(curves, names, "held-out loss of a branch over % of the path where it begins")
     return section("pilots", "Pilots", element("p", text), *chart, table("readouts", head, rows))
 
@@ -113,24 +108,24 @@ def _render_checks(report: BudgetedReport) -> Element:
     rows = []
     for each in report.checks:
         less = f"{each.less:+.4f} ± {each.less_sd:.4f}" if math.isfinite(each.less) else ""
-        rows.append(table_row(_numbers(f"{each.share:g}", *map(_percent, each.split), *_outcome(each), less)))
+        rows.append(table_row(numbers(f"{each.share:g}", *map(_percent, each.split), *_outcome(each), less)))
     text = (
         "Splits trained to their end on a part of the budget. The difference is by video; from a quarter of the budget "
         "on it drops a split where it is more than twice its standard deviation, else the law decides, with these runs."
     )
-    head = _numbers("of the budget", *_names(report), "held-out loss", "top-1, %", "less all at the goal")
+    head = numbers("of the budget", *_names(report), "held-out loss", "top-1, %", "less all at the goal")
     return section("check", "Check", element("p", text), table("check", head, rows))
 
 
 def _render_splits(report: BudgetedReport) -> Element:
     rows = [
         table_row(
-            _numbers(*map(_percent, each.split), f"{each.gain:.2f} ± {each.spread:.2f}"),
+            numbers(*map(_percent, each.split), f"{each.gain:.2f} ± {each.spread:.2f}"),
             kind="path" if each.split == report.plan.split else "",
         )
         for each in report.splits
     ]
-    head = _numbers(*_names(report), "expected gain, points")
+    head = numbers(*_names(report), "expected gain, points")
     return section("plan", "Splits", element("p", describe_plan(report)), table("splits", head, rows))
 
 
@@ -150,10 +145,10 @@ def _render_marginal(report: BudgetedReport) -> Element:
 
 def _render_pareto(report: BudgetedReport) -> Element:
     rows = [
-        table_row([("th", f"{factor:g} x"), *_numbers(*map(_percent, split), f"{loss:.3f}")])
+        table_row([("th", f"{factor:g} x"), *numbers(*map(_percent, split), f"{loss:.3f}")])
         for factor, split, loss in report.pareto
     ]
-    head = [("", "budget"), *_numbers(*_names(report), "expected loss")]
+    head = [("", "budget"), *numbers(*_names(report), "expected loss")]
     text = "The best split of other budgets by the same law; the goal's share grows with the budget."
     return section("pareto", "Other budgets", element("p", text), table("other budgets", head, rows))
 
@@ -169,10 +164,10 @@ def _render_spent(report: BudgetedReport) -> Element:
     )
     if report.spent.earlier:
         parts += (("paths of smaller budgets, on top of it", report.spent.earlier),)
-    rows = [table_row([("th", name), *_numbers(_percent(value / report.budget))]) for name, value in parts]
+    rows = [table_row([("th", name), *numbers(_percent(value / report.budget))]) for name, value in parts]
     unit = "seconds of training steps" if report.config.search.budget.hours else "frames x pixels of training clips"
     text = f"Compute is {unit}; a clip that is only scored counts a third."
-    head = [("", ""), *_numbers("of the budget")]
+    head = [("", ""), *numbers("of the budget")]
     return section("spent", "Budget", element("p", text), table("budget", head, rows))
 
 

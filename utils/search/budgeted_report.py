@@ -105,14 +105,7 @@ class BudgetedReport:
 def build_report(
     config: RunConfig, history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned
 ) -> BudgetedReport:
-    """Collect everything a budgeted search says.
-
-    Args:
-        config: The search record.
-        history: What has happened.
-        policy: What decides.
-        planned: The best path that is known.
-    """
+    """Collect everything a budgeted search says; `planned` is the best path that is known."""
     path = replace(policy.budget, compute=planned.compute)
     posterior = policy.posterior(history.seen()) if history.plan else None
     splits = policy.choose(posterior, path).table

@@ -59,12 +59,7 @@ class Work:
 
 
 class Executor(Protocol):
-    """Who performs jobs.
-
-    Attributes:
-        workers: How many jobs at the same time.
-        running: Names of those.
-    """
+    """Who performs jobs, so many at the same time."""
 
     workers: int
 
@@ -112,12 +107,7 @@ class Desk:
     def __init__(self, folder: Path, executor: Executor) -> None:
         """Take the folder of a search, and who performs its jobs."""
         self._folder, self._executor = folder, executor
-        self.wait = executor.wait
-
-    @property
-    def workers(self) -> int:
-        """How many jobs are performed at the same time."""
-        return self._executor.workers
+        self.workers, self.wait = executor.workers, executor.wait
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Begin the first jobs that there are workers for, and give up those that are none of these."""
@@ -125,7 +115,7 @@ class Desk:
         for name in [name for name in self._executor.running if name not in wanted]:
             self._executor.cancel(name)
         for job in jobs:
-            if job.name not in self._executor.running and len(self._executor.running) < self._executor.workers:
+            if job.name not in self._executor.running and len(self._executor.running) < self.workers:
                 self._executor.submit(job)
 
     def run(self, job: Job) -> None:

@@ -190,14 +190,7 @@ def path_record_name(config: RunConfig) -> str:
 def describe_selection(
     config: RunConfig, *, training_videos: int, scoring_videos: int, groups: tuple[int, ...] | None
 ) -> Selection:
-    """Return which videos train and which score the states.
-
-    Args:
-        config: The search record.
-        training_videos: How many train.
-        scoring_videos: How many score the states.
-        groups: How many groups the two are, None where every video is its own group.
-    """
+    """Return which videos train and which score the states; where `groups` is None, every video is its own group."""
     search, data = config.search, config.dataset
     source, drawn = data.eva_list_file, dict[str, Any]()
     if search.selection == "heldout":
@@ -223,14 +216,7 @@ def describe_scoring(config: RunConfig) -> str:
 
 
 def build_result(config: RunConfig, history: History, *, plan: Plan | None, subject: Subject) -> SearchResult:
-    """Collect everything a search says.
-
-    Args:
-        config: The search record.
-        history: What has happened.
-        plan: The plan; None while the search runs.
-        subject: What is searched with.
-    """
+    """Collect everything a search says; without a plan, of one that is running."""
     graph, search = config.graph, config.search
     edges = tuple(
         _edge(config, history, transition=transition, plan=plan, subject=subject)

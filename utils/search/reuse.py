@@ -29,9 +29,7 @@ def identify_reused(config: RunConfig) -> dict[str, str]:
 def read_prior(config: RunConfig, *, longest: float) -> Posterior | None:
     """Return the posterior that the searches of search.reuse leave, tempered; None where there are none.
 
-    Args:
-        config: The search record.
-        longest: Rate-weighted epochs of the whole budget on its cheapest input.
+    `longest` is the scale of tau, as `fit_posterior` takes it.
 
     Raises:
         SealError: A file is damaged.

@@ -38,13 +38,7 @@ from utils.training.run_folder import save_config
 def search_path(
     config: RunConfig, make_parts: Callable[[RunConfig, torch.device], SearchParts], *, force: bool
 ) -> None:
-    """Search from wherever the journal stands, then write the result.
-
-    Args:
-        config: The search record.
-        make_parts: Returns what the search is made of, on a device.
-        force: An earlier search is moved aside, not continued.
-    """
+    """Search from wherever the journal stands, or anew: with `force` what is there is moved aside; write the result."""
     if not leads(config):
         return
     work = Work(config, make_parts, train_transition, identify_search)

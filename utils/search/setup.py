@@ -19,10 +19,6 @@ class Videos(Protocol):
     """A list of videos, as far as a search knows it."""
 
     @property
-    def path(self) -> str:
-        """The file."""
-
-    @property
     def sha256(self) -> str:
         """Of its content."""
 

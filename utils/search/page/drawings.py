@@ -144,14 +144,7 @@ _WIDTH, _HEIGHT = 340, 204
 
 
 def curve_svg(edge: EdgeResult, ranges: Ranges, *, result: SearchResult, name: str = "") -> Element:
-    """Return the chart of a transition: its points, the fitted curve, the knee, and where training diverged.
-
-    Args:
-        edge: A transition with scores.
-        ranges: Its axes (see `chart_ranges`).
-        result: The result it is of.
-        name: Id of the chart's title.
-    """
+    """Return the chart of a transition that has scores: points, fitted curve, knee, and divergence."""
     frame = _Frame(ranges.epochs, ranges.scores)
     curve = [(frame.x(epoch), frame.y(score)) for epoch, score in labels.fitted_curve(edge)]
     fit = [element("path", d=line_data(curve), kind="fit", fill="none", stroke=_BLUE, stroke_width=2)] if curve else []

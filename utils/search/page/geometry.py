@@ -77,12 +77,7 @@ def round_line(line: Sequence[Point]) -> str:
 
 
 def arrow_head(line: Sequence[Point], *, width: float) -> tuple[tuple[Point, Point, Point], Point]:
-    """Return the triangle at a line's end, tip first, and where the line itself stops.
-
-    Args:
-        line: Corners of the line.
-        width: Half of the triangle's base.
-    """
+    """Return the triangle at a line's end, tip first and twice `width` at its base, and where the line itself stops."""
     tip = line[-1]
     before = next(point for point in reversed(line[:-1]) if point != tip)
     length = math.dist(before, tip)

@@ -149,12 +149,7 @@ class _Grid:
 
 
 def lay_out(result: SearchResult, sizes: Sizes) -> Drawing:
-    """Place the graph of a result.
-
-    Args:
-        result: The result, of a search that runs or has finished.
-        sizes: Measures of the drawing.
-    """
+    """Place the graph of a search that runs or has finished."""
     edges = [(str(edge.start), str(edge.end)) for edge in result.edges]
     grid = _Grid(_place_in_cells(result), edges)
     labels = [edge_label(entry, in_short=sizes.wraps) for entry in result.edges]

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 import yaml
 
-from utils.figures.markup import element, facts, note, render_document, section, table, table_row, warning
+from utils.figures.markup import element, facts, note, numbers, render_document, section, table, table_row, warning
 from utils.search.page import labels
 from utils.search.page.drawings import curve_svg, graph_svg, legend
 from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Ranges, number
@@ -128,16 +128,16 @@ def _render_path(result: SearchResult) -> Element:
         cells = [
             ("", str(place) if epochs else NOTHING),
             ("th", str(edge.end)),
-            ("number", str(epochs)),
-            ("number", number(labels.knee_value(edge))),
+            *numbers(str(epochs), number(labels.knee_value(edge))),
             ("", describe_input(state.setting) if epochs else "passed through without training"),
-            ("number", f"{state.setting.base_learning_rate:g}"),
-            ("number", f"{state.setting.batch_size} × {state.setting.iter_size}"),
+            *numbers(
+                f"{state.setting.base_learning_rate:g}", f"{state.setting.batch_size} × {state.setting.iter_size}"
+            ),
             ("", "frozen" if state.setting.frozen_bn else "trained"),
         ]
         rows.append(table_row(cells, kind="" if epochs else "idle"))
-    head = [("", "#"), ("", "state"), ("number", "epochs"), ("number", "score, %"), ("", "clip"), ("number", "rate")]
-    head += [("number", "batch"), ("", "batch norm")]
+    head = [("", "#"), ("", "state"), *numbers("epochs", "score, %"), ("", "clip"), *numbers("rate", "batch")]
+    head.append(("", "batch norm"))
     return section("path", "Path", _describe_path(result), table("path", head, rows))
 
 
@@ -200,14 +200,14 @@ def _render_scores(edge: EdgeResult) -> Element:
     for epoch, score in enumerate(edge.scores):
         found = number(score) if labels.is_number(score) else "diverged"
         fitted = number(float(edge.fit.curve(epoch))) if edge.fit and labels.is_number(score) else NOTHING
-        rows.append(table_row([("th", str(epoch)), ("number", found), ("number", fitted)]))
-    head = [("", "epoch"), ("number", "score, %"), ("number", "fit")]
+        rows.append(table_row([("th", str(epoch)), *numbers(found, fitted)]))
+    head = [("", "epoch"), *numbers("score, %", "fit")]
     return table(f"scores of {labels.arrow_name(edge)}", head, rows)
 
 
 def _render_edges(result: SearchResult) -> Element:
-    numbers = ("knee", "score", "start", "epochs", "clips", "scored clips", "time", *_FIT_KEYS)
-    head = [("", "#"), ("", "transition"), ("", "verdict"), *(("number", text) for text in numbers)]
+    columns = ("knee", "score", "start", "epochs", "clips", "scored clips", "time", *_FIT_KEYS)
+    head = [("", "#"), ("", "transition"), ("", "verdict"), *numbers(*columns)]
     rows = []
     for place, edge in labels.ordered_edges(result):
         epoch, diverged, fit = labels.knee_epoch(edge), labels.diverged_in(edge), edge.fit
@@ -220,8 +220,7 @@ def _render_edges(result: SearchResult) -> Element:
             *(f"{getattr(fit, key):.3g}" if fit else NOTHING for key in _FIT_KEYS),
         )
         verdict = edge.verdict if diverged is None else f"{edge.verdict}, diverged in epoch {diverged}"
-        cells = [("", str(place)), ("th", labels.arrow_name(edge)), ("", verdict)]
-        cells += [("number", text) for text in values]
+        cells = [("", str(place)), ("th", labels.arrow_name(edge)), ("", verdict), *numbers(*values)]
         rows.append(table_row(cells, kind="path" if edge.on_path else "", name=f"row-{place}"))
     text = (
         "Knee and epochs: up to the knee and trained; score and start: in percent, fitted at the knee and measured on "
@@ -243,10 +242,9 @@ def _render_ledger(result: SearchResult) -> Element:
     ):
         written = describe_time if key == "seconds" else "{:,}".format
         mine, total = getattr(result.ledger.path, key, None), getattr(result.ledger.search, key)
-        cells = [("th", text), ("number", written(total)), ("number", NOTHING if mine is None else written(mine))]
-        cells.append(("number", f"{total / mine:.1f} ×" if mine else NOTHING))
-        rows.append(table_row(cells))
-    head = [("", ""), ("number", "the search"), ("number", "the path alone"), ("number", "ratio")]
+        alone, ratio = NOTHING if mine is None else written(mine), f"{total / mine:.1f} ×" if mine else NOTHING
+        rows.append(table_row([("th", text), *numbers(written(total), alone, ratio)]))
+    head = [("", ""), *numbers("the search", "the path alone", "ratio")]
     text = "What the search has cost, and what of it training the path alone would."
     return section("ledger", "Compute", note(text), table("compute", head, rows))
 
