@@ -20,9 +20,9 @@ DIVERGED = "✕"
 PATH, BEST, LOST, RUNNING, WAITING = "path", "best", "lost", "running", "waiting"
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a score with so many digits; a dash where there is none."""
-    return f"{value:.{digits}f}" if is_number(value) else NOTHING
+def number(value: float | None) -> str:
+    """Return a score; a dash where there is none."""
+    return f"{value:.2f}" if is_number(value) else NOTHING
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
