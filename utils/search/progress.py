@@ -58,19 +58,19 @@ def describe_epoch(config: RunConfig, history: History, *, transition: Transitio
 def estimate_remaining(config: RunConfig, history: History) -> Remaining:
     """Return what is left of a search.
 
-    An input that has not been trained yet is taken to cost as much for a frame as those that have.
+    An input that has not been trained yet is taken to cost as much for a pixel as those that have.
     """
     by_input: defaultdict[int, list[float]] = defaultdict(list)
     for point in history.epochs():
-        frames = config.search.inputs[point.transition.end.input].num_frames
-        by_input[frames].append(point.seconds + point.scoring_seconds)
-    means = {frames: sum(values) / len(values) for frames, values in by_input.items()}
-    per_frame = sum(means.values()) / sum(means) if means else 0.0
+        pixels = config.search.inputs[point.transition.end.input].pixels_per_clip
+        by_input[pixels].append(point.seconds + point.scoring_seconds)
+    means = {pixels: sum(values) / len(values) for pixels, values in by_input.items()}
+    per_pixel = sum(means.values()) / sum(means) if means else 0.0
     fewest = most = 0
     shortest = longest = 0.0
     for transition, (low, high) in _remaining_epochs(config, history).items():
-        frames = config.search.inputs[transition.end.input].num_frames
-        cost = means.get(frames, per_frame * frames)
+        pixels = config.search.inputs[transition.end.input].pixels_per_clip
+        cost = means.get(pixels, per_pixel * pixels)
         fewest, most = fewest + low, most + high
         shortest, longest = shortest + low * cost, longest + high * cost
     return Remaining((fewest, most), (shortest, longest))

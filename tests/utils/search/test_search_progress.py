@@ -78,6 +78,17 @@ def test_what_is_left_lies_in_the_range_at_every_moment(config: RunConfig) -> No
     assert estimate_remaining(config, History()).seconds == (0.0, 0.0)
 
 
+def test_an_input_of_larger_frames_costs_as_much_more(config: RunConfig) -> None:
+    inputs = (replace(config.search.inputs[0], crop_size=28), replace(config.search.inputs[0], crop_size=56))
+    edges = ("initial -> (0,0)", "(0,0) -> (1,0)")
+    config = replace(config, search=replace(config.search, inputs=inputs, lr_factors=(1.0,), graph=edges))
+    small = config.graph.transitions[0]
+    trained = replace(point(config, small, 1, 50.0), seconds=2.0)
+    left = estimate_remaining(config, History([EpochScore(small, 0, 0.0), trained, Decision(small, "capped", 1, 50.0)]))
+    assert left.epochs == (3, 6)
+    assert left.seconds == pytest.approx((3 * 8.0, 6 * 8.0)), "four times the pixels"
+
+
 def test_an_epoch_is_said_with_its_knee_and_what_is_left(config: RunConfig) -> None:
     first = config.graph.exploration_order[0]
     rising = History(simulate(config, noisy)).curve(first)
