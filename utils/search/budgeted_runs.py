@@ -140,10 +140,13 @@ class Runs:
                 totals = restore(trainer.learner, content) if content is not None else totals
                 trainer.train(keeper, position, totals)
         trainer.quick = quick
-        return _finite(read_out(trainer))
+        found = read_out(trainer)
+        if not found.losses:
+            raise DivergedError("the held-out loss is NaN or infinite")
+        return found
 
     def train_check(self, record: RunConfig, name: str) -> HeldoutLoss:
-        """Train a record to its end, and return the loss at the clip of its last state; its files stay.
+        """Train a record to its end, and return the loss at the clip of its last state, if finite; its files stay.
 
         Raises:
             DivergedError: It diverged.
@@ -153,7 +156,7 @@ class Runs:
         network, settings = self._parts.search.make_network(content["network"]), record.optimizer
         reading = replace(record, optimizer=replace(settings, precise_bn=count_batches(self._config)))
         last = len(record.states) - 1
-        return _finite(read_out(self._parts.search.make_trainer(reading, last, network, name)))
+        return read_out(self._parts.search.make_trainer(reading, last, network, name))
 
     def remove(self, name: str) -> None:
         """Remove the files of a run that nothing needs any more; what it did not write stays, and its folder."""
@@ -221,9 +224,3 @@ class Runs:
         if (source / EPOCHS_FILE).exists():
             shutil.copyfile(source / EPOCHS_FILE, config.run_dir / EPOCHS_FILE)
         save_checkpoint(config.weights_path, {**content, "config": config.to_dict()}, position=position)
-
-
-def _finite(found: HeldoutLoss) -> HeldoutLoss:
-    if not found.losses:
-        raise DivergedError("the held-out loss is NaN or infinite")
-    return found
