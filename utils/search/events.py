@@ -181,10 +181,11 @@ def read_event(line: Mapping[str, Any], kinds: Any, *, where: str, transitions: 
         EventError: A field is missing, unknown, or not what is expected there.
     """
     by_name = {kind.kind: kind for kind in get_args(kinds)}
-    found = _Fields(line, where=where, edges={str(transition): transition for transition in transitions})
+    found = _Fields(line, where, {str(transition): transition for transition in transitions})
     event = found.take(by_name[found.take_choice("event", by_name)])
-    if unknown := [name for name in line if name not in found.known]:
-        raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], found.known)}")
+    known = write_event(event)
+    if unknown := [name for name in line if name not in known]:
+        raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], known)}")
     return event
 
 
@@ -193,12 +194,13 @@ _NULLS = {"score": math.nan, "value": -math.inf, "loss": math.nan, "sd": math.na
 _EXPECTED = {int: "a whole number", float: "a number", str: "text", list: "a list"}
 
 
+@dataclass(frozen=True)
 class _Fields:
-    """The fields of a line, which are taken out of it one by one."""
+    """The fields of a line, which stands there and may name these transitions."""
 
-    def __init__(self, line: Mapping[str, Any], *, where: str, edges: Mapping[str, Transition]) -> None:
-        self._line, self._where, self._edges = line, where, edges
-        self.known: list[str] = []
+    line: Mapping[str, Any]
+    where: str
+    edges: Mapping[str, Transition]
 
     def take(self, kind: type[Any], prefix: str = "") -> Any:
         """Return a value of a kind, from the fields that are called as its own behind a prefix."""
@@ -209,25 +211,24 @@ class _Fields:
         """Return a field that is one of a few words."""
         word: str = self._take_plain(name, str)
         if word not in choices:
-            raise EventError(f"{self._where}: {name}: found '{word}'{suggest(word, choices)}")
+            raise EventError(f"{self.where}: {name}: found '{word}'{suggest(word, choices)}")
         return word
 
     def _take(self, name: str, hint: Any, *, prefix: str) -> Any:
         if hint is Transition:
-            return self._edges[self.take_choice("edge", self._edges)]
+            return self.edges[self.take_choice("edge", self.edges)]
         if hint == QuickScore | None:
-            return self.take(QuickScore, "eval_") if any(key.startswith("eval_") for key in self._line) else None
+            return self.take(QuickScore, "eval_") if any(key.startswith("eval_") for key in self.line) else None
         if hint == EpochTraining | None:
-            return self.take(EpochTraining) if get_type_hints(EpochTraining).keys() & self._line.keys() else None
+            return self.take(EpochTraining) if get_type_hints(EpochTraining).keys() & self.line.keys() else None
         if get_origin(hint) is tuple:
             return tuple(self._check(name, item, get_args(hint)[0]) for item in self._take_plain(name, list))
         return self.take_choice(name, VERDICTS) if name == "verdict" else self._take_plain(prefix + name, hint)
 
     def _take_plain(self, name: str, expected: type) -> Any:
-        self.known.append(name)
-        if name not in self._line:
-            raise EventError(f"{self._where}: '{name}' is missing; found {', '.join(self._line)}")
-        return self._check(name, self._line[name], expected)
+        if name not in self.line:
+            raise EventError(f"{self.where}: '{name}' is missing; found {', '.join(self.line)}")
+        return self._check(name, self.line[name], expected)
 
     def _check(self, name: str, found: Any, expected: type) -> Any:
         if found is None and name in _NULLS:
@@ -235,5 +236,5 @@ class _Fields:
         if type(found) is int and expected is float:
             return float(found)
         if type(found) is not expected:
-            raise EventError(f"{self._where}: {name}: found {found!r}, expected {_EXPECTED[expected]}")
+            raise EventError(f"{self.where}: {name}: found {found!r}, expected {_EXPECTED[expected]}")
         return found
