@@ -49,7 +49,8 @@ def write_annotated(
     """
 
     def write(file: IO[bytes]) -> None:
-        with H264Writer(file, rate=rate, options=_OPTIONS, time_base=time_base) as writer:
+        # By its name: of what goes wrong in a file object FFmpeg only says that something did.
+        with H264Writer(file.name, rate=rate, options=_OPTIONS, time_base=time_base) as writer:
             for frame, time in itertools.zip_longest(_with_text(frames, lines_at), times):
                 if frame is None or time is None:
                     raise FileError(f"{target}: the video has more or fewer frames than the {len(times)} counted")

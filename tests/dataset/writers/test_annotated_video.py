@@ -1,5 +1,6 @@
 """Copies of videos with text on them: the right text on every frame, and every frame at its time."""
 
+import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_every_frame_is_shown_when_it_is_in_the_source(tmp_path: Path, time_base
     write_annotated(decode_frames(video), tmp_path / "c.mp4", lambda _: [], times=times, time_base=time_base, rate=rate)
     assert shown_at(tmp_path / "c.mp4") == [time * time_base for time in times]
     assert seconds_of(tmp_path / "c.mp4") == pytest.approx(float(times[-1] * time_base + 1 / rate), abs=0.02)
+
+
+@pytest.mark.parametrize("count", [3, 300])  # within what the file holds back, and beyond
+def test_a_copy_that_cannot_be_written_says_why(tmp_path: Path, count: int) -> None:
+    noise = (np.random.default_rng(n).integers(0, 256, (96, 128, 3), dtype=np.uint8) for n in range(count))
+    limits, rate = resource.getrlimit(resource.RLIMIT_FSIZE), Fraction(25)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        with pytest.raises(FileError, match=r"c\.mp4: cannot be written \(File too large\)"):
+            write_annotated(noise, tmp_path / "c.mp4", lambda _: [], times=range(count), time_base=1 / rate, rate=rate)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("counted", [11, 13])
