@@ -13,7 +13,7 @@ import torch
 import helpers
 from dataset import sampling
 from dataset.build import make_reader, make_video_views, read_evaluation_list, read_training_list
-from dataset.listing import VideoList, VideoRecord, read_list
+from dataset.listing import VideoList, VideoRecord, read_fingerprint, read_list
 from dataset.prediction.request import Source
 from dataset.prediction.scoring import VideoScorer
 from dataset.prediction.videos import open_video
@@ -162,6 +162,14 @@ def test_stores_of_one_rate_show_the_same_and_are_read_by_it(root: Path, tmp_pat
     said = json.loads((tmp_path / "out/new_list.fingerprint.json").read_text())
     assert said["frame_rate"] == 21
     convert(kind, root, tmp_path / "out", "--fps", 21, "--short_side", 0)  # nothing is left to do
+
+
+def test_a_copy_of_a_store_of_one_rate_says_the_rate(root: Path, tmp_path: Path) -> None:
+    out, copied = tmp_path / "out", tmp_path / "copy_list.txt"
+    convert("frames", root, out, "--fps", 21)
+    words = ["lmdb", "--list", out / "new_list.txt", "--root", out, "--format", "FRAME", "--output", tmp_path / "copy"]
+    main([*map(str, words), "--new_list", str(copied), "--workers", "1"])
+    assert read_fingerprint(copied).get("frame_rate") == 21
 
 
 def test_resized_videos_show_their_frames_when_the_source_does(root: Path, tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.heldout import group_names
-from dataset.listing import VideoList, VideoRecord, below, class_names_beside, read_list, split_segment
+from dataset.listing import (
+    FRAME_RATE,
+    VideoList,
+    VideoRecord,
+    below,
+    class_names_beside,
+    read_fingerprint,
+    read_list,
+    split_segment,
+)
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting.encoders import Encoded, Encoder, spread
 from dataset.prepare.converting.sources import Source, require_frames
@@ -79,6 +88,7 @@ def convert_list(
     if new_list.exists() and not journal_path.exists():
         raise PrepareError(f"{new_list} is there and was not made by this command; choose another --new_list")
     videos = read_list(list_file, check_path=below)
+    rate = source.fps or read_fingerprint(list_file).get(FRAME_RATE, 0.0)
     sharded = isinstance(store := encoder.store(root), ShardedEnvironments)
     shard = new_list.stem.removesuffix("_list") if sharded else ""
     targets = _targets(videos, encoder.suffix, shard=shard, shard_videos=shard_videos)
@@ -90,7 +100,7 @@ def convert_list(
     done = {target: journal[target] for target in records if target in journal and target not in faults}
     damaged = _damaged({target: records[target] for target in done}, journal, source, encoder)
     made = _new_list(new_list, videos, targets, done=done, faults=faults, damaged=damaged)
-    made = dataclasses.replace(made, frame_rate=source.fps)
+    made = dataclasses.replace(made, frame_rate=rate)
     write_list(made, class_names_beside(list_file), root=root, files=(list_file,))
     return len(faults)
 
