@@ -77,7 +77,7 @@ def _figure(strip: Strip) -> Element:
     shown = f"{frames} frames of {width} x {height}, {min(frames, _SHOWN_FRAMES)} shown"
     caption = element("figcaption", strip.caption, element("span", shown, kind="sub"))
     picture = image(encode_jpeg(film_strip(strip.clip), _JPEG_QUALITY), "jpeg", strip.caption)
-    return element("figure", caption, picture, style="margin-bottom: 12px")
+    return element("figure", caption, picture)
 
 
 def _sheet(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:
