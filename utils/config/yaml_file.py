@@ -1,5 +1,6 @@
 """Read YAML without its three traps: `1e-4` is a number, `off` is a word, and a key given twice is an error."""
 
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -66,15 +67,22 @@ def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
     return counted[id(node)]
 
 
-def _construct(text: str, *, source: str) -> Any:
+@functools.lru_cache(maxsize=32)  # default.yml and the base configs stand behind every record: half of its load's time
+def _compose(text: str) -> yaml.Node | None:
     loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is not None and _count_values(node, {}) > _MOST_VALUES:
-            raise YamlError(f"{source}: stands for more than {_MOST_VALUES} values, its aliases (*name) written out")
-        return None if node is None else loader.construct_document(node)
+        return loader.get_single_node()
     finally:
         loader.dispose()
+
+
+def _construct(text: str, *, source: str) -> Any:
+    node = _compose(text)
+    if node is None:
+        return None
+    if _count_values(node, {}) > _MOST_VALUES:
+        raise YamlError(f"{source}: stands for more than {_MOST_VALUES} values, its aliases (*name) written out")
+    return _Loader("").construct_document(node)
 
 
 def parse_yaml(text: str, *, source: str) -> Any:

@@ -63,6 +63,12 @@ def test_aliases_that_a_person_writes_are_read() -> None:
     }
 
 
+def test_the_same_text_gives_values_of_its_own_every_time() -> None:
+    text = "a: &short [8, 16]\nb: {c: *short}"
+    parse_yaml(text, source="x")["b"]["c"].append(32)
+    assert parse_yaml(text, source="y") == {"a": [8, 16], "b": {"c": [8, 16]}}
+
+
 def test_a_bomb_ends_a_script_in_one_line(tmp_path: Path) -> None:
     record = tmp_path / "bomb.yml"
     record.write_text(BOMB)
