@@ -304,12 +304,12 @@ def test_a_reader_can_be_pickled(tmp_path: Path) -> None:
 
 
 def test_the_weight_of_kept_time_stamps_is_the_memory_they_take(tmp_path: Path) -> None:
-    for number in range(60):
+    for number in range(40):
         encode_video(tmp_path / f"a_name_of_usual_length_{number:06d}.mp4", 20 + number)
     reader = RawVideoReader(tmp_path)
     tracemalloc.start()
     began = 0
-    for number in range(60):
+    for number in range(40):
         if number == 10:  # what is made once is there by now
             began = tracemalloc.get_traced_memory()[0]
             weight = reader._indices._weight
