@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT))
 
 # The files that take longest come first, or the core that gets one of them last would work on alone.
 LONGEST = (
-    *("search_workers", "search_run", "budgeted_run", "stops", "train", "extract_merge", "export", "search_stops"),
-    *("convolutions", "torchvision_networks", "several_processes", "docs_extending", "weight_exchange", "synthetic"),
-    *("several_nodes", "knee", "paths_by_hand", "benchmarks", "zoo"),
+    *("budgeted_run", "search_workers", "torchvision_networks", "zoo", "search_run", "train", "stops", "model"),
+    *("extract_merge", "export", "docs_extending", "weight_exchange", "paths_by_hand", "model_weights"),
+    *("search_stops", "several_processes", "convolutions", "synthetic", "several_nodes", "faults", "weights_fetch"),
 )
 
 
