@@ -28,7 +28,8 @@ def known_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
     elif key.endswith("running_var"):
         a = 1 + 0.1 * np.abs(a)
     elif len(shape) >= 2:
-        a = a * 0.8 / np.sqrt(np.prod(shape[1:]))
+        a *= 0.8
+        a /= np.sqrt(np.prod(shape[1:]))
     elif key.endswith("weight"):
         a = 1 + 0.1 * a
     else:  # biases and running means
