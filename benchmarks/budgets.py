@@ -51,7 +51,6 @@ goal, on the sparse one with a short beginning in at least half of the plans. Th
 55 at 5 C.
 """
 
-import argparse
 import math
 import statistics
 import sys
@@ -65,7 +64,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
-from benchmarks.measuring import describe_machine
+from benchmarks.measuring import Parser, describe_machine
 from dataset.build import read_training_list
 from dataset.synthetic.make import make_synthetic
 from utils.cli import run_script
@@ -352,12 +351,12 @@ def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
 
 def main() -> None:
     """Train what is left; print the table and draw the figure of the seeds that are complete."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one after the other (0 1 2)")
     parser.add_argument("--output", type=Path, default=Path("output/budgets"), help="folder (output/budgets)")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS, metavar="NAME", help=", ".join(RUNS))
-    parser.add_argument("--times", type=float, default=1.0, help="factor of the records' budget (1)")
-    parser.add_argument("--noise", type=float, default=NOISE, help=f"of the videos, grey levels ({NOISE:g})")
+    parser.add_number("--times", 1.0, "factor of the records' budget")
+    parser.add_number("--noise", NOISE, "of the videos, grey levels")
     options = parser.parse_args()
     setting = Setting(options.output, options.times, options.noise)
     make_synthetic(setting.root, num_train=2400, num_test=1200, size=48, noise=setting.noise, format="LMDB_SET", seed=7)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 from benchmarks.loader import STORES, make_data
-from benchmarks.measuring import alternate, describe_machine, ratio_text, seconds_of
+from benchmarks.measuring import ROOT, Parser, alternate, describe_machine, ratio_text, seconds_of
 from benchmarks.memory import link_video
 from benchmarks.plain_evaluation import make_plain_loader
 from dataset.build import make_views_loader, read_evaluation_list
@@ -38,8 +38,6 @@ from utils.evaluation.provenance import scores_folder
 from utils.evaluation.score_index import index_scores
 from utils.evaluation.scores import read_manifest
 from utils.metrics import probabilities
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Blind(nn.Module):
@@ -157,17 +155,17 @@ def measure(options: argparse.Namespace, record: Path, title: str) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=12, help="of the list (12)")
-    parser.add_argument("--distinct", type=int, default=12, help="videos to make, listed again under other names (12)")
-    parser.add_argument("--frames", type=int, default=300, help="of each video (300)")
-    parser.add_argument("--workers", type=int, default=2, help="processes of each loader (2)")
-    parser.add_argument("--clips", type=int, default=10, help="a video, and views of a batch (10)")
-    parser.add_argument("--crops", type=int, default=3, help="a clip (3)")
-    parser.add_argument("--length", type=int, default=16, help="frames a clip (16)")
-    parser.add_argument("--steps", type=int, default=1, help="between the frames of a clip (1)")
+    parser = Parser(__doc__)
+    parser.add_number("--videos", 12, "of the list")
+    parser.add_number("--distinct", 12, "videos to make, listed again under other names")
+    parser.add_number("--frames", 300, "of each video")
+    parser.add_number("--workers", 2, "processes of each loader")
+    parser.add_number("--clips", 10, "a video, and views of a batch")
+    parser.add_number("--crops", 3, "a clip")
+    parser.add_number("--length", 16, "frames a clip")
+    parser.add_number("--steps", 1, "between the frames of a clip")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256], help="sides of the crops, in pixels (256)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each way (3)")
+    parser.add_number("--repeats", 3, "runs of each way")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--network", type=int, help="whole extractions, by p3d_resnet18 of this width (loading alone)")
     parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")

@@ -28,9 +28,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import ROOT, Parser
 from benchmarks.training_step import require_gpu
 
-ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = ["tf32", "fused", "blocks", "bf16", "bf16-last", "bf16-tries", "bf16-graphs", "bf16-compile", "bf16-both"]
 # Of the commands of each part: options that make them tiny, for a CPU.
 SMALL = "--device cpu --base_width 8 --frames 8 --size 32 --batch 2 --repeats 1"
@@ -77,10 +77,10 @@ def run_part(part: str, command: list[str], *, device: str) -> bool:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--parts", nargs="+", choices=TINY, default=list(TINY))
-    parser.add_argument("--workers", type=int, default=16, help="processes of the loader that feeds the steps (16)")
+    parser.add_number("--workers", 16, "processes of the loader that feeds the steps")
     parser.add_argument("--output", type=Path, help="folder for runs of the embedded experiment (a temporary one)")
     return parser.parse_args()
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import describe_machine, seconds_of
+from benchmarks.measuring import Parser, describe_machine, seconds_of
 from benchmarks.training_step import Variant, attempt, require_gpu
 from layers.convolution_check import LIMITS, Form, largest_error
 
@@ -104,14 +104,14 @@ def measure(options: argparse.Namespace) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--network", default="dg_p3d_resnet50")
-    parser.add_argument("--base_width", type=int, default=64)
-    parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
-    parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
-    parser.add_argument("--batch", type=int, default=16, help="clips of what is timed (16)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed passes (5)")
+    parser.add_number("--base_width", 64, "channels of the first stage")
+    parser.add_number("--frames", 16, "of a clip")
+    parser.add_number("--size", 112, "of a clip, in pixels")
+    parser.add_number("--batch", 16, "clips of what is timed")
+    parser.add_number("--repeats", 5, "timed passes")
     return parser.parse_args()
 
 

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.loader import STORES, make_data, make_ours, make_transform
-from benchmarks.measuring import describe_machine, seconds_of, wait
+from benchmarks.measuring import Parser, describe_machine, seconds_of, wait
 from benchmarks.training_step import BF16, VARIANTS, attempt, make_stepper, record, require_gpu
 from dataset.listing import read_list
 from dataset.readers import open_reader
@@ -140,20 +140,20 @@ def measure(options: argparse.Namespace) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--network", default="dg_p3d_resnet50")
-    parser.add_argument("--base_width", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=32, help="clips of the steps whose convolutions are timed (32)")
-    parser.add_argument("--largest", type=int, default=1024, help="batch that is not exceeded (1024)")
-    parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
-    parser.add_argument("--size", type=int, default=224, help="of a clip, in pixels (224)")
-    parser.add_argument("--matmul", type=int, default=8192, help="side of the matrices (8192)")
-    parser.add_argument("--repeats", type=int, default=20, help="timed products, and steps that the loader feeds (20)")
-    parser.add_argument("--warmup", type=int, default=5, help="steps before those (5)")
-    parser.add_argument("--workers", type=int, default=8, help="processes of the loader (8)")
-    parser.add_argument("--videos", type=int, default=12, help="to make for the loader (12)")
-    parser.add_argument("--video_frames", type=int, default=300, help="of each (300)")
+    parser.add_number("--base_width", 64, "channels of the first stage")
+    parser.add_number("--batch", 32, "clips of the steps whose convolutions are timed")
+    parser.add_number("--largest", 1024, "batch that is not exceeded")
+    parser.add_number("--frames", 16, "of a clip")
+    parser.add_number("--size", 224, "of a clip, in pixels")
+    parser.add_number("--matmul", 8192, "side of the matrices")
+    parser.add_number("--repeats", 20, "timed products, and steps that the loader feeds")
+    parser.add_number("--warmup", 5, "steps before those")
+    parser.add_number("--workers", 8, "processes of the loader")
+    parser.add_number("--videos", 12, "to make for the loader")
+    parser.add_number("--video_frames", 300, "of each")
     parser.add_argument(
         "--stores", nargs="+", choices=STORES, default=["RAW-12", "LMDB"], help="of benchmarks/loader.py"
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.measuring import Parser
 from dataset.listing import VideoList
 from dataset.loading import VideoLoader
 from dataset.readers import FrameReader
@@ -158,20 +159,16 @@ def make_plain(options: argparse.Namespace, videos: VideoList, clips: Dataset, *
     return Contender(loader, keys, lambda batch: batch[0].to(device))
 
 
-def add_loader_options(parser: argparse.ArgumentParser, *, videos: int, clips: int, repeats: int) -> None:
+def add_loader_options(parser: Parser, *, videos: int, clips: int, repeats: int) -> None:
     """Add what a loader is measured with; the numbers are defaults."""
-
-    def add(name: str, default: int, text: str) -> None:
-        parser.add_argument(name, type=int, default=default, help=f"{text} ({default})")
-
-    add("--videos", videos, "how many to make")
-    add("--frames", 300, "of each video")
-    add("--workers", 2, "processes of each loader")
-    add("--batch", 8, "clips a batch")
-    add("--length", 16, "frames a clip")
-    add("--size", 224, "of the crop, in pixels")
-    add("--clips", clips, "a repeat")
-    add("--repeats", repeats, "timed runs of each contender, after one that is not")
-    add("--ra_n", 2, "operations of rand_augment")
-    add("--ra_m", 9, "their magnitude of 30")
+    parser.add_number("--videos", videos, "how many to make")
+    parser.add_number("--frames", 300, "of each video")
+    parser.add_number("--workers", 2, "processes of each loader")
+    parser.add_number("--batch", 8, "clips a batch")
+    parser.add_number("--length", 16, "frames a clip")
+    parser.add_number("--size", 224, "of the crop, in pixels")
+    parser.add_number("--clips", clips, "a repeat")
+    parser.add_number("--repeats", repeats, "timed runs of each contender, after one that is not")
+    parser.add_number("--ra_n", 2, "operations of rand_augment")
+    parser.add_number("--ra_m", 9, "their magnitude of 30")
     parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")

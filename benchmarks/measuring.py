@@ -1,5 +1,6 @@
 """What measurements share: what they were made on, how they take turns, ratios of their repeats, memory."""
 
+import argparse
 import os
 import platform
 import statistics
@@ -12,10 +13,23 @@ from typing import NamedTuple, TypeVar
 import cv2
 import torch
 
+ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 Name = TypeVar("Name")
 Value = TypeVar("Value")
 MEGABYTE = 2**20
+
+
+class Parser(argparse.ArgumentParser):
+    """A benchmark's command line, whose help is the script's docstring."""
+
+    def __init__(self, description: str | None) -> None:
+        """Begin without options."""
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def add_number(self, name: str, default: float, about: str) -> None:
+        """Add an option whose default is a number."""
+        self.add_argument(name, type=type(default), default=default, help=f"{about} ({default:g})")
 
 
 def describe_machine() -> str:

@@ -8,7 +8,6 @@ it needs room). Linux only.
     python benchmarks/memory.py
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -21,7 +20,7 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import Memory, describe_machine, own_memory
+from benchmarks.measuring import Memory, Parser, describe_machine, own_memory
 from dataset.listing import VideoList, VideoRecord, list_of
 from dataset.loading import VideoLoader
 from dataset.readers import open_reader
@@ -104,8 +103,8 @@ def measure_workers(root: Path, *, stores: Sequence[str], distinct: int, after: 
 
 def main() -> None:
     """Make the videos, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--distinct", type=int, default=300, help="videos to make of each format (300)")
+    parser = Parser(__doc__)
+    parser.add_number("--distinct", 300, "videos to make of each format")
     parser.add_argument("--after", type=int, nargs="+", default=[100, 1000, 2500, 5000], help="opened videos")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=STORES)
     options = parser.parse_args()

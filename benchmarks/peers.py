@@ -57,7 +57,7 @@ from benchmarks.loader import (
     make_plain,
     make_transform,
 )
-from benchmarks.measuring import alternate, describe_machine, ratio_text, seconds_of
+from benchmarks.measuring import Parser, alternate, describe_machine, ratio_text, seconds_of
 from benchmarks.peer_loaders import make_peer_clips, make_video_transforms
 from benchmarks.peer_readers import Accuracy, Reader, check_reader, make_readers
 from dataset.listing import VideoList, read_list
@@ -227,10 +227,10 @@ def describe_peers() -> str:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_loader_options(parser, videos=6, clips=32, repeats=3)
-    parser.add_argument("--decoded", type=int, default=12, help="clips a reader decodes a repeat (12)")
-    parser.add_argument("--augmented", type=int, default=12, help="clips a transform changes a repeat (12)")
+    parser.add_number("--decoded", 12, "clips a reader decodes a repeat")
+    parser.add_number("--augmented", 12, "clips a transform changes a repeat")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     return parser.parse_args()

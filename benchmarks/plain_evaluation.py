@@ -7,7 +7,6 @@ same weights.
     python benchmarks/plain_evaluation.py --config_file RECORD --output scores.npy
 """
 
-import argparse
 import io
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import Parser
 from benchmarks.peer_readers import capture_arrays
 from dataset.build import read_evaluation_list
 from dataset.sampling import spread_clips
@@ -112,7 +112,7 @@ def extract_plainly(config: RunConfig) -> np.ndarray:
 
 def main() -> None:
     """Extract and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config_file", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()

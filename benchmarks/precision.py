@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import describe_machine, spread_text
+from benchmarks.measuring import Parser, describe_machine, spread_text
 from benchmarks.training_step import Stepper, Variant
 from utils.training.precision import has_bf16
 
@@ -59,18 +59,18 @@ def measure(options: argparse.Namespace) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--network", default="dg_p3d_resnet18")
-    parser.add_argument("--base_width", type=int, default=8, help="channels of its first stage (8)")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings in each type (5)")
-    parser.add_argument("--steps", type=int, default=80, help="of a training (80)")
-    parser.add_argument("--parts", type=int, default=8, help="of a training that are printed (8)")
-    parser.add_argument("--batch", type=int, default=8, help="clips (8)")
-    parser.add_argument("--classes", type=int, default=10, help="patterns (10)")
-    parser.add_argument("--noise", type=float, default=2.0, help="deviation, the patterns' being 1 (2)")
-    parser.add_argument("--rate", type=float, default=0.02, help="learning rate (0.02)")
-    parser.add_argument("--frames", type=int, default=4, help="of a clip (4)")
-    parser.add_argument("--size", type=int, default=32, help="of a clip, in pixels (32)")
+    parser.add_number("--base_width", 8, "channels of its first stage")
+    parser.add_number("--seeds", 5, "trainings in each type")
+    parser.add_number("--steps", 80, "of a training")
+    parser.add_number("--parts", 8, "of a training that are printed")
+    parser.add_number("--batch", 8, "clips")
+    parser.add_number("--classes", 10, "patterns")
+    parser.add_number("--noise", 2.0, "deviation, the patterns' being 1")
+    parser.add_number("--rate", 0.02, "learning rate")
+    parser.add_number("--frames", 4, "of a clip")
+    parser.add_number("--size", 32, "of a clip, in pixels")
     return parser.parse_args()
 
 

@@ -20,7 +20,6 @@ steps, in which nothing is learned). The planner's pilots have about 180 steps a
 of that size should not be read.
 """
 
-import argparse
 import logging
 import statistics
 import sys
@@ -34,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 from benchmarks.budgets import BEST, SPARSE
+from benchmarks.measuring import Parser
 from utils import distributed
 from utils.cli import run_script
 from utils.config import RunConfig, load_config
@@ -117,7 +117,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
 
 def main() -> None:
     """Measure what is left, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/readouts"), help="folder (output/readouts)")
     options = parser.parse_args()
     file = LineFile(options.output / "checkpoints.jsonl", anew="move it away; finished runs are not trained again")

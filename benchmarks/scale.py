@@ -39,6 +39,7 @@ import merge_score
 from benchmarks.loader import STORES, add_loader_options, make_data, make_ours, make_transform
 from benchmarks.measuring import (
     MEGABYTE,
+    Parser,
     alternate,
     describe_machine,
     own_memory,
@@ -282,11 +283,11 @@ PARTS = {"workers": measure_workers, "list": report_list, "merging": measure_mer
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_loader_options(parser, videos=6, clips=48, repeats=3)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="of workers (1 2 4 8)")
-    parser.add_argument("--list", type=int, default=LONG_LIST, help=f"videos of the long list ({LONG_LIST})")
-    parser.add_argument("--merged", type=int, default=19_796, help="videos of the part baseline (19796)")
+    parser.add_number("--list", LONG_LIST, "videos of the long list")
+    parser.add_number("--merged", 19_796, "videos of the part baseline")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=["RAW-12", "LMDB"])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     return parser.parse_args()

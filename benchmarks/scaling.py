@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import alternate, describe_machine, ratio_text
+from benchmarks.measuring import Parser, alternate, describe_machine, ratio_text
 from layers.losses import HeadsLoss
 from utils import distributed
 
@@ -103,14 +103,14 @@ def measure(options: argparse.Namespace) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--network", default="dg_p3d_resnet50")
-    parser.add_argument("--batch", type=int, default=1, help="clips of a micro-batch (1)")
-    parser.add_argument("--micro_batches", type=int, default=4, help="of a step (4)")
-    parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
-    parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
-    parser.add_argument("--steps", type=int, default=1, help="timed in a repeat, after one that is not (1)")
-    parser.add_argument("--repeats", type=int, default=3, help="of every setting (3)")
+    parser.add_number("--batch", 1, "clips of a micro-batch")
+    parser.add_number("--micro_batches", 4, "of a step")
+    parser.add_number("--frames", 16, "of a clip")
+    parser.add_number("--size", 112, "of a clip, in pixels")
+    parser.add_number("--steps", 1, "timed in a repeat, after one that is not")
+    parser.add_number("--repeats", 3, "of every setting")
     parser.add_argument("--setting", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
 import merge_score
-from benchmarks.measuring import describe_machine, spread_text
+from benchmarks.measuring import Parser, describe_machine, spread_text
 from dataset.build import make_plans, read_training_list
 from utils.cli import run_script
 from utils.config import ConfigError, RunConfig, StateConfig, load_config
@@ -175,10 +175,10 @@ def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config_file", type=Path, required=True, help="the search record, already searched")
     parser.add_argument("--by_hand", type=Path, help="a record whose states are the hand-written schedule")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each schedule (3)")
+    parser.add_number("--seeds", 3, "runs of each schedule")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="as for train_3d_op.py")
     return parser.parse_intermixed_args()
 

@@ -7,7 +7,6 @@ before that.
     python benchmarks/startup.py
 """
 
-import argparse
 import os
 import re
 import signal
@@ -21,9 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import alternate, describe_machine, seconds_of, spread_text
+from benchmarks.measuring import ROOT, Parser, alternate, describe_machine, seconds_of, spread_text
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("train_3d.py", "train_3d_op.py", "extract_score_3d.py", "merge_score.py", "predict_3d.py")
 FIRST_STEP = re.compile(rb"\| +1/\d+ \[")  # of the progress bar
 RECORD = ("--config_file", "record/synthetic-dg-p3d-resnet18.yml")
@@ -57,8 +55,8 @@ def wait_for_first_step(_repeat: int) -> float:
 
 def main() -> None:
     """Measure in alternation, print medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each (5)")
+    parser = Parser(__doc__)
+    parser.add_number("--repeats", 5, "runs of each")
     options = parser.parse_args()
     measures: dict[str, Callable[[int], float]] = {
         **{f"{script} --help": partial(run, (script, "--help")) for script in SCRIPTS},

@@ -34,7 +34,7 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import model
-from benchmarks.measuring import Value, alternate, describe_machine, ratio_text, seconds_of, wait
+from benchmarks.measuring import Parser, Value, alternate, describe_machine, ratio_text, seconds_of, wait
 from layers import convolutions
 from layers.channels_last import use_channels_last
 from layers.checkpointing import checkpoint_blocks
@@ -282,16 +282,16 @@ def print_profile(options: argparse.Namespace, net_name: str) -> None:
 
 def parse_options() -> argparse.Namespace:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--networks", nargs="+", default=["dg_p3d_resnet50"])
     others = [name for name in VARIANTS if name != "plain"]
     parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "last", "bf16"])
-    parser.add_argument("--base_width", type=int, default=64, help="channels of the first stage (64)")
-    parser.add_argument("--batch", type=int, default=2, help="clips (2)")
-    parser.add_argument("--frames", type=int, default=16, help="of a clip (16)")
-    parser.add_argument("--size", type=int, default=112, help="of a clip, in pixels (112)")
-    parser.add_argument("--repeats", type=int, default=7, help="timed steps of each variant, after one that is not (7)")
+    parser.add_number("--base_width", 64, "channels of the first stage")
+    parser.add_number("--batch", 2, "clips")
+    parser.add_number("--frames", 16, "of a clip")
+    parser.add_number("--size", 112, "of a clip, in pixels")
+    parser.add_number("--repeats", 7, "timed steps of each variant, after one that is not")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (as it chooses)")
     parser.add_argument("--forward", action="store_true", help="time forward passes in evaluation mode")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")

@@ -8,7 +8,6 @@ ratio of its seconds. The journals of a pair must be the same but for the clock.
     python benchmarks/workers.py --workers 4 --repeats 3 --policies budgeted
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,10 +21,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import describe_machine, ratio_text
+from benchmarks.measuring import ROOT, Parser, describe_machine, ratio_text
 from dataset.synthetic import make_synthetic
 
-ROOT = Path(__file__).resolve().parent.parent
 CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_share")
 SPACES: dict[str, dict[str, Any]] = {
     # Three transitions side by side, then three into the goal, each as soon as its start state is decided.
@@ -110,9 +108,9 @@ def compare(policy: str, data: Path, *, workers: int, repeats: int) -> None:
 
 def main() -> None:
     """Compare what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = Parser(__doc__)
+    parser.add_number("--workers", 2, "beside one worker")
+    parser.add_number("--repeats", 3, "searches of each")
     parser.add_argument("--policies", nargs="+", choices=SPACES, default=list(SPACES))
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "workers")
     options = parser.parse_args()
