@@ -107,10 +107,7 @@ def parse_options() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--network", default="dg_p3d_resnet50")
-    parser.add_number("--base_width", 64, "channels of the first stage")
-    parser.add_number("--frames", 16, "of a clip")
-    parser.add_number("--size", 112, "of a clip, in pixels")
-    parser.add_number("--batch", 16, "clips of what is timed")
+    parser.add_clips(batch=16, size=112)
     parser.add_number("--repeats", 5, "timed passes")
     return parser.parse_args()
 

@@ -31,6 +31,13 @@ class Parser(argparse.ArgumentParser):
         """Add an option whose default is a number."""
         self.add_argument(name, type=type(default), default=default, help=f"{about} ({default:g})")
 
+    def add_clips(self, *, batch: int, size: int, frames: int = 16, base_width: int = 64) -> None:
+        """Add what a network and the random clips that it is given look like; the numbers are defaults."""
+        self.add_number("--base_width", base_width, "channels of the first stage")
+        self.add_number("--batch", batch, "clips at a time")
+        self.add_number("--frames", frames, "of a clip")
+        self.add_number("--size", size, "of a clip, in pixels")
+
 
 def describe_machine() -> str:
     """Cores, processor and versions, in a line or two."""

@@ -61,16 +61,13 @@ def parse_options() -> argparse.Namespace:
     """Run the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--network", default="dg_p3d_resnet18")
-    parser.add_number("--base_width", 8, "channels of its first stage")
+    parser.add_clips(batch=8, size=32, frames=4, base_width=8)
     parser.add_number("--seeds", 5, "trainings in each type")
     parser.add_number("--steps", 80, "of a training")
     parser.add_number("--parts", 8, "of a training that are printed")
-    parser.add_number("--batch", 8, "clips")
     parser.add_number("--classes", 10, "patterns")
     parser.add_number("--noise", 2.0, "deviation, the patterns' being 1")
     parser.add_number("--rate", 0.02, "learning rate")
-    parser.add_number("--frames", 4, "of a clip")
-    parser.add_number("--size", 32, "of a clip, in pixels")
     return parser.parse_args()
 
 

@@ -287,10 +287,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=["dg_p3d_resnet50"])
     others = [name for name in VARIANTS if name != "plain"]
     parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "last", "bf16"])
-    parser.add_number("--base_width", 64, "channels of the first stage")
-    parser.add_number("--batch", 2, "clips")
-    parser.add_number("--frames", 16, "of a clip")
-    parser.add_number("--size", 112, "of a clip, in pixels")
+    parser.add_clips(batch=2, size=112)
     parser.add_number("--repeats", 7, "timed steps of each variant, after one that is not")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (as it chooses)")
     parser.add_argument("--forward", action="store_true", help="time forward passes in evaluation mode")
