@@ -76,7 +76,8 @@ def blank_network(name: str, **options: object) -> Any:
 def nothing_drawn() -> Iterator[None]:
     """Within it, networks are made without random weights."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
-    with mock.patch.multiple("torch.nn.init", **dict.fromkeys(names, lambda weight, *_, **__: weight)):
+    unchanged: dict[str, Any] = dict.fromkeys(names, lambda weight, *_, **__: weight)
+    with mock.patch.multiple("torch.nn.init", **unchanged):
         yield
 
 

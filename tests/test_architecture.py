@@ -198,7 +198,8 @@ def known_modules(path: Path) -> set[Path]:
     tree = parse(path.read_text())
     conditions = [node for node in tree.body if isinstance(node, ast.If)]
     for_types = [node.body for node in conditions if ast.unparse(node.test) == "TYPE_CHECKING"]
-    top = [node for node in [*tree.body, *itertools.chain(*for_types)] if isinstance(node, ast.Import | ast.ImportFrom)]
+    body = [*tree.body, *itertools.chain(*for_types)]
+    top: list[ast.stmt] = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = imported_modules(ast.Module(top, type_ignores=[]))
     return {file for module in modules if (file := file_of(module)) is not None}
 

@@ -151,9 +151,8 @@ def test_efficientnets_pad_for_the_size_they_see(tensorflow_efficientnet: Any, n
         with torch.inference_mode():
             expected = tensorflow_efficientnet(images)
         answer = heads_of(network, images.unsqueeze(2).repeat(1, 1, 4, 1, 1))[0]
-        torch.testing.assert_close(
-            answer, expected, atol=1e-9, rtol=1e-8, msg=lambda text, at=(height, width): f"{at}: {text}"
-        )
+        said = partial("{}: {}".format, (height, width))
+        torch.testing.assert_close(answer, expected, atol=1e-9, rtol=1e-8, msg=said)
 
 
 @pytest.mark.parametrize("number", range(8))
