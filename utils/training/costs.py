@@ -43,7 +43,7 @@ def measure_clip(trainer: StateTrainer) -> float:
     """
     learner = trainer.learner
     learner.rate = lambda *_: 0.0
-    whole, totals = learner.plan.steps_per_epoch(learner.num_videos), EpochTotals()
+    whole, totals = learner.length.steps_per_epoch, EpochTotals()
     _train_steps(trainer, min(FIRST_STEPS, whole), epoch=0, totals=EpochTotals())
     for epoch, left in enumerate(range(MEASURED_STEPS, 0, -whole), start=1):
         totals = _train_steps(trainer, min(left, whole), epoch=epoch, totals=totals)
@@ -54,7 +54,7 @@ def measure_clip(trainer: StateTrainer) -> float:
 def _train_steps(trainer: StateTrainer, count: int, *, epoch: int, totals: EpochTotals) -> EpochTotals:
     """Train the first steps of an epoch, which nothing is kept of; return the totals with theirs."""
     learner = trainer.learner
-    whole = learner.plan.steps_per_epoch(learner.num_videos)
+    whole = learner.length.steps_per_epoch
     learner.length = StateLength(epoch * whole + count, whole)
     trainer.batches.start(epoch, most=count * learner.plan.micro_batches)
     hooks = StepHooks(lambda *_: None, count, lambda *_: None, 0)

@@ -35,14 +35,13 @@ class EpochLog:
             self._file.keep(kept)
 
     def write(self, line: dict[str, Any], *, total_epoch: float) -> None:
-        """Append an epoch's line.
+        """Append an epoch's line; on rank 0 only.
 
         Args:
             line: `state` (index), `epoch` (epochs of the state that are complete) and numbers.
             total_epoch: Epochs over all states; TensorBoard, which knows whole numbers only, counts the lines.
         """
-        if self._file is None:  # of another rank
-            return
+        assert self._file is not None  # `rewind` has opened it
         self._file.append({**line, "total_epoch": total_epoch, "time": time.strftime("%Y-%m-%d %H:%M:%S")})
         count = len(self._file.lines)
         if self._writer is None:

@@ -238,7 +238,7 @@ class StateTrainer:
         return (
             f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}{at_rate}, "
             f"{state.crop_size} px; rate {state.base_learning_rate:g}; "
-            f"{plan.steps_per_epoch(self.learner.num_videos)} steps an epoch of "
+            f"{self.learner.length.steps_per_epoch} steps an epoch of "
             f"{plan.micro_batch} clips x {plan.micro_batches} micro-batches x {plan.world_size} processes{frozen}"
         )
 
