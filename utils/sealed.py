@@ -41,12 +41,12 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     return unseal(content, path)
 
 
-def unseal(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def unseal(content: Any, path: Path) -> dict[str, Any]:
     """Return what `write_sealed_json` wrote to a file without its checksum, or raise a SealError."""
-    rest = {name: value for name, value in content.items() if name != _KEY} if isinstance(content, dict) else {}
-    if not rest or content.get(_KEY) != _digest(rest):
-        is_sealed = isinstance(content, dict) and _KEY in content
-        cause = "damaged, or changed since it was written" if is_sealed else "no checksum, as in earlier versions"
+    entries = content if isinstance(content, dict) else {}
+    rest = {name: value for name, value in entries.items() if name != _KEY}
+    if not rest or entries.get(_KEY) != _digest(rest):
+        cause = "damaged, or changed since it was written" if _KEY in entries else "no checksum, as in earlier versions"
         raise SealError(f"{path}: {cause}")
     return rest
 
