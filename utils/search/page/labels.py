@@ -18,6 +18,14 @@ NOTHING = "–"  # written where there is no number
 SIGNS = {"settled": "●", "capped": "▲", "hopeless": "○", "running": "◐", "waiting": "◌"}
 DIVERGED = "✕"
 PATH, BEST, LOST, RUNNING, WAITING = "path", "best", "lost", "running", "waiting"
+# What a role in the plan means, in the order of a legend.
+ROLES = {
+    PATH: "on the path",
+    BEST: "best into its state",
+    LOST: "not taken",
+    RUNNING: "in training",
+    WAITING: "not begun",
+}
 
 
 def number(value: float | None) -> str:
@@ -74,16 +82,9 @@ def edge_role(edge: EdgeResult, result: SearchResult) -> str:
 
 
 def describe_roles(result: SearchResult) -> dict[str, str]:
-    """Return what each role means that the edges of a result have, in the order of a legend."""
-    words = {
-        PATH: "on the path",
-        BEST: "best into its state",
-        LOST: "not taken",
-        RUNNING: "in training",
-        WAITING: "not begun",
-    }
+    """Return what each role means that the edges of a result have."""
     found = {edge_role(edge, result) for edge in result.edges}
-    return {role: text for role, text in words.items() if role in found}
+    return {role: text for role, text in ROLES.items() if role in found}
 
 
 def edge_label(edge: EdgeResult, *, in_short: bool) -> str:
@@ -97,18 +98,15 @@ def edge_label(edge: EdgeResult, *, in_short: bool) -> str:
 
 def describe_edge(edge: EdgeResult, result: SearchResult) -> str:
     """Return an edge as a sentence."""
-    role = {
-        PATH: ", on the path",
-        BEST: f", best into {edge.end}",
-        LOST: ", not taken",
-    }.get(edge_role(edge, result), "")
     if edge.knee is None:
         trained = f" after {count(edge.cost.epochs_trained, 'epoch')}" if edge.scores else ""
         return f"{arrow_name(edge)}: {edge.verdict}{trained}"
     diverged = diverged_in(edge)
     divergence = "" if diverged is None else f", training diverged in epoch {diverged}"
     score = f"knee at epoch {knee_epoch(edge)}, score {number(knee_value(edge))}"
-    return f"{arrow_name(edge)}: {score}, {edge.verdict}{divergence}{role}"
+    role = edge_role(edge, result)
+    place = f"best into {edge.end}" if role == BEST else ROLES[role]
+    return f"{arrow_name(edge)}: {score}, {edge.verdict}{divergence}, {place}"
 
 
 def describe_estimate(fit: KneeFit, result: SearchResult) -> str:
