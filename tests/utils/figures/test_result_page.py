@@ -42,7 +42,7 @@ def test_mistakes_have_a_picture_or_a_cause(config: RunConfig) -> None:
     assert not second.find("img") and f"no picture: {NASTY}" in second.text
     assert len(page.find("img")) == 2  # and the confusion matrix: there are no curves
     lost = table_of(page, "missing videos")
-    assert [row["missing video"] for row in lost] == [NASTY, "v1.mp4"]
+    assert [row["missing video"] for row in lost] == [NASTY, "v41.mp4"]
 
 
 def test_classes_say_what_they_are_taken_for(config: RunConfig) -> None:
