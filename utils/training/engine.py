@@ -198,6 +198,17 @@ def step_seed(seed: tuple[int, ...], *, epoch: int, step: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def _seed_generators(seed: int, device: torch.device) -> None:
+    """Seed what a step on a device draws from.
+
+    `torch.manual_seed` formats the call stack for each kind of device that is not in use, which takes 0.2 to 1 ms.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @dataclass(frozen=True)
 class StepHooks:
     """What is done between the steps of an epoch.
@@ -263,7 +274,7 @@ def _train_step(
     learner: Learner, batches: Iterator[Any], *, epoch: int, step: int, totals: EpochTotals
 ) -> torch.Tensor:
     """Accumulate the micro-batches of one step, update the weights; return the sum of losses over its clips."""
-    torch.manual_seed(step_seed(learner.seed, epoch=epoch, step=step))
+    _seed_generators(step_seed(learner.seed, epoch=epoch, step=step), learner.device)
     count = learner.plan.batches_of_step(step, learner.num_videos)
     rate = learner.rate(epoch, step)
     for group in learner.optimizer.param_groups:
