@@ -71,7 +71,10 @@ MakeRecord = Callable[..., Path]
 
 
 def write_record(tiny_set: Path, folder: Path, name: str = "tiny", **sections: dict[str, Any]) -> Path:
-    """Write a record of a small, quick experiment on the tiny set; sections given as keywords are merged over it."""
+    """Write a record of a small, quick experiment on the tiny set; sections given as keywords are merged over it.
+
+    Its network, of one convolution a unit, takes two thirds of the time of P3D's; tests name others where it matters.
+    """
     content: dict[str, Any] = {
         "base": "base_config/synthetic_base.yml",
         "dataset": {
@@ -85,7 +88,7 @@ def write_record(tiny_set: Path, folder: Path, name: str = "tiny", **sections: d
         },
         "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},  # float32 whatever the processor has
         "sampler": {"clip_length": 8, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
-        "network": {"net_name": "p3d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
+        "network": {"net_name": "c2d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
         "logging": {"output_dir": str(folder / "output"), "print_freq": 2},
     }
     for section, values in sections.items():

@@ -119,7 +119,7 @@ def test_a_path_with_fractions_of_epochs_leaves_its_record_and_is_continued_insi
     assert [line[4] for line in lines] == [16, 36, 16, 36]
     assert all("eval_top1" in line for line in written[0])  # at the end of every state too
     for line, frames, side in zip(written[0], (4, 8, 8, 8), (16, 20, 20, 24), strict=True):
-        cost = measure("p3d_resnet18", frames=frames, size=side, num_classes=12, early_stride=2, base_width=8)
+        cost = measure("c2d_resnet18", frames=frames, size=side, num_classes=12, early_stride=2, base_width=8)
         assert line["multiply_adds"] == line["clips"] * (cost.multiply_adds or 0) > 0
     content, position = load_checkpoint(tmp_path / "output/whole/current.pth")
     assert position == Position(3)

@@ -35,7 +35,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(
 ) -> None:
     whole, expected = undisturbed
     record = make_search("second", search=SMALL)
-    kills = search_through_kills(record, 16, 40)
+    kills = search_through_kills(record, 16, 30)
     assert kills >= 5, "too few kills to mean anything"
     config = load_config(record)
     result = read_result(config)

@@ -17,7 +17,7 @@ from utils.training.engine import TrainingError
 TWO_STATES = {
     "optimizer": {"epochs": [2, 1], "base_learning_rate": [0.02, 0.002]},
     "sampler": {"clip_length": [8, 16], "batch_size": [4, 2], "iter_size": [1, 2]},
-    "network": {"frozen_bn": [False, True]},
+    "network": {"net_name": "p3d_resnet18", "frozen_bn": [False, True]},
 }
 
 
