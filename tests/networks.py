@@ -76,9 +76,12 @@ def blank_network(name: str, **options: object) -> Any:
 def nothing_drawn() -> Iterator[None]:
     """Within it, networks are made without random weights."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
-    unchanged: dict[str, Any] = dict.fromkeys(names, lambda weight, *_, **__: weight)
-    with mock.patch.multiple("torch.nn.init", **unchanged):
+    undrawn: dict[str, Any] = dict.fromkeys(names, lambda weight, *_, **__: weight)
+    with mock.patch.multiple("torch.nn.init", **undrawn):
         yield
+
+
+TINY_TRANSFORMERS = ("vit_t_p16", "vit_deit_t_p16")
 
 
 @contextlib.contextmanager
@@ -91,7 +94,7 @@ def few_blocks() -> Iterator[None]:
     with (
         mock.patch.dict(BACKBONES, resnet18=replace(BACKBONES["resnet18"], num_blocks=(1, 1, 1, 1))),
         mock.patch.dict(SCALES, eftnet_b0=replace(SCALES["eftnet_b0"], depth=0.25)),
-        mock.patch.dict(TRANSFORMERS, vit_t_p16=replace(TRANSFORMERS["vit_t_p16"], depth=2)),
+        mock.patch.dict(TRANSFORMERS, {name: replace(TRANSFORMERS[name], depth=2) for name in TINY_TRANSFORMERS}),
         mock.patch.dict(MIXED, {name: MIXED[name] for name in ("3b", "4b", "5b")}, clear=True),
     ):
         yield
