@@ -160,8 +160,8 @@ def test_torchvision_efficientnets_have_the_layers_of_ours(number: int) -> None:
     with torch.device("meta"), nothing_drawn():
         plane = getattr(import_torchvision().models, f"efficientnet_b{number}")(num_classes=CLASSES)
         network = model.create_model(f"eftnet_b{number}", num_classes=CLASSES)
-        names = {network.torchvision_name(network.released_name(key)): t for key, t in network.state_dict().items()}
-        theirs = plane.state_dict()
+    names = {network.torchvision_name(network.released_name(key)): t for key, t in network.state_dict().items()}
+    theirs = plane.state_dict()
     assert {key: t.shape for key, t in names.items()} == {key: t.shape for key, t in theirs.items()}
 
 

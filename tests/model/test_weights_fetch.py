@@ -168,7 +168,7 @@ def test_a_public_file_fits_the_network_it_is_listed_for(file: PublicFile) -> No
     with torch.device("meta"), nothing_drawn():
         theirs = MODELS.get_model(builder, weights=None, num_classes=classes, **options)
         ours = model.create_model(file.net_name, num_classes=classes, **options)
-        model.load_weights(ours, theirs.state_dict())
+    model.load_weights(ours, theirs.state_dict())
     assert file.net_name in list_names() and file.url.startswith("https://")
     assert len(file.sha256_prefix) == 8 and file.file_name == f"{file.short_name}-{file.sha256_prefix}.pth"
 
