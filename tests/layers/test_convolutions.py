@@ -179,10 +179,12 @@ def test_the_check_is_remembered_for_torch_and_processor(tmp_path: Path, monkeyp
         assert found == ""
     file = tmp_path / "optimization-planning" / "bf16.json"
     write_sealed_json(file, {key: "told"})
-    assert ask() == "told"
-    file.write_text(file.read_text().replace("told", ""))  # what is damaged is made anew
-    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "ALL")
     monkeypatch.setattr(sys, "executable", "/bin/false")  # which says at once that it was asked
+    assert ask() == "told"
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "ALL")
+    assert ask() == "its check ended with 1: "
+    assert len(remembered(tmp_path)) == 2
+    file.write_text(file.read_text().replace("told", ""))  # what is damaged is made anew
     assert ask() == "its check ended with 1: "
     (other,) = remembered(tmp_path)
     assert "DNNL_MAX_CPU_ISA=ALL" in other
