@@ -33,7 +33,7 @@ WHOLE = (
     "tests/utils/test_metrics.py",
     "tests/utils/test_parts.py",
 )
-DRAWING = "drawn or picture or curves or confusion or erasing or crops_are"
+DRAWING = "drawn or picture or curves or confusion or classes_are_named or erasing or crops_are"
 
 
 @pytest.fixture(scope="module")
