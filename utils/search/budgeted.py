@@ -70,11 +70,8 @@ def plan_budget(
 
 def open_journal(config: RunConfig, identity: Mapping[str, Any]) -> SearchJournal[BudgetedHistory]:
     """Open the journal of a budgeted search, or begin it."""
-    return SearchJournal(
-        config.run_dir / SEARCH_FOLDER / JOURNAL_FILE,
-        identity,
-        read=lambda lines, source: read_history(lines, source=source, first=2),
-    )
+    path = config.run_dir / SEARCH_FOLDER / JOURNAL_FILE
+    return SearchJournal(path, identity, read=lambda lines, source: read_history(lines, source=source, first=2))
 
 
 def in_seconds(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tuple[InputSteps, ...]:

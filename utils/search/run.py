@@ -52,12 +52,7 @@ def search_path(
 
 
 def _search_on(
-    work: Work,
-    parts: SearchParts,
-    journal: SearchJournal[History],
-    *,
-    identity: dict[str, Any],
-    log: logging.Logger,
+    work: Work, parts: SearchParts, journal: SearchJournal[History], *, identity: dict[str, Any], log: logging.Logger
 ) -> None:
     config, folder = work.config, work.config.run_dir / SEARCH_FOLDER
     if distributed.decide_on_main(lambda: is_finished(config, journal.history)):
@@ -83,11 +78,7 @@ def _search_on(
 
 def open_journal(path: Path, identity: Mapping[str, Any], *, graph: Graph) -> SearchJournal[History]:
     """Open the journal of a search of a graph, or begin it."""
-    return SearchJournal(
-        path,
-        identity,
-        read=lambda lines, source: read_history(lines, graph, source=source, first=2),
-    )
+    return SearchJournal(path, identity, read=lambda lines, source: read_history(lines, graph, source=source, first=2))
 
 
 def explore_graph(
