@@ -215,7 +215,7 @@ def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make
     config = load_config(make_budgeted(search={"peaks": []}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
-    path, ends = policy.path_budget(Seen()), list[dict[str, Any]]()
+    path, ends, spent = policy.path_budget(Seen()), list[dict[str, Any]](), 0.0
     for goal in (1.0, 1.0e30):
         events: list[Any] = []
         action = RunPilot(SHORT_PILOT, 0, policy.pilot_share, (1.0, goal))
@@ -225,11 +225,13 @@ def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make
         pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=len(ends))
         if goal > 1:
             assert [(type(event), event.diverged) for event in events] == [(PilotEnd, 1)], "the goal's rate is to blame"
+            assert events[0].compute == spent, "the branch counts as whole"
             Runs(config, parts, folder=place, log=logging.getLogger("test")).train_pilot(
                 pilot, pilot.branches[-1].begin
             )
         else:
             assert [type(event) for event in events] == [PilotReadout, PilotReadout, PilotEnd]
+            spent = events[0].compute
         assert [folder.name for folder in place.glob("*branch*")] == [], "nothing is left of branches"
         ends.append(load_checkpoint(place / pilot.name / "current.pth")[0])
     assert_equal(ends[0]["network"], ends[1]["network"])

@@ -109,7 +109,7 @@ class Seen:
         readouts: Of every pilot that has ended.
         ended: Numbers of these pilots.
         standing: Those of them that ended under a smaller budget and had led to its plan: they are not run again.
-        lost: What pilots have spent under smaller budgets; no path goes on from them.
+        lost: What pilots have spent before all began anew: under smaller budgets, or because one diverged.
         lost_readouts: How many readouts were taken of those.
         checks: Of the studied policy.
     """

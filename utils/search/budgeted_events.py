@@ -116,12 +116,14 @@ class PilotEnd:
         pilot: Number of the pilot.
         factors: Peak of every input, as factors.
         diverged: Number of the input in which it diverged, the goal's where a branch did; -1: it did not.
+        compute: What a pilot that diverged and its branches have spent, the part in which it did taken as whole.
     """
 
     kind: ClassVar = "pilot"
     pilot: int
     factors: tuple[float, ...]
     diverged: int = -1
+    compute: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -299,13 +301,14 @@ class BudgetedHistory:
         return found
 
     def _lost(self) -> tuple[float, int]:
-        """Return what pilots have spent under smaller budgets, and how many readouts they had."""
+        """Return what pilots have spent before all began anew for the last time, and how many readouts they had."""
         spent: dict[tuple[int, int], float] = {}
         restarts, readouts = self._restarts(), 0
-        for place, event in enumerate(self.events[: max(self._growths(), default=0)]):
-            if isinstance(event, PilotReadout):
-                spent[bisect.bisect(restarts, place), event.pilot] = event.compute
-                readouts += 1
+        for place, event in enumerate(self.events[: max(restarts, default=-1) + 1]):
+            if isinstance(event, PilotReadout | PilotEnd):
+                pilot = bisect.bisect_left(restarts, place), event.pilot
+                spent[pilot] = max(event.compute, spent.get(pilot, 0.0))
+                readouts += isinstance(event, PilotReadout)
         return sum(spent.values()), readouts
 
 

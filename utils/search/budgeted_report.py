@@ -131,7 +131,7 @@ def build_report(
 
 
 def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned) -> Spent:
-    """Return what was spent; pilots under smaller budgets are lost as a whole, branches and all."""
+    """Return what was spent; pilots before all began anew are lost as a whole, branches and all."""
     seen, own, path = history.seen(), history.own_readouts(), planned.compute
     lost = seen.ended - seen.standing - {policy.pilot_of(planned.split)} if history.plan else ()
     return Spent(

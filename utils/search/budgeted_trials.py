@@ -161,16 +161,20 @@ class _Performance:
             except DivergedError as error:
                 self.log.info(f"{pilot.name}: input {place}: {error}")
                 self.runs.remove(branch.name)
-                self.note(PilotEnd(action.number, action.factors, place))
+                self.note(PilotEnd(action.number, action.factors, place, self._spent(action, pilot, branch)))
                 return
             self.runs.remove(branch.name)
         self.note(PilotEnd(action.number, action.factors))
 
     def _read(self, action: RunPilot, pilot: Pilot, branch: Branch, *, began: float) -> PilotReadout:
         """Train a branch, and return what it shows."""
-        found, inputs = self.runs.train_short(branch.record, branch.name, start=pilot.name), self.trial.inputs
+        found = self.runs.train_short(branch.record, branch.name, start=pilot.name)
         place = branch.begin, branch.steps, branch.at, branch.weighted
+        seen, spent = (found.loss, found.sd, found.top1), self._spent(action, pilot, branch)
+        return PilotReadout(action.number, *place, *seen, compute=spent, seconds=time.perf_counter() - began)
+
+    def _spent(self, action: RunPilot, pilot: Pilot, branch: Branch) -> float:
+        """Return what a pilot and its branches have spent at the end of one of these."""
+        inputs = self.trial.inputs
         branches = sum(each.steps for each in pilot.branches if each.begin <= branch.begin)
-        compute = branch.begin * inputs[action.input].compute + branches * inputs[-1].compute
-        seen = found.loss, found.sd, found.top1
-        return PilotReadout(action.number, *place, *seen, compute=compute, seconds=time.perf_counter() - began)
+        return branch.begin * inputs[action.input].compute + branches * inputs[-1].compute

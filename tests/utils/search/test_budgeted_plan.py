@@ -53,6 +53,9 @@ def config() -> RunConfig:
     )
 
 
+LOST = 2e6  # frames x pixels
+
+
 def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) -> list[BudgetedEvent]:
     """Drive the policy as the search does, from its journal alone; losses are closed forms, nothing is trained."""
     policy = make_policy(config, INPUTS, scoring_videos=500)
@@ -67,7 +70,7 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
             events.append(PeakScore(action.input, action.factor, loss, 0.02, 50.0, 30, action.compute, 1.0))
         elif isinstance(action, RunPilot):
             if action.factors[-1] > diverges_above:
-                events.append(PilotEnd(action.number, action.factors, len(INPUTS) - 1))
+                events.append(PilotEnd(action.number, action.factors, len(INPUTS) - 1, LOST))
                 continue
             path = policy.path_budget(history.seen())
             pilot = make_pilot(config, action, path=path, inputs=INPUTS, attempt=0)
@@ -124,6 +127,12 @@ def test_a_pilot_that_diverges_lowers_the_peaks_and_all_pilots_begin_anew(config
     assert history.plan is not None
     assert history.plan.factors[-1] < 4
     assert {readout.pilot for readout in history.readouts()} == {GOAL_PILOT, SHORT_PILOT}
+    # What it had spent is spent: the path is of what is left.
+    policy = make_policy(config, INPUTS, scoring_videos=500)
+    peaks = sum(peak.compute + policy.readout for peak in history.peaks())
+    branches = sum(readout.branch for readout in history.readouts()) * INPUTS[-1].compute
+    lost = policy.pilot_share * history.plan.compute + policy.readout * len(history.readouts()) + LOST
+    assert peaks + history.plan.compute + lost + branches == pytest.approx(policy.budget.compute, rel=1e-3)
 
 
 def test_what_every_split_begins_with_are_the_same_steps(config: RunConfig) -> None:
