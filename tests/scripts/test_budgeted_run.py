@@ -321,7 +321,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
     # What it has seen is the prior of another search, of another budget.
     reuse = [str(config.run_dir / "search.json")]
-    other = run(make_budgeted("other", search={"budget": {"epochs": 3.5}, "peaks": [], "reuse": reuse}))
+    other = run(make_budgeted("other", search={"budget": {"epochs": 7}, "peaks": [], "reuse": reuse}))
     policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
     prior, history = (
         read_prior(other, longest=policy.budget.longest),
@@ -336,7 +336,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert gains[0][history.plan.split] == history.plan.gain
     assert gains[0] != gains[1]
     with pytest.raises(LineFileError, match="reused search 1: was [0-9a-f]{64}, is None"):
-        run(make_budgeted("other", search={"budget": {"epochs": 3.5}, "peaks": []}))
+        run(make_budgeted("other", search={"budget": {"epochs": 7}, "peaks": []}))
 
 
 @pytest.mark.parametrize(
