@@ -113,7 +113,7 @@ def test_a_folder_alone_says_what_the_record_says(record: Path, kind: str, tiny_
 
     text = (folder / "my-videos.json").read_text()
     sidecar = json.loads(text)
-    assert str(tiny_set) not in text and sidecar["classes"] == NAMES and sidecar["network"] == "p3d_resnet18"
+    assert str(tiny_set) not in text and sidecar["classes"] == NAMES and sidecar["network"] == config.network.net_name
     assert sidecar["versions"]["torch"] == torch.__version__ and sidecar["clips_of_a_video"] == 2
     assert (sidecar["opset"] is not None) == (kind == "onnx") and sidecar["compared"]["clips"] == 11
     assert sidecar.keys() - {"sha256"} <= set(re.findall(r"`(\w+)`", PAGE))

@@ -36,7 +36,8 @@ def save_overflowing_weights(record: Path, other: Path) -> list[int]:
     largest = read_scores(other)[1].max(axis=(1, 2))  # [videos, features]
     feature = int(np.median(largest, axis=0).argmax())
     middle = float(np.median(largest[:, feature]))
-    network["fc.weight"].zero_()[0, feature] = float(np.finfo(np.float32).max) / middle
+    above = float(largest[:, feature][largest[:, feature] > middle].min())
+    network["fc.weight"].zero_()[0, feature] = float(np.finfo(np.float32).max) / ((middle + above) / 2)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     torch.save(weights, config.weights_path)
     return np.flatnonzero(largest[:, feature] > middle).tolist()
