@@ -140,6 +140,10 @@ class Setting:
         """Folder of the videos."""
         return "data/hard" if self.noise == NOISE else f"data/hard-{self.noise:g}"
 
+    def make_videos(self) -> None:
+        """Make the videos, unless they are there."""
+        make_synthetic(self.root, num_train=2400, num_test=1200, size=48, noise=self.noise, format="LMDB_SET", seed=7)
+
     def load(self, record: Path, name: str, *, seed: int, rate: float, overrides: Sequence[str] = ()) -> RunConfig:
         """Return the configuration of a run, in a folder of its own."""
         frames = load_config(record).search.budget.frames
@@ -359,7 +363,7 @@ def main() -> None:
     parser.add_number("--noise", NOISE, "of the videos, grey levels")
     options = parser.parse_args()
     setting = Setting(options.output, options.times, options.noise)
-    make_synthetic(setting.root, num_train=2400, num_test=1200, size=48, noise=setting.noise, format="LMDB_SET", seed=7)
+    setting.make_videos()
     rows = collect(train_seeds(options.seeds, setting, names=options.runs), options.runs)
     seeds = len(next(iter(rows.values())))
     if not seeds:
