@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -69,6 +70,7 @@ class VideoLoader(DataLoader):
         with stopping.held_back():  # until the workers it starts leave signals to this process
             batches = super().__iter__()
         processes: Sequence[BaseProcess] = getattr(batches, "_workers", ())
+        _queues[batches] = getattr(batches, "_index_queues", ())
         workers = {process.pid or 0: (process, self._board, row) for row, process in enumerate(processes)}
         _workers.update(workers)
         _listen()
@@ -95,6 +97,9 @@ class VideoLoader(DataLoader):
                     _workers.pop(pid, None)
 
 
+# Of iterators, held until these go: the garbage collector closes the queues of a cycle before an iterator in it tells
+# its workers to end, for each of which it would then wait 10 s.
+_queues: weakref.WeakKeyDictionary[Any, Sequence[Any]] = weakref.WeakKeyDictionary()
 # The workers of loaders that are being run through, by process id, each with its row of a board.
 _workers: dict[int, tuple[BaseProcess, Board, int]] = {}
 

@@ -1,6 +1,7 @@
 """What a loader says of workers that die: the signal, what it means, and the video, whatever shared memory there is."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -121,6 +122,19 @@ def test_a_process_ends_though_its_loader_is_half_read() -> None:
     )
     ended = forked.run([sys.executable, "-c", code])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
+
+
+def test_workers_end_with_a_loader_in_a_cycle() -> None:
+    """That of a training that was stopped; the garbage collector closes queues first."""
+    before = set(active_children())
+    data = torch.arange(40).split(1)
+    loader = VideoLoader(data, collate_fn=torch.stack, num_workers=2, persistent_workers=True)
+    batches = iter(loader)
+    assert next(batches).item() == 0
+    loader.cycle = [loader, batches]
+    del loader, batches
+    gc.collect()
+    assert set(active_children()) <= before
 
 
 class Broken(Dataset[torch.Tensor]):
