@@ -52,7 +52,8 @@ if [ ! -f "$config" ]; then
 fi
 
 if [ "${SLURM_JOB_NUM_NODES:-1}" != 1 ] && [ -z "${SLURM_STEP_ID:-}${NNODES:-}" ]; then  # the job's first node
-    MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")  # whole: scontrol fails where head has read enough
+    MASTER_ADDR=${nodes%%$'\n'*}
     export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000)) NNODES=$SLURM_JOB_NUM_NODES
     if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi
     # shellcheck disable=SC2016  # each node has a number of its own

@@ -18,7 +18,9 @@ wait $first && wait $second
 """
 SCONTROL = """#!/usr/bin/env bash
 echo "scontrol $*" >> "$CALLS"
-printf '127.0.0.1\\nnode1\\n'
+echo 127.0.0.1
+sleep 0.2  # as one that has more to say than its reader may want
+echo node1
 """
 # Stands in for Python, which several nodes take seconds to start.
 PYTHON = """#!/usr/bin/env bash
