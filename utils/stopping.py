@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import active_children, util
+from multiprocessing import active_children, parent_process, util
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -156,9 +156,10 @@ def when_orphaned(act: Callable[[], object]) -> None:
     """Act, and soon after end, when the parent of this process ends before it.
 
     A thread looks for it, on every system alike: Linux' own way (PR_SET_PDEATHSIG) is bound to the thread that started
-    the process, and nobody else has one.
+    the process, and nobody else has one. A worker knows its parent by number: it may have ended before this is called.
     """
-    parent = os.getppid()
+    starter = parent_process()
+    parent = os.getppid() if starter is None else starter.pid
 
     def watch() -> None:
         while os.getppid() == parent:

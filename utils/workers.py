@@ -41,7 +41,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process) as pool:
         with stopping.held_back():
-            pool.submit(int)
+            for _ in range(workers):  # each starts one, as long as none of them, which take longer, has done its own
+                pool.submit(int)
         try:
             yield pool
         except BrokenProcessPool:
@@ -54,8 +55,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin_process() -> None:
+    stopping.leave_to_parent()
     import cv2  # 0.1 s that whoever asks for the cores alone, such as the launcher, is spared
 
-    stopping.leave_to_parent()
     os.environ["OMP_NUM_THREADS"] = "1"  # torch, where it is needed, is imported after this
     cv2.setNumThreads(0)

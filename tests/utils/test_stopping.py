@@ -26,6 +26,25 @@ worker.join(10)
 print(worker.exitcode)
 """
 
+ORPHAN = """
+import multiprocessing, os, time
+from utils import stopping
+
+def work():
+    while os.getppid() == multiprocessing.parent_process().pid:
+        time.sleep(0.01)
+    stopping.leave_to_parent()
+    time.sleep(60)
+
+multiprocessing.get_context("fork").Process(target=work).start()
+os._exit(0)
+"""
+
+
+def test_a_worker_whose_parent_ended_before_it_was_set_up_ends_as_well() -> None:
+    """Its output is at its end when no process has it any more."""
+    subprocess.run([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, timeout=30, check=True)
+
 
 def test_workers_are_killed_at_the_end_without_their_loaders_complaint() -> None:
     """In a process of its own: every child is killed, and loaders that other tests left would complain later."""
