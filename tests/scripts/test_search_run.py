@@ -13,7 +13,7 @@ import helpers
 from dataset.build import make_quick_loader, read_search_lists
 from dataset.listing import read_list
 from tests import forked
-from tests.conftest import MakeRecord, write_record
+from tests.conftest import MakeRecord, few_videos, write_record
 from tests.scripts.searches import command, run, weights_of, write_search
 from tests.scripts.searches import make_search as make_search
 from tests.scripts.test_train import assert_equal
@@ -260,9 +260,20 @@ def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, t
         run(record)
 
 
-def test_training_that_diverges_is_hopeless_and_the_search_goes_on(make_search: Any) -> None:
+def test_training_that_diverges_is_hopeless_and_the_search_goes_on(
+    make_search: Any, tiny_set: Path, tmp_path: Path
+) -> None:
+    """Scored on the four videos that it learns by heart, whose score rises on every processor."""
+    lists = few_videos(tiny_set, tmp_path, num_train=4, num_test=0)
     steep = {"lr_factors": [1e12, 1.0], "graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "initial -> (1,1)"]}
-    _, result = run(make_search(search=steep, optimizer={"base_learning_rate": 0.02, "clip_gradient": 0}))
+    _, result = run(
+        make_search(
+            search=steep | {"selection": "eval_list", "attempt_epochs": 4, "max_epochs": 4},
+            dataset=lists | {"eva_list_file": lists["list_file"]},
+            optimizer={"base_learning_rate": 0.02, "clip_gradient": 0},
+            network={"dropout_ratio": 0},
+        )
+    )
     first = result["edges"][0]
     assert first["scores"][-1] is None
     assert first["verdict"] in ("hopeless", "capped")
