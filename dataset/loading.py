@@ -67,7 +67,7 @@ class VideoLoader(DataLoader):
         Raises:
             WorkerError: A worker has died. Torch's handler of SIGCHLD may raise it anywhere in the main thread.
         """
-        with stopping.held_back():  # until the workers it starts leave signals to this process
+        with stopping.block_signals():  # until the workers it starts leave signals to this process
             batches = super().__iter__()
         processes: Sequence[BaseProcess] = getattr(batches, "_workers", ())
         _queues[batches] = getattr(batches, "_index_queues", ())

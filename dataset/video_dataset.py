@@ -18,7 +18,7 @@ from dataset.sampling import draw_clip, frames_at_rate, spread_clips
 from dataset.transforms.label_flip import LabelFlip
 from dataset.transforms.recipes import evaluation_transform, resize_short_side
 from utils.clip_shape import ClipShape
-from utils.stopping import leave_to_parent
+from utils.stopping import init_worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -318,7 +318,7 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
 
 def worker_init(_worker_id: int) -> None:
     """Set up a loader's worker process: one thread each, as the workers share the cores; its parent ends it."""
-    leave_to_parent()
+    init_worker()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 

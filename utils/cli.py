@@ -134,12 +134,12 @@ def run_script(main: Callable[[], None]) -> None:
 
 def _stop_line(request: Stopped) -> str:
     name = signal.Signals(request.signum).name
-    return f"stopped by {name}{request.saved and f', {request.saved}'}: {request.way}"
+    return f"stopped by {name}{request.saved and f', {request.saved}'}: {request.advice}"
 
 
 def _end(line: str, *, code: int, by_all: bool = False) -> NoReturn:
     """Say why, unless another process says it for all, and exit."""
-    stopping.close_ears()
+    stopping.ignore_signals()
     if line and (by_all or os.environ.get("LOCAL_RANK", "0") == "0"):
         say(one_line(line), file=sys.stderr)
     sys.exit(code)

@@ -19,20 +19,20 @@ from types import FrameType, TracebackType
 from typing import NoReturn
 
 # Seconds between looks for the parent, and those that a process whose parent is gone has to save and end.
-_LOOK, _GRACE = 0.5, 30.0
+_POLL_SECONDS, _GRACE_SECONDS = 0.5, 30.0
 # One Ctrl-C may arrive twice, from the terminal and from a launcher: what comes sooner is no second one, seconds.
-_SAME = 1.0
-_SOON = 0.02  # seconds to the next try of a stop that would be lost
+_DUPLICATE_SECONDS = 1.0
+_RETRY_SECONDS = 0.02  # seconds to the next try of a stop that would be lost
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(KeyboardInterrupt):
     """A stop that was asked for by `signum`: nothing to be mended."""
 
-    def __init__(self, signum: int, saved: str = "", way: str = "the same command continues") -> None:
+    def __init__(self, signum: int, saved: str = "", advice: str = "the same command continues") -> None:
         """Keep what was asked for, and what was saved and how to go on, in words."""
-        super().__init__(signum, saved, way)
-        self.signum, self.saved, self.way = signum, saved, way
+        super().__init__(signum, saved, advice)
+        self.signum, self.saved, self.advice = signum, saved, advice
 
     @property
     def exit_code(self) -> int:
@@ -61,7 +61,7 @@ def listen() -> None:
     """Take SIGTERM and Ctrl-C as requests to stop, and the end of the launcher that started this process as well."""
     _state.owner, _state.signum, _state.postponed = os.getpid(), 0, False
     for number in _SIGNALS:
-        signal.signal(number, _take)
+        signal.signal(number, _handle_signal)
     if "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ:
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
@@ -80,17 +80,17 @@ def _end_workers_at_exit(_pid: int) -> None:
     util.Finalize(None, _end_workers, exitpriority=0)
 
 
-def close_ears() -> None:
+def ignore_signals() -> None:
     """Take no more requests: the script has ended and says why, and its exit code is to stay what it is."""
     _state.owner = 0
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python's own handlers go before it has ended
 
 
-def _take(number: int, frame: FrameType | None) -> None:
+def _handle_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _state.owner:  # a child that was forked a moment ago: its parent decides
         return
     if _state.signum and not _state.postponed:
-        if _state.signum == signal.SIGINT and time.monotonic() - _state.asked_at > _SAME:
+        if _state.signum == signal.SIGINT and time.monotonic() - _state.asked_at > _DUPLICATE_SECONDS:
             os._exit(128 + number)  # a second Ctrl-C; children see that they are orphans
         return
     if not _state.postponed:
@@ -98,7 +98,7 @@ def _take(number: int, frame: FrameType | None) -> None:
     # Imports run a callback of a weak reference, where what is raised is printed and lost: the signal comes once more.
     _state.postponed = _is_in_callback(frame) and not _state.deferring
     if _state.postponed:
-        again = threading.Timer(_SOON, os.kill, (os.getpid(), _state.signum))
+        again = threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), _state.signum))
         again.daemon = True
         again.start()
     elif not _state.deferring:
@@ -163,15 +163,15 @@ def when_orphaned(act: Callable[[], object]) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
         act()
-        time.sleep(_GRACE)
+        time.sleep(_GRACE_SECONDS)
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
-def leave_to_parent() -> None:
+def init_worker() -> None:
     """Set up a worker process: the parent decides when it ends, and it ends with the parent.
 
     Ctrl-C and SIGTERM often reach all processes of a group, SIGTERM even more than once. The parent needs its workers
@@ -180,14 +180,14 @@ def leave_to_parent() -> None:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    sys.excepthook = _report
+    sys.excepthook = _print_uncaught
     when_orphaned(lambda: os._exit(1))
 
 
-def obey_parent() -> None:
+def init_saving_worker() -> None:
     """Set up a worker process that saves what it is at before it ends: on its parent's SIGTERM, or with its parent.
 
-    Ctrl-C is the parent's to hear; started while signals are `held_back`.
+    Ctrl-C is the parent's to hear; started while signals are blocked (`block_signals`).
     """
     listen()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -195,15 +195,15 @@ def obey_parent() -> None:
     when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
-def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _print_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an uncaught error of a worker's threads, but not that whoever asked for shared memory has ended."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Hold signals back from processes that are started inside, until they `leave_to_parent`, and from this one.
+def block_signals() -> Iterator[None]:
+    """Hold signals back from processes that are started inside, until they call `init_worker`, and from this one.
 
     What is left of them ends with this process, whoever it is that started them: a script, a test or a notebook.
     """

@@ -39,8 +39,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         WorkerError: One of them was killed.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process) as pool:
-        with stopping.held_back():
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_init_process) as pool:
+        with stopping.block_signals():
             for _ in range(workers):  # each starts one, as long as none of them, which take longer, has done its own
                 pool.submit(int)
         try:
@@ -54,8 +54,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             pool.shutdown(cancel_futures=True)
 
 
-def _begin_process() -> None:
-    stopping.leave_to_parent()
+def _init_process() -> None:
+    stopping.init_worker()
     import cv2  # 0.1 s that whoever asks for the cores alone, such as the launcher, is spared
 
     os.environ["OMP_NUM_THREADS"] = "1"  # torch, where it is needed, is imported after this

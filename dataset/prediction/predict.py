@@ -39,7 +39,7 @@ def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str
                 failed.append(prediction)
     except Stopped as stop:
         kept = f"{done} of {len(request.sources)} are done"
-        raise Stopped(stop.signum, kept, way="name the others, and other files for their results") from None
+        raise Stopped(stop.signum, kept, advice="name the others, and other files for their results") from None
     if failed and len(request.sources) > 1:
         say(f"{len(failed)} of {len(request.sources)} had errors:", file=sys.stderr)
         say(*(f"  {one_line(prediction.error)}" for prediction in failed), file=sys.stderr)

@@ -257,7 +257,7 @@ def test_a_stopped_prediction_keeps_what_is_known(make_record: MakeRecord, tiny_
     known = json.loads((tmp_path / "all.json").read_text())
     assert 0 < len(known) < 25
     assert stopped.value.saved == f"{len(known)} of 25 are done"
-    assert stopped.value.way == "name the others, and other files for their results"
+    assert stopped.value.advice == "name the others, and other files for their results"
 
 
 def test_the_processes_of_a_pool_end_with_their_parent(tmp_path: Path) -> None:

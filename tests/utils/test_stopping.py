@@ -33,7 +33,7 @@ from utils import stopping
 def work():
     while os.getppid() == multiprocessing.parent_process().pid:
         time.sleep(0.01)
-    stopping.leave_to_parent()
+    stopping.init_worker()
     time.sleep(60)
 
 multiprocessing.get_context("fork").Process(target=work).start()
@@ -54,9 +54,9 @@ def test_workers_are_killed_at_the_end_without_their_loaders_complaint() -> None
 
 def test_a_worker_says_nothing_of_a_parent_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     for kind in (ConnectionResetError, BrokenPipeError, EOFError):
-        stopping._report(kind, kind("gone"), None)
+        stopping._print_uncaught(kind, kind("gone"), None)
     assert capsys.readouterr().err == ""
-    stopping._report(ZeroDivisionError, ZeroDivisionError("a bug"), None)
+    stopping._print_uncaught(ZeroDivisionError, ZeroDivisionError("a bug"), None)
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 

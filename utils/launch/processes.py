@@ -44,5 +44,5 @@ def start_processes(arguments: list[str]) -> None:
                 say(f"process {failed_rank} was ended by {failure.signal_name()}{cause}", file=sys.stderr)
         sys.exit(choose_exit_code([failure.exitcode for failure in error.failures.values()]))
     except SignalException as error:  # its processes have had the signal too, and have ended
-        stopping.close_ears()
+        stopping.ignore_signals()
         sys.exit(128 + error.sigval)

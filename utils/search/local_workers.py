@@ -29,9 +29,9 @@ from utils.stopping import Stopped
 from utils.text import say
 from utils.workers import WorkerError, cpu_threads, usable_cores
 
-MOST_DEATHS = 3  # of the workers of one job
-_LOOK = 1.0  # seconds between looks at workers that say nothing
-_LEAVING = 60.0  # seconds that a worker may take to save
+MAX_DEATHS = 3  # of the workers of one job
+_POLL_SECONDS = 1.0  # seconds between looks at workers that say nothing
+_EXIT_SECONDS = 60.0  # seconds that a worker may take to save
 
 
 @dataclass
@@ -98,7 +98,7 @@ class LocalWorkers:
             UserError: A worker has met one, or was killed again and again.
         """
         pipes = [(pipe, group) for group in self._groups for pipe in group.pipes]
-        heard = wait([pipe for pipe, _ in pipes], _LOOK)
+        heard = wait([pipe for pipe, _ in pipes], _POLL_SECONDS)
         for pipe, group in pipes:
             if pipe in heard:
                 with contextlib.suppress(EOFError, ConnectionError):  # it has died
@@ -133,9 +133,9 @@ class LocalWorkers:
         if code > 0 and code != 128 + signal.SIGTERM:
             raise WorkerError(f"worker {group.number + 1} has failed at {job.name}; what it said stands above")
         cause = signal.Signals(-code).name if code < 0 else "SIGTERM"
-        if self._deaths[job.name] >= MOST_DEATHS:
+        if self._deaths[job.name] >= MAX_DEATHS:
             raise WorkerError(
-                f"worker {group.number + 1} was ended by {cause} {MOST_DEATHS} times at {job.name} (out of memory?); "
+                f"worker {group.number + 1} was ended by {cause} {MAX_DEATHS} times at {job.name} (out of memory?); "
                 "the same command goes on, with fewer search.workers if need be"
             )
         say(f"worker {group.number + 1} was ended by {cause}: it goes on with {job.name} where that was saved")
@@ -148,7 +148,7 @@ class LocalWorkers:
         for rank in range(self._each):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(self._work, theirs, group.number + 1, os.getpid()))
-            with _environment(self._variables(group, rank=rank, port=port)), stopping.held_back():
+            with _environment(self._variables(group, rank=rank, port=port)), stopping.block_signals():
                 process.start()
             theirs.close()
             group.processes.append(process)
@@ -177,7 +177,7 @@ def _end(group: _Group, signum: signal.Signals) -> None:
         if process.exitcode is None:
             os.kill(process.pid or 0, signum)
     for process in group.processes:
-        process.join(_LEAVING)
+        process.join(_EXIT_SECONDS)
         process.kill()
         process.join()
     for pipe in group.pipes:
@@ -208,7 +208,7 @@ def _free_port() -> int:
 
 def _serve(work: Work, pipe: Connection, number: int, parent: int) -> None:
     """Be a process of a worker: train what comes through the pipe, and answer with None, or with a user's mistake."""
-    stopping.obey_parent()
+    stopping.init_saving_worker()
     multiprocessing.set_start_method(None, force=True)  # a loader starts its own as it does elsewhere
     with join_folder(work.config.run_dir):
         if os.getppid() != parent:  # killed before anybody could see that this process works in the folder
@@ -216,7 +216,7 @@ def _serve(work: Work, pipe: Connection, number: int, parent: int) -> None:
         try:
             _train_jobs(work, pipe, number)
         except Stopped as request:
-            stopping.close_ears()
+            stopping.ignore_signals()
             sys.exit(request.exit_code)
         except (EOFError, ConnectionError):  # the parent has ended
             return

@@ -18,9 +18,9 @@ from utils.search.jobs import Job, Work, open_job
 from utils.shortage import describe_shortage
 from utils.workers import WorkerError
 
-MOST_RETRIES = 2  # of a job whose worker was killed
-_LOOK = 1.0  # seconds between looks at workers that say nothing
-_LEAVING = 60.0  # seconds that workers may take to save
+MAX_RETRIES = 2  # of a job whose worker was killed
+_POLL_SECONDS = 1.0  # seconds between looks at workers that say nothing
+_EXIT_SECONDS = 60.0  # seconds that workers may take to save
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,7 +45,7 @@ class RayWorkers:
         owned = ray.cluster_resources()
         gpus = 1 if owned.get("GPU", 0) >= 1 and os.environ.get("DEVICE") != "cpu" else 0
         cores = max(1, int(owned.get("CPU", 1) // workers)) if not gpus else 1
-        self._train = ray.remote(_train).options(num_cpus=cores, num_gpus=gpus, max_retries=MOST_RETRIES)
+        self._train = ray.remote(_train).options(num_cpus=cores, num_gpus=gpus, max_retries=MAX_RETRIES)
 
     @property
     def running(self) -> set[str]:
@@ -67,7 +67,7 @@ class RayWorkers:
             Stopped: This process was asked to stop.
             UserError: A worker has met one, or was killed again and again.
         """
-        ended, _ = self._ray.wait(list(self._tasks.values()), timeout=_LOOK)
+        ended, _ = self._ray.wait(list(self._tasks.values()), timeout=_POLL_SECONDS)
         if stopping.requested():
             raise stopping.stopped("what the workers have trained is saved")
         for name in [name for name, task in self._tasks.items() if task in ended]:
@@ -76,7 +76,7 @@ class RayWorkers:
                 error = self._ray.get(self._tasks.pop(name))
             except (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.NodeDiedError):
                 raise WorkerError(
-                    f"a worker was killed {MOST_RETRIES + 1} times at {name} (out of memory?); the same command goes on"
+                    f"a worker was killed {MAX_RETRIES + 1} times at {name} (out of memory?); the same command goes on"
                 ) from None
             if error is not None:
                 raise error
@@ -86,7 +86,7 @@ class RayWorkers:
         for task in self._tasks.values():
             self._ray.cancel(task)
         if self._tasks:
-            self._ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=_LEAVING)
+            self._ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=_EXIT_SECONDS)
         self._ray.shutdown()
 
 
