@@ -1,4 +1,4 @@
-"""What every script shares on the command line: its arguments, and how it ends."""
+"""Command-line arguments and exit handling shared by all scripts."""
 
 import argparse
 import contextlib
@@ -19,15 +19,19 @@ from utils.text import one_line, printable, say
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints, which quote the command line, may be shown."""
+    """An argument parser whose error messages, which quote the command line, are `printable`."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line, and end with exit code 2."""
+        """Print what is wrong with the command line and exit with code 2."""
         super().error(printable(message))
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with --config_file, --force and section.key=value overrides; a script's docstring is its help."""
+    """Return a parser with --config_file, --force and section.key=value overrides.
+
+    Args:
+        description: Help text, the docstring of the script.
+    """
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config_file", required=True, type=Path, metavar="record/X.yml", help="the record: what to run (required)"
@@ -48,13 +52,13 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 class LocalRankError(UserError):
-    """A --local-rank that is not the process's own."""
+    """A --local-rank that differs from the process's LOCAL_RANK."""
 
     on_every_rank = False
 
 
 class _CheckLocalRank(argparse.Action):
-    """Compares what torch.distributed.launch passes with LOCAL_RANK, which alone says what process this is."""
+    """Check the --local-rank of torch.distributed.launch against LOCAL_RANK, which alone identifies the process."""
 
     def __call__(
         self,
@@ -63,7 +67,7 @@ class _CheckLocalRank(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Raise LocalRankError for another number."""
+        """Raise LocalRankError if the number differs."""
         own = os.environ.get("LOCAL_RANK", "0")
         if str(values) != own:
             is_set = "LOCAL_RANK" in os.environ
@@ -75,10 +79,10 @@ class _CheckLocalRank(argparse.Action):
 
 
 def distributed_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return `script_parser` for a script of several processes: it takes --local-rank as torch's old launcher says it.
+    """Return `script_parser` with the --local-rank argument of torch.distributed.launch, for multi-process scripts.
 
-    The environment variable LOCAL_RANK, which that launcher sets too, stays what counts; a number that contradicts it
-    is a LocalRankError.
+    The environment variable LOCAL_RANK, which that launcher sets too, stays authoritative; parsing a number that
+    contradicts it raises LocalRankError.
     """
     parser = script_parser(description)
     parser.add_argument(
@@ -94,10 +98,10 @@ def distributed_parser(description: str | None) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Import in the block what stays: nobody looks for garbage in it, now or later.
+    """Disable garbage collection in the block and exempt its objects, long-lived imports, from later collections.
 
-    Torch makes so many objects that looking through them again and again takes 0.5 of the 2.6 s of processor time that
-    a training spends before its first step.
+    Torch creates so many objects that scanning them repeatedly takes 0.5 of the 2.6 s of processor time that a training
+    spends before its first step.
     """
     gc.disable()
     try:
@@ -108,10 +112,10 @@ def importing() -> Iterator[None]:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main function and end with its exit code: 2 after one line about what a user can mend.
+    """Run a script's main function; an error that the user can fix is printed as one line, with exit code 2.
 
-    SIGTERM and Ctrl-C end it with 143 and 130 (`utils.stopping`). A mistake that all processes of a run meet, and a
-    stop, are said by the first process of each node only.
+    The exit code is 143 after SIGTERM and 130 after Ctrl-C (`utils.stopping`). A stop, and an error that all processes
+    of a run share, are printed by the first process of each node only.
     """
     stopping.listen()
     try:
@@ -120,7 +124,7 @@ def run_script(main: Callable[[], None]) -> None:
     except Stopped as request:
         _end(_stop_line(request), code=request.exit_code)
     except (UserError, MemoryError, OSError, RuntimeError) as error:
-        if stopping.requested():  # what else goes wrong now, such as a lost connection, comes of stopping
+        if stopping.requested():  # an error now, such as a lost connection, is a consequence of the stop
             asked = stopping.stopped()
             _end(_stop_line(asked), code=asked.exit_code)
         if isinstance(error, UserError):
@@ -138,7 +142,7 @@ def _stop_line(request: Stopped) -> str:
 
 
 def _end(line: str, *, code: int, by_all: bool = False) -> NoReturn:
-    """Say why, unless another process says it for all, and exit."""
+    """Print a line, unless the node's first process prints it for all, and exit."""
     stopping.ignore_signals()
     if line and (by_all or os.environ.get("LOCAL_RANK", "0") == "0"):
         say(one_line(line), file=sys.stderr)

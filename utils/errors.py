@@ -1,15 +1,15 @@
-"""The one kind of exception that is shown to a user as a single line instead of a traceback."""
+"""The exception that is shown to users as a single line instead of a traceback."""
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: a bad key, list, video, checkpoint or a full disk.
+    """An error that the user can fix: a bad key, list, video or checkpoint, or a full disk.
 
-    The message is one line that names the file, key or line, says what was found and what to do. Scripts print it
-    and exit with code 2 (`utils.cli.run_script`). It takes exactly one string, so that it survives pickling between
-    processes.
+    The message is one line that names the file, key or line, what was found and what to do. Scripts print it and exit
+    with code 2 (`utils.cli.run_script`). The constructor takes exactly one string, so that the exception can be pickled
+    between processes.
 
     Attributes:
-        on_every_rank: Whether every process of a run meets the same mistake, so that one of them says it for all.
+        on_every_rank: Whether every process of a run raises the same error, so that only one of them prints it.
     """
 
     on_every_rank = True

@@ -1,8 +1,7 @@
-"""Ending early: SIGTERM, Ctrl-C, and processes whose parent is gone. No torch.
+"""Early termination: SIGTERM, Ctrl-C, and processes whose parent has died. No torch.
 
-A script that is asked to stop raises `Stopped` where it stands: what is on the disk is whole at any moment. Where a
-step should be completed and saved first, the stop is `deferred`, and the loop asks between steps whether it is
-`requested`.
+A stop request raises `Stopped` at once, because the files on disk are valid at any moment. A loop that should finish
+and save its current step first runs inside `deferred` and polls `requested` between steps.
 """
 
 import contextlib
@@ -18,33 +17,44 @@ from multiprocessing import active_children, parent_process, util
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-# Seconds between looks for the parent, and those that a process whose parent is gone has to save and end.
+# Seconds between checks for the parent, and seconds that an orphaned process has to save and exit.
 _POLL_SECONDS, _GRACE_SECONDS = 0.5, 30.0
-# One Ctrl-C may arrive twice, from the terminal and from a launcher: what comes sooner is no second one, seconds.
+# One Ctrl-C may arrive twice, from the terminal and from a launcher: a signal within this time is a duplicate.
 _DUPLICATE_SECONDS = 1.0
-_RETRY_SECONDS = 0.02  # seconds to the next try of a stop that would be lost
+_RETRY_SECONDS = 0.02  # until the signal of a postponed stop is sent again
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(KeyboardInterrupt):
-    """A stop that was asked for by `signum`: nothing to be mended."""
+    """A stop requested by the signal `signum`; not an error."""
 
     def __init__(self, signum: int, saved: str = "", advice: str = "the same command continues") -> None:
-        """Keep what was asked for, and what was saved and how to go on, in words."""
+        """Initialize the stop.
+
+        Args:
+            signum: The signal, SIGTERM or SIGINT.
+            saved: What has been saved, for the message; "": nothing.
+            advice: How to continue, for the message.
+        """
         super().__init__(signum, saved, advice)
         self.signum, self.saved, self.advice = signum, saved, advice
 
     @property
     def exit_code(self) -> int:
-        """143 after SIGTERM, 130 after Ctrl-C, as shells have it."""
+        """Exit code by the shells' convention: 143 after SIGTERM, 130 after Ctrl-C."""
         return 128 + self.signum
 
 
 @dataclass
 class _State:
-    """Of this process: which process it is (0: nobody listens), what was asked for and when, who wants it deferred.
+    """Signal state of this process.
 
-    A stop is `postponed` where it would be lost.
+    Attributes:
+        owner: Id of the process that handles signals; 0: none does.
+        signum: The signal received; 0: none.
+        asked_at: When it was received, `time.monotonic` seconds.
+        deferring: Number of open `deferred` blocks.
+        postponed: Whether the stop waits for its signal to be sent again, because an exception would be lost.
     """
 
     owner: int = 0
@@ -58,7 +68,7 @@ _state = _State()
 
 
 def listen() -> None:
-    """Take SIGTERM and Ctrl-C as requests to stop, and the end of the launcher that started this process as well."""
+    """Handle SIGTERM, Ctrl-C and the death of the launcher that started this process as requests to stop."""
     _state.owner, _state.signum, _state.postponed = os.getpid(), 0, False
     for number in _SIGNALS:
         signal.signal(number, _handle_signal)
@@ -67,8 +77,8 @@ def listen() -> None:
 
 
 def _end_workers() -> None:
-    """Kill what is left: multiprocessing would wait for workers, as they do not heed its SIGTERM."""
-    # torch's handler raises where a loader's worker dies, here in the middle of what multiprocessing does at the end.
+    """Kill the remaining workers: they ignore the SIGTERM of multiprocessing, which would wait for them."""
+    # torch's SIGCHLD handler raises when a loader's worker dies, here in the middle of multiprocessing's exit hook.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in active_children():
@@ -81,21 +91,21 @@ def _end_workers_at_exit(_pid: int) -> None:
 
 
 def ignore_signals() -> None:
-    """Take no more requests: the script has ended and says why, and its exit code is to stay what it is."""
+    """Ignore further stop requests: the script is exiting, and its exit code must not change."""
     _state.owner = 0
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python's own handlers go before it has ended
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python removes its own handlers before the process has exited
 
 
 def _handle_signal(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _state.owner:  # a child that was forked a moment ago: its parent decides
+    if os.getpid() != _state.owner:  # a child that has just been forked: its parent decides
         return
     if _state.signum and not _state.postponed:
         if _state.signum == signal.SIGINT and time.monotonic() - _state.asked_at > _DUPLICATE_SECONDS:
-            os._exit(128 + number)  # a second Ctrl-C; children see that they are orphans
+            os._exit(128 + number)  # a second Ctrl-C; children notice that they are orphans
         return
     if not _state.postponed:
         _state.signum, _state.asked_at = number, time.monotonic()
-    # Imports run a callback of a weak reference, where what is raised is printed and lost: the signal comes once more.
+    # Imports run a weak reference's callback, where an exception is printed and lost: the signal is sent again later.
     _state.postponed = _is_in_callback(frame) and not _state.deferring
     if _state.postponed:
         again = threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), _state.signum))
@@ -106,7 +116,7 @@ def _handle_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _is_in_callback(frame: FrameType | None) -> bool:
-    """Return whether a frame is in the callback by which `importlib._bootstrap._get_module_lock` forgets a lock."""
+    """Return whether a frame is in the callback with which `importlib._bootstrap._get_module_lock` drops a lock."""
     while frame is not None and "importlib._bootstrap" in frame.f_code.co_filename:
         if frame.f_code.co_name == "cb":
             return True
@@ -115,25 +125,25 @@ def _is_in_callback(frame: FrameType | None) -> bool:
 
 
 def requested() -> bool:
-    """Return whether this process was asked to stop."""
+    """Return whether this process has been asked to stop."""
     return _state.signum != 0
 
 
 def stopped(saved: str = "") -> Stopped:
-    """Return the stop of this process; as if by SIGTERM, if another one was asked."""
+    """Return the stop to raise in this process: by its own signal, or by SIGTERM where only another process got one."""
     return Stopped(_state.signum or signal.SIGTERM, saved)
 
 
 def stop() -> NoReturn:
-    """End the processes of pools and raise the stop of this process."""
+    """Kill the processes of pools and raise `Stopped`."""
     kill_pools()
     raise stopped()
 
 
 def kill_pools() -> None:
-    """Kill the processes of pools, which would be waited for: the videos they are at may take minutes.
+    """Kill the processes of pools: waiting for the videos they are working on may take minutes.
 
-    Loaders, whose processes are daemons, end theirs by themselves.
+    Loader workers are daemons, which the loaders end themselves.
     """
     for child in active_children():
         if not child.daemon:
@@ -142,7 +152,7 @@ def kill_pools() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Let what is inside end by itself when it sees that a stop is `requested`; at its end the stop is raised."""
+    """Defer a stop to the end of the block, which may poll `requested` to leave early."""
     _state.deferring += 1
     try:
         yield
@@ -153,10 +163,11 @@ def deferred() -> Iterator[None]:
 
 
 def when_orphaned(act: Callable[[], object]) -> None:
-    """Act, and soon after end, when the parent of this process ends before it.
+    """Call `act` when the parent of this process dies first, and exit 30 s later.
 
-    A thread looks for it, on every system alike: Linux' own way (PR_SET_PDEATHSIG) is bound to the thread that started
-    the process, and nobody else has one. A worker knows its parent by number: it may have ended before this is called.
+    A thread polls for the parent, which works on every system: Linux's PR_SET_PDEATHSIG is bound to the thread that
+    started the process, and other systems have no equivalent. A worker takes its parent's process id from
+    multiprocessing, since the parent may have died before this call.
     """
     starter = parent_process()
     parent = os.getppid() if starter is None else starter.pid
@@ -172,10 +183,10 @@ def when_orphaned(act: Callable[[], object]) -> None:
 
 
 def init_worker() -> None:
-    """Set up a worker process: the parent decides when it ends, and it ends with the parent.
+    """Set up a worker process that ignores signals: it exits when its parent says so or dies.
 
-    Ctrl-C and SIGTERM often reach all processes of a group, SIGTERM even more than once. The parent needs its workers
-    until its step is done.
+    Ctrl-C and SIGTERM often reach all processes of a group, SIGTERM even more than once, but the parent needs its
+    workers until its step is done.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -185,9 +196,9 @@ def init_worker() -> None:
 
 
 def init_saving_worker() -> None:
-    """Set up a worker process that saves what it is at before it ends: on its parent's SIGTERM, or with its parent.
+    """Set up a worker process that saves before it exits, on SIGTERM from its parent or when the parent dies.
 
-    Ctrl-C is the parent's to hear; started while signals are blocked (`block_signals`).
+    It ignores Ctrl-C, which the parent handles. Start it inside `block_signals`.
     """
     listen()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -196,16 +207,16 @@ def init_saving_worker() -> None:
 
 
 def _print_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an uncaught error of a worker's threads, but not that whoever asked for shared memory has ended."""
+    """Print an uncaught exception, unless it only says that the process which requested shared memory has ended."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 @contextlib.contextmanager
 def block_signals() -> Iterator[None]:
-    """Hold signals back from processes that are started inside, until they call `init_worker`, and from this one.
+    """Block SIGTERM and SIGINT in this process, and in processes started in the block until they call `init_worker`.
 
-    What is left of them ends with this process, whoever it is that started them: a script, a test or a notebook.
+    Workers that are still alive when this process exits, be it a script, a test or a notebook, are killed.
     """
     _end_workers_at_exit(os.getpid())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
