@@ -39,22 +39,22 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.simulated import Problem, Weights, World, draw_problem
-from utils.planning.budget import LEAST_GOAL, Budget, Split
+from utils.planning.budget import MIN_GOAL, Budget, Split
 from utils.planning.envelope import Envelope
 from utils.planning.graph import Transition, build_graph
 from utils.planning.knee import KneeRule
 from utils.planning.law import Readout
 from utils.planning.peaks import HORIZON, PeakRule
-from utils.planning.policy import COOL_DOWN, PLACES, BudgetedPolicy, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.policy import COOL_DOWN, READ_AT, BudgetedPolicy, RunPilot, Seen, TrainPlan, TryPeak
 from utils.planning.search import Outcome, search
 from utils.planning.search import Path as Steps
-from utils.search.budgeted_plan import LEAST_PILOT, MOST_FOR_PEAKS, MOST_PILOT_SHARE, PEAK_SHARE, PILOT_SHARE
+from utils.search.budgeted_plan import MAX_FOR_PEAKS, MAX_PILOT_FRACTION, MIN_PILOT_RUNS, PEAK_FRACTION, PILOT_FRACTION
 
 RATES = (1.0, 0.1, 0.01)  # levels of the released lattice
 PEAKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # search.peaks
 LEAST_STEPS = 60  # search.least_steps
 READOUT = 1e-3  # of the budget: what one costs
-READING_SD = 0.02  # of a held-out loss, of 500 videos that are the same in all runs
+REFERENCE_SD = 0.02  # of a held-out loss, of 500 videos that are the same in all runs
 SCORING_NOISE = 0.8  # points of a raw score, from epoch to epoch
 CHEAP = 0.25  # of the goal's cost: an input on which a split should gain
 
@@ -146,11 +146,11 @@ def _raw_score(world: World, weights: Weights) -> float:
     return world.problem.worth(weights.loss(world.problem)) + float(world.rng.normal(0, SCORING_NOISE))
 
 
-def planned(*, least_goal: float = LEAST_GOAL, steps: int = 8000, horizon: float | None = None) -> Policy:
+def planned(*, min_goal: float = MIN_GOAL, steps: int = 8000, horizon: float | None = None) -> Policy:
     """Return the budgeted policy for a budget of so many steps of the goal's input.
 
     Args:
-        least_goal: Of `BudgetedPolicy`; 1: it finds the peak only.
+        min_goal: Of `BudgetedPolicy`; 1: it finds the peak only.
         steps: Of the goal's input in the budget.
         horizon: The power that the best rate falls with; None: the problem's own.
     """
@@ -159,7 +159,7 @@ def planned(*, least_goal: float = LEAST_GOAL, steps: int = 8000, horizon: float
         problem = replace(world.problem, horizon=world.problem.horizon if horizon is None else horizon)
 
         def spend(budget: float) -> tuple[float, float]:
-            policy = make_policy(problem, budget, least_goal=least_goal, least=LEAST_STEPS * compute / steps)
+            policy = make_policy(problem, budget, min_goal=min_goal, least=LEAST_STEPS * compute / steps)
             return plan_and_train(World(problem), policy)
 
         whole, overhead = spend(compute)
@@ -168,17 +168,17 @@ def planned(*, least_goal: float = LEAST_GOAL, steps: int = 8000, horizon: float
     return train
 
 
-def make_policy(problem: Problem, compute: float, *, least_goal: float, least: float) -> BudgetedPolicy:
+def make_policy(problem: Problem, compute: float, *, min_goal: float, least: float) -> BudgetedPolicy:
     """Return the budgeted policy of a budget, as the product makes it; `least` is the compute of the fewest steps."""
-    most, readout = compute * MOST_FOR_PEAKS, compute * READOUT
-    share = max(PILOT_SHARE, LEAST_PILOT * least / (compute - most - 2 * len(PLACES) * readout))
+    most, readout = compute * MAX_FOR_PEAKS, compute * READOUT
+    share = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / (compute - most - 2 * len(READ_AT) * readout))
     return BudgetedPolicy(
         Budget(compute, problem.costs, LINEAR),
-        PeakRule(PEAKS, tolerance=1.4 * READING_SD, guess=problem.floor + problem.height),
-        peak_compute=max(compute * PEAK_SHARE, least),
-        most_for_peaks=most,
-        pilot_share=share if share <= MOST_PILOT_SHARE else 0.0,
-        least_goal=least_goal,
+        PeakRule(PEAKS, tolerance=1.4 * REFERENCE_SD, guess=problem.floor + problem.height),
+        peak_compute=max(compute * PEAK_FRACTION, least),
+        max_for_peaks=most,
+        pilot_fraction=share if share <= MAX_PILOT_FRACTION else 0.0,
+        min_goal=min_goal,
         readout=readout,
     )
 
@@ -192,7 +192,7 @@ def plan_and_train(world: World, policy: BudgetedPolicy) -> tuple[float, float]:
         if isinstance(action, TryPeak):  # at a rate that is right for its length if the world's power is the planner's
             only = tuple(float(number == action.input) for number in range(3))
             (weights,) = world.train(only, compute=action.compute, envelope=LINEAR, rates=(action.factor * misfit,) * 3)
-            loss = world.read(_own_loss(world.problem, weights, action.input), READING_SD)
+            loss = world.read(_own_loss(world.problem, weights, action.input), REFERENCE_SD)
             peaks = {**seen.peaks, action.input: {**seen.peaks.get(action.input, {}), action.factor: loss}}
             seen = replace(seen, peaks=peaks)
         elif isinstance(action, RunPilot):
@@ -207,12 +207,12 @@ def plan_and_train(world: World, policy: BudgetedPolicy) -> tuple[float, float]:
 def _run_pilot(world: World, pilot: RunPilot, path: Budget) -> list[Readout]:
     """Train a pilot; return what its branches show."""
     only, rates, readouts = path.only(pilot.input), pilot.factors, []
-    found = world.train(only, compute=path.compute, envelope=LINEAR, rates=rates, until=pilot.until, places=PLACES)
-    for at, weights in zip((place * pilot.until for place in PLACES), found, strict=True):
+    found = world.train(only, compute=path.compute, envelope=LINEAR, rates=rates, until=pilot.until, places=READ_AT)
+    for at, weights in zip((place * pilot.until for place in READ_AT), found, strict=True):
         epochs = COOL_DOWN * at * path.compute / path.costs[-1]
         loss = world.cool_down(weights, epochs=epochs, rate=rates[-1] * LINEAR.factor(at)).loss(world.problem)
         weighted = path.weighted_cool_down(pilot.input, at=at, epochs=epochs)
-        readouts.append(Readout(pilot.number, at, weighted, world.read(loss, READING_SD), READING_SD))
+        readouts.append(Readout(pilot.number, at, weighted, world.read(loss, REFERENCE_SD), REFERENCE_SD))
     return readouts
 
 
@@ -234,9 +234,9 @@ POLICIES: dict[str, Policy] = {
     "released search": released,
     "five peaks at the goal": five_peaks,
     "budgeted, power 0.3": planned(horizon=HORIZON),
-    "the same, peak only": planned(horizon=HORIZON, least_goal=1.0),
+    "the same, peak only": planned(horizon=HORIZON, min_goal=1.0),
     "budgeted, any power": planned(),
-    "any power, peak only": planned(least_goal=1.0),
+    "any power, peak only": planned(min_goal=1.0),
     "power 0.3, 1,000 steps": planned(horizon=HORIZON, steps=1000),
     "any power, 1,000 steps": planned(steps=1000),
 }

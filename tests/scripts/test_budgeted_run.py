@@ -218,7 +218,7 @@ def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make
     path, ends, spent = policy.path_budget(Seen()), list[dict[str, Any]](), 0.0
     for goal in (1.0, 1.0e30):
         events: list[Any] = []
-        action = RunPilot(SHORT_PILOT, 0, policy.pilot_share, (1.0, goal))
+        action = RunPilot(SHORT_PILOT, 0, policy.pilot_fraction, (1.0, goal))
         trial = Trial(action, path, attempt=len(ends), inputs=parts.inputs, first=policy.budget.compute)
         perform(config, parts, Job(trial.name, trial), events.append, logging.getLogger("test"))
         place = config.run_dir / "search"

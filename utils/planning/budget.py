@@ -17,8 +17,8 @@ from utils.planning.law import Posterior
 
 _Floats = NDArray[np.float64]
 
-SIXTEENTHS = 16  # shares are multiples of a sixteenth
-LEAST_GOAL = 0.5  # smallest share of the goal; with it small pilots are safe
+SPLIT_STEPS = 16  # shares are multiples of a sixteenth
+MIN_GOAL = 0.5  # smallest share of the goal; with it small pilots are safe
 RISK = 0.5  # standard deviations taken off an expected gain
 
 Split = tuple[float, ...]  # shares of the compute, inputs from short to long, the last one the goal; they add up to 1
@@ -110,17 +110,17 @@ def worth(losses: _Floats) -> _Floats:
     return 100 * np.exp(-losses / 2)
 
 
-def list_splits(budget: Budget, *, least_goal: float = LEAST_GOAL, least_first: float = 0.0) -> list[Split]:
+def list_splits(budget: Budget, *, min_goal: float = MIN_GOAL, min_first: float = 0.0) -> list[Split]:
     """Return all splits in sixteenths that leave the goal at least a share.
 
-    Those that are not all at the goal have at least `least_first` at the first input.
+    Those that are not all at the goal have at least `min_first` at the first input.
     """
-    short = [range(SIXTEENTHS + 1)] * budget.goal
+    short = [range(SPLIT_STEPS + 1)] * budget.goal
     splits = [
-        (*(count / SIXTEENTHS for count in counts), 1 - sum(counts) / SIXTEENTHS)
+        (*(count / SPLIT_STEPS for count in counts), 1 - sum(counts) / SPLIT_STEPS)
         for counts in itertools.product(*short)
     ]
-    return [split for split in splits if split[-1] == 1 or (split[-1] >= least_goal and split[0] >= least_first)]
+    return [split for split in splits if split[-1] == 1 or (split[-1] >= min_goal and split[0] >= min_first)]
 
 
 def weigh_splits(posterior: Posterior, budget: Budget, splits: Sequence[Split]) -> list[SplitWorth]:
@@ -138,8 +138,8 @@ def choose_split(
     posterior: Posterior | None,
     budget: Budget,
     *,
-    least_goal: float = LEAST_GOAL,
-    least_first: float = 0.0,
+    min_goal: float = MIN_GOAL,
+    min_first: float = 0.0,
     risk: float = RISK,
 ) -> SplitPlan:
     """Choose the split with the largest expected gain less `risk` of its standard deviation.
@@ -149,14 +149,14 @@ def choose_split(
     Args:
         posterior: What the pilots say; None: nothing.
         budget: What may be spent; another one than the pilots' re-plans for it.
-        least_goal: Smallest share of the goal.
-        least_first: Smallest share of the first input where not all is at the goal.
+        min_goal: Smallest share of the goal.
+        min_first: Smallest share of the first input where not all is at the goal.
         risk: Standard deviations taken off a gain.
     """
     baseline = SplitWorth(budget.goal_only, 0.0, 0.0)
     if posterior is None:
         return SplitPlan(baseline, (baseline,))
-    weighed = weigh_splits(posterior, budget, list_splits(budget, least_goal=least_goal, least_first=least_first))
+    weighed = weigh_splits(posterior, budget, list_splits(budget, min_goal=min_goal, min_first=min_first))
     # Sorting is stable: of equal promises the one with more at the goal comes first.
     by_goal = sorted(weighed, key=lambda each: each.split[::-1], reverse=True)
     table = tuple(sorted(by_goal, key=lambda each: each.gain - risk * each.spread, reverse=True))

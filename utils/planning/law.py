@@ -24,7 +24,7 @@ _Floats = NDArray[np.float64]
 
 ALPHAS = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
 TAUS = (0.01, 0.03, 0.1, 0.3, 1.0)  # fractions of the rate-weighted epochs of the whole budget
-EIGHTHS = 8  # the components a are multiples of an eighth
+COMPONENT_STEPS = 8  # the components a are multiples of an eighth
 # Standard deviations of a readout beside its own: from run to run, and of the law itself.
 RUN_SD, LAW_SD = 0.006, 0.02
 # Readouts of one pilot are correlated: their joint evidence counts for this fraction.
@@ -125,13 +125,13 @@ def fit_posterior(readouts: Sequence[Readout], *, longest: float, prior: Posteri
 def _grid(num_inputs: int, longest: float) -> tuple[_Floats, _Floats, _Floats]:
     """Return alphas [points], taus [points] and components [points, inputs] of the whole grid."""
     simplex = [
-        np.diff([-1, *bars, EIGHTHS + num_inputs - 1]) - 1  # stars and bars
-        for bars in itertools.combinations(range(EIGHTHS + num_inputs - 1), num_inputs - 1)
+        np.diff([-1, *bars, COMPONENT_STEPS + num_inputs - 1]) - 1  # stars and bars
+        for bars in itertools.combinations(range(COMPONENT_STEPS + num_inputs - 1), num_inputs - 1)
     ]
     points = list(itertools.product(ALPHAS, TAUS, simplex))
     alphas = np.array([alpha for alpha, _, _ in points])
     taus = np.array([tau * longest for _, tau, _ in points])
-    return alphas, taus, np.array([components for *_, components in points]) / EIGHTHS
+    return alphas, taus, np.array([components for *_, components in points]) / COMPONENT_STEPS
 
 
 def _basis(weighted: _Floats, *, alphas: _Floats, taus: _Floats, components: _Floats) -> _Floats:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-MOST_HALVINGS = 3  # below the lowest factor named, where that is the best
+MAX_HALVINGS = 3  # below the lowest factor named, where that is the best
 # The best rate falls with the length of the training to this power: a short run stands for the budget at a higher rate.
 # 0.32 in Bjorck et al., 2024, "Scaling optimal LR across token horizons"; 0.45 from 30 to 1,050 steps of
 # benchmarks/budgets.py.
@@ -37,7 +37,7 @@ class PeakRule:
     @property
     def ladder(self) -> tuple[float, ...]:
         """All factors that may be tried before the refinement: those named, and some halvings below them."""
-        return (*(self.factors[0] / 2**k for k in range(MOST_HALVINGS, 0, -1)), *self.factors)
+        return (*(self.factors[0] / 2**k for k in range(MAX_HALVINGS, 0, -1)), *self.factors)
 
     def next_factor(self, losses: Mapping[float, float]) -> float | None:
         """Return the next factor to try, None when the best is known.

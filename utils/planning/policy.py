@@ -10,14 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from utils.planning.budget import LEAST_GOAL, Budget, Split, SplitPlan, choose_split
+from utils.planning.budget import MIN_GOAL, Budget, Split, SplitPlan, choose_split
 from utils.planning.law import Posterior, Readout, fit_posterior
 from utils.planning.peaks import PeakRule
 
 GOAL_PILOT, SHORT_PILOT = 0, 1
-PLACES = (0.5, 1.0)  # of a pilot, at which it is read
+READ_AT = (0.5, 1.0)  # of a pilot, at which it is read
 COOL_DOWN = 1 / 4  # of the compute that a pilot has spent: its branch there
-BRANCHES = COOL_DOWN * sum(PLACES)  # of a pilot's compute: all of its branches
+BRANCH_COST = COOL_DOWN * sum(READ_AT)  # of a pilot's compute: all of its branches
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TryPeak:
 
 @dataclass(frozen=True)
 class RunPilot:
-    """Train the beginning of a path at one input, and read it at `PLACES` by branches at the goal.
+    """Train the beginning of a path at one input, and read it at `READ_AT` by branches at the goal.
 
     Attributes:
         number: `GOAL_PILOT` or `SHORT_PILOT`.
@@ -131,10 +131,10 @@ class BudgetedPolicy:
         budget: Everything that may be spent, planning included.
         rule: Which peaks are tried.
         peak_compute: What one annealed run of a peak spends.
-        most_for_peaks: What all of them may spend together, readouts included.
-        pilot_share: Fraction of the path's compute of one pilot; 0: there are none, and the plan is all at the goal.
+        max_for_peaks: What all of them may spend together, readouts included.
+        pilot_fraction: Fraction of the path's compute of one pilot; 0: there are none, and the plan is all at the goal.
             A path that begins with another input than the goal has so much of it at least.
-        least_goal: Smallest share of the goal's input.
+        min_goal: Smallest share of the goal's input.
         prior: Of an earlier search, tempered.
         readout: What scoring a run once spends.
         scale: What a rate that was found for the budget that the search began with is for this one.
@@ -143,9 +143,9 @@ class BudgetedPolicy:
     budget: Budget
     rule: PeakRule
     peak_compute: float
-    most_for_peaks: float
-    pilot_share: float = 1 / 32
-    least_goal: float = LEAST_GOAL
+    max_for_peaks: float
+    pilot_fraction: float = 1 / 32
+    min_goal: float = MIN_GOAL
     prior: Posterior | None = None
     readout: float = 0.0
     scale: float = 1.0
@@ -162,26 +162,26 @@ class BudgetedPolicy:
         missing = [number for number in self.pilots if number not in seen.ended]
         if not missing:
             return None
-        return RunPilot(missing[0], self.pilots[missing[0]], self.pilot_share, self.factors(seen))
+        return RunPilot(missing[0], self.pilots[missing[0]], self.pilot_fraction, self.factors(seen))
 
     def choose(self, posterior: Posterior | None, path: Budget) -> SplitPlan:
         """Return the split of a budget that is best by what is known."""
-        return choose_split(posterior, path, least_goal=self.least_goal, least_first=self.least_first)
+        return choose_split(posterior, path, min_goal=self.min_goal, min_first=self.min_first)
 
     @property
-    def least_first(self) -> float:
+    def min_first(self) -> float:
         """Smallest share of the first input where not all is at the goal: a pilot, as its end is what goes on."""
-        return self.pilot_share
+        return self.pilot_fraction
 
     @property
     def pilots(self) -> dict[int, int]:
         """Input of every pilot, by its number; one input leaves nothing to choose and has none."""
-        return {GOAL_PILOT: self.budget.goal, SHORT_PILOT: 0} if self.pilot_share and self.budget.goal else {}
+        return {GOAL_PILOT: self.budget.goal, SHORT_PILOT: 0} if self.pilot_fraction and self.budget.goal else {}
 
     def pilot_of(self, split: Split) -> int | None:
         """Return the pilot that a path begins with, None where it begins with none of them."""
         first, share = next((number, share) for number, share in enumerate(split) if share > 0)
-        begins = share >= self.pilot_share
+        begins = share >= self.pilot_fraction
         return next((pilot for pilot, place in self.pilots.items() if place == first and begins), None)
 
     def next_actions(self, seen: Seen, most: int) -> list[Action]:
@@ -216,14 +216,14 @@ class BudgetedPolicy:
         left = self.budget.compute - self.spent_on_peaks(seen) - seen.lost - self.readout * seen.lost_readouts
         if self.pilots.keys() <= seen.standing:
             return replace(self.budget, compute=left)
-        left -= self.readout * len(PLACES) * len(self.pilots)
-        return replace(self.budget, compute=left / (1 + self.lost_share))
+        left -= self.readout * len(READ_AT) * len(self.pilots)
+        return replace(self.budget, compute=left / (1 + self.lost_fraction))
 
     @property
-    def lost_share(self) -> float:
+    def lost_fraction(self) -> float:
         """Compute of the pilots that is not the run's, as a fraction of the path's: all branches and a pilot."""
         count = len(self.pilots)
-        return self.pilot_share * (count - 1 + count * BRANCHES) if count else 0.0
+        return self.pilot_fraction * (count - 1 + count * BRANCH_COST) if count else 0.0
 
     def spent_on_peaks(self, seen: Seen, *, more: int = 0) -> float:
         """Return what the peaks' runs, and some `more`, spend with their readouts."""
@@ -250,7 +250,7 @@ class BudgetedPolicy:
 
     def _next_peak(self, seen: Seen) -> TryPeak | None:
         """Return the next peak to try: the goal's by the rule, then the shortest input's beside the goal's best."""
-        if self.spent_on_peaks(seen, more=1) > self.most_for_peaks:
+        if self.spent_on_peaks(seen, more=1) > self.max_for_peaks:
             return None
         goal = self.budget.goal
         factor = self.rule.next_factor(seen.peaks.get(goal, {}))

@@ -16,12 +16,22 @@ import numpy as np
 
 from utils.planning.budget import RISK, Budget, Split, weigh_splits
 from utils.planning.law import RUN_SD, Posterior, Readout
-from utils.planning.policy import BRANCHES, GOAL_PILOT, PLACES, Action, BudgetedPolicy, Check, RunCheck, Seen, TrainPlan
+from utils.planning.policy import (
+    BRANCH_COST,
+    GOAL_PILOT,
+    READ_AT,
+    Action,
+    BudgetedPolicy,
+    Check,
+    RunCheck,
+    Seen,
+    TrainPlan,
+)
 
-ROUNDS = (1 / 8, 1 / 4)  # of the budget: runs of the check
-RAW_FROM = 1 / 4  # of the budget: the smallest runs whose losses are compared by themselves
-SURE = 2.0  # standard deviations of the mean paired difference that drop a split
-FAR = 1 / 8  # of the compute: what must be spent otherwise by a split that is worth comparing
+CHECK_RUNS = (1 / 8, 1 / 4)  # of the budget: runs of the check
+PAIRED_FROM = 1 / 4  # of the budget: the smallest runs whose losses are compared by themselves
+DROP_SIGMAS = 2.0  # standard deviations of the mean paired difference that drop a split
+MIN_DISTANCE = 1 / 8  # of the compute: what must be spent otherwise by a split that is worth comparing
 CHECK_PILOT = -1  # the number that readouts of checks have, which are of no pilot
 
 
@@ -60,14 +70,14 @@ class StudiedPolicy(BudgetedPolicy):
         return {GOAL_PILOT: goal} | {number + 1: number for number in range(goal)} if goal else {}
 
     @property
-    def least_first(self) -> float:
+    def min_first(self) -> float:
         """Nothing: what goes on from no pilot begins anew, and has the compute for it."""
         return 0.0
 
     @property
-    def lost_share(self) -> float:
+    def lost_fraction(self) -> float:
         """Compute of pilots and branches as a fraction of the path's; one of the pilots may go on all the same."""
-        return len(self.pilots) * self.pilot_share * (1 + BRANCHES)
+        return len(self.pilots) * self.pilot_fraction * (1 + BRANCH_COST)
 
     def posterior(self, seen: Seen) -> Posterior | None:
         """Return what readouts, checks and prior say."""
@@ -76,7 +86,7 @@ class StudiedPolicy(BudgetedPolicy):
 
     def spent_on_pilots(self) -> float:
         """Return what pilots, branches and their readouts spend."""
-        return self.lost_share * self.budget.compute + len(self.pilots) * len(PLACES) * self.readout
+        return self.lost_fraction * self.budget.compute + len(self.pilots) * len(READ_AT) * self.readout
 
     def eliminate(self, seen: Seen) -> tuple[list[Split], RunCheck | None]:
         """Return the splits that are left, the most promising one first, and the next run that the check needs.
@@ -84,7 +94,7 @@ class StudiedPolicy(BudgetedPolicy):
         What the cap has no compute for falls away: the last of the splits, then the round and the one behind it.
         """
         left, spent = self._candidates(seen), self.spent_on_peaks(seen) + self.spent_on_pilots()
-        for share in ROUNDS:
+        for share in CHECK_RUNS:
             each = share * self.budget.compute + self.readout
             fitting = left[: max(0, int(min((self.overhead - spent) / each, len(left))))]
             if len(fitting) < 2:
@@ -105,15 +115,15 @@ class StudiedPolicy(BudgetedPolicy):
             return []
         plan = self.choose(posterior, self.budget)
         found = list(dict.fromkeys((plan.chosen.split, self.budget.goal_only)))
-        far = (each.split for each in plan.table if all(_distance(each.split, other) > FAR for other in found))
+        far = (each.split for each in plan.table if all(_distance(each.split, other) > MIN_DISTANCE for other in found))
         return [*found, *itertools.islice(far, 1)]
 
     def _keep(self, shown: Sequence[Check], known: Seen) -> list[Split]:
         """Return the two of a round that promise most by what is known then; one where the other has surely lost."""
         finite = [check for check in shown if check.losses]
-        if len(finite) == 2 and finite[0].share >= RAW_FROM:
+        if len(finite) == 2 and finite[0].share >= PAIRED_FROM:
             mean, sd = paired_difference(*finite)
-            if abs(mean) > SURE * sd:
+            if abs(mean) > DROP_SIGMAS * sd:
                 return [finite[mean > 0].split]
         posterior = self.posterior(known)
         splits = [check.split for check in finite]

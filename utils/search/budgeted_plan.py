@@ -8,21 +8,21 @@ from utils.config import ConfigError, RunConfig, StateConfig
 from utils.planning.budget import Budget, Split
 from utils.planning.envelope import Envelope
 from utils.planning.peaks import PeakRule, rate_at
-from utils.planning.policy import BRANCHES, COOL_DOWN, PLACES, BudgetedPolicy, RunCheck, RunPilot, Seen, TryPeak
-from utils.planning.studied import ROUNDS, StudiedPolicy
+from utils.planning.policy import BRANCH_COST, COOL_DOWN, READ_AT, BudgetedPolicy, RunCheck, RunPilot, Seen, TryPeak
+from utils.planning.studied import CHECK_RUNS, StudiedPolicy
 
-PEAK_SHARE = 1 / 64  # of the budget: one annealed run of a peak
-MOST_FOR_PEAKS = 0.25  # of the budget: all of them together
-PILOT_SHARE = 1 / 32  # of the path
+PEAK_FRACTION = 1 / 64  # of the budget: one annealed run of a peak
+MAX_FOR_PEAKS = 0.25  # of the budget: all of them together
+PILOT_FRACTION = 1 / 32  # of the path
 # Times search.least_steps: about the fewest steps of a pilot. What is read half-way, branch included, has then more
 # steps than a peak's run, the fewest in which something is learned.
-LEAST_PILOT = 3
+MIN_PILOT_RUNS = 3
 STUDIED_PILOT = 1 / 8  # of the budget: a pilot of the studied policy
-MOST_PILOT_SHARE = 1 / 16  # the smallest share of a split; a budget of which a pilot would be more has none
+MAX_PILOT_FRACTION = 1 / 16  # the smallest share of a split; a budget of which a pilot would be more has none
 STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
-FORWARD = 1 / 3  # of the compute of training a clip: what scoring one takes
+FORWARD_COST = 1 / 3  # of the compute of training a clip: what scoring one takes
 # A rate's loss has this standard deviation on so many videos that all runs are scored on; it falls as 1 / sqrt.
-READING_SD, READING_VIDEOS = 0.02, 500
+REFERENCE_SD, REFERENCE_VIDEOS = 0.02, 500
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,19 @@ def make_policy(
         Budget(compute, tuple(each.epoch for each in inputs), path_envelope(config)),
         PeakRule(
             search.peaks,
-            tolerance=1.4 * READING_SD * (READING_VIDEOS / scoring_videos) ** 0.5,
+            tolerance=1.4 * REFERENCE_SD * (REFERENCE_VIDEOS / scoring_videos) ** 0.5,
             guess=math.log(config.dataset.num_classes),
         ),
-        peak_compute=max((first or compute) * PEAK_SHARE, least),
-        most_for_peaks=compute * MOST_FOR_PEAKS if search.peaks else 0.0,
-        readout=FORWARD * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute,
+        peak_compute=max((first or compute) * PEAK_FRACTION, least),
+        max_for_peaks=compute * MAX_FOR_PEAKS if search.peaks else 0.0,
+        readout=FORWARD_COST * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute,
         scale=rate_at(compute, of=first or compute),
     )
     if search.policy == "studied":
-        policy = _study(config, policy, least=LEAST_PILOT * least, goal=inputs[-1])
+        policy = _study(config, policy, least=MIN_PILOT_RUNS * least, goal=inputs[-1])
     else:
         policy = _plan_inside(config, policy, least=least, goal=inputs[-1])
-    _check_warmup(config, policy.pilot_share)
+    _check_warmup(config, policy.pilot_fraction)
     return policy
 
 
@@ -129,11 +129,11 @@ def _check_warmup(config: RunConfig, share: float) -> None:
 
 def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> BudgetedPolicy:
     """Return the policy that plans inside its budget, with pilots where these are not too much of it."""
-    left = policy.budget.compute - policy.most_for_peaks - policy.readout * 2 * len(PLACES)
-    share = max(PILOT_SHARE, LEAST_PILOT * least / left) if left > 0 else math.inf
-    policy = replace(policy, pilot_share=share if share <= MOST_PILOT_SHARE else 0.0)
-    if not policy.pilot_share and policy.spent_on_peaks(Seen(), more=2) > policy.most_for_peaks:
-        enough = _as_budget(config, 2 * (least + policy.readout) / MOST_FOR_PEAKS, goal)
+    left = policy.budget.compute - policy.max_for_peaks - policy.readout * 2 * len(READ_AT)
+    share = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / left) if left > 0 else math.inf
+    policy = replace(policy, pilot_fraction=share if share <= MAX_PILOT_FRACTION else 0.0)
+    if not policy.pilot_fraction and policy.spent_on_peaks(Seen(), more=2) > policy.max_for_peaks:
+        enough = _as_budget(config, 2 * (least + policy.readout) / MAX_FOR_PEAKS, goal)
         raise ConfigError(
             f"{config.sources['search.budget']}: search.budget: too small to try two of search.peaks with "
             f"search.least_steps ({config.search.least_steps}) steps; planning needs at least {{{enough}}}; train "
@@ -145,11 +145,11 @@ def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goa
 def _study(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> StudiedPolicy:
     """Return the policy that plans on top of its budget; what pilots leave of the overhead is for peaks and checks."""
     overhead = config.search.overhead * policy.budget.compute
-    studied = StudiedPolicy(**vars(policy) | {"pilot_share": STUDIED_PILOT}, overhead=overhead)
+    studied = StudiedPolicy(**vars(policy) | {"pilot_fraction": STUDIED_PILOT}, overhead=overhead)
     if len(policy.budget.costs) > 1 and STUDIED_PILOT * policy.budget.compute < least:
         raise ConfigError(
             f"{config.sources['search.budget']}: search.budget: too small to study: a pilot, {STUDIED_PILOT:g} of it, "
-            f"needs {LEAST_PILOT} times search.least_steps ({config.search.least_steps}) steps; give it at least "
+            f"needs {MIN_PILOT_RUNS} times search.least_steps ({config.search.least_steps}) steps; give it at least "
             f"{{{_as_budget(config, least / STUDIED_PILOT, goal)}}}"
         )
     left = overhead - studied.spent_on_pilots()
@@ -160,7 +160,7 @@ def _study(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: Inp
             f"{config.sources['search.overhead']}: search.overhead: found {config.search.overhead:g}, but pilots of "
             f"every input and two of search.peaks take {math.ceil(100 * enough) / 100:g} of the budget"
         )
-    return replace(studied, most_for_peaks=min(policy.most_for_peaks, left))
+    return replace(studied, max_for_peaks=min(policy.max_for_peaks, left))
 
 
 def _as_budget(config: RunConfig, compute: float, goal: InputSteps) -> str:
@@ -233,7 +233,7 @@ def make_pilot(
     record = path_record(config, split, factors=action.factors, compute=path.compute, inputs=inputs)
     name, per_step = pilot_name(action.number, attempt=attempt), inputs[action.input].compute
     branches = []
-    for number, place in enumerate(PLACES):
+    for number, place in enumerate(READ_AT):
         begin = round(place * action.until * path.compute / per_step)
         at = begin * per_step / path.compute
         rate = action.factors[-1] * path.envelope.factor(at)
@@ -263,7 +263,7 @@ def check_record(config: RunConfig, action: RunCheck, inputs: Sequence[InputStep
 def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[InputSteps]) -> list[str]:
     """Return what the budget is and what planning takes of it at most."""
     budget, goal = policy.budget, inputs[-1]
-    peaks = int(policy.most_for_peaks / (policy.peak_compute + policy.readout))
+    peaks = int(policy.max_for_peaks / (policy.peak_compute + policy.readout))
     costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
     unit = "s of training steps, loading included" if config.search.budget.hours else "frames x pixels"
     lines = [
@@ -274,22 +274,22 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
         else "peaks: none are tried, the rates are those that are written",
         _describe_pilots(policy, goal),
         f"readouts: {policy.readout / budget.compute:.2%} of the budget each, one for each peak and "
-        f"{len(PLACES) * len(policy.pilots)} of the pilots",
+        f"{len(READ_AT) * len(policy.pilots)} of the pilots",
     ]
     if not isinstance(policy, StudiedPolicy):
         return [*lines, "all of this is inside the budget"]
-    rounds = " and ".join(f"{count} runs of {share:g} of it" for count, share in zip((3, 2), ROUNDS, strict=True))
+    rounds = " and ".join(f"{count} runs of {share:g} of it" for count, share in zip((3, 2), CHECK_RUNS, strict=True))
     cap = f"all of this is on top of the budget, {policy.overhead / budget.compute:.2f} of it at most"
     return [*lines, f"check: {rounds}, a readout each, as far as they fit", cap]
 
 
 def _describe_pilots(policy: BudgetedPolicy, goal: InputSteps) -> str:
     """Return what the pilots are and what of them is lost."""
-    share, why = policy.pilot_share, "they would take too much of so small a budget; the plan is all at the goal"
+    share, why = policy.pilot_fraction, "they would take too much of so small a budget; the plan is all at the goal"
     if not policy.pilots:
         return f"pilots: none, {why if policy.budget.goal else 'there is one input'}"
     return (
         f"pilots: {len(policy.pilots)} of {share:.2%} of the path ({share * policy.budget.compute / goal.compute:.0f} "
-        f"steps of the goal) each, read by branches of {share * BRANCHES:.2%}; branches and what the plan does not "
-        f"begin with are lost, {policy.lost_share:.2%} at most"
+        f"steps of the goal) each, read by branches of {share * BRANCH_COST:.2%}; branches and what the plan does not "
+        f"begin with are lost, {policy.lost_fraction:.2%} at most"
     )

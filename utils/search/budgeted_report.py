@@ -137,7 +137,7 @@ def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planne
     return Spent(
         peaks=sum(peak.compute for peak in history.peaks()),
         readouts=policy.readout * (len([*history.peaks(), *own, *history.checks()]) + seen.lost_readouts),
-        lost=seen.lost + len(lost) * policy.pilot_share * path,
+        lost=seen.lost + len(lost) * policy.pilot_fraction * path,
         branches=sum(COOL_DOWN * readout.at for readout in own) * path,
         checks=sum(check.share for check in history.checks()) * path,
         path=path,

@@ -50,9 +50,9 @@ def test_the_lattice_holds_the_hand_made_schedules() -> None:
     assert all(sum(split) == 1 and split[-1] >= 0.5 for split in splits)
     assert {(0, 0, 1), (0.25, 0, 0.75), (0.25, 0.25, 0.5), (0.125, 0.375, 0.5)} <= set(splits)
     assert (0.5, 0.25, 0.25) not in splits
-    assert (0.5, 0.25, 0.25) in list_splits(budget, least_goal=0.25)
-    assert (0.0, 0.25, 0.75) in list_splits(budget, least_goal=0.75)
-    assert (0.5, 0.0, 0.5) not in list_splits(budget, least_goal=0.75)
+    assert (0.5, 0.25, 0.25) in list_splits(budget, min_goal=0.25)
+    assert (0.0, 0.25, 0.75) in list_splits(budget, min_goal=0.75)
+    assert (0.5, 0.0, 0.5) not in list_splits(budget, min_goal=0.75)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -14,7 +14,7 @@ from utils.planning.peaks import PeakRule
 from utils.planning.policy import (
     COOL_DOWN,
     GOAL_PILOT,
-    PLACES,
+    READ_AT,
     SHORT_PILOT,
     Action,
     BudgetedPolicy,
@@ -26,7 +26,7 @@ from utils.planning.policy import (
 
 RULE = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0))
 BUDGET = Budget(compute=64.0, costs=(0.1, 0.5, 1.0), envelope=Envelope("linear"))
-POLICY = BudgetedPolicy(BUDGET, RULE, peak_compute=1.0, most_for_peaks=10.0)
+POLICY = BudgetedPolicy(BUDGET, RULE, peak_compute=1.0, max_for_peaks=10.0)
 
 
 def drive(
@@ -45,7 +45,7 @@ def drive(
             path = policy.path_budget(seen)
             readouts = tuple(
                 Readout(action.number, at, weighted, readout_loss(weighted), 0.01)
-                for at in (action.until * place for place in PLACES)
+                for at in (action.until * place for place in READ_AT)
                 for epochs in [COOL_DOWN * at * path.compute / path.costs[-1]]
                 for weighted in [path.weighted_cool_down(action.input, at=at, epochs=epochs)]
             )
@@ -85,7 +85,7 @@ def test_first_the_goals_peak_then_the_shortest_inputs_then_pilots_then_the_plan
 
 
 def test_a_path_goes_on_from_a_pilot() -> None:
-    policy = replace(POLICY, pilot_share=1 / 15)
+    policy = replace(POLICY, pilot_fraction=1 / 15)
     plan = drive(policy, lambda _number, f: math.log(f) ** 2, power_law)[0][-1]
     assert isinstance(plan, TrainPlan)
     # An eighth at least where a sixteenth is less than a pilot; none begins at the input between, which has no pilot.
@@ -109,7 +109,7 @@ def test_one_input_has_no_pilot() -> None:
 
 
 def test_without_pilots_the_plan_is_all_at_the_goal_and_nothing_is_lost() -> None:
-    policy = replace(POLICY, pilot_share=0.0)
+    policy = replace(POLICY, pilot_fraction=0.0)
     actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, power_law)
     assert not any(isinstance(each, RunPilot) for each in actions)
     plan = actions[-1]
@@ -120,20 +120,20 @@ def test_without_pilots_the_plan_is_all_at_the_goal_and_nothing_is_lost() -> Non
 
 
 def test_the_cap_ends_the_peaks() -> None:
-    policy = replace(POLICY, most_for_peaks=3.0)
+    policy = replace(POLICY, max_for_peaks=3.0)
     actions, _ = drive(policy, lambda _number, f: -f, power_law)
     assert [each.factor for each in actions if isinstance(each, TryPeak)] == [0.5, 1.0, 2.0]
     plan = actions[-1]
     assert isinstance(plan, TrainPlan)
     assert plan.factors == (2.0, 2.0, 2.0)
-    nothing, _ = drive(replace(POLICY, most_for_peaks=0.0), lambda _number, f: -f, power_law)
+    nothing, _ = drive(replace(POLICY, max_for_peaks=0.0), lambda _number, f: -f, power_law)
     assert not any(isinstance(each, TryPeak) for each in nothing)
     assert isinstance(nothing[-1], TrainPlan)
     assert nothing[-1].factors == (1.0, 1.0, 1.0)
 
 
 def test_readouts_are_inside_the_budget() -> None:
-    policy = replace(POLICY, readout=0.25, most_for_peaks=3.0)
+    policy = replace(POLICY, readout=0.25, max_for_peaks=3.0)
     actions, seen = drive(policy, lambda _number, f: -f, power_law)
     assert len([each for each in actions if isinstance(each, TryPeak)]) == 2, "a third would be 3.75 with its readout"
     path = policy.path_budget(seen).compute

@@ -10,11 +10,11 @@ import pytest
 from tests.utils.planning.test_policy import BUDGET, RULE, power_law
 from utils.planning.budget import Split
 from utils.planning.law import RUN_SD, Readout
-from utils.planning.policy import BRANCHES, COOL_DOWN, PLACES, Check, RunCheck, RunPilot, Seen, TrainPlan, TryPeak
-from utils.planning.studied import FAR, StudiedPolicy, _distance, paired_difference
+from utils.planning.policy import BRANCH_COST, COOL_DOWN, READ_AT, Check, RunCheck, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.studied import MIN_DISTANCE, StudiedPolicy, _distance, paired_difference
 
 POLICY = StudiedPolicy(
-    BUDGET, RULE, peak_compute=1.0, most_for_peaks=10.0, pilot_share=1 / 8, readout=0.1, overhead=2 * BUDGET.compute
+    BUDGET, RULE, peak_compute=1.0, max_for_peaks=10.0, pilot_fraction=1 / 8, readout=0.1, overhead=2 * BUDGET.compute
 )
 VIDEOS = np.random.default_rng(0).normal(0, 0.3, size=400)  # how much harder each is
 
@@ -39,7 +39,7 @@ def drive(policy: StudiedPolicy, show: Losses = law) -> tuple[list[TryPeak | Run
         elif isinstance(action, RunPilot):
             read = tuple(
                 Readout(action.number, at, weighted, power_law(weighted), 0.01)
-                for at in (action.until * place for place in PLACES)
+                for at in (action.until * place for place in READ_AT)
                 for weighted in [BUDGET.weighted_cool_down(action.input, at=at, epochs=COOL_DOWN * at * BUDGET.compute)]
             )
             seen = replace(seen, readouts=seen.readouts + read, ended=seen.ended | {action.number})
@@ -61,7 +61,7 @@ def spent(policy: StudiedPolicy, actions: list[TryPeak | RunPilot | RunCheck]) -
         elif isinstance(each, RunCheck):
             total += each.share * BUDGET.compute + policy.readout
         else:
-            total += each.until * (1 + BRANCHES) * BUDGET.compute + 2 * policy.readout
+            total += each.until * (1 + BRANCH_COST) * BUDGET.compute + 2 * policy.readout
     return total
 
 
@@ -76,7 +76,7 @@ def test_a_pilot_at_every_input_then_a_check_in_two_rounds_and_the_path_has_the_
     assert second < first
     assert BUDGET.goal_only in first
     best, goal, other = (split for share, split in checks if share == 1 / 8)
-    assert min(_distance(other, best), _distance(other, goal)) > FAR
+    assert min(_distance(other, best), _distance(other, goal)) > MIN_DISTANCE
     assert POLICY.path_budget(seen) == BUDGET
     # The first is what pilots prefer; the check leaves those that are truly better, and is surer of them.
     before = POLICY.choose(POLICY.posterior(replace(seen, checks=())), BUDGET)
@@ -90,12 +90,12 @@ def test_a_pilot_at_every_input_then_a_check_in_two_rounds_and_the_path_has_the_
 
 @pytest.mark.parametrize("overhead", [0.55, 0.78, 0.88, 0.92, 1.37, 1.43])
 def test_what_costs_too_much_falls_away_and_the_cap_holds(overhead: float) -> None:
-    policy = replace(POLICY, overhead=overhead * BUDGET.compute, most_for_peaks=0.0)
+    policy = replace(POLICY, overhead=overhead * BUDGET.compute, max_for_peaks=0.0)
     actions, _, _ = drive(policy)
     whole = spent(policy, actions)
     assert whole <= policy.overhead or not checks_of(actions)
     counts = {share: len([each for each, _ in checks_of(actions) if each == share]) for share in (1 / 8, 1 / 4)}
-    left = overhead - 3 / 8 * (1 + BRANCHES)
+    left = overhead - 3 / 8 * (1 + BRANCH_COST)
     assert counts[1 / 8] == (3 if left > 3 / 8 else 2 if left > 2 / 8 else 0)
     assert counts[1 / 4] == (2 if left > 3 / 8 + 2 / 4 else 0)
     assert checks_of(actions)[1:2] in ([], [(1 / 8, BUDGET.goal_only)]), "the first two are never without the goal"

@@ -81,7 +81,7 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     assert isinstance(action, TrainPlan)
     path = policy.path_budget(history.seen())
     posterior = fit_posterior(history.seen().readouts, longest=path.longest)
-    assert action.plan == choose_split(posterior, path, least_goal=policy.least_goal, least_first=policy.pilot_share)
+    assert action.plan == choose_split(posterior, path, min_goal=policy.min_goal, min_first=policy.pilot_fraction)
     # The page says what the earlier path has trained, on top of the budget.
     chosen = action.plan.chosen
     history.add(planned := Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute))
@@ -102,7 +102,7 @@ def test_a_run_of_a_peak_is_the_same_under_every_budget(config: RunConfig) -> No
     assert isinstance(actions[0], TryPeak) and actions[0] == actions[1]
     records = [peak_record(each, actions[0], INPUTS, first=first) for each in (config, grown(config, 3))]
     assert records[0].states == records[1].states
-    assert policies[1].most_for_peaks == 3 * policies[0].most_for_peaks
+    assert policies[1].max_for_peaks == 3 * policies[0].max_for_peaks
 
 
 def test_what_an_unfinished_path_had_trained_is_said(
@@ -142,7 +142,7 @@ def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal:
     seen = history.seen()
     assert (seen.ended, seen.lost_readouts) == (frozenset(), len(seen.readouts))
     assert seen.lost == history.readouts()[-1].compute
-    policy = replace(make_policy(grown(config, 2), INPUTS, scoring_videos=500, first=first), most_for_peaks=0.0)
+    policy = replace(make_policy(grown(config, 2), INPUTS, scoring_videos=500, first=first), max_for_peaks=0.0)
     action = policy.next_action(seen)
     assert isinstance(action, RunPilot) and action.number == GOAL_PILOT
     paths = [policy.path_budget(each).compute for each in (seen, replace(seen, lost=0.0, lost_readouts=0))]

@@ -116,7 +116,7 @@ def test_the_plan_follows_from_the_journal_and_pays_its_way(config: RunConfig) -
     peaks = sum(peak.compute + policy.readout for peak in history.peaks())
     assert peaks <= 0.25 * policy.budget.compute
     branches = sum(readout.branch for readout in history.readouts()) * INPUTS[-1].compute
-    lost = policy.pilot_share * plan.compute + policy.readout * len(history.readouts())
+    lost = policy.pilot_fraction * plan.compute + policy.readout * len(history.readouts())
     assert peaks + plan.compute + lost + branches == pytest.approx(policy.budget.compute, rel=1e-3), "whole steps"
 
 
@@ -131,7 +131,7 @@ def test_a_pilot_that_diverges_lowers_the_peaks_and_all_pilots_begin_anew(config
     policy = make_policy(config, INPUTS, scoring_videos=500)
     peaks = sum(peak.compute + policy.readout for peak in history.peaks())
     branches = sum(readout.branch for readout in history.readouts()) * INPUTS[-1].compute
-    lost = policy.pilot_share * history.plan.compute + policy.readout * len(history.readouts()) + LOST
+    lost = policy.pilot_fraction * history.plan.compute + policy.readout * len(history.readouts()) + LOST
     assert peaks + history.plan.compute + lost + branches == pytest.approx(policy.budget.compute, rel=1e-3)
 
 
@@ -160,10 +160,10 @@ def test_a_branch_is_a_quarter_of_the_compute_so_far_at_the_goal_from_the_rate_o
 ) -> None:
     policy = make_policy(config, INPUTS, scoring_videos=500)
     path, place = policy.path_budget(Seen()), policy.pilots[number]
-    action = RunPilot(number, place, policy.pilot_share, (1.0, 1.0, 3.0))
+    action = RunPilot(number, place, policy.pilot_fraction, (1.0, 1.0, 3.0))
     pilot = make_pilot(config, action, path=path, inputs=INPUTS, attempt=0)
     own, goal = INPUTS[place], INPUTS[-1]
-    half, step = policy.pilot_share / 2, own.compute / path.compute
+    half, step = policy.pilot_fraction / 2, own.compute / path.compute
     assert [branch.at for branch in pilot.branches] == pytest.approx([half, 2 * half], abs=step)
     # What it is the beginning of: a path with more of this input, under the envelope of every path.
     assert pilot.record.states[0].epochs * own.per_epoch > pilot.branches[-1].begin
