@@ -324,7 +324,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     other = run(make_budgeted("other", search={"budget": {"epochs": 7}, "peaks": [], "reuse": reuse}))
     policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
     prior, history = (
-        read_prior(other, longest=policy.budget.longest),
+        read_prior(other, tau_scale=policy.budget.tau_scale),
         open_journal(other, identify(other, parts)).history,
     )
     gains = []

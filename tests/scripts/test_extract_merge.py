@@ -317,7 +317,7 @@ def test_a_missing_video_is_named_in_the_result_and_never_replaced(
     assert "Missing videos (2 of 25)" in text
     assert "also gone.mp4: " in text
 
-    # Trying again finds them missing still: nothing new is written, and the result stays.
+    # TrialAction again finds them missing still: nothing new is written, and the result stays.
     folder = scores_folder(load_config(record))
     before = sorted(folder.iterdir())
     extract(record, *overrides)

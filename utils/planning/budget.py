@@ -2,7 +2,7 @@
 
 A path is a split of the compute: shares for the inputs from short to long, under one envelope of the rate. The worth of
 a split under the law depends on its shares alone, so enumerating the lattice of shares is exact for a given law: a
-dynamic programme over (input, share used) would visit the same splits.
+dynamic programme over (input, fraction used) would visit the same splits.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from utils.planning.law import Posterior
 _Floats = NDArray[np.float64]
 
 SPLIT_STEPS = 16  # shares are multiples of a sixteenth
-MIN_GOAL = 0.5  # smallest share of the goal; with it small pilots are safe
+MIN_GOAL = 0.5  # smallest fraction of the goal; with it small pilots are safe
 RISK = 0.5  # standard deviations taken off an expected gain
 
 Split = tuple[float, ...]  # shares of the compute, inputs from short to long, the last one the goal; they add up to 1
@@ -53,7 +53,7 @@ class Budget:
         return tuple(float(each == number) for each in range(len(self.costs)))
 
     @property
-    def longest(self) -> float:
+    def tau_scale(self) -> float:
         """Rate-weighted epochs of the whole budget on its cheapest input: the scale of the law's tau."""
         return self.compute / min(self.costs) * self.envelope.integral(0.0, 1.0)
 
@@ -61,8 +61,8 @@ class Budget:
         """Return the rate-weighted epochs on every input when a fraction `until` of the compute is spent."""
         starts = itertools.accumulate(split, initial=0.0)
         return tuple(
-            self.compute / cost * self.envelope.integral(min(start, until), min(start + share, until))
-            for start, share, cost in zip(starts, split, self.costs, strict=False)
+            self.compute / cost * self.envelope.integral(min(start, until), min(start + fraction, until))
+            for start, fraction, cost in zip(starts, split, self.costs, strict=False)
         )
 
     def weighted_cool_down(self, number: int, *, at: float, epochs: float) -> tuple[float, ...]:
@@ -111,7 +111,7 @@ def worth(losses: _Floats) -> _Floats:
 
 
 def list_splits(budget: Budget, *, min_goal: float = MIN_GOAL, min_first: float = 0.0) -> list[Split]:
-    """Return all splits in sixteenths that leave the goal at least a share.
+    """Return all splits in sixteenths that leave the goal at least a fraction.
 
     Those that are not all at the goal have at least `min_first` at the first input.
     """
@@ -149,8 +149,8 @@ def choose_split(
     Args:
         posterior: What the pilots say; None: nothing.
         budget: What may be spent; another one than the pilots' re-plans for it.
-        min_goal: Smallest share of the goal.
-        min_first: Smallest share of the first input where not all is at the goal.
+        min_goal: Smallest fraction of the goal.
+        min_first: Smallest fraction of the first input where not all is at the goal.
         risk: Standard deviations taken off a gain.
     """
     baseline = SplitWorth(budget.goal_only, 0.0, 0.0)

@@ -94,12 +94,12 @@ class Posterior:
         return replace(self, log_weights=_normalised(power * self.log_weights))
 
 
-def fit_posterior(readouts: Sequence[Readout], *, longest: float, prior: Posterior | None = None) -> Posterior | None:
+def fit_posterior(readouts: Sequence[Readout], *, tau_scale: float, prior: Posterior | None = None) -> Posterior | None:
     """Weigh every point of the grid by how well it explains the readouts.
 
     Args:
         readouts: Of all pilots; those of a pilot that diverged end where it did.
-        longest: Rate-weighted epochs of the whole budget on its cheapest input: the scale of tau.
+        tau_scale: Rate-weighted epochs of the whole budget on its cheapest input: the scale of tau.
         prior: Of an earlier search over as many inputs; its floors and heights are fitted anew.
 
     Returns:
@@ -112,7 +112,7 @@ def fit_posterior(readouts: Sequence[Readout], *, longest: float, prior: Posteri
     losses = np.array([readout.loss for readout in finite], dtype=np.float64)
     precision = 1 / (np.array([readout.sd for readout in finite]) ** 2 + RUN_SD**2 + LAW_SD**2)
     if prior is None:
-        alphas, taus, components = _grid(weighted.shape[1], longest)
+        alphas, taus, components = _grid(weighted.shape[1], tau_scale)
         before = np.zeros(len(alphas))
     else:
         alphas, taus, components, before = prior.alphas, prior.taus, prior.components, prior.log_weights
@@ -122,7 +122,7 @@ def fit_posterior(readouts: Sequence[Readout], *, longest: float, prior: Posteri
     return Posterior(alphas, taus, components, floors, heights, log_weights)
 
 
-def _grid(num_inputs: int, longest: float) -> tuple[_Floats, _Floats, _Floats]:
+def _grid(num_inputs: int, tau_scale: float) -> tuple[_Floats, _Floats, _Floats]:
     """Return alphas [points], taus [points] and components [points, inputs] of the whole grid."""
     simplex = [
         np.diff([-1, *bars, COMPONENT_STEPS + num_inputs - 1]) - 1  # stars and bars
@@ -130,7 +130,7 @@ def _grid(num_inputs: int, longest: float) -> tuple[_Floats, _Floats, _Floats]:
     ]
     points = list(itertools.product(ALPHAS, TAUS, simplex))
     alphas = np.array([alpha for alpha, _, _ in points])
-    taus = np.array([tau * longest for _, tau, _ in points])
+    taus = np.array([tau * tau_scale for _, tau, _ in points])
     return alphas, taus, np.array([components for *_, components in points]) / COMPONENT_STEPS
 
 

@@ -73,12 +73,12 @@ class RunCheck:
 
     Attributes:
         split: Shares of the run's compute.
-        share: The run's part of the budget.
+        fraction: Fraction of the budget that the run may spend.
         factors: Peak of every input.
     """
 
     split: Split
-    share: float
+    fraction: float
     factors: tuple[float, ...]
 
 
@@ -91,12 +91,12 @@ class Check:
 
     Attributes:
         split: Shares of the run's compute.
-        share: The run's part of the budget.
+        fraction: Fraction of the budget that the run may spend.
         losses: Held-out cross-entropy of every video at the goal's clip; none: training diverged.
     """
 
     split: Split
-    share: float
+    fraction: float
     losses: tuple[float, ...]
 
 
@@ -108,7 +108,7 @@ class Seen:
         peaks: Held-out loss by input and factor, for the budget that the search began with; not finite: diverged.
         readouts: Of every pilot that has ended.
         ended: Numbers of these pilots.
-        standing: Those of them that ended under a smaller budget and had led to its plan: they are not run again.
+        carried_over: Those of them that ended under a smaller budget and had led to its plan: they are not run again.
         lost: What pilots have spent before all began anew: under smaller budgets, or because one diverged.
         lost_readouts: How many readouts were taken of those.
         checks: Of the studied policy.
@@ -117,7 +117,7 @@ class Seen:
     peaks: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
     readouts: tuple[Readout, ...] = ()
     ended: frozenset[int] = frozenset()
-    standing: frozenset[int] = frozenset()
+    carried_over: frozenset[int] = frozenset()
     lost: float = 0.0
     lost_readouts: int = 0
     checks: tuple[Check, ...] = ()
@@ -134,7 +134,7 @@ class BudgetedPolicy:
         max_for_peaks: What all of them may spend together, readouts included.
         pilot_fraction: Fraction of the path's compute of one pilot; 0: there are none, and the plan is all at the goal.
             A path that begins with another input than the goal has so much of it at least.
-        min_goal: Smallest share of the goal's input.
+        min_goal: Smallest fraction of the goal's input.
         prior: Of an earlier search, tempered.
         readout: What scoring a run once spends.
         scale: What a rate that was found for the budget that the search began with is for this one.
@@ -152,10 +152,10 @@ class BudgetedPolicy:
 
     def next_action(self, seen: Seen) -> Action:
         """Return what to do next."""
-        action, posterior = self.look(seen), self.posterior(seen)
+        action, posterior = self.next_trial(seen), self.posterior(seen)
         return action or TrainPlan(self.choose(posterior, self.path_budget(seen)), self.factors(seen), posterior)
 
-    def look(self, seen: Seen) -> TryPeak | RunPilot | None:
+    def next_trial(self, seen: Seen) -> TryPeak | RunPilot | None:
         """Return the next peak or pilot, None where all have ended."""
         if action := self._next_peak(seen):
             return action
@@ -170,7 +170,7 @@ class BudgetedPolicy:
 
     @property
     def min_first(self) -> float:
-        """Smallest share of the first input where not all is at the goal: a pilot, as its end is what goes on."""
+        """Smallest fraction of the first input where not all is at the goal: a pilot, as its end is what goes on."""
         return self.pilot_fraction
 
     @property
@@ -180,8 +180,8 @@ class BudgetedPolicy:
 
     def pilot_of(self, split: Split) -> int | None:
         """Return the pilot that a path begins with, None where it begins with none of them."""
-        first, share = next((number, share) for number, share in enumerate(split) if share > 0)
-        begins = share >= self.pilot_fraction
+        first, fraction = next((number, fraction) for number, fraction in enumerate(split) if fraction > 0)
+        begins = fraction >= self.pilot_fraction
         return next((pilot for pilot, place in self.pilots.items() if place == first and begins), None)
 
     def next_actions(self, seen: Seen, most: int) -> list[Action]:
@@ -205,7 +205,7 @@ class BudgetedPolicy:
         """Return what readouts and prior say, None where nothing: no prior, and nothing learned that beats a guess."""
         if self.prior is None and not any(self.rule.has_learned(readout.loss) for readout in seen.readouts):
             return None
-        return fit_posterior(seen.readouts, longest=self.path_budget(seen).longest, prior=self.prior)
+        return fit_posterior(seen.readouts, tau_scale=self.path_budget(seen).tau_scale, prior=self.prior)
 
     def path_budget(self, seen: Seen) -> Budget:
         """Return what is left for the path: the budget less the peaks' runs, readouts, branches and a pilot.
@@ -214,7 +214,7 @@ class BudgetedPolicy:
         envelope of the pilots is that of the run.
         """
         left = self.budget.compute - self.spent_on_peaks(seen) - seen.lost - self.readout * seen.lost_readouts
-        if self.pilots.keys() <= seen.standing:
+        if self.pilots.keys() <= seen.carried_over:
             return replace(self.budget, compute=left)
         left -= self.readout * len(READ_AT) * len(self.pilots)
         return replace(self.budget, compute=left / (1 + self.lost_fraction))
@@ -245,7 +245,7 @@ class BudgetedPolicy:
             loss = min(filter(math.isfinite, losses.values()), default=0.0) - 2 * self.rule.tolerance - 1.0
             return replace(seen, peaks={**seen.peaks, action.input: {**losses, action.factor: loss}})
         if isinstance(action, RunCheck):
-            return replace(seen, checks=(*seen.checks, Check(action.split, action.share, ())))
+            return replace(seen, checks=(*seen.checks, Check(action.split, action.fraction, ())))
         return replace(seen, ended=seen.ended | {action.number}) if isinstance(action, RunPilot) else seen
 
     def _next_peak(self, seen: Seen) -> TryPeak | None:
@@ -269,5 +269,5 @@ class BudgetedPolicy:
 def _run_together(first: Action, following: Action) -> bool:
     """Return whether an action can run while the first one, which comes before it, still does."""
     if isinstance(first, RunCheck) and isinstance(following, RunCheck):
-        return first.share == following.share
+        return first.fraction == following.fraction
     return type(first) is type(following) and not isinstance(first, TrainPlan)

@@ -47,7 +47,7 @@ class StudiedPolicy(BudgetedPolicy):
 
     def next_action(self, seen: Seen) -> Action:
         """Return what to do next."""
-        action = self.look(seen)
+        action = self.next_trial(seen)
         if action is not None:
             return action
         left, check = self.eliminate(seen)
@@ -94,17 +94,17 @@ class StudiedPolicy(BudgetedPolicy):
         What the cap has no compute for falls away: the last of the splits, then the round and the one behind it.
         """
         left, spent = self._candidates(seen), self.spent_on_peaks(seen) + self.spent_on_pilots()
-        for share in CHECK_RUNS:
-            each = share * self.budget.compute + self.readout
+        for fraction in CHECK_RUNS:
+            each = fraction * self.budget.compute + self.readout
             fitting = left[: max(0, int(min((self.overhead - spent) / each, len(left))))]
             if len(fitting) < 2:
                 break
             left, spent = fitting, spent + len(fitting) * each
-            shown = {check.split: check for check in seen.checks if check.share == share}
+            shown = {check.split: check for check in seen.checks if check.fraction == fraction}
             missing = [split for split in left if split not in shown]
             if missing:
-                return left, RunCheck(missing[0], share, self.factors(seen))
-            known = replace(seen, checks=tuple(check for check in seen.checks if check.share <= share))
+                return left, RunCheck(missing[0], fraction, self.factors(seen))
+            known = replace(seen, checks=tuple(check for check in seen.checks if check.fraction <= fraction))
             left = self._keep([shown[split] for split in left], known)
         return left, None
 
@@ -121,7 +121,7 @@ class StudiedPolicy(BudgetedPolicy):
     def _keep(self, shown: Sequence[Check], known: Seen) -> list[Split]:
         """Return the two of a round that promise most by what is known then; one where the other has surely lost."""
         finite = [check for check in shown if check.losses]
-        if len(finite) == 2 and finite[0].share >= PAIRED_FROM:
+        if len(finite) == 2 and finite[0].fraction >= PAIRED_FROM:
             mean, sd = paired_difference(*finite)
             if abs(mean) > DROP_SIGMAS * sd:
                 return [finite[mean > 0].split]
@@ -135,9 +135,9 @@ class StudiedPolicy(BudgetedPolicy):
 
     def _readout(self, check: Check) -> Readout:
         """Return a run of the check as the law sees it: a whole path of a part of the budget."""
-        part = replace(self.budget, compute=check.share * self.budget.compute)
+        part = replace(self.budget, compute=check.fraction * self.budget.compute)
         mean, sd = mean_loss(check.losses)
-        return Readout(CHECK_PILOT, check.share, part.weighted_epochs(check.split), mean, sd)
+        return Readout(CHECK_PILOT, check.fraction, part.weighted_epochs(check.split), mean, sd)
 
 
 def mean_loss(losses: Sequence[float]) -> tuple[float, float]:

@@ -35,7 +35,7 @@ from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy, path_record, pilot_name
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
-from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, Trying, has_ended, identify, perform
+from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, TrialAction, has_ended, identify, perform
 from utils.search.crew import leads, open_desk
 from utils.search.events import End, write_event
 from utils.search.jobs import Desk, Job, Work
@@ -107,8 +107,8 @@ class BudgetedSearch:
     def _policy(self) -> BudgetedPolicy:
         videos = len(self._parts.search.scoring)
         policy = make_policy(self._config, self._inputs, scoring_videos=videos, first=self._first)
-        longest = policy.budget.longest
-        return replace(policy, prior=distributed.decide_on_main(lambda: read_prior(self._config, longest=longest)))
+        tau_scale = policy.budget.tau_scale
+        return replace(policy, prior=distributed.decide_on_main(lambda: read_prior(self._config, tau_scale=tau_scale)))
 
     @property
     def _first(self) -> float:
@@ -130,7 +130,7 @@ class BudgetedSearch:
             self._inputs = self._measure()
         for line in describe_budget(self._config, self._policy, self._inputs):
             self._log.info(line)
-        self._train_plan(self._look())
+        self._train_plan(self._make_plan())
 
     def _measure(self) -> tuple[InputSteps, ...]:
         """Return what the inputs cost in seconds, measured once, by all processes that will train the path."""
@@ -148,7 +148,7 @@ class BudgetedSearch:
             self._journal.append(given_budget(self._config, self._inputs))
         self._journal.append(event)
 
-    def _look(self) -> TrainPlan:
+    def _make_plan(self) -> TrainPlan:
         """Try peaks, pilots and what else the policy asks for until there is a plan."""
         self._write()
         runs = Runs(self._config, self._parts, folder=self._folder, log=self._log)
@@ -163,26 +163,26 @@ class BudgetedSearch:
                         for folder in sorted(self._folder.glob(kind)):
                             runs.remove(folder.name)
                     return actions[0]
-                self._refuse_retreats(actions[0])
+                self._refuse_diverged(actions[0])
                 self._perform([action for action in actions if not isinstance(action, TrainPlan)], desk)
 
     def _open_desk(self, workers: int) -> contextlib.AbstractContextManager[Desk]:
         return open_desk(self._work, self._parts, workers=workers, note=self._note, log=self._log)
 
-    def _refuse_retreats(self, action: Action) -> None:
+    def _refuse_diverged(self, action: Action) -> None:
         """Refuse a pilot at rates at which one has diverged: there are none left.
 
         Raises:
             UserError: It is one.
         """
-        diverged = [retreat.factors for retreat in self._history.retreats()]
+        diverged = [pilot.factors for pilot in self._history.diverged_pilots()]
         if isinstance(action, RunPilot) and action.factors in diverged:
             raise UserError(
                 f"{self._config.name}: training diverged at every rate that was tried; lower "
                 "optimizer.base_learning_rate, or give search.peaks lower factors, with --force"
             )
 
-    def _perform(self, actions: Sequence[Trying], desk: Desk) -> None:
+    def _perform(self, actions: Sequence[TrialAction], desk: Desk) -> None:
         """Have actions performed, until all that the first shows is in the journal."""
         jobs = [self._job(action) for action in actions]
         first: Trial = jobs[0].task
@@ -196,7 +196,7 @@ class BudgetedSearch:
             desk.start([jobs[0], *ahead])
             desk.wait()
 
-    def _job(self, action: Trying) -> Job:
+    def _job(self, action: TrialAction) -> Job:
         path = self._policy.path_budget(self._history.seen())
         trial = Trial(action, path, self._history.attempt, self._inputs, self._first)
         return Job(trial.name, trial, [as_json(write_event(event)) for event in trial.events(self._history)])
@@ -212,8 +212,8 @@ class BudgetedSearch:
         if isinstance(event, PilotReadout):
             return f"  {event.branch} steps of the goal after {event.at:.2%} of the path: {found}"
         if isinstance(event, CheckScore):
-            shares = ", ".join(f"{share:.1%}" for share in event.split)
-            return f"check at {event.share:g} of the budget, {shares} on the inputs: {found}"
+            split = ", ".join(f"{fraction:.1%}" for fraction in event.split)
+            return f"check at {event.share:g} of the budget, {split} on the inputs: {found}"
         if not (math.isnan(event.loss) or self._policy.rule.has_learned(event.loss)):
             found += ": no better than a guess"
         factor = event.factor * self._policy.scale
@@ -227,11 +227,11 @@ class BudgetedSearch:
             planned = Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute)
             self._append(planned)
             self._write()
-        shares = ", ".join(f"{share:.1%}" for share in planned.split)
+        split = ", ".join(f"{fraction:.1%}" for fraction in planned.split)
         gain = f"expected gain over all at the goal {planned.gain:.2f} +- {planned.spread:.2f} points"
-        self._log.info(f"plan: {shares} of the compute on the inputs, short to long; {gain}")
+        self._log.info(f"plan: {split} of the compute on the inputs, short to long; {gain}")
         record = self._record(planned)
-        pilot = None if self._history.seen().standing else self._policy.pilot_of(planned.split)
+        pilot = None if self._history.seen().carried_over else self._policy.pilot_of(planned.split)
         task = PathTask(record, "" if pilot is None else pilot_name(pilot, attempt=self._history.attempt))
         with self._open_desk(1) as desk:
             desk.run(Job(RUN, task))

@@ -17,7 +17,7 @@ from utils.search.events import End, FinalScore, read_event
 
 
 @dataclass(frozen=True)
-class Given:
+class BudgetSet:
     """What may be spent from here on; the first line of a journal, and one more for every larger budget.
 
     Attributes:
@@ -171,7 +171,7 @@ class Planned:
 
 
 BudgetedEvent = (
-    Given | SetAside | InputCosts | PeakScore | PilotReadout | PilotEnd | CheckScore | Planned | FinalScore | End
+    BudgetSet | SetAside | InputCosts | PeakScore | PilotReadout | PilotEnd | CheckScore | Planned | FinalScore | End
 )
 
 
@@ -187,9 +187,9 @@ class BudgetedHistory:
         self.events.append(event)
 
     @property
-    def budgets(self) -> list[Given]:
+    def budgets(self) -> list[BudgetSet]:
         """Every budget of the search; each is larger than the one before."""
-        return [event for event in self.events if isinstance(event, Given)]
+        return [event for event in self.events if isinstance(event, BudgetSet)]
 
     @property
     def is_set_aside(self) -> bool:
@@ -214,13 +214,13 @@ class BudgetedHistory:
         """Return how every run of the check ended; those under a smaller budget were of other lengths."""
         return [event for event in self._now() if isinstance(event, CheckScore)]
 
-    def retreats(self) -> list[PilotEnd]:
+    def diverged_pilots(self) -> list[PilotEnd]:
         """Return the pilots that diverged."""
-        return [event for _, event in self._retreats()]
+        return [event for _, event in self._diverged()]
 
     def readouts(self) -> list[PilotReadout]:
         """Return what pilots have shown, under smaller budgets too; what is before one that diverged does not count."""
-        events = self._since(place for place, _ in self._retreats())
+        events = self._since(place for place, _ in self._diverged())
         return [event for event in events if isinstance(event, PilotReadout)]
 
     def own_readouts(self) -> list[PilotReadout]:
@@ -255,27 +255,27 @@ class BudgetedHistory:
         peaks: dict[int, dict[float, float]] = {}
         for peak in self.peaks():
             peaks.setdefault(peak.input, {})[peak.factor] = peak.loss
-        for position, retreat in self._retreats():
-            losses = peaks.setdefault(retreat.diverged, {})
-            factor = retreat.factors[retreat.diverged] / self._scale(position)
+        for position, pilot in self._diverged():
+            losses = peaks.setdefault(pilot.diverged, {})
+            factor = pilot.factors[pilot.diverged] / self._scale(position)
             factor = next((each for each in losses if math.isclose(each, factor)), factor)
             losses |= {each: math.nan for each in (*losses, factor) if each >= factor}
         readouts = tuple(Readout(r.pilot, r.at, r.weighted, r.loss, r.sd) for r in self.readouts())
-        standing, (lost, lost_readouts) = self._standing(), self._lost()
+        carried_over, (lost, lost_readouts) = self._carried_over(), self._lost()
         ended = _ended(self._since(self._restarts()))
         checks = tuple(Check(each.split, each.share, each.losses) for each in self.checks())
-        return Seen(peaks, readouts, ended | standing, standing, lost, lost_readouts, checks)
+        return Seen(peaks, readouts, ended | carried_over, carried_over, lost, lost_readouts, checks)
 
-    def _retreats(self) -> list[tuple[int, PilotEnd]]:
+    def _diverged(self) -> list[tuple[int, PilotEnd]]:
         return [(n, one) for n, one in enumerate(self.events) if isinstance(one, PilotEnd) and one.diverged >= 0]
 
     def _growths(self) -> list[int]:
         """Return the places of all budgets but the first."""
-        return [number for number, event in enumerate(self.events) if isinstance(event, Given)][1:]
+        return [number for number, event in enumerate(self.events) if isinstance(event, BudgetSet)][1:]
 
     def _restarts(self) -> list[int]:
         """Return the places of all that has pilots begin anew."""
-        return sorted([*self._growths(), *(place for place, _ in self._retreats())])
+        return sorted([*self._growths(), *(place for place, _ in self._diverged())])
 
     def _now(self) -> Sequence[BudgetedEvent]:
         """Return what has happened under the budget of now."""
@@ -287,12 +287,12 @@ class BudgetedHistory:
 
     def _scale(self, place: int) -> float:
         """Return what a rate that was found for the first budget is for the budget at a place."""
-        given = [event.compute for event in self.events[:place] if isinstance(event, Given)]
+        given = [event.compute for event in self.events[:place] if isinstance(event, BudgetSet)]
         return rate_at(given[-1], of=given[0]) if given else 1.0
 
-    def _standing(self) -> frozenset[int]:
+    def _carried_over(self) -> frozenset[int]:
         """Return the pilots of smaller budgets that had led to a plan."""
-        begin, found = max((place for place, _ in self._retreats()), default=-1) + 1, frozenset[int]()
+        begin, found = max((place for place, _ in self._diverged()), default=-1) + 1, frozenset[int]()
         for growth in self._growths():
             events = self.events[begin:growth]
             if any(isinstance(event, Planned) for event in events):

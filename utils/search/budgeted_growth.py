@@ -13,7 +13,7 @@ from utils.config import ConfigError, RunConfig
 from utils.files import move_to_earlier
 from utils.lock import LOCK_FILE
 from utils.planning.policy import GOAL_PILOT, SHORT_PILOT
-from utils.search.budgeted_events import BudgetedHistory, Given, SetAside
+from utils.search.budgeted_events import BudgetedHistory, BudgetSet, SetAside
 from utils.search.budgeted_plan import InputSteps, budget_compute
 from utils.search.budgeted_trials import RUN
 from utils.search.jobs import AHEAD_FOLDER
@@ -26,9 +26,9 @@ from utils.training.run_folder import EARLIER_PATTERN
 SECONDS, FRAMES = "seconds", "frames x pixels"
 
 
-def given_budget(config: RunConfig, inputs: Sequence[InputSteps]) -> Given:
+def given_budget(config: RunConfig, inputs: Sequence[InputSteps]) -> BudgetSet:
     """Return the budget of a record as its journal keeps it."""
-    return Given(budget_compute(config, inputs), SECONDS if config.search.budget.hours else FRAMES)
+    return BudgetSet(budget_compute(config, inputs), SECONDS if config.search.budget.hours else FRAMES)
 
 
 def take_budget(
@@ -46,7 +46,7 @@ def take_budget(
     _refuse(config, given, last, goal=goal)
     if given.compute > last.compute:
         path = distributed.decide_on_main(lambda: _trained_alone(config, history, inputs))
-        journal.append(Given(given.compute, given.unit, path))
+        journal.append(BudgetSet(given.compute, given.unit, path))
         log.info(
             f"the budget has grown to {given.compute / last.compute:.4g} times what it was: what was seen stays, and "
             "what it has cost counts in the larger one; the path begins anew, as its rate falls over the whole budget"
@@ -59,11 +59,11 @@ def take_budget(
         if folder:
             log.info(f"moved the earlier path to {folder}")
     if (seen := history.seen()).lost:
-        what = "are not run again" if seen.standing else "had led to no plan and begin anew"
+        what = "are not run again" if seen.carried_over else "had led to no plan and begin anew"
         log.info(f"pilots under smaller budgets have cost {seen.lost / given.compute:.1%} of this one; they {what}")
 
 
-def _refuse(config: RunConfig, given: Given, last: Given, *, goal: float) -> None:
+def _refuse(config: RunConfig, given: BudgetSet, last: BudgetSet, *, goal: float) -> None:
     """Refuse a budget that is smaller than one before, or in another unit."""
     where, pixels = f"{config.sources['search.budget']}: search.budget", config.search.inputs[-1].crop_size ** 2
     if given.unit == SECONDS or last.unit == SECONDS:
@@ -95,7 +95,7 @@ def _trained_alone(config: RunConfig, history: BudgetedHistory, inputs: Sequence
     planned, file = history.plan, config.run_dir / SEARCH_FOLDER / RUN / "current.pth"
     if planned is None or not file.exists():
         return 0.0
-    position, used = load_checkpoint(file)[1], [n for n, share in enumerate(planned.split) if share > 0]
+    position, used = load_checkpoint(file)[1], [n for n, fraction in enumerate(planned.split) if fraction > 0]
     spent = sum(planned.split[number] for number in used[: position.state]) * planned.compute
     if position.state < len(used):
         steps = inputs[used[position.state]]

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from utils.figures.markup import element, facts, numbers, render_document, section, table, table_row
 from utils.figures.svg import line_data
 from utils.search.budgeted_events import PeakScore, PilotReadout
-from utils.search.budgeted_report import BudgetedReport, Compared
+from utils.search.budgeted_report import BudgetedReport, CheckComparison
 from utils.search.result import describe_input
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 220, 40
@@ -34,7 +34,7 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}%"
 
 
-def _outcome(run: PeakScore | PilotReadout | Compared) -> tuple[str, str]:
+def _outcome(run: PeakScore | PilotReadout | CheckComparison) -> tuple[str, str]:
     """Return the held-out loss and top-1 of a run."""
     return (f"{run.loss:.4f} ± {run.sd:.4f}", f"{run.top1:.1f}") if math.isfinite(run.loss) else ("diverged", "")
 
@@ -46,7 +46,7 @@ def describe_plan(report: BudgetedReport) -> str:
             return "Until the pilots have ended, the best path that is known is all at the goal."
         return "The plan is all at the goal: no shorter input promises more than nothing."
     parts = zip(report.plan.split, _names(report), strict=True)
-    said = ", then ".join(f"{_percent(share)} of the compute at {name}" for share, name in parts if share)
+    said = ", then ".join(f"{_percent(fraction)} of the compute at {name}" for fraction, name in parts if fraction)
     return f"The plan is {said}: {report.plan.gain:.1f} ± {report.plan.spread:.1f} points more are expected of it."
 
 

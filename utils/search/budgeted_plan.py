@@ -18,7 +18,7 @@ PILOT_FRACTION = 1 / 32  # of the path
 # steps than a peak's run, the fewest in which something is learned.
 MIN_PILOT_RUNS = 3
 STUDIED_PILOT = 1 / 8  # of the budget: a pilot of the studied policy
-MAX_PILOT_FRACTION = 1 / 16  # the smallest share of a split; a budget of which a pilot would be more has none
+MAX_PILOT_FRACTION = 1 / 16  # the smallest fraction of a split; a budget of which a pilot would be more has none
 STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
 FORWARD_COST = 1 / 3  # of the compute of training a clip: what scoring one takes
 # A rate's loss has this standard deviation on so many videos that all runs are scored on; it falls as 1 / sqrt.
@@ -117,21 +117,21 @@ def make_policy(
     return policy
 
 
-def _check_warmup(config: RunConfig, share: float) -> None:
-    """Refuse a warm-up that pilots of this share of the path would not leave."""
+def _check_warmup(config: RunConfig, fraction: float) -> None:
+    """Refuse a warm-up that pilots of this fraction of the path would not leave."""
     warmup = config.optimizer.envelope_warmup
-    if 0 < share <= warmup:
+    if 0 < fraction <= warmup:
         raise ConfigError(
             f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found {warmup:g}, but pilots "
-            f"are {share:.3g} of the path and would see the warm-up only; use {share / 4:.2g} at most"
+            f"are {fraction:.3g} of the path and would see the warm-up only; use {fraction / 4:.2g} at most"
         )
 
 
 def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> BudgetedPolicy:
     """Return the policy that plans inside its budget, with pilots where these are not too much of it."""
     left = policy.budget.compute - policy.max_for_peaks - policy.readout * 2 * len(READ_AT)
-    share = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / left) if left > 0 else math.inf
-    policy = replace(policy, pilot_fraction=share if share <= MAX_PILOT_FRACTION else 0.0)
+    fraction = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / left) if left > 0 else math.inf
+    policy = replace(policy, pilot_fraction=fraction if fraction <= MAX_PILOT_FRACTION else 0.0)
     if not policy.pilot_fraction and policy.spent_on_peaks(Seen(), more=2) > policy.max_for_peaks:
         enough = _as_budget(config, 2 * (least + policy.readout) / MAX_FOR_PEAKS, goal)
         raise ConfigError(
@@ -205,9 +205,9 @@ def path_record(
     the same steps.
     """
     states = []
-    for number, share in enumerate(split):
-        if share > 0:
-            steps = max(1, round(share * compute / inputs[number].compute))
+    for number, fraction in enumerate(split):
+        if fraction > 0:
+            steps = max(1, round(fraction * compute / inputs[number].compute))
             states.append(_state(config, number, factor=factors[number], steps=steps, inputs=inputs))
     settings = replace(config.optimizer, envelope_epochs=compute / inputs[-1].epoch)
     return replace(config, optimizer=settings).with_states(states)
@@ -256,7 +256,7 @@ def branch_record(config: RunConfig, factor: float, *, steps: int, inputs: Seque
 
 def check_record(config: RunConfig, action: RunCheck, inputs: Sequence[InputSteps]) -> RunConfig:
     """Return the record of a run of the check: a split of a part of the budget, annealed to its end."""
-    compute = action.share * budget_compute(config, inputs)
+    compute = action.fraction * budget_compute(config, inputs)
     return path_record(config, action.split, factors=action.factors, compute=compute, inputs=inputs)
 
 
@@ -278,18 +278,18 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
     ]
     if not isinstance(policy, StudiedPolicy):
         return [*lines, "all of this is inside the budget"]
-    rounds = " and ".join(f"{count} runs of {share:g} of it" for count, share in zip((3, 2), CHECK_RUNS, strict=True))
+    rounds = " and ".join(f"{count} runs of {part:g} of it" for count, part in zip((3, 2), CHECK_RUNS, strict=True))
     cap = f"all of this is on top of the budget, {policy.overhead / budget.compute:.2f} of it at most"
     return [*lines, f"check: {rounds}, a readout each, as far as they fit", cap]
 
 
 def _describe_pilots(policy: BudgetedPolicy, goal: InputSteps) -> str:
     """Return what the pilots are and what of them is lost."""
-    share, why = policy.pilot_fraction, "they would take too much of so small a budget; the plan is all at the goal"
+    part, why = policy.pilot_fraction, "they would take too much of so small a budget; the plan is all at the goal"
     if not policy.pilots:
         return f"pilots: none, {why if policy.budget.goal else 'there is one input'}"
     return (
-        f"pilots: {len(policy.pilots)} of {share:.2%} of the path ({share * policy.budget.compute / goal.compute:.0f} "
-        f"steps of the goal) each, read by branches of {share * BRANCH_COST:.2%}; branches and what the plan does not "
+        f"pilots: {len(policy.pilots)} of {part:.2%} of the path ({part * policy.budget.compute / goal.compute:.0f} "
+        f"steps of the goal) each, read by branches of {part * BRANCH_COST:.2%}; branches and what the plan does not "
         f"begin with are lost, {policy.lost_fraction:.2%} at most"
     )

@@ -37,7 +37,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Compared:
+class CheckComparison:
     """A run of the check, as `CheckScore` has it, beside that of all at the goal.
 
     Attributes:
@@ -86,7 +86,7 @@ class BudgetedReport:
     costs: tuple[float, ...]
     peaks: tuple[PeakScore, ...]
     readouts: tuple[PilotReadout, ...]
-    checks: tuple[Compared, ...]
+    checks: tuple[CheckComparison, ...]
     plan: Planned
     is_planned: bool
     splits: tuple[SplitWorth, ...]
@@ -133,7 +133,7 @@ def build_report(
 def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned) -> Spent:
     """Return what was spent; pilots before all began anew are lost as a whole, branches and all."""
     seen, own, path = history.seen(), history.own_readouts(), planned.compute
-    lost = seen.ended - seen.standing - {policy.pilot_of(planned.split)} if history.plan else ()
+    lost = seen.ended - seen.carried_over - {policy.pilot_of(planned.split)} if history.plan else ()
     return Spent(
         peaks=sum(peak.compute for peak in history.peaks()),
         readouts=policy.readout * (len([*history.peaks(), *own, *history.checks()]) + seen.lost_readouts),
@@ -145,14 +145,14 @@ def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planne
     )
 
 
-def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[Compared, ...]:
+def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[CheckComparison, ...]:
     """Return the runs of the check, each beside that of all at the goal."""
     checks, found = history.seen().checks, []
-    at_goal = {check.share: check for check in checks if check.split == goal_only}
+    at_goal = {check.fraction: check for check in checks if check.split == goal_only}
     for check, event in zip(checks, history.checks(), strict=True):
-        other = at_goal.get(check.share, check)
+        other = at_goal.get(check.fraction, check)
         less = paired_difference(check, other) if other is not check else (math.nan, math.nan)
-        found.append(Compared(check.split, check.share, event.loss, event.sd, event.top1, *less))
+        found.append(CheckComparison(check.split, check.fraction, event.loss, event.sd, event.top1, *less))
     return tuple(found)
 
 

@@ -27,7 +27,7 @@ from utils.search.setup import identify_search
 from utils.training.engine import DivergedError
 
 RUN = "run"  # folder of the plan's training
-Trying = TryPeak | RunPilot | RunCheck
+TrialAction = TryPeak | RunPilot | RunCheck
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Trial:
         first: Compute of the budget that the search began with.
     """
 
-    action: Trying
+    action: TrialAction
     path: Budget
     attempt: int
     inputs: tuple[InputSteps, ...]
@@ -55,7 +55,7 @@ class Trial:
         if isinstance(action, TryPeak):
             return f"peak-{action.input}-{action.factor:.4g}"
         if isinstance(action, RunCheck):
-            return f"check-{action.share:g}-of-{'-'.join(f'{share:g}' for share in action.split)}"
+            return f"check-{action.fraction:g}-of-{'-'.join(f'{fraction:g}' for fraction in action.split)}"
         return pilot_name(action.number, attempt=self.attempt)
 
     def events(self, history: BudgetedHistory) -> Sequence[BudgetedEvent]:
@@ -64,7 +64,8 @@ class Trial:
         if isinstance(action, TryPeak):
             return [peak for peak in history.peaks() if (peak.input, peak.factor) == (action.input, action.factor)]
         if isinstance(action, RunCheck):
-            return [check for check in history.checks() if (check.split, check.share) == (action.split, action.share)]
+            wanted = action.split, action.fraction
+            return [check for check in history.checks() if (check.split, check.share) == wanted]
         return history.of_pilot(action.number, attempt=self.attempt)
 
 
@@ -103,11 +104,11 @@ def perform(
     elif isinstance(job.task, PathTask):
         runs.train_plan(job.task.record, RUN, begin=job.task.begin)
     elif not has_ended(known):
-        _Performance(config, job.task, runs, note, log).perform(known)
+        _TrialRunner(config, job.task, runs, note, log).perform(known)
 
 
 @dataclass(frozen=True)
-class _Performance:
+class _TrialRunner:
     """A trial, and what it takes to perform it."""
 
     config: RunConfig
@@ -137,7 +138,7 @@ class _Performance:
         began, record = time.perf_counter(), check_record(self.config, action, self.trial.inputs)
         found = self._train(self.runs.train_check, record)
         losses, seconds = tuple(round(loss, 6) for loss in found.losses), time.perf_counter() - began
-        return CheckScore(action.split, action.share, found.loss, found.sd, found.top1, losses, seconds)
+        return CheckScore(action.split, action.fraction, found.loss, found.sd, found.top1, losses, seconds)
 
     def _train(self, train: Callable[[RunConfig, str], HeldoutLoss], record: RunConfig) -> HeldoutLoss:
         """Return what a run shows: nothing where training diverged."""

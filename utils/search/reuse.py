@@ -26,10 +26,10 @@ def identify_reused(config: RunConfig) -> dict[str, str]:
     return {f"reused search {number}": file_sha256(path) for number, path in enumerate(paths, start=1)}
 
 
-def read_prior(config: RunConfig, *, longest: float) -> Posterior | None:
+def read_prior(config: RunConfig, *, tau_scale: float) -> Posterior | None:
     """Return the posterior that the searches of search.reuse leave, tempered; None where there are none.
 
-    `longest` is the scale of tau, as `fit_posterior` takes it.
+    `tau_scale` is the scale of tau, as `fit_posterior` takes it.
 
     Raises:
         SealError: A file is damaged.
@@ -37,7 +37,7 @@ def read_prior(config: RunConfig, *, longest: float) -> Posterior | None:
     """
     prior = None
     for name in config.search.reuse:
-        posterior = fit_posterior(_read_readouts(config, Path(name)), longest=longest, prior=prior)
+        posterior = fit_posterior(_read_readouts(config, Path(name)), tau_scale=tau_scale, prior=prior)
         prior = posterior.tempered(TEMPER) if posterior is not None else prior
     return prior
 

@@ -36,7 +36,7 @@ def test_weighted_epochs_of_known_splits() -> None:
     # The first half at the short input: 15 epochs, rate 1 to 0.5; then 3 at the goal, rate 0.5 to 0.
     assert budget.weighted_epochs((0.5, 0.0, 0.5)) == pytest.approx((30 * 0.375, 0, 6 * 0.125))
     assert budget.weighted_epochs((0.5, 0.0, 0.5), until=0.25) == pytest.approx((30 * (0.25 - 0.03125), 0, 0))
-    assert budget.longest == pytest.approx(15)
+    assert budget.tau_scale == pytest.approx(15)
     # From there, at a rate of 0.75, to zero over 0.4 epochs of the goal.
     cooled = budget.weighted_cool_down(0, at=0.25, epochs=0.4)
     assert cooled == pytest.approx((30 * (0.25 - 0.03125), 0, 0.4 * 0.75 / 2))
@@ -72,16 +72,16 @@ def test_the_choice_is_the_best_of_a_brute_force(shape: str) -> None:
 
 
 def test_dynamic_programming_finds_the_enumerated_optimum() -> None:
-    """The Bellman recursion over (input, sixteenths used) visits the same splits: the worth depends on shares alone."""
+    """The Bellman recursion over (input, sixteenths used) visits the same splits: worth depends on fractions alone."""
     truth: dict[str, Any] = {"alpha": 0.6, "tau": 1.0, "parts": (0.5, 0.25, 0.25)}
     budget = Budget(compute=20.0, costs=(0.25, 0.5, 1.0), envelope=LINEAR)
     posterior = one_point(**truth)
 
-    def best_from(shares: tuple[int, ...], left: int) -> float:
-        if len(shares) == 2:
-            split = (*(share / 16 for share in shares), left / 16)
+    def best_from(fractions: tuple[int, ...], left: int) -> float:
+        if len(fractions) == 2:
+            split = (*(fraction / 16 for fraction in fractions), left / 16)
             return float(worth(posterior.losses(np.array([budget.weighted_epochs(split)])))[0, 0])
-        return max(best_from((*shares, share), left - share) for share in range(left - 8 + 1))
+        return max(best_from((*fractions, fraction), left - fraction) for fraction in range(left - 8 + 1))
 
     chosen = choose_split(posterior, budget).chosen.split
     mine = float(worth(posterior.losses(np.array([budget.weighted_epochs(chosen)])))[0, 0])
@@ -103,7 +103,7 @@ def test_a_short_input_as_dear_as_the_goal_is_never_used() -> None:
     rng = random.Random(0)
     for _ in range(30):
         budget = Budget(compute=rng.uniform(1, 50), costs=(1.0, 1.0, 1.0), envelope=Envelope(rng.choice(SHAPES)))
-        posterior = fit_posterior(random_readouts(rng, budget), longest=budget.longest)
+        posterior = fit_posterior(random_readouts(rng, budget), tau_scale=budget.tau_scale)
         assert choose_split(posterior, budget).chosen == SplitWorth((0.0, 0.0, 1.0), 0.0, 0.0)
 
 
@@ -112,7 +112,7 @@ def test_nothing_known_or_nothing_to_gain_is_all_at_the_goal() -> None:
     baseline = SplitWorth((0.0, 1.0), 0.0, 0.0)
     assert choose_split(None, budget).chosen == baseline
     flat = [Readout(0, 0.01 * k, (0.0, 0.1 * k), 1.0, 0.01) for k in range(1, 9)]
-    assert choose_split(fit_posterior(flat, longest=budget.longest), budget).chosen == baseline
+    assert choose_split(fit_posterior(flat, tau_scale=budget.tau_scale), budget).chosen == baseline
 
 
 def test_a_plan_is_a_function_of_the_readouts_whatever_their_order() -> None:
@@ -121,7 +121,7 @@ def test_a_plan_is_a_function_of_the_readouts_whatever_their_order() -> None:
     for _ in range(10):
         readouts = random_readouts(rng, budget)
         first, again, shuffled = (
-            choose_split(fit_posterior(order, longest=budget.longest), budget).chosen
+            choose_split(fit_posterior(order, tau_scale=budget.tau_scale), budget).chosen
             for order in (readouts, list(readouts), rng.sample(readouts, len(readouts)))
         )
         assert first == again
@@ -131,7 +131,7 @@ def test_a_plan_is_a_function_of_the_readouts_whatever_their_order() -> None:
 def test_risk_takes_off_uncertain_gains() -> None:
     rng = random.Random(7)
     budget = Budget(compute=20.0, costs=(0.2, 0.5, 1.0), envelope=LINEAR)
-    posterior = fit_posterior(random_readouts(rng, budget), longest=budget.longest)
+    posterior = fit_posterior(random_readouts(rng, budget), tau_scale=budget.tau_scale)
     assert posterior is not None
     weighed = {each.split: each for each in weigh_splits(posterior, budget, list_splits(budget))}
     for risk in (0.0, 0.5, 3.0):

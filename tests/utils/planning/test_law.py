@@ -12,7 +12,7 @@ import pytest
 
 from utils.planning.law import ALPHAS, CORRELATION, LAW_SD, RUN_SD, TAUS, Posterior, Readout, fit_posterior
 
-LONGEST = 20.0
+TAU_SCALE = 20.0
 
 
 def law(
@@ -25,7 +25,7 @@ def law(
     return floor + height * total
 
 
-TRUTH: dict[str, Any] = {"floor": 0.2, "height": 2.0, "alpha": 0.6, "tau": 0.1 * LONGEST, "parts": (0.5, 0.25, 0.25)}
+TRUTH: dict[str, Any] = {"floor": 0.2, "height": 2.0, "alpha": 0.6, "tau": 0.1 * TAU_SCALE, "parts": (0.5, 0.25, 0.25)}
 
 
 def readouts_of(loss_of: Callable[[tuple[float, ...], int], float], *, sd: float = 0.0) -> list[Readout]:
@@ -39,7 +39,7 @@ def readouts_of(loss_of: Callable[[tuple[float, ...], int], float], *, sd: float
 
 
 def test_losses_are_the_written_law() -> None:
-    posterior = fit_posterior(readouts_of(lambda w, k: law(w, **TRUTH)), longest=LONGEST)
+    posterior = fit_posterior(readouts_of(lambda w, k: law(w, **TRUTH)), tau_scale=TAU_SCALE)
     assert posterior is not None
     assert len(posterior.alphas) == len(ALPHAS) * len(TAUS) * 45  # (a_0, a_1, a_2) in eighths: 10 over 2
     paths = np.array([(4.0, 1.0, 2.0), (0.0, 0.0, 5.0)])
@@ -61,7 +61,7 @@ def test_fits_are_the_bounded_optimum_of_a_brute_force() -> None:
     """Floors and heights of points against the best of a fine grid of both, zero bounds included."""
     rng = random.Random(1)
     readouts = readouts_of(lambda w, k: max(0.0, law(w, **TRUTH) - 0.9 + rng.gauss(0, 0.05)), sd=0.02)
-    posterior = fit_posterior(readouts, longest=LONGEST)
+    posterior = fit_posterior(readouts, tau_scale=TAU_SCALE)
     assert posterior is not None
     losses = np.array([readout.loss for readout in readouts])
     weights = np.array([1 / (readout.sd**2 + RUN_SD**2 + LAW_SD**2) for readout in readouts])
@@ -80,7 +80,7 @@ def test_fits_are_the_bounded_optimum_of_a_brute_force() -> None:
 
 def test_weights_are_the_tempered_likelihood_and_sum_to_one() -> None:
     readouts = readouts_of(lambda w, k: law(w, **TRUTH) + (0.03 if k % 2 else -0.03), sd=0.01)
-    posterior = fit_posterior(readouts, longest=LONGEST)
+    posterior = fit_posterior(readouts, tau_scale=TAU_SCALE)
     assert posterior is not None
     weighted = np.array([readout.weighted for readout in readouts])
     residuals = np.array([readout.loss for readout in readouts])[None] - posterior.losses(weighted)
@@ -93,16 +93,16 @@ def test_weights_are_the_tempered_likelihood_and_sum_to_one() -> None:
 
 
 def test_a_prior_steers_where_the_readouts_are_silent() -> None:
-    rich = fit_posterior(readouts_of(lambda w, k: law(w, **TRUTH)), longest=LONGEST)
+    rich = fit_posterior(readouts_of(lambda w, k: law(w, **TRUTH)), tau_scale=TAU_SCALE)
     poor = readouts_of(lambda w, k: law(w, **TRUTH))[:2]
     assert rich is not None
     far = np.array([(0.0, 0.0, 10.0)])
-    alone = fit_posterior(poor, longest=LONGEST)
-    helped = fit_posterior(poor, longest=LONGEST, prior=rich.tempered(0.3))
+    alone = fit_posterior(poor, tau_scale=TAU_SCALE)
+    helped = fit_posterior(poor, tau_scale=TAU_SCALE, prior=rich.tempered(0.3))
     assert alone is not None
     assert helped is not None
     assert helped.moments(helped.losses(far))[1] < alone.moments(alone.losses(far))[1]
-    forgotten = fit_posterior(poor, longest=LONGEST, prior=rich.tempered(0.0))
+    forgotten = fit_posterior(poor, tau_scale=TAU_SCALE, prior=rich.tempered(0.0))
     assert forgotten is not None
     assert forgotten.log_weights == pytest.approx(alone.log_weights)
 
@@ -111,18 +111,18 @@ def test_a_prior_steers_where_the_readouts_are_silent() -> None:
 def test_readouts_that_diverged_are_left_out(bad: float) -> None:
     whole = readouts_of(lambda w, k: law(w, **TRUTH))
     broken = [dataclasses.replace(each, loss=bad) if each.pilot == 1 else each for each in whole]
-    found, of_goal = (fit_posterior(each, longest=LONGEST) for each in (broken, whole[:8]))
+    found, of_goal = (fit_posterior(each, tau_scale=TAU_SCALE) for each in (broken, whole[:8]))
     assert found is not None
     assert of_goal is not None
     assert np.array_equal(found.log_weights, of_goal.log_weights)
     nothing = [dataclasses.replace(each, loss=bad) for each in whole]
-    assert fit_posterior(nothing, longest=LONGEST) is None
-    assert fit_posterior(whole[:1], longest=LONGEST) is None
+    assert fit_posterior(nothing, tau_scale=TAU_SCALE) is None
+    assert fit_posterior(whole[:1], tau_scale=TAU_SCALE) is None
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.01, 0.5])
 def test_a_plateau_or_a_rising_loss_has_no_height(slope: float) -> None:
-    posterior = fit_posterior(readouts_of(lambda w, k: 1.0 + slope * k), longest=LONGEST)
+    posterior = fit_posterior(readouts_of(lambda w, k: 1.0 + slope * k), tau_scale=TAU_SCALE)
     assert posterior is not None
     assert posterior.heights == pytest.approx(np.zeros(len(posterior.heights)), abs=1e-9)
 
@@ -131,7 +131,7 @@ def test_no_value_of_a_posterior_is_not_finite() -> None:
     rng = random.Random(3)
     for _ in range(20):
         posterior = fit_posterior(
-            readouts_of(lambda w, k: rng.choice([0.0, 1e-9, 1.0, 50.0]), sd=rng.choice([0.0, 3.0])), longest=LONGEST
+            readouts_of(lambda w, k: rng.choice([0.0, 1e-9, 1.0, 50.0]), sd=rng.choice([0.0, 3.0])), tau_scale=TAU_SCALE
         )
         assert isinstance(posterior, Posterior)
         for values in dataclasses.astuple(posterior):

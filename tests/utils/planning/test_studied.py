@@ -23,7 +23,7 @@ Losses = Callable[[RunCheck], tuple[float, ...]]
 
 def law(action: RunCheck, more: float = 0.0) -> tuple[float, ...]:
     """What a run of the check shows where the law is true; videos differ, equally in all runs."""
-    part = replace(BUDGET, compute=action.share * BUDGET.compute)
+    part = replace(BUDGET, compute=action.fraction * BUDGET.compute)
     return tuple((power_law(part.weighted_epochs(action.split)) + more + VIDEOS - VIDEOS.mean()).tolist())
 
 
@@ -44,12 +44,12 @@ def drive(policy: StudiedPolicy, show: Losses = law) -> tuple[list[TryPeak | Run
             )
             seen = replace(seen, readouts=seen.readouts + read, ended=seen.ended | {action.number})
         else:
-            seen = replace(seen, checks=(*seen.checks, Check(action.split, action.share, show(action))))
+            seen = replace(seen, checks=(*seen.checks, Check(action.split, action.fraction, show(action))))
     return actions, action, seen
 
 
 def checks_of(actions: list[TryPeak | RunPilot | RunCheck]) -> list[tuple[float, Split]]:
-    return [(each.share, each.split) for each in actions if isinstance(each, RunCheck)]
+    return [(each.fraction, each.split) for each in actions if isinstance(each, RunCheck)]
 
 
 def spent(policy: StudiedPolicy, actions: list[TryPeak | RunPilot | RunCheck]) -> float:
@@ -59,7 +59,7 @@ def spent(policy: StudiedPolicy, actions: list[TryPeak | RunPilot | RunCheck]) -
         if isinstance(each, TryPeak):
             total += each.compute + policy.readout
         elif isinstance(each, RunCheck):
-            total += each.share * BUDGET.compute + policy.readout
+            total += each.fraction * BUDGET.compute + policy.readout
         else:
             total += each.until * (1 + BRANCH_COST) * BUDGET.compute + 2 * policy.readout
     return total
@@ -71,11 +71,11 @@ def test_a_pilot_at_every_input_then_a_check_in_two_rounds_and_the_path_has_the_
     assert kinds == sorted(kinds, key=[TryPeak, RunPilot, RunCheck].index)
     assert [each.input for each in actions if isinstance(each, RunPilot)] == [2, 0, 1]
     checks = checks_of(actions)
-    assert [share for share, _ in checks] == [1 / 8] * 3 + [1 / 4] * 2
-    first, second = ({split for share, split in checks if share == part} for part in (1 / 8, 1 / 4))
+    assert [fraction for fraction, _ in checks] == [1 / 8] * 3 + [1 / 4] * 2
+    first, second = ({split for fraction, split in checks if fraction == part} for part in (1 / 8, 1 / 4))
     assert second < first
     assert BUDGET.goal_only in first
-    best, goal, other = (split for share, split in checks if share == 1 / 8)
+    best, goal, other = (split for fraction, split in checks if fraction == 1 / 8)
     assert min(_distance(other, best), _distance(other, goal)) > MIN_DISTANCE
     assert POLICY.path_budget(seen) == BUDGET
     # The first is what pilots prefer; the check leaves those that are truly better, and is surer of them.
@@ -94,7 +94,7 @@ def test_what_costs_too_much_falls_away_and_the_cap_holds(overhead: float) -> No
     actions, _, _ = drive(policy)
     whole = spent(policy, actions)
     assert whole <= policy.overhead or not checks_of(actions)
-    counts = {share: len([each for each, _ in checks_of(actions) if each == share]) for share in (1 / 8, 1 / 4)}
+    counts = {part: len([each for each, _ in checks_of(actions) if each == part]) for part in (1 / 8, 1 / 4)}
     left = overhead - 3 / 8 * (1 + BRANCH_COST)
     assert counts[1 / 8] == (3 if left > 3 / 8 else 2 if left > 2 / 8 else 0)
     assert counts[1 / 4] == (2 if left > 3 / 8 + 2 / 4 else 0)
@@ -108,7 +108,7 @@ def test_only_runs_of_a_quarter_drop_a_split_by_their_losses() -> None:
     assert best != BUDGET.goal_only
 
     def lose(at: float, by: float) -> Losses:
-        return lambda action: law(action, by if action.split == best and action.share == at else 0.0)
+        return lambda action: law(action, by if action.split == best and action.fraction == at else 0.0)
 
     assert drive(POLICY, lose(1 / 4, 0.1))[1].plan.chosen.split != best
     # The same at an eighth is weighed with everything else; less than the noise of runs is no loss at all.
@@ -137,7 +137,7 @@ def test_a_round_runs_together_and_the_next_waits_for_it() -> None:
     for done, count in ((0, 3), (1, 2), (3, 2), (4, 1), (5, 1)):
         actions = POLICY.next_actions(replace(seen, checks=seen.checks[:done]), 8)
         assert len(actions) == count
-        assert len({getattr(each, "share", None) for each in actions}) == 1
+        assert len({getattr(each, "fraction", None) for each in actions}) == 1
 
 
 def test_differences_are_paired_by_video() -> None:

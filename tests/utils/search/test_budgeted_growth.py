@@ -16,8 +16,8 @@ from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, Train
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
+    BudgetSet,
     CheckScore,
-    Given,
     PeakScore,
     PilotEnd,
     PilotReadout,
@@ -46,8 +46,8 @@ def grown(config: RunConfig, times: float) -> RunConfig:
 def journal(config: RunConfig) -> list[BudgetedEvent]:
     """A search that has ended, and the first lines of one of twice its budget."""
     compute = budget_compute(config, INPUTS)
-    events = [Given(compute, UNIT), *train_closed_form(config), End()]
-    return [*events, Given(2 * compute, UNIT, path=0.5 * compute), SetAside("earlier-001")]
+    events = [BudgetSet(compute, UNIT), *train_closed_form(config), End()]
+    return [*events, BudgetSet(2 * compute, UNIT, path=0.5 * compute), SetAside("earlier-001")]
 
 
 def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
@@ -59,7 +59,7 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     old = next(event for event in journal if isinstance(event, Planned))
     assert (history.plan, history.test, history.has_ended) == (None, None, False)
     seen = history.seen()
-    assert seen.standing == seen.ended != frozenset()
+    assert seen.carried_over == seen.ended != frozenset()
     # A check of the smaller budget says how splits of that one end: it is made anew.
     check = CheckScore(policy.budget.goal_only, 1 / 8, 1.5, 0.02, 50.0, (1.5,), 1.0)
     for place, checks in ((-2, 0), (len(journal), 1)):
@@ -80,7 +80,7 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
         action = policy.next_action(history.seen())
     assert isinstance(action, TrainPlan)
     path = policy.path_budget(history.seen())
-    posterior = fit_posterior(history.seen().readouts, longest=path.longest)
+    posterior = fit_posterior(history.seen().readouts, tau_scale=path.tau_scale)
     assert action.plan == choose_split(posterior, path, min_goal=policy.min_goal, min_first=policy.pilot_fraction)
     # The page says what the earlier path has trained, on top of the budget.
     chosen = action.plan.chosen
@@ -122,7 +122,7 @@ def test_what_an_unfinished_path_had_trained_is_said(
             file.append(event)
         take_budget(grown(small, 2), file, INPUTS, log=logging.getLogger("test"))
         paths.append(file.history.budgets[-1].path + pilot * planned.compute * bool(file.history.budgets[-1].path))
-    used = [number for number, share in enumerate(planned.split) if share > 0]
+    used = [number for number, fraction in enumerate(planned.split) if fraction > 0]
     short, second = (40 * 75 + 3) * INPUTS[0].compute, 2 * INPUTS[used[1]].epoch
     assert paths == pytest.approx([short, whole + second, planned.compute, 0.0])
     assert not run.exists()
@@ -134,7 +134,7 @@ def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal:
     cut = next(place for place, event in enumerate(journal) if isinstance(event, PilotEnd))
     small = journal[: cut + 1]  # the goal's pilot has ended, the other has not begun
     first = budget_compute(config, INPUTS)
-    history = BudgetedHistory([*small, Given(2 * first, UNIT)])
+    history = BudgetedHistory([*small, BudgetSet(2 * first, UNIT)])
     assert not history.is_set_aside
     assert history.attempt == 1
     assert history.of_pilot(GOAL_PILOT, attempt=0) == [e for e in small if isinstance(e, PilotReadout | PilotEnd)]
@@ -155,7 +155,7 @@ def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal:
         factor for factor in tried if factor * policy.scale >= action.factors[2] * (1 - 1e-9) or factor > 8
     }
     # Under a third budget: by the first and the last.
-    history.add(Given(8 * first, UNIT))
+    history.add(BudgetSet(8 * first, UNIT))
     assert history.attempt == 3
     largest = make_policy(grown(config, 8), INPUTS, scoring_videos=500, first=first)
     best = largest.rule.best(after)

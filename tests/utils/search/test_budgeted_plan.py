@@ -83,10 +83,10 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
                 events.append(PilotReadout(action.number, *place, loss, 0.02, 50.0, compute, 1.0))
             events.append(PilotEnd(action.number, action.factors))
         elif isinstance(action, RunCheck):
-            part = replace(policy.budget, compute=action.share * policy.budget.compute)
+            part = replace(policy.budget, compute=action.fraction * policy.budget.compute)
             loss = 0.2 + 2.2 * (1 + sum(part.weighted_epochs(action.split))) ** -0.5
             losses = (loss - 0.1, loss, loss + 0.1)
-            events.append(CheckScore(action.split, action.share, loss, 0.05, 50.0, losses, 1.0))
+            events.append(CheckScore(action.split, action.fraction, loss, 0.05, 50.0, losses, 1.0))
         else:
             chosen = action.plan.chosen
             compute = policy.path_budget(history.seen()).compute
@@ -123,7 +123,7 @@ def test_the_plan_follows_from_the_journal_and_pays_its_way(config: RunConfig) -
 def test_a_pilot_that_diverges_lowers_the_peaks_and_all_pilots_begin_anew(config: RunConfig) -> None:
     events = train_closed_form(config, diverges_above=3)
     history = BudgetedHistory(events)
-    assert [end.factors[-1] for end in history.retreats()] == [4.0]
+    assert [end.factors[-1] for end in history.diverged_pilots()] == [4.0]
     assert history.plan is not None
     assert history.plan.factors[-1] < 4
     assert {readout.pilot for readout in history.readouts()} == {GOAL_PILOT, SHORT_PILOT}
@@ -283,17 +283,17 @@ def test_what_is_too_little_to_study_is_refused(studied: RunConfig) -> None:
 def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig, tmp_path: Path) -> None:
     events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
     history = BudgetedHistory(events)
-    longest = policy.path_budget(history.seen()).longest  # the grid of the posterior that it is compared with
+    tau_scale = policy.path_budget(history.seen()).tau_scale  # the grid of the posterior that it is compared with
     assert history.plan is not None
     report = build_report(config, history, policy=policy, planned=history.plan)
     file = tmp_path / "search.json"
     write_sealed_json(file, report.to_json())
     reusing = replace(config, search=replace(config.search, reuse=(str(file),)))
-    prior = read_prior(reusing, longest=longest)
-    fitted = fit_posterior(history.seen().readouts, longest=longest)
+    prior = read_prior(reusing, tau_scale=tau_scale)
+    fitted = fit_posterior(history.seen().readouts, tau_scale=tau_scale)
     assert prior is not None and fitted is not None
     assert prior.log_weights == pytest.approx(fitted.tempered(0.3).log_weights)
-    assert read_prior(config, longest=longest) is None
+    assert read_prior(config, tau_scale=tau_scale) is None
     assert identify_reused(reusing) == {"reused search 1": file_sha256(file)}
     # What is said of the plan is said with it, and is surer.
     sure = build_report(config, history, policy=replace(policy, prior=prior), planned=history.plan)
@@ -302,10 +302,10 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
     # What cannot be used is named.
     other = replace(reusing, search=replace(reusing.search, inputs=reusing.search.inputs[1:]))
     with pytest.raises(ReuseError, match=r"search.json: its inputs .* are \[\[.*, those of plan-synthetic are"):
-        read_prior(other, longest=longest)
+        read_prior(other, tau_scale=tau_scale)
     write_sealed_json(file, replace(report, is_planned=False).to_json())
     with pytest.raises(ReuseError, match="not the search.json of a budgeted search that has its plan"):
-        read_prior(reusing, longest=longest)
+        read_prior(reusing, tau_scale=tau_scale)
     file.unlink()
     with pytest.raises(ReuseError, match=r"search.reuse: no such file .*search.json'"):
         identify_reused(reusing)
