@@ -36,7 +36,7 @@ from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy,
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
 from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, TrialAction, has_ended, identify, perform
-from utils.search.crew import leads, open_desk
+from utils.search.dispatch import leads, open_desk
 from utils.search.events import End, write_event
 from utils.search.jobs import Desk, Job, Work
 from utils.search.journal import SearchJournal

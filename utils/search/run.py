@@ -12,7 +12,7 @@ from utils.config import RunConfig
 from utils.errors import UserError
 from utils.planning.graph import Graph
 from utils.planning.search import Plan, search
-from utils.search.crew import leads, open_desk
+from utils.search.dispatch import leads, open_desk
 from utils.search.events import Decision, End, EpochScore, FinalScore, History, read_history
 from utils.search.explore import Explorer
 from utils.search.jobs import Work
