@@ -36,9 +36,9 @@ from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy,
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
 from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, TrialAction, has_ended, identify, perform
-from utils.search.dispatch import leads, open_desk
+from utils.search.dispatch import is_coordinator, open_dispatcher
 from utils.search.events import End, write_event
-from utils.search.jobs import Desk, Job, Work
+from utils.search.jobs import Dispatcher, Job, Work
 from utils.search.journal import SearchJournal
 from utils.search.output import record_path, write_path_record
 from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_JSON, SEARCH_PAGE
@@ -54,7 +54,7 @@ def plan_budget(
     config: RunConfig, make_parts: Callable[[RunConfig, torch.device], BudgetedParts], *, force: bool
 ) -> None:
     """Plan and train from wherever the journal stands, or anew: with `force` what is there is moved aside."""
-    if not leads(config):
+    if not is_coordinator(config):
         return
     work = Work(config, make_parts, perform, identify)
     with distributed.session() as device:
@@ -82,9 +82,9 @@ def in_seconds(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tupl
     return tuple(replace(steps, compute=seconds) for steps, seconds in counted)
 
 
-def _shown(name: str, desk: Desk) -> list[BudgetedEvent]:
+def _read_events(name: str, dispatcher: Dispatcher) -> list[BudgetedEvent]:
     """Return the events in the file of a job."""
-    return read_history(desk.shown(name), source=f"{name}.jsonl, line", first=2).events
+    return read_history(dispatcher.read_events(name), source=f"{name}.jsonl, line", first=2).events
 
 
 class BudgetedSearch:
@@ -135,11 +135,11 @@ class BudgetedSearch:
     def _measure(self) -> tuple[InputSteps, ...]:
         """Return what the inputs cost in seconds, measured once, by all processes that will train the path."""
         if self._history.costs is None:
-            with open_desk(self._work, self._parts, workers=1, note=self._append, log=self._log) as desk:
-                desk.run(Job("costs", MeasureTask()))
-                for event in _shown("costs", desk):
+            with open_dispatcher(self._work, self._parts, workers=1, note=self._append, log=self._log) as dispatcher:
+                dispatcher.run(Job("costs", MeasureTask()))
+                for event in _read_events("costs", dispatcher):
                     self._append(event)
-                desk.forget("costs")
+                dispatcher.forget("costs")
         return in_seconds(self._parts.inputs, self._history)
 
     def _append(self, event: BudgetedEvent) -> None:
@@ -152,22 +152,22 @@ class BudgetedSearch:
         """Try peaks, pilots and what else the policy asks for until there is a plan."""
         self._write()
         runs = Runs(self._config, self._parts, folder=self._folder, log=self._log)
-        with self._open_desk(self._config.search.workers) as desk:
+        with self._open_dispatcher(self._config.search.workers) as dispatcher:
             while True:
                 actions = distributed.decide_on_main(
-                    lambda: self._policy.next_actions(self._history.seen(), 2 * desk.workers)
+                    lambda: self._policy.next_actions(self._history.seen(), 2 * dispatcher.workers)
                 )
                 if isinstance(actions[0], TrainPlan):
-                    desk.forget_all()
+                    dispatcher.forget_all()
                     for kind in ("peak-*", "check-*", "*-branch*"):  # not needed in the end, or ended by a kill
                         for folder in sorted(self._folder.glob(kind)):
                             runs.remove(folder.name)
                     return actions[0]
                 self._refuse_diverged(actions[0])
-                self._perform([action for action in actions if not isinstance(action, TrainPlan)], desk)
+                self._perform([action for action in actions if not isinstance(action, TrainPlan)], dispatcher)
 
-    def _open_desk(self, workers: int) -> contextlib.AbstractContextManager[Desk]:
-        return open_desk(self._work, self._parts, workers=workers, note=self._note, log=self._log)
+    def _open_dispatcher(self, workers: int) -> contextlib.AbstractContextManager[Dispatcher]:
+        return open_dispatcher(self._work, self._parts, workers=workers, note=self._note, log=self._log)
 
     def _refuse_diverged(self, action: Action) -> None:
         """Refuse a pilot at rates at which one has diverged: there are none left.
@@ -182,19 +182,23 @@ class BudgetedSearch:
                 "optimizer.base_learning_rate, or give search.peaks lower factors, with --force"
             )
 
-    def _perform(self, actions: Sequence[TrialAction], desk: Desk) -> None:
+    def _perform(self, actions: Sequence[TrialAction], dispatcher: Dispatcher) -> None:
         """Have actions performed, until all that the first shows is in the journal."""
         jobs = [self._job(action) for action in actions]
         first: Trial = jobs[0].task
         while True:
-            for event in _shown(first.name, desk)[len(first.events(self._history)) :]:
+            for event in _read_events(first.name, dispatcher)[len(first.events(self._history)) :]:
                 self._note(event)
-            if has_ended(first.events(self._history)) and not desk.is_running(first.name):
-                desk.forget(first.name)
+            if has_ended(first.events(self._history)) and not dispatcher.is_running(first.name):
+                dispatcher.forget(first.name)
                 return
-            ahead = [job for job in jobs[1:] if desk.is_running(job.name) or not has_ended(_shown(job.name, desk))]
-            desk.start([jobs[0], *ahead])
-            desk.wait()
+            ahead = [
+                job
+                for job in jobs[1:]
+                if dispatcher.is_running(job.name) or not has_ended(_read_events(job.name, dispatcher))
+            ]
+            dispatcher.start([jobs[0], *ahead])
+            dispatcher.wait()
 
     def _job(self, action: TrialAction) -> Job:
         path = self._policy.path_budget(self._history.seen())
@@ -233,9 +237,9 @@ class BudgetedSearch:
         record = self._record(planned)
         pilot = None if self._history.seen().carried_over else self._policy.pilot_of(planned.split)
         task = PathTask(record, "" if pilot is None else pilot_name(pilot, attempt=self._history.attempt))
-        with self._open_desk(1) as desk:
-            desk.run(Job(RUN, task))
-            desk.forget(RUN)
+        with self._open_dispatcher(1) as dispatcher:
+            dispatcher.run(Job(RUN, task))
+            dispatcher.forget(RUN)
         content = distributed.decide_on_main(lambda: load_checkpoint(self._folder / RUN / "current.pth")[0])
         epochs = self._config.run_dir / EPOCHS_FILE
         distributed.decide_on_main(lambda: write_lines(epochs, read_epochs(self._folder / RUN)))

@@ -8,7 +8,7 @@ from utils.planning.graph import State, Transition
 from utils.planning.search import Outcome, ready
 from utils.planning.search import Path as Steps
 from utils.search.events import Decision, EpochScore, History, make_rule, read_history, write_event
-from utils.search.jobs import Desk, Job
+from utils.search.jobs import Dispatcher, Job
 from utils.search.weights import WeightFolder, name_of
 
 
@@ -24,12 +24,12 @@ class Explorer:
         history: History,
         weights: WeightFolder,
         *,
-        desk: Desk,
+        dispatcher: Dispatcher,
         note: Callable[[EpochScore | Decision], None],
     ) -> None:
         """Join the parts of a search; `note` adds an event to its journal and so to the history."""
         self._graph, self._rule, self._history, self._weights = config.graph, make_rule(config), history, weights
-        self._desk, self._note = desk, note
+        self._dispatcher, self._note = dispatcher, note
         self._outcomes: dict[Transition, Outcome] = {}
         self._best: dict[State, Steps] = {}
         self._ahead: dict[Transition, Decision] = {}
@@ -41,7 +41,7 @@ class Explorer:
             decision = self._train(transition)
             self._ahead.pop(transition, None)
             self._note(decision)
-            self._desk.forget(name_of(transition))
+            self._dispatcher.forget(name_of(transition))
         self._outcomes[transition] = self._outcome(decision, path)
         self._release({})
         return self._outcomes[transition]
@@ -55,21 +55,21 @@ class Explorer:
         """Have a transition trained until its knee is decided, and others at the same time."""
         name = name_of(transition)
         while True:
-            self._take_in(transition)
+            self._update_journal(transition)
             decision = self._decide(transition, self._history)
-            if decision is not None and not self._desk.is_running(name):
+            if decision is not None and not self._dispatcher.is_running(name):
                 return decision
-            self._desk.start([self._job(*each) for each in ready(self._graph, self._look_up)])
-            self._desk.wait()
+            self._dispatcher.start([self._job(*each) for each in ready(self._graph, self._look_up)])
+            self._dispatcher.wait()
 
-    def _take_in(self, transition: Transition) -> None:
+    def _update_journal(self, transition: Transition) -> None:
         """Add to the journal what the file of a transition has and the journal lacks."""
-        for point in self._shown(transition).curve(transition)[len(self._history.curve(transition)) :]:
+        for point in self._read_events(transition).curve(transition)[len(self._history.curve(transition)) :]:
             self._note(point)
 
-    def _shown(self, transition: Transition) -> History:
+    def _read_events(self, transition: Transition) -> History:
         name = name_of(transition)
-        return read_history(self._desk.shown(name), self._graph, source=f"{name}.jsonl, line", first=2)
+        return read_history(self._dispatcher.read_events(name), self._graph, source=f"{name}.jsonl, line", first=2)
 
     def _decide(self, transition: Transition, history: History) -> Decision | None:
         scores = history.scores(transition)
@@ -79,8 +79,8 @@ class Explorer:
     def _look_up(self, transition: Transition, path: Steps) -> Outcome | None:
         """Return an outcome that the journal says, or that has been trained ahead of its turn."""
         decision = self._history.decisions.get(transition) or self._ahead.get(transition)
-        if decision is None and not self._desk.is_running(name_of(transition)):
-            decision = self._decide(transition, self._shown(transition))
+        if decision is None and not self._dispatcher.is_running(name_of(transition)):
+            decision = self._decide(transition, self._read_events(transition))
             if decision is not None:
                 self._ahead[transition] = decision
                 self._release({transition: self._outcome(decision, path)})

@@ -77,7 +77,7 @@ class Executor(Protocol):
         """Return when something has happened, or after a second."""
 
 
-class Here:
+class InProcessExecutor:
     """This process, and those it trains together with: one job after the other."""
 
     workers = 1
@@ -101,7 +101,7 @@ class Here:
         self.running.clear()
 
 
-class Desk:
+class Dispatcher:
     """Gives jobs out, and hands on what they have shown."""
 
     def __init__(self, folder: Path, executor: Executor) -> None:
@@ -128,7 +128,7 @@ class Desk:
         """Return whether a job is being performed."""
         return name in self._executor.running
 
-    def shown(self, name: str) -> list[dict[str, Any]]:
+    def read_events(self, name: str) -> list[dict[str, Any]]:
         """Return the events in the file of a job as lines, none where it has no file: they were noted at once."""
         return distributed.decide_on_main(lambda: read_lines(job_file(self._folder, name), anew=ANEW)[1:])
 

@@ -12,7 +12,7 @@ from utils.config import RunConfig
 from utils.errors import UserError
 from utils.planning.graph import Graph
 from utils.planning.search import Plan, search
-from utils.search.dispatch import leads, open_desk
+from utils.search.dispatch import is_coordinator, open_dispatcher
 from utils.search.events import Decision, End, EpochScore, FinalScore, History, read_history
 from utils.search.explore import Explorer
 from utils.search.jobs import Work
@@ -39,7 +39,7 @@ def search_path(
     config: RunConfig, make_parts: Callable[[RunConfig, torch.device], SearchParts], *, force: bool
 ) -> None:
     """Search from wherever the journal stands, or anew: with `force` what is there is moved aside; write the result."""
-    if not leads(config):
+    if not is_coordinator(config):
         return
     work = Work(config, make_parts, train_transition, identify_search)
     with distributed.session() as device:
@@ -93,8 +93,8 @@ def explore_graph(
     """Explore every transition that the history does not decide, and return the plan; `note` adds to the history."""
     config = work.config
     weights.keep_initial(lambda: parts.make_network(None), begins=not history.has_begun)
-    with open_desk(work, parts, workers=config.search.workers, note=note, log=log) as desk:
-        explore = Explorer(config, history, weights, desk=desk, note=note)
+    with open_dispatcher(work, parts, workers=config.search.workers, note=note, log=log) as dispatcher:
+        explore = Explorer(config, history, weights, dispatcher=dispatcher, note=note)
         return search(config.graph, explore, arrive=explore.arrive)
 
 
