@@ -1,8 +1,8 @@
-"""How to divide a budget among inputs: the split with the best expected gain over "all at the goal".
+"""Divide a budget among inputs: choose the split with the best expected gain over "all at the goal".
 
-A path is a split of the compute: shares for the inputs from short to long, under one envelope of the rate. The worth of
-a split under the law depends on its shares alone, so enumerating the lattice of shares is exact for a given law: a
-dynamic programme over (input, fraction used) would visit the same splits.
+A path is a split of the compute: fractions for the inputs from short to long, under one envelope of the rate. The worth
+of a split under the law depends on these fractions alone, so enumerating their lattice is exact for a given law; a
+dynamic program over (input, fraction used) would visit the same splits.
 """
 
 import itertools
@@ -17,20 +17,20 @@ from utils.planning.law import Posterior
 
 _Floats = NDArray[np.float64]
 
-SPLIT_STEPS = 16  # shares are multiples of a sixteenth
-MIN_GOAL = 0.5  # smallest fraction of the goal; with it small pilots are safe
-RISK = 0.5  # standard deviations taken off an expected gain
+SPLIT_STEPS = 16  # fractions are multiples of 1/16
+MIN_GOAL = 0.5  # smallest fraction at the goal; with it, small pilots are safe
+RISK = 0.5  # standard deviations subtracted from an expected gain
 
-Split = tuple[float, ...]  # shares of the compute, inputs from short to long, the last one the goal; they add up to 1
+Split = tuple[float, ...]  # fraction of the compute for each input, short to long, the last the goal; they sum to 1
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent, and how.
+    """Compute to spend, what inputs cost, and the rate over the path.
 
     Attributes:
         compute: The whole budget, in the unit of the costs (seconds, or frames x pixels).
-        costs: Cost of an epoch on every input, short to long; the last is the goal's.
+        costs: Cost of an epoch on each input, short to long; the last is the goal's.
         envelope: The rate over the path.
     """
 
@@ -40,25 +40,25 @@ class Budget:
 
     @property
     def goal(self) -> int:
-        """Number of the goal's input."""
+        """Index of the goal's input."""
         return len(self.costs) - 1
 
     @property
     def goal_only(self) -> Split:
-        """The baseline: everything at the goal."""
+        """The baseline split: all compute at the goal."""
         return self.only(self.goal)
 
     def only(self, number: int) -> Split:
-        """Return the split that is all at one input."""
+        """Return the split with all compute at one input."""
         return tuple(float(each == number) for each in range(len(self.costs)))
 
     @property
     def tau_scale(self) -> float:
-        """Rate-weighted epochs of the whole budget on its cheapest input: the scale of the law's tau."""
+        """Rate-weighted epochs of the whole budget on its cheapest input, which scale the law's tau."""
         return self.compute / min(self.costs) * self.envelope.integral(0.0, 1.0)
 
     def weighted_epochs(self, split: Split, *, until: float = 1.0) -> tuple[float, ...]:
-        """Return the rate-weighted epochs on every input when a fraction `until` of the compute is spent."""
+        """Return the rate-weighted epochs on each input after a fraction `until` of the compute is spent."""
         starts = itertools.accumulate(split, initial=0.0)
         return tuple(
             self.compute / cost * self.envelope.integral(min(start, until), min(start + fraction, until))
@@ -66,12 +66,12 @@ class Budget:
         )
 
     def weighted_cool_down(self, number: int, *, at: float, epochs: float) -> tuple[float, ...]:
-        """Return the rate-weighted epochs of a path that leaves an input for the goal, to be annealed there at once.
+        """Return the rate-weighted epochs on each input of a path that trains one input, then cools down at the goal.
 
         Args:
-            number: The input that the path is at until then.
-            at: Fraction of the compute at which it leaves.
-            epochs: Of the goal's, over which the rate falls linearly from where the envelope stands to zero.
+            number: Index of the first input.
+            at: Fraction of the compute at which the cool-down begins.
+            epochs: Epochs of the cool-down on the goal's input; the rate falls linearly from the envelope's to zero.
         """
         *short, goal = self.weighted_epochs(self.only(number), until=at)
         return (*short, goal + self.envelope.factor(at) * epochs / 2)
@@ -79,12 +79,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class SplitWorth:
-    """What the law expects of a split.
+    """The expected gain of a split under the law.
 
     Attributes:
-        split: Shares of the compute.
-        gain: Expected worth over that of "all at the goal", points.
-        spread: Its standard deviation, points.
+        split: The split.
+        gain: Expected worth minus that of "all at the goal", points.
+        spread: Standard deviation of the gain, points.
     """
 
     split: Split
@@ -94,11 +94,11 @@ class SplitWorth:
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The split to train.
+    """The split to train, and the alternatives.
 
     Attributes:
-        chosen: The split, its gain and spread; "all at the goal" has gain and spread 0.
-        table: Every split that was weighed, best first.
+        chosen: The chosen split, its gain and spread; "all at the goal" has gain and spread 0.
+        table: All splits considered, best first.
     """
 
     chosen: SplitWorth
@@ -106,14 +106,14 @@ class SplitPlan:
 
 
 def worth(losses: _Floats) -> _Floats:
-    """Return the worth of held-out losses, points: 100 exp(-loss / 2), 100 for a perfect network."""
+    """Return the worth of held-out losses in points: 100 exp(-loss / 2), which is 100 for a perfect network."""
     return 100 * np.exp(-losses / 2)
 
 
 def list_splits(budget: Budget, *, min_goal: float = MIN_GOAL, min_first: float = 0.0) -> list[Split]:
-    """Return all splits in sixteenths that leave the goal at least a fraction.
+    """Return all splits in sixteenths with at least `min_goal` at the goal.
 
-    Those that are not all at the goal have at least `min_first` at the first input.
+    Except for "all at the goal", they have at least `min_first` at the first input.
     """
     short = [range(SPLIT_STEPS + 1)] * budget.goal
     splits = [
@@ -124,7 +124,7 @@ def list_splits(budget: Budget, *, min_goal: float = MIN_GOAL, min_first: float 
 
 
 def weigh_splits(posterior: Posterior, budget: Budget, splits: Sequence[Split]) -> list[SplitWorth]:
-    """Return the expected gain of every split over "all at the goal"."""
+    """Return the expected gain of each split over "all at the goal"."""
     weighted = np.array([budget.weighted_epochs(split) for split in (*splits, budget.goal_only)])
     worths = worth(posterior.losses(weighted))  # [points, splits + 1]
     gains, spreads = posterior.moments(worths[:, :-1] - worths[:, -1:])
@@ -142,22 +142,22 @@ def choose_split(
     min_first: float = 0.0,
     risk: float = RISK,
 ) -> SplitPlan:
-    """Choose the split with the largest expected gain less `risk` of its standard deviation.
+    """Choose the split with the largest expected gain minus `risk` standard deviations.
 
-    Where nothing is known (no posterior), or no split promises more than nothing, the plan is "all at the goal".
+    Without a posterior, or if that value is not positive for any split, the choice is "all at the goal".
 
     Args:
-        posterior: What the pilots say; None: nothing.
-        budget: What may be spent; another one than the pilots' re-plans for it.
-        min_goal: Smallest fraction of the goal.
-        min_first: Smallest fraction of the first input where not all is at the goal.
-        risk: Standard deviations taken off a gain.
+        posterior: Posterior of the law; None: no evidence.
+        budget: Budget of the path; it may differ from the pilots', which plans again for another budget.
+        min_goal: Smallest fraction at the goal.
+        min_first: Smallest fraction at the first input, unless all is at the goal.
+        risk: Standard deviations subtracted from a gain.
     """
     baseline = SplitWorth(budget.goal_only, 0.0, 0.0)
     if posterior is None:
         return SplitPlan(baseline, (baseline,))
     weighed = weigh_splits(posterior, budget, list_splits(budget, min_goal=min_goal, min_first=min_first))
-    # Sorting is stable: of equal promises the one with more at the goal comes first.
+    # Sorting is stable: among equals the split with more at the goal comes first.
     by_goal = sorted(weighed, key=lambda each: each.split[::-1], reverse=True)
     table = tuple(sorted(by_goal, key=lambda each: each.gain - risk * each.spread, reverse=True))
     best = table[0]
@@ -165,13 +165,13 @@ def choose_split(
 
 
 def marginal_worth(posterior: Posterior, budget: Budget, split: Split, *, points: int = 64) -> _Floats:
-    """Return what a unit of compute more on each input would gain, along the path of a split.
+    """Return the marginal worth of compute on each input, at points along the path of a split.
 
-    Where two inputs' curves cross is where the path leaves the shorter one: the knee of a budgeted path. Computed by
-    a difference of a thousandth of the budget at the envelope's rate there, evaluated at the end of the path.
+    The path should leave the shorter of two inputs where their curves cross: the knee of a budgeted path. Computed as a
+    finite difference of a thousandth of the budget at the envelope's rate at each point, evaluated at the path's end.
 
     Returns:
-        Points per budget, [points, inputs].
+        Worth in points per budget, [points, inputs].
     """
     at = (np.arange(points) + 0.5) / points
     base = np.array(budget.weighted_epochs(split))

@@ -1,6 +1,6 @@
-"""One rate envelope over a whole path: the factor of the peak rate at every fraction of the path's compute.
+"""Learning rate envelope over a whole path: the factor of the peak rate at each fraction of the path's compute.
 
-The released schedules hold one rate for a state; an envelope spans all states, so that a path ends annealed wherever
+The released schedules use one rate for each state; an envelope spans all states, so that a path ends annealed wherever
 its inputs change. "linear" to zero is the baseline (Li, Yumer, Ramanan: "Budgeted Training", ICLR 2020); "wsd" is
 warm-up, stable, decay (Hägele et al., 2024).
 """
@@ -15,7 +15,8 @@ import numpy as np
 SHAPES = ("linear", "cosine", "wsd", "steps", "constant")
 
 WSD_DECAY = 0.4  # fraction of the path over which wsd falls to zero
-# steps: where the rate falls, and to what; the proportions of the paper's records (128 epochs: 32, 64, 96 of a 10th)
+# steps: where the rate falls, and to which factor; the proportions of the paper's records (128 epochs: 32, 64, 96 of a
+# 10th)
 STEPS = ((0.5, 0.1), (0.75, 0.01))
 
 # Gauss-Legendre on [0, 1]: exact for polynomials up to degree 15 on each smooth piece, 1e-14 for the cosine.
@@ -34,11 +35,11 @@ _BREAKS: dict[str, tuple[float, ...]] = {"wsd": (1 - WSD_DECAY,), "steps": tuple
 
 @dataclass(frozen=True)
 class Envelope:
-    """The rate over a path, as a factor of the peak.
+    """The learning rate over a path, as a factor of the peak.
 
     Attributes:
         shape: One of `SHAPES`.
-        warmup: Fraction of the path over which the rate rises linearly to the shape's; 0: none.
+        warmup: Fraction of the path over which the rate rises linearly to the shape's; 0: no warm-up.
         start: Factor of the shape's rate at the first step of the warm-up, 0 to 1.
     """
 
@@ -47,7 +48,7 @@ class Envelope:
     start: float = 0.0
 
     def factor(self, u: float) -> float:
-        """Return the factor of the peak rate when a fraction `u` (0 to 1) of the compute is spent."""
+        """Return the factor of the peak rate after a fraction `u` (0 to 1) of the compute is spent."""
         ramp = self.start + (1 - self.start) * u / self.warmup if u < self.warmup else 1.0
         return ramp * _FACTORS[self.shape](u)
 

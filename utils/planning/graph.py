@@ -1,8 +1,7 @@
 """The candidate graph: states of training and the transitions a path may take (paper, section 3.1 and figure 3).
 
-A state is a pair (input, level): which of the record's inputs the clips are cut to, short to long, and which of its
-learning rates is used, high to low. Training starts in the initial state and ends in the goal, the longest input at
-the lowest rate.
+A state is a pair (input, level): the indices of one of the record's inputs, short to long, and of one of its learning
+rates, high to low. Training starts in the initial state and ends in the goal, the longest input at the lowest rate.
 """
 
 import re
@@ -16,12 +15,12 @@ BASIC, EXTENDED = "basic", "extended"
 
 
 class GraphError(UserError):
-    """A graph that cannot be searched: names the transition or state."""
+    """A graph that cannot be searched; the message names the transition or state."""
 
 
 @dataclass(frozen=True, order=True)
 class State:
-    """One setting of training: number of the input (0 is the shortest) and of the learning rate (0 is the highest)."""
+    """A training setting: index of the input (0 is the shortest) and of the learning rate (0 is the highest)."""
 
     input: int
     level: int
@@ -36,7 +35,7 @@ INITIAL = State(-1, -1)  # before any training: random or pretrained weights
 
 @dataclass(frozen=True)
 class Transition:
-    """An edge: the weights of `start`, trained at the setting of `end`."""
+    """An edge of the graph: training at the setting of `end`, from the weights of `start`."""
 
     start: State
     end: State
@@ -48,21 +47,21 @@ class Transition:
 
 @dataclass(frozen=True)
 class Graph:
-    """A candidate graph that has been checked.
+    """A validated candidate graph.
 
     Attributes:
-        transitions: Every edge once, in the order they are explored among those into one state.
-        goal: Where every path ends.
+        transitions: All edges; those into one state are explored in this order.
+        goal: The state in which every path ends.
 
     Raises:
-        GraphError: A transition given twice, a cycle, a state or goal that cannot be reached.
+        GraphError: A transition is given twice, there is a cycle, or a state or the goal cannot be reached.
     """
 
     transitions: tuple[Transition, ...]
     goal: State
 
     def __post_init__(self) -> None:
-        """Check the graph."""
+        """Validate the graph."""
         seen: set[Transition] = set()
         for transition in self.transitions:
             if transition in seen:
@@ -76,11 +75,11 @@ class Graph:
             raise GraphError(f"no path from initial reaches {', '.join(map(str, sorted(unreachable)))}")
         if len(self.states) < len(self._mentioned):
             cyclic = sorted(self._mentioned - set(self.states))
-            raise GraphError(f"the transitions run in a circle through {', '.join(map(str, cyclic))}")
+            raise GraphError(f"the transitions form a cycle through {', '.join(map(str, cyclic))}")
 
     @property
     def _mentioned(self) -> set[State]:
-        """States that some transition starts from or leads to."""
+        """All states but the initial one that are an end of some transition."""
         return {state for transition in self.transitions for state in (transition.start, transition.end)} - {INITIAL}
 
     @property
@@ -95,36 +94,33 @@ class Graph:
 
     @cached_property
     def states(self) -> tuple[State, ...]:
-        """All states but the initial one in topological order: a state comes after all it can be reached from.
-
-        Among the states that could come next the one with the shortest input, then the highest rate, is taken.
-        """
+        """All states but the initial one in topological order; ties go to the shortest input, then the highest rate."""
         order: list[State] = []
         waiting = self._mentioned
         while waiting:
             ready = [s for s in waiting if all(t.start not in waiting for t in self.incoming(s))]
             if not ready:
-                break  # what is left runs in a circle
+                break  # the remaining states are in or behind a cycle
             order.append(min(ready))
             waiting.discard(order[-1])
         return tuple(order)
 
     def incoming(self, state: State) -> tuple[Transition, ...]:
-        """Return the transitions that lead to a state, in the graph's order."""
+        """Return the transitions into a state, in the graph's order."""
         return tuple(transition for transition in self.transitions if transition.end == state)
 
     def outgoing(self, state: State) -> tuple[Transition, ...]:
-        """Return the transitions that start from a state, in the graph's order."""
+        """Return the transitions out of a state, in the graph's order."""
         return tuple(transition for transition in self.transitions if transition.start == state)
 
     @cached_property
     def exploration_order(self) -> tuple[Transition, ...]:
-        """Every transition in the order a search explores it."""
+        """All transitions in the order of exploration."""
         return tuple(transition for state in self.states for transition in self.incoming(state))
 
     @cached_property
     def dead_ends(self) -> tuple[State, ...]:
-        """States from which the goal cannot be reached: exploring them can only cost."""
+        """States from which the goal cannot be reached; exploring them is wasted."""
         leading = {self.goal}
         for state in reversed(self.states):
             if any(transition.end in leading for transition in self.outgoing(state)):
@@ -133,7 +129,7 @@ class Graph:
 
 
 def basic_transitions(num_inputs: int, num_levels: int) -> list[Transition]:
-    """Return the basic graph's edges: start on one of the two shortest inputs, then lengthen or lower the rate.
+    """Return the edges of the basic graph: start on one of the two shortest inputs, then lengthen it or lower the rate.
 
     initial -> (0,0) and (1,0); (i,j) -> (i+1,j) and (i,j+1). With 3 inputs x 3 levels: 14 edges over 9 states.
     """
@@ -147,7 +143,7 @@ def basic_transitions(num_inputs: int, num_levels: int) -> list[Transition]:
 
 
 def extended_transitions(num_inputs: int, num_levels: int) -> list[Transition]:
-    """Return the basic edges and those that shorten the input while lowering the rate: (i,j) -> (i-1,j+1).
+    """Return the basic edges plus those that shorten the input while lowering the rate: (i,j) -> (i-1,j+1).
 
     With 3 inputs x 3 levels: 18 edges over 9 states.
     """
@@ -156,15 +152,15 @@ def extended_transitions(num_inputs: int, num_levels: int) -> list[Transition]:
 
 
 def build_graph(kind: str | Sequence[str], *, num_inputs: int, num_levels: int) -> Graph:
-    """Return the graph a record asks for.
+    """Return the graph of a record.
 
     Args:
         kind: "basic", "extended" or explicit edges such as "initial -> (0,0)" and "(0,0) -> (1,0)".
-        num_inputs: Inputs of the record.
-        num_levels: Learning rates of each.
+        num_inputs: Number of inputs of the record.
+        num_levels: Number of learning rates.
 
     Raises:
-        GraphError: No such graph, an edge that cannot be read, or a graph that cannot be searched.
+        GraphError: There is no such graph, an edge cannot be parsed, or the graph cannot be searched.
     """
     words = [kind] if isinstance(kind, str) else list(kind)
     if words == [BASIC]:

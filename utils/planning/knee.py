@@ -1,11 +1,11 @@
-"""The knee of an accuracy-epoch curve: where training at one setting has given what it can (paper, section 3.2).
+"""The knee of an accuracy-epoch curve: where further training at one setting stops helping (paper, section 3.2).
 
 The scores s_0 .. s_n (s_0 before the first epoch) are fitted by
 
     f(x) = -a exp(-b x) - c x - d x^2 + e,    a, b, d, e >= 0,
 
-a rise that levels off plus a slow drift or overfitting. f is concave, so its maximum over the epochs is unique up to
-flat stretches; the knee is the first epoch of that maximum.
+a saturating rise plus a slow drift or overfitting. f is concave, so its maximum over the epochs is unique up to flat
+stretches; the knee is the first epoch of that maximum.
 """
 
 import functools
@@ -22,12 +22,12 @@ HORIZON = 999
 VERDICTS = SETTLED, CAPPED, HOPELESS = "settled", "capped", "hopeless"
 
 _Floats = NDArray[np.float64]
-# Bounds of b x (number of epochs): below, the exponential is a parabola to 1e-9; above, it is over within an epoch.
+# Bounds of b x (number of epochs): below, the exponential is a parabola to 1e-9; above, it saturates within an epoch.
 _FLATTEST, _STEEPEST = 1e-2, 50.0
-# Values of b tried over that range; then, around each of the best few, _ZOOM values _ZOOMS times between the neighbours
-# of the best: b ends up known to 1e-9 of itself.
+# Number of values of b over that range; then, around each of the best _DIPS local minima, _ZOOMS refinements with _ZOOM
+# values between the neighbors of the best, which determine b to a relative 1e-9.
 _GRID, _DIPS, _ZOOM, _ZOOMS = 160, 3, 17, 10
-# Columns of the linear problem in (a, c, d, e), and which of the coefficients must not be negative.
+# Columns of the linear problem in (a, c, d, e) whose coefficients must not be negative.
 _BOUNDED = (0, 2, 3)
 _ACTIVE_SETS = tuple(
     tuple(i for i in range(4) if i not in zeros)
@@ -41,7 +41,7 @@ class KneeFit(NamedTuple):
 
     Attributes:
         epoch: The knee: first epoch of 0..horizon at which the curve is highest.
-        value: The curve there, in the unit of the scores.
+        value: Value of the curve at the knee, in the unit of the scores.
         a, b, c, d, e: Coefficients of the curve.
         residual: Sum of squared differences between scores and curve.
     """
@@ -61,7 +61,7 @@ class KneeFit(NamedTuple):
         return -self.a * np.exp(-self.b * x) - self.c * x - self.d * x**2 + self.e
 
     def within(self, last: int) -> "KneeFit":
-        """Return the same curve with its knee among the epochs 0..last."""
+        """Return the same curve with its knee restricted to the epochs 0..last."""
         epoch = _first_maximum(self.curve(np.arange(last + 1)))
         return self._replace(epoch=epoch, value=float(self.curve(epoch)))
 
@@ -69,17 +69,17 @@ class KneeFit(NamedTuple):
 def fit_knee(scores: Sequence[float] | _Floats, *, horizon: int = HORIZON) -> KneeFit:
     """Fit the curve to scores after 0, 1, 2, ... epochs and find its knee.
 
-    The fit is the least-squares optimum over all coefficients, found without start values: for fixed b the curve is
-    linear in a, c, d and e, so the bounded problem is solved exactly by trying which bounds are active, and b is
-    searched on a grid that is refined around its best points. One score alone fits a constant; of curves that fit
-    equally well (two points, three points) the one with fewer terms is taken.
+    The fit is the least-squares optimum over all coefficients and needs no start values: for fixed b the curve is
+    linear in a, c, d and e, so the bounded problem is solved exactly by enumerating the active bounds, and b is
+    searched on a grid that is refined around its best points. A single score fits a constant; among curves that fit
+    equally well (two points, three points) the one with fewer terms is chosen.
 
     Args:
         scores: At least one finite score.
         horizon: Last epoch that may be the knee.
 
     Raises:
-        ValueError: No score, or one that is not finite.
+        ValueError: There is no score, or one is not finite.
     """
     y = np.asarray(scores, dtype=np.float64)
     if y.ndim != 1 or len(y) == 0 or not np.isfinite(y).all():
@@ -87,9 +87,9 @@ def fit_knee(scores: Sequence[float] | _Floats, *, horizon: int = HORIZON) -> Kn
     return _fit(tuple(y.tolist())).within(horizon)
 
 
-@functools.lru_cache(maxsize=512)  # a search asks for the curves that it has again at every epoch, its page as well
+@functools.lru_cache(maxsize=512)  # a search and its page request all existing curves again at every epoch
 def _fit(scores: tuple[float, ...]) -> KneeFit:
-    """Return the fit of checked scores, its knee not yet found."""
+    """Return the fit of validated scores, without its knee."""
     y, x = np.asarray(scores), np.arange(len(scores), dtype=np.float64)
     last = max(1.0, x[-1])
     grid = np.geomspace(_FLATTEST / last, _STEEPEST, _GRID)
@@ -97,7 +97,7 @@ def _fit(scores: tuple[float, ...]) -> KneeFit:
     dips = _best_dips(residuals)
     low, high = grid[np.maximum(dips - 1, 0)], grid[np.minimum(dips + 1, _GRID - 1)]
     of_dip = np.arange(len(dips))
-    for _ in range(_ZOOMS):  # around all of them at once
+    for _ in range(_ZOOMS):  # all minima at once
         finer = np.geomspace(low, high, _ZOOM, axis=1)
         found, solutions = _solve(x, y, finer.ravel())
         places = np.argmin(found.reshape(finer.shape), axis=1)
@@ -112,42 +112,42 @@ def _fit(scores: tuple[float, ...]) -> KneeFit:
 
 
 def _first_maximum(values: _Floats) -> int:
-    """Return the first index at which values are highest but for rounding: a flat curve has its knee at 0."""
+    """Return the first index at which values are highest up to rounding, so that a flat curve has its knee at 0."""
     tolerance = 1e-9 * float(np.abs(values).max())
     return int(np.argmax(values >= values.max() - tolerance))
 
 
 def _best_dips(residuals: _Floats) -> NDArray[np.int64]:
-    """Return the local minima with the lowest residuals."""
+    """Return the indices of the `_DIPS` local minima with the lowest residuals."""
     padded = np.concatenate([[math.inf], residuals, [math.inf]])
     dips = np.flatnonzero((padded[1:-1] <= padded[:-2]) & (padded[1:-1] <= padded[2:]))
     return dips[np.argsort(residuals[dips], kind="stable")[:_DIPS]]
 
 
 def _solve(x: _Floats, y: _Floats, grid: _Floats) -> tuple[_Floats, _Floats]:
-    """Solve the bounded least-squares problem for every b of a grid.
+    """Solve the bounded least-squares problem for each b of a grid.
 
     Args:
-        x: Epochs [N].
-        y: Scores [N].
-        grid: Values of b [B].
+        x: Epochs, [N].
+        y: Scores, [N].
+        grid: Values of b, [B].
 
     Returns:
-        Sums of squared residuals [B] and coefficients (a, c, d, e) [B, 4].
+        Sums of squared residuals, [B], and coefficients (a, c, d, e), [B, 4].
     """
     last = max(1.0, float(x[-1]))
     scale = np.array([1.0, 1 / last, 1 / last**2, 1.0])
     columns = np.empty((len(grid), len(x), 4))
     columns[:, :, 0] = -np.exp(-grid[:, None] * x)
     columns[:, :, 1], columns[:, :, 2], columns[:, :, 3] = -x / last, -((x / last) ** 2), 1.0
-    # columns = Q R turns N equations into 4 (fewer for short curves); what is outside of Q's range is never explained.
+    # columns = Q R reduces N equations to 4 (fewer for short curves); what lies outside the range of Q stays residual.
     q, r = np.linalg.qr(columns)
     explained = np.einsum("bnk,n->bk", q, y)
     outside = y - np.einsum("bnk,bk->bn", q, explained)
     unexplained = np.einsum("bn,bn->b", outside, outside)
     best = np.full(len(grid), math.inf)
     coefficients = np.zeros((len(grid), 4))
-    # Fewer terms first: a larger set replaces a smaller one only where it fits better by more than rounding.
+    # Fewer terms first: a larger set replaces a smaller one only if it fits better by more than rounding.
     margin = 1e-20 * float(y @ y)
     for active in _ACTIVE_SETS:
         part = r[:, :, active]
@@ -168,10 +168,10 @@ class Verdict:
     """How a transition ended.
 
     Attributes:
-        kind: "settled": `attempt_epochs` passed beyond the knee. "capped": the epochs ran out, or training
-            diverged, before that. "hopeless": the knee is at 0, the start weights stay.
-        epoch: The knee: so many epochs of this transition belong to a path through it.
-        value: The fitted score there.
+        kind: "settled": `attempt_epochs` passed after the knee. "capped": the epochs ran out, or training diverged,
+            before that. "hopeless": the knee is at 0, so the start weights are kept.
+        epoch: The knee: number of epochs that a path through this transition trains.
+        value: The fitted score at the knee.
         fit: The fitted curve.
     """
 
@@ -183,16 +183,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class KneeRule:
-    """When to stop training at one setting, and which epoch to keep.
+    """Decide when to stop training at one setting, and which epoch to keep.
 
-    Answers to odd curves: fewer than `attempt_epochs` epochs: go on. Flat or falling: the knee is 0, hopeless. Rising
-    to the end: capped at `max_epochs` (a rising curve has its knee at any horizon, so the cap is what ends it). A score
-    that is not finite (training diverged) ends the transition at once with the knee of the scores before it; where
-    the very first is not finite: hopeless, with a value of minus infinity.
+    Edge cases: With fewer than `attempt_epochs` epochs, training continues. A flat or falling curve has its knee at 0
+    and is hopeless. A curve that rises to the end is capped at `max_epochs` (its knee is at any horizon, so only the
+    cap ends it). A score that is not finite (training diverged) ends the transition at once with the knee of the scores
+    before it; if the first score is not finite, the verdict is hopeless with a value of minus infinity.
 
     Attributes:
-        attempt_epochs: T of the paper: epochs that have to pass without a later knee.
-        max_epochs: Most epochs of a transition.
+        attempt_epochs: T of the paper: number of epochs that must pass without a later knee.
+        max_epochs: Largest number of epochs of a transition.
         horizon: Last epoch that may be the knee.
     """
 
@@ -201,17 +201,13 @@ class KneeRule:
     horizon: int = HORIZON
 
     def judge(self, scores: Sequence[float]) -> Verdict | None:
-        """Decide on the scores s_0 .. s_n so far.
-
-        Returns:
-            None: train another epoch.
-        """
+        """Return the verdict on the scores s_0 .. s_n so far, None to train another epoch."""
         finite = next((i for i, score in enumerate(scores) if not math.isfinite(score)), len(scores))
         if finite == 0:
             return Verdict(HOPELESS, 0, -math.inf, KneeFit(0, -math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         epochs = finite - 1
-        broken = finite < len(scores)
-        over = broken or epochs >= self.max_epochs
+        diverged = finite < len(scores)
+        over = diverged or epochs >= self.max_epochs
         if not over and epochs < self.attempt_epochs:
             return None
         fit = fit_knee(scores[:finite], horizon=self.horizon)
@@ -223,6 +219,6 @@ class KneeRule:
         return Verdict(CAPPED if fit.epoch else HOPELESS, fit.epoch, fit.value, fit)
 
     def epochs_left(self, scores: Sequence[float]) -> tuple[int, int]:
-        """Return how many more epochs an undecided transition takes, at least and at most."""
+        """Return the minimum and maximum number of further epochs of an undecided transition."""
         done = len(scores) - 1
         return max(self.attempt_epochs - done, 1), self.max_epochs - done

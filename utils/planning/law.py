@@ -1,15 +1,15 @@
-"""What pilots say about the worth of every split of every budget: a law of held-out loss with a grid posterior.
+"""Predict the held-out loss of any split of any budget from the pilots: a parametric law with a posterior on a grid.
 
 With w_i the rate-weighted epochs on input i (the integral of the envelope over them), inputs from short to long,
 
     L(w) = L_inf + A * sum_m a_m (1 + T_m / tau)^-alpha,    T_m = sum_{i >= m} w_i,    a_m >= 0, sum a_m = 1.
 
-Component m of the task is taught by every input at least as long as m; only the goal, the last input, teaches the last
-one. T is the sum of rates in the laws of annealed training (Tissue et al., 2024: "Scaling law with learning rate
-annealing"); their second term is absent because paths end at rate zero, as what is read of a pilot does.
+Component m of the task is learned from every input at least as long as m; only the goal, the last input, teaches the
+last one. T is the sum of rates in the laws of annealed training (Tissue et al., 2024: "Scaling law with learning rate
+annealing"); their second term is absent because paths, and the branches that read a pilot, end at rate zero.
 
-For a point (alpha, tau, a) of the grid the best L_inf >= 0 and A >= 0 are a weighted least-squares problem in closed
-form: there is no start value and nothing that can fail, as with `utils.planning.knee.fit_knee`.
+For a point (alpha, tau, a) of the grid the best L_inf >= 0 and A >= 0 solve a weighted least-squares problem in closed
+form, so no start value is needed and no solver can fail, as with `utils.planning.knee.fit_knee`.
 """
 
 import itertools
@@ -24,23 +24,23 @@ _Floats = NDArray[np.float64]
 
 ALPHAS = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
 TAUS = (0.01, 0.03, 0.1, 0.3, 1.0)  # fractions of the rate-weighted epochs of the whole budget
-COMPONENT_STEPS = 8  # the components a are multiples of an eighth
-# Standard deviations of a readout beside its own: from run to run, and of the law itself.
+COMPONENT_STEPS = 8  # the components a_m are multiples of 1/8
+# Standard deviations of a readout beside its own: between runs, and of the law itself.
 RUN_SD, LAW_SD = 0.006, 0.02
-# Readouts of one pilot are correlated: their joint evidence counts for this fraction.
+# Readouts of one pilot are correlated: chi^2 is scaled by this factor.
 CORRELATION = 0.35
 
 
 @dataclass(frozen=True)
 class Readout:
-    """What a pilot shows at one point.
+    """A measurement of a pilot at one point of its training.
 
     Attributes:
         pilot: Number of the pilot.
         at: Fraction of the budget that it has spent.
-        weighted: Rate-weighted epochs so far on every input, short to long, those of the cool-down included.
-        loss: Mean held-out cross-entropy at the goal's clip after a cool-down; not finite: diverged.
-        sd: Standard deviation of that mean (of the videos drawn).
+        weighted: Rate-weighted epochs so far on each input, short to long, those of the cool-down included.
+        loss: Mean held-out cross-entropy on the goal's clip after a cool-down; not finite: diverged.
+        sd: Standard error of that mean over the videos drawn.
     """
 
     pilot: int
@@ -52,15 +52,15 @@ class Readout:
 
 @dataclass(frozen=True)
 class Posterior:
-    """The points of the grid with their weights.
+    """A weighted grid of parameters of the law.
 
     Attributes:
-        alphas: [points].
-        taus: In rate-weighted epochs, [points].
-        components: The a_m, [points, inputs].
-        floors: L_inf of each point, [points].
-        heights: A of each point, [points].
-        log_weights: Logarithms of the weights, which sum to 1, [points].
+        alphas: Exponents alpha, [points].
+        taus: Scales tau in rate-weighted epochs, [points].
+        components: Components a_m, [points, inputs].
+        floors: L_inf, [points].
+        heights: A, [points].
+        log_weights: Logarithms of the points' weights, which sum to 1, [points].
     """
 
     alphas: _Floats
@@ -71,39 +71,39 @@ class Posterior:
     log_weights: _Floats
 
     def losses(self, weighted: _Floats) -> _Floats:
-        """Return the loss of every point after rate-weighted epochs.
+        """Return the loss that each point of the grid predicts for each path.
 
         Args:
-            weighted: [paths, inputs].
+            weighted: Rate-weighted epochs, [paths, inputs].
 
         Returns:
-            [points, paths].
+            Losses, [points, paths].
         """
         return self.floors[:, None] + self.heights[:, None] * _basis(
             weighted, alphas=self.alphas, taus=self.taus, components=self.components
         )
 
     def moments(self, values: _Floats) -> tuple[_Floats, _Floats]:
-        """Return mean and standard deviation over the points of values [points, paths], each [paths]."""
+        """Return the posterior mean and standard deviation of values [points, paths], each [paths]."""
         weights = np.exp(self.log_weights)[:, None]
         mean = (weights * values).sum(axis=0)
         return mean, np.sqrt(np.maximum(0.0, (weights * (values - mean) ** 2).sum(axis=0)))
 
     def tempered(self, power: float) -> "Posterior":
-        """Return the posterior with its weights to a power, 0 (forget them) to 1: a prior for another run."""
-        return replace(self, log_weights=_normalised(power * self.log_weights))
+        """Return the posterior with its weights raised to a power, 0 (uniform) to 1, as a prior for another run."""
+        return replace(self, log_weights=_normalize(power * self.log_weights))
 
 
 def fit_posterior(readouts: Sequence[Readout], *, tau_scale: float, prior: Posterior | None = None) -> Posterior | None:
-    """Weigh every point of the grid by how well it explains the readouts.
+    """Weight each point of the grid by how well it explains the readouts.
 
     Args:
-        readouts: Of all pilots; those of a pilot that diverged end where it did.
-        tau_scale: Rate-weighted epochs of the whole budget on its cheapest input: the scale of tau.
-        prior: Of an earlier search over as many inputs; its floors and heights are fitted anew.
+        readouts: Readouts of all pilots; a pilot that diverged has them up to that point.
+        tau_scale: Rate-weighted epochs of the whole budget on its cheapest input, which `TAUS` are fractions of.
+        prior: Posterior of an earlier search with the same number of inputs; its floors and heights are fitted again.
 
     Returns:
-        None where nothing can be said: fewer than two finite readouts.
+        The posterior, or None for fewer than two finite readouts.
     """
     finite = [readout for readout in readouts if math.isfinite(readout.loss)]
     if len(finite) < 2:
@@ -118,12 +118,12 @@ def fit_posterior(readouts: Sequence[Readout], *, tau_scale: float, prior: Poste
         alphas, taus, components, before = prior.alphas, prior.taus, prior.components, prior.log_weights
     basis = _basis(weighted, alphas=alphas, taus=taus, components=components)
     floors, heights, chi2 = _fit_lines(basis, losses, precision)
-    log_weights = _normalised(before - CORRELATION * chi2 / 2)
+    log_weights = _normalize(before - CORRELATION * chi2 / 2)
     return Posterior(alphas, taus, components, floors, heights, log_weights)
 
 
 def _grid(num_inputs: int, tau_scale: float) -> tuple[_Floats, _Floats, _Floats]:
-    """Return alphas [points], taus [points] and components [points, inputs] of the whole grid."""
+    """Return alphas [points], taus [points] and components [points, inputs] of the full grid."""
     simplex = [
         np.diff([-1, *bars, COMPONENT_STEPS + num_inputs - 1]) - 1  # stars and bars
         for bars in itertools.combinations(range(COMPONENT_STEPS + num_inputs - 1), num_inputs - 1)
@@ -145,12 +145,12 @@ def _fit_lines(basis: _Floats, losses: _Floats, precision: _Floats) -> tuple[_Fl
     """Return the floor >= 0, height >= 0 and chi^2 of the weighted least-squares line of each row of the basis."""
     total = precision.sum()
     mean_x, mean_y = basis @ precision / total, float(losses @ precision / total)
-    centred = basis - mean_x[:, None]
-    variance = centred**2 @ precision
-    slope = centred @ (precision * losses) / np.where(variance > 1e-12, variance, np.inf)
-    heights = np.maximum(0.0, slope)  # a loss that rises is explained by no height: the floor alone
+    centered = basis - mean_x[:, None]
+    variance = centered**2 @ precision
+    slope = centered @ (precision * losses) / np.where(variance > 1e-12, variance, np.inf)
+    heights = np.maximum(0.0, slope)  # a rising loss is fitted by the floor alone
     floors = mean_y - heights * mean_x
-    # A floor below zero is held at zero; then the line goes through the origin.
+    # A negative floor is clamped to zero; the line then passes through the origin.
     through_origin = np.maximum(0.0, basis @ (precision * losses) / (basis**2 @ precision))
     heights = np.where(floors < 0, through_origin, heights)
     floors = np.maximum(0.0, floors)
@@ -158,6 +158,6 @@ def _fit_lines(basis: _Floats, losses: _Floats, precision: _Floats) -> tuple[_Fl
     return floors, heights, residuals**2 @ precision
 
 
-def _normalised(log_weights: _Floats) -> _Floats:
+def _normalize(log_weights: _Floats) -> _Floats:
     shifted = log_weights - log_weights.max()
     return np.asarray(shifted - math.log(np.exp(shifted).sum()))

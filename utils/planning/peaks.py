@@ -1,33 +1,34 @@
-"""Which peak rate: short, fully annealed runs from low to high until the held-out loss turns, refined once.
+"""Find the peak learning rate with short, annealed runs, from low to high until the held-out loss rises, refined once.
 
-A plan with the wrong rate is a wrong plan: on small sets a factor of 4 moves more points than any split of the compute.
-Divergence is an answer (an infinite loss), not an error.
+The rate matters most: on small sets a factor of 4 changes the accuracy by more points than any split of the compute.
+Divergence is a result (an infinite loss), not an error.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-MAX_HALVINGS = 3  # below the lowest factor named, where that is the best
-# The best rate falls with the length of the training to this power: a short run stands for the budget at a higher rate.
+MAX_HALVINGS = 3  # factors tried below the lowest given one, where that is the best
+# The best rate is proportional to length ** -HORIZON, so a short run uses a higher rate than the budget it stands for.
 # 0.32 in Bjorck et al., 2024, "Scaling optimal LR across token horizons"; 0.45 from 30 to 1,050 steps of
 # benchmarks/budgets.py.
 HORIZON = 0.3
 
 
 def rate_at(length: float, *, of: float) -> float:
-    """Return the best rate of a training of this length, as a factor of the best of one of another length."""
+    """Return the best rate for a run of this length, as a factor of the best rate for a run of length `of`."""
     return float((of / length) ** HORIZON)
 
 
 @dataclass(frozen=True)
 class PeakRule:
-    """The order in which peaks are tried.
+    """Choose which peak rates to try and which one to use.
 
     Attributes:
-        factors: Of the base learning rate, increasing; tried from the lowest on.
-        tolerance: Losses this close are the same: the standard deviation of a difference of two runs.
-        guess: Loss of who knows nothing. A run that ends above it has learned nothing, and is no worse than another.
+        factors: Factors of the base learning rate, increasing; tried from the lowest on.
+        tolerance: Losses that differ by no more than this count as equal: the standard deviation of the difference of
+            two runs.
+        guess: Loss of a uniform prediction. Runs that end above it have learned nothing and count as equal.
     """
 
     factors: tuple[float, ...]
@@ -36,18 +37,18 @@ class PeakRule:
 
     @property
     def ladder(self) -> tuple[float, ...]:
-        """All factors that may be tried before the refinement: those named, and some halvings below them."""
+        """All factors that may be tried before the refinement: the given ones, and halvings of the lowest."""
         return (*(self.factors[0] / 2**k for k in range(MAX_HALVINGS, 0, -1)), *self.factors)
 
     def next_factor(self, losses: Mapping[float, float]) -> float | None:
         """Return the next factor to try, None when the best is known.
 
-        From low to high until the loss turns: until a factor is worse than the best by more than the tolerance, or
-        diverged. Where the lowest is the best, by as much, halvings of it. Then, once, the geometric mean of the best
-        and the better of its neighbours.
+        Factors are tried from low to high until one is worse than the best by more than the tolerance, or diverges. If
+        the lowest is the best by that margin, or all diverged, it is halved. Finally the geometric mean of the best and
+        the better of its neighbors is tried once.
 
         Args:
-            losses: Held-out loss of every factor tried so far; not finite: diverged.
+            losses: Held-out loss of each factor tried so far; not finite: diverged.
         """
         tried = [factor for factor in self.ladder if factor in losses]
         ordered = [self._loss(losses, factor) for factor in tried]
@@ -63,15 +64,15 @@ class PeakRule:
             return None
         at = ordered.index(lowest)
         best = tried[at]
-        neighbours = [*tried[max(0, at - 1) : at], *tried[at + 1 : at + 2]]
-        other = min(neighbours, key=lambda factor: self._loss(losses, factor), default=best)
+        neighbors = [*tried[max(0, at - 1) : at], *tried[at + 1 : at + 2]]
+        other = min(neighbors, key=lambda factor: self._loss(losses, factor), default=best)
         return math.sqrt(best * other) if other != best and math.isfinite(losses[other]) else None
 
     def best(self, losses: Mapping[float, float]) -> float | None:
-        """Return the factor to use: the middle one of those whose loss is within the tolerance of the lowest.
+        """Return the factor to use: the median of those whose loss is within the tolerance of the lowest.
 
-        Of an even number the lower of the two in the middle. Where no run has learned anything, nothing is known: the
-        factor nearest to the written rate at which training did not diverge. None where every run diverged.
+        Of an even number the lower median is taken. If no run has learned anything, return the factor nearest to 1 that
+        did not diverge; if all runs diverged, None.
         """
         lowest = min((self._loss(losses, factor) for factor in losses), default=math.inf)
         if lowest == math.inf:
@@ -82,7 +83,7 @@ class PeakRule:
         return same[(len(same) - 1) // 2]
 
     def has_learned(self, loss: float) -> bool:
-        """Return whether a loss, by more than the tolerance, is better than a guess."""
+        """Return whether a loss is better than a guess by more than the tolerance."""
         return loss < self.guess - self.tolerance
 
     def _loss(self, losses: Mapping[float, float], factor: float) -> float:

@@ -1,12 +1,12 @@
 """Dynamic programming over the candidate graph (paper, section 3.3).
 
-Every transition is explored once, states in topological order; a state keeps the best path to it; the plan is read
-back from the goal. A transition is explored from the weights that its start state has kept.
+Each transition is explored once, from the weights that its start state has kept, with states in topological order. A
+state keeps the best path to it, and the plan is the best path to the goal.
 
-What this is not: a search over all paths. The outcome of a transition depends on the weights it starts from, and a
-state hands on only those of its best path. The plan is the best of all paths when a better start never makes a worse
-end, that is when every transition's score is a non-decreasing function of its start state's score. Where a worse start
-would lead to a better end the search does not see it: it is exact in the graph and greedy in the weights.
+This is not a search over all paths: the outcome of a transition depends on the weights it starts from, and a state
+passes on only those of its best path. The plan is optimal over all paths if a better start never leads to a worse end,
+that is, if each transition's score is a non-decreasing function of its start state's score. A worse start that would
+lead to a better end is missed: the search is exact in the graph and greedy in the weights.
 """
 
 import math
@@ -19,12 +19,12 @@ from utils.planning.graph import INITIAL, Graph, State, Transition
 
 @dataclass(frozen=True)
 class Outcome:
-    """What exploring a transition gave.
+    """The result of exploring a transition.
 
     Attributes:
         score: The fitted score at the knee, higher is better; NaN counts as worse than any other.
-        epochs: The knee; 0: the start weights stay.
-        weights: Where the weights of the knee are; the search only hands it on.
+        epochs: The knee; 0: the start weights are kept.
+        weights: Where the weights of the knee are; opaque to the search.
     """
 
     score: float
@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """A transition that has been taken, and its outcome."""
+    """A transition on a path, and its outcome."""
 
     transition: Transition
     outcome: Outcome
@@ -46,12 +46,12 @@ Explore = Callable[[Transition, Path], Outcome]
 
 @dataclass(frozen=True)
 class Plan:
-    """The best path found.
+    """The result of a search.
 
     Attributes:
-        steps: Every transition from the initial state to the goal, those of 0 epochs included.
-        best: For each state the best path to it, from the initial state on.
-        outcomes: Every transition's outcome.
+        steps: The best path from the initial state to the goal, transitions of 0 epochs included.
+        best: The best path from the initial state to each state.
+        outcomes: The outcome of each transition.
     """
 
     steps: Path
@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def trained_steps(self) -> Path:
-        """The steps that a record of the path trains: those with epochs."""
+        """The steps that train at least one epoch, which a record of the path lists."""
         return trained(self.steps)
 
 
@@ -81,11 +81,11 @@ def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], No
         graph: The candidate graph.
         explore: Called once for each transition, in `graph.exploration_order`, with the transition and the best path
             to its start state (empty for the initial state). It trains, or looks up, and returns the outcome.
-        arrive: Called with each state and its best path as soon as all its incoming transitions are explored: the
-            weights of the others are not needed any more.
+        arrive: Called with each state and its best path as soon as all its incoming transitions are explored; the
+            weights of its other incoming transitions are no longer needed then.
 
     Returns:
-        The plan. Of equal scores the transition that comes first in the graph wins.
+        The plan. Among equal scores the transition that comes first in the graph wins.
     """
     best: dict[State, Path] = {INITIAL: ()}
     outcomes: dict[Transition, Outcome] = {}
@@ -99,14 +99,15 @@ def search(graph: Graph, explore: Explore, *, arrive: Callable[[State, Path], No
 
 
 def ready(graph: Graph, look_up: Callable[[Transition, Path], Outcome | None]) -> list[tuple[Transition, Path]]:
-    """Return the transitions that can be explored at the same time, each with the best path to its start state.
+    """Return the transitions that can be explored in parallel, each with the best path to its start state.
 
     Args:
         graph: The candidate graph.
-        look_up: Returns the outcome of a transition from a path, None where it is not known yet.
+        look_up: Returns the outcome of a transition from a path, None if it is not known yet.
 
     Returns:
-        Those without an outcome whose start state has all its incoming transitions explored, in `exploration_order`.
+        The transitions without an outcome whose start state has all its incoming transitions explored, in
+        `exploration_order`.
     """
     best: dict[State, Path] = {INITIAL: ()}
     outcomes: dict[Transition, Outcome] = {}
