@@ -1,4 +1,4 @@
-"""Splits of a budget: the choice against brute force, and properties that hold for every law."""
+"""Splits of a budget: the choice is compared with brute force; properties hold for every law."""
 
 import random
 from typing import Any
@@ -25,7 +25,7 @@ LINEAR = Envelope("linear")
 def one_point(
     *, alpha: float, tau: float, parts: tuple[float, ...], floor: float = 0.0, height: float = 2.0
 ) -> Posterior:
-    """A posterior that is certain of one law."""
+    """Return a posterior with all its weight on one law."""
     columns = {"alphas": alpha, "taus": tau, "components": parts, "floors": floor, "heights": height, "log_weights": 0}
     return Posterior(**{name: np.array([value], dtype=np.float64) for name, value in columns.items()})
 
@@ -99,7 +99,7 @@ def random_readouts(rng: random.Random, budget: Budget) -> list[Readout]:
     return readouts
 
 
-def test_a_short_input_as_dear_as_the_goal_is_never_used() -> None:
+def test_a_short_input_that_costs_as_much_as_the_goal_is_never_used() -> None:
     rng = random.Random(0)
     for _ in range(30):
         budget = Budget(compute=rng.uniform(1, 50), costs=(1.0, 1.0, 1.0), envelope=Envelope(rng.choice(SHAPES)))
@@ -107,7 +107,7 @@ def test_a_short_input_as_dear_as_the_goal_is_never_used() -> None:
         assert choose_split(posterior, budget).chosen == SplitWorth((0.0, 0.0, 1.0), 0.0, 0.0)
 
 
-def test_nothing_known_or_nothing_to_gain_is_all_at_the_goal() -> None:
+def test_without_evidence_or_gain_the_plan_is_all_at_the_goal() -> None:
     budget = Budget(compute=10.0, costs=(0.1, 1.0), envelope=LINEAR)
     baseline = SplitWorth((0.0, 1.0), 0.0, 0.0)
     assert choose_split(None, budget).chosen == baseline
@@ -115,7 +115,7 @@ def test_nothing_known_or_nothing_to_gain_is_all_at_the_goal() -> None:
     assert choose_split(fit_posterior(flat, tau_scale=budget.tau_scale), budget).chosen == baseline
 
 
-def test_a_plan_is_a_function_of_the_readouts_whatever_their_order() -> None:
+def test_a_plan_does_not_depend_on_the_order_of_the_readouts() -> None:
     rng = random.Random(5)
     budget = Budget(compute=20.0, costs=(0.2, 0.5, 1.0), envelope=LINEAR)
     for _ in range(10):
@@ -128,7 +128,7 @@ def test_a_plan_is_a_function_of_the_readouts_whatever_their_order() -> None:
         assert shuffled.split == first.split
 
 
-def test_risk_takes_off_uncertain_gains() -> None:
+def test_risk_penalizes_uncertain_gains() -> None:
     rng = random.Random(7)
     budget = Budget(compute=20.0, costs=(0.2, 0.5, 1.0), envelope=LINEAR)
     posterior = fit_posterior(random_readouts(rng, budget), tau_scale=budget.tau_scale)
@@ -140,7 +140,7 @@ def test_risk_takes_off_uncertain_gains() -> None:
         assert chosen.gain - risk * chosen.spread == pytest.approx(best, abs=1e-12)
 
 
-def test_marginal_worth_agrees_with_a_difference_and_crosses_at_the_best_split() -> None:
+def test_marginal_worths_of_two_inputs_cross_at_the_best_split() -> None:
     posterior = one_point(alpha=0.6, tau=1.0, parts=(0.6, 0.4))
     budget = Budget(compute=20.0, costs=(0.2, 1.0), envelope=LINEAR)
     fine = [(k / 400, 1 - k / 400) for k in range(400)]
@@ -149,5 +149,5 @@ def test_marginal_worth_agrees_with_a_difference_and_crosses_at_the_best_split()
     assert 0.02 < best[0] < 0.98
     curves = marginal_worth(posterior, budget, best, points=400)
     crossing = int(np.argmin(np.abs(curves[:, 0] - curves[:, 1])))
-    # Both inputs' curves carry the same factor of the envelope: at the best split they agree at every point.
+    # Both curves contain the same factor of the envelope, so at the best split they agree at every point.
     assert curves[crossing, 0] == pytest.approx(curves[crossing, 1], rel=0.05)

@@ -1,4 +1,4 @@
-"""The candidate graph: the released graphs, their validation, and the released records as paths of them."""
+"""The candidate graph: the released graphs, validation, and the released records as paths."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from utils.planning.graph import INITIAL, Graph, GraphError, State, Transition, 
 
 RELEASED = json.loads((ROOT / "tests/data/released_records.json").read_text())
 SEARCH_RECORDS = sorted(ROOT.glob("record/search-*.yml"))
-# The search record that holds the search space of each released multi-state record.
+# The search record with the search space of each released multi-state record.
 SPACES = {
     "op-kinetics-dg-p3d-resnet50": "search-kinetics-dg-p3d-resnet50",
     "op-kinetics-p3d-resnet50": "search-kinetics-dg-p3d-resnet50",
@@ -113,7 +113,7 @@ def test_every_data_set_of_the_released_records_has_a_search_record() -> None:
 
 @pytest.mark.parametrize(("released", "space"), SPACES.items(), ids=list(SPACES))
 def test_released_records_are_paths_of_the_released_graph(released: str, space: str) -> None:
-    """States of 0 epochs are not in a record: its states must lie on one path of the graph, in their order."""
+    """A record omits states of 0 epochs, so its states must be a subsequence of a path of the graph."""
     record, search = load_config(f"record/{released}.yml"), load_config(f"record/{space}.yml")
     states = []
     for setting in record.states:

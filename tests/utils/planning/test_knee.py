@@ -1,4 +1,4 @@
-"""The knee: the fit against scipy and a fine grid of exact bounded problems, the rule on every kind of curve."""
+"""The knee: the fit against scipy and a fine grid of exact bounded problems; the rule on many kinds of curves."""
 
 import math
 import warnings
@@ -21,13 +21,13 @@ def curve(x: Any, a: float, b: float, c: float, d: float, e: float) -> Any:
 
 
 def slopes(x: Any, a: float, b: float, *_others: float) -> np.ndarray:
-    """Derivatives of the curve for a to e: without them scipy would take most of its time for differences."""
+    """Return the derivatives by a to e; without them scipy would spend most of its time on finite differences."""
     fall = np.exp(-b * x)
     return np.stack([-fall, a * x * fall, -x, -(x**2), np.ones_like(x)], axis=1)
 
 
 def noisy_curve(rng: np.random.Generator) -> np.ndarray:
-    """Scores in percent as training gives them: a rise, a drift, sometimes overfitting, noise, sometimes a jump."""
+    """Return typical scores in percent: a rise, a drift, noise, sometimes overfitting, sometimes a jump."""
     x = np.arange(rng.integers(4, 60), dtype=float)
     e = rng.uniform(5, 95)
     a, b, c = rng.uniform(0, e), 10 ** rng.uniform(-2.5, 0.7), rng.normal(0, 0.2)
@@ -41,7 +41,7 @@ def noisy_curve(rng: np.random.Generator) -> np.ndarray:
 
 
 def scipy_best(y: np.ndarray) -> float | None:
-    """Sum of squared differences of the best of several bounded scipy fits; None where all of them raise."""
+    """Return the sum of squared differences of the best of several bounded scipy fits; None if all of them raise."""
     x, best = np.arange(len(y), dtype=float), None
     lower, upper = (0, 0, -np.inf, 0, 0), np.inf
     for start in STARTS:
@@ -68,7 +68,7 @@ def test_no_curve_is_fitted_worse_than_scipy_fits_it() -> None:
 
 
 def test_the_fit_is_the_global_optimum() -> None:
-    """Independently: for each b of a fine grid scipy's exact bounded linear least squares."""
+    """The reference is scipy's exact bounded linear least squares for each b of a fine grid."""
     rng = np.random.default_rng(11)
     for _ in range(24):
         y = noisy_curve(rng)
@@ -80,7 +80,7 @@ def test_the_fit_is_the_global_optimum() -> None:
         assert fit_knee(y).residual <= best * (1 + 1e-6) + 1e-9
 
 
-def test_a_curve_without_noise_is_found_again() -> None:
+def test_the_coefficients_of_a_curve_without_noise_are_recovered() -> None:
     x = np.arange(40, dtype=float)
     fit = fit_knee(curve(x, 60, 0.3, 0.05, 0.004, 75))
     assert fit[2:7] == pytest.approx((60, 0.3, 0.05, 0.004, 75), rel=1e-4)
@@ -121,13 +121,13 @@ def test_long_and_steep_and_constant_curves_are_fitted() -> None:
 
 
 @pytest.mark.parametrize("scores", [[], [1.0, math.nan], [math.inf], [[1.0, 2.0]]])
-def test_what_is_no_row_of_scores_is_refused(scores: list) -> None:
+def test_invalid_scores_are_refused(scores: list) -> None:
     with pytest.raises(ValueError, match="finite scores"):
         fit_knee(scores)
 
 
 def judge(scores: list[float]) -> tuple[int, str, int, float]:
-    """Feed scores one by one, as a search does; return (epochs trained, kind, knee, value)."""
+    """Judge scores one by one, as a search does; return (epochs trained, kind, knee, value)."""
     for count in range(1, len(scores) + 1):
         verdict = RULE.judge(scores[:count])
         if verdict is not None:
@@ -151,11 +151,11 @@ def test_a_curve_that_levels_off_is_settled_once_the_attempt_epochs_have_passed(
         ([0.0, 5.0, math.nan], (2, CAPPED, 1, 5.0)),  # diverged while rising
         ([5.0, 5.0, math.inf], (2, HOPELESS, 0, 5.0)),  # diverged while flat
         ([5.0, math.nan], (1, HOPELESS, 0, 5.0)),  # diverged at once
-        ([math.nan], (0, HOPELESS, 0, -math.inf)),  # broken before it began
+        ([math.nan], (0, HOPELESS, 0, -math.inf)),  # diverged before the first score
     ],
-    ids=["flat", "falling", "rising", "breaks-down", "flat-breaks-down", "breaks-down-at-once", "broken"],
+    ids=["flat", "falling", "rising", "diverged", "flat-diverged", "diverged-at-once", "never-scored"],
 )
-def test_odd_curves_have_their_answers(scores: list[float], expected: tuple) -> None:
+def test_edge_cases_have_the_documented_verdicts(scores: list[float], expected: tuple) -> None:
     epochs, kind, knee, value = judge(scores)
     assert (epochs, kind, knee) == expected[:3]
     assert value == pytest.approx(expected[3], abs=1e-6)
@@ -167,13 +167,13 @@ def test_few_points_go_on() -> None:
         assert RULE.epochs_left([5.0] * count) == (RULE.attempt_epochs - count + 1, RULE.max_epochs - count + 1)
 
 
-def test_two_points_are_decided_where_the_cap_says_so() -> None:
+def test_two_points_are_decided_at_the_cap() -> None:
     rule = KneeRule(attempt_epochs=1, max_epochs=1)
     verdicts = [rule.judge(pair) for pair in ([3.0, 5.0], [5.0, 3.0], [3.0, 3.0])]
     assert [verdict and verdict.kind for verdict in verdicts] == [CAPPED, HOPELESS, HOPELESS]
 
 
-def test_no_verdict_lies_beyond_what_was_trained() -> None:
+def test_no_knee_lies_beyond_the_trained_epochs() -> None:
     rng = np.random.default_rng(3)
     kinds = set()
     for number in range(8):

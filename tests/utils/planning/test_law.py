@@ -1,4 +1,4 @@
-"""The law: its points against a scalar formula and a brute-force fit, and stated answers to curves that lie."""
+"""The law: its grid against a scalar formula and a brute-force fit, and known results for degenerate readouts."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ TAU_SCALE = 20.0
 def law(
     weighted: tuple[float, ...], *, floor: float, height: float, alpha: float, tau: float, parts: tuple[float, ...]
 ) -> float:
-    """The law of one path, as it is written down."""
+    """The law for one path, as the module docstring writes it."""
     total = 0.0
     for m, part in enumerate(parts):
         total += part * (1 + sum(weighted[m:]) / tau) ** -alpha
@@ -38,7 +38,7 @@ def readouts_of(loss_of: Callable[[tuple[float, ...], int], float], *, sd: float
     ]
 
 
-def test_losses_are_the_written_law() -> None:
+def test_losses_are_those_of_the_scalar_formula() -> None:
     posterior = fit_posterior(readouts_of(lambda w, k: law(w, **TRUTH)), tau_scale=TAU_SCALE)
     assert posterior is not None
     assert len(posterior.alphas) == len(ALPHAS) * len(TAUS) * 45  # (a_0, a_1, a_2) in eighths: 10 over 2
@@ -58,7 +58,7 @@ def test_losses_are_the_written_law() -> None:
 
 
 def test_fits_are_the_bounded_optimum_of_a_brute_force() -> None:
-    """Floors and heights of points against the best of a fine grid of both, zero bounds included."""
+    """Floors and heights of grid points are compared with a fine grid of both, zero bounds included."""
     rng = random.Random(1)
     readouts = readouts_of(lambda w, k: max(0.0, law(w, **TRUTH) - 0.9 + rng.gauss(0, 0.05)), sd=0.02)
     posterior = fit_posterior(readouts, tau_scale=TAU_SCALE)
@@ -92,7 +92,7 @@ def test_weights_are_the_tempered_likelihood_and_sum_to_one() -> None:
     assert mean[0] == pytest.approx(law((0.0, 0.0, 1.0), **TRUTH), abs=0.05)
 
 
-def test_a_prior_steers_where_the_readouts_are_silent() -> None:
+def test_a_prior_narrows_what_few_readouts_leave_open() -> None:
     rich = fit_posterior(readouts_of(lambda w, k: law(w, **TRUTH)), tau_scale=TAU_SCALE)
     poor = readouts_of(lambda w, k: law(w, **TRUTH))[:2]
     assert rich is not None
@@ -110,8 +110,8 @@ def test_a_prior_steers_where_the_readouts_are_silent() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_readouts_that_diverged_are_left_out(bad: float) -> None:
     whole = readouts_of(lambda w, k: law(w, **TRUTH))
-    broken = [dataclasses.replace(each, loss=bad) if each.pilot == 1 else each for each in whole]
-    found, of_goal = (fit_posterior(each, tau_scale=TAU_SCALE) for each in (broken, whole[:8]))
+    diverged = [dataclasses.replace(each, loss=bad) if each.pilot == 1 else each for each in whole]
+    found, of_goal = (fit_posterior(each, tau_scale=TAU_SCALE) for each in (diverged, whole[:8]))
     assert found is not None
     assert of_goal is not None
     assert np.array_equal(found.log_weights, of_goal.log_weights)
@@ -127,7 +127,7 @@ def test_a_plateau_or_a_rising_loss_has_no_height(slope: float) -> None:
     assert posterior.heights == pytest.approx(np.zeros(len(posterior.heights)), abs=1e-9)
 
 
-def test_no_value_of_a_posterior_is_not_finite() -> None:
+def test_all_values_of_a_posterior_are_finite() -> None:
     rng = random.Random(3)
     for _ in range(20):
         posterior = fit_posterior(

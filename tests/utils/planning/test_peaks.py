@@ -1,4 +1,4 @@
-"""The rule of the peak: orders written by hand, and curves of every kind end near their minimum."""
+"""The peak rule: orders written by hand, and searches of many curves end near their minimum."""
 
 import functools
 import math
@@ -25,25 +25,25 @@ def squared_distance(optimum: float, factor: float) -> float:
     return math.log(factor / optimum) ** 2
 
 
-def test_low_to_high_until_the_loss_turns_then_once_between() -> None:
+def test_factors_increase_until_the_loss_rises_then_one_refinement() -> None:
     tried, best = run({0.5: 3, 1: 2, 2: 1, 4: 1.5, math.sqrt(8): 0.9}.__getitem__)
     assert tried == [0.5, 1, 2, 4, pytest.approx(math.sqrt(8))]
     assert best == pytest.approx(math.sqrt(8))
 
 
-def test_divergence_is_an_answer() -> None:
+def test_divergence_ends_the_increase() -> None:
     tried, best = run({0.5: 3, 1: 2, 2: math.nan, math.sqrt(0.5): 2.2}.__getitem__)
     assert tried == [0.5, 1, 2, pytest.approx(math.sqrt(0.5))]
     assert best == 1
 
 
-def test_a_rate_that_is_too_high_is_left_downwards() -> None:
+def test_a_lowest_factor_that_is_too_high_is_halved() -> None:
     tried, best = run(lambda factor: abs(math.log(factor / 0.13)))
     assert tried[:4] == [0.5, 1.0, 0.25, 0.125]
     assert best == pytest.approx(0.125)
     tried, best = run(lambda factor: math.inf if factor > 0.2 else 1.0)
     assert tried == [0.5, 0.25, 0.125, 0.0625, pytest.approx(0.125 * math.sqrt(0.5))]
-    assert best == pytest.approx(0.125 * math.sqrt(0.5))  # the middle one of three equal losses
+    assert best == pytest.approx(0.125 * math.sqrt(0.5))  # the median of three equal losses
 
 
 def test_nothing_trains_at_any_rate() -> None:
@@ -69,13 +69,13 @@ def test_smooth_curves_end_within_a_step_of_their_minimum() -> None:
 
 
 def test_runs_that_learned_nothing_do_not_decide() -> None:
-    """Losses above that of a guess are noise: of them neither the lowest nor the middle one is the peak."""
+    """Losses above that of a guess are noise: neither the lowest nor the median of them is the peak."""
     rule = PeakRule((0.25, 1.0, 4.0), tolerance=0.05, guess=math.log(12))
     nothing = {0.25: 2.44, 1.0: 2.60, 4.0: 2.75}
     assert rule.next_factor({0.25: 2.44}) == 1.0
-    assert rule.next_factor({0.25: 2.44, 1.0: 2.60}) == 4.0, "a loss that rises above a guess is no turn"
+    assert rule.next_factor({0.25: 2.44, 1.0: 2.60}) == 4.0, "a rise among losses above a guess does not count"
     assert rule.next_factor(nothing) is None
-    assert rule.best(nothing) == 1.0, "the written rate"
+    assert rule.best(nothing) == 1.0, "the rate of the record"
     assert rule.best({**nothing, 1.0: math.nan}) == 0.25, "where training did not diverge"
     learned = {**nothing, 4.0: 2.2}
     assert rule.next_factor(learned) == 2.0
@@ -83,7 +83,7 @@ def test_runs_that_learned_nothing_do_not_decide() -> None:
 
 
 def test_losses_within_the_tolerance_are_the_same() -> None:
-    """Noise neither ends the sweep early nor decides among equals: the middle one of them is taken."""
+    """Noise neither ends the search early nor decides among equals: their median is taken."""
     rule = PeakRule((0.5, 1.0, 2.0, 4.0, 8.0), tolerance=0.03)
     losses = {0.5: 1.00, 1.0: 1.02, 2.0: 0.99}
     assert rule.next_factor(losses) == 4.0

@@ -31,16 +31,16 @@ GRAPHS = {
 
 
 class Simulated:
-    """Outcomes that depend on the start state's score only: every transition moves it up by a rule of its own."""
+    """Outcomes that depend only on the start state's score, by a linear function of each transition's own."""
 
     def __init__(self, graph: Graph, seed: int, *, monotone: bool) -> None:
         rng = np.random.default_rng(seed)
         self.gains = {t: rng.uniform(0, 10) for t in graph.transitions}
-        self.shares = {t: rng.uniform(0.5, 1.0) * (1 if monotone else rng.choice([-1, 1])) for t in graph.transitions}
+        self.slopes = {t: rng.uniform(0.5, 1.0) * (1 if monotone else rng.choice([-1, 1])) for t in graph.transitions}
         self.calls: list[Transition] = []
 
     def score(self, transition: Transition, start: float) -> float:
-        return self.gains[transition] + self.shares[transition] * start
+        return self.gains[transition] + self.slopes[transition] * start
 
     def __call__(self, transition: Transition, path: Path) -> Outcome:
         self.calls.append(transition)
@@ -70,7 +70,7 @@ def test_the_plan_is_the_best_of_all_paths_when_better_starts_end_better(name: s
 
 
 def test_it_is_greedy_where_a_worse_start_ends_better() -> None:
-    """The docstring's limit, shown: such outcomes exist, and there the plan is not the best of all paths."""
+    """The limit that the module docstring states: for such outcomes the plan is not the best of all paths."""
     graph, missed = GRAPHS["extended 3x3"], 0
     for seed in range(30):
         explore = Simulated(graph, seed, monotone=False)
@@ -83,7 +83,7 @@ def test_it_is_greedy_where_a_worse_start_ends_better() -> None:
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_recorded_outcomes_are_planned_as_all_paths_say(name: str) -> None:
-    """A table of scores, whatever the start: the best path enters every state by its best recorded transition."""
+    """Scores from a table, independent of the start: the best path enters each state by its best transition."""
     graph = GRAPHS[name]
     rng = np.random.default_rng(8)
     table = {
@@ -116,10 +116,10 @@ def test_equal_scores_keep_the_first_and_nan_loses() -> None:
     first = search(graph, lambda transition, path: Outcome(5.0, 1))
     assert first.steps[-1].transition == graph.incoming(graph.goal)[0]
 
-    def broken_first(transition: Transition, _path: Path) -> Outcome:
+    def diverged_first(transition: Transition, _path: Path) -> Outcome:
         return Outcome(math.nan if transition == graph.incoming(graph.goal)[0] else -math.inf, 1)
 
-    assert search(graph, broken_first).steps[-1].transition == graph.incoming(graph.goal)[0]
+    assert search(graph, diverged_first).steps[-1].transition == graph.incoming(graph.goal)[0]
     values = {graph.incoming(graph.goal)[0]: math.nan}
     plan = search(graph, lambda transition, path: Outcome(values.get(transition, 0.0), 1))
     assert plan.steps[-1].transition == graph.incoming(graph.goal)[1]
@@ -135,7 +135,7 @@ def test_states_without_epochs_are_steps_but_not_trained() -> None:
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_transitions_that_are_ready_lead_to_the_same_outcomes_in_any_order(name: str, workers: int) -> None:
-    """Explored as they become ready, some ahead of others at random, each from the path that `search` gives it."""
+    """Explored in random order as they become ready, each from the path that `search` gives it."""
     graph, rng = GRAPHS[name], np.random.default_rng(workers)
     explore = Simulated(graph, seed=3, monotone=False)
     plan = search(graph, explore)

@@ -1,4 +1,4 @@
-"""The budgeted policy: driven by a table of results, it asks for what is written down, and never more."""
+"""The budgeted policy, driven by closed-form results: the order of its actions, and that it keeps to the budget."""
 
 import functools
 import math
@@ -35,7 +35,7 @@ def drive(
     seen, actions = Seen(), list[Action]()
     while True:
         action = policy.next_action(seen)
-        assert policy.next_action(seen) == action  # a pure function of what has been seen
+        assert policy.next_action(seen) == action  # a pure function of the results
         actions.append(action)
         assert len(actions) < 20
         if isinstance(action, TryPeak):
@@ -66,7 +66,7 @@ def test_first_the_goals_peak_then_the_shortest_inputs_then_pilots_then_the_plan
     optimum = {0: 4.0, 2: 2.0}
     actions, seen = drive(POLICY, lambda number, f: math.log(f / optimum[number]) ** 2, power_law)
     peaks = [(each.input, each.factor) for each in actions if isinstance(each, TryPeak)]
-    # Losses at 0.5, 1, 2, 4 of the goal; between 2 and its better neighbour (of equal ones the lower); then beside 2.
+    # Losses at 0.5, 1, 2, 4 of the goal; between 2 and its better neighbor (of equal ones the lower); then around 2.
     assert peaks == [(2, 0.5), (2, 1.0), (2, 2.0), (2, 4.0), (2, pytest.approx(math.sqrt(2))), (0, 2.0), (0, 4.0)]
     pilots = [each for each in actions if isinstance(each, RunPilot)]
     assert [(each.number, each.until) for each in pilots] == [(GOAL_PILOT, 1 / 32), (SHORT_PILOT, 1 / 32)]
@@ -77,18 +77,18 @@ def test_first_the_goals_peak_then_the_shortest_inputs_then_pilots_then_the_plan
     assert plan.factors == (4.0, 4.0, 2.0)
     assert plan.plan.chosen.gain > 0
     assert plan.plan.chosen.split[-1] >= 0.5
-    # Everything together costs what the budget has: peaks, the path with its pilot, another pilot, and four branches, a
-    # quarter of a 64th and of a 32nd each.
+    # All of it adds up to the budget: peaks, the path with its pilot, the other pilot, and four branches, each a
+    # quarter of a 64th or of a 32nd.
     path = POLICY.path_budget(seen)
     branches = 2 * (1 / 64 + 1 / 32) / 4
     assert len(peaks) * 1.0 + path.compute * (1 + 1 / 32 + branches) == pytest.approx(BUDGET.compute)
 
 
-def test_a_path_goes_on_from_a_pilot() -> None:
+def test_a_path_continues_a_pilot() -> None:
     policy = replace(POLICY, pilot_fraction=1 / 15)
     plan = drive(policy, lambda _number, f: math.log(f) ** 2, power_law)[0][-1]
     assert isinstance(plan, TrainPlan)
-    # An eighth at least where a sixteenth is less than a pilot; none begins at the input between, which has no pilot.
+    # At least an eighth, as a sixteenth is less than a pilot; none begins at the middle input, which has no pilot.
     assert {each.split[0] for each in plan.plan.table if each.split[-1] < 1} == {k / 16 for k in range(2, 9)}
     assert all(policy.pilot_of(each.split) is not None for each in plan.plan.table)
     assert policy.pilot_of((0.25, 0.0, 0.75)) == SHORT_PILOT
@@ -141,7 +141,7 @@ def test_readouts_are_inside_the_budget() -> None:
 
 
 def test_pilots_that_learned_nothing_leave_the_goal_alone() -> None:
-    """Short inputs would look good on these readouts, which are no better than a guess."""
+    """By these readouts, which are no better than a guess, short inputs would look good."""
     policy = replace(POLICY, rule=replace(RULE, guess=2.0))
     for more, is_alone in ((2.0, True), (0.0, False)):
         actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, functools.partial(raised_power_law, more))
@@ -161,15 +161,15 @@ def test_pilots_that_diverge_leave_the_goal_alone(loss: float) -> None:
 
 
 def test_a_late_rise_keeps_the_goal_alone() -> None:
-    """A loss that begins to rise is explained by no law: nothing is promised, nothing is changed."""
+    """No law explains a rising loss, so no split has an expected gain."""
     actions, _ = drive(POLICY, lambda _number, f: math.log(f) ** 2, lambda w: 1.0 + sum(w))
     plan = actions[-1]
     assert isinstance(plan, TrainPlan)
     assert plan.plan.chosen.split == (0, 0, 1)
 
 
-def test_what_may_run_at_the_same_time_begins_with_what_comes_next() -> None:
-    """Of each stage of a search: upwards while the loss may fall, pilots together, nothing beyond what is not known."""
+def test_parallel_actions_begin_with_the_next_action() -> None:
+    """At each stage: increasing rates while the loss may fall, pilots together, nothing that needs unknown results."""
     optimum = {0: 4.0, 2: 2.0}
     _, seen = drive(POLICY, lambda number, f: math.log(f / optimum[number]) ** 2, power_law)
 

@@ -1,4 +1,4 @@
-"""The studied policy: driven by closed forms, what it asks for, what it may spend, and what a check can change."""
+"""The studied policy, driven by closed-form results: its actions, its cap, and the effect of the check."""
 
 import math
 from collections.abc import Callable
@@ -16,22 +16,22 @@ from utils.planning.studied import MIN_DISTANCE, StudiedPolicy, _distance, paire
 POLICY = StudiedPolicy(
     BUDGET, RULE, peak_compute=1.0, max_for_peaks=10.0, pilot_fraction=1 / 8, readout=0.1, overhead=2 * BUDGET.compute
 )
-VIDEOS = np.random.default_rng(0).normal(0, 0.3, size=400)  # how much harder each is
+VIDEOS = np.random.default_rng(0).normal(0, 0.3, size=400)  # difficulty of each video
 
 Losses = Callable[[RunCheck], tuple[float, ...]]
 
 
 def law(action: RunCheck, more: float = 0.0) -> tuple[float, ...]:
-    """What a run of the check shows where the law is true; videos differ, equally in all runs."""
+    """Return the losses of a run of the check if the law is true; videos differ, but equally in all runs."""
     part = replace(BUDGET, compute=action.fraction * BUDGET.compute)
     return tuple((power_law(part.weighted_epochs(action.split)) + more + VIDEOS - VIDEOS.mean()).tolist())
 
 
 def drive(policy: StudiedPolicy, show: Losses = law) -> tuple[list[TryPeak | RunPilot | RunCheck], TrainPlan, Seen]:
-    """Return all actions before the plan, the plan, and what was seen."""
+    """Return all actions before the plan, the plan, and the results."""
     seen, actions = Seen(), []
     while not isinstance(action := policy.next_action(seen), TrainPlan):
-        assert policy.next_action(seen) == action, "a pure function of what has been seen"
+        assert policy.next_action(seen) == action, "a pure function of the results"
         actions.append(action)
         if isinstance(action, TryPeak):
             tried = {**seen.peaks.get(action.input, {}), action.factor: math.log(action.factor) ** 2}
@@ -53,7 +53,7 @@ def checks_of(actions: list[TryPeak | RunPilot | RunCheck]) -> list[tuple[float,
 
 
 def spent(policy: StudiedPolicy, actions: list[TryPeak | RunPilot | RunCheck]) -> float:
-    """Count everything that is trained and scored, one by one."""
+    """Return the compute of all training and scoring."""
     total = 0.0
     for each in actions:
         if isinstance(each, TryPeak):
@@ -78,7 +78,7 @@ def test_a_pilot_at_every_input_then_a_check_in_two_rounds_and_the_path_has_the_
     best, goal, other = (split for fraction, split in checks if fraction == 1 / 8)
     assert min(_distance(other, best), _distance(other, goal)) > MIN_DISTANCE
     assert POLICY.path_budget(seen) == BUDGET
-    # The first is what pilots prefer; the check leaves those that are truly better, and is surer of them.
+    # The first is preferred after the pilots; the check keeps the truly best two and narrows their gains.
     before = POLICY.choose(POLICY.posterior(replace(seen, checks=())), BUDGET)
     assert before.chosen.split == best
     ends = {split: power_law(BUDGET.weighted_epochs(split)) for split in first}
@@ -89,7 +89,7 @@ def test_a_pilot_at_every_input_then_a_check_in_two_rounds_and_the_path_has_the_
 
 
 @pytest.mark.parametrize("overhead", [0.55, 0.78, 0.88, 0.92, 1.37, 1.43])
-def test_what_costs_too_much_falls_away_and_the_cap_holds(overhead: float) -> None:
+def test_the_check_shrinks_to_fit_the_cap(overhead: float) -> None:
     policy = replace(POLICY, overhead=overhead * BUDGET.compute, max_for_peaks=0.0)
     actions, _, _ = drive(policy)
     whole = spent(policy, actions)
@@ -102,7 +102,7 @@ def test_what_costs_too_much_falls_away_and_the_cap_holds(overhead: float) -> No
 
 
 def test_only_runs_of_a_quarter_drop_a_split_by_their_losses() -> None:
-    """The split that pilots prefer loses to all at the goal, by more than noise, in one round or the other."""
+    """The split preferred after the pilots loses to all at the goal by more than noise, in either round."""
     _, plan, _ = drive(POLICY)
     best = plan.plan.chosen.split
     assert best != BUDGET.goal_only
@@ -111,12 +111,12 @@ def test_only_runs_of_a_quarter_drop_a_split_by_their_losses() -> None:
         return lambda action: law(action, by if action.split == best and action.fraction == at else 0.0)
 
     assert drive(POLICY, lose(1 / 4, 0.1))[1].plan.chosen.split != best
-    # The same at an eighth is weighed with everything else; less than the noise of runs is no loss at all.
+    # A loss at an eighth is only one more readout; a difference below the noise of runs does not count.
     assert drive(POLICY, lose(1 / 4, 0.005))[1].plan.chosen.split == best
     assert drive(POLICY, lose(1 / 8, 0.02))[1].plan.chosen.split == best
 
 
-def test_a_split_that_diverges_is_out_and_where_all_do_the_posterior_decides() -> None:
+def test_a_diverged_split_is_dropped_and_if_all_diverge_the_posterior_decides() -> None:
     best = drive(POLICY)[1].plan.chosen.split
     actions, plan, _ = drive(POLICY, lambda action: () if action.split == best else law(action))
     assert plan.plan.chosen.split != best
@@ -132,7 +132,7 @@ def test_one_input_is_neither_piloted_nor_checked() -> None:
     assert plan.plan.chosen.split == (1.0,)
 
 
-def test_a_round_runs_together_and_the_next_waits_for_it() -> None:
+def test_runs_of_a_round_are_parallel_and_the_next_round_waits() -> None:
     _, _, seen = drive(POLICY)
     for done, count in ((0, 3), (1, 2), (3, 2), (4, 1), (5, 1)):
         actions = POLICY.next_actions(replace(seen, checks=seen.checks[:done]), 8)
