@@ -16,8 +16,8 @@ from dataset.build import (
     make_class_weights,
     make_normalizer,
     make_plans,
-    make_quick_loader,
     make_training_loader,
+    make_validation_loader,
     make_views_loader,
     read_evaluation_list,
     read_lists,
@@ -196,7 +196,7 @@ def make_state_trainer(
     eva_state: StateConfig | None = None,
     title: str = "",
 ) -> StateTrainer:
-    """Return a state ready to train: learner, loader and quick evaluation.
+    """Return a state ready to train: learner, loader and validation.
 
     By default that is of the evaluation set's root, with the clip of the state itself.
     """
@@ -205,8 +205,10 @@ def make_state_trainer(
     loader, batches = make_training_loader(config, state_index, videos=videos, plan=learner.plan)
     root_path = eva_root_path or config.dataset.eva_root_path
     shown = eva_state or config.states[state_index]
-    quick = make_quick_loader(config, shown, videos=eva_videos, root_path=root_path) if eva_videos else None
-    return StateTrainer(config, state_index, learner=learner, loader=loader, batches=batches, quick=quick, title=title)
+    validation = make_validation_loader(config, shown, videos=eva_videos, root_path=root_path) if eva_videos else None
+    return StateTrainer(
+        config, state_index, learner=learner, loader=loader, batches=batches, validation=validation, title=title
+    )
 
 
 def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device) -> RunConfig:

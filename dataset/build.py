@@ -43,7 +43,7 @@ def _read_list(config: RunConfig, key: str) -> VideoList:
 
 
 def read_lists(config: RunConfig) -> tuple[VideoList, VideoList | None]:
-    """Read the videos that a record trains on, and those of its quick evaluation; None where there is none."""
+    """Read the videos that a record trains on, and those of validation; None where there is none."""
     training, settings = read_training_list(config), config.optimizer
     if not settings.eva_inter:
         return training, None
@@ -156,8 +156,8 @@ def make_training_loader(
     return _make_loader(config, clips, batches), batches
 
 
-def make_quick_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
-    """Return the loader of the quick evaluation: this rank's part, one clip and the centre crop of every video.
+def make_validation_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
+    """Return the loader of validation: this rank's part, one clip and the centre crop of every video.
 
     The clip, its crop and the number of clips at a time are those of `state`.
     """

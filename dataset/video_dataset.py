@@ -1,4 +1,4 @@
-"""The data sets: clips for training and for the quick evaluation, whole videos for the extraction of scores."""
+"""The data sets: clips for training and for validation, whole videos for the extraction of scores."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -190,7 +190,7 @@ class TrainingClips(_Videos[ClipSample]):
 
 
 class EvaluationClips(_Videos[ClipSample]):
-    """The first evenly spread clip of each video, centre crop: the quick evaluation's view.
+    """The first evenly spread clip of each video, centre crop: the validation's view.
 
     No other video ever stands in for one that cannot be read: with `skip` its sample is empty and counts as skipped.
     """

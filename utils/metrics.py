@@ -23,7 +23,7 @@ class MetricsError(UserError):
 
 
 @dataclass(frozen=True)
-class QuickScore:
+class ValidationScore:
     """Accuracy of one clip a video, in percent; `mean` is what a search compares states by."""
 
     top1: float

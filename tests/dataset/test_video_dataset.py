@@ -145,8 +145,8 @@ def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: P
     assert seen == set(range(30)) - {14, 29}  # the last frame of a span of 8 frames in steps of 2 is never shown
     short = [frame for epoch in range(10) for frame in frame_numbers(clips[epoch, 1].clip.numpy())]
     assert set(short) == set(range(5))
-    quick = EvaluationClips(videos, open_reader("RAW", root), crop_size=48, shape=SHAPE)[0]
-    assert quick.notes == ("0.mp4: list says 3000 frames, the file has 30",)
+    validation = EvaluationClips(videos, open_reader("RAW", root), crop_size=48, shape=SHAPE)[0]
+    assert validation.notes == ("0.mp4: list says 3000 frames, the file has 30",)
     views = VideoViews(videos, open_reader("RAW", root), short_side=48, num_clips=3, shape=SHAPE)[0]
     assert views.notes == ("0.mp4: list says 3000 frames, the file has 30",)
     truth = VideoViews(make_list(tmp_path), open_reader("RAW", root), short_side=48, num_clips=3, shape=SHAPE)[0]
@@ -281,7 +281,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(tmp_path: Path) -> None:
         list(loader)
 
 
-def test_the_quick_evaluation_takes_the_first_clip_and_the_centre(tmp_path: Path, root: Path) -> None:
+def test_the_validation_takes_the_first_clip_and_the_centre(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path)
     reader = open_reader("RAW", root)
     clips = EvaluationClips(videos, reader, crop_size=32, shape=SHAPE)

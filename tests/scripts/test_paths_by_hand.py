@@ -11,7 +11,13 @@ import torch
 import yaml
 
 import helpers
-from dataset.build import make_plan, make_quick_loader, make_training_loader, read_evaluation_list, read_training_list
+from dataset.build import (
+    make_plan,
+    make_training_loader,
+    make_validation_loader,
+    read_evaluation_list,
+    read_training_list,
+)
 from model.summary import measure
 from tests import forked
 from tests.conftest import MakeRecord
@@ -135,10 +141,10 @@ def test_every_state_has_its_crop_and_the_evaluation_its_own(make_record: MakeRe
     videos = read_training_list(config)
     for index, side in enumerate((16, 20, 24)):
         loader, _ = make_training_loader(config, index, videos=videos, plan=make_plan(config, index))
-        quick = make_quick_loader(
+        validation = make_validation_loader(
             config, config.states[index], videos=read_evaluation_list(config), root_path=config.dataset.eva_root_path
         )
-        assert next(iter(loader)).clips.shape[2:4] == next(iter(quick)).clips.shape[2:4] == (side, side)
+        assert next(iter(loader)).clips.shape[2:4] == next(iter(validation)).clips.shape[2:4] == (side, side)
     assert config.evaluation_state.crop_size == 24
     scorer = helpers.make_view_scorer(config, network=torch.nn.Identity(), dtype=None, device=CPU)
     assert scorer.crop_size == 32

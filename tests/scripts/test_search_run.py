@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import helpers
-from dataset.build import make_quick_loader, read_search_lists
+from dataset.build import make_validation_loader, read_search_lists
 from dataset.listing import read_list
 from tests import forked
 from tests.conftest import MakeRecord, few_videos, write_record
@@ -180,14 +180,14 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
 ) -> None:
     """The same weights have the same score as the end of one transition and as the start of the next: on the goal."""
     seen: list[int] = []
-    original = make_quick_loader
+    original = make_validation_loader
 
     def look(config: RunConfig, state: StateConfig, **arguments: Any) -> Any:
         loader = original(config, state, **arguments)
         seen.append(len(loader.dataset[0].clip))
         return loader
 
-    monkeypatch.setattr(helpers, "make_quick_loader", look)
+    monkeypatch.setattr(helpers, "make_validation_loader", look)
     graph = ["initial -> (0,0)", "(0,0) -> (1,0)"]
     space = {"graph": graph, "lr_factors": [1.0], "score_input": score_input, "max_epochs": 1, "heldout_fraction": 0.5}
     sampler = {"num_steps": 2, "eva_num_segments": 2}  # the goal is 16 frames, 2 pieces of them in the evaluation

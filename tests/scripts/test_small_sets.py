@@ -72,8 +72,8 @@ def test_a_state_ends_with_its_best_epoch_on_videos_it_has_not_seen(
     history = read_history(config)
     trained = history.trained
     assert history.progress == (9, 9) and trained is not None
-    assert trained.quick is not None
-    assert (trained.scores_heldout, trained.quick["epoch"]) == (True, best)
+    assert trained.validation is not None
+    assert (trained.scores_heldout, trained.validation["epoch"]) == (True, best)
     helpers.extract(config, crops=(0,), force=False, trained_by="", merged_by="")
     with pytest.raises(ConfigError, match=r"optimizer\.epochs: was 9, is 12"):
         train(record, "optimizer.epochs=12")

@@ -149,7 +149,7 @@ def _check_selection(config: RunConfig) -> Refusals:
             yield "optimizer.patience", "it needs a held-out part to look at; set optimizer.select: best"
         return
     if not settings.eva_inter:
-        yield "optimizer.eva_inter", "optimizer.select best chooses by the quick evaluation; set it to true"
+        yield "optimizer.eva_inter", "optimizer.select best chooses by validation; set it to true"
     if settings.heldout_fraction == 0:
         yield "optimizer.heldout_fraction", "nothing would be held out; give a fraction such as 0.15"
     if settings.keep_momentum and len(config.states) > 1:

@@ -154,8 +154,8 @@ class OptimizerConfig:
         "videos; sqrt: half way there; weights are 1 in the mean over the clips of an epoch",
         choices=("none", "balanced", "sqrt"),
     )
-    eva_inter: bool = key("quick evaluation while training (1 clip, centre crop)", scope=NEITHER)
-    eva_inter_freq: int = key("epochs between quick evaluations", scope=NEITHER, at_least=1)
+    eva_inter: bool = key("validation while training (1 clip, centre crop)", scope=NEITHER)
+    eva_inter_freq: int = key("epochs between validations", scope=NEITHER, at_least=1)
     fc_higher_lr: bool = key("10 times the rate on the classifiers")
     frozen_stages: int = own_key(
         "stages from the input on (ResNets: stem, then four) that are not trained and whose batch norm keeps its "
@@ -170,7 +170,7 @@ class OptimizerConfig:
         at_most=1,
     )
     select: str = own_key(
-        "epoch whose weights a state ends with; best: by top-1 of the quick evaluation, which then is of a part of the "
+        "epoch whose weights a state ends with; best: by top-1 of validation, which then is of a part of the "
         "training list that is set aside, groups kept together, and never of the evaluation list; of equals the latest",
         choices=("last", "best"),
     )
@@ -281,7 +281,7 @@ class InputConfig:
     num_segments: int = key("pieces a clip is put together from", at_least=1, at_most=4096)
     clip_length: int = key("frames of a piece", at_least=1, at_most=4096)
     num_steps: int = key("distance between frames of a piece", at_least=1, at_most=100_000)
-    crop_size: int = key("side of a training crop, also of the quick evaluation, pixels", at_least=1, at_most=4096)
+    crop_size: int = key("side of a training crop, also of validation, pixels", at_least=1, at_most=4096)
     batch_size: int = key("clips a process and micro-batch", at_least=1, at_most=65_536)
     iter_size: int = key("micro-batches accumulated a step", at_least=1, at_most=65_536)
     frozen_bn: bool = key("keep the running statistics of batch norm (all but the first)")

@@ -1,6 +1,6 @@
 """How the final evaluation looks at videos beside how the training did, and whether their accuracies agree.
 
-Numbers of two protocols are two numbers. The quick evaluation of a training looks at a clip as the training does: a
+Numbers of two protocols are two numbers. Validation of a training looks at a clip as the training does: a
 final evaluation that looks at it otherwise (larger, say) may find the same weights far worse or better, and nothing in
 either number shows it. So whatever is done otherwise is in the result by name, and both numbers where they disagree.
 """
@@ -51,8 +51,8 @@ class Trained:
         return next(line for line in self.epochs if (line["state"], line["epoch"]) == (last["state"], self.best_epoch))
 
     @property
-    def quick(self) -> Mapping[str, Any] | None:
-        """The last line with a quick evaluation up to the epoch that the weights are of, None when there was none."""
+    def validation(self) -> Mapping[str, Any] | None:
+        """The last line with a validation up to the epoch that the weights are of, None when there was none."""
         end = self.kept["total_epoch"]
         return next(
             (line for line in reversed(self.epochs) if "eval_top1" in line and line["total_epoch"] <= end), None
@@ -60,7 +60,7 @@ class Trained:
 
     @property
     def scores_heldout(self) -> bool:
-        """Whether the quick evaluation was on a part of the training list."""
+        """Whether validation was on a part of the training list."""
         if self.config.is_search:
             return self.config.search.selection == "heldout"
         return self.config.optimizer.select == "best"
@@ -135,12 +135,12 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _videos_of_quick(trained: Trained) -> str | None:
-    line = trained.quick
+def _videos_of_validation(trained: Trained) -> str | None:
+    line = trained.validation
     return None if line is None else str(line["eval_videos"] + line["eval_missing"])
 
 
-# What the network gets to see of a clip: the training, its quick evaluation and the final one should agree in it.
+# What the network gets to see of a clip: the training, its validation and the final one should agree in it.
 CLIP_ASPECTS = (
     Aspect("crop size", lambda t: _pixels(t.config.states[-1].crop_size), lambda m: _pixels(m.crop_size)),
     Aspect(
@@ -162,7 +162,7 @@ CLIP_ASPECTS = (
     Aspect("use_fore", lambda t: _yes(t.config.dataset.use_fore), lambda m: _yes(m.use_fore)),
     Aspect("precision", lambda t: t.epochs[-1].get("precision"), lambda m: m.precision),
 )
-# What a final evaluation is meant to do otherwise than the quick one, and what else may part their accuracies.
+# What a final evaluation is meant to do otherwise than validation, and what else may part their accuracies.
 VIEW_ASPECTS = (
     Aspect("clips", lambda _: "1 a video", lambda m: f"{m.num_clips} a video"),
     Aspect("crops", lambda _: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
@@ -173,7 +173,7 @@ VIEW_ASPECTS = (
         ),
         lambda m: m.list_file,
     ),
-    Aspect("videos", _videos_of_quick, lambda m: str(m.num_videos)),
+    Aspect("videos", _videos_of_validation, lambda m: str(m.num_videos)),
     Aspect(
         "folder",
         lambda t: t.config.dataset.root_path if t.scores_heldout else t.config.dataset.eva_root_path,
@@ -203,10 +203,10 @@ def spread(first: float, second: float, *, videos: tuple[int, int]) -> float:
     return DEVIATIONS * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / videos[0] + 1 / videos[1]))
 
 
-def compare_with_quick(
+def compare_with_validation(
     trained: Trained, manifest: Manifest, *, accuracies: Mapping[str, float], num_videos: int
 ) -> dict[str, Any] | None:
-    """Set a result beside the last quick evaluation of the training.
+    """Set a result beside the last validation of the training.
 
     Args:
         trained: How the weights were trained.
@@ -215,17 +215,17 @@ def compare_with_quick(
         num_videos: The videos they are of.
 
     Returns:
-        In plain types: the quick evaluation, what the final one does otherwise, and of each accuracy whether it agrees;
-        None when there was no quick evaluation.
+        In plain types: validation, what the final one does otherwise, and of each accuracy whether it agrees;
+        None when there was no validation.
     """
-    line = trained.quick
+    line = trained.validation
     if line is None:
         return None
-    quick, videos = line["eval_top1"] / 100, line["eval_videos"]
+    validation, videos = line["eval_top1"] / 100, line["eval_videos"]
     compared = {}
     for name, accuracy in accuracies.items():
-        apart = spread(quick, accuracy, videos=(videos, num_videos))
-        compared[name] = {"top1": accuracy, "spread": apart, "agrees": abs(accuracy - quick) <= apart}
+        apart = spread(validation, accuracy, videos=(videos, num_videos))
+        compared[name] = {"top1": accuracy, "spread": apart, "agrees": abs(accuracy - validation) <= apart}
     differs = differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, manifest)
     last = trained.kept["total_epoch"]
     if line["total_epoch"] != last:

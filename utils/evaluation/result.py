@@ -19,7 +19,7 @@ from utils.evaluation.protocol import (
     CROP_NAMES,
     History,
     Trained,
-    compare_with_quick,
+    compare_with_validation,
     differences,
     normalisation,
     spacing,
@@ -69,7 +69,7 @@ def build_result(
         "record": config.name,
         "metrics": _metrics(metrics, videos.labels),
         "protocol": _protocol(manifest, history.trained, num_scored=metrics.num_videos, num_missing=len(missing)),
-        "quick_evaluation": _quick_evaluation(manifest, history.trained, metrics),
+        "quick_evaluation": _validation(manifest, history.trained, metrics),
         "missing": [{"path": videos.path_of(video), "cause": cause} for video, cause in missing.items()],
         "checkpoint": _checkpoint(manifest, history),
         "cost": None if history.trained is None else _cost(history.trained),
@@ -103,11 +103,11 @@ def _metrics(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, Any]:
     }
 
 
-def _quick_evaluation(manifest: Manifest, trained: Trained | None, metrics: Metrics) -> dict[str, Any] | None:
+def _validation(manifest: Manifest, trained: Trained | None, metrics: Metrics) -> dict[str, Any] | None:
     if trained is None:
         return None
     accuracies = {"clip": metrics.clip[1], "video": metrics.video[1]}
-    return compare_with_quick(trained, manifest, accuracies=accuracies, num_videos=metrics.num_videos)
+    return compare_with_validation(trained, manifest, accuracies=accuracies, num_videos=metrics.num_videos)
 
 
 def _protocol(manifest: Manifest, trained: Trained | None, *, num_scored: int, num_missing: int) -> dict[str, Any]:
@@ -245,11 +245,11 @@ def _capped_lines(protocol: Mapping[str, Any]) -> list[str]:
     return [f"With {protocol['num_classes']} classes {names} {'is' if len(capped) == 1 else 'are'} top-{meant}."]
 
 
-def _disagreement_lines(quick: Mapping[str, Any] | None, *, num_videos: int) -> list[str]:
-    """Say both numbers where the quick evaluation and the result disagree, and what may be the cause."""
-    if quick is None or quick["agrees"]:
+def _disagreement_lines(validation: Mapping[str, Any] | None, *, num_videos: int) -> list[str]:
+    """Say both numbers where validation and the result disagree, and what may be the cause."""
+    if validation is None or validation["agrees"]:
         return []
-    compared = quick["compared"]
+    compared = validation["compared"]
     here = ", ".join(
         f"{name} {100 * one['top1']:.2f} %"
         + ("" if one["agrees"] else f" (further apart than {100 * one['spread']:.2f} points)")
@@ -257,15 +257,18 @@ def _disagreement_lines(quick: Mapping[str, Any] | None, *, num_videos: int) -> 
     )
     lines = [
         "",
-        "(!) The quick evaluation of the training and this result DISAGREE by more than their spread.",
-        f"    Top-1 there: {100 * quick['top1']:.2f} % of {quick['videos']} videos, after epoch {quick['epoch']}.",
+        "(!) The validation during training and this result DISAGREE by more than their spread.",
+        f"    Top-1 there: {100 * validation['top1']:.2f} % of {validation['videos']} videos, "
+        f"after epoch {validation['epoch']}.",
         f"    Top-1 here: {here}, of {num_videos} videos.",
-        f"    Spread: {quick['rule']}.",
+        f"    Spread: {validation['rule']}.",
     ]
-    if not quick["differs"]:
+    if not validation["differs"]:
         return [*lines, "    Nothing of the protocol differs: were videos, lists or weights changed since?"]
-    width = max(len(one["what"]) for one in quick["differs"]) + 2
-    differs = [f"      {one['what']:{width}}{one['training']} there, {one['here']} here" for one in quick["differs"]]
+    width = max(len(one["what"]) for one in validation["differs"]) + 2
+    differs = [
+        f"      {one['what']:{width}}{one['training']} there, {one['here']} here" for one in validation["differs"]
+    ]
     return [*lines, "    What is done otherwise:", *differs]
 
 
@@ -309,18 +312,18 @@ def _cost_rows(cost: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _training_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return rows of the protocol: what is not as in training, marked, and what the quick evaluation said."""
-    differs, quick = result["protocol"]["differs_from_training"], result["quick_evaluation"]
+    """Return rows of the protocol: what is not as in training, marked, and what validation said."""
+    differs, validation = result["protocol"]["differs_from_training"], result["quick_evaluation"]
     if differs is None:
         return [("training", "not known: the weights are not those that this record has trained")]
     rows = [("(!) " + one["what"], f"{one['here']}, BUT {one['training']} IN TRAINING") for one in differs]
     if not rows:
         same = ", ".join(aspect.name for aspect in CLIP_ASPECTS)
         rows = [("training", f"nothing is known to differ of {same}")]
-    if quick is not None:
-        verdict = "agrees within the spread" if quick["agrees"] else "DISAGREES, see above"
-        score = f"top-1 {100 * quick['top1']:.2f} % of {quick['videos']} videos"
-        rows.append(("quick eval", f"{score}, 1 clip, centre crop, after epoch {quick['epoch']}: {verdict}"))
+    if validation is not None:
+        verdict = "agrees within the spread" if validation["agrees"] else "DISAGREES, see above"
+        score = f"top-1 {100 * validation['top1']:.2f} % of {validation['videos']} videos"
+        rows.append(("validation", f"{score}, 1 clip, centre crop, after epoch {validation['epoch']}: {verdict}"))
     return rows
 
 

@@ -13,7 +13,7 @@ from utils.text import count, describe_time
 
 
 def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
-    """Draw how training went: loss, quick evaluation, learning rate and speed over the epochs of all states.
+    """Draw how training went: loss, validation, learning rate and speed over the epochs of all states.
 
     Args:
         epochs: The lines of log.jsonl, at least one.
@@ -102,7 +102,7 @@ def _draw_loss(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
-    """Top-1, 3 and 5 of the quick evaluation; names are kept apart where the curves end close together."""
+    """Top-1, 3 and 5 of validation; names are kept apart where the curves end close together."""
     curves = [("eval_top5", PURPLE, "top-5"), ("eval_top3", GREEN, "top-3"), ("eval_top1", ORANGE, "top-1")]
     ends = []
     for key, color, _ in curves:
@@ -115,7 +115,7 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     for (_, color, name), end in zip(curves, ends, strict=True):
         height = min(end, height - 8)
         _write_behind(axes, f"{name} {end:.1f}%", (x, height), color)
-    _name_panel(axes, "quick evaluation\n(1 clip, centre crop)")
+    _name_panel(axes, "validation\n(1 clip, centre crop)")
 
 
 def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:

@@ -69,13 +69,13 @@ def draw_result(
 
 
 def _render_head(result: Mapping[str, Any]) -> Element:
-    checkpoint, quick = result["checkpoint"], result["quick_evaluation"]
+    checkpoint, validation = result["checkpoint"], result["quick_evaluation"]
     warnings = []
     if checkpoint["epochs_trained"] is not None and checkpoint["epochs_trained"] < checkpoint["epochs_of_record"]:
         trained = f"{checkpoint['epochs_trained']} of {count(checkpoint['epochs_of_record'], 'epoch')}"
         warnings.append(warning("The training is not complete:", f"{trained}."))
-    if quick is not None and not quick["agrees"]:
-        words = "The quick evaluation of the training and this result disagree by more than their spread:"
+    if validation is not None and not validation["agrees"]:
+        words = "The validation during training and this result disagree by more than their spread:"
         warnings.append(warning(words, "what may be the cause stands below, under Protocol."))
     return element(
         "header", element("h1", result["record"]), note(checkpoint["network"]), facts(_list_facts(result)), *warnings

@@ -93,8 +93,8 @@ def read_out(trainer: StateTrainer) -> HeldoutLoss:
     """Return the held-out loss of a state's network, with batch norm computed anew where it is not frozen."""
     if not trainer.state.frozen_bn:
         trainer.recalculate_statistics()
-    assert trainer.quick is not None
-    return heldout_loss(trainer.learner, trainer.quick)
+    assert trainer.validation is not None
+    return heldout_loss(trainer.learner, trainer.validation)
 
 
 class Runs:
@@ -132,14 +132,14 @@ class Runs:
         known = content or before
         network = parts.make_network(known and known["network"])
         trainer, totals = parts.make_trainer(keeper.config, 0, network, name), EpochTotals()
-        quick, trainer.quick = trainer.quick, None  # scored once, at the end
+        validation, trainer.validation = trainer.validation, None  # scored once, at the end
         with contextlib.closing(keeper):
             if before is not None:
                 trainer.learner.take_momenta(before["optimizer"])
             if position.state == 0:
                 totals = restore(trainer.learner, content) if content is not None else totals
                 trainer.train(keeper, position, totals)
-        trainer.quick = quick
+        trainer.validation = validation
         found = read_out(trainer)
         if not found.losses:
             raise DivergedError("the held-out loss is NaN or infinite")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 from utils.config import RunConfig
 from utils.config.values import suggest
 from utils.errors import UserError
-from utils.metrics import QuickScore
+from utils.metrics import ValidationScore
 from utils.planning.graph import Graph, Transition
 from utils.planning.knee import VERDICTS, KneeRule
 from utils.training.epoch_lines import EpochTraining
@@ -28,12 +28,12 @@ class EpochScore:
     Attributes:
         transition: Which.
         epoch: How many of its epochs are trained; 0: the weights it starts from.
-        score: search.metric of the quick evaluation, percent; NaN: training diverged.
+        score: search.metric of validation, percent; NaN: training diverged.
         clips: Clips trained in this epoch.
         seconds: How long that took.
-        scored_clips: Clips of the quick evaluation.
+        scored_clips: Clips of validation.
         scoring_seconds: How long that took.
-        quick: The quick evaluation; None where there was none: before any training, or after it diverged.
+        validation: Its accuracies; None where there was none: before any training, or after it diverged.
         training: How the epoch was trained; None at epoch 0, and where it diverged.
     """
 
@@ -45,7 +45,7 @@ class EpochScore:
     seconds: float = 0.0
     scored_clips: int = 0
     scoring_seconds: float = 0.0
-    quick: QuickScore | None = None
+    validation: ValidationScore | None = None
     training: EpochTraining | None = None
 
 
@@ -137,7 +137,7 @@ def write_event(event: Any) -> dict[str, Any]:
     for name, value in vars(event).items():
         if isinstance(value, Transition):
             line["edge"] = str(value)
-        elif isinstance(value, QuickScore):
+        elif isinstance(value, ValidationScore):
             line |= {f"eval_{key}": number for key, number in vars(value).items()}
         elif isinstance(value, EpochTraining):
             line |= vars(value)
@@ -217,8 +217,8 @@ class _Fields:
     def _take(self, name: str, hint: Any, *, prefix: str) -> Any:
         if hint is Transition:
             return self.edges[self.take_choice("edge", self.edges)]
-        if hint == QuickScore | None:
-            return self.take(QuickScore, "eval_") if any(key.startswith("eval_") for key in self.line) else None
+        if hint == ValidationScore | None:
+            return self.take(ValidationScore, "eval_") if any(key.startswith("eval_") for key in self.line) else None
         if hint == EpochTraining | None:
             return self.take(EpochTraining) if get_type_hints(EpochTraining).keys() & self.line.keys() else None
         if get_origin(hint) is tuple:

@@ -42,9 +42,9 @@ def describe_epoch(config: RunConfig, history: History, *, transition: Transitio
     """Return a line on the last epoch of the transition in training: score, knee so far, what is left."""
     last = history.curve(transition)[-1]
     text = f"  epoch {last.epoch}/{config.search.max_epochs}"
-    if last.quick is None or last.training is None:
+    if last.validation is None or last.training is None:
         return f"{text}: training diverged"
-    text += f": loss {last.training.train_loss:.4f}, score {last.score:.2f} (top-1 {last.quick.top1:.2f}%)"
+    text += f": loss {last.training.train_loss:.4f}, score {last.score:.2f} (top-1 {last.validation.top1:.2f}%)"
     fit = fit_knee(history.scores(transition), horizon=config.search.horizon)
     if fit.epoch > config.search.max_epochs:
         text += ", no knee yet"

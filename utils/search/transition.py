@@ -127,11 +127,11 @@ class _Training:
 
     def _score(self, trainer: StateTrainer, epoch: int) -> EpochScore:
         began = time.perf_counter()
-        quick = trainer.evaluate()
+        found = trainer.evaluate()
         seconds = time.perf_counter() - began
-        score = getattr(quick, self.config.search.metric)
+        score = getattr(found, self.config.search.metric)
         return EpochScore(
-            self.transition, epoch, score, scored_clips=quick.videos, scoring_seconds=seconds, quick=quick
+            self.transition, epoch, score, scored_clips=found.videos, scoring_seconds=seconds, validation=found
         )
 
     def _train_epoch(self, trainer: StateTrainer, position: Position, totals: EpochTotals) -> EpochScore:

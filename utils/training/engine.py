@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils import distributed, stopping
 from utils.errors import UserError
-from utils.metrics import QuickScore, label_ranks, top_k_hits
+from utils.metrics import ValidationScore, label_ranks, top_k_hits
 from utils.training.averaging import WeightAverage
 from utils.training.batches import StateLength, StepPlan
 from utils.training.precision import autocast
@@ -335,7 +335,7 @@ def _progress_line(learner: Learner, totals: EpochTotals) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> QuickScore:
+def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> ValidationScore:
     """Score the network on this rank's part of an evaluation list and add up all ranks.
 
     Top-3 and top-5 are those of `utils.metrics.counted_ranks`.
@@ -360,6 +360,6 @@ def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> Q
     if broken:
         raise DivergedError("the network's scores are NaN or infinite; its weights are broken")
     if videos == 0:
-        raise TrainingError("the quick evaluation found no readable video in its list")
+        raise TrainingError("validation found no readable video in its list")
     top1, top3, top5 = (100.0 * right / videos for right in (right1, right3, right5))
-    return QuickScore(top1, top3, top5, (top1 + top3 + top5) / 3, int(videos), int(missing))
+    return ValidationScore(top1, top3, top5, (top1 + top3 + top5) / 3, int(videos), int(missing))

@@ -1,4 +1,4 @@
-"""The best epoch of a state by its quick evaluation: which it is, its weights, and when it is no use to go on."""
+"""The best epoch of a state by its validation: which it is, its weights, and when it is no use to go on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from utils.metrics import QuickScore
+from utils.metrics import ValidationScore
 
 
 @dataclass
@@ -27,7 +27,7 @@ class BestEpoch:
     score: tuple[float, float] = (-1.0, -1.0)
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def note(self, epoch: int, score: QuickScore, *, weights: Mapping[str, torch.Tensor]) -> None:
+    def note(self, epoch: int, score: ValidationScore, *, weights: Mapping[str, torch.Tensor]) -> None:
         """Take an epoch and its weights into account."""
         found = (score.top1, score.mean)
         if found < self.score:

@@ -21,7 +21,7 @@ from utils.training import run_folder
 from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
-from utils.training.engine import EpochTotals, Learner, QuickScore, StepHooks, evaluate, train_epoch
+from utils.training.engine import EpochTotals, Learner, StepHooks, ValidationScore, evaluate, train_epoch
 from utils.training.epoch_lines import STOPPED_EARLY, EpochTraining, add_up_costs, costs_of_states, say_costs
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
@@ -119,7 +119,9 @@ class TrainingRecord:
         path = self.config.run_dir / name
         distributed.decide_on_main(lambda: save_checkpoint(path, content, position=position))
 
-    def finish_epoch(self, learner: Learner, position: Position, totals: EpochTotals, score: QuickScore | None) -> None:
+    def finish_epoch(
+        self, learner: Learner, position: Position, totals: EpochTotals, score: ValidationScore | None
+    ) -> None:
         """Log a complete epoch, then save it: a kill between the two costs nothing, `read` drops the log line again."""
         state = self.config.states[position.state]
         self.log.info(_describe_epoch(position.epoch, learner.length.num_epochs, totals, score))
@@ -162,7 +164,7 @@ class TrainingRecord:
             self.log.info(f"state {state + 1} took {costs_of_states(lines)[state]}{whole}")
 
 
-def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: QuickScore | None) -> str:
+def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: ValidationScore | None) -> str:
     text = f"epoch {epoch}/{epochs}: loss {totals.loss_sum / totals.clips:.4f}, {totals.seconds:.1f} s"
     text += f", {totals.clips / totals.seconds:.1f} clips/s, waiting for data {totals.waiting / totals.seconds:.0%}"
     if score is not None:
@@ -205,7 +207,7 @@ def step_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
 
 
 class StateTrainer:
-    """One state of a record, ready to train: its learner, its loader and the quick evaluation."""
+    """One state of a record, ready to train: its learner, its loader and validation."""
 
     def __init__(
         self,
@@ -215,13 +217,13 @@ class StateTrainer:
         learner: Learner,
         loader: Iterable[Any],
         batches: EpochBatches,
-        quick: Iterable[Any] | None,
+        validation: Iterable[Any] | None,
         title: str = "",
     ) -> None:
         """Take over the parts of a state; `title` stands in front of the progress bar."""
         self.config, self.index, self.state = config, index, config.states[index]
         self.title = title or f"state {index + 1}"
-        self.learner, self.loader, self.batches, self.quick = learner, loader, batches, quick
+        self.learner, self.loader, self.batches, self.validation = learner, loader, batches, validation
 
     def describe(self) -> str:
         """Return the state in a line."""
@@ -287,10 +289,10 @@ class StateTrainer:
                     hooks=StepHooks(report, self.config.logging.print_freq, save, self.config.logging.save_steps),
                 )
 
-    def score(self, epochs_done: int) -> QuickScore | None:
-        """Run the quick evaluation where one is due: every eva_inter_freq epochs and at the end of the state."""
+    def score(self, epochs_done: int) -> ValidationScore | None:
+        """Run validation where one is due: every eva_inter_freq epochs and at the end of the state."""
         due = epochs_done == self.learner.length.num_epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
-        if self.quick is None or not due:
+        if self.validation is None or not due:
             with self.learner.evaluated():  # an epoch ends with the same running statistics on all ranks
                 return None
         score, best = self.evaluate(), self.learner.best
@@ -298,15 +300,15 @@ class StateTrainer:
             best.note(epochs_done, distributed.broadcast_object(score), weights=self.learner.result())
         return score
 
-    def evaluate(self) -> QuickScore:
-        """Run the quick evaluation of the network as it is.
+    def evaluate(self) -> ValidationScore:
+        """Run validation of the network as it is.
 
         Raises:
             DivergedError: Its scores are not finite.
         """
-        assert self.quick is not None
+        assert self.validation is not None
         with self.learner.evaluated():
-            return evaluate(self.learner, self.quick, num_classes=self.config.dataset.num_classes)
+            return evaluate(self.learner, self.validation, num_classes=self.config.dataset.num_classes)
 
     def recalculate_statistics(self) -> None:
         """Compute the running statistics of batch norm anew on the first clips of this state (optimizer.precise_bn)."""

@@ -79,7 +79,7 @@ def test_views_are_taken_and_the_bytes_stay() -> None:
 
 @pytest.mark.parametrize("channels", [2, 3])
 def test_planes_become_bit_by_bit_what_bytes_side_by_side_do(channels: int) -> None:
-    """Training and the quick evaluation send the one, the extraction of scores the other."""
+    """Training and validation send the one, the extraction of scores the other."""
     clips = make_clips(3, 16, channels)
     planes = clips.movedim(-1, 2).contiguous().movedim(2, -1)
     normalize = ClipNormalizer(Normalization(*FLOW) if channels == 2 else Normalization(*IMAGENET))

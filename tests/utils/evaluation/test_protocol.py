@@ -16,7 +16,7 @@ from tests.conftest import ROOT, MakeRecord, few_videos
 from tests.scripts.test_extract_merge import extract, merge, save_weights
 from tests.utils.evaluation.test_result import make_epochs, make_result
 from utils.config import RunConfig, load_config
-from utils.evaluation.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_quick, differences, spread
+from utils.evaluation.protocol import CLIP_ASPECTS, VIEW_ASPECTS, Trained, compare_with_validation, differences, spread
 from utils.evaluation.result import render_summary, render_text
 from utils.evaluation.scores import Manifest, read_manifest
 from utils.jsonl import write_lines
@@ -28,7 +28,7 @@ def config(make_record: MakeRecord) -> RunConfig:
 
 
 def line_of(top1: float, *, videos: int = 35, **changes: Any) -> dict[str, Any]:
-    """A line of log.jsonl with a quick evaluation; top1 in percent."""
+    """A line of log.jsonl with validation; top1 in percent."""
     line = {"total_epoch": 2, "eval_top1": top1, "eval_top3": top1, "eval_top5": top1, "eval_videos": videos}
     return {**line, "eval_missing": 0, "precision": "float32", **changes}
 
@@ -108,7 +108,7 @@ def test_the_spread_of_the_sure_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quick", "clip", "video", "agrees"),
+    ("validation", "clip", "video", "agrees"),
     [
         (94.3, 0.257, 0.257, {"clip": False, "video": False}),  # the real videos of 64 pixels, evaluated at 72
         (94.3, 0.943, 0.943, {"clip": True, "video": True}),
@@ -117,25 +117,25 @@ def test_the_spread_of_the_sure_is_nothing() -> None:
     ],
 )
 def test_numbers_disagree_when_further_apart_than_their_spread(
-    config: RunConfig, quick: float, clip: float, video: float, agrees: dict[str, bool]
+    config: RunConfig, validation: float, clip: float, video: float, agrees: dict[str, bool]
 ) -> None:
-    trained = Trained(config, [line_of(10.0, total_epoch=1), line_of(quick)])
+    trained = Trained(config, [line_of(10.0, total_epoch=1), line_of(validation)])
     manifest = manifest_of(config, crop_size=72, num_clips=4, num_crops=3)
-    found = compare_with_quick(trained, manifest, accuracies={"clip": clip, "video": video}, num_videos=35)
+    found = compare_with_validation(trained, manifest, accuracies={"clip": clip, "video": video}, num_videos=35)
     assert found is not None
     assert {name: one["agrees"] for name, one in found["compared"].items()} == agrees
     assert found["agrees"] == all(agrees.values())
-    assert found["top1"] == pytest.approx(quick / 100)
+    assert found["top1"] == pytest.approx(validation / 100)
     assert [one["what"] for one in found["differs"]] == ["crop size", "clips", "crops"]
 
 
-def test_the_last_quick_evaluation_may_be_of_an_earlier_epoch(config: RunConfig) -> None:
+def test_the_last_validation_may_be_of_an_earlier_epoch(config: RunConfig) -> None:
     trained = Trained(config, [line_of(50.0, total_epoch=5), {"total_epoch": 7, "precision": "float32"}])
-    found = compare_with_quick(trained, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35)
+    found = compare_with_validation(trained, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35)
     assert found is not None and found["epoch"] == 5
     assert found["differs"] == [{"what": "weights", "training": "epoch 5", "here": "epoch 7"}]
     without = Trained(config, [{"total_epoch": 7}])
-    assert compare_with_quick(without, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35) is None
+    assert compare_with_validation(without, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35) is None
 
 
 def test_the_text_says_both_numbers_the_rule_and_what_differs(config: RunConfig) -> None:
@@ -176,11 +176,11 @@ def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord, 
     extract(record, crops=(0,))
     same = merge(record)
     assert same["protocol"]["differs_from_training"] == []
-    # The same clips, crops and weights: the quick evaluation's very number, by another way.
-    quick = same["quick_evaluation"]
+    # The same clips, crops and weights: the validation's very number, by another way.
+    validation = same["quick_evaluation"]
     for k in ("top1", "top3", "top5"):
-        assert quick[k] == pytest.approx(same["metrics"]["clip"][k]) == pytest.approx(same["metrics"]["video"][k])
-    assert quick["agrees"] and quick["differs"] == []
+        assert validation[k] == pytest.approx(same["metrics"]["clip"][k]) == pytest.approx(same["metrics"]["video"][k])
+    assert validation["agrees"] and validation["differs"] == []
 
     larger = ("dataset.eva_crop_size=32", "sampler.eva_num_clips=2")
     extract(record, *larger, crops=(0,), force=True)
@@ -206,7 +206,7 @@ def test_weights_from_elsewhere_have_no_training_here(make_record: MakeRecord, t
     assert read_manifest(config.run_dir / "scores") is not None
 
 
-def test_the_quick_evaluation_of_a_search_is_on_the_videos_it_set_aside() -> None:
+def test_the_validation_of_a_search_is_on_the_videos_it_set_aside() -> None:
     config_file = "record/search-synthetic-dg-p3d-resnet18.yml"
     config = load_config(config_file, ["search.selection=heldout"])
     trained = Trained(config, [line_of(90.0, videos=60)])
@@ -225,13 +225,13 @@ def test_own_videos_are_evaluated_at_the_size_of_the_training() -> None:
     assert larger["eva_crop_size"] == larger["crop_size"] != base["crop_size"]
 
 
-def test_the_quick_evaluation_of_a_best_epoch_is_the_one_that_counts(make_record: MakeRecord) -> None:
+def test_the_validation_of_a_best_epoch_is_the_one_that_counts(make_record: MakeRecord) -> None:
     config = load_config(make_record(), ["optimizer.select=best"])
     scores = {1: 20.0, 2: 80.0, 3: 60.0}
     lines = [line_of(top1, total_epoch=n, state=0, epoch=n, best_epoch=2) for n, top1 in scores.items()]
     trained = Trained(config, lines)
     assert (trained.kept["epoch"], trained.scores_heldout) == (2, True)
-    found = compare_with_quick(trained, manifest_of(config), accuracies={"video": 0.8}, num_videos=40)
+    found = compare_with_validation(trained, manifest_of(config), accuracies={"video": 0.8}, num_videos=40)
     assert found is not None
     assert (found["epoch"], found["top1"]) == (2, 0.8)
     differs = {one["what"]: one["training"] for one in found["differs"]}

@@ -153,7 +153,7 @@ def test_weights_of_an_unfinished_training_are_said_to_be_that() -> None:
 
 def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: MakeRecord) -> None:
     config = load_config(make_record())
-    lines = [{**line, "multiply_adds": 36 * 10**9} for line in make_epochs(states=2, epochs=3, quick=False)]
+    lines = [{**line, "multiply_adds": 36 * 10**9} for line in make_epochs(states=2, epochs=3, validation=False)]
     result = make_result(trained=Trained(config, lines))
     one = {"seconds": 9.0, "clips": 108, "frames": 864, "multiply_adds": 108 * 10**9}
     states = [{"state": number, **one} for number in (1, 2)]
@@ -162,7 +162,7 @@ def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: M
     assert "training took  18.0 s, 216 clips, 1,728 frames, 216 G multiply-adds forward\n" in text
     assert "state 2: 9.0 s, 108 clips, 864 frames, 108 G multiply-adds forward\n" in text
     older = make_result(
-        trained=Trained(config, make_epochs(quick=False))
+        trained=Trained(config, make_epochs(validation=False))
     )  # a log from before multiply-adds were counted
     assert older["cost"]["run"] == {"seconds": 12.0, "clips": 144, "frames": 1152, "multiply_adds": None}
     assert make_result(trained=None)["cost"] is None
@@ -183,7 +183,7 @@ def test_epochs_are_read_up_to_a_truncated_line(tmp_path: Path) -> None:
     assert read_epochs(tmp_path) == [{"epoch": 1}, {"epoch": 2}]
 
 
-def make_epochs(*, states: int = 1, epochs: int = 4, quick: bool = True, **changes: Any) -> list[dict[str, Any]]:
+def make_epochs(*, states: int = 1, epochs: int = 4, validation: bool = True, **changes: Any) -> list[dict[str, Any]]:
     lines = []
     for number in range(states * epochs):
         line = {
@@ -191,7 +191,7 @@ def make_epochs(*, states: int = 1, epochs: int = 4, quick: bool = True, **chang
             "train_loss": 2.0 / (number + 1), "learning_rate": 0.02 / 10 ** (number // epochs), "clips": 36,
             "clips_per_second": 50.0, "data_wait_share": 0.1, "seconds": 3.0, "num_frames": 8, "skipped": 0,
         }  # fmt: skip
-        if quick and number % 2:
+        if validation and number % 2:
             line |= {"eval_top1": 10.0 * number, "eval_top3": 10.0 * number + 5, "eval_top5": 10.0 * number + 6}
         lines.append({**line, **changes})
     return lines
@@ -262,7 +262,7 @@ def test_curves_show_the_states_and_the_last_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "epochs",
     [
-        make_epochs(epochs=1, quick=False),
+        make_epochs(epochs=1, validation=False),
         make_epochs(epochs=300),
         make_epochs(states=5, epochs=1),
         make_epochs(learning_rate=0.0, train_loss=math.nan),

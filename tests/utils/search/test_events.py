@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from utils.jsonl import LineFile, as_json
-from utils.metrics import QuickScore
+from utils.metrics import ValidationScore
 from utils.planning.graph import build_graph
 from utils.search.events import (
     Decision,
@@ -27,7 +27,7 @@ from utils.training.epoch_lines import EpochTraining
 
 GRAPH = build_graph("basic", num_inputs=2, num_levels=1)
 FIRST, SECOND, THIRD = GRAPH.exploration_order
-QUICK = QuickScore(top1=25.0, top3=50.0, top5=75.0, mean=50.0, videos=12, missing=1)
+VALIDATION = ValidationScore(top1=25.0, top3=50.0, top5=75.0, mean=50.0, videos=12, missing=1)
 TRAINING = EpochTraining(
     train_loss=2.5,
     learning_rate=0.02,
@@ -38,7 +38,7 @@ TRAINING = EpochTraining(
     skipped=0,
 )
 START = EpochScore(FIRST, 0, 0.0)
-EPOCH = EpochScore(FIRST, 1, 50.0, 24, 1.5, 12, 0.5, QUICK, TRAINING)
+EPOCH = EpochScore(FIRST, 1, 50.0, 24, 1.5, 12, 0.5, VALIDATION, TRAINING)
 EVENTS: list[Event] = [
     START,
     EPOCH,

@@ -11,7 +11,7 @@ import yaml
 from tests.conftest import ROOT
 from utils.config import RunConfig, load_config
 from utils.config.record import render_record
-from utils.metrics import QuickScore
+from utils.metrics import ValidationScore
 from utils.planning.graph import INITIAL, Transition
 from utils.planning.search import Outcome, Path, search
 from utils.search.cost import describe_cost
@@ -52,9 +52,9 @@ def simulate(config: RunConfig, curve: Any) -> list[Event]:
 def point(config: RunConfig, transition: Transition, epoch: int, score: float) -> EpochScore:
     """A point of a curve as training leaves it."""
     frames = config.search.inputs[transition.end.input].num_frames
-    quick = QuickScore(50.0, 60.0, 70.0, 60.0, videos=120, missing=0)
+    validation = ValidationScore(50.0, 60.0, 70.0, 60.0, videos=120, missing=0)
     training = EpochTraining(1.0, 0.1, "float32", 9.0, 0.0, frames, 0)
-    made = EpochScore(transition, epoch, score, clips=480, quick=quick)
+    made = EpochScore(transition, epoch, score, clips=480, validation=validation)
     return replace(made, seconds=SECONDS_A_FRAME * frames, training=training) if epoch else made
 
 

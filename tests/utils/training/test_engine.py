@@ -236,7 +236,7 @@ def test_a_weight_outside_the_loss_is_named() -> None:
         run_epoch(make_learner(network, plan=plan, num_videos=6), make_batches(3))
 
 
-def test_quick_evaluation_counts_like_a_sort() -> None:
+def test_validation_counts_like_a_sort() -> None:
     torch.manual_seed(3)
     network = TwoHeads(classes=7)
     network.fc_dual.load_state_dict(network.fc.state_dict())

@@ -6,12 +6,12 @@ import torch
 
 from tests.conftest import MakeRecord
 from utils.config import ConfigError, load_config
-from utils.metrics import QuickScore
+from utils.metrics import ValidationScore
 from utils.training.selection import BestEpoch
 
 
-def score_of(top1: float, mean: float) -> QuickScore:
-    return QuickScore(top1, 0.0, 0.0, mean, videos=9, missing=0)
+def score_of(top1: float, mean: float) -> ValidationScore:
+    return ValidationScore(top1, 0.0, 0.0, mean, videos=9, missing=0)
 
 
 @pytest.mark.parametrize("seed", range(20))
