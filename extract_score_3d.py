@@ -1,20 +1,20 @@
-"""Score the evaluation list of a record: every clip and crop of every video, in files that merge_score.py joins.
+"""Score the evaluation list of a record: every clip and crop of every video, for merge_score.py.
 
   python extract_score_3d.py --config_file record/synthetic-dg-p3d-resnet18.yml
   torchrun --nproc_per_node=4 extract_score_3d.py --config_file record/op-kinetics-dg-p3d-resnet50.yml
 
 Each video is decoded once; its sampler.eva_num_clips clips and dataset.eva_num_crop crops are cut from the decoded
-frames on the device. The weights are network.eva_model (the record's own output/<record>/current.pth by default), the
-clip has the geometry of the last state. An interrupted extraction is continued by the same command, with any number of
-processes; a video is scored once. With --crop_idx one crop only is scored; merging joins the crops.
+frames on the device. The weights are network.eva_model (by default the record's own output/<record>/current.pth); clips
+have the geometry of the last state. The same command resumes an interrupted extraction with any number of processes;
+each video is scored once. --crop_idx scores a single crop; merge_score.py joins the crops.
 
-What is stored are the network's logits, in float32. A video that cannot be read, or whose logits are NaN or infinite,
-stops the extraction (dataset.on_error=raise) or is recorded as missing (skip), never replaced by another one; the same
-command tries missing videos again.
+The network's logits are stored in float32. A video that cannot be read, or whose logits are NaN or infinite, stops the
+extraction (dataset.on_error=raise) or is recorded as missing (skip); it is never replaced by another one. The same
+command retries missing videos.
 
-Written to output/<record>/scores/: manifest.json (what the scores are of) and part-*.npz. Scores of another checkpoint,
-list or protocol are never mixed in: that is an error, and --force moves them and their result to
-output/<record>/earlier-NNN first.
+Output in output/<record>/scores/: manifest.json (network, weights, list and protocol of the scores) and part-*.npz.
+Scores of another checkpoint, list or protocol are never mixed in: they are an error, and --force moves them and their
+result to output/<record>/earlier-NNN first.
 """
 
 from utils.cli import distributed_parser, importing, run_script
@@ -23,7 +23,7 @@ from utils.evaluation.provenance import MERGE_SCRIPT, SEARCH_SCRIPT, TRAIN_SCRIP
 
 
 def main() -> None:
-    """Parse, then extract."""
+    """Parse the command line, then extract the scores."""
     parser = distributed_parser(__doc__)
     parser.add_argument("--crop_idx", type=int, metavar="i", help="score this crop only, 0 .. dataset.eva_num_crop-1")
     arguments = parser.parse_intermixed_args()
@@ -31,7 +31,7 @@ def main() -> None:
     config = load_config(config_file, overrides)
     crops = choose_crops(config, arguments.crop_idx)
     with importing():
-        import helpers  # brings torch: only once the configuration is known to be right
+        import helpers  # imports torch: only after the configuration has been validated
 
     helpers.extract(
         config,

@@ -1,6 +1,6 @@
-"""Composition root: what `dataset.build` and `model.build` make of a configuration is joined for training and scoring.
+"""Composition root: join the data of `dataset.build` and the networks of `model.build` for training and scoring.
 
-No loops over data, no maths, no file formats. No package imports this module.
+No loops over data, no math, no file formats. No package imports this module.
 """
 
 import functools
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 
 
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:
-    """Return what optimizer.amp means on a device: on a CPU, bf16 only where it is seen to be right and said to pay."""
+    """Return the precision that optimizer.amp selects on a device; see `resolve_precision`."""
     width = config.network.base_width
     return resolve_precision(config.optimizer.amp, device, base_width=width, find_fault=recall_bf16_fault)
 
@@ -85,7 +85,14 @@ def choose_precision(config: RunConfig, device: torch.device) -> Precision:
 def make_view_scorer(
     config: RunConfig, *, network: nn.Module, dtype: torch.dtype | None, device: torch.device
 ) -> ViewScorer:
-    """Return what scores the clips and crops of a video with a network that is on the device, in evaluation mode."""
+    """Return the scorer of a video's views.
+
+    Args:
+        config: The record.
+        network: On `device`, in evaluation mode.
+        dtype: Autocast type; None is float32.
+        device: Device of the forward pass.
+    """
     return ViewScorer(
         network=network,
         normalize=make_normalizer(config),
@@ -98,7 +105,7 @@ def make_view_scorer(
 
 
 def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_by: str, merged_by: str) -> None:
-    """Score what has no score yet of a record's evaluation list; arguments as for `extract_scores`."""
+    """Score the videos of a record's evaluation list that have no scores yet; arguments as for `extract_scores`."""
     with distributed.session() as device, distributed.hold_on_main(lambda: lock_folder(config.run_dir)):
         videos, precision = read_evaluation_list(config), choose_precision(config, device)
 
@@ -118,18 +125,18 @@ def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_b
 
 
 def predict(config: RunConfig, request: "Request") -> list[Prediction]:
-    """Predict what was asked for, on the GPU where there is one; return the videos with errors."""
-    from dataset.prediction import predict as prediction  # PyAV among others, 0.1 s that a training does without
+    """Predict the requested videos, on a GPU if there is one; return the predictions that have errors."""
+    from dataset.prediction import predict as prediction  # imports PyAV: 0.1 s that training does not need
 
     views, names = (_open_program if is_program(request.weights) else _open_weights)(config, request)
     return prediction.predict_videos(request, prediction.VideoScorer(config, views), names=names)
 
 
 def _open_weights(config: RunConfig, request: "Request") -> tuple[ViewScorer, Sequence[str]]:
-    """Return what scores with a file of weights, and the names of the classes in it."""
+    """Return a scorer with the weights of a file, and the class names stored in it."""
     device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
-    notes = [f"note: the weights come with another setting: {difference}" for difference in weights.differences]
+    notes = [f"note: trained with another setting: {difference}" for difference in weights.differences]
     if notes:
         say(*notes, file=sys.stderr)
     network = fill_network(config, weights, source=request.weights)
@@ -139,7 +146,7 @@ def _open_weights(config: RunConfig, request: "Request") -> tuple[ViewScorer, Se
 
 
 def _open_program(config: RunConfig, request: "Request") -> tuple[ViewScorer, Sequence[str]]:
-    """Return what scores with an exported program, which is of the CPU, in float32, and has no layers to ask."""
+    """Return a scorer with an exported program, which runs on the CPU in float32 and has no accessible layers."""
     if request.outputs.features:
         raise UserError(f"--features: {request.weights} gives logits only; export the network as safetensors")
     program = open_program(config, request.weights)
@@ -155,7 +162,16 @@ def make_learner(
     device: torch.device,
     class_weights: torch.Tensor | None = None,
 ) -> Learner:
-    """Return a state's learner: the network as it is, with a fresh optimizer and the state's schedule."""
+    """Return the learner of a state: the network with its current weights, a fresh optimizer, the state's schedule.
+
+    Args:
+        config: The record; a budget has been converted to epochs.
+        state_index: Index of the state, from 0.
+        network: It is moved to `device`; its frozen layers are set.
+        num_videos: Videos of the training list.
+        device: Device of training.
+        class_weights: Weight of each class in the loss, float32 [classes]; None: 1 for all.
+    """
     state, settings, plans = config.states[state_index], config.optimizer, make_plans(config)
     dtype = choose_precision(config, device).dtype
     place_network(config, network, device)
@@ -196,9 +212,18 @@ def make_state_trainer(
     eva_state: StateConfig | None = None,
     title: str = "",
 ) -> StateTrainer:
-    """Return a state ready to train: learner, loader and validation.
+    """Return the trainer of a state: learner, training loader and validation loader.
 
-    By default that is of the evaluation set's root, with the clip of the state itself.
+    Args:
+        config: The record; a budget has been converted to epochs.
+        state_index: Index of the state, from 0.
+        network: The network with the weights that the state starts from.
+        videos: The training list.
+        eva_videos: The validation list; None: no validation.
+        device: Device of training.
+        eva_root_path: Root of the validation videos; "": dataset.eva_root_path.
+        eva_state: State whose clips validation uses; None: the trained state.
+        title: Title of the progress bar; "": the state's number.
     """
     weights, count = make_class_weights(config, videos), len(videos)
     learner = make_learner(config, state_index, network=network, num_videos=count, device=device, class_weights=weights)
@@ -212,7 +237,7 @@ def make_state_trainer(
 
 
 def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device) -> RunConfig:
-    """Return the record with the epochs that its budget comes to; hours are divided by costs that are measured once."""
+    """Return the record with its budget converted to epochs; the costs that divide hours are measured once."""
     if not config.optimizer.budget.is_given:
         return config
     batches = [plan.record_batch for plan in make_plans(config)]
@@ -225,14 +250,19 @@ def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device)
 
 
 def _measure_clips(config: RunConfig, *, videos: VideoList, device: torch.device) -> list[float]:
-    """Return the seconds that a clip of every state takes in training."""
+    """Return the seconds per training clip of every state."""
     network = make_initial_network(config, trained=None)
     make = functools.partial(make_state_trainer, config, network=network, videos=videos, eva_videos=None, device=device)
     return [measure_clip(make(index)) for index in range(len(config.states))]
 
 
 def train(config: RunConfig, *, force: bool) -> None:
-    """Train a record from wherever its checkpoint stands."""
+    """Train a record from its checkpoint, or from the beginning if there is none.
+
+    Args:
+        config: The record.
+        force: Move an earlier run aside first.
+    """
     with distributed.session() as device:
         videos, eva_videos = read_lists(config)
         heldout = describe_heldout(videos, eva_videos) if eva_videos and config.optimizer.select == "best" else ""
@@ -262,9 +292,9 @@ def train(config: RunConfig, *, force: bool) -> None:
 
 
 def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[VideoNetwork]:
-    """Return what a search is made of."""
+    """Return the lists and factories that a search needs."""
     training, scoring = read_search_lists(config)
-    test = read_evaluation_list(config)  # it is needed at the end: a mistake in it must show now
+    test = read_evaluation_list(config)  # used at the end of the search: its errors must show now
     heldout, of_goal = config.search.selection == "heldout", config.search.score_input == "goal"
     data = config.dataset
 
@@ -303,7 +333,7 @@ def make_search_parts(config: RunConfig, device: torch.device) -> SearchParts[Vi
 
 
 def make_budgeted_parts(config: RunConfig, device: torch.device) -> BudgetedParts:
-    """Return what a budgeted search is made of; its states are scored on clips of their own."""
+    """Return the parts of a budgeted search, whose states are scored on clips of their own input."""
     own = replace(config, search=replace(config.search, score_input="own"))
     parts = make_search_parts(own, device)
 
@@ -316,7 +346,7 @@ def make_budgeted_parts(config: RunConfig, device: torch.device) -> BudgetedPart
 
 
 def _train_inputs(config: RunConfig) -> RunConfig:
-    """Return a record that trains an epoch of every input of a search."""
+    """Return a record with one state per search input, each of one epoch."""
     return config.with_states([config.state_config(State(i, 0), epochs=1) for i in range(len(config.search.inputs))])
 
 
@@ -340,7 +370,7 @@ def _name_start_weights(config: RunConfig) -> str:
 
 
 def describe_search(config: RunConfig) -> list[str]:
-    """Return what a search costs, and its graph; only a budgeted one needs the lists of the data set."""
+    """Return lines on a search's graph and cost; only a budgeted search needs the lists of the data set."""
     if config.search.policy != "released":
         return _describe_budgeted(config)
     try:
@@ -360,6 +390,6 @@ def _describe_budgeted(config: RunConfig) -> list[str]:
     about = f"{config.name}: {_describe_lists(config, training=training, scoring=scoring).text}"
     if config.search.budget.hours:
         hours = f"{config.search.budget.hours:g} hours"
-        return [about, f"budget: {hours}; what the inputs cost, and so the rest, is measured when the search begins"]
+        return [about, f"budget: {hours}; the plan depends on the cost of the inputs, measured when the search begins"]
     policy = make_policy(config, inputs, scoring_videos=len(scoring))
     return [about, *describe_budget(config, policy, inputs)]

@@ -2,16 +2,16 @@
 
   python merge_score.py --config_file record/synthetic-dg-p3d-resnet18.yml
 
-Every (video, clip, crop) must be there exactly once, whatever processes extracted them; videos that could not be read
-are counted and named. The headline is video accuracy by the mean of the probabilities over all views; the row of the
-paper's released code is made of the logits, as there. Logits that are NaN or infinite stop the merge, or their video is
-counted as missing (dataset.on_error).
+Every (video, clip, crop) must be present exactly once, whatever processes extracted it; videos that could not be read
+are counted and named. The headline metric is the accuracy of videos by the mean of the probabilities over all views;
+the metric of the paper's released code is computed from the logits, as there. NaN or infinite logits stop the merge, or
+their video counts as missing (dataset.on_error).
 
-Written to output/<record>/: result.html (the page to look at, with pictures of the videos that are most wrong),
-result.txt (the same in words), predictions.csv (every video: its class, the best five and their probabilities),
-result.json (for programs: metrics, protocol, missing videos, checkpoint, versions, effective configuration),
-confusion.png and, when the record was trained here, curves.png.
-A result that is already there for the same scores stays; one of other scores is moved to output/<record>/earlier-NNN.
+Output in output/<record>/: result.html (the report, with pictures of the worst errors), result.txt (the same as text),
+predictions.csv (every video: its class, the best five and their probabilities), result.json (for programs: metrics,
+protocol, missing videos, checkpoint, versions, effective configuration), confusion.png and, if the record was trained
+here, curves.png. An existing result of the same scores is kept; one of other scores is moved to
+output/<record>/earlier-NNN.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ SHOWN_MISTAKES = 20
 
 
 def main() -> None:
-    """Parse, then merge."""
+    """Parse the command line, then merge the scores."""
     arguments = script_parser(__doc__).parse_intermixed_args()
     config = load_config(arguments.config_file, arguments.overrides)
     merge(
@@ -47,7 +47,7 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     names = read_class_names(config.dataset.eva_list_file, config.dataset.num_classes)
 
     def draw(result: dict[str, Any], metrics: Metrics, answers: Answers) -> None:
-        # matplotlib and torch, 2 s: not for a --help, a mistake or a result that is there already
+        # matplotlib and torch take 2 s: --help, an error or an existing result does not need them
         from dataset.build import make_reader
         from dataset.writers.strips import read_strips
         from utils.figures.result import Shown, draw_result

@@ -1,4 +1,4 @@
-"""Say what videos show: the best classes of each, with their scores.
+"""Classify videos: print the best classes of each, with their scores.
 
   python predict_3d.py --config_file record/X.yml --weights output/X/current.pth video.mp4
   python predict_3d.py --config_file record/X.yml videos/ --json out.json --annotate annotated --timeline timeline
@@ -6,14 +6,15 @@
   python predict_3d.py --exported FOLDER video.mp4
 
 A video is scored as in the evaluation of the record: sampler.eva_num_clips clips, dataset.eva_num_crop crops, mean of
-their probabilities (softmax of the logits). --segments, --timeline, --annotate and --features score it window by window
-too (a window is as long as a clip, centre crop). A folder stands for all videos below it. Without --weights the
-record's own are taken; the names of the classes come with them. --exported takes a folder of python -m model.export,
-which needs no record. A word of the form section.key=value changes a value of the record. No GPU is needed. Weights and
-lists that the record names are looked for from the working directory, then beside this script.
+their probabilities (softmax of the logits). --segments, --timeline, --annotate and --features also score it window by
+window (a window is as long as a clip, center crop). A folder stands for all videos below it. The default of --weights
+is the record's own; the class names are stored in the file. --exported takes a folder written by python -m
+model.export, which needs no record. An argument section.key=value changes a value of the record. No GPU is needed.
+Weights and lists named by the record are looked up from the working directory, then beside this script.
 
-Each result is printed and written when it is known. A file that cannot be read is named in a line and again at the end,
-the others are done, and the exit code is 1. Nothing is overwritten. docs/predict.md says what is in each file.
+Each result is printed and written as soon as it is known. A file that cannot be read is reported in one line and again
+at the end; the others are processed, and the exit code is 1. Nothing is overwritten. docs/predict.md documents each
+output file.
 """
 
 import argparse
@@ -31,31 +32,31 @@ from utils.config.schema import SECTIONS
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; `inputs` are files and folders, `overrides` changes of the record."""
+    """Parse the command line; `inputs` are files and folders, `overrides` section.key=value words."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("inputs", nargs="+", metavar="VIDEO|FOLDER|section.key=value", help="what to look at")
+    parser.add_argument("inputs", nargs="+", metavar="VIDEO|FOLDER|section.key=value", help="videos and settings")
     network = parser.add_mutually_exclusive_group(required=True)
-    network.add_argument("--config_file", type=Path, metavar="record/X.yml", help="the network's record")
-    network.add_argument("--exported", type=Path, metavar="FOLDER", help="what python -m model.export has written")
-    parser.add_argument("--weights", help="this project's or released names (default: what the record has trained)")
-    parser.add_argument("--top_k", type=int, default=5, help="classes to name (5)")
-    parser.add_argument("--classes", type=Path, help="class names, one a line (default: those of the weights)")
-    parser.add_argument("--stride", metavar="N|SECONDSs", help="from window to window: 8 (frames) or 0.5s (a window)")
+    network.add_argument("--config_file", type=Path, metavar="record/X.yml", help="record of the network")
+    network.add_argument("--exported", type=Path, metavar="FOLDER", help="folder written by python -m model.export")
+    parser.add_argument("--weights", help="weights, this project's or released names (default: the record's)")
+    parser.add_argument("--top_k", type=int, default=5, help="number of best classes to print (default: 5)")
+    parser.add_argument("--classes", type=Path, help="class names, one per line (default: those of the weights)")
+    parser.add_argument("--stride", metavar="N|SECONDSs", help="window stride: 8 (frames) or 0.5s (default: a window)")
     files = parser.add_argument_group("results")
     files.add_argument("--json", type=Path, metavar="FILE", help="all results")
-    files.add_argument("--csv", type=Path, metavar="FILE", help="the classes of each video, as a table")
-    files.add_argument("--segments", type=Path, metavar="FILE", help="when each class is seen, as a table")
-    files.add_argument("--annotate", type=Path, metavar="FOLDER", help="copies of the videos with their classes")
-    files.add_argument("--timeline", type=Path, metavar="FOLDER", help="pictures of long videos' scores over time")
-    files.add_argument("--features", type=Path, metavar="FOLDER", help="what the classifier sees of each window (.npy)")
+    files.add_argument("--csv", type=Path, metavar="FILE", help="table of the classes of each video")
+    files.add_argument("--segments", type=Path, metavar="FILE", help="table of the times at which each class is seen")
+    files.add_argument("--annotate", type=Path, metavar="FOLDER", help="copies of the videos, classes drawn in")
+    files.add_argument("--timeline", type=Path, metavar="FOLDER", help="plots of long videos' scores over time")
+    files.add_argument("--features", type=Path, metavar="FOLDER", help="classifier inputs of each window (.npy)")
     arguments = parser.parse_intermixed_args(words)
     is_override = {word: _is_override(word) for word in arguments.inputs}
     arguments.overrides = [word for word in arguments.inputs if is_override[word]]
     arguments.inputs = [Path(word) for word in arguments.inputs if not is_override[word]]
     if not arguments.inputs:
-        parser.error("no video and no folder to look at")
+        parser.error("no video and no folder is given")
     if arguments.exported and arguments.weights:
-        parser.error("--weights: an exported folder has its own; leave it out, or give --config_file")
+        parser.error("--weights: an exported folder has its own; drop it, or use --config_file")
     if arguments.top_k < 1:
         parser.error(f"--top_k {arguments.top_k}: must be at least 1")
     return arguments
@@ -66,7 +67,7 @@ def _is_override(word: str) -> bool:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Parse, then predict."""
+    """Parse the command line, then predict."""
     arguments = parse_arguments(words)
     names: tuple[str, ...] = ()
     if arguments.exported:
@@ -86,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     request = replace(request, class_names=request.class_names or names)
     with importing():
-        import helpers  # brings torch: only once the command line and the record are known to be right
+        import helpers  # imports torch: only after the command line and the record have been validated
 
     if helpers.predict(config, request):
         sys.exit(1)

@@ -304,7 +304,7 @@ def test_names_and_settings_come_with_the_weights(
     assert predict(record, tmp_path / "c.pth", video, "--json", tmp_path / "o.json") == 0
     for guess in json.loads((tmp_path / "o.json").read_text())[0]["predictions"]:
         assert guess["class"] == f"named {guess['label']}"
-    assert capfd.readouterr().err == "note: the weights come with another setting: sampler.clip_length: was 2, is 4\n"
+    assert capfd.readouterr().err == "note: trained with another setting: sampler.clip_length: was 2, is 4\n"
     save_checkpoint(tmp_path / "c.pth", {**content, "class_names": ["too", "few"]}, position=Position())
     assert predict(record, tmp_path / "c.pth", video, "sampler.clip_length=2") == 0
     captured = capfd.readouterr()
