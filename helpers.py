@@ -162,16 +162,7 @@ def make_learner(
     device: torch.device,
     class_weights: torch.Tensor | None = None,
 ) -> Learner:
-    """Return the learner of a state: the network with its current weights, a fresh optimizer, the state's schedule.
-
-    Args:
-        config: The record; a budget has been converted to epochs.
-        state_index: Index of the state, from 0.
-        network: It is moved to `device`; its frozen layers are set.
-        num_videos: Videos of the training list.
-        device: Device of training.
-        class_weights: Weight of each class in the loss, float32 [classes]; None: 1 for all.
-    """
+    """Return a state's learner: the network with its current weights, a fresh optimizer and the state's schedule."""
     state, settings, plans = config.states[state_index], config.optimizer, make_plans(config)
     dtype = choose_precision(config, device).dtype
     place_network(config, network, device)
