@@ -85,5 +85,5 @@ def test_mistakes_end_in_one_line(make_record: MakeRecord) -> None:
     with pytest.raises(UserError, match=r"optimizer\.frozen_stages: found 6, the network has 5 stages"):
         tiny_network("p3d_resnet18").freeze(6)
     settings = load_config(make_record(), ["optimizer.layer_decay=0.5"]).optimizer
-    with pytest.raises(UserError, match=r"optimizer\.layer_decay: found 0\.5, but the network says no stages"):
+    with pytest.raises(UserError, match=r"optimizer\.layer_decay: found 0\.5, but the network has no named stages"):
         make_optimizer(settings, VideoNetwork())

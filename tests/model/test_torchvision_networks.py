@@ -315,7 +315,7 @@ def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_wi
     old = "'dataset.mean=[0.485, 0.456, 0.406]' 'dataset.std=[0.229, 0.224, 0.225]'"
     with pytest.raises(ConfigError, match=re.escape(f"normalise as the weights were trained: {old}")):
         make_trained_network(config, config.weights_path)
-    with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* set it back"):
+    with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* restore the values"):
         helpers.train(config, force=False)
     finer = load_config(make_record("finer", network=own | {"pretrained_model": str(config.weights_path)}))
     with pytest.raises(ConfigError, match=re.escape(old)):

@@ -1,1 +1,1 @@
-"""Training: the loops, what they follow (batches, schedule, precision), and what they leave (checkpoints, a folder)."""
+"""Training: loops, batches, schedules, precision, checkpoints and the run folder."""

@@ -1,4 +1,4 @@
-"""What a network is evaluated with beside its last weights: their moving average, and fresh batch norm statistics."""
+"""The exponential moving average of weights, and the recomputation of batch norm statistics."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,23 +15,23 @@ from utils.training.precision import autocast
 class WeightAverage:
     """The exponential moving average of a network's weights and running statistics over the steps of a state.
 
-    The decay begins low, (1 + steps) / (10 + steps), so that short states do not remember their start.
+    The decay is at most (1 + steps) / (10 + steps), so that the average of a short state forgets the initial weights.
 
     Attributes:
         network: The network whose weights are averaged.
-        decay: Fraction of the average that a step keeps.
+        decay: Fraction of the average that a step keeps, below 1.
         steps: Steps so far.
-        average: Name in the network's state dict -> average; integers are those of the last step.
+        average: Averages by the names of the network's state dict; integers are those of the last step.
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
-        """Begin with the weights as they are; the network must keep its tensors (their content may change)."""
+        """Start from the current weights; the network must keep its tensor objects (their content may change)."""
         self.network, self.decay, self.steps = network, decay, 0
         saved = network.state_dict().keys()
         named = chain(network.named_parameters(), network.named_buffers())
         self._own = {name: tensor for name, tensor in named if name in saved}
         self.average = {name: tensor.detach().clone() for name, tensor in self._own.items()}
-        # Found once: a step then takes one call for all tensors of a kind, whatever their number.
+        # Collected once: a step then needs one foreach call for all tensors of a kind.
         floats = [name for name, tensor in self._own.items() if tensor.is_floating_point()]
         others = [name for name, tensor in self._own.items() if not tensor.is_floating_point()]
         self._floats = [self.average[name] for name in floats], [self._own[name] for name in floats]
@@ -39,25 +39,25 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights after one more step into the average."""
+        """Update the average with the weights after a step."""
         self.steps += 1
         torch._foreach_lerp_(*self._floats, self._weight())
         if self._others[0]:
             torch._foreach_copy_(*self._others)
 
     def _weight(self) -> float:
-        """Return the weight of the last step in the average."""
+        """Return the weight of the current step in the average."""
         return 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
 
     def swap(self) -> None:
-        """Exchange the network's weights and the average."""
+        """Swap the network's weights and the average."""
         for name, tensor in self._own.items():
             average = self.average[name]
             tensor.data, average.data = average.data, tensor.data
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the average into the network for a while."""
+        """Swap the average into the network for the block."""
         self.swap()
         try:
             yield
@@ -65,11 +65,11 @@ class WeightAverage:
             self.swap()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, beside the network's own weights."""
+        """Return the entries of a checkpoint."""
         return {"average": self.average, "average_steps": self.steps}
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
+        """Restore the average from a checkpoint."""
         self.steps = content["average_steps"]
         for name, tensor in self.average.items():
             tensor.copy_(content["average"][name])
@@ -84,16 +84,16 @@ def recalculate_statistics(
     dtype: torch.dtype | None,
     device: torch.device,
 ) -> None:
-    """Compute every batch norm's running statistics anew: their means over batches that all have the same weights.
+    """Recompute the running statistics of every batch norm as the mean over batches with fixed weights (precise BN).
 
-    Frozen norms take part. Everything else is in evaluation mode meanwhile, and the network is left in it.
+    Frozen norms are included. All other modules run in evaluation mode, in which the network is left.
 
     Args:
-        network: Its weights stay as they are.
-        batches: uint8 clips, as the loader gives them.
-        normalize: From these to network input.
+        network: Its weights do not change.
+        batches: uint8 clips, as the loader yields them.
+        normalize: uint8 clips to network input.
         dtype: Autocast type; None is float32.
-        device: Where the network is.
+        device: Device of the network.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -1,22 +1,22 @@
-"""Classes of unequal size: what a clip of each weighs in the loss, or how many of its videos make an epoch."""
+"""Class imbalance: weights of the classes in the loss, and class-balanced sampling."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Class c gets a part of an epoch in proportion to its number of videos to this power.
+# A class's fraction of an epoch is proportional to its number of videos to this power.
 POWERS = {"none": 1.0, "sqrt": 0.5, "balanced": 0.0}
 
 Order = Callable[[np.random.Generator], NDArray[np.int64]]
 
 
 def class_weights(counts: NDArray[np.floating], rule: str) -> NDArray[np.float64]:
-    """Return the weight of a clip of each class, float64 [classes], of mean 1 over all clips; 1 where there is none.
+    """Return the loss weight of each class, float64 [classes], of mean 1 over all clips; 1 for a class without clips.
 
     Args:
-        counts: Clips of each class in an epoch.
-        rule: One of POWERS.
+        counts: Clips of each class in an epoch, [classes].
+        rule: A key of POWERS.
     """
     present = counts > 0
     weights = np.ones(len(counts))
@@ -26,21 +26,21 @@ def class_weights(counts: NDArray[np.floating], rule: str) -> NDArray[np.float64
 
 
 def make_order(labels: NDArray[np.integer], rule: str) -> Order:
-    """Return what draws the videos of an epoch in their order, int64 [N], for a list with these labels [N].
+    """Return a function that draws the order of an epoch's videos, int64 [N], from a generator.
 
-    A class has its part of the N draws, rounded up or down at random. Its videos come in one random order after the
-    other, so none comes again before all of its class have.
+    Each class gets its fraction of the N draws, rounded up or down at random. Its videos are drawn in consecutive
+    random permutations, so none repeats before all others of its class have been drawn.
 
     Args:
-        labels: Class of each video.
-        rule: One of POWERS; `none` gives a permutation.
+        labels: Class of each video, [N].
+        rule: A key of POWERS; `none` draws a permutation.
     """
     total = len(labels)
     if rule == "none":
         return lambda rng: rng.permutation(total)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     parts = np.array([len(videos) for videos in members], dtype=np.float64) ** POWERS[rule]
-    ends = np.cumsum(parts) / parts.sum() * total  # where the part of each class ends among the draws
+    ends = np.cumsum(parts) / parts.sum() * total  # position among the draws at which each class ends
 
     def draw(rng: np.random.Generator) -> NDArray[np.int64]:
         places = np.floor(ends + rng.random()).astype(np.int64)
@@ -57,7 +57,7 @@ def make_order(labels: NDArray[np.integer], rule: str) -> Order:
 
 
 def count_earlier(order: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return for each place of a sequence how often its value has come before, int64 [N]."""
+    """Return for each position of a sequence how often its value occurs earlier, int64 [N]."""
     by_value = np.argsort(order, kind="stable")
     starts = np.flatnonzero(np.diff(order[by_value], prepend=-1))
     lengths = np.diff(starts, append=len(order))

@@ -1,8 +1,8 @@
-"""Which videos make up which micro-batch: the same steps for any number of processes.
+"""Assign videos to micro-batches so that the optimizer steps are the same for any number of processes.
 
-`batch_size`, `iter_size` and `num_gpu` of a record say how many clips one optimizer step sees. That number is kept on
-any machine: fewer processes accumulate more micro-batches, more processes take fewer or smaller ones, so that a record
-means the same training on one GPU and on eight (batch norm still sees one micro-batch at a time).
+`batch_size`, `iter_size` and `num_gpu` of a record define the clips per optimizer step. That number holds on any
+machine: fewer processes accumulate more micro-batches, more processes take fewer or smaller ones, so a record means the
+same training on one GPU and on eight (batch norm still sees one micro-batch at a time).
 """
 
 import math
@@ -17,20 +17,20 @@ from utils.training.balance import Order, count_earlier
 
 
 class BatchError(UserError):
-    """Batch sizes that do not fit the number of processes or videos."""
+    """The batch sizes do not fit the number of processes or videos."""
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How one process takes part in an optimizer step.
+    """The part of one process in an optimizer step.
 
     Attributes:
-        micro_batch: Clips of one forward pass.
-        micro_batches: Forward passes a step.
-        world_size: Processes that step together.
-        record_batch: Clips of one batch on every process the record is written for: batch_size x num_gpu. Learning
-            rate schedules are counted in these, whatever the number of processes.
-        iter_size: Record batches a step.
+        micro_batch: Clips per forward pass.
+        micro_batches: Forward passes per step.
+        world_size: Number of processes.
+        record_batch: Clips of one batch on all processes that the record is written for: batch_size x num_gpu.
+            Learning rate schedules count these, whatever the number of processes.
+        iter_size: Record batches per step.
     """
 
     micro_batch: int
@@ -41,47 +41,47 @@ class StepPlan:
 
     @property
     def clips_per_step(self) -> int:
-        """Clips that all processes together train on in a step."""
+        """Clips per step, over all processes."""
         return self.micro_batch * self.micro_batches * self.world_size
 
     @property
     def unit(self) -> int:
-        """Clips that an epoch is a whole number of: whole batches of the record and of this run."""
+        """Clips that divide every epoch: the least common multiple of a record's batch and a batch of this run."""
         return math.lcm(self.record_batch, self.micro_batch * self.world_size)
 
     def record_batches_per_epoch(self, num_videos: int) -> int:
-        """Return the length of an epoch as the learning rate schedule counts it."""
+        """Return the record batches of an epoch: its length in the unit of learning rate schedules."""
         return num_videos // self.unit * (self.unit // self.record_batch)
 
     def schedule_position(self, *, epoch: int, step: int, num_videos: int) -> int:
-        """Return the number, over all epochs, of the last record batch of a step: where its rate is taken."""
+        """Return the index, over all epochs, of a step's last record batch, whose learning rate the step uses."""
         length = self.record_batches_per_epoch(num_videos)
         return epoch * length + min((step + 1) * self.iter_size, length) - 1
 
     def clips_per_epoch(self, num_videos: int) -> int:
-        """Return the clips of all processes in an epoch: one of every video that fills a unit."""
+        """Return the clips of an epoch over all processes: one per video, rounded down to a multiple of `unit`."""
         return num_videos // self.unit * self.unit
 
     def batches_per_epoch(self, num_videos: int) -> int:
-        """Return the micro-batches of one process in an epoch; videos that fill no unit are left out of that epoch."""
+        """Return the micro-batches of one process in an epoch; the videos beyond the last `unit` are left out."""
         return num_videos // self.unit * (self.unit // (self.micro_batch * self.world_size))
 
     def steps_per_epoch(self, num_videos: int) -> int:
-        """Return the optimizer steps of an epoch; the last one may have fewer micro-batches."""
+        """Return the optimizer steps of an epoch; the last step may have fewer micro-batches."""
         return -(-self.batches_per_epoch(num_videos) // self.micro_batches)
 
     def batches_of_step(self, step: int, num_videos: int) -> int:
-        """Return how many micro-batches a step has."""
+        """Return the micro-batches of a step, counted from 0."""
         return min(self.micro_batches, self.batches_per_epoch(num_videos) - step * self.micro_batches)
 
 
 @dataclass(frozen=True)
 class StateLength:
-    """How long a state is. Its last epoch is cut short where it ends inside one.
+    """The length of a state; its last epoch may be partial.
 
     Attributes:
-        steps: Optimizer steps of the whole state.
-        steps_per_epoch: Of an epoch that is not cut.
+        steps: Optimizer steps of the state.
+        steps_per_epoch: Optimizer steps of a full epoch.
     """
 
     steps: int
@@ -89,32 +89,38 @@ class StateLength:
 
     @classmethod
     def of_epochs(cls, epochs: float, plan: StepPlan, *, num_videos: int) -> "StateLength":
-        """Return the length of so many epochs, rounded to steps, one at least."""
+        """Return the length of a number of epochs, rounded to at least one step."""
         steps_per_epoch = plan.steps_per_epoch(num_videos)
         return cls(max(1, round(epochs * steps_per_epoch)), steps_per_epoch)
 
     @property
     def num_epochs(self) -> int:
-        """Epochs, with the one that is cut short."""
+        """Number of epochs, a partial last one included."""
         return -(-self.steps // self.steps_per_epoch)
 
     def steps_of_epoch(self, epoch: int) -> int:
-        """Return the steps of an epoch, counted from 0."""
+        """Return the number of steps of epoch number `epoch`, counted from 0."""
         return min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
 
 
 def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int) -> StepPlan:
     """Divide the batch_size x iter_size x num_gpu clips of a step among the processes.
 
+    Args:
+        batch_size: Clips per process and micro-batch, as the record has it.
+        iter_size: Micro-batches per step, as the record has it.
+        num_gpu: Processes that the record is written for.
+        world_size: Processes of this run.
+
     Raises:
-        BatchError: The clips of a step cannot be shared evenly.
+        BatchError: The clips of a step cannot be divided evenly.
     """
     clips = batch_size * iter_size * num_gpu
     own, rest = divmod(clips, world_size)
     if rest or own == 0:
         raise BatchError(
             f"a step of {clips} clips (batch_size {batch_size} x iter_size {iter_size} x num_gpu {num_gpu}) cannot be "
-            f"shared evenly by {world_size} processes; use a number of processes that divides it (NPROC=...)"
+            f"divided evenly among {world_size} processes; use a number of processes that divides it (NPROC=...)"
         )
     micro_batches = next(count for count in range(-(-own // batch_size), own + 1) if own % count == 0)
     return StepPlan(
@@ -127,25 +133,28 @@ def plan_steps(*, batch_size: int, iter_size: int, num_gpu: int, world_size: int
 
 
 class EpochBatches(Sampler[list[tuple[int, ...]]]):
-    """The micro-batches of one process in one epoch, as lists of (epoch, video index).
+    """Batch sampler of one process and epoch: lists of (epoch, video index) or (epoch, video index, repeat).
 
-    Every epoch is a new order of videos, drawn from (seed, epoch) alone. Micro-batch k of the order goes to rank
-    k % world_size, so one process that accumulates sees the very micro-batches that several processes see side by side.
-    The epoch is part of every key, so that loader workers that live on need not be told of it. A video that has come in
-    the epoch already has how often behind its index: its clip is another one then.
+    The order of an epoch's videos depends on (seed, epoch) alone. Micro-batch k of the order goes to rank
+    k % world_size, so a single process that accumulates sees the same micro-batches as several processes. Keys contain
+    the epoch because persistent loader workers are not told of it. The second and later occurrences of a video within
+    an epoch carry the number of earlier ones as `repeat`, so that their clips differ.
     """
 
     def __init__(
         self, num_videos: int, plan: StepPlan, *, rank: int, seed: tuple[int, ...], order: Order | None = None
     ) -> None:
-        """Begin with epoch 0; refuse a list of fewer videos than one batch on every process takes.
+        """Start at epoch 0.
 
         Args:
-            num_videos: In the list; as many are drawn for an epoch.
-            plan: Of the steps.
-            rank: Of this process.
-            seed: With the epoch, all that the order depends on.
-            order: Draws it, of `utils.training.balance.make_order`; None: each video once.
+            num_videos: Videos of the list, and draws per epoch.
+            plan: Micro-batches of a step.
+            rank: Rank of this process.
+            seed: Seed of the order, together with the epoch.
+            order: Draws the order, see `utils.training.balance.make_order`; None: each video once.
+
+        Raises:
+            BatchError: The list has fewer videos than one batch on every process.
         """
         self.num_videos, self.plan, self.rank, self.seed = num_videos, plan, rank, seed
         self.order: Order = order or (lambda rng: rng.permutation(num_videos))
@@ -158,23 +167,23 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
             )
 
     def start(self, epoch: int, *, first_batch: int = 0, most: int | None = None) -> None:
-        """Choose the epoch that the next iteration runs, counted from 0, and which of its micro-batches.
+        """Select the micro-batches of the next iteration.
 
         Args:
-            epoch: The epoch.
-            first_batch: Its first micro-batch to run.
-            most: Micro-batches of the epoch where it is cut short.
+            epoch: The epoch, from 0.
+            first_batch: Index of the first micro-batch to yield.
+            most: Micro-batches of a partial epoch; None: all.
         """
         whole = self.plan.batches_per_epoch(self.num_videos)
         self.epoch, self.first_batch = epoch, first_batch
         self.end_batch = whole if most is None else min(most, whole)
 
     def __len__(self) -> int:
-        """Return the micro-batches that are left of the epoch."""
+        """Return the number of remaining micro-batches of the epoch."""
         return self.end_batch - self.first_batch
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
-        """Give the micro-batches that are left of the epoch."""
+        """Yield the remaining micro-batches of the epoch."""
         order = self.order(np.random.default_rng((*self.seed, self.epoch)))
         earlier = count_earlier(order)
         size = self.plan.micro_batch

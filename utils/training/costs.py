@@ -1,4 +1,4 @@
-"""What the inputs of a path cost on this machine: measured once and kept, so that a continued run has the same path."""
+"""Measure the training cost of a path's inputs on this machine, once: a resumed run must keep its path."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from utils.training.state import StateTrainer, step_advice
 
 COSTS_FILE = "costs.json"
 MEASURED_STEPS = 20
-FIRST_STEPS = 2  # not counted: workers start, libraries choose their kernels
+FIRST_STEPS = 2  # warm-up, not counted: workers start, libraries choose their kernels
 
 
 def keep_costs(config: RunConfig, measure: Callable[[], list[float]]) -> Sequence[float]:
-    """Return the seconds per clip of every state: those in the run's folder, or `measure` them and write them there."""
+    """Return the seconds per clip of every state: those in the run's folder, else measured and written there."""
     identity = hashlib.sha256(json.dumps(training_values(config), sort_keys=True).encode()).hexdigest()
     path = config.run_dir / COSTS_FILE
 
@@ -36,10 +36,10 @@ def keep_costs(config: RunConfig, measure: Callable[[], list[float]]) -> Sequenc
 
 
 def measure_clip(trainer: StateTrainer) -> float:
-    """Return the seconds of a clip in training, loading included; weights stay as they are, running statistics do not.
+    """Return the seconds per training clip, loading included; running statistics change, weights do not.
 
     Raises:
-        Stopped: The process was asked to stop; the measurement begins anew.
+        Stopped: The process was asked to stop; nothing is saved.
     """
     learner = trainer.learner
     learner.rate = lambda *_: 0.0
@@ -52,7 +52,7 @@ def measure_clip(trainer: StateTrainer) -> float:
 
 
 def _train_steps(trainer: StateTrainer, count: int, *, epoch: int, totals: EpochTotals) -> EpochTotals:
-    """Train the first steps of an epoch, which nothing is kept of; return the totals with theirs."""
+    """Run the first `count` steps of an epoch without recording them; return the totals including them."""
     learner = trainer.learner
     whole = learner.length.steps_per_epoch
     learner.length = StateLength(epoch * whole + count, whole)
@@ -62,4 +62,4 @@ def _train_steps(trainer: StateTrainer, count: int, *, epoch: int, totals: Epoch
         with step_advice(trainer.config, trainer.state):
             return train_epoch(learner, trainer.loader, epoch=epoch, first_step=0, totals=totals, hooks=hooks)
     except stopping.Stopped:
-        raise stopping.stopped("while the cost of the inputs was measured, before the first step") from None
+        raise stopping.stopped("while measuring the cost of the inputs, before the first step") from None

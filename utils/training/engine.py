@@ -1,4 +1,4 @@
-"""Train an epoch and score a network: the loops, nothing of which knows a data set or a configuration."""
+"""The training loop of an epoch and the validation loop, independent of data sets and configurations."""
 
 import contextlib
 import time
@@ -21,21 +21,37 @@ from utils.training.selection import BestEpoch
 
 
 class TrainingError(UserError):
-    """Training that cannot go on: the loss is not finite, or weights take no part in it."""
+    """Training cannot continue: the loss is not finite, or some weights do not contribute to it."""
 
 
 class DivergedError(TrainingError):
-    """A loss or scores that are NaN or infinite; raised on all ranks together."""
+    """The loss or the scores are NaN or infinite; raised on all ranks together."""
 
 
 @dataclass
 class Learner:
-    """What a state trains with.
+    """Network, optimizer, schedule and settings that train one state.
 
-    `model` is the network as it is called: itself, or wrapped for several processes. `rate` gives the learning rate of
-    an (epoch, step), both counted from 0. `multiply_adds` are those of a clip's forward pass, 0 where
-    nobody has counted them. `average` is the average of the
-    weights that is evaluated in their place, if any.
+    Attributes:
+        network: The network.
+        model: The network as it is called in training: itself, or wrapped in DistributedDataParallel.
+        optimizer: Its groups have a `rate_factor`, which multiplies the rate.
+        scaler: Gradient scaler; disabled unless the precision is fp16.
+        rate: Learning rate of an (epoch, step), both counted from 0.
+        length: Length of the state.
+        plan: Micro-batches of a step.
+        criterion: (logits of every head, targets) to loss.
+        normalize: uint8 clips to network input.
+        mix: Mixup of (clips, labels); None: none.
+        dtype: Autocast type; None is float32.
+        device: Device of the network.
+        loss_weight: Factor of the loss.
+        clip_gradient: Largest norm of the gradient; 0: no clipping.
+        seed: With (epoch, step, rank), the seed of a step.
+        num_videos: Videos of the training list.
+        average: Average of the weights, evaluated in their place; None: none.
+        best: Weights of the best epoch; None: the last epoch counts.
+        multiply_adds: Multiply-adds of a clip's forward pass; 0: not counted.
     """
 
     network: nn.Module
@@ -60,12 +76,12 @@ class Learner:
 
     @property
     def last_rate(self) -> float:
-        """The learning rate of the last step, where nothing multiplies it."""
+        """The learning rate of the last step, before the factors of parameter groups."""
         group = self.optimizer.param_groups[0]
         return group["lr"] / group["rate_factor"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the learner."""
+        """Return the learner's entries of a checkpoint."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -75,7 +91,7 @@ class Learner:
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        """Continue from a checkpoint of the same state."""
+        """Restore the learner from a checkpoint of the same state."""
         self.network.load_state_dict(content["network"])
         self.take_momenta(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
@@ -91,32 +107,32 @@ class Learner:
                 tensor.copy_(value)
 
     def take_momenta(self, optimizer: dict[str, Any]) -> None:
-        """Go on with the momenta of another state's optimizer, of which this is the `state_dict`."""
+        """Load the momenta of an optimizer's `state_dict`, this state's or the previous one's."""
         self.optimizer.load_state_dict(optimizer)
         _lay_out_like_weights(self.optimizer)
 
     def _statistics(self) -> list[torch.Tensor]:
-        """Return the running statistics, the network's and their average's: inside an epoch each rank has its own."""
+        """Return the running statistics of the network and of its average; they differ by rank within an epoch."""
         names = [name for name, buffer in self.network.named_buffers() if buffer.is_floating_point()]
         averages = [self.average.average[name] for name in names] if self.average is not None else []
         return [self.network.get_buffer(name) for name in names] + averages
 
     def rank_statistics(self) -> dict[str, Any]:
-        """Return what a checkpoint inside an epoch keeps, too: the running statistics of every rank, if several."""
+        """Return the running statistics of every rank, for a checkpoint within an epoch; {} for one process."""
         if distributed.world_size() == 1:
             return {}
         return {"rank_statistics": distributed.gather_objects([tensor.cpu() for tensor in self._statistics()])}
 
     def result(self) -> dict[str, torch.Tensor]:
-        """Return the weights that are evaluated and handed on: their average where there is one."""
+        """Return the weights to evaluate and to pass to the next state: the average if there is one."""
         return self.average.average if self.average is not None else self.network.state_dict()
 
     def is_over(self, epoch: int) -> bool:
-        """Return whether the state ends when `epoch` epochs are done."""
+        """Return whether the state ends after `epoch` epochs."""
         return epoch >= self.length.num_epochs or (self.best is not None and self.best.is_over(epoch))
 
     def finish(self) -> None:
-        """End the state: the network takes the weights of `result`, or those of the best epoch."""
+        """End the state: load the weights of `result`, or those of the best epoch, into the network."""
         if self.average is not None:
             self.average.swap()
             self.average = None
@@ -126,7 +142,7 @@ class Learner:
 
     @contextlib.contextmanager
     def evaluated(self) -> Iterator[None]:
-        """Give the network the weights of `result` for a while, and all ranks the same running statistics."""
+        """Load the weights of `result` for the block, with the same running statistics on all ranks."""
         distributed.average_buffers(self.network)
         if self.average is None:
             yield
@@ -137,10 +153,10 @@ class Learner:
 
 
 def _lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
-    """Give momenta the memory layout of their weights.
+    """Convert momenta to the memory format of their weights.
 
-    A checkpoint keeps the layout that it was made in, a GPU's, say, and torch's fused optimizers on a CPU take the
-    numbers as they lie in memory: with another layout they would change other weights than meant.
+    A checkpoint keeps the memory format it was written in, e.g. on a GPU, and torch's fused CPU optimizers read raw
+    memory: with another format they would pair momenta with the wrong weights.
     """
     for weight, state in optimizer.state.items():
         for name, value in state.items():
@@ -150,7 +166,16 @@ def _lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
 
 @dataclass
 class EpochTotals:
-    """Sums over the part of an epoch that this process has trained; `merged` adds up all processes."""
+    """Sums over the part of an epoch that this process has trained; `merged` sums over all processes.
+
+    Attributes:
+        loss_sum: Sum of the losses of the clips.
+        clips: Clips trained on.
+        skipped: Unreadable videos that were replaced.
+        seconds: Duration of the steps, loading included.
+        waiting: Seconds spent waiting for the loader.
+        notes: Messages of the loader on its videos.
+    """
 
     loss_sum: float = 0.0
     clips: int = 0
@@ -161,7 +186,7 @@ class EpochTotals:
 
     @classmethod
     def of_rank(cls, saved: dict[str, Any] | None) -> "EpochTotals":
-        """Return this rank's part of the totals in a checkpoint (None: an epoch begins); rank 0 takes the sums."""
+        """Return this rank's part of a checkpoint's totals (None: start of an epoch); rank 0 takes the sums."""
         if saved is None:
             return cls()
         if distributed.is_main():
@@ -169,7 +194,7 @@ class EpochTotals:
         return cls(seconds=saved["seconds"], waiting=saved["waiting"])
 
     def count(self, batches: Iterator[Any]) -> Any:
-        """Return the next batch, after what waiting for it and what is in it have been added."""
+        """Return the next batch, and add its clips and the time spent waiting for it to the totals."""
         waited = time.perf_counter()
         batch = next(batches)
         self.waiting += time.perf_counter() - waited
@@ -193,15 +218,15 @@ class EpochTotals:
 
 
 def step_seed(seed: tuple[int, ...], *, epoch: int, step: int) -> int:
-    """Return the torch seed of one step on this rank (dropout, mixup): independent of everything that ran before."""
+    """Return the torch seed of a step on this rank (dropout, mixup), independent of everything that ran before."""
     sequence = np.random.SeedSequence((*seed, epoch, step, distributed.rank()))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _seed_generators(seed: int, device: torch.device) -> None:
-    """Seed what a step on a device draws from.
+    """Seed the generators that a step on a device uses.
 
-    `torch.manual_seed` formats the call stack for each kind of device that is not in use, which takes 0.2 to 1 ms.
+    `torch.manual_seed` formats the call stack for every device type not in use, which takes 0.2 to 1 ms.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -211,15 +236,15 @@ def _seed_generators(seed: int, device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class StepHooks:
-    """What is done between the steps of an epoch.
+    """Callbacks between the steps of an epoch.
 
     Attributes:
-        report: Called every `report_every` steps, and after the last, with the number of steps done and the line to
-            show; the loss is checked for NaN and infinity as often.
+        report: Called every `report_every` steps and after the last one, with the number of completed steps and the
+            values to show; the loss is checked for NaN and infinity as often.
         report_every: Steps between reports.
-        save: Called with the number of steps done and the totals so far: every `save_every` steps, when the run is to
-            stop, and after the last step, so that what follows the epoch costs no more than itself when it is stopped.
-        save_every: Steps between checkpoints inside the epoch; 0 for none.
+        save: Called with the number of completed steps and the totals so far: every `save_every` steps, when the run
+            is asked to stop, and after the last step, so that a stop during validation does not lose the epoch.
+        save_every: Steps between checkpoints within the epoch; 0: none.
     """
 
     report: Callable[[int, dict[str, float]], None]
@@ -231,19 +256,19 @@ class StepHooks:
 def train_epoch(
     learner: Learner, batches: Iterable[Any], *, epoch: int, first_step: int, totals: EpochTotals, hooks: StepHooks
 ) -> EpochTotals:
-    """Train one epoch, or the rest of one; return the totals of the whole epoch on this rank.
+    """Train an epoch, or the rest of one; return the totals of the whole epoch on this rank.
 
     Args:
-        learner: What is trained.
-        batches: The micro-batches of this rank, from step `first_step` on.
+        learner: Network, optimizer and settings.
+        batches: The micro-batches of this rank, starting at step `first_step`.
         epoch: Number of the epoch in its state, from 0.
-        first_step: Optimizer steps of this epoch that are already done.
+        first_step: Optimizer steps of this epoch that are already complete.
         totals: Sums over those steps.
-        hooks: What is done between the steps.
+        hooks: Callbacks between the steps.
 
     Raises:
         TrainingError: The loss is not finite on some rank, or a weight has no gradient.
-        Stopped: Some rank was asked to stop; all of them have done the same steps, which are saved.
+        Stopped: Some rank was asked to stop; all ranks have completed and saved the same steps.
     """
     learner.model.train()
     iterator, steps = iter(batches), learner.length.steps_of_epoch(epoch)
@@ -256,7 +281,7 @@ def train_epoch(
             is_to_stop = distributed.is_on_any_rank(stopping.requested())
             reporting = last or done % hooks.report_every == 0
             saving = last or is_to_stop or (hooks.save_every > 0 and done % hooks.save_every == 0)
-            if reporting or saving:  # the only places that wait for the device
+            if reporting or saving:  # the only synchronization with the device
                 _require_finite(loss_sum, epoch=epoch, step=step)
                 totals.loss_sum += loss_sum.item()
                 loss_sum.zero_()
@@ -273,7 +298,7 @@ def train_epoch(
 def _train_step(
     learner: Learner, batches: Iterator[Any], *, epoch: int, step: int, totals: EpochTotals
 ) -> torch.Tensor:
-    """Accumulate the micro-batches of one step, update the weights; return the sum of losses over its clips."""
+    """Accumulate the micro-batches of a step and update the weights; return the sum of losses over its clips."""
     _seed_generators(step_seed(learner.seed, epoch=epoch, step=step), learner.device)
     count = learner.plan.batches_of_step(step, learner.num_videos)
     rate = learner.rate(epoch, step)
@@ -311,17 +336,17 @@ def _require_gradients(network: nn.Module) -> None:
     unused = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
     if unused:
         shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        raise TrainingError(f"{len(unused)} weights take no part in the loss and would never be trained: {shown}")
+        raise TrainingError(f"{len(unused)} weights do not contribute to the loss and would not be trained: {shown}")
 
 
 def _require_finite(loss_sum: torch.Tensor, *, epoch: int, step: int) -> None:
-    """Stop all ranks together when any rank's loss has become NaN or infinite."""
+    """Raise on all ranks if the loss of any rank is NaN or infinite."""
     broken = distributed.sum_over_ranks((~torch.isfinite(loss_sum)).float())
     if broken.item() > 0:
         raise DivergedError(
             f"the loss became NaN or infinite by step {step + 1} of epoch {epoch + 1}; lower "
-            "optimizer.base_learning_rate, lengthen warmup_epoch, or set optimizer.amp=off; "
-            "the last checkpoint is from before"
+            "optimizer.base_learning_rate, lengthen optimizer.warmup_epoch, or set optimizer.amp=off; "
+            "the last checkpoint precedes it"
         )
 
 
@@ -336,12 +361,19 @@ def _progress_line(learner: Learner, totals: EpochTotals) -> dict[str, float]:
 
 @torch.inference_mode()
 def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> ValidationScore:
-    """Score the network on this rank's part of an evaluation list and add up all ranks.
+    """Return the accuracies over all ranks, each of which scores its part of a validation list.
 
-    Top-3 and top-5 are those of `utils.metrics.counted_ranks`.
+    Args:
+        learner: Its network is put into evaluation mode.
+        batches: The batches of this rank.
+        num_classes: Number of classes; top-3 and top-5 are those of `utils.metrics.counted_ranks`.
+
+    Raises:
+        DivergedError: A score is NaN or infinite.
+        TrainingError: No video could be read.
     """
     learner.network.eval()
-    # Videos right at k = 1, 3, 5; videos; missing; videos whose scores are not finite.
+    # Videos correct at k = 1, 3, 5; videos; missing videos; videos with scores that are not finite.
     counts = torch.zeros(6, dtype=torch.float64, device=learner.device)
     for batch in batches:
         counts[4] += batch.skipped
@@ -358,7 +390,7 @@ def evaluate(learner: Learner, batches: Iterable[Any], *, num_classes: int) -> V
         counts[3] += len(batch.labels)
     right1, right3, right5, videos, missing, broken = distributed.sum_over_ranks(counts).tolist()
     if broken:
-        raise DivergedError("the network's scores are NaN or infinite; its weights are broken")
+        raise DivergedError("the network's scores are NaN or infinite: its weights have diverged")
     if videos == 0:
         raise TrainingError("validation found no readable video in its list")
     top1, top3, top5 = (100.0 * right / videos for right in (right1, right3, right5))

@@ -1,4 +1,4 @@
-"""The lines of log.jsonl, which training writes, for those who read them. No torch."""
+"""Read the epochs of log.jsonl and add up their cost. No torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,23 @@ from utils.config import RunConfig
 from utils.jsonl import read_lines
 
 EPOCHS_FILE = "log.jsonl"
-STOPPED_EARLY = "stopped_early"  # in the line of an epoch after which its state was over before its last one
+STOPPED_EARLY = "stopped_early"  # key in the line of an epoch after which its state ended early
 ANEW = "move it away: the run goes on without the curves of the epochs in it"
 
 
 @dataclass(frozen=True)
 class EpochTraining:
-    """How an epoch was trained, field by field as log.jsonl and the journal of a search have it."""
+    """Training statistics of an epoch, under the keys of log.jsonl and of a search's journal.
+
+    Attributes:
+        train_loss: Mean loss of the clips.
+        learning_rate: Rate of the last step.
+        precision: Type of the forward pass, e.g. "float32".
+        clips_per_second: Clips trained on per second.
+        data_wait_share: Fraction of the time spent waiting for the loader.
+        num_frames: Frames per clip.
+        skipped: Unreadable videos that were replaced.
+    """
 
     train_loss: float
     learning_rate: float
@@ -27,28 +37,29 @@ class EpochTraining:
 
 
 def read_epochs(run_dir: Path) -> list[dict[str, Any]]:
-    """Read the whole lines of log.jsonl, none when nothing was trained.
+    """Read the complete lines of log.jsonl; none if nothing was trained.
 
     Raises:
-        LineFileError: It is damaged.
+        LineFileError: The file is corrupt.
     """
     return read_lines(run_dir / EPOCHS_FILE, anew=ANEW)
 
 
 def reached_epochs(config: RunConfig, line: Mapping[str, Any]) -> float:
-    """Return how far in the epochs of a record a line is; behind a state that has stopped early, that is its end."""
+    """Return the record's epochs completed at a line; after a state that stopped early, all epochs of that state."""
     return config.epochs_before(line["state"] + 1) if line.get(STOPPED_EARLY) else line["total_epoch"]
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What training has taken.
+    """The cost of training.
 
     Attributes:
-        seconds: Of training steps, loading included.
-        clips: Trained on.
-        frames: In these clips.
-        multiply_adds: Of their forward passes, as model.summary counts them; None where an epoch does not say them.
+        seconds: Duration of the training steps, loading included.
+        clips: Clips trained on.
+        frames: Frames of these clips.
+        multiply_adds: Multiply-adds of their forward passes, as model.summary counts them; None if an epoch's line has
+            none.
     """
 
     seconds: float
@@ -57,7 +68,7 @@ class TrainingCost:
     multiply_adds: int | None
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the cost in words."""
         text = f"{self.seconds:,.1f} s, {self.clips:,} clips, {self.frames:,} frames"
         if self.multiply_adds is None:
             return text
@@ -66,12 +77,12 @@ class TrainingCost:
 
 
 def say_costs(lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether there are lines, and all say what their epochs have taken: those of early versions do not."""
+    """Return whether there are lines and all contain their cost; those of early versions do not."""
     return bool(lines) and all({"seconds", "clips", "num_frames"} <= line.keys() for line in lines)
 
 
 def add_up_costs(lines: Sequence[Mapping[str, Any]]) -> TrainingCost:
-    """Return what the epochs of these lines have taken together."""
+    """Return the total cost of the epochs of these lines."""
     counts = [line.get("multiply_adds") for line in lines]
     return TrainingCost(
         seconds=sum(line["seconds"] for line in lines),
@@ -82,6 +93,6 @@ def add_up_costs(lines: Sequence[Mapping[str, Any]]) -> TrainingCost:
 
 
 def costs_of_states(lines: Sequence[Mapping[str, Any]]) -> dict[int, TrainingCost]:
-    """Return what every state has taken, by its number from 0."""
+    """Return the cost of every state by its index, from 0."""
     states = dict.fromkeys(line["state"] for line in lines)
     return {state: add_up_costs([line for line in lines if line["state"] == state]) for state in states}

@@ -1,4 +1,4 @@
-"""What training says of its epochs: a line each in log.jsonl, and TensorBoard curves."""
+"""Log epochs: a line each in log.jsonl, and TensorBoard curves."""
 
 import time
 from pathlib import Path
@@ -10,23 +10,23 @@ from utils.training.epoch_lines import ANEW, EPOCHS_FILE
 
 
 class EpochLog:
-    """One line per epoch in run_dir/log.jsonl, and the same numbers for TensorBoard; rank 0 writes.
+    """Writer of one line per epoch to run_dir/log.jsonl, and of the same numbers to TensorBoard, on rank 0.
 
-    A line is written before its checkpoint, so a run killed in between finds a line too many when it continues:
-    `rewind`, which comes first, drops the lines of epochs that are trained again.
+    A line is written before its checkpoint, so a run killed in between resumes with one line too many. `rewind`, which
+    must be called first, drops the lines of epochs that will be trained again.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        """Keep the folder; `rewind` opens the file."""
+        """Set the folder; `rewind` opens the file."""
         self.run_dir = run_dir
         self._file: LineFile | None = None
         self._writer: Any = None
 
     def rewind(self, position: Position) -> None:
-        """Open the log and drop the lines of epochs at or after a position; on rank 0 only.
+        """Open the log and drop the lines of epochs after a position; on rank 0 only.
 
         Raises:
-            LineFileError: It is damaged.
+            LineFileError: The file is corrupt.
         """
         self._file = LineFile(self.run_dir / EPOCHS_FILE, anew=ANEW)
         reached = (position.state, position.epoch)
@@ -38,14 +38,14 @@ class EpochLog:
         """Append an epoch's line; on rank 0 only.
 
         Args:
-            line: `state` (index), `epoch` (epochs of the state that are complete) and numbers.
-            total_epoch: Epochs over all states; TensorBoard, which knows whole numbers only, counts the lines.
+            line: `state` (index), `epoch` (complete epochs of the state) and statistics.
+            total_epoch: Epochs over all states. TensorBoard takes integer steps only, so its steps are line numbers.
         """
-        assert self._file is not None  # `rewind` has opened it
+        assert self._file is not None  # opened by `rewind`
         self._file.append({**line, "total_epoch": total_epoch, "time": time.strftime("%Y-%m-%d %H:%M:%S")})
         count = len(self._file.lines)
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter  # takes a second to import: only when there is an epoch
+            from torch.utils.tensorboard import SummaryWriter  # 1 s to import: only if there is an epoch to log
 
             self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=count)
         for name, value in line.items():
@@ -55,7 +55,7 @@ class EpochLog:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The lines so far, of the run's earlier starts too; none on other ranks than 0."""
+        """The lines so far, including those before a resume; none on ranks other than 0."""
         return self._file.lines if self._file is not None else []
 
     def close(self) -> None:

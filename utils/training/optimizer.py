@@ -1,4 +1,4 @@
-"""The optimizer of a state, from its settings."""
+"""Create the optimizer of a state."""
 
 import functools
 from collections import defaultdict
@@ -11,33 +11,36 @@ from torch import nn
 from utils.config.sections import OptimizerConfig
 from utils.errors import UserError
 
-CLASSIFIER_RATE = 10.0  # fc_higher_lr
+CLASSIFIER_RATE = 10.0  # rate factor of the classifiers with fc_higher_lr
 
 
 class Staged(Protocol):
-    """A network that knows its stages and its classifiers (`model.network.VideoNetwork`)."""
+    """A network with named stages and classifiers (`model.network.VideoNetwork`)."""
 
     stages: tuple[str, ...]
     classifier_names: tuple[str, ...]
 
     def stage_of(self, name: str) -> int:
-        """Return the stage of a parameter, from 0; for what is behind the last one their number."""
+        """Return the stage of a parameter, from 0; the number of stages for a parameter behind the last one."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Give all weights."""
+        """Yield all weights with their names."""
 
 
 def make_optimizer(settings: OptimizerConfig, network: Staged) -> torch.optim.Optimizer:
-    """Return SGD or AdamW over the weights that need a gradient.
+    """Return SGD or AdamW over the weights that require a gradient.
 
-    A group's `rate_factor` multiplies the schedule's rate: classifiers have 10 with fc_higher_lr, stages powers of
-    layer_decay, the last one the first (Clark et al., ELECTRA, 2020; Bao et al., BEiT, 2022).
+    The `rate_factor` of a parameter group multiplies the schedule's rate: 10 for the classifiers with fc_higher_lr;
+    layer_decay for the last stage, its square for the one before, and so on (Clark et al., ELECTRA, 2020; Bao et al.,
+    BEiT, 2022).
 
     Raises:
-        UserError: layer_decay of a network that says no stages.
+        UserError: layer_decay is set for a network without named stages.
     """
     if settings.layer_decay != 1 and not network.stages:
-        raise UserError(f"optimizer.layer_decay: found {settings.layer_decay:g}, but the network says no stages")
+        raise UserError(
+            f"optimizer.layer_decay: found {settings.layer_decay:g}, but the network has no named stages; set it to 1"
+        )
     body: dict[float, list[nn.Parameter]] = defaultdict(list)
     heads: list[nn.Parameter] = []
     starts = tuple(f"{name}." for name in network.classifier_names)
@@ -53,5 +56,5 @@ def make_optimizer(settings: OptimizerConfig, network: Staged) -> torch.optim.Op
         if settings.adamw_solver
         else functools.partial(torch.optim.SGD, momentum=settings.momentum, nesterov=settings.nesterov)
     )
-    # The rate is set before every step. Fused, weights are read once a step; on a CPU torch does not choose it itself.
+    # The rate is set before every step. Fused kernels read weights once per step; they are not the default on a CPU.
     return make(groups, lr=0.0, weight_decay=settings.weight_decay, fused=on_cpu or None)

@@ -1,4 +1,4 @@
-"""Mixed precision that is really on: which type the forward pass uses, and the scaling that fp16 needs."""
+"""Mixed precision: the type of the forward pass, and the gradient scaling that fp16 needs."""
 
 import contextlib
 import os
@@ -12,22 +12,22 @@ from utils import distributed
 from utils.config.network_names import PUBLISHED_WIDTH
 from utils.errors import UserError
 
-# Limits of oneDNN's instruction set (its environment variable) that leave bf16 out.
+# Values of oneDNN's environment variable that limit its instruction set to one without bf16.
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
-_WAY_OUT = "use optimizer.amp=off, or auto, which takes float32 then"
+_OTHERS = "use off, or auto, which then selects float32"
 
 
 class PrecisionError(UserError):
-    """A precision this device does not have."""
+    """The device does not support a precision."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The type of forward passes.
+    """The type of the forward pass.
 
     Attributes:
-        dtype: Of autocast; None is full float32.
-        notice: Why it is not bf16 although the processor has it; empty otherwise.
+        dtype: Autocast type; None is float32.
+        notice: Why bf16 is not used although the processor has it; empty otherwise.
     """
 
     dtype: torch.dtype | None
@@ -44,7 +44,7 @@ class Precision:
 
 
 def resolve_precision(amp: str, device: torch.device, *, base_width: int, find_fault: Callable[[], str]) -> Precision:
-    """Return what `optimizer.amp` means on a device, the same on every rank.
+    """Return the precision that `optimizer.amp` selects on a device, the same on every rank.
 
     On a CPU, auto is float32 for networks below the published width. At 64 channels a step in bf16 is 1.6 to 2.1 times
     as fast; at 24 it is 1.23 times as fast on one thread, 0.68 on two, and costs three points of accuracy
@@ -52,12 +52,12 @@ def resolve_precision(amp: str, device: torch.device, *, base_width: int, find_f
 
     Args:
         amp: auto, bf16, fp16 or off.
-        device: Where the network runs.
+        device: Device of the network.
         base_width: Its `network.base_width`, channels.
-        find_fault: Says what a CPU computes wrongly in bf16; empty when nothing. Asked only where bf16 may be used.
+        find_fault: Returns what the CPU computes incorrectly in bf16, "" if nothing; called only if bf16 may be used.
 
     Raises:
-        PrecisionError: fp16 on a CPU, bf16 on a GPU without it, or on a CPU that computes wrongly in it.
+        PrecisionError: fp16 on a CPU, bf16 on a GPU without it, or bf16 on a CPU that computes incorrectly in it.
     """
     on_gpu = device.type == "cuda"
     if amp == "fp16" and not on_gpu:
@@ -76,32 +76,32 @@ def resolve_precision(amp: str, device: torch.device, *, base_width: int, find_f
     everywhere = distributed.gather_objects((has_instructions, fault))  # nodes may have other processors
     fault = next((found for _, found in everywhere if found), "")
     if amp == "bf16" and fault:
-        raise PrecisionError(f"optimizer.amp: this processor and torch compute wrongly in bf16 ({fault}); {_WAY_OUT}")
+        raise PrecisionError(f"optimizer.amp: this processor and torch compute bf16 incorrectly ({fault}); {_OTHERS}")
     if fault:
-        return Precision(None, f"this processor and torch compute wrongly in bf16: {fault}")
+        return Precision(None, f"this processor and torch compute bf16 incorrectly: {fault}")
     if amp == "auto" and not all(has for has, _ in everywhere):
         return Precision(None)
     return Precision(torch.bfloat16)
 
 
 def precision_name(dtype: torch.dtype | None) -> str:
-    """Return what logs and results call the type of the forward pass, e.g. "bfloat16"."""
+    """Return the name of an autocast type in logs and results, e.g. "bfloat16"; None is "float32"."""
     return "float32" if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Return whether a device has bf16 instructions; without them bf16 is emulated, which takes longer than float32."""
+    """Return whether a device has bf16 instructions; emulated bf16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
     if limit.upper() in _WITHOUT_BF16:
         return False
-    found: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 does not say
+    found: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.10
     return bool(found.get("avx512_bf16") or found.get("bf16"))  # x86, ARM
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    """Return the context of a forward pass in the given type (None: float32)."""
+    """Return the autocast context of a forward pass; a null context for None, which is float32."""
     if dtype is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Train a record: from wherever its checkpoint stands to its last state's weights."""
+"""Train a record from its checkpoint to the end of its last state."""
 
 import contextlib
 import logging
@@ -21,9 +21,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @contextlib.contextmanager
 def open_run(config: RunConfig, script: str, *, force: bool) -> Iterator[logging.Logger]:
-    """Hold the record's folder for the block and yield the log of a script.
+    """Lock the record's folder for the block and yield the log of a script.
 
-    With `force` what is in the folder is moved aside first; else it must be of the same record.
+    Args:
+        config: The record.
+        script: Name of the script in the log.
+        force: Move an earlier run aside first.
+
+    Raises:
+        ConfigError: Without `force`, the folder holds a run of another configuration.
+        LockError: Another process works in the folder.
     """
 
     def prepare() -> str:
@@ -49,16 +56,16 @@ def train_states(
     make_trainer: Callable[[int, Network], StateTrainer],
     describe: Callable[[Network], str],
 ) -> None:
-    """Train the states that are not done yet, in a folder that is held (`open_run`).
+    """Train the states that are not complete, in a folder locked by `open_run`.
 
     Args:
-        config: The record; a budget has become epochs.
-        log: The log of the run.
-        list_sha256: Of the training list's content.
-        class_names: What its classes are called, by number.
-        make_network: Returns the network that training starts (None) or continues from, given a checkpoint's content.
-        make_trainer: Returns a state, given its number from 0, ready to train, from the network as it is.
-        describe: Returns in a line what is trained, on what.
+        config: The record; a budget has been converted to epochs.
+        log: Log of the run.
+        list_sha256: SHA-256 of the training list's content.
+        class_names: Class names in the order of the logits.
+        make_network: Returns the network to start from, given a checkpoint's content (None: a new run).
+        make_trainer: Returns the trainer of a state, given its index and the network with its current weights.
+        describe: Returns a description of the network, data and device for the log.
     """
     record = TrainingRecord(config, log, list_sha256=list_sha256, class_names=class_names)
     content, position = record.read()
@@ -68,7 +75,7 @@ def train_states(
     network = make_network(content)
     log.info(f"{config.name}: {describe(network)}")
     if content is not None:
-        log.info(f"continuing in state {position.state + 1}, {position.epoch} epochs and {position.step} steps done")
+        log.info(f"continuing in state {position.state + 1} after {position.epoch} epochs and {position.step} steps")
     with contextlib.closing(record):
         _train(record, content, position, make_trainer=lambda index: make_trainer(index, network))
     log.info(f"trained weights: {config.weights_path}")
@@ -81,7 +88,7 @@ def _train(
     *,
     make_trainer: Callable[[int], StateTrainer],
 ) -> None:
-    """Train the states from a position on, which a checkpoint with this content stands at (None: the beginning)."""
+    """Train the states from a position on; `content` is the checkpoint at that position, None for a new run."""
     momenta = content["optimizer"] if content is not None else {}
     for index in range(position.state, len(record.config.states)):
         trainer, totals = make_trainer(index), EpochTotals()

@@ -1,4 +1,4 @@
-"""The folder of one record: output/<record>/. Nothing in it is ever deleted or silently replaced."""
+"""The run folder of a record, output/<record>/. Nothing in it is ever deleted or silently replaced."""
 
 import math
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ EARLIER_PATTERN = "earlier-*"
 
 
 def move_aside(run_dir: Path) -> str:
-    """Move all that earlier runs wrote, but what was moved before; return a line that says so, or ""."""
+    """Move the files of an earlier run into a folder earlier-NNN; return a message, "" if there were none."""
     stays = {*run_dir.glob(EARLIER_PATTERN), run_dir / LOCK_FILE}
     folder = move_to_earlier(run_dir, sorted(path.name for path in run_dir.iterdir() if path not in stays))
     return f"moved the earlier run to {folder}" if folder is not None else ""
 
 
 def require_same_record(config: RunConfig) -> None:
-    """Refuse a folder in which something was trained with another configuration.
+    """Refuse a folder that holds a run of another configuration.
 
     Raises:
-        ConfigError: It was; names every difference and how to go on.
+        ConfigError: It does; the message names every difference and what to do.
     """
     if config.saved_path.exists() and _has_trained(config.run_dir):
         saved = with_longer_states(load_saved_config(config.saved_path), config, first_state=0)
@@ -36,7 +36,7 @@ def require_same_record(config: RunConfig) -> None:
 
 
 def save_config(config: RunConfig) -> None:
-    """Write the effective configuration, once nothing forbids to train with it."""
+    """Write the effective configuration to config.yml, unless it is there already."""
     title = f"Effective configuration of {config.name}, as it ran"
     text = seal_text(config.to_yaml(), title)
     if not (config.saved_path.exists() and config.saved_path.read_bytes() == text.encode()):
@@ -44,8 +44,8 @@ def save_config(config: RunConfig) -> None:
 
 
 def _has_trained(run_dir: Path) -> bool:
-    """Return whether anything was trained: there are weights, epochs or events of a search."""
-    lines = {run_dir / EPOCHS_FILE: 1, run_dir / "search" / "journal.jsonl": 2}  # the journal begins with a header
+    """Return whether a folder holds weights, logged epochs or search events."""
+    lines = {run_dir / EPOCHS_FILE: 1, run_dir / "search" / "journal.jsonl": 2}  # the journal's first line is a header
     has_lines = any(path.exists() and path.read_bytes().count(b"\n") >= count for path, count in lines.items())
     return has_lines or any(run_dir.glob("*.pth"))
 
@@ -53,31 +53,31 @@ def _has_trained(run_dir: Path) -> bool:
 def find_position(
     config: RunConfig, content: dict[str, Any], position: Position, *, list_sha256: str, start_weights: str
 ) -> Position:
-    """Return where a record continues from its checkpoint, which must be of this very record.
+    """Return the position at which a record resumes from its checkpoint.
 
     Args:
         config: The record.
-        content: Of the checkpoint.
-        position: That the checkpoint stands at.
-        list_sha256: Of the training list.
-        start_weights: As `describe_start` says; "" where that is not known any more.
+        content: Content of the checkpoint.
+        position: Position of the checkpoint.
+        list_sha256: SHA-256 of the training list.
+        start_weights: As returned by `describe_start`; "" if no longer known.
 
     Returns:
-        The checkpoint's position, or, where the last state was complete and has more epochs now, that in it.
+        The checkpoint's position; if the last state was complete and has more epochs now, the position within it.
 
     Raises:
-        ConfigError, CheckpointError: The checkpoint is of another record, list or start.
+        ConfigError, CheckpointError: The checkpoint is of another record, list or initial weights.
     """
     path = config.weights_path
     if not {"config", "list_sha256"} <= content.keys():
-        raise CheckpointError(f"{path}: does not say what it was trained with; name it as network.pretrained_model")
+        raise CheckpointError(f"{path}: has no training configuration; load it with network.pretrained_model instead")
     trained = saved_config(content["config"], path)
     count = len(trained.states)
     is_complete = position.state == count
     epochs = [math.ceil(state.epochs) for state in trained.states]
     if not is_complete and not (position.state < count and position.epoch <= epochs[position.state]):
-        raise CheckpointError(f"{path}: stands at {position}, which its own configuration does not have")
-    # Where the result is an average or another epoch's, nothing is left of the weights that were trained last.
+        raise CheckpointError(f"{path}: its position {position} is not within its own configuration")
+    # If the result is an average or the best epoch, the weights of the last step are gone: no epochs can be added.
     is_other = is_complete and (trained.optimizer.ema > 0 or trained.optimizer.select == "best")
     first_state = count if is_other else min(position.state, count - 1)
     problems = list_differences(config, with_longer_states(trained, config, first_state=first_state))
@@ -92,7 +92,7 @@ def find_position(
 
 
 def describe_start(config: RunConfig) -> str:
-    """Return which weights training starts from, "" where their file is not there: a run that goes on needs none."""
+    """Return a description of the initial weights; "" if their file is gone, which a resumed run does not need."""
     named = config.network.pretrained_model
     if not named:
         return "random"
@@ -100,16 +100,16 @@ def describe_start(config: RunConfig) -> str:
 
 
 def refuse_differences(config: RunConfig, differences: Sequence[str]) -> None:
-    """Raise a ConfigError that names the differences to what a folder holds, if there are any, and how to go on."""
+    """Raise a ConfigError that names the differences to the run in a folder and what to do, if there are any."""
     if not differences:
         return
     longer = (
         f"; to train longer, start a record of another name with network.pretrained_model={config.weights_path}, or "
-        "raise optimizer.epochs of the last state where the rate is constant, optimizer.ema 0 and select last"
+        "raise optimizer.epochs of the last state if its rate is constant, optimizer.ema is 0 and select is last"
     )
     raise ConfigError(
-        f"{config.run_dir} holds a run of another configuration ({'; '.join(differences)}); set it back, give this "
-        "record a name of its own, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start anew"
+        f"{config.run_dir} holds a run of another configuration ({'; '.join(differences)}); restore the values, rename "
+        "this record, or use --force (FORCE=1 with run.sh) to move the earlier run aside and start over"
         + (longer if any(name.startswith("optimizer.epochs:") for name in differences) else "")
     )
 
@@ -118,12 +118,12 @@ def require_own_weights(content: dict[str, Any], config: RunConfig, *, path: Pat
     """Refuse to evaluate a checkpoint in the record's folder that another run than the folder's has trained.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
         config: The record.
-        path: The file; one outside of the folder is taken as it is.
+        path: The file; one outside of the folder is not checked.
 
     Raises:
-        ConfigError: config.yml or log.jsonl say otherwise than the checkpoint.
+        ConfigError: config.yml or log.jsonl disagrees with the checkpoint.
     """
     if path != config.weights_path or not {"config", "position"} <= content.keys() or config.is_search:
         return

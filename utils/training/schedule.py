@@ -8,23 +8,23 @@ from utils.config import RunConfig
 from utils.planning.envelope import Envelope
 from utils.training.batches import StateLength, StepPlan
 
-COSINE_FLOOR = 1e-6  # the rate a cosine schedule ends at
+COSINE_FLOOR = 1e-6  # final rate of a cosine schedule
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up, then cosine, steps or a constant rate.
+    """The schedule of one state: linear warm-up, then a cosine, steps or a constant rate.
 
-    Counted in batches of the record, as the released code steps its scheduler.
+    Positions are counted in batches of the record, as the released code steps its scheduler.
 
     Attributes:
         base: Rate after warm-up.
-        batches_per_epoch: Batches in an epoch (`StepPlan.record_batches_per_epoch`).
-        epochs: Epochs of the state, which may end inside one.
-        warmup_epochs: Epochs of warm-up; 0 or negative for none.
+        batches_per_epoch: Record batches per epoch (`StepPlan.record_batches_per_epoch`).
+        epochs: Epochs of the state; the last one may be partial.
+        warmup_epochs: Epochs of warm-up; 0 or negative: none.
         warmup_multiplier: Warm-up rises linearly from base / warmup_multiplier.
-        decay_epochs: Epochs at which the rate is multiplied by decay_rate, none for a constant rate; None for a cosine
-            to 1e-6.
+        decay_epochs: Epochs at which the rate is multiplied by decay_rate; empty: constant rate; None: cosine decay to
+            1e-6.
         decay_rate: Factor of each decay.
     """
 
@@ -37,7 +37,7 @@ class Schedule:
     decay_rate: float = 0.1
 
     def rate(self, batch: int) -> float:
-        """Return the rate for batch number `batch`, counted from 0 over all epochs of the state."""
+        """Return the rate of batch number `batch`, counted from 0 over all epochs of the state."""
         warmup = max(self.warmup_epochs, 0.0) * self.batches_per_epoch
         if batch < warmup:
             start = self.base / self.warmup_multiplier
@@ -52,14 +52,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class PathSchedule:
-    """The rate of a state under one envelope over its whole path, in fractions of the path's compute.
+    """The schedule of a state under an envelope over the whole path, a function of the fraction of compute spent.
 
     Attributes:
-        base: The state's own peak.
-        envelope: The factor of the peak over the path.
-        before: Compute of the states before this one, in the unit of `per_step`.
-        per_step: Compute of a step of this state.
-        whole: Compute of the path.
+        base: Peak rate of the state.
+        envelope: Factor of the peak rate over the path.
+        before: Compute of the states before this one, frames x pixels.
+        per_step: Compute of a step of this state, frames x pixels.
+        whole: Compute that the envelope spans, frames x pixels.
     """
 
     base: float
@@ -69,20 +69,20 @@ class PathSchedule:
     whole: float
 
     def rate(self, step: int) -> float:
-        """Return the rate of step number `step`, counted from 0 over the state, by what is spent before it."""
+        """Return the rate of step number `step`, counted from 0 over the state, by the compute spent before it."""
         return self.base * self.envelope.factor(min(1.0, (self.before + step * self.per_step) / self.whole))
 
 
 def make_rate(
     config: RunConfig, state_index: int, *, plans: Sequence[StepPlan], num_videos: int
 ) -> Callable[[int, int], float]:
-    """Return what gives the learning rate of an (epoch, step) of a state: its own schedule's, or the envelope's.
+    """Return the learning rate of a state as a function of (epoch, step), both from 0.
 
     Args:
         config: The record.
-        state_index: Of the state.
-        plans: How the batches of every state are divided.
-        num_videos: Training videos.
+        state_index: Index of the state, from 0.
+        plans: The step plan of every state.
+        num_videos: Videos of the training list.
     """
     state, settings, plan = config.states[state_index], config.optimizer, plans[state_index]
     if settings.envelope == "none":

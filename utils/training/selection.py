@@ -1,4 +1,4 @@
-"""The best epoch of a state by its validation: which it is, its weights, and when it is no use to go on."""
+"""Select the best epoch of a state by validation, and stop early."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from utils.metrics import ValidationScore
 
 @dataclass
 class BestEpoch:
-    """The best epoch so far, by top-1, then by the mean of top-1, top-3 and top-5; of equals the latest.
+    """The best epoch so far, by top-1, then by the mean of top-1, top-3 and top-5; the latest of equal ones.
 
     Attributes:
-        patience: Epochs without a better one after which the state is over; 0: never.
+        patience: Epochs without improvement after which the state ends; 0: it does not end early.
         epoch: The best epoch, from 1; 0 before the first.
-        since: The first epoch that was as good.
-        score: Its top-1 and mean, percent.
-        weights: Its weights, on the CPU.
+        since: The first epoch with the best score.
+        score: The best top-1 and mean, percent.
+        weights: Weights of the best epoch, on the CPU.
     """
 
     patience: int
@@ -28,7 +28,7 @@ class BestEpoch:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def note(self, epoch: int, score: ValidationScore, *, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take an epoch and its weights into account."""
+        """Update the best epoch with the score and the weights of an epoch, from 1."""
         found = (score.top1, score.mean)
         if found < self.score:
             return
@@ -38,16 +38,16 @@ class BestEpoch:
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
 
     def is_over(self, epoch: int) -> bool:
-        """Return whether no better epoch has come for long enough when `epoch` epochs are done."""
+        """Return whether the state ends early after `epoch` epochs."""
         return 0 < self.patience <= epoch - self.since
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the entries of a checkpoint."""
         kept = {"epoch": self.epoch, "since": self.since, "score": list(self.score), "weights": self.weights}
         return {"best": kept}
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
+        """Restore the best epoch from a checkpoint."""
         kept = content["best"]
         self.epoch, self.since, self.weights = kept["epoch"], kept["since"], kept["weights"]
         self.score = (kept["score"][0], kept["score"][1])

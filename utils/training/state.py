@@ -1,6 +1,6 @@
-"""Train one state epoch by epoch, and keep the record of it: log line, checkpoint, position.
+"""Train a state epoch by epoch, and write its log lines and checkpoints.
 
-`helpers.make_state_trainer` wires these parts; train_3d.py runs a record's states with them.
+`helpers.make_state_trainer` assembles a state's trainer; train_3d.py trains the states of a record with them.
 """
 
 import contextlib
@@ -26,26 +26,27 @@ from utils.training.epoch_lines import STOPPED_EARLY, EpochTraining, add_up_cost
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
 
-_LONE_VALUE = "more than 1 value per channel"  # torch's words
+_LONE_VALUE = "more than 1 value per channel"  # from torch's error message
 
 
 class BatchSizeError(UserError):
-    """Batches too small for batch norm."""
+    """Batches are too small for batch norm."""
 
 
 class StepRecord(Protocol):
-    """What keeps checkpoints inside an epoch."""
+    """Writer of checkpoints within an epoch."""
 
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
-        """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
+        """Write a checkpoint at a position; `totals` are the sums of an incomplete epoch, None at the end of one."""
 
 
 def checkpoint_content(learner: Learner, totals: EpochTotals | None) -> dict[str, Any]:
-    """Return what any checkpoint to continue from keeps, on all ranks together.
+    """Return the learner's entries of a resumable checkpoint; a collective call of all ranks.
 
     Args:
-        learner: What is trained.
-        totals: The sums of an epoch that is not complete, in which every rank has running statistics of its own.
+        learner: The state in training.
+        totals: Sums of an incomplete epoch, within which every rank has running statistics of its own; None at the end
+            of an epoch.
     """
     if totals is None:
         return {**learner.state_dict(), "totals": None}
@@ -53,13 +54,19 @@ def checkpoint_content(learner: Learner, totals: EpochTotals | None) -> dict[str
 
 
 def restore(learner: Learner, content: dict[str, Any]) -> EpochTotals:
-    """Continue from what `checkpoint_content` returned; return this rank's part of the totals."""
+    """Restore a learner from `checkpoint_content`; return this rank's part of the totals."""
     learner.load_state_dict(content)
     return EpochTotals.of_rank(content["totals"])
 
 
 def describe_training(learner: Learner, totals: EpochTotals, *, num_frames: int) -> EpochTraining:
-    """Return how an epoch of clips of so many frames was trained."""
+    """Return an epoch's entries of log.jsonl: loss, rate, precision, speed.
+
+    Args:
+        learner: The state in training.
+        totals: Sums over the epoch and all ranks.
+        num_frames: Frames per clip.
+    """
     return EpochTraining(
         train_loss=totals.loss_sum / totals.clips,
         learning_rate=learner.last_rate,
@@ -72,19 +79,26 @@ def describe_training(learner: Learner, totals: EpochTotals, *, num_frames: int)
 
 
 class TrainingRecord:
-    """What a run leaves behind while it trains: current.pth, numbered checkpoints, log.txt and log.jsonl."""
+    """Writer of the files of a run: current.pth, numbered checkpoints, log.txt and log.jsonl."""
 
     def __init__(self, config: RunConfig, log: logging.Logger, *, list_sha256: str, class_names: Sequence[str]) -> None:
-        """Keep the record of a run on a training list whose content has this SHA-256, of classes called so."""
+        """Start recording a run.
+
+        Args:
+            config: The record; a budget has been converted to epochs.
+            log: Log of the run.
+            list_sha256: SHA-256 of the training list's content.
+            class_names: Class names in the order of the logits.
+        """
         self.config, self.log, self.list_sha256, self.class_names = config, log, list_sha256, list(class_names)
         self.epochs = EpochLog(config.run_dir)
         self.start_weights = ""
 
     def read(self) -> tuple[dict[str, Any] | None, Position]:
-        """Return the checkpoint to continue from (None: start) and its position, the same on every rank.
+        """Return the checkpoint to resume from (None: a new run) and its position, the same on every rank.
 
         Raises:
-            UserError: The checkpoint is not of this record, was trained on another list, or a file is damaged.
+            UserError: The checkpoint is not of this record, was trained on another list, or a file is corrupt.
         """
         return distributed.decide_on_main(self._read)
 
@@ -108,7 +122,7 @@ class TrainingRecord:
     def save(
         self, learner: Learner, position: Position, totals: EpochTotals | None, *, name: str = "current.pth"
     ) -> None:
-        """Write a checkpoint at a position; `totals` are the sums of an epoch that is not complete."""
+        """Write a checkpoint at a position; `totals` are the sums of an incomplete epoch, None at the end of one."""
         content = {
             **checkpoint_content(learner, totals),
             "config": self.config.to_dict(),
@@ -122,7 +136,7 @@ class TrainingRecord:
     def finish_epoch(
         self, learner: Learner, position: Position, totals: EpochTotals, score: ValidationScore | None
     ) -> None:
-        """Log a complete epoch, then save it: a kill between the two costs nothing, `read` drops the log line again."""
+        """Log a complete epoch, then save it; after a kill between the two, `read` drops the log line again."""
         state = self.config.states[position.state]
         self.log.info(_describe_epoch(position.epoch, learner.length.num_epochs, totals, score))
         for note in totals.notes:
@@ -152,7 +166,7 @@ class TrainingRecord:
             self.save(learner, after, None, name=f"state{position.state + 1}_epoch{position.epoch:03d}.pth")
 
     def _log_end(self, position: Position, learner: Learner) -> None:
-        """Say which epoch's weights a state ends with, what it has taken, and the run so far."""
+        """Log the epoch whose weights a state ends with, its cost, and that of the run so far."""
         state, best, lines = position.state, learner.best, self.epochs.lines  # of rank 0
         if best is not None:
             is_last = position.epoch == learner.length.num_epochs
@@ -175,11 +189,11 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: Validat
 
 @contextlib.contextmanager
 def step_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
-    """Say of a step that cannot be made what to change.
+    """Convert errors of a training step into ones that say which settings to change.
 
     Raises:
-        ShortageError: There was not enough memory; says what would need less and gives the same steps.
-        BatchSizeError: A batch norm saw one value of each channel: a lone clip whose last map is a single point.
+        ShortageError: Out of memory; names settings that need less and keep the steps.
+        BatchSizeError: A batch norm got one value per channel: a single clip whose last feature map is one point.
     """
     try:
         yield
@@ -188,26 +202,24 @@ def step_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
             raise
         found = f"sampler.batch_size {state.batch_size} with clips of {state.num_frames} frames"
         raise BatchSizeError(
-            f"{found}: the network's last maps are a single point, and batch norm has nothing to average over; raise "
-            "sampler.batch_size (and lower sampler.iter_size), or take larger clips"
+            f"{found}: the network's last feature map is a single point, so batch norm has one value per channel; "
+            "raise sampler.batch_size (and lower sampler.iter_size), or use larger clips"
         ) from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         size, count = state.batch_size, state.iter_size
-        ways = (
-            [] if config.network.checkpoint_blocks else ["network.checkpoint_blocks=true goes on to the same weights"]
-        )
+        ways = [] if config.network.checkpoint_blocks else ["network.checkpoint_blocks=true trains the same weights"]
         if part := next((number for number in range(2, size + 1) if size % number == 0), 0):
             change = f"sampler.batch_size {size} -> {size // part}, sampler.iter_size {count} -> {count * part}"
-            ways.append(f"{change} keeps the step (in a run that begins: batch norm sees fewer clips)")
+            ways.append(f"{change} keeps the step (only for a new run: batch norm sees fewer clips)")
         ways.append("shorter clips or smaller crops need less")
         found = f"{size} clips of {state.num_frames} frames at a time"
         raise ShortageError(f"out of memory with {found}: {'; '.join(ways)}") from None
 
 
 class StateTrainer:
-    """One state of a record, ready to train: its learner, its loader and validation."""
+    """The trainer of one state of a record: learner, training loader and validation loader."""
 
     def __init__(
         self,
@@ -220,18 +232,28 @@ class StateTrainer:
         validation: Iterable[Any] | None,
         title: str = "",
     ) -> None:
-        """Take over the parts of a state; `title` stands in front of the progress bar."""
+        """Assemble the trainer of a state.
+
+        Args:
+            config: The record.
+            index: Index of the state, from 0.
+            learner: Network, optimizer and settings.
+            loader: Yields the micro-batches that `batches` selects.
+            batches: The micro-batches of this rank.
+            validation: The validation loader; None: no validation.
+            title: Title of the progress bar; "": the state's number.
+        """
         self.config, self.index, self.state = config, index, config.states[index]
         self.title = title or f"state {index + 1}"
         self.learner, self.loader, self.batches, self.validation = learner, loader, batches, validation
 
     def describe(self) -> str:
-        """Return the state in a line."""
+        """Return a one-line description of the state."""
         place = f"state {self.index + 1} of {len(self.config.states)}"
         return f"{place}: {self.describe_setting()}, {self.state.epochs:g} epochs"
 
     def describe_setting(self) -> str:
-        """Return the state's input, rate and steps."""
+        """Return the state's input, learning rate and steps in words."""
         state, plan = self.state, self.learner.plan
         stages, frozen = self.config.optimizer.frozen_stages, ", batch norm frozen" if state.frozen_bn else ""
         frozen += f", first {stages} stages frozen" if stages else ""
@@ -245,7 +267,7 @@ class StateTrainer:
         )
 
     def train(self, record: TrainingRecord, position: Position, totals: EpochTotals) -> None:
-        """Train the epochs from a position to the end of the state, recording each."""
+        """Train and record the epochs from a position to the end of the state."""
         is_over = self.learner.is_over(position.epoch)
         while not is_over:
             totals = self.train_epoch(position, totals, record).merged()
@@ -258,7 +280,7 @@ class StateTrainer:
     def train_epoch(self, position: Position, totals: EpochTotals, record: "StepRecord") -> EpochTotals:
         """Train the epoch at a position, or the rest of it, with a progress bar; return this rank's totals.
 
-        Where a state follows another one, its first epoch may begin with new statistics of batch norm.
+        With optimizer.precise_bn, the first epoch after a state change starts by recomputing batch norm statistics.
         """
         if self.index > 0 and position.epoch == position.step == 0 and self.config.optimizer.precise_bn:
             self.recalculate_statistics()
@@ -290,10 +312,10 @@ class StateTrainer:
                 )
 
     def score(self, epochs_done: int) -> ValidationScore | None:
-        """Run validation where one is due: every eva_inter_freq epochs and at the end of the state."""
+        """Run validation if it is due: every eva_inter_freq epochs and at the end of the state."""
         due = epochs_done == self.learner.length.num_epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
         if self.validation is None or not due:
-            with self.learner.evaluated():  # an epoch ends with the same running statistics on all ranks
+            with self.learner.evaluated():  # every epoch ends with the same running statistics on all ranks
                 return None
         score, best = self.evaluate(), self.learner.best
         if best is not None:
@@ -301,17 +323,17 @@ class StateTrainer:
         return score
 
     def evaluate(self) -> ValidationScore:
-        """Run validation of the network as it is.
+        """Return the accuracies of the current weights on the validation list.
 
         Raises:
-            DivergedError: Its scores are not finite.
+            DivergedError: A score is not finite.
         """
         assert self.validation is not None
         with self.learner.evaluated():
             return evaluate(self.learner, self.validation, num_classes=self.config.dataset.num_classes)
 
     def recalculate_statistics(self) -> None:
-        """Compute the running statistics of batch norm anew on the first clips of this state (optimizer.precise_bn)."""
+        """Recompute the running statistics of batch norm on the first clips of this state (optimizer.precise_bn)."""
         self.batches.start(0)
         learner, count = self.learner, self.config.optimizer.precise_bn
         recalculate_statistics(

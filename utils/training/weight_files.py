@@ -1,4 +1,4 @@
-"""Weight files of this project and of others: where the network's tensors are in them, and under which names."""
+"""Read weight files of this project and of others: find the network's tensors and their names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from utils.config.saved import clip_differences, require_normalization
 from utils.training.checkpoint import CLASS_NAMES, NESTINGS, CheckpointError, load_tensors
 from utils.training.run_folder import require_own_weights
 
-# What wrappers put in front of every name: DistributedDataParallel, torch.compile, and modules that hold the network.
+# Prefixes that wrappers add to every name: DistributedDataParallel, torch.compile, modules that contain the network.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
-# How many entries of a file an error shows.
+# Entries of a file that an error lists.
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a file of weights holds for whoever uses them; other projects' files and bare ones hold tensors only.
+    """Content of a weight file; files of other projects have tensors only.
 
     Attributes:
-        tensors: Of the network, by name.
-        class_names: Class i is called class_names[i]; empty where the file does not say.
-        differences: 'section.key: was X, is Y' for the settings with which its clips were cut otherwise than the
-            record's evaluation does.
+        tensors: Tensors of the network by name.
+        class_names: Class i is called class_names[i]; empty if the file has no names.
+        differences: 'section.key: was X, is Y' for every setting of its training clips that differs from the record's
+            evaluation.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -36,12 +36,12 @@ class WeightFile:
 
 
 def read_weight_file(config: RunConfig, path: Path) -> WeightFile:
-    """Read a file of weights that fits the record's normalisation.
+    """Read a weight file that fits the record's normalization.
 
     Raises:
-        CheckpointError: The file cannot be read, or holds no weights where they are looked for.
-        ConfigError: The weights were trained on clips that were normalised otherwise, or are in the record's folder
-            although another run has trained them.
+        CheckpointError: The file cannot be read, or has no weights under a known entry.
+        ConfigError: The weights were trained with another normalization, or are in the record's folder but of another
+            run.
     """
     content = load_tensors(path)
     require_normalization(content, config, path=path)
@@ -57,13 +57,13 @@ def read_weight_file(config: RunConfig, path: Path) -> WeightFile:
 
 
 def network_weights(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    """Return the network's tensors of this project's checkpoints, others' (`NESTINGS`) or a bare file.
+    """Return the network's tensors in a checkpoint of this or another project (`NESTINGS`) or in a bare state dict.
 
-    Of a checkpoint with an average of the weights (optimizer.ema) it is the average. Prefixes of wrappers are left out,
-    also several behind one another; values that are no tensors are no weights.
+    A checkpoint with an average of the weights (optimizer.ema) gives the average. All prefixes of wrappers are removed;
+    values that are not tensors are ignored.
 
     Raises:
-        CheckpointError: There are no tensors, or two of them differ in wrappers' prefixes only.
+        CheckpointError: There are no tensors, or two names differ only in prefixes of wrappers.
     """
     place = []
     while nested := [name for name in NESTINGS if _holds_tensors(content.get(name))]:
@@ -72,9 +72,8 @@ def network_weights(content: Mapping[str, Any], path: Path) -> dict[str, torch.T
     tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise CheckpointError(
-            f"{path}: no weights at {'.'.join(place) or 'the top'}: it holds {_listing(content)}; weights are looked "
-            f"for at the top and in {', '.join(NESTINGS)}: save them there, e.g. torch.save({{'state_dict': weights}}, "
-            "file)"
+            f"{path}: no weights at {'.'.join(place) or 'the top'}: found {_listing(content)}; expected tensors at the "
+            f"top or in {', '.join(NESTINGS)}: save them there, e.g. torch.save({{'state_dict': weights}}, file)"
         )
     weights: dict[str, torch.Tensor] = {}
     origins: dict[str, str] = {}
@@ -82,7 +81,7 @@ def network_weights(content: Mapping[str, Any], path: Path) -> dict[str, torch.T
         bare = _without_prefixes(name)
         if bare in weights:
             both = f"{origins[bare]} and {name} are both {bare}"
-            raise CheckpointError(f"{path}: {both} without their wrappers' names; keep one")
+            raise CheckpointError(f"{path}: {both} without the prefixes of wrappers; keep one")
         weights[bare], origins[bare] = tensor, name
     return weights
 
@@ -94,7 +93,7 @@ def _holds_tensors(value: object) -> bool:
 
 
 def _without_prefixes(name: str) -> str:
-    # torch.compile of a part of a network puts its name in the middle.
+    # torch.compile of a submodule puts its prefix in the middle of a name.
     name = name.replace("._orig_mod.", ".")
     while name.startswith(_PREFIXES):
         name = name.partition(".")[2]
@@ -102,7 +101,7 @@ def _without_prefixes(name: str) -> str:
 
 
 def _listing(content: Mapping[str, Any]) -> str:
-    """Name the first entries and what they are, e.g. 'encoder (dictionary of 120), epoch (int)'."""
+    """Return the names and types of the first entries, e.g. 'encoder (dictionary of 120), epoch (int)'."""
     entries = [
         f"{name} ({f'dictionary of {len(value)}' if isinstance(value, dict) else type(value).__name__})"
         for name, value in content.items()

@@ -232,7 +232,7 @@ def test_a_weight_outside_the_loss_is_named() -> None:
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     network = TwoHeads().double()
     network.unused = nn.Parameter(torch.ones(1))
-    with pytest.raises(TrainingError, match="1 weights take no part in the loss and would never be trained: unused"):
+    with pytest.raises(TrainingError, match="1 weights do not contribute to the loss and would not be trained: unused"):
         run_epoch(make_learner(network, plan=plan, num_videos=6), make_batches(3))
 
 
@@ -321,7 +321,7 @@ def test_a_processor_that_is_wrong_in_bf16_trains_in_float32(monkeypatch: pytest
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     chosen = resolve_precision("auto", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")
     assert chosen.dtype is None
-    assert str(chosen) == "float32 (this processor and torch compute wrongly in bf16: 3x1x1 over 2 frames: inf)"
+    assert str(chosen) == "float32 (this processor and torch compute bf16 incorrectly: 3x1x1 over 2 frames: inf)"
     with pytest.raises(PrecisionError, match=r"3x1x1 over 2 frames: inf\); use optimizer.amp=off, or auto"):
         resolve_precision("bf16", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")
 

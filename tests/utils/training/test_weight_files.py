@@ -121,11 +121,11 @@ def test_two_entries_that_differ_in_wrappers_only_are_named(tmp_path: Path) -> N
     [
         (
             {"encoder": WEIGHTS, "epoch": 3, "note": "x"},
-            r"no weights at the top: it holds encoder \(dictionary of 3\), epoch \(int\), note \(str\); weights",
+            r"no weights at the top: found encoder \(dictionary of 3\), epoch \(int\), note \(str\); expected",
         ),
-        ({"model": {"encoder": WEIGHTS}}, r"no weights at model: it holds encoder \(dictionary of 3\); weights are"),
-        ({"state_dict": {}}, r"no weights at the top: it holds state_dict \(dictionary of 0\)"),
-        ({}, r"no weights at the top: it holds nothing"),
+        ({"model": {"encoder": WEIGHTS}}, r"no weights at model: found encoder \(dictionary of 3\); expected"),
+        ({"state_dict": {}}, r"no weights at the top: found state_dict \(dictionary of 0\)"),
+        ({}, r"no weights at the top: found nothing"),
         ({f"n{i}": i for i in range(11)}, r"no weights at .* n7 \(int\) and 3 more; .*state_dict_ema"),
     ],
 )
