@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from layers.exchange import exchange
+from layers.swap import swap_modules
 
 
 class Checkpointed(nn.Module):
@@ -32,7 +32,7 @@ class Checkpointed(nn.Module):
 def checkpoint_blocks(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
     """Exchange blocks inside `network`, of whatever class, for checkpointed ones that hold the very same parts."""
     chosen = set(blocks)
-    exchange(
+    swap_modules(
         network,
         lambda block: _checkpointed_class(type(block)) if block in chosen else None,  # type: ignore[arg-type]  # an instance's hash
     )

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.exchange import exchange
+from layers.swap import swap_modules
 
 # Kernels up to this size are right in float32 and float64 as torch pads them.
 SAFE_KERNEL = 5
@@ -42,16 +42,16 @@ class Conv3d(nn.Conv3d):
         return convolve_rewritten(self, x, F.conv3d) if is_at_risk(self, x) else super().forward(x)
 
 
-def use_own_convolutions(network: nn.Module) -> None:
+def use_safe_convolutions(network: nn.Module) -> None:
     """Exchange every convolution inside `network`, one of another library, for one of this module.
 
     The new ones hold the very parameters of the old ones. Subclasses are exchanged too where they convolve as torch's
     class does (torchvision's `Conv3DSimple`).
     """
-    exchange(network, _own)
+    swap_modules(network, _safe_class)
 
 
-def _own(conv: nn.Module) -> type[nn.Module] | None:
+def _safe_class(conv: nn.Module) -> type[nn.Module] | None:
     for plain, own in ((nn.Conv2d, Conv2d), (nn.Conv3d, Conv3d)):
         if isinstance(conv, plain) and type(conv).forward is plain.forward:
             return own

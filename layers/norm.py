@@ -6,7 +6,7 @@ from typing import Self
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from layers.exchange import exchange
+from layers.swap import swap_modules
 
 
 class _FreezableBatchNorm(_BatchNorm):
@@ -36,7 +36,7 @@ BATCH_NORMS: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d,
 
 def make_freezable(network: nn.Module) -> None:
     """Exchange every plain 3D batch norm inside `network`, one of another library, for one that can be frozen."""
-    exchange(network, lambda norm: BatchNorm3d if type(norm) is nn.BatchNorm3d else None)
+    swap_modules(network, lambda norm: BatchNorm3d if type(norm) is nn.BatchNorm3d else None)
 
 
 def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:

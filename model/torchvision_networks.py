@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.convolutions import Conv3d, use_own_convolutions
+from layers.convolutions import Conv3d, use_safe_convolutions
 from layers.drop import DropPath, drop_rates
 from layers.norm import make_freezable
 from layers.pooling import POOLINGS
@@ -91,7 +91,7 @@ class TorchvisionNetwork(VideoNetwork):
         if hasattr(self.video, "avgpool"):
             self.video.avgpool = GlobalPool(options.pooling_name)
         make_freezable(self.video)
-        use_own_convolutions(self.video)
+        use_safe_convolutions(self.video)
         self.first = next(path for path, module in self.video.named_modules() if isinstance(module, nn.Conv3d))
         self._take_channels(options.in_channels)
         if options.stochastic_depth is not None:

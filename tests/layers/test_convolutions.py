@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layers import convolution_check, convolutions
-from layers.convolutions import Conv2d, Conv3d, has_inner_window, is_at_risk, use_own_convolutions
+from layers.convolutions import Conv2d, Conv3d, has_inner_window, is_at_risk, use_safe_convolutions
 from layers.losses import HeadsLoss
 from tests import forked
 from tests.convolution_forms import KINDS, find_kinds
@@ -131,7 +131,7 @@ def test_convolutions_of_other_libraries_are_exchanged_with_their_parameters() -
     before = dict(network.named_parameters())
     x = torch.randn(2, 2, 5, 5, 5)
     expected = parts[2](parts[1](parts[0](x)))
-    use_own_convolutions(network)
+    use_safe_convolutions(network)
     assert [type(part) in (Conv2d, Conv3d) for part in parts] == [True, True, False, True]
     assert all(weight is before[name] for name, weight in network.named_parameters())
     torch.testing.assert_close(parts[2](parts[1](parts[0](x))), expected)
