@@ -144,7 +144,7 @@ class ResNet3D(VideoNetwork):
             options.base_width,
             early_stride=options.early_stride,
             style=style,
-            first=replace(style, norm=first_norm, dims=family.stem_dims),
+            first_style=replace(style, norm=first_norm, dims=family.stem_dims),
         )
         stages = StageMaker(
             family, backbone, options.base_width, self.stem.out_channels, style, options.stochastic_depth or 0.0

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layers.blocks import everywhere, max_pool_space
+from layers.blocks import as_feature_map, max_pool_space
 from layers.norm import BatchNorm3d
 from layers.pooling import POOLINGS, average
 from layers.units import (
@@ -90,7 +90,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, T, H, W] -> the same."""
-        return x * everywhere(self.fc(average(x)).sigmoid())
+        return x * as_feature_map(self.fc(average(x)).sigmoid())
 
 
 MakeGate = Callable[[int], nn.Module]
