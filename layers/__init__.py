@@ -1,1 +1,1 @@
-"""Parts of networks: space-time units, residual blocks, batch norm, pooling, losses."""
+"""Building blocks of networks: space-time units, residual blocks, batch norm, pooling, losses."""

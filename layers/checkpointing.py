@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks that keep their input alone and compute the rest again in the backward pass."""
+"""Activation checkpointing: blocks keep only their input and recompute the rest in the backward pass."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,23 +14,28 @@ from layers.swap import swap_modules
 
 
 class Checkpointed(nn.Module):
-    """In front of a block's class among the bases: trades time for memory while it trains, bit by bit the same.
+    """Mixin, listed before a block's class, that checkpoints the block in training; results are bit-equal.
 
-    Random draws (dropout, stochastic depth) are repeated, and the second computation leaves the running statistics of
-    batch norm alone, which the first one has updated.
+    Random draws (dropout, stochastic depth) are repeated. The recomputation leaves the running statistics of batch
+    norm alone, which the first forward pass has updated.
     """
 
     def forward(self, *inputs: Any) -> Any:
-        """Return what the block's class does."""
+        """Return the output of the block's class."""
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(*inputs)
         return checkpoint(
-            super().forward, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _without_statistics(self))
+            super().forward, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _fixed_statistics(self))
         )
 
 
 def checkpoint_blocks(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
-    """Exchange blocks inside `network`, of whatever class, for checkpointed ones that hold the very same parts."""
+    """Checkpoint some blocks inside `network`, of any class, in place.
+
+    Args:
+        network: Contains the blocks.
+        blocks: Modules inside `network`; they are swapped for instances of a checkpointed subclass.
+    """
     chosen = set(blocks)
     swap_modules(
         network,
@@ -40,18 +45,18 @@ def checkpoint_blocks(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
 
 @cache
 def _checkpointed_class(block_class: type[nn.Module]) -> type[nn.Module]:
-    """Make the subclass, of the same name: that is what a network's text shows."""
+    """Return the checkpointed subclass; it has the name of its base, which the repr of a network shows."""
     return type(block_class.__name__, (Checkpointed, block_class), {})
 
 
 @contextmanager
-def _without_statistics(block: nn.Module) -> Iterator[None]:
-    """Normalise by the batch without a trace in the running statistics; frozen norms go on using theirs."""
+def _fixed_statistics(block: nn.Module) -> Iterator[None]:
+    """Normalize by the batch without updating the running statistics; frozen norms keep using theirs."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
     momenta = [norm.momentum for norm in norms]
     counters = [cast(torch.Tensor, norm.num_batches_tracked).clone() for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0  # all of the old statistics, nothing of the batch's
+        norm.momentum = 0.0  # new statistics = old statistics
     try:
         yield
     finally:

@@ -1,15 +1,17 @@
-"""Frames of clips as a batch of images, and back."""
+"""Fold the frames of clips into a batch of images, and unfold them again."""
 
 from torch import Tensor
 
 
 def fold_frames(clips: Tensor, *, frames_per_image: int = 0) -> Tensor:
-    """Lay the frames of all clips side by side as a batch.
+    """Fold the time axis into the batch axis.
 
     Args:
         clips: [N, C, T, H, W].
-        frames_per_image: 0 for frames, [N x T, C, H, W]; s for pieces of s frames, [N x T/s, C, s, H, W], without the
-            frames that are left over at the end.
+        frames_per_image: 0 for single frames; s for pieces of s consecutive frames, which drops the last T % s frames.
+
+    Returns:
+        [N x T, C, H, W] for single frames, [N x T/s, C, s, H, W] for pieces.
     """
     if not frames_per_image:
         return clips.transpose(1, 2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""The training loss over all heads of a network."""
+"""The training loss, over all heads of a network."""
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,20 @@ LABEL_SMOOTHING = 0.1
 
 
 class HeadsLoss(nn.Module):
-    """Cross-entropy of every head against the same target, summed over heads (DG: two terms; LGD: local and global).
+    """Cross-entropy summed over heads, all with the same target (DG: two heads; LGD: local and global).
 
     Args:
-        label_smoothing: Fraction of the target spread evenly over all classes. Soft targets (mixup) bring their own.
-        class_weights: Factors of the loss of a clip of each class, [classes]; a clip of a soft target has the mean of
-            its classes' factors. None: 1. The mean is over clips, not over weights, so that micro-batches add up.
+        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1]. Not applied to soft targets
+            (mixup), which contain it.
+        class_weights: Factor of each class's loss, [classes]; a soft target weights the factors by its probabilities.
+            None: all 1. The loss is divided by the number of clips, not by the sum of weights, so that the losses of
+            micro-batches add up.
     """
 
     class_weights: torch.Tensor | None
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: torch.Tensor | None = None) -> None:
-        """Keep the settings."""
+        """Store the settings."""
         super().__init__()
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -29,7 +31,7 @@ class HeadsLoss(nn.Module):
 
         Args:
             heads: One [N, classes] tensor of logits per head.
-            targets: int64 [N] labels, or float [N, classes] distributions.
+            targets: Labels, int64 [N], or distributions, float [N, classes].
         """
         smoothing = 0.0 if targets.is_floating_point() else self.label_smoothing
         if self.class_weights is None:

@@ -12,14 +12,14 @@ from layers.swap import swap_modules
 class _FreezableBatchNorm(_BatchNorm):
     """Batch norm that stays in evaluation mode while it is frozen.
 
-    Frozen, it normalises by its running statistics and leaves them as they are, also after `network.train()`;
-    weight and bias are trained either way.
+    A frozen norm normalizes by its running statistics and does not update them, also after `network.train()`; weight
+    and bias are trained either way.
     """
 
     frozen = False
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, which a frozen norm does not enter."""
+        """Set training mode, unless frozen, or evaluation mode."""
         return super().train(mode and not self.frozen)
 
 
@@ -35,19 +35,19 @@ BATCH_NORMS: dict[int, type[BatchNorm2d] | type[BatchNorm3d]] = {2: BatchNorm2d,
 
 
 def make_freezable(network: nn.Module) -> None:
-    """Exchange every plain 3D batch norm inside `network`, one of another library, for one that can be frozen."""
+    """Swap every torch.nn.BatchNorm3d inside `network` (of another library) for one that can be frozen, in place."""
     swap_modules(network, lambda norm: BatchNorm3d if type(norm) is nn.BatchNorm3d else None)
 
 
 def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:
-    """Freeze or release the running statistics of every batch norm of `network` but the first.
+    """Freeze or unfreeze the running statistics of every batch norm of `network` but the first.
 
-    Small batches of long clips give poor statistics, so late states keep those of the earlier ones. The first norm
-    goes on adapting to the input. The setting is no part of the state dict.
+    Small batches of long clips give poor statistics, so later states keep those of the earlier ones. The first norm
+    keeps adapting to the input. The setting is not part of the state dict.
 
     Args:
         network: Any module; its training mode is kept.
-        frozen: True to fix the running statistics, False to estimate them from the batches again.
+        frozen: True to freeze the running statistics, False to update them from the batches again.
     """
     norms = [module for module in network.modules() if isinstance(module, _FreezableBatchNorm)]
     for norm in norms[1:]:
@@ -56,7 +56,7 @@ def set_frozen_batch_norm(network: nn.Module, frozen: bool) -> None:
 
 
 def freeze_batch_norm(modules: Iterable[nn.Module]) -> None:
-    """Freeze the running statistics of every batch norm among some modules."""
+    """Freeze the running statistics of every batch norm among `modules`."""
     for module in modules:
         if isinstance(module, _FreezableBatchNorm):
             module.frozen = True

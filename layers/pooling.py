@@ -1,4 +1,4 @@
-"""Pooling of a feature map to one vector."""
+"""Global pooling: from a feature map to one vector."""
 
 from collections.abc import Callable
 
@@ -17,5 +17,5 @@ def maximum(features: Tensor) -> Tensor:
     return pool(features, 1).flatten(1)
 
 
-# The names are those of utils.config.network_names.POOLING_NAMES, which configurations are checked against.
+# The keys are utils.config.network_names.POOLING_NAMES, which configurations are checked against.
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {"PoolingAverage": average, "PoolingMax": maximum}
