@@ -28,7 +28,7 @@ from dataset.heldout import count_groups, describe_heldout
 from dataset.listing import VideoList, read_class_names
 from dataset.transforms.mixing import MixUp
 from dataset.transforms.recipes import crop_position
-from layers.convolution_check import recall_bf16_fault
+from layers.convolution_check import cached_bf16_fault
 from layers.losses import LABEL_SMOOTHING, HeadsLoss
 from layers.norm import set_frozen_batch_norm
 from model.build import (
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 def choose_precision(config: RunConfig, device: torch.device) -> Precision:
     """Return the precision that optimizer.amp selects on a device; see `resolve_precision`."""
     width = config.network.base_width
-    return resolve_precision(config.optimizer.amp, device, base_width=width, find_fault=recall_bf16_fault)
+    return resolve_precision(config.optimizer.amp, device, base_width=width, find_fault=cached_bf16_fault)
 
 
 def make_view_scorer(

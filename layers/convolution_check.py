@@ -1,10 +1,10 @@
-"""Whether this processor's convolutions are right: outputs and gradients against float64, over memory full of 1e30.
+"""Check the convolutions of this processor: outputs and gradients against float64, in memory filled with 1e30 before.
 
   python -m layers.convolution_check
 
-prints the first form that is wrong in bf16, or nothing, and ends with 1 or 0. It is run in a process of its own, since
-a wrong form may write beyond its buffers and end the process; the answer is remembered in the user's cache folder, for
-each torch and processor.
+prints the first form that is wrong in bf16 and exits with 1, or prints nothing and exits with 0. It runs in a process
+of its own, since a wrong form may write beyond its buffers and crash the process; the result is cached in the user's
+cache folder, for each version of torch and processor.
 """
 
 import contextlib
@@ -26,28 +26,29 @@ from utils.errors import UserError
 from utils.sealed import SealError, read_sealed_json, write_sealed_json
 from utils.text import say
 
-# Largest difference from float64 over the largest value there. bf16 has 8 bits: 4e-3 is its rounding; float32 has 24.
+# Largest allowed error relative to the largest float64 value. bf16 has 8 bits: it rounds by 4e-3; float32 has 24.
 LIMITS = {torch.bfloat16: 0.03, torch.float32: 1e-3}
-# Freed before every convolution, number of float32 in each: what a kernel leaves unwritten is then seen.
+# Sizes, in float32 numbers, of blocks filled and freed before every convolution: they reveal what a kernel leaves
+# unwritten.
 _POISONED = [1 << power for power in range(5, 17) for _ in range(3)]
 _TIMEOUT = 300  # seconds
 _CPU = torch.device("cpu")
 _ROOT = Path(__file__).resolve().parent.parent
-# What decides, beside the processor, which kernels oneDNN and torch choose.
+# Environment variables that affect, beside the processor, which kernels oneDNN and torch choose.
 _ENVIRONMENT = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
 @dataclass(frozen=True)
 class Form:
-    """A convolution and the map it is tried on.
+    """A convolution and the size of its input.
 
     Attributes:
-        kernel, stride, padding: Of the convolution, two or three numbers each.
-        groups: Of the convolution.
-        channels: Of the input.
-        out_channels: Of the output.
-        size: Of the map: as many numbers as the kernel has.
-        channels_last: The memory format of map and weight.
+        kernel, stride, padding: Of the convolution: (height, width) or (time, height, width).
+        size: Size of the input map, one number per axis of the kernel.
+        groups: Groups of the convolution.
+        channels: Channels of the input.
+        out_channels: Channels of the output.
+        channels_last: Whether map and weight have the channels-last memory format.
     """
 
     kernel: tuple[int, ...]
@@ -60,7 +61,7 @@ class Form:
     channels_last: bool = False
 
     def __str__(self) -> str:
-        """Describe the form in a line."""
+        """Describe the form in one line."""
         kernel, stride, size = ("x".join(map(str, numbers)) for numbers in (self.kernel, self.stride, self.size))
         groups = f", {self.groups} groups" if self.groups > 1 else ""
         memory = "channels last" if self.channels_last else "contiguous"
@@ -68,12 +69,15 @@ class Form:
 
 
 def largest_error(form: Form, dtype: torch.dtype, *, device: torch.device = _CPU) -> float:
-    """Return the largest difference of output, input gradient and weight gradient from float64, over the largest value.
+    """Return the largest error against float64 of output, input gradient and weight gradient.
 
     Args:
-        form: What to convolve.
-        dtype: The type that is tried.
-        device: Where it is tried; float64 is of the CPU.
+        form: The convolution and its input.
+        dtype: The type that is checked.
+        device: The device that is checked; float64 is computed on the CPU.
+
+    Returns:
+        The largest difference of each tensor over its largest absolute value, maximum of the three; inf for NaN.
     """
     generator = torch.Generator().manual_seed(0)
     conv_class = Conv2d if len(form.kernel) == 2 else Conv3d
@@ -88,7 +92,7 @@ def largest_error(form: Form, dtype: torch.dtype, *, device: torch.device = _CPU
     )
     x = torch.randn(2, form.channels, *form.size, generator=generator)
     weight = torch.randn(conv.weight.shape, generator=generator) * 0.1
-    x, weight = x.to(dtype), weight.to(dtype)  # float64 sees the rounded values too
+    x, weight = x.to(dtype), weight.to(dtype)  # float64 starts from the same rounded values
     with torch.no_grad():
         shape = conv.to(dtype)(x).shape
     direction = torch.randn(shape, generator=generator).to(dtype)
@@ -106,7 +110,7 @@ def largest_error(form: Form, dtype: torch.dtype, *, device: torch.device = _CPU
 def _differentiate(
     conv: Conv2d | Conv3d, x: Tensor, weight: Tensor, direction: Tensor, memory_format: torch.memory_format
 ) -> list[Tensor]:
-    """Return output and gradients of input and weight."""
+    """Return the output and the gradients of input and weight; `direction` is the gradient of the output."""
     conv.weight = torch.nn.Parameter(weight.clone(memory_format=memory_format))
     x = x.clone(memory_format=memory_format).requires_grad_()
     out = conv(x)
@@ -116,12 +120,13 @@ def _differentiate(
 
 
 def _poison_memory(device: torch.device = _CPU) -> None:
+    """Fill memory that the next allocations reuse with 1e30."""
     blocks = [torch.full((count,), 1e30, device=device) for count in _POISONED]
     del blocks
 
 
 def bf16_forms() -> Iterable[Form]:
-    """Give the forms where bf16 was seen to be wrong, as torch pads them, and a few plain ones."""
+    """Yield the forms that were wrong in bf16 with torch's own padding, and a few common ones."""
     for last in (False, True):
         for frames in (1, 2, 3, 4, 8):
             for groups in (1, 8):
@@ -142,7 +147,7 @@ def bf16_forms() -> Iterable[Form]:
 
 
 def find_bf16_fault() -> str:
-    """Return the first form that is wrong in bf16 on this processor; empty when all are right."""
+    """Return the first form that is wrong in bf16 on this processor and its error; "" if all are right."""
     for form in bf16_forms():
         error = largest_error(form, torch.bfloat16)
         if error > LIMITS[torch.bfloat16]:
@@ -151,32 +156,32 @@ def find_bf16_fault() -> str:
 
 
 @functools.cache
-def recall_bf16_fault() -> str:
-    """Return what `find_bf16_fault` finds in a process of its own, or what it found here with this torch before.
+def cached_bf16_fault() -> str:
+    """Return the cached result of `find_bf16_fault`, or run it in a process of its own and cache the result.
 
-    A cache folder that cannot be read or written costs the two seconds of another check.
+    If the cache folder cannot be read or written, the check is run every time, which takes two seconds.
     """
     folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     key, cache = _describe_kernels(), None
-    with contextlib.suppress(RuntimeError):  # a user without a home
+    with contextlib.suppress(RuntimeError):  # the user has no home folder
         cache = Path(folder).expanduser() / "optimization-planning" / "bf16.json"
     known = _read_cache(cache) if cache else {}
     if key not in known:
-        known[key] = _check_apart()
+        known[key] = _check_in_subprocess()
         if cache:
-            with contextlib.suppress(UserError):  # a read-only one
+            with contextlib.suppress(UserError):  # a read-only folder
                 write_sealed_json(cache, known)
     return known[key]
 
 
 def _read_cache(path: Path) -> dict[str, str]:
-    with contextlib.suppress(SealError):  # it is not there, or damaged
+    with contextlib.suppress(SealError):  # missing or corrupt
         return read_sealed_json(path)
     return {}
 
 
 def _describe_kernels() -> str:
-    """Name what the answer hangs on: torch, processor, what limits its instructions, and the code of the check."""
+    """Return the cache key: torch, processor, limits on its instructions, and a hash of the code of the check."""
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     code = b"".join((Path(__file__).parent / name).read_bytes() for name in ("convolutions.py", "convolution_check.py"))
     limits = [f"{name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ]
@@ -184,7 +189,8 @@ def _describe_kernels() -> str:
     return " ".join([f"torch {torch.__version__}", str(capabilities.get("cpu_name", "CPU")), *limits, digest])
 
 
-def _check_apart() -> str:
+def _check_in_subprocess() -> str:
+    """Run this module as a script; return the fault, "" if there is none."""
     command = [sys.executable, "-m", "layers.convolution_check"]
     try:
         ended = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT, check=False)

@@ -1,10 +1,10 @@
-"""Every form of a convolution that a network here can meet, against float64, in processes that may die.
+"""Compare every form of a convolution that occurs in a network here with float64, in processes that may crash.
 
   python -m tests.convolution_forms bfloat16              # all frames 1..8 and sides 1..14, minutes
   python -m tests.convolution_forms float32 --sides 1 7 --frames 1 2   # some of them
   python -m tests.convolution_forms bfloat16 --torch      # torch's own padding, to see what it does on this processor
 
-prints a line for each form that is wrong (its largest error, or how its process ended), and how many were tried.
+prints a line for each form that is wrong (its largest error, or its process's exit status), and how many were tried.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tests.networks import ADDED, blank_network
 DENSE, GROUPED, DEPTHWISE = 1, 2, 8  # groups of 8 channels
 Kinds = dict[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], tuple[int, ...]]
 # Kernel, stride, padding and groups of every convolution of the released and torchvision's networks;
-# test_convolutions.py holds the table against them.
+# test_convolutions.py compares the table with them.
 KINDS: Kinds = {
     ((1, 1), (1, 1), (0, 0)): (DENSE,),
     ((1, 1), (2, 2), (0, 0)): (DENSE,),
@@ -75,11 +75,11 @@ KINDS: Kinds = {
     ((4, 32, 32), (4, 32, 32), (0, 0, 0)): (DENSE,),
     ((7, 1, 1), (2, 1, 1), (3, 0, 0)): (DENSE,),
 }
-PATCH = 16  # from this size on a kernel is that of a transformer's patches, which maps of 1..14 do not reach
+PATCH = 16  # kernels of at least this size embed a transformer's patches; maps of 1..14 are too small for them
 
 
 def find_kinds(names: Iterable[str]) -> Kinds:
-    """Give kernel, stride, padding and groups of every convolution of networks, whatever their early stride."""
+    """Return kernel, stride, padding and groups of every convolution of the networks, for every early stride."""
     found: Kinds = {}
     strided = [{"image_size": 32, "early_stride": stride} for stride in (1, 2, 4)]
     for name, options in ((n, o) for n in names for o in ([{}] if n.startswith("torchvision/") else strided)):
@@ -94,13 +94,13 @@ def find_kinds(names: Iterable[str]) -> Kinds:
 
 
 def list_forms(sides: Sequence[int], frames: Sequence[int]) -> list[Form]:
-    """Give the forms over these frames and maps of these sides, contiguous and channels last."""
+    """Return the forms over clips of these frames and maps of these sides, contiguous and channels last."""
     plain = _list_plain(sides, frames)
     return [replace(form, channels_last=last) for form in plain for last in (False, True) if _fits(form)]
 
 
 def _fits(form: Form) -> bool:
-    """Whether the map, padded, has room for the kernel."""
+    """Return whether the padded map is at least as large as the kernel."""
     return all(n + 2 * p >= k for n, p, k in zip(form.size, form.padding, form.kernel, strict=True))
 
 
@@ -108,11 +108,11 @@ def _list_plain(sides: Sequence[int], frames: Sequence[int]) -> Iterator[Form]:
     added = {kind: groups for kind, groups in find_kinds(ADDED).items() if kind not in KINDS}
     for (kernel, stride, padding), all_groups in (KINDS | added).items():
         for groups in all_groups:
-            # A depthwise convolution has as many outputs as inputs; stems see colour.
+            # A depthwise convolution has as many outputs as inputs; stems take RGB.
             channels = 3 if kernel[-1] in (7, PATCH, 2 * PATCH) else 8
             out_channels = 8 if groups == DEPTHWISE else 16
             for side in [2 * PATCH] if kernel[-1] >= PATCH else sides:
-                # 2D kernels see frames as a batch; that of (3, 1) sees frames as rows and places as columns.
+                # 2D kernels take frames as a batch; a kernel of (3, 1) takes frames as rows and positions as columns.
                 first = frames if len(kernel) == 3 or kernel == (3, 1) else (side,)
                 for rows in first:
                     size = (rows, side, side) if len(kernel) == 3 else (rows, side)
@@ -120,7 +120,7 @@ def _list_plain(sides: Sequence[int], frames: Sequence[int]) -> Iterator[Form]:
 
 
 def find_wrong(forms: Sequence[Form], dtype: torch.dtype) -> list[str]:
-    """Try forms in a process, and in another one from the next form on where it dies; name what is wrong."""
+    """Try forms in a child process, after a crash in another one from the next form on; describe the wrong ones."""
     wrong, start = [], 0
     while start < len(forms):
         receive, send = os.pipe()
@@ -146,16 +146,16 @@ def find_wrong(forms: Sequence[Form], dtype: torch.dtype) -> list[str]:
 
 def _try_forms(forms: Sequence[Form], dtype: torch.dtype, pipe: int) -> None:
     for form in forms:
-        os.write(pipe, f"{largest_error(form, dtype)}\n".encode())  # at once: the next form may end the process
+        os.write(pipe, f"{largest_error(form, dtype)}\n".encode())  # at once: the next form may crash the process
 
 
 def main() -> None:
-    """Try, print; end with 1 where a form is wrong."""
+    """Try the forms and print the wrong ones; exit with 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dtype", choices=["bfloat16", "float32"])
     parser.add_argument("--sides", type=int, nargs="+", default=list(range(1, 15)), help="of maps (1 to 14)")
     parser.add_argument("--frames", type=int, nargs="+", default=list(range(1, 9)), help="of clips (1 to 8)")
-    parser.add_argument("--torch", action="store_true", help="torch's own padding, in place of ours")
+    parser.add_argument("--torch", action="store_true", help="use torch's own padding")
     parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

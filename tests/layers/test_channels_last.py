@@ -1,4 +1,4 @@
-"""Channels last: outputs, gradients and state dicts are those of the plain layout."""
+"""Channels last: outputs, gradients and state dicts are those of the contiguous memory format."""
 
 import copy
 
@@ -20,7 +20,7 @@ def seed() -> None:
 
 
 def run(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The output and all gradients of a random weighting of it."""
+    """Return the output, and all gradients of its product with random weights."""
     x = x.clone().requires_grad_()
     module.zero_grad()
     outputs = module(x)
@@ -33,7 +33,7 @@ def run(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def require_equal(plain: nn.Module, x: Tensor) -> nn.Module:
-    """Compare with a copy in channels last, in float64: what is left is the order of sums."""
+    """Compare with a copy in channels last, in float64: only the order of sums differs."""
     ours = copy.deepcopy(plain)
     use_channels_last(ours)
     expected, found = run(plain, x), run(ours, x)
@@ -47,7 +47,7 @@ NETWORKS = ("dg_p3d_resnet18", "lgd_p3d_resnet18", "seq_resnet18", "resnet18", "
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_answers_and_learns_the_same(name: str) -> None:
+def test_a_network_has_the_same_outputs_and_gradients(name: str) -> None:
     network = tiny_network(name, dropout_ratio=0.0, stochastic_depth=0.0 if "eftnet" in name else None).double()
     clips = tiny_clips(name).double()
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -57,7 +57,7 @@ def test_a_network_answers_and_learns_the_same(name: str) -> None:
     assert all(torch.equal(after[key], value) and after[key].shape == value.shape for key, value in before.items())
 
 
-def test_checkpointed_blocks_learn_bit_by_bit_the_same() -> None:
+def test_checkpointed_blocks_have_bit_equal_gradients() -> None:
     network = tiny_network("dg_p3d_resnet18", dropout_ratio=0.0)
     use_channels_last(network)
     other = copy.deepcopy(network)
@@ -71,14 +71,14 @@ def test_checkpointed_blocks_learn_bit_by_bit_the_same() -> None:
     "layout_name, expected",
     [("auto", False), ("channels_last", True), ("plain", False)],
 )
-def test_configuration_chooses(layout_name: str, expected: bool, make_record: MakeRecord) -> None:
+def test_the_configuration_chooses_the_memory_format(layout_name: str, expected: bool, make_record: MakeRecord) -> None:
     config = load_config(make_record(), [f"network.layout={layout_name}"])
     network = place_network(config, make_initial_network(config, trained=None), torch.device("cpu"))
     weight = network.get_submodule("layer1.0.branch.unit1.spatial").weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d) is expected  # type: ignore[operator]
 
 
-def test_checkpoints_go_from_one_layout_to_the_other() -> None:
+def test_checkpoints_load_in_either_memory_format() -> None:
     plain, ours = tiny_network("dg_p3d_resnet18").eval(), tiny_network("dg_p3d_resnet18").eval()
     use_channels_last(ours)
     nn.init.normal_(ours.fc.weight)

@@ -1,4 +1,4 @@
-"""Convolutions on CPUs: values and gradients of every form of the registry, and the check that bf16 waits for."""
+"""Convolutions on CPUs: values and gradients of every form in the registry, and the check before bf16 is used."""
 
 import copy
 import sys
@@ -22,7 +22,7 @@ from utils.training.precision import has_bf16
 
 CPU = torch.device("cpu")
 NEEDS_BF16 = pytest.mark.skipif(not has_bf16(CPU), reason="this processor has no bf16 instructions")
-# Beside one network of every family: bottlenecks, groups, deep stems, patches of 32.
+# In addition to one network of every family: bottlenecks, groups, deep stems, patches of 32.
 OTHERS = (
     "resnext50_32x4d",
     "i3d_resnext50_32x4d",
@@ -37,7 +37,7 @@ OTHERS = (
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=NEEDS_BF16)])
 def test_every_form_has_the_values_and_gradients_of_float64(dtype: str) -> None:
-    """In processes of its own: where a form is wrong, a process may end, or go on with a broken heap."""
+    """In processes of its own: a wrong form may crash the process, or corrupt its heap."""
     some = ("--sides", "1", "2", "3", "7", "--frames", "1", "2", "3", "8")
     ended = forked.run([sys.executable, "-m", "tests.convolution_forms", dtype, *some])
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -50,7 +50,7 @@ def test_the_forms_are_those_of_the_registry() -> None:
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *OTHERS, *(f"torchvision/{name}" for name in TORCHVISION_VIDEO)])
-def test_convolutions_that_may_be_wrong_on_a_cpu_are_our_own(name: str) -> None:
+def test_convolutions_that_may_be_wrong_on_a_cpu_are_of_this_project(name: str) -> None:
     with torch.device("meta"):
         size = {} if name.startswith("torchvision/") else {"image_size": 32}
         network = blank_network(name, **size)
@@ -118,7 +118,7 @@ def test_only_what_is_at_risk_is_rewritten() -> None:
 
 def test_convolutions_of_other_libraries_are_exchanged_with_their_parameters() -> None:
     class Simple(nn.Conv3d):
-        """As torchvision's: convolves as its base does."""
+        """Like torchvision's Conv3DSimple: inherits forward."""
 
     class Other(nn.Conv3d):
         def forward(self, x: Tensor) -> Tensor:
@@ -149,14 +149,14 @@ def gradients(network: nn.Module, clips: Tensor, dtype: torch.dtype | None) -> l
 @pytest.mark.parametrize("checkpoint_blocks", [False, True])
 @pytest.mark.parametrize("name", ["dg_p3d_resnet18", "i3d_resnet18", "r2p1d_resnet18"])
 def test_networks_with_two_frames_inside_have_right_gradients_in_bf16(name: str, checkpoint_blocks: bool) -> None:
-    """8 frames behind an early stride of 4; the dual head pools 8 frames behind a stride of 1 to 2."""
+    """8 frames with an early stride of 4; the dual head pools 8 frames, with an early stride of 1, to 2."""
     frames, early_stride = (8, 1) if name.startswith("dg") else (8, 4)
     network = tiny_network(
         name, early_stride=early_stride, base_width=16, dropout_ratio=0.0, checkpoint_blocks=checkpoint_blocks
     )
     clips = torch.randn(8, 3, frames, 32, 32)
     expected = gradients(copy.deepcopy(network).double(), clips.double(), None)
-    for _ in range(2):  # the second time over memory that was used
+    for _ in range(2):  # the second time in memory that was used before
         convolution_check._poison_memory()
         found = gradients(network, clips, torch.bfloat16)
         for weight, ours, exact in zip(network.named_parameters(), found, expected, strict=True):
@@ -165,36 +165,36 @@ def test_networks_with_two_frames_inside_have_right_gradients_in_bf16(name: str,
             assert ours.abs().max() < 100 * max(exact.abs().max().item(), 1e-3), weight[0]
 
 
-def remembered(folder: Path) -> dict[str, str]:
+def read_cache(folder: Path) -> dict[str, str]:
     return read_sealed_json(folder / "optimization-planning" / "bf16.json")
 
 
-def test_the_check_is_remembered_for_torch_and_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_is_cached_for_each_torch_and_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    ask = convolution_check.recall_bf16_fault.__wrapped__  # as a new process does
-    found = ask()
-    (key,) = remembered(tmp_path)
-    assert key.startswith(f"torch {torch.__version__} ") and remembered(tmp_path)[key] == found
+    check = convolution_check.cached_bf16_fault.__wrapped__  # without functools.cache, as in a new process
+    found = check()
+    (key,) = read_cache(tmp_path)
+    assert key.startswith(f"torch {torch.__version__} ") and read_cache(tmp_path)[key] == found
     if has_bf16(CPU):
         assert found == ""
     file = tmp_path / "optimization-planning" / "bf16.json"
     write_sealed_json(file, {key: "told"})
-    monkeypatch.setattr(sys, "executable", "/bin/false")  # which says at once that it was asked
-    assert ask() == "told"
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # fails at once if the check is run
+    assert check() == "told"
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "ALL")
-    assert ask() == "its check ended with 1: "
-    assert len(remembered(tmp_path)) == 2
-    file.write_text(file.read_text().replace("told", ""))  # what is damaged is made anew
-    assert ask() == "its check ended with 1: "
-    (other,) = remembered(tmp_path)
+    assert check() == "its check ended with 1: "
+    assert len(read_cache(tmp_path)) == 2
+    file.write_text(file.read_text().replace("told", ""))  # a corrupt cache is rebuilt
+    assert check() == "its check ended with 1: "
+    (other,) = read_cache(tmp_path)
     assert "DNNL_MAX_CPU_ISA=ALL" in other
 
 
-def test_the_check_finds_what_torch_gets_wrong_and_survives_its_death(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_reports_wrong_forms_and_crashes_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def differs(_form: object, _dtype: torch.dtype) -> float:
         return 0.5
 
     monkeypatch.setattr(convolution_check, "largest_error", differs)
     assert convolution_check.find_bf16_fault() == "3x1x1 stride 1x1x1 over 8 x 1x4x4, contiguous: 0.5 from float64"
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert convolution_check._check_apart().startswith("its check ended with 1")
+    assert convolution_check._check_in_subprocess().startswith("its check ended with 1")
