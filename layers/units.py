@@ -1,8 +1,8 @@
-"""Space-time units: what stands in a 3D network for one convolution and its norm of a 2D network.
+"""Space-time units: each replaces one convolution of a 2D network and its norm.
 
-A unit's output is before the activation. Every unit knows how to inflate the 2D kernel it stands for into its own
-weights, such that on a clip of equal frames it answers like the 2D network (I3D: away from the clip's first and last
-frame, where its zero padding is seen).
+A unit's output is before the activation. Every unit can inflate the 2D kernel that it replaces to its own weights, such
+that on a clip of equal frames its output is that of the 2D network (I3D: except at the clip's first and last frame,
+which its zero padding affects).
 
 Kernels and strides are written (time, height, width).
 """
@@ -21,21 +21,21 @@ Kernel = tuple[int, int, int]
 Conv = Conv3d | Conv2d
 
 SPATIAL, TEMPORAL, FULL = (1, 3, 3), (3, 1, 1), (3, 3, 3)
-# Channels of the images that 2D networks are trained on.
+# Channels of the images that 2D networks are trained on: RGB.
 IMAGE_CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class UnitStyle:
-    """What all units of a network have in common.
+    """Settings shared by all units of a network.
 
     Attributes:
-        dims: 3 for units that see clips, 2 for units that see single frames, [N, C, H, W]; those have no time axis in
-            their weights either.
         groups: Groups of the spatial convolution.
         temporal_groups: Groups of the temporal convolution.
-        norm: Makes the norm for a number of channels.
-        activation: Acts inside the units that have an activation inside (P3D-C), on what a norm has made.
+        norm: Builds the norm for a number of channels.
+        dims: 3 for units on clips, [N, C, T, H, W]; 2 for units on single frames, [N, C, H, W], whose weights have no
+            time axis.
+        activation: The activation inside units that have one (P3D-C), applied to the output of a norm.
     """
 
     groups: int = 1
@@ -55,10 +55,17 @@ def make_conv(
     dims: int = 3,
     padding: Kernel | None = None,
 ) -> Conv:
-    """Make a convolution without bias, initialised for ReLU (He et al., ICCV 2015).
+    """Return a convolution without bias, initialized for ReLU (He et al., ICCV 2015).
 
-    Unless told otherwise it is padded to keep the size, but for its stride; a stride in time gets no padding in time.
-    With `dims` 2 it is the 2D convolution of the spatial parts of kernel, stride and padding.
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel: Kernel size (time, height, width).
+        stride: Stride (time, height, width).
+        groups: Groups of the convolution.
+        dims: 3 for a 3D convolution; 2 for a 2D one with the spatial parts of kernel, stride and padding.
+        padding: Zero padding (time, height, width). None: kernel // 2, which divides the size by the stride only; along
+            time 0 if time is strided.
     """
     time, height, width = kernel
     if padding is None:
@@ -76,12 +83,12 @@ def make_conv(
     return conv
 
 
-def picking_kernel(weight: Tensor, sources: Tensor) -> Tensor:
-    """Make a temporal kernel whose output i at each frame is input `sources[i]` at the same frame.
+def channel_selecting_kernel(weight: Tensor, sources: Tensor) -> Tensor:
+    """Return a temporal kernel whose output channel i is input channel `sources[i]`, frame by frame.
 
     Args:
-        weight: Of the kernel's shape, [out, in per group, frames, ...], type and device.
-        sources: Input channel that each output picks, int64 [out]; it must lie in the group of its output.
+        weight: Tensor of the kernel's shape, [out, in per group, frames, ...], type and device.
+        sources: Input channel of each output channel, int64 [out]; it must lie in the group of the output channel.
     """
     kernel = torch.zeros_like(weight)
     kernel[torch.arange(len(weight)), sources % weight.shape[1], weight.shape[2] // 2] = 1
@@ -89,14 +96,18 @@ def picking_kernel(weight: Tensor, sources: Tensor) -> Tensor:
 
 
 def identity_kernel(weight: Tensor) -> Tensor:
-    """Make a temporal kernel of the shape of `weight` that gives every frame as it is."""
-    return picking_kernel(weight, torch.arange(len(weight)))
+    """Return a temporal kernel of the shape of `weight` that is the identity."""
+    return channel_selecting_kernel(weight, torch.arange(len(weight)))
 
 
 def inflate_first_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:
-    """Make the first kernel of a network, of `shape`, from a 2D one of colour images.
+    """Inflate the first kernel of a 2D network.
 
-    The 2D kernel sees the middle frame; its mean over colour serves inputs that are no colour images.
+    The 2D kernel is applied to the middle frame; for inputs other than RGB, every channel gets its mean over RGB.
+
+    Args:
+        kernel: The 2D kernel, [out, 3, height, width].
+        shape: Shape of the result, [out, channels, (frames,) height, width].
     """
     if shape[1] != IMAGE_CHANNELS:
         kernel = kernel.mean(dim=1, keepdim=True).expand(-1, shape[1], -1, -1)
@@ -108,33 +119,33 @@ def inflate_first_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:
 
 
 class Inflatable(nn.Module):
-    """A module that makes its weights from the 2D kernel it stands for.
+    """A module whose weights can be inflated from the 2D kernel that it replaces.
 
     Attributes:
-        kernel_name: Name of the weight that is made from that kernel itself.
-        shape_2d: Shape [out, in per group, height, width] of that kernel.
+        kernel_name: Name of the weight that corresponds to the 2D kernel.
+        shape_2d: Shape of the 2D kernel, [out, in per group, height, width].
     """
 
     kernel_name = "spatial.weight"
     shape_2d: tuple[int, ...]
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Give the weights that depend on the 2D `kernel`, of shape `shape_2d`, by name."""
+        """Return the weights, by name, inflated from the 2D `kernel` of shape `shape_2d`."""
         raise NotImplementedError
 
 
 class Unit(Inflatable):
-    """A convolution and its norm: norm(spatial(x))."""
+    """A convolution and its norm: norm(spatial(x)); base class of the units."""
 
     spatial: Conv
 
     def __init__(self, spatial: Conv, out_channels: int, *, norm: Callable[[int], nn.Module]) -> None:
-        """Keep the spatial convolution and make the norm.
+        """Build the unit from its spatial convolution.
 
         Args:
-            spatial: The convolution that takes the 2D kernel.
+            spatial: The convolution that the 2D kernel is inflated to.
             out_channels: Channels of the unit's output.
-            norm: Makes the norm for a number of channels.
+            norm: Builds the norm for a number of channels.
         """
         super().__init__()
         self.spatial = spatial
@@ -147,12 +158,12 @@ class Unit(Inflatable):
         return self.norm(self.spatial(x))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Give this unit's convolution weights, by name, made from the 2D `kernel` of shape `shape_2d`."""
+        """Return the weights, by name, inflated from the 2D `kernel` of shape `shape_2d`."""
         return {"spatial.weight": kernel.reshape(self.spatial.weight.shape)}
 
 
 class PointwiseUnit(Unit):
-    """1x1x1."""
+    """A 1x1x1 convolution and its norm."""
 
     def __init__(
         self,
@@ -163,13 +174,13 @@ class PointwiseUnit(Unit):
         norm: Callable[[int], nn.Module] = BatchNorm3d,
         dims: int = 3,
     ) -> None:
-        """Make the unit; `stride` is spatial."""
+        """Build the unit; `stride` is spatial."""
         conv = make_conv(in_channels, out_channels, kernel=(1, 1, 1), stride=(1, stride, stride), dims=dims)
         super().__init__(conv, out_channels, norm=norm)
 
 
 class StemUnit(Unit):
-    """The first unit: takes `early_stride` frames to one (kernel = stride in time, no padding) and halves space."""
+    """First unit: stride and kernel `early_stride` in time, without padding; stride 2 in space."""
 
     def __init__(
         self,
@@ -182,14 +193,14 @@ class StemUnit(Unit):
         dims: int = 3,
         padding: Kernel | None = None,
     ) -> None:
-        """Make the unit.
+        """Build the unit.
 
         Args:
-            in_channels: Channels of the clip: 3 for colour, 2 for optical flow.
+            in_channels: Channels of the clip: 3 for RGB, 2 for optical flow.
             out_channels: Channels of the output.
-            size: Spatial kernel size.
-            early_stride: Temporal kernel size and stride; a 2D unit has none.
-            norm: Makes the norm for a number of channels.
+            size: Height and width of the kernel.
+            early_stride: Temporal kernel size and stride, frames; ignored with `dims` 2.
+            norm: Builds the norm for a number of channels.
             dims: As in UnitStyle.
             padding: As in make_conv.
         """
@@ -199,17 +210,17 @@ class StemUnit(Unit):
         self.shape_2d = (out_channels, IMAGE_CHANNELS, size, size)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Show the 2D kernel the middle frame; its mean over colour serves inputs that are no colour images."""
+        """Return the 2D kernel at the middle frame, averaged over RGB for other inputs."""
         return {"spatial.weight": inflate_first_kernel(kernel, self.spatial.weight.shape)}
 
 
 class C2DUnit(Unit):
-    """1x3x3: every frame alone."""
+    """A 1x3x3 convolution: every frame on its own."""
 
     kernel = SPATIAL
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
-        """Make the unit; `stride` is spatial."""
+        """Build the unit; `stride` is spatial."""
         strides = (1, stride, stride)
         conv = make_conv(
             in_channels, out_channels, kernel=self.kernel, stride=strides, groups=style.groups, dims=style.dims
@@ -218,25 +229,25 @@ class C2DUnit(Unit):
 
 
 class I3DUnit(C2DUnit):
-    """3x3x3 (Carreira and Zisserman, CVPR 2017)."""
+    """A 3x3x3 convolution (Carreira and Zisserman, CVPR 2017)."""
 
     kernel = FULL
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Give a third of the 2D kernel to each of the three frames."""
+        """Return the 2D kernel divided by 3 at each of the three frames."""
         return {"spatial.weight": kernel.unsqueeze(2).repeat(1, 1, 3, 1, 1) / 3}
 
 
 class R2P1DUnit(Unit):
-    """1x3x3 to 9/4 of the width, then 3x1x1, without norm or activation between: as many weights as 3x3x3.
+    """1x3x3 to 9/4 of the output channels, then 3x1x1, with nothing in between: as many weights as 3x3x3.
 
-    After R(2+1)D (Tran et al., CVPR 2018), which has a norm and a ReLU between the two; here as the paper's code does.
+    R(2+1)D (Tran et al., CVPR 2018) has a norm and a ReLU between the two; the paper's code, followed here, has not.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
-        """Make the unit; `stride` is spatial."""
+        """Build the unit; `stride` is spatial."""
         narrow = out_channels // style.groups
-        # Floor of 9/4, group by group, so that narrow networks divide into groups as well.
+        # 9/4 is rounded down per group, so that the width stays divisible by the groups in narrow networks.
         wide = narrow * 9 // 4
         middle = style.groups * wide
         conv = make_conv(in_channels, middle, kernel=SPATIAL, stride=(1, stride, stride), groups=style.groups)
@@ -249,36 +260,36 @@ class R2P1DUnit(Unit):
         return self.norm(self.temporal(self.spatial(x)))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Put the 2D filters in the middle of the wider output, zero filters around; the second kernel picks them.
+        """Return the 2D filters in the middle of the wider output, zeros around, and a 3x1x1 kernel that selects them.
 
-        With groups they stand in the middle of each group's output, since a filter is right for its group's input only
-        (the paper's code counts over all groups, and moves filters into others).
+        With groups they lie in the middle of each group's output, since a filter fits the input of its group only (the
+        paper's code counts over all groups, which moves filters into other groups).
         """
         narrow, wide = self.widths
         channel = torch.arange(self.shape_2d[0])
-        place = channel // narrow * wide + (wide - narrow) // 2 + channel % narrow
+        middle = channel // narrow * wide + (wide - narrow) // 2 + channel % narrow
         spatial = kernel.new_zeros(self.spatial.weight.shape)
-        spatial[place, :, 0] = kernel
-        return {"spatial.weight": spatial, "temporal.weight": picking_kernel(self.temporal.weight, place)}
+        spatial[middle, :, 0] = kernel
+        return {"spatial.weight": spatial, "temporal.weight": channel_selecting_kernel(self.temporal.weight, middle)}
 
 
 class P3DUnit(C2DUnit):
-    """What P3D-A, B and C share (Qiu et al., ICCV 2017): a 1x3x3 and a 3x1x1 convolution and one norm."""
+    """Base class of P3D-A, B and C (Qiu et al., ICCV 2017): a 1x3x3 and a 3x1x1 convolution and one norm."""
 
     temporal: Conv
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
-        """Make the unit; `stride` is spatial."""
+        """Build the unit; `stride` is spatial."""
         super().__init__(in_channels, out_channels, stride=stride, style=style)
         self.temporal = self.make_temporal(groups=style.temporal_groups)
 
     def make_temporal(self, *, groups: int) -> Conv:
-        """Make the 3x1x1 convolution, here for the output of the spatial one."""
+        """Return the 3x1x1 convolution, here one for the output of the spatial convolution."""
         channels = self.spatial.out_channels
         return make_conv(channels, channels, kernel=TEMPORAL, groups=groups)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Start the temporal kernel as zero: the unit is the 2D one (B and C)."""
+        """Return the 2D kernel and a zero temporal kernel, which makes P3D-B and C the 2D unit."""
         return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": kernel.new_zeros(self.temporal.weight.shape)}
 
 
@@ -290,20 +301,20 @@ class P3DAUnit(P3DUnit):
         return self.norm(self.temporal(self.spatial(x)))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Start the temporal kernel as the identity."""
+        """Return the 2D kernel and an identity temporal kernel."""
         return {"spatial.weight": kernel.unsqueeze(2), "temporal.weight": identity_kernel(self.temporal.weight)}
 
 
 class P3DBUnit(P3DUnit):
     """Parallel: norm(spatial(x) + temporal(x)).
 
-    Both see the unit's input. The paper's code differs in basic blocks: there some families chain the temporal
-    convolutions of a block's two units apart from the spatial ones, and others give the first one a width that does
-    not fit its input, so that they cannot run.
+    Both take the unit's input. The paper's code differs in basic blocks: some of its families chain the temporal
+    convolutions of a block's two units separately from the spatial ones; others give the first one a width that does
+    not fit its input and cannot run.
     """
 
     def make_temporal(self, *, groups: int) -> Conv:
-        """Make the 3x1x1 convolution: on the same input as the spatial one, so with the same stride."""
+        """Return the 3x1x1 convolution, which has the input and so the spatial stride of the spatial one."""
         conv = self.spatial
         stride = (1, conv.stride[1], conv.stride[2])
         return make_conv(conv.in_channels, conv.out_channels, kernel=TEMPORAL, stride=stride, groups=groups)
@@ -314,10 +325,10 @@ class P3DBUnit(P3DUnit):
 
 
 class P3DCUnit(P3DUnit):
-    """Residual: y + temporal(y) with y = relu(norm(spatial(x))), or norm(spatial(x)) in front of a residual sum."""
+    """Residual: y + temporal(y) with y = relu(norm(spatial(x))); before a residual sum y = norm(spatial(x))."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, style: UnitStyle) -> None:
-        """Make the unit; `stride` is spatial."""
+        """Build the unit; `stride` is spatial."""
         super().__init__(in_channels, out_channels, stride=stride, style=style)
         self.activation = style.activation
 
@@ -328,7 +339,7 @@ class P3DCUnit(P3DUnit):
 
 
 class UnitChain(nn.Sequential):
-    """Units `unit1`, `unit2`, ... with a ReLU between two; the output is before the activation."""
+    """Units `unit1`, `unit2`, ... with a ReLU after each but the last."""
 
     def __init__(self, *units: nn.Module) -> None:
         """Chain the units in the order given."""
