@@ -27,7 +27,7 @@ from model.resnet3d import (
     SequenceResNet,
 )
 from model.torchvision_networks import TorchvisionNetwork
-from model.vit import Shape, VisionTransformer
+from model.vit import VisionTransformer, VitConfig
 from utils.config.network_names import (
     FRAMES,
     POOLING_NAMES,
@@ -82,10 +82,10 @@ SCALES = {
     )
 }
 
-_TINY, _SMALL = Shape(width=192, depth=12, heads=3, patch=16), Shape(width=384, depth=12, heads=6, patch=16)
-_BASE, _LARGE = Shape(width=768, depth=12, heads=12, patch=16), Shape(width=1024, depth=24, heads=16, patch=16)
+_TINY, _SMALL = VitConfig(width=192, depth=12, heads=3, patch=16), VitConfig(width=384, depth=12, heads=6, patch=16)
+_BASE, _LARGE = VitConfig(width=768, depth=12, heads=12, patch=16), VitConfig(width=1024, depth=24, heads=16, patch=16)
 
-SHAPES = {
+VIT_CONFIGS = {
     "vit_t_p16": _TINY,
     "vit_s_p16": _SMALL,
     "vit_b_p16": _BASE,
@@ -94,7 +94,7 @@ SHAPES = {
     "vit_l_p32": replace(_LARGE, patch=32),
     "vit_deit_t_p16": replace(_TINY, is_distilled=True),
     # Not DeiT's small network but the shallow, wide one that was public as "small" before it.
-    "vit_deit_s_p16": Shape(
+    "vit_deit_s_p16": VitConfig(
         width=768,
         depth=8,
         heads=8,
@@ -156,7 +156,7 @@ def create_model(
     return network
 
 
-def _refuse_unfitting(net_name: str, options: NetworkOptions) -> None:
+def _check_options(net_name: str, options: NetworkOptions) -> None:
     """Raise UserError for what no network or this one does not have."""
     if options.pooling_name not in POOLING_NAMES:
         raise UserError(f"no pooling is called {options.pooling_name!r}; there are {', '.join(POOLING_NAMES)}")
@@ -172,17 +172,17 @@ def _refuse_unfitting(net_name: str, options: NetworkOptions) -> None:
 
 def _build(net_name: str, options: NetworkOptions) -> VideoNetwork:
     name = parse_name(net_name)
-    _refuse_unfitting(net_name, options)
+    _check_options(net_name, options)
     if name.family == TORCHVISION:
         return TorchvisionNetwork(name.backbone, options)
     home = find_row(net_name).home
     own = find_part(home) if home else None
     if own is not None and not isinstance(own, Family | Backbone):
         return own(options)
-    if own is None and name.backbone in SHAPES:
+    if own is None and name.backbone in VIT_CONFIGS:
         tubelet = options.early_stride if name.family == "c2d" else 0
         return FrameNetwork(
-            VisionTransformer(SHAPES[name.backbone], options, tubelet=tubelet), frames_per_image=tubelet
+            VisionTransformer(VIT_CONFIGS[name.backbone], options, tubelet=tubelet), frames_per_image=tubelet
         )
     if own is None and name.backbone in SCALES:
         if name.family == FRAMES:

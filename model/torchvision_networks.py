@@ -35,7 +35,7 @@ _STAGES = {
 _BLOCKS = ("BasicBlock", "SepInceptionBlock3D", "MultiscaleBlock", "SwinTransformerBlock")
 
 
-class DroppingLinear(nn.Linear):
+class DropoutLinear(nn.Linear):
     """A classifier that drops out in front of itself."""
 
     def __init__(self, in_features: int, out_features: int, *, dropout_ratio: float) -> None:
@@ -85,7 +85,7 @@ class TorchvisionNetwork(VideoNetwork):
         self.classifier_names = (f"video.{name}",)
         if name in ("fc", "head"):
             classifier = self.video.get_submodule(name)
-            new = DroppingLinear(classifier.in_features, options.num_classes, dropout_ratio=options.dropout_ratio)
+            new = DropoutLinear(classifier.in_features, options.num_classes, dropout_ratio=options.dropout_ratio)
             new.load_state_dict(classifier.state_dict())  # initialised in torchvision's way
             setattr(self.video, name, new)
         if hasattr(self.video, "avgpool"):
@@ -93,11 +93,11 @@ class TorchvisionNetwork(VideoNetwork):
         make_freezable(self.video)
         use_safe_convolutions(self.video)
         self.first = next(path for path, module in self.video.named_modules() if isinstance(module, nn.Conv3d))
-        self._take_channels(options.in_channels)
+        self._set_in_channels(options.in_channels)
         if options.stochastic_depth is not None:
-            self._drop_branches(options.stochastic_depth)
+            self._set_stochastic_depth(options.stochastic_depth)
 
-    def _take_channels(self, in_channels: int) -> None:
+    def _set_in_channels(self, in_channels: int) -> None:
         """Exchange the first convolution for one of clips of `in_channels`."""
         conv = self.video.get_submodule(self.first)
         if in_channels == IMAGE_CHANNELS:
@@ -113,7 +113,7 @@ class TorchvisionNetwork(VideoNetwork):
         )
         setattr(self.video.get_submodule(parent), name, new)
 
-    def _drop_branches(self, rate: float) -> None:
+    def _set_stochastic_depth(self, rate: float) -> None:
         """Give residual blocks stochastic depth (the transformers' have it), rising to `rate` at the last one."""
         blocks: list[Any] = list(self.repeated_blocks())
         for block, block_rate in zip(blocks, drop_rates(rate, len(blocks)), strict=True):

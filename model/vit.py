@@ -21,7 +21,7 @@ from utils.config.network_names import PUBLISHED_WIDTH
 
 
 @dataclass(frozen=True)
-class Shape:
+class VitConfig:
     """The numbers of a transformer.
 
     Attributes:
@@ -77,12 +77,12 @@ class PatchEmbedding(Inflatable):
 class Attention(nn.Module):
     """Every token looks at all."""
 
-    def __init__(self, shape: Shape, width: int) -> None:
-        """Make the attention of a transformer of this shape, whose tokens are `width` wide."""
+    def __init__(self, config: VitConfig, width: int) -> None:
+        """Build the attention of a transformer, whose tokens are `width` wide."""
         super().__init__()
-        self.heads = shape.heads
-        self.scale = (width if shape.is_scaled_by_width else width // shape.heads) ** -0.5
-        self.qkv = nn.Linear(width, 3 * width, bias=shape.has_qkv_bias)
+        self.heads = config.heads
+        self.scale = (width if config.is_scaled_by_width else width // config.heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width, bias=config.has_qkv_bias)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,13 +94,13 @@ class Attention(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention and a fully connected part, each behind a norm and beside a shortcut."""
 
-    def __init__(self, shape: Shape, width: int, *, drop_rate: float) -> None:
+    def __init__(self, config: VitConfig, width: int, *, drop_rate: float) -> None:
         """Make the block."""
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(shape, width)
+        self.attn = Attention(config, width)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        hidden = shape.mlp_ratio * width
+        hidden = config.mlp_ratio * width
         layers = (("fc1", nn.Linear(width, hidden)), ("act", nn.GELU()), ("fc2", nn.Linear(hidden, width)))
         self.mlp = nn.Sequential(OrderedDict[str, nn.Module](layers))
         self.drop_path = DropPath(drop_rate)
@@ -118,29 +118,29 @@ class VisionTransformer(VideoNetwork):
     # A layer in front of the classifier in files of timm and torchvision, and DeiT's second classifier.
     classifier_extras = ("pre_logits", "heads.pre_logits", "head_dist")
 
-    def __init__(self, shape: Shape, options: NetworkOptions, *, tubelet: int = 0) -> None:
+    def __init__(self, config: VitConfig, options: NetworkOptions, *, tubelet: int = 0) -> None:
         """Make the network, with random weights from torch's global generator; `tubelet` as in PatchEmbedding."""
         super().__init__()
-        width = shape.width * options.base_width // PUBLISHED_WIDTH
-        self.grid = options.image_size // shape.patch
-        self.patch_embed = PatchEmbedding(options.in_channels, width, patch=shape.patch, tubelet=tubelet)
+        width = config.width * options.base_width // PUBLISHED_WIDTH
+        self.grid = options.image_size // config.patch
+        self.patch_embed = PatchEmbedding(options.in_channels, width, patch=config.patch, tubelet=tubelet)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.dist_token = nn.Parameter(torch.zeros(1, 1, width)) if shape.is_distilled else None
-        self.special = 2 if shape.is_distilled else 1
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, width)) if config.is_distilled else None
+        self.special = 2 if config.is_distilled else 1
         self.pos_embed = nn.Parameter(torch.zeros(1, self.special + self.grid**2, width))
-        rates = drop_rates(options.stochastic_depth or 0.0, shape.depth)
-        self.blocks = nn.Sequential(*(TransformerBlock(shape, width, drop_rate=rate) for rate in rates))
-        inner = [rf"blocks\.{number}\b" for number in range(shape.depth)]
+        rates = drop_rates(options.stochastic_depth or 0.0, config.depth)
+        self.blocks = nn.Sequential(*(TransformerBlock(config, width, drop_rate=rate) for rate in rates))
+        inner = [rf"blocks\.{number}\b" for number in range(config.depth)]
         self.stages = ("patch_embed|cls_token|dist_token|pos_embed", *inner[:-1], rf"{inner[-1]}|norm")
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.dropout = nn.Dropout(options.dropout_ratio)
         self.fc = nn.Linear(width, options.num_classes)
-        if shape.is_distilled:
+        if config.is_distilled:
             self.classifier_names = ("fc", "fc_dist")
             self.fc_dist = nn.Linear(width, options.num_classes)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for weight in (self.cls_token, self.dist_token, self.pos_embed):
             if weight is not None:
                 nn.init.trunc_normal_(weight, std=0.02)

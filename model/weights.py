@@ -33,7 +33,7 @@ Names = dict[str, tuple[str, ...]]
 
 
 class WeightsError(UserError):
-    """A state dict does not fit the network; the message counts the misfits and names some of them."""
+    """A state dict does not fit the network; the message counts the mismatches and names some of them."""
 
 
 def load_weights(
@@ -61,12 +61,12 @@ def load_weights(
         WeightsError: The network has weights that `state_dict` lacks, or the other way round, or a shape differs.
     """
     own = network.state_dict()
-    names = _closest(_namings(network, own), state_dict)
+    names = _choose_naming(_namings(network, own), state_dict)
     prefixes = tuple(f"{module}." for module in missing)
-    found, given = _pick(network, names, state_dict)
+    found, given = _look_up(network, names, state_dict)
     optional = {names[name][0] for name in own if name.startswith(prefixes)}
-    misfits = _misfits({names[name][0]: tensor.shape for name, tensor in own.items()}, given, optional=optional)
-    _refuse(misfits, source=source, classifiers=_classifier_prefixes(network))
+    mismatches = _compare({names[name][0]: tensor.shape for name, tensor in own.items()}, given, optional=optional)
+    _require_match(mismatches, source=source, classifiers=_classifier_prefixes(network))
     network.load_state_dict(found, strict=False)
 
 
@@ -100,10 +100,10 @@ def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, source: 
     }
     sources = {name: network.source_name(name) for name in own}
     released: Names = {name: (first, *network.released_names(name)[1:]) for name, first in sources.items()}
-    names = _closest([released, *_public_namings(network, sources)], state_dict)
-    found, given = _pick(network, names, without_classifiers(network, state_dict))
-    shapes = {name: makers[name][1].shape_2d if name in makers else _flat(tensor) for name, tensor in own.items()}
-    _refuse(_misfits({names[name][0]: shape for name, shape in shapes.items()}, given), source=source)
+    names = _choose_naming([released, *_public_namings(network, sources)], state_dict)
+    found, given = _look_up(network, names, without_classifiers(network, state_dict))
+    shapes = {name: makers[name][1].shape_2d if name in makers else _shape_2d(tensor) for name, tensor in own.items()}
+    _require_match(_compare({names[name][0]: shape for name, shape in shapes.items()}, given), source=source)
     weights = {name: tensor.reshape(own[name].shape) for name, tensor in found.items() if name not in makers}
     for name, (path, module) in makers.items():
         weights |= {f"{path}.{part}": tensor for part, tensor in module.inflated(found[name]).items()}
@@ -151,12 +151,12 @@ def _public_namings(network: VideoNetwork, released: Mapping[str, str]) -> list[
     return [{name: (key,) for name, key in zip(released, keys, strict=True)} for keys in zip(*kinds, strict=True)]
 
 
-def _closest(namings: list[Names], state_dict: Mapping[str, Tensor]) -> Names:
+def _choose_naming(namings: list[Names], state_dict: Mapping[str, Tensor]) -> Names:
     """Choose the naming that has most names in common with a state dict."""
     return max(namings, key=lambda names: sum(key in state_dict for keys in names.values() for key in keys))
 
 
-def _pick(
+def _look_up(
     network: VideoNetwork, names: Names, state_dict: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Look up entries under their names.
@@ -175,17 +175,17 @@ def _pick(
     return found, given
 
 
-def _flat(tensor: Tensor) -> tuple[int, ...]:
+def _shape_2d(tensor: Tensor) -> tuple[int, ...]:
     """Give the shape of what a 2D network has for a tensor that no kernel is made for: without a time axis of 1."""
     shape = tuple(tensor.shape)
     return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
 
 
-def _misfits(
+def _compare(
     wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, optional: Collection[str] = ()
 ) -> dict[str, list[str]]:
     """Name, by kind, where `given` differs from exactly the `wanted` shapes; `optional` names may be absent."""
-    misfits = {
+    mismatches = {
         "missing": [key for key in wanted if not (key in given or key in optional or key.endswith(_COUNTER))],
         "not of this network": [key for key in given if key not in wanted],
         "of another shape": [
@@ -194,22 +194,24 @@ def _misfits(
             if key in wanted and tensor.shape != tuple(wanted[key])
         ],
     }
-    return {kind: keys for kind, keys in misfits.items() if keys}
+    return {kind: keys for kind, keys in mismatches.items() if keys}
 
 
-def _refuse(misfits: Mapping[str, list[str]], *, source: Path | None, classifiers: tuple[str, ...] = ()) -> None:
-    """Raise WeightsError if there are misfits; where only names that begin as classifiers' do are, say what to do."""
-    if not misfits:
+def _require_match(
+    mismatches: Mapping[str, list[str]], *, source: Path | None, classifiers: tuple[str, ...] = ()
+) -> None:
+    """Raise WeightsError if there are mismatches; if only classifiers mismatch, the message says what to do."""
+    if not mismatches:
         return
-    found = "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in misfits.items())
+    found = "; ".join(f"{len(keys)} {kind} ({_shorten(keys)})" for kind, keys in mismatches.items())
     origin = f"{source}: " if source else ""
     hint = ""
-    if classifiers and all(key.startswith(classifiers) for keys in misfits.values() for key in keys):
+    if classifiers and all(key.startswith(classifiers) for keys in mismatches.values() for key in keys):
         hint = "; only the classifier differs: network.remove_fc: true leaves it out of network.pretrained_model"
     raise WeightsError(f"{origin}weights do not fit the network: {found}{hint}")
 
 
-def _some(keys: list[str]) -> str:
+def _shorten(keys: list[str]) -> str:
     """Name the first few keys."""
     return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
 

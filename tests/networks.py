@@ -13,8 +13,7 @@ import torch
 
 import model
 from layers.blocks import DiffusionBlock, GlobalContextBlock
-from model.registry import BACKBONES, SCALES
-from model.registry import SHAPES as TRANSFORMERS
+from model.registry import BACKBONES, SCALES, VIT_CONFIGS
 from model.s3d import MIXED
 from utils.config.network_names import OTHERS, PUBLISHED_WIDTH, TORCHVISION, WIDTH, clip_limits, find_row
 
@@ -94,7 +93,7 @@ def few_blocks() -> Iterator[None]:
     with (
         mock.patch.dict(BACKBONES, resnet18=replace(BACKBONES["resnet18"], num_blocks=(1, 1, 1, 1))),
         mock.patch.dict(SCALES, eftnet_b0=replace(SCALES["eftnet_b0"], depth=0.25)),
-        mock.patch.dict(TRANSFORMERS, {name: replace(TRANSFORMERS[name], depth=2) for name in TINY_TRANSFORMERS}),
+        mock.patch.dict(VIT_CONFIGS, {name: replace(VIT_CONFIGS[name], depth=2) for name in TINY_TRANSFORMERS}),
         mock.patch.dict(MIXED, {name: MIXED[name] for name in ("3b", "4b", "5b")}, clear=True),
     ):
         yield

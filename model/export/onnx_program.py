@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.export.folder import ExportError
-from model.export.programs import INPUT, Program, follow
+from model.export.programs import INPUT, Program, export_program
 from model.network import VideoNetwork
 from utils.files import write_atomically
 
@@ -39,7 +39,7 @@ def write(network: VideoNetwork, path: Path, *, clip_shape: Sequence[int], opset
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))  # torch's, of its own code
         written = torch.onnx.export(
-            follow(network, clip_shape),
+            export_program(network, clip_shape),
             dynamo=True,
             verbose=False,
             input_names=[INPUT],

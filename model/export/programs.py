@@ -15,7 +15,7 @@ from utils.parts import find_part
 
 INPUT = "clips"
 # A program is followed with two clips: with one, "any number" would be taken for "one".
-_FOLLOWED = 2
+_EXAMPLE_CLIPS = 2
 
 
 class Fused(nn.Module):
@@ -61,9 +61,9 @@ class TorchProgram(Program):
         return (self.run(clips),)
 
 
-def follow(network: VideoNetwork, clip_shape: Sequence[int]) -> torch.export.ExportedProgram:
+def export_program(network: VideoNetwork, clip_shape: Sequence[int]) -> torch.export.ExportedProgram:
     """Return the operations of a network's forward pass over any number of clips of a shape, [C, T, H, W]."""
-    example = torch.zeros(_FOLLOWED, *clip_shape)
+    example = torch.zeros(_EXAMPLE_CLIPS, *clip_shape)
     with torch.no_grad():
         return torch.export.export(
             Fused(network).eval(), (example,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}}, strict=False
@@ -72,7 +72,7 @@ def follow(network: VideoNetwork, clip_shape: Sequence[int]) -> torch.export.Exp
 
 def write_torch(network: VideoNetwork, path: Path, *, clip_shape: Sequence[int], opset: int | None) -> None:  # noqa: ARG001
     """Write a network as a file of torch.export, which has no versions of operators."""
-    program = follow(network, clip_shape)
+    program = export_program(network, clip_shape)
     write_atomically(path, lambda file: torch.export.save(program, file))
 
 
