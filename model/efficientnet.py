@@ -1,8 +1,8 @@
-"""EfficientNets (Tan and Le, ICML 2019): on images, behind a 3D stem frame by frame, and with convolutions of clips.
+"""EfficientNets (Tan and Le, ICML 2019) on images, on single frames after a 3D stem, and with 3D convolutions.
 
-They differ from torchvision's, whose weights they take, in the padding of strided convolutions (here TensorFlow's:
-what the map at hand needs, at even sizes more at the right and bottom; there the same on all sides), and in the batch
-norm's epsilon (here 1e-3; there 1e-5 for b0 to b4). On feature maps of odd sizes only the latter is seen.
+They load torchvision's weights but differ in the padding of strided convolutions (here TensorFlow's, as much as the map
+needs, at even sizes more at the right and bottom; there the same on all sides), and in the batch norm's epsilon (here
+1e-3; there 1e-5 for b0 to b4). On feature maps of odd sizes only the epsilon makes a difference.
 """
 
 import math
@@ -24,7 +24,7 @@ from layers.units import Conv, PointwiseUnit, StemUnit, Unit, identity_kernel, m
 from model.network import NetworkOptions, VideoNetwork, rename
 from utils.config.network_names import PUBLISHED_WIDTH
 
-# Expansion, channels, kernel, stride and repeats of the seven stages, at width and depth 1.
+# Expansion, output channels, kernel size, stride and repeats of the seven stages, at width and depth 1.
 STAGES = (
     (1, 16, 3, 1, 1),
     (6, 24, 3, 2, 2),
@@ -40,7 +40,7 @@ STOCHASTIC_DEPTH = 0.2
 
 @dataclass(frozen=True)
 class Scale:
-    """Factors of the channels and of the repeats."""
+    """Factors of the number of channels (width) and of the repeats of a stage (depth)."""
 
     width: float
     depth: float
@@ -48,12 +48,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class ConvStyle:
-    """How an EfficientNet becomes space-time.
+    """How an EfficientNet is extended to clips.
 
     Attributes:
-        stem_dims: 3 for a stem that sees clips, 2 for one that sees images.
-        dims: The same of all layers behind the stem.
-        has_temporal: Depthwise convolutions are followed by temporal ones.
+        stem_dims: 3 for a stem on clips, 2 for a stem on images.
+        dims: 3 or 2, likewise, for all layers after the stem.
+        has_temporal: Whether depthwise convolutions are followed by temporal ones.
     """
 
     stem_dims: int
@@ -62,16 +62,16 @@ class ConvStyle:
 
 
 def round_channels(channels: float) -> int:
-    """Round to a multiple of 8, by no more than a tenth downwards."""
+    """Return `channels` rounded to a multiple of 8, by at most 10% downwards."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 class PaddedUnit(Unit):
-    """A unit whose input is padded as TensorFlow's "same" does, by what a map of its height and width needs."""
+    """Depthwise unit with TensorFlow's "same" padding, which depends on the height and width of the map."""
 
     def __init__(self, channels: int, *, size: int, stride: int, norm: Callable[[int], nn.Module], dims: int) -> None:
-        """Make a depthwise unit of size x size with a spatial stride."""
+        """Build the unit with a kernel of size x size and a spatial stride."""
         conv = make_conv(
             channels,
             channels,
@@ -89,12 +89,12 @@ class PaddedUnit(Unit):
 
 
 class TemporalUnit(PaddedUnit):
-    """The same on frames that lie side by side as a batch, followed by a depthwise convolution over 3 frames."""
+    """PaddedUnit on frames folded into the batch, followed by a depthwise convolution over 3 frames."""
 
     def __init__(self, channels: int, *, size: int, stride: int, norm: Callable[[int], nn.Module], dims: int) -> None:
-        """Make the unit; arguments as those of PaddedUnit."""
+        """Build the unit; arguments as in PaddedUnit."""
         super().__init__(channels, size=size, stride=stride, norm=norm, dims=dims)
-        # Its kernel is laid out for [N, C, T, H x W].
+        # A 2D convolution over [N, C, T, H x W].
         self.temporal = Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels, bias=False)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
@@ -104,28 +104,28 @@ class TemporalUnit(PaddedUnit):
         return self.norm(fold_frames(mixed))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Start the temporal kernel as the identity."""
+        """Return the 2D kernel and an identity temporal kernel."""
         return super().inflated(kernel) | {"temporal.weight": identity_kernel(self.temporal.weight)}
 
 
 class SqueezeExcite(nn.Module):
-    """Every channel times a gate computed from the means of all (Hu et al., CVPR 2018)."""
+    """Squeeze-and-excitation (Hu et al., CVPR 2018): gates each channel by a function of all channels' means."""
 
     def __init__(self, channels: int, *, hidden: int, dims: int) -> None:
-        """Make the gate, with `hidden` channels inside."""
+        """Build the gate, with `hidden` channels in its bottleneck."""
         super().__init__()
         conv = nn.Conv3d if dims == 3 else nn.Conv2d
         self.reduce = conv(channels, hidden, 1)
         self.expand = conv(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, (T,) H, W] -> the same; the means are over all that comes behind the channels, time included."""
+        """[N, C, (T,) H, W] -> the same shape; the means are over time and space."""
         means = x.mean(dim=tuple(range(2, x.dim())), keepdim=True)
         return x * self.expand(F.silu(self.reduce(means))).sigmoid()
 
 
 class InvertedBlock(nn.Module):
-    """Expansion, depthwise unit, squeeze-excitation, projection; with a residual sum where the shapes allow."""
+    """Expansion, depthwise unit, squeeze-and-excitation, projection; residual if input and output shapes agree."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class InvertedBlock(nn.Module):
         style: ConvStyle,
         drop_rate: float,
     ) -> None:
-        """Make the block; `size` and `stride` are the depthwise unit's."""
+        """Build the block; `size` and `stride` are those of the depthwise unit."""
         super().__init__()
         norm, dims = make_norm(style.dims), style.dims
         wide = in_channels * expansion
@@ -153,7 +153,7 @@ class InvertedBlock(nn.Module):
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """[N, in_channels, (T,) H, W] -> [N, out_channels, (T,) H/stride, W/stride].
 
-        `frames` is how many images of the batch in a row are of one clip, where time has no axis of its own.
+        `frames` is the number of frames of a clip where frames are folded into the batch; else it is ignored.
         """
         wide = x if self.expand is None else F.silu(self.expand(x))
         wide = self.excite(F.silu(self.depthwise(wide, frames)))
@@ -162,7 +162,7 @@ class InvertedBlock(nn.Module):
 
 
 class EfficientNet(VideoNetwork):
-    """Stem, blocks, head, pooling to one vector, dropout, classifier."""
+    """Stem, inverted residual blocks, head, global pooling, dropout, classifier."""
 
     released_rules = (
         (r"^stem\.spatial\.", "_conv_stem."),
@@ -181,7 +181,7 @@ class EfficientNet(VideoNetwork):
     )
 
     def __init__(self, style: ConvStyle, scale: Scale, options: NetworkOptions) -> None:
-        """Make the network, with random weights from torch's global generator."""
+        """Build the network with random weights from torch's global generator."""
         super().__init__()
         self.style = style
         self.min_clip_frames = options.early_stride
@@ -200,10 +200,10 @@ class EfficientNet(VideoNetwork):
         self.fc = nn.Linear(features, options.num_classes)
         for module in self.modules():
             if isinstance(module, Conv):
-                module.reset_parameters()  # as the paper's code: every layer is initialised in torch's way
+                module.reset_parameters()  # torch's default initialization, as in the paper's code
 
     def _make_blocks(self, channels: int, *, width: float, options: NetworkOptions) -> tuple[nn.ModuleList, int]:
-        """Make the blocks of all stages behind a stem of `channels`; return them and the channels of their output."""
+        """Build the blocks of all stages for an input of `channels`; return them and the channels of their output."""
         rate = STOCHASTIC_DEPTH if options.stochastic_depth is None else options.stochastic_depth
         blocks = nn.ModuleList()
         for (expansion, out_channels, size, first_stride, _), repeats in zip(STAGES, self.repeats, strict=True):
@@ -221,7 +221,7 @@ class EfficientNet(VideoNetwork):
         return blocks, channels
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],); a network of images takes [N, C, H, W]."""
+        """Classify clips, [N, C, T, H, W] -> ([N, num_classes],); an image network takes [N, C, H, W]."""
         is_sequence = (self.style.stem_dims, self.style.dims) == (3, 2)
         if self.style.stem_dims == 3:
             self.check_clips(clips)
@@ -235,15 +235,15 @@ class EfficientNet(VideoNetwork):
         return (self.fc(self.dropout(self.pool(x))),)
 
     def repeated_blocks(self) -> Iterable[nn.Module]:
-        """Give the inverted residual blocks."""
+        """Return the inverted residual blocks."""
         return self.blocks
 
     def torchvision_name(self, released: str) -> str:
-        """Give torchvision's name: there, blocks are numbered within their stage, and layers within their block."""
+        """Return torchvision's name, which numbers blocks within their stage and layers within their block."""
         return self._name_by_stages(released, _TORCHVISION)
 
     def public_names(self, released: str) -> tuple[str, ...]:
-        """Give the names in files of EfficientNet-PyTorch, the package that the released code follows, and of timm."""
+        """Return the names in files of EfficientNet-PyTorch, which the released code follows, and of timm."""
         return rename(released, ((r"^fc\.", "_fc."),)), self._name_by_stages(released, _TIMM)
 
     def _name_by_stages(self, released: str, naming: "_Naming") -> str:
@@ -263,9 +263,13 @@ class EfficientNet(VideoNetwork):
 
 @dataclass(frozen=True)
 class _Naming:
-    """Where other projects have what the released code calls _ENDS and, in a block, _LAYERS.
+    """Names of another project for the released code's layers.
 
-    `block` is a block's name by stage, stage + 1 and number in the stage. "" is a layer that is not there.
+    Attributes:
+        ends: Names of _ENDS, in their order.
+        block: Format of a block's name, from its stage, stage + 1 and number in the stage.
+        layers: Names of _LAYERS in a block, in their order.
+        first_layers: The same for blocks of the first stage; "" for the layers that these do not have.
     """
 
     ends: tuple[str, ...]
@@ -294,10 +298,10 @@ _TIMM = _Naming(
 
 
 class PaddedStem(StemUnit):
-    """The first unit, 3x3 with stride 2 in space, padded as PaddedUnit is."""
+    """The first unit: 3x3 with stride 2 in space, padded like PaddedUnit."""
 
     def __init__(self, out_channels: int, *, style: ConvStyle, options: NetworkOptions) -> None:
-        """Make the stem of a network with these options."""
+        """Build the stem of a network with these options."""
         super().__init__(
             options.in_channels,
             out_channels,
@@ -314,12 +318,12 @@ class PaddedStem(StemUnit):
 
 
 def make_norm(dims: int) -> Callable[[int], nn.Module]:
-    """Give what makes a batch norm as TensorFlow's EfficientNets have it."""
+    """Return a function from channels to a batch norm with the settings of TensorFlow's EfficientNets."""
     return partial(BATCH_NORMS[dims], eps=1e-3, momentum=0.01)
 
 
 def pad_same(x: Tensor, conv: Conv) -> Tensor:
-    """Pad maps, [..., H, W], with zeros such that `conv` gives ceil(H / stride) x ceil(W / stride)."""
+    """Zero-pad maps, [..., H, W], such that `conv` outputs maps of ceil(H / stride) x ceil(W / stride)."""
     *_, height, width = conv.kernel_size
     *_, stride_y, stride_x = conv.stride
     vertical = same_padding(x.shape[-2], kernel=height, stride=stride_y)
@@ -328,6 +332,6 @@ def pad_same(x: Tensor, conv: Conv) -> Tensor:
 
 
 def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
-    """Give the padding (before, after) with which `size` pixels in a row become ceil(size / stride)."""
+    """Return the padding (before, after) with which a convolution reduces `size` pixels to ceil(size / stride)."""
     total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
     return total // 2, total - total // 2

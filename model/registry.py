@@ -1,6 +1,6 @@
-"""The tables of families and of 2D networks, and the networks made of a row of each.
+"""The tables of families and of 2D networks, and `create_model`, which builds a network from a row of each.
 
-Networks that are not in them come from where the table of names says (`utils.config.network_names.Row.home`).
+Other networks are found by way of the table of names (`utils.config.network_names.Row.home`).
 """
 
 from dataclasses import replace
@@ -43,7 +43,7 @@ _P3D_UNITS = (P3DAUnit, P3DBUnit, P3DCUnit)
 
 FAMILIES = {
     FRAMES: Family(ImageResNet, ResidualBlock, (C2DUnit,), stem_dims=2, dims=2),
-    # These two have the epsilon of the other depths in their 103, in the first norm and in all of them, as released.
+    # As in the released code, their depth of 103 has the other depths' epsilon: seq in the first norm, c2d in all.
     "seq": Family(SequenceResNet, ResidualBlock, (C2DUnit,), dims=2, first_norm_eps=1e-5),
     "c2d": Family(ResNet3D, ResidualBlock, (C2DUnit,), norm_eps=1e-5),
     "i3d": Family(ResNet3D, ResidualBlock, (I3DUnit,)),
@@ -93,7 +93,7 @@ VIT_CONFIGS = {
     "vit_l_p16": _LARGE,
     "vit_l_p32": replace(_LARGE, patch=32),
     "vit_deit_t_p16": replace(_TINY, is_distilled=True),
-    # Not DeiT's small network but the shallow, wide one that was public as "small" before it.
+    # Not DeiT's small network but the shallow, wide one that was published as "small" before it.
     "vit_deit_s_p16": VitConfig(
         width=768,
         depth=8,
@@ -132,20 +132,21 @@ def create_model(
     Args:
         net_name: One of model.list_models().
         num_classes: Outputs of each classifier.
-        early_stride: Frames that the stem takes to one; frame networks, S3D and torchvision's have no such stem.
-        dropout_ratio: Dropout before each classifier.
-        image_size: Height and width of a clip. Transformers have position embeddings for it, which they resize for
-            other sizes; the others do not look at it.
-        pooling_name: How the last feature map becomes one vector, of utils.config.network_names.POOLING_NAMES.
+        early_stride: Temporal kernel size and stride of the stem, frames; ignored by frame networks, S3D and
+            torchvision's networks.
+        dropout_ratio: Dropout probability before each classifier.
+        image_size: Height and width of a clip, pixels. Transformers have position embeddings for it, which they resize
+            to other sizes; other networks ignore it.
+        pooling_name: Global pooling of the last feature map, one of utils.config.network_names.POOLING_NAMES.
         base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
-        in_channels: Channels of a clip: 3 for colour, 2 for optical flow.
-        stochastic_depth: Fraction of the clips that skip the last residual branch in training; it falls linearly to 0
-            at the first one. None: the network's own, which is 0.2 for EfficientNets and 0 for other released networks.
-        checkpoint_blocks: Keep only the inputs of blocks for the backward pass: less memory, more time.
+        in_channels: Channels of a clip: 3 for RGB, 2 for optical flow.
+        stochastic_depth: Fraction of the clips that skip the last residual branch in training, in [0, 1); linear from 0
+            at the first branch. None: the network's default, 0.2 for EfficientNets and 0 for other released networks.
+        checkpoint_blocks: Checkpoint activations: the backward pass recomputes blocks; less memory, more time.
 
     Raises:
-        UserError: There is no such network (UnknownNetworkError, with the nearest names) or pooling, or the network
-            does not have what is asked for.
+        UserError: The network (UnknownNetworkError, with the nearest names) or the pooling does not exist, or the
+            network does not support an argument.
     """
     options = NetworkOptions(
         num_classes, early_stride, dropout_ratio, image_size, pooling_name, base_width, in_channels, stochastic_depth
@@ -157,7 +158,7 @@ def create_model(
 
 
 def _check_options(net_name: str, options: NetworkOptions) -> None:
-    """Raise UserError for what no network or this one does not have."""
+    """Raise UserError for options that no network supports, or not this one."""
     if options.pooling_name not in POOLING_NAMES:
         raise UserError(f"no pooling is called {options.pooling_name!r}; there are {', '.join(POOLING_NAMES)}")
     for key, message in list_refusals(

@@ -1,4 +1,4 @@
-"""ResNets: one skeleton, whose units, blocks, branch and depth come from tables, and the networks that vary it."""
+"""3D ResNets: one skeleton whose units, blocks, branches and depth come from tables, and its variants."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -23,11 +23,11 @@ class Backbone:
     """A 2D ResNet.
 
     Attributes:
-        branch: The residual branch.
-        num_blocks: Blocks of each of the four stages.
+        branch: Class of the residual branches.
+        num_blocks: Number of blocks of each of the four stages.
         groups: Groups of the 3x3 convolutions.
-        width_per_group: Channels inside a branch, per group, for each 64 of the stage's width.
-        stem: The first layers.
+        width_per_group: Channels per group inside a branch, for a stage of width 64; proportional to the width.
+        stem: Builds the stem.
         norm_eps: Epsilon of every batch norm.
     """
 
@@ -41,17 +41,17 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Family:
-    """A way to make a 2D ResNet space-time.
+    """How a 2D ResNet is extended to clips.
 
     Attributes:
-        network: The skeleton or a variation of it.
-        block: What surrounds the branches.
-        units: Stand for the 3x3 convolutions: block i, counted over all stages, has units[i % len(units)].
-        has_grouped_time: Temporal convolutions have the groups of the spatial ones.
-        stem_dims: 3 for a stem that sees clips, 2 for one that sees images.
-        dims: The same of all layers behind the stem.
+        network: The skeleton or a variant of it.
+        block: Class of the residual blocks.
+        units: Classes that replace the 3x3 convolutions: block i, counted over all stages, has units[i % len(units)].
+        has_grouped_time: Whether temporal convolutions have as many groups as the spatial ones; else 1.
+        stem_dims: 3 for a stem on clips, 2 for a stem on images.
+        dims: 3 or 2, likewise, for all layers after the stem.
         norm_eps: Epsilon of every batch norm; None: that of the 2D network.
-        first_norm_eps: Epsilon of the network's first batch norm; None: that of the others.
+        first_norm_eps: Epsilon of the first batch norm; None: that of the others.
     """
 
     network: type["ResNet3D"]
@@ -66,15 +66,15 @@ class Family:
 
 @dataclass(frozen=True)
 class StageMaker:
-    """Makes the four stages (0 to 3) of a network.
+    """Builds the four stages (0 to 3) of a network.
 
     Attributes:
-        family: Row of the table of families.
-        backbone: Row of the table of backbones.
-        base_width: Width of the first stage; it doubles with every stage.
+        family: How the backbone is extended to clips.
+        backbone: The 2D ResNet.
+        base_width: Width of the first stage, channels; it doubles with every stage.
         stem_channels: Channels of the first stage's input.
-        style: What all units have in common.
-        stochastic_depth: Drop rate of the last block's branch.
+        style: Style of all units.
+        stochastic_depth: Drop rate of the last block's branch, in [0, 1); linear from 0 at the first block.
     """
 
     family: Family
@@ -85,11 +85,11 @@ class StageMaker:
     stochastic_depth: float = 0.0
 
     def out_channels(self, stage: int) -> int:
-        """Channels of a stage's output."""
+        """Return the number of channels of a stage's output."""
         return self.base_width * 2**stage * self.backbone.branch.expansion
 
     def make(self, stage: int, *, stride: int) -> nn.Sequential:
-        """Make a stage, whose first block has the spatial stride."""
+        """Build a stage; `stride` is the spatial stride of its first block."""
         in_channels = self.out_channels(stage - 1) if stage else self.stem_channels
         first = sum(self.backbone.num_blocks[:stage])
         blocks = [self._block(stage, number=first, in_channels=in_channels, stride=stride)]
@@ -98,7 +98,7 @@ class StageMaker:
         return nn.Sequential(*blocks)
 
     def _block(self, stage: int, *, number: int, in_channels: int, stride: int) -> Block:
-        """Make block `number` of the network."""
+        """Build block `number`, counted over all stages of the network."""
         out_channels = self.out_channels(stage)
         width_per_group = self.base_width * 2**stage * self.backbone.width_per_group // PUBLISHED_WIDTH
         width = max(1, width_per_group) * self.backbone.groups
@@ -114,7 +114,7 @@ class StageMaker:
 
 
 class ResNet3D(VideoNetwork):
-    """The skeleton: stem, four stages, pooling to one vector, dropout, classifier. Time is strided in the stem only."""
+    """The skeleton: stem, four stages, global pooling, dropout, classifier; only the stem has a temporal stride."""
 
     stages = ("stem", "layer1", "layer2", "layer3", "layer4")
     released_rules = (
@@ -128,7 +128,7 @@ class ResNet3D(VideoNetwork):
     )
 
     def __init__(self, family: Family, backbone: Backbone, options: NetworkOptions) -> None:
-        """Make the network, with random weights from torch's global generator."""
+        """Build the network with random weights from torch's global generator."""
         super().__init__()
         eps = family.norm_eps or backbone.norm_eps
         style = UnitStyle(
@@ -159,7 +159,7 @@ class ResNet3D(VideoNetwork):
         self.add_heads(stages, options)
 
     def add_heads(self, stages: StageMaker, options: NetworkOptions) -> None:
-        """Make the layers that a variation has beyond the skeleton's: none here."""
+        """Build the layers that a variant adds to the skeleton; none here."""
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
@@ -167,16 +167,16 @@ class ResNet3D(VideoNetwork):
         return (self.fc(self.dropout(self.pool(self.body(self.stem(clips))))),)
 
     def body(self, x: Tensor) -> Tensor:
-        """Pass the four stages."""
+        """Apply the four stages."""
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
     def repeated_blocks(self) -> Iterable[nn.Module]:
-        """Give the residual blocks of all stages."""
+        """Return the residual blocks of all stages."""
         return chain(self.layer1, self.layer2, self.layer3, self.layer4)
 
 
 class SequenceResNet(ResNet3D):
-    """A 3D unit, then a 2D network on every frame, pooled over all frames at once."""
+    """A 3D first unit, then a 2D network on every frame, and pooling over all frames at once."""
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
@@ -187,47 +187,47 @@ class SequenceResNet(ResNet3D):
 
 
 class ImageResNet(ResNet3D):
-    """The 2D network itself, on images [N, C, H, W]; it is torchvision's but for the depth of 103."""
+    """The 2D network itself, on images [N, C, H, W]; torchvision's, except for the depth of 103."""
 
     def check_clips(self, clips: Tensor) -> None:
-        """Images have no length."""
+        """Accept everything: images have no frames to count."""
 
 
 class DualHeadResNet3D(ResNet3D):
-    """DG: a second last stage that sees a quarter of the frames at twice the resolution, with its own classifier."""
+    """DG: a parallel last stage on a quarter of the frames at twice the resolution, with its own classifier."""
 
     classifier_names = ("fc", "fc_dual")
 
     def add_heads(self, stages: StageMaker, options: NetworkOptions) -> None:
-        """Make the second last stage, with the units of the first one, and its classifier."""
+        """Build the parallel last stage, with the same units as the first one, and its classifier."""
         self.min_clip_frames = options.early_stride * DUAL_HEAD_STRIDE
         self.layer4_dual = stages.make(3, stride=1)
         self.fc_dual = nn.Linear(stages.out_channels(3), options.num_classes)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        """Classify clips, [N, C, T, H, W] -> two of [N, num_classes]: many small frames, few large ones."""
+        """Classify clips, [N, C, T, H, W] -> two of [N, num_classes]: all frames, a quarter at twice the resolution."""
         self.check_clips(clips)
         features = self.layer3(self.layer2(self.layer1(self.stem(clips))))
-        many = self.layer4(features)
-        few = self.layer4_dual(F.max_pool3d(features, (DUAL_HEAD_STRIDE, 1, 1)))
-        return self.fc(self.dropout(self.pool(many))), self.fc_dual(self.dropout(self.pool(few)))
+        full = self.layer4(features)
+        strided = self.layer4_dual(F.max_pool3d(features, (DUAL_HEAD_STRIDE, 1, 1)))
+        return self.fc(self.dropout(self.pool(full))), self.fc_dual(self.dropout(self.pool(strided)))
 
     def source_name(self, name: str) -> str:
-        """Both last stages are inflated from the 2D network's one."""
+        """Return the name in the 2D network, whose last stage both last stages are inflated from."""
         return super().source_name(name).replace("layer4_dual.", "layer4.")
 
     def repeated_blocks(self) -> Iterable[nn.Module]:
-        """Give the residual blocks of all stages, both last ones among them."""
+        """Return the residual blocks of all stages, including both last stages."""
         return chain(super().repeated_blocks(), self.layer4_dual)
 
 
 class DiffusionResNet3D(ResNet3D):
-    """LGD: local features and a global vector side by side; the vector's classifier only helps in training."""
+    """LGD: a local feature map and a global vector; the vector's classifier is used in training only."""
 
     classifier_names = ("fc", "fc_g")
 
     def add_heads(self, stages: StageMaker, options: NetworkOptions) -> None:
-        """Make the classifier of the global vector."""
+        """Build the classifier of the global vector."""
         self.fc_g = nn.Linear(stages.out_channels(3), options.num_classes)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
@@ -241,5 +241,5 @@ class DiffusionResNet3D(ResNet3D):
         return self.fc(self.dropout(self.pool(local))), self.fc_g(self.dropout(vector))
 
     def fuse(self, heads: tuple[Tensor, ...]) -> Tensor:
-        """Take the local head's logits."""
+        """Return the local head's logits, [N, num_classes]."""
         return heads[0]

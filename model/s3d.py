@@ -1,4 +1,4 @@
-"""S3D and S3D-G (Xie et al., ECCV 2018): an Inception network of convolutions that are separated in space and time."""
+"""S3D and S3D-G (Xie et al., ECCV 2018): an Inception network with separable space-time convolutions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from layers.units import (
 from model.network import NetworkOptions, VideoNetwork
 from utils.config.network_names import PUBLISHED_WIDTH
 
-# Widths (b0, b1a, b1, b2a, b2, b3) of the mixed blocks.
+# Output channels of the units (b0, b1a, b1, b2a, b2, b3) of each mixed block.
 MIXED = {
     "3b": (64, 96, 128, 16, 32, 32),
     "3c": (128, 128, 192, 32, 96, 64),
@@ -34,7 +34,7 @@ MIXED = {
     "5b": (256, 160, 320, 32, 128, 128),
     "5c": (384, 192, 384, 48, 128, 128),
 }
-# The released code lists its layers a second time, by their place in a stage.
+# The released code has every layer under a second name, by its position in a stage.
 _SECOND_NAMES = {
     "Conv_1a": "block1.0",
     "Conv_2b": "block2.1",
@@ -48,10 +48,10 @@ _SECOND_NAMES = {
 
 
 class SeparableUnit(Unit):
-    """norm(temporal(spatial(x))): 1 x size x size, then size x 1 x 1, both with the stride."""
+    """norm(temporal(spatial(x))): a 1 x size x size, then a size x 1 x 1 convolution, both strided."""
 
     def __init__(self, in_channels: int, out_channels: int, *, size: int = 3, stride: int = 1) -> None:
-        """Make the unit; `stride` is spatial and temporal."""
+        """Build the unit; `stride` is spatial and temporal."""
         spatial = make_conv(in_channels, out_channels, kernel=(1, size, size), stride=(1, stride, stride))
         super().__init__(spatial, out_channels, norm=BatchNorm3d)
         padding = (size // 2, 0, 0)
@@ -64,7 +64,7 @@ class SeparableUnit(Unit):
         return self.norm(self.temporal(self.spatial(x)))
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Start the temporal kernel as the identity."""
+        """Return the 2D kernel and an identity temporal kernel."""
         return {
             "spatial.weight": inflate_first_kernel(kernel, self.spatial.weight.shape),
             "temporal.weight": identity_kernel(self.temporal.weight),
@@ -72,19 +72,19 @@ class SeparableUnit(Unit):
 
 
 class SeparableStem(SeparableUnit):
-    """The first unit: 7 x 7 and 7, with stride 2."""
+    """The first unit: kernels 1x7x7 and 7x1x1, stride 2."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        """Make the unit for clips of `in_channels`."""
+        """Build the unit for clips of `in_channels` channels."""
         super().__init__(in_channels, out_channels, size=7, stride=2)
         self.shape_2d = (out_channels, IMAGE_CHANNELS, 7, 7)
 
 
 class Gate(nn.Module):
-    """Every channel times a gate computed from the means of all."""
+    """Multiplies each channel by a gate, a function of the global means of all channels."""
 
     def __init__(self, channels: int) -> None:
-        """Make the gate."""
+        """Build the gate for `channels` channels."""
         super().__init__()
         self.fc = nn.Linear(channels, channels)
 
@@ -97,10 +97,10 @@ MakeGate = Callable[[int], nn.Module]
 
 
 class MixedBlock(nn.Module):
-    """Four branches side by side, each with a gate of its own in S3D-G."""
+    """Inception block of four concatenated branches, each with its own gate in S3D-G."""
 
     def __init__(self, in_channels: int, widths: Sequence[int], *, gate: MakeGate) -> None:
-        """Make the block of the widths (b0, b1a, b1, b2a, b2, b3); `gate` makes the gate of a branch's channels."""
+        """Build the block; `widths` as in MIXED, `gate` builds the gate for a number of channels."""
         super().__init__()
         b0, b1a, b1, b2a, b2, b3 = widths
         self.branch0 = UnitChain(PointwiseUnit(in_channels, b0))
@@ -119,9 +119,9 @@ class MixedBlock(nn.Module):
 
 
 class S3D(VideoNetwork):
-    """Stem, nine mixed blocks, pooling to one vector, dropout, classifier.
+    """Stem, nine mixed blocks, global pooling, dropout, classifier.
 
-    Time is halved by the stem and by the pooling in front of block 4b, whatever `early_stride` says.
+    The stem and the pooling before block 4b halve the number of frames; `early_stride` is ignored.
     """
 
     stages = ("conv_1", "conv_2", *(rf"mixed\.{number}" for number in (3, 4, 5)))
@@ -140,7 +140,7 @@ class S3D(VideoNetwork):
     )
 
     def __init__(self, options: NetworkOptions, *, gate: MakeGate = nn.Identity) -> None:
-        """Make the network, with random weights from torch's global generator."""
+        """Build the network with random weights from torch's global generator."""
         super().__init__()
         self.min_clip_frames = 1
 
@@ -159,7 +159,7 @@ class S3D(VideoNetwork):
         self.fc = nn.Linear(channels, options.num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
-                nn.init.normal_(module.weight, std=0.01)  # as the paper's code
+                nn.init.normal_(module.weight, std=0.01)  # as in the paper's code
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Classify clips, [N, C, T, H, W] -> ([N, num_classes],)."""
@@ -175,11 +175,11 @@ class S3D(VideoNetwork):
         return (self.fc(self.dropout(self.pool(x))),)
 
     def repeated_blocks(self) -> Iterable[nn.Module]:
-        """Give the mixed blocks."""
+        """Return the mixed blocks."""
         return self.mixed.values()
 
     def released_names(self, name: str) -> tuple[str, ...]:
-        """Give both names of a layer: the released code lists every one a second time, by its place in a stage."""
+        """Return both released names of an entry: by its layer, and by the layer's position in a stage."""
         released = self.released_name(name)
         layer, _, rest = released.partition(".")
         return (released, f"{_SECOND_NAMES[layer]}.{rest}") if layer in _SECOND_NAMES else (released,)

@@ -1,8 +1,7 @@
 """Vision transformers (Dosovitskiy et al., ICLR 2021) on images and on tubelets of a few frames.
 
-The images' networks are torchvision's and timm's, whose weights they take under their names, and those of DeiT with a
-distillation token. Position embeddings are resized, in files and at run time, where an image has another size than they
-are for.
+The image networks are those of torchvision and timm, whose weights they load under the names used there, and those of
+DeiT with a distillation token. Position embeddings are resized to the image size, when loaded and in the forward pass.
 """
 
 from collections import OrderedDict
@@ -22,17 +21,17 @@ from utils.config.network_names import PUBLISHED_WIDTH
 
 @dataclass(frozen=True)
 class VitConfig:
-    """The numbers of a transformer.
+    """Hyperparameters of a transformer.
 
     Attributes:
         width: Channels of a token.
-        depth: Blocks.
+        depth: Number of blocks.
         heads: Attention heads of a block.
         patch: Height and width of a patch, pixels.
-        mlp_ratio: Width inside the fully connected part of a block, in widths.
-        has_qkv_bias: Queries, keys and values have a bias.
-        is_distilled: A second token with a classifier of its own.
-        is_scaled_by_width: Attention divides by the root of a token's width in place of that of a head's.
+        mlp_ratio: Hidden channels of a block's MLP / width.
+        has_qkv_bias: Whether queries, keys and values have a bias.
+        is_distilled: Whether there is a distillation token with a classifier of its own.
+        is_scaled_by_width: Whether attention logits are divided by sqrt(width) instead of sqrt(width / heads).
     """
 
     width: int
@@ -46,12 +45,12 @@ class VitConfig:
 
 
 class PatchEmbedding(Inflatable):
-    """A token of every patch, [N, C, (s,) H, W] -> [N, h, w, width]; tubelets have s frames."""
+    """Embeds every patch as a token, [N, C, (s,) H, W] -> [N, H/patch, W/patch, width]; tubelets have s frames."""
 
     kernel_name = "proj.weight"
 
     def __init__(self, in_channels: int, width: int, *, patch: int, tubelet: int) -> None:
-        """Make the embedding of patch x patch pixels, of `tubelet` frames (0: of an image)."""
+        """Build the embedding of patches of patch x patch pixels and `tubelet` frames (0: of images)."""
         super().__init__()
         if tubelet:
             size = (tubelet, patch, patch)
@@ -62,7 +61,7 @@ class PatchEmbedding(Inflatable):
         self.patch = patch
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raise ValueError unless height and width are multiples of the patch."""
+        """Embed the patches; raise ValueError unless height and width are multiples of the patch size."""
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise ValueError(f"images of {height} x {width} cannot be cut into patches of {self.patch}")
@@ -70,15 +69,15 @@ class PatchEmbedding(Inflatable):
         return (tokens.squeeze(2) if tokens.dim() == 5 else tokens).permute(0, 2, 3, 1)
 
     def inflated(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Show the 2D kernel the middle frame."""
+        """Return the 2D kernel at the middle frame."""
         return {"proj.weight": inflate_first_kernel(kernel, self.proj.weight.shape)}
 
 
 class Attention(nn.Module):
-    """Every token looks at all."""
+    """Multi-head self-attention over all tokens."""
 
     def __init__(self, config: VitConfig, width: int) -> None:
-        """Build the attention of a transformer, whose tokens are `width` wide."""
+        """Build the attention; `width` is the number of channels of a token."""
         super().__init__()
         self.heads = config.heads
         self.scale = (width if config.is_scaled_by_width else width // config.heads) ** -0.5
@@ -92,10 +91,10 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a fully connected part, each behind a norm and beside a shortcut."""
+    """Pre-norm block: attention and an MLP, each with a residual connection."""
 
     def __init__(self, config: VitConfig, width: int, *, drop_rate: float) -> None:
-        """Make the block."""
+        """Build the block; `width` is the number of channels of a token, `drop_rate` that of stochastic depth."""
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(config, width)
@@ -112,14 +111,14 @@ class TransformerBlock(nn.Module):
 
 
 class VisionTransformer(VideoNetwork):
-    """From images, or pieces of clips, to the logits on the class token (and on the distillation token)."""
+    """Classifies images, or tubelets, from the class token (and the distillation token)."""
 
     without_source = r"^fc"
-    # A layer in front of the classifier in files of timm and torchvision, and DeiT's second classifier.
+    # A layer before the classifier in files of timm and torchvision, and DeiT's second classifier.
     classifier_extras = ("pre_logits", "heads.pre_logits", "head_dist")
 
     def __init__(self, config: VitConfig, options: NetworkOptions, *, tubelet: int = 0) -> None:
-        """Make the network, with random weights from torch's global generator; `tubelet` as in PatchEmbedding."""
+        """Build the network with random weights from torch's global generator; `tubelet` as in PatchEmbedding."""
         super().__init__()
         width = config.width * options.base_width // PUBLISHED_WIDTH
         self.grid = options.image_size // config.patch
@@ -151,7 +150,7 @@ class VisionTransformer(VideoNetwork):
                     nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Classify images, [N, C, (s,) H, W] -> one [N, num_classes] for each head."""
+        """Classify images, [N, C, (s,) H, W] -> the logits of each head, [N, num_classes] each."""
         patches = self.patch_embed(images)
         count, height, width, _ = patches.shape
         special = [token for token in (self.cls_token, self.dist_token) if token is not None]
@@ -162,25 +161,25 @@ class VisionTransformer(VideoNetwork):
         return tuple(self.get_submodule(name)(x[:, i]) for i, name in enumerate(self.classifier_names))
 
     def repeated_blocks(self) -> Iterable[nn.Module]:
-        """Give the transformer blocks."""
+        """Return the transformer blocks."""
         return self.blocks
 
     def torchvision_name(self, released: str) -> str:
-        """Give torchvision's name; it has no networks with a distillation token."""
+        """Return torchvision's name; torchvision has no networks with a distillation token."""
         return rename(released, _TORCHVISION_RULES)
 
     def public_names(self, released: str) -> tuple[str, ...]:
-        """Give the names in timm's and DeiT's files, and in torchvision's from before its release 0.13."""
+        """Return the names in files of timm and DeiT, and in those of torchvision before release 0.13."""
         early = rename(self.torchvision_name(released), _EARLY_TORCHVISION_RULES)
         return rename(released, _TIMM_RULES), early
 
     def adapt(self, name: str, tensor: Tensor) -> Tensor:
-        """Resize position embeddings that are for images of another size."""
+        """Resize position embeddings of another image size to this network's."""
         if name != "pos_embed" or tensor.shape == self.pos_embed.shape or tensor.dim() != 3:
             return tensor
         grid = round(max(0, tensor.shape[1] - self.special) ** 0.5)
         if tensor.shape[1] != grid**2 + self.special or not grid:
-            return tensor  # of another kind: the caller reports its shape
+            return tensor  # not a square grid: the caller reports the shape
         return resize_positions(tensor, special=self.special, height=self.grid, width=self.grid)
 
 
@@ -202,15 +201,16 @@ _TIMM_RULES = ((r"^fc\.", "head."), (r"^fc_dist\.", "head_dist."))
 
 
 def resize_positions(positions: Tensor, *, special: int, height: int, width: int) -> Tensor:
-    """Resize the embeddings of a square grid of patches to height x width, bilinearly as the paper's code does.
-
-    Those of `special` tokens stay.
+    """Resize the position embeddings of a square grid of patches bilinearly, as the paper's code does.
 
     Args:
-        positions: [1, special + grid x grid, width of a token].
-        special: Tokens that are no patches; they come first.
-        height: Patches in a column.
-        width: Patches in a row.
+        positions: [1, special + grid x grid, channels of a token].
+        special: Number of tokens at the beginning that are not patches; their embeddings are kept.
+        height: Rows of the new grid, patches.
+        width: Columns of the new grid, patches.
+
+    Returns:
+        [1, special + height x width, channels of a token].
     """
     grid = round((positions.shape[1] - special) ** 0.5)
     if (grid, grid) == (height, width):
