@@ -1,13 +1,13 @@
-"""Weights into networks, under this project's or other names, 2D networks' weights into 3D ones, and weights out.
+"""Load weights under this project's or other names, inflate weights of 2D networks to 3D ones, and export weights.
 
   python -m model.weights export --config_file record/X.yml [--output weights.pth] [section.key=value ...]
   python -m model.weights list ['*resnet50*']
   python -m model.weights fetch NAME [--output pretrained_weights] [--mirror URL]
 
-"export" writes what a record has trained (or network.eva_model=FILE) under the names of the paper's released code, by
-default to output/X/released.pth. Those networks and ours load the file; so do network.eva_model and
-network.pretrained_model. "list" names the public files that load here (docs/weights.md); "fetch" downloads one of them,
-goes on where it was stopped, and compares its SHA-256 with the digits in its name.
+"export" writes the weights that a record has trained (or network.eva_model=FILE) under the names of the paper's
+released code, by default to output/X/released.pth. The released networks load the file; network.eva_model and
+network.pretrained_model do, too. "list" lists the public files that load here (docs/weights.md); "fetch" downloads one
+of them, resumes an interrupted download, and compares the file's SHA-256 with the digits in its name.
 """
 
 import re
@@ -22,18 +22,18 @@ from model.network import VideoNetwork
 from utils.cli import run_script
 from utils.errors import UserError
 
-# How many names an error shows of each kind of misfit.
+# How many names an error shows of each kind of mismatch.
 _SHOWN = 3
 
-# Batch norm counts its batches in this entry; old files lack it and no network here depends on it.
+# Entry in which batch norm counts its batches; old files lack it and no network here depends on it.
 _COUNTER = "num_batches_tracked"
 
-# Under which names a file may hold each entry of this project's state dict.
+# A naming: for each entry of this project's state dict, its names in a file.
 Names = dict[str, tuple[str, ...]]
 
 
 class WeightsError(UserError):
-    """A state dict does not fit the network; the message counts the mismatches and names some of them."""
+    """A state dict that does not match the network; the message counts the mismatches and names some of them."""
 
 
 def load_weights(
@@ -43,22 +43,21 @@ def load_weights(
     missing: Iterable[str] = (),
     source: Path | None = None,
 ) -> None:
-    """Load weights, all of them or none, under this project's names, the released code's or a public file's.
+    """Load all weights, or raise and load none; names may be this project's, the released code's or a public file's.
 
-    torchvision's names are those of its networks of images, which the frame networks `resnet*`, `eftnet_*` and `vit_*`
-    take as they are, and for `torchvision/*` those of its video networks. EfficientNets take files of
-    EfficientNet-PyTorch, transformers those of timm and DeiT. A file of the released S3D holds every layer
-    twice; one of the two is enough, and where they differ the second name counts, as in the released code. Position
-    embeddings for another image size are resized.
+    The frame networks `resnet*`, `eftnet_*` and `vit_*` load torchvision's files of image networks, `torchvision/*`
+    its files of video networks. EfficientNets also load files of EfficientNet-PyTorch, transformers those of timm and
+    DeiT. A file of the released S3D has every layer under two names; one of them is enough, and if they differ, the
+    second one counts, as in the released code. Position embeddings of another image size are resized.
 
     Args:
-        network: Takes the weights.
+        network: The network to load into.
         state_dict: Name -> tensor. Batch norm's `num_batches_tracked` may be absent.
-        missing: Modules, by dotted name, whose weights `state_dict` may lack, e.g. ("fc",); those keep their values.
-        source: Where the weights come from, for the error.
+        missing: Dotted names of modules that `state_dict` may lack, e.g. ("fc",); their weights stay as they are.
+        source: File of the weights, named in the error.
 
     Raises:
-        WeightsError: The network has weights that `state_dict` lacks, or the other way round, or a shape differs.
+        WeightsError: An entry is missing or unexpected, or has another shape.
     """
     own = network.state_dict()
     names = _choose_naming(_namings(network, own), state_dict)
@@ -71,21 +70,21 @@ def load_weights(
 
 
 def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, source: Path | None = None) -> None:
-    """Transfer a 2D network's weights into the network that extends it, all of them or none.
+    """Inflate all weights of a 2D network to the network that extends it, or raise and load none.
 
-    Modules that stand for a 2D kernel make theirs from it (`layers.units`); norms and what is the same in both are
-    taken over. Classifiers and what a 2D network has nothing for (the fully connected layers of LGD and DG, the gates
-    of S3D-G) keep their values; a second last stage takes the same weights as the first. S3D extends no published
-    network: it takes weights of images under its own names.
+    Modules that replace a 2D kernel inflate it (`layers.units`); norms and unchanged layers are copied. Classifiers and
+    layers without a counterpart (the fully connected layers of LGD and DG, the gates of S3D-G) keep their weights; both
+    last stages of DG get the same weights. S3D extends no published network: it takes weights of a network on images
+    under its own names.
 
     Args:
-        network: Takes the weights.
+        network: The network to load into.
         state_dict: The 2D network's weights under the released code's, torchvision's or other public names; its
             classifier is ignored.
-        source: Where the weights come from, for the error.
+        source: File of the weights, named in the error.
 
     Raises:
-        WeightsError: A layer is missing, unknown to the network or of another shape.
+        WeightsError: An entry is missing or unexpected, or has another shape.
         UserError: The network extends no 2D network.
     """
     modules = {path: module for path, module in network.named_modules() if isinstance(module, Inflatable)}
@@ -111,9 +110,9 @@ def inflate(network: VideoNetwork, state_dict: Mapping[str, Tensor], *, source: 
 
 
 def export_weights(network: VideoNetwork) -> dict[str, Tensor]:
-    """Give the weights under the released code's names: `load_weights` of them makes an equal network.
+    """Return the weights, on the CPU, under the released code's names; `load_weights` restores them.
 
-    torchvision's video networks have torchvision's names.
+    Weights of torchvision's video networks get torchvision's names.
     """
     return {
         released: tensor.detach().cpu()
@@ -123,20 +122,20 @@ def export_weights(network: VideoNetwork) -> dict[str, Tensor]:
 
 
 def without_classifiers(network: VideoNetwork, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave the classifiers out of a state dict of any names that `load_weights` takes."""
+    """Return a state dict without the classifiers; its names are any that `load_weights` accepts."""
     prefixes = _classifier_prefixes(network)
     return {key: tensor for key, tensor in state_dict.items() if not key.startswith(prefixes)}
 
 
 def _classifier_prefixes(network: VideoNetwork) -> tuple[str, ...]:
-    """Give what the names of classifiers' entries begin with in any file, with the dot."""
+    """Return the prefixes of classifiers' entries, including the dot, in all kinds of files."""
     weights = [f"{classifier}.weight" for classifier in network.classifier_names]
     names = {key for naming in _namings(network, weights) for keys in naming.values() for key in keys}
     return tuple({name.removesuffix("weight") for name in names} | {f"{extra}." for extra in network.classifier_extras})
 
 
 def _namings(network: VideoNetwork, own: Collection[str]) -> list[Names]:
-    """Give every naming of the network's entries: this project's, the released code's, the public ones."""
+    """Return all namings of the network's entries: this project's, the released code's, the public ones."""
     released = {name: network.released_name(name) for name in own}
     return [
         {name: (name,) for name in own},
@@ -146,24 +145,24 @@ def _namings(network: VideoNetwork, own: Collection[str]) -> list[Names]:
 
 
 def _public_namings(network: VideoNetwork, released: Mapping[str, str]) -> list[Names]:
-    """Give the namings of public files, torchvision's first, for entries whose released names are given."""
+    """Return the namings of public files, torchvision's first; `released` has the released name of each entry."""
     kinds = [(network.torchvision_name(name), *network.public_names(name)) for name in released.values()]
     return [{name: (key,) for name, key in zip(released, keys, strict=True)} for keys in zip(*kinds, strict=True)]
 
 
 def _choose_naming(namings: list[Names], state_dict: Mapping[str, Tensor]) -> Names:
-    """Choose the naming that has most names in common with a state dict."""
+    """Return the naming that has the most names in common with a state dict."""
     return max(namings, key=lambda names: sum(key in state_dict for keys in names.values() for key in keys))
 
 
 def _look_up(
     network: VideoNetwork, names: Names, state_dict: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Look up entries under their names.
+    """Look up the entries of a state dict under the names of a naming.
 
     Returns:
-        What is found, by this project's names; and the state dict with the first name of each entry in place of all its
-        names, brought to shape where the network knows how.
+        The tensors that were found, by this project's names, adapted by the network. And the state dict with these
+        tensors, each under the first name of its entry only.
     """
     others = {key for keys in names.values() for key in keys}
     given = {key: tensor for key, tensor in state_dict.items() if key not in others}
@@ -176,7 +175,7 @@ def _look_up(
 
 
 def _shape_2d(tensor: Tensor) -> tuple[int, ...]:
-    """Give the shape of what a 2D network has for a tensor that no kernel is made for: without a time axis of 1."""
+    """Return the shape of a copied tensor in the 2D network, which has no time axis."""
     shape = tuple(tensor.shape)
     return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
 
@@ -184,12 +183,12 @@ def _shape_2d(tensor: Tensor) -> tuple[int, ...]:
 def _compare(
     wanted: Mapping[str, Sequence[int]], given: Mapping[str, Tensor], *, optional: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Name, by kind, where `given` differs from exactly the `wanted` shapes; `optional` names may be absent."""
+    """List, by kind, how `given` differs from the `wanted` shapes; `optional` names may be absent."""
     mismatches = {
         "missing": [key for key in wanted if not (key in given or key in optional or key.endswith(_COUNTER))],
-        "not of this network": [key for key in given if key not in wanted],
+        "unexpected": [key for key in given if key not in wanted],
         "of another shape": [
-            f"{key} {list(tensor.shape)} in place of {list(wanted[key])}"
+            f"{key} {list(tensor.shape)}, expected {list(wanted[key])}"
             for key, tensor in given.items()
             if key in wanted and tensor.shape != tuple(wanted[key])
         ],
@@ -212,11 +211,11 @@ def _require_match(
 
 
 def _shorten(keys: list[str]) -> str:
-    """Name the first few keys."""
+    """Join the first few keys."""
     return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
 
 
 if __name__ == "__main__":
-    from model.weights_command import main  # which uses this module
+    from model.weights_command import main  # here, since it imports this module
 
     run_script(partial(main, __doc__))

@@ -16,32 +16,32 @@ from utils.text import say
 
 
 def main(description: str | None) -> None:
-    """Run one of the commands; `description` is the help's."""
+    """Run one of the commands; `description` is that of the help."""
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="export | list | fetch")
-    export = commands.add_parser("export", help="a record's weights under the released names")
+    export = commands.add_parser("export", help="write a record's weights under the released names")
     export.add_argument("--config_file", required=True, type=Path, metavar="record/X.yml", help="the record (required)")
     export.add_argument("--output", type=Path, metavar="FILE", help="default: output/X/released.pth")
     export.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a value of the record")
-    listing = commands.add_parser("list", help="public files of weights")
+    listing = commands.add_parser("list", help="list public files of weights")
     listing.add_argument("pattern", nargs="?", default="*", help="shell wildcards; default: all")
     listing.add_argument("--markdown", action="store_true", help="the table of docs/weights.md")
     download = commands.add_parser("fetch", help="download a public file")
     download.add_argument("name", metavar="NAME", help="a file or a network that 'list' names")
     download.add_argument("--output", type=Path, default=Path("pretrained_weights"), metavar="FOLDER")
-    download.add_argument("--mirror", metavar="URL", help="another folder on the web that has the file")
+    download.add_argument("--mirror", metavar="URL", help="address of another folder that has the file")
     arguments = parser.parse_args()
     {"export": _export, "list": _list, "fetch": _fetch}[arguments.command](arguments)
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    """Write what a record has trained."""
+    """Write the trained weights of a record."""
     config = load_config(arguments.config_file, arguments.overrides)
     network = make_trained_network(config, config.eva_model)
     released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
     write_atomically(output, lambda file: torch.save(released, file))
     say(f"{output}: {len(released)} tensors of {config.network.net_name}")
-    # A file of weights alone cannot say what they were trained on.
+    # The file cannot store these settings beside the weights.
     say(f"  set with it: dataset.mean={list(config.dataset.mean)} dataset.std={list(config.dataset.std)}")
 
 
@@ -65,7 +65,7 @@ def format_table(pattern: str, *, markdown: bool) -> str:
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    """Download a public file and say how to use it."""
+    """Download a public file and print how to use it."""
     file = find_public_file(arguments.name)
     path, url = arguments.output / file.file_name, file.url
     if arguments.mirror:

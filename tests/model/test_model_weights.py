@@ -136,9 +136,9 @@ BIASES = [f"layer4.{block}.bn{number}.bias" for block in (0, 1) for number in (1
     [
         (_without("layer3.1.conv2_t.weight"), r"network: 1 missing \(layer3.1.conv2_t.weight\)$"),
         (_without(*BIASES), r"network: 4 missing \(layer4.0.bn1.bias, layer4.0.bn2.bias, layer4.1.bn1.bias, \.\.\.\)$"),
-        (_with("layer5.0.conv1.weight", 1), r"network: 1 not of this network \(layer5.0.conv1.weight\)$"),
-        (_with("fc.bias", 400), r"network: 1 of another shape \(fc.bias \[400\] in place of \[11\]\); only the clas"),
-        (lambda w: w.update(other=w.pop("fc.bias")), r"1 missing \(fc.bias\); 1 not of this network \(other\)$"),
+        (_with("layer5.0.conv1.weight", 1), r"network: 1 unexpected \(layer5.0.conv1.weight\)$"),
+        (_with("fc.bias", 400), r"network: 1 of another shape \(fc.bias \[400\], expected \[11\]\); only the clas"),
+        (lambda w: w.update(other=w.pop("fc.bias")), r"1 missing \(fc.bias\); 1 unexpected \(other\)$"),
         (lambda w: w.clear(), r"network: \d{3} missing \("),
     ],
 )
@@ -250,8 +250,8 @@ def test_inflation_needs_no_batch_counters() -> None:
     ("target", "source", "message"),
     [
         ("p3d_resnet34", "resnet18", r"\d+ missing \(layer1.2.conv1.weight"),
-        ("p3d_resnet18", "resnet34", r"\d+ not of this network \(layer1.2.conv1.weight"),
-        ("p3d_resnet18", "resnet50", r"of another shape \(layer1.0.conv1.weight \[64, 64, 1, 1\] in place of"),
+        ("p3d_resnet18", "resnet34", r"\d+ unexpected \(layer1.2.conv1.weight"),
+        ("p3d_resnet18", "resnet50", r"of another shape \(layer1.0.conv1.weight \[64, 64, 1, 1\], expected "),
     ],
 )
 def test_inflation_from_another_network_raises(target: str, source: str, message: str) -> None:
@@ -267,5 +267,5 @@ def test_inflation_from_another_network_raises(target: str, source: str, message
 def test_inflation_refuses_the_weights_of_a_3d_network() -> None:
     network = blank_network("c2d_resnet18")
     weights = {network.released_name(key): tensor for key, tensor in network.state_dict().items()}
-    with pytest.raises(model.WeightsError, match=r"conv1.weight \[64, 3, 4, 7, 7\] in place of \[64, 3, 7, 7\]"):
+    with pytest.raises(model.WeightsError, match=r"conv1.weight \[64, 3, 4, 7, 7\], expected \[64, 3, 7, 7\]"):
         model.inflate(network, weights)

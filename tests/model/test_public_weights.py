@@ -73,7 +73,7 @@ def test_a_public_file_of_the_same_classes_loads_whole(kind: str) -> None:
 def test_a_classifier_of_other_classes_is_named_by_the_files_names_with_what_to_do(kind: str) -> None:
     name, _ = KINDS[kind]
     weights = public_file(kind, tiny_network(name, num_classes=1000))
-    message = r"of another shape \((_fc|head|classifier)\.weight \[1000, \d+\] in place of .*network.remove_fc: true "
+    message = r"of another shape \((_fc|head|classifier)\.weight \[1000, \d+\], expected .*network.remove_fc: true "
     message += "leaves it out"
     with pytest.raises(model.WeightsError, match=message):
         model.load_weights(tiny_network(name), weights)
@@ -90,7 +90,7 @@ def test_a_classifier_of_other_classes_is_named_by_the_files_names_with_what_to_
 def test_a_layer_in_front_of_the_classifier_is_a_part_of_it(extra: str) -> None:
     network, weights = tiny_network("vit_t_p16"), public_file("timm", tiny_network("vit_t_p16"))
     weights |= {f"{extra}.weight": torch.ones(24, 24), f"{extra}.bias": torch.zeros(24)}
-    with pytest.raises(model.WeightsError, match=rf"2 not of this network \({extra}.weight, .*network.remove_fc: true"):
+    with pytest.raises(model.WeightsError, match=rf"2 unexpected \({extra}.weight, .*network.remove_fc: true"):
         model.load_weights(network, weights)
     model.load_weights(network, model.without_classifiers(network, weights), missing=network.classifier_names)
 

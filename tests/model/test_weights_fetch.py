@@ -105,9 +105,11 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("has_ranges", [True, False])
-def test_a_download_that_broke_off_goes_on(server: Server, tmp_path: Path, has_ranges: bool) -> None:
+def test_a_download_that_was_interrupted_is_resumed(server: Server, tmp_path: Path, has_ranges: bool) -> None:
     path, server.stops_at, server.has_ranges = tmp_path / "file.pth", 700_000, has_ranges
-    with pytest.raises(FetchError, match=r"broke off after 700,000 of 1,280,000 bytes; the same command goes on"):
+    with pytest.raises(
+        FetchError, match=r"connection closed after 700,000 of 1,280,000 bytes; the same command resumes it"
+    ):
         get(server, path)
     assert not path.exists() and (tmp_path / "file.pth.part").read_bytes() == CONTENT[:700_000]
     server.stops_at = len(CONTENT)
