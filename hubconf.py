@@ -1,4 +1,4 @@
-"""What torch.hub gives of this project: torch.hub.load(ROOT, "exported", FOLDER, source="local") and the like."""
+"""Entry points for torch.hub, e.g. torch.hub.load(ROOT, "exported", FOLDER, source="local")."""
 
 from model import create_model as create_model
 from model import list_models as list_models

@@ -1,6 +1,6 @@
 """Video networks: `create_model`, `list_models`, `load_weights`, `inflate`, `export_weights`.
 
-The names are looked up when they are first used, so that importing the package needs no torch.
+Names are imported when first used (PEP 562), so that importing the package does not import torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from model.weights import without_classifiers as without_classifiers
     from utils.config.network_names import list_names as list_models  # noqa: F401 - in `__all__`
 
-_HOMES = {
+_LOCATIONS = {
     "VideoNetwork": "model.network:VideoNetwork",
     "WeightsError": "model.weights:WeightsError",
     "create_model": "model.registry:create_model",
@@ -28,11 +28,11 @@ _HOMES = {
     "without_classifiers": "model.weights:without_classifiers",
 }
 
-__all__ = list(_HOMES)
+__all__ = list(_LOCATIONS)
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for (PEP 562)."""
-    if name not in _HOMES:
+    """Import the object called `name`."""
+    if name not in _LOCATIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return find_part(_HOMES[name])
+    return find_part(_LOCATIONS[name])

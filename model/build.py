@@ -1,4 +1,4 @@
-"""A record's network: sections of a configuration become a network with its weights, on its device."""
+"""Build the network of a record from its configuration, with its weights, on its device."""
 
 import functools
 from pathlib import Path
@@ -39,11 +39,12 @@ def network_arguments(config: RunConfig) -> dict[str, Any]:
 
 
 def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -> VideoNetwork:
-    """Return the network that training starts or continues from, on the CPU.
+    """Return the network that training starts or resumes from, on the CPU.
 
     Args:
         config: The record.
-        trained: A checkpoint's content to continue from; None: random (seeded), pretrained or inflated weights.
+        trained: Content of the checkpoint to resume from. None: random weights (seeded), or the pretrained or inflated
+            weights of network.pretrained_model.
     """
     torch.manual_seed(config.optimizer.seed)
     network = create_model(**network_arguments(config))
@@ -64,19 +65,19 @@ def make_initial_network(config: RunConfig, *, trained: dict[str, Any] | None) -
 
 
 def make_trained_network(config: RunConfig, path: Path) -> VideoNetwork:
-    """Return the network with the weights of a checkpoint (this project's or the released names), on the CPU."""
+    """Return the network with the weights of a checkpoint (of this project or the released code), on the CPU."""
     return fill_network(config, read_weight_file(config, path), source=path)
 
 
 def fill_network(config: RunConfig, weights: WeightFile, *, source: Path) -> VideoNetwork:
-    """Return the network with the weights that were read from a file, on the CPU."""
+    """Return the network with weights read from the file `source`, on the CPU."""
     network = create_model(**network_arguments(config))
     load_weights(network, weights.tensors, source=source)
     return network
 
 
 def place_network(config: RunConfig, network: VideoNetwork, device: torch.device) -> VideoNetwork:
-    """Bring the network to a device, in the memory format of network.layout; its state dict stays as it is."""
+    """Move the network to a device, in the memory format of network.layout; its state dict stays equal."""
     network.to(device)
     if config.network.layout == "channels_last":
         use_channels_last(network)
@@ -84,12 +85,12 @@ def place_network(config: RunConfig, network: VideoNetwork, device: torch.device
 
 
 def describe_network(config: RunConfig, network: VideoNetwork) -> str:
-    """Return 'name, N M weights'."""
+    """Return "NAME, N M weights", in millions of parameters."""
     return f"{config.network.net_name}, {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
 
 
 def count_multiply_adds(config: RunConfig, state: InputConfig) -> int:
-    """Return the multiply-adds of the forward pass of an input's training clip, without computing it."""
+    """Return the multiply-adds of the forward pass of one training clip of `state`, without computing it."""
     shape = (1, 2 if config.dataset.use_flow else 3, state.num_frames, state.crop_size, state.crop_size)
     return _count_multiply_adds(tuple(network_arguments(config).items()), shape)
 
@@ -101,7 +102,7 @@ def _count_multiply_adds(arguments: tuple[tuple[str, Any], ...], shape: tuple[in
 
 
 def measure_weights(config: RunConfig) -> int:
-    """Return the bytes of the network's weights, without making them."""
+    """Return the bytes of the network's state dict, without allocating it."""
     with torch.device("meta"):
         network = create_model(**network_arguments(config))
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())

@@ -1,7 +1,7 @@
-"""The public files of weights that load into the networks here: torchvision's, as the installed torchvision lists them.
+"""The public files of weights that load into the networks here: those that the installed torchvision lists.
 
-Address, size, licence and published accuracy are torchvision's own words of each file. The end of a file's name is the
-beginning of its SHA-256, which is all that is published of it.
+Address, size, license and published accuracy of each file are torchvision's metadata. The end of a file's name is the
+beginning of its SHA-256; the rest is not published.
 """
 
 import difflib
@@ -17,10 +17,10 @@ from utils.errors import UserError
 from utils.torchvision_import import import_torchvision
 
 _HASH = re.compile(r"-([0-9a-f]{8,64})$")
-# Where torchvision has no network of ours: its largest EfficientNet is b7, and 103 layers are of the paper's code.
-_ABSENT = ("resnet103", "eftnet_b8")
+# Networks without a counterpart in torchvision, whose largest EfficientNet is b7; 103 layers are of the paper's code.
+_NOT_IN_TORCHVISION = ("resnet103", "eftnet_b8")
 
-COLUMNS: tuple[str, ...] = ("file", "network", "trained on", "top-1", "MB", "licence")
+COLUMNS: tuple[str, ...] = ("file", "network", "trained on", "top-1", "MB", "license")
 
 
 class PublicWeightsError(UserError):
@@ -32,12 +32,12 @@ class PublicFile:
     """A public file of weights.
 
     Attributes:
-        url: Where it is.
-        net_name: The network whose weights it holds, those of its classifier too.
-        data_set: What it was trained on last.
-        top1: Accuracy as published, percent; None where the installed torchvision does not list the file.
-        megabytes: Its size, in units of 2**20 bytes; None likewise.
-        licence: The address of its own licence, "" where it has none of its own.
+        url: Address of the file.
+        net_name: Network whose weights it contains, including the classifier.
+        data_set: Data set that it was last trained on.
+        top1: Published accuracy, percent; None if the installed torchvision does not list the file.
+        megabytes: Size of the file, in units of 2**20 bytes; None likewise.
+        license: Address of the file's own license, "" if it has none.
     """
 
     url: str
@@ -45,11 +45,11 @@ class PublicFile:
     data_set: str
     top1: float | None = None
     megabytes: float | None = None
-    licence: str = ""
+    license: str = ""
 
     @property
     def file_name(self) -> str:
-        """The file's name, its address's last part."""
+        """The last part of the address."""
         return self.url.rpartition("/")[2]
 
     @property
@@ -59,7 +59,7 @@ class PublicFile:
 
     @property
     def short_name(self) -> str:
-        """The name without the digits of the checksum; several files may have the same."""
+        """The name without the digits of the checksum; several files may share it."""
         return _HASH.sub("", self.name)
 
     @property
@@ -70,13 +70,13 @@ class PublicFile:
         return found[1]
 
 
-# Under this name the paper's code and its records know torchvision's ResNet-50, as it was published up to torchvision
-# 0.8; the installed torchvision lists the later file only, so that nothing else is known of this one.
-_EARLIER = (PublicFile("https://download.pytorch.org/models/resnet50-19c8e357.pth", "resnet50", "ImageNet-1K"),)
+# torchvision's ResNet-50 as published up to torchvision 0.8, which the paper's code and its records use. The installed
+# torchvision lists later files only, so that accuracy and size are unknown.
+_EARLIER_FILES = (PublicFile("https://download.pytorch.org/models/resnet50-19c8e357.pth", "resnet50", "ImageNet-1K"),)
 
 
 def list_public_files() -> list[PublicFile]:
-    """Return all public files, networks in the order of their names' table."""
+    """Return all public files; networks are in the order of the table of names."""
     builders = [(name, name) for name in RESNETS]
     builders += [(name, f"efficientnet_{name.removeprefix('eftnet_')}") for name in EFFICIENTNETS]
     builders += [(name, name.replace("_p", "_")) for name in VITS if name[4] in "bl"]
@@ -85,24 +85,24 @@ def list_public_files() -> list[PublicFile]:
     found = [
         _describe(net_name, weights)
         for net_name, builder in builders
-        if net_name not in _ABSENT
+        if net_name not in _NOT_IN_TORCHVISION
         for weights in models.get_model_weights(builder)
     ]
-    return [*_EARLIER, *found]
+    return [*_EARLIER_FILES, *found]
 
 
 def _describe(net_name: str, weights: Any) -> PublicFile:
-    """Read what torchvision says of one of its files."""
+    """Return the file of an entry of torchvision's enumerations of weights."""
     ((data_set, metrics),) = weights.meta["_metrics"].items()
-    licence = weights.meta.get("license", "")
-    return PublicFile(weights.url, net_name, data_set, metrics["acc@1"], weights.meta["_file_size"], licence)
+    license = weights.meta.get("license", "")
+    return PublicFile(weights.url, net_name, data_set, metrics["acc@1"], weights.meta["_file_size"], license)
 
 
 def match_public_files(pattern: str) -> list[PublicFile]:
     """Return the files whose name or network matches a pattern of shell wildcards.
 
     Raises:
-        PublicWeightsError: None does.
+        PublicWeightsError: No file matches.
     """
     files = list_public_files()
     found = [file for file in files if fnmatch.filter((file.name, file.short_name, file.net_name), pattern)]
@@ -111,28 +111,28 @@ def match_public_files(pattern: str) -> list[PublicFile]:
     known = {name for file in files for name in (file.name, file.short_name, file.net_name)}
     near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise PublicWeightsError(f"no public file is called {pattern!r}; {hint}python -m model.weights list names them all")
+    raise PublicWeightsError(f"no public file is called {pattern!r}; {hint}python -m model.weights list lists all")
 
 
 def find_public_file(name: str) -> PublicFile:
-    """Return a file by its name, with or without folder, suffix and checksum.
+    """Return a file by its name, with or without folder, suffix and checksum, or by its network.
 
     Raises:
-        PublicWeightsError: No file is called so, or several are.
+        PublicWeightsError: No file has this name, or several have.
     """
     bare = name.rpartition("/")[2].removesuffix(".pth") if name.endswith(".pth") else name
     found = match_public_files(glob.escape(bare))
     if len(found) > 1:
         choice = ", ".join(f"{file.name} ({_number(file.top1)})" for file in found)
-        raise PublicWeightsError(f"{name}: there are several, choose one (top-1 as published): {choice}")
+        raise PublicWeightsError(f"{name}: found {len(found)} files; choose one (published top-1): {choice}")
     return found[0]
 
 
 def rows(files: Sequence[PublicFile]) -> Iterator[tuple[str, ...]]:
-    """Yield a file's row of a table, in the order of COLUMNS."""
+    """Yield the row of each file, in the order of COLUMNS."""
     for file in files:
         size = _number(file.megabytes, digits=0)
-        yield file.name, file.net_name, file.data_set, _number(file.top1), size, file.licence or "-"
+        yield file.name, file.net_name, file.data_set, _number(file.top1), size, file.license or "-"
 
 
 def _number(value: float | None, *, digits: int = 1) -> str:

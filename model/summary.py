@@ -1,10 +1,10 @@
-"""What every network costs.
+"""Parameters, multiply-adds and activation memory of networks.
 
   python -m model.summary ['*resnet50'] [--clip 16] [--size 224] [--classes 400] [--early_stride 4] [--markdown]
 
-Networks whose name matches the pattern, with their parameters, the multiply-adds of one clip (convolutions, matrix
-products and attention), the memory that training on one clip keeps for the backward pass, in float32, and the clips
-they take. Nothing is computed: shapes are followed on torch's device "meta".
+prints, for each network whose name matches the pattern, its parameters, the multiply-adds of one clip (convolutions,
+matrix products and attention), the memory that training on one clip keeps for the backward pass in float32, and the
+clips that it accepts. Nothing is computed: shapes are propagated on torch's device "meta".
 """
 
 import argparse
@@ -35,13 +35,13 @@ COLUMNS = ("network", "parameters", "multiply-adds", "activations", "clips")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs.
+    """The cost of a network on one clip.
 
     Attributes:
-        parameters: Number of weights.
-        multiply_adds: Of one clip's forward pass; None where the network does not take the clip.
-        activation_bytes: What the backward pass of one clip needs, weights aside, in float32; None likewise.
-        limits: The clips the network takes.
+        parameters: Number of parameters.
+        multiply_adds: Multiply-adds of the forward pass; None if the network does not accept the clip.
+        activation_bytes: Bytes kept for the backward pass, without weights, in float32; None likewise.
+        limits: The clips that the network accepts.
     """
 
     parameters: int
@@ -59,14 +59,22 @@ def measure(
     early_stride: int = 4,
     base_width: int = PUBLISHED_WIDTH,
 ) -> Cost:
-    """Follow one clip of frames x size x size pixels through a network.
+    """Measure the cost of a network on one clip, on the device "meta".
+
+    Args:
+        net_name: One of model.list_models().
+        frames: Frames of the clip.
+        size: Height and width of the clip, pixels.
+        num_classes: As in `create_model`.
+        early_stride: As in `create_model`.
+        base_width: As in `create_model`.
 
     Raises:
         UnknownNetworkError: No network has this name.
     """
     limits = clip_limits(net_name, early_stride)
     fits = limits.takes_frames(frames) and limits.takes_size(size)
-    image_size = size if limits.takes_size(size) else MVIT_SIZE  # a size that every network takes
+    image_size = size if limits.takes_size(size) else MVIT_SIZE  # the one size that every network accepts
     with torch.device("meta"):
         network = create_model(
             net_name,
@@ -84,17 +92,17 @@ def measure(
 
 
 def multiply_adds(network: nn.Module, clip: Tensor) -> int:
-    """Count the multiply-adds of a forward pass: of convolutions, matrix products and attention."""
+    """Return the multiply-adds of convolutions, matrix products and attention in a forward pass."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(clip)
     return int(counter.get_total_flops() // 2)
 
 
 def saved_bytes(network: nn.Module, clips: Tensor) -> int:
-    """Count the bytes of the tensors that a forward pass keeps for the backward pass; every storage once.
+    """Return the bytes of the tensors that a forward pass saves for the backward pass; every storage counts once.
 
     Args:
-        network: In the mode that is asked about; its weights and buffers do not count.
+        network: The network, in training or evaluation mode; its weights and buffers do not count.
         clips: Input of the network.
     """
     kept: list[Tensor] = []
@@ -116,17 +124,17 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
 
 
 def match_names(pattern: str) -> list[str]:
-    """List the names that match a pattern of shell wildcards.
+    """Return the network names that match a pattern of shell wildcards.
 
     Raises:
-        UnknownNetworkError: None does; the message lists the nearest ones.
+        UnknownNetworkError: No name matches; the message lists the nearest ones.
     """
     found = fnmatch.filter(list_names(), pattern)
     return found or [str(parse_name(pattern))]
 
 
 def _row(name: str, arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return what a network costs, in the units of the columns."""
+    """Return the row of a network, in the order of COLUMNS."""
     cost = measure(
         name,
         frames=arguments.clip,
@@ -147,7 +155,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, metavar="PIXELS")
     parser.add_argument("--classes", type=int, default=400)
     parser.add_argument("--early_stride", type=int, default=4, choices=EARLY_STRIDES)
-    parser.add_argument("--markdown", action="store_true", help="a table for a document")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     arguments = parser.parse_args()
     names = match_names(arguments.pattern)
     template = "| {} | {} | {} | {} | {} |"

@@ -1,9 +1,8 @@
-"""torchvision's video networks under this project's contract.
+"""torchvision's video networks with this project's interface.
 
-What changes: the classifier is new (it keeps torchvision's name, so that a weight file fits) and drops out in front of
-itself, the last pooling is over everything (torchvision's S3D takes windows of 2 x 7 x 7, which are everything for 16
-frames of 224 x 224), batch norm can be frozen, and the first convolution takes clips of any number of channels. With
-the same weights the answers are torchvision's.
+Differences: the classifier is a new module with dropout, under torchvision's name, so that weight files fit; the last
+pooling is global (torchvision's S3D pools over 2 x 7 x 7, which is global for 16 frames of 224 x 224); batch norm can
+be frozen; the first convolution takes any number of channels. With the same weights the outputs are torchvision's.
 """
 
 from collections.abc import Iterable
@@ -22,24 +21,24 @@ from utils.config.network_names import TORCHVISION, ClipLimits, NetworkName, cli
 from utils.errors import UserError
 from utils.torchvision_import import import_torchvision
 
-# Where the classifier of each network is, by the start of its name.
+# Name of the classifier module, by the beginning of the network's name.
 _CLASSIFIERS = {"r": "fc", "mc3": "fc", "s3d": "classifier.1", "mvit": "head.1", "swin3d": "head"}
-# The stages of each, as `VideoNetwork.stages`; mvit's are its blocks.
+# `VideoNetwork.stages` by the beginning of the network's name; those of mvit are its blocks.
 _RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
 _STAGES = {
     **dict.fromkeys(("r3d", "r2plus1d", "mc3"), _RESNET),
     "s3d": tuple(rf"features\.({pieces})\b" for pieces in ("0", "[23]", "[56]", "[89]|1[0-2]", "1[45]")),
     "swin3d": ("patch_embed", *(rf"features\.{pieces}" for pieces in ("0", "[12]", "[34]", "[56]|norm"))),
 }
-# Classes of the blocks that most of a network is made of.
+# Classes of the repeated blocks.
 _BLOCKS = ("BasicBlock", "SepInceptionBlock3D", "MultiscaleBlock", "SwinTransformerBlock")
 
 
 class DropoutLinear(nn.Linear):
-    """A classifier that drops out in front of itself."""
+    """A linear classifier with dropout on its input."""
 
     def __init__(self, in_features: int, out_features: int, *, dropout_ratio: float) -> None:
-        """Make the classifier."""
+        """Build the classifier."""
         super().__init__(in_features, out_features)
         self.dropout_ratio = dropout_ratio
 
@@ -49,10 +48,10 @@ class DropoutLinear(nn.Linear):
 
 
 class GlobalPool(nn.Module):
-    """Pooling over time and space that keeps the axes."""
+    """Global pooling that keeps time and space as axes of size 1."""
 
     def __init__(self, pooling_name: str) -> None:
-        """Pool as `layers.pooling` does under this name."""
+        """Use the pooling of `layers.pooling.POOLINGS` with this name."""
         super().__init__()
         self.pool = POOLINGS[pooling_name]
 
@@ -66,14 +65,14 @@ class TorchvisionNetwork(VideoNetwork):
 
     Attributes:
         video: torchvision's module.
-        limits: The clips it takes.
+        limits: The clips that it accepts.
     """
 
     def __init__(self, backbone: str, options: NetworkOptions) -> None:
-        """Make the network, with random weights from torch's global generator."""
+        """Build the network with random weights from torch's global generator."""
         super().__init__()
         settings: dict[str, Any] = {"num_classes": options.num_classes}
-        if backbone.startswith(("s3d", "mvit")):  # the others have no dropout in front of their classifier
+        if backbone.startswith(("s3d", "mvit")):  # the others have no dropout before the classifier
             settings["dropout"] = options.dropout_ratio
         self.video = getattr(import_torchvision().models.video, backbone)(weights=None, **settings)
         self.limits: ClipLimits = clip_limits(str(NetworkName(TORCHVISION, backbone)), options.early_stride)
@@ -86,7 +85,7 @@ class TorchvisionNetwork(VideoNetwork):
         if name in ("fc", "head"):
             classifier = self.video.get_submodule(name)
             new = DropoutLinear(classifier.in_features, options.num_classes, dropout_ratio=options.dropout_ratio)
-            new.load_state_dict(classifier.state_dict())  # initialised in torchvision's way
+            new.load_state_dict(classifier.state_dict())  # torchvision's initialization
             setattr(self.video, name, new)
         if hasattr(self.video, "avgpool"):
             self.video.avgpool = GlobalPool(options.pooling_name)
@@ -98,7 +97,7 @@ class TorchvisionNetwork(VideoNetwork):
             self._set_stochastic_depth(options.stochastic_depth)
 
     def _set_in_channels(self, in_channels: int) -> None:
-        """Exchange the first convolution for one of clips of `in_channels`."""
+        """Replace the first convolution by one for clips of `in_channels` channels."""
         conv = self.video.get_submodule(self.first)
         if in_channels == IMAGE_CHANNELS:
             return
@@ -114,7 +113,7 @@ class TorchvisionNetwork(VideoNetwork):
         setattr(self.video.get_submodule(parent), name, new)
 
     def _set_stochastic_depth(self, rate: float) -> None:
-        """Give residual blocks stochastic depth (the transformers' have it), rising to `rate` at the last one."""
+        """Set (transformers) or add stochastic depth in residual blocks, rising from 0 to `rate` at the last one."""
         blocks: list[Any] = list(self.repeated_blocks())
         for block, block_rate in zip(blocks, drop_rates(rate, len(blocks)), strict=True):
             if hasattr(block, "stochastic_depth"):
@@ -128,25 +127,25 @@ class TorchvisionNetwork(VideoNetwork):
         return (self.video(clips),)
 
     def check_clips(self, clips: Tensor) -> None:
-        """Raise ValueError for clips that the network is not made for."""
+        """Raise ValueError if the network does not accept the clips, [N, C, T, H, W]."""
         frames, height, width = clips.shape[2:]
         if not (self.limits.takes_frames(frames) and self.limits.takes_size(height) and self.limits.takes_size(width)):
             raise ValueError(f"a clip of {frames} frames of {height} x {width} does not fit: it takes {self.limits}")
 
     def repeated_blocks(self) -> Iterable[nn.Module]:
-        """Give the residual, inception or transformer blocks."""
+        """Return the residual, inception or transformer blocks."""
         return (module for module in self.video.modules() if type(module).__name__ in _BLOCKS)
 
     def released_name(self, name: str) -> str:
-        """Give torchvision's name: the released code has no such networks."""
+        """Return torchvision's name; the released code has no such networks."""
         return name.removeprefix("video.")
 
     def source_name(self, _name: str) -> str:
-        """Raise UserError: no 2D network is known that these extend."""
+        """Raise UserError: these networks extend no known 2D network."""
         raise UserError("torchvision's video networks are not inflated from 2D networks; load a weight file of theirs")
 
     def adapt(self, name: str, tensor: Tensor) -> Tensor:
-        """Average the first kernel of a colour network over colour where clips have other channels (flow)."""
+        """Average the first kernel over RGB if the clips have other channels (flow)."""
         if name != f"video.{self.first}.weight" or tensor.dim() != 5 or tensor.shape[1] != IMAGE_CHANNELS:
             return tensor
         channels = self.video.get_submodule(self.first).in_channels

@@ -58,8 +58,8 @@ def format_table(pattern: str, *, markdown: bool) -> str:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
     table = [COLUMNS, ("---", "---", "---", "---:", "---:", "---")]
-    for file, (name, net_name, *cells, licence) in zip(files, rows(files), strict=True):
-        own = f"[its own]({licence})" if file.licence else licence
+    for file, (name, net_name, *cells, license) in zip(files, rows(files), strict=True):
+        own = f"[its own]({license})" if file.license else license
         table.append((f"[`{name}`]({file.url})", f"`{net_name}`", *cells, own))
     return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
