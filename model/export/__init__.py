@@ -1,1 +1,1 @@
-"""Trained networks as folders that need nothing else: `python -m model.export`."""
+"""Export trained networks as self-contained folders: `python -m model.export`."""

@@ -1,4 +1,4 @@
-"""Networks as programs of ONNX, run by onnxruntime."""
+"""ONNX programs, run by onnxruntime."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _OUTPUT = "logits"
 
 
 class OnnxProgram(Program):
-    """A file of ONNX."""
+    """A program from an ONNX file."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file."""
+        """Load the file."""
         super().__init__()
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self.clip_shape = tuple(self.session.get_inputs()[0].shape[1:])
@@ -31,13 +31,16 @@ class OnnxProgram(Program):
 
 
 def write(network: VideoNetwork, path: Path, *, clip_shape: Sequence[int], opset: int | None) -> int:
-    """Write a network in a version of ONNX's operators, None for torch's choice, and return the version.
+    """Write a network as an ONNX file; arguments as in `write_network`.
+
+    Returns:
+        The version of the operator set.
 
     Raises:
-        ExportError: torch does not write the network in this version.
+        ExportError: torch cannot write the network in version `opset`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))  # torch's, of its own code
+        warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))  # of torch's own code
         written = torch.onnx.export(
             export_program(network, clip_shape),
             dynamo=True,

@@ -1,4 +1,4 @@
-"""Write a network and what is to be known of it, and see that the file answers as the network does on real clips."""
+"""Export a network with its description, and check the file's outputs against the network's on real clips."""
 
 import math
 from collections.abc import Iterator
@@ -25,20 +25,20 @@ from utils.sealed import write_sealed_json
 from utils.text import count, versions
 from utils.training.weight_files import read_weight_file
 
-# Videos whose clips are compared, and how many clips at a time: other numbers than the program was followed with.
+# Videos whose clips are compared, and batch sizes, including others than that of the program's example input.
 _VIDEOS, _BATCHES = 4, (1, 2, 3, 5)
-# Largest difference of two logits that rounding explains, as a fraction of the largest logit.
+# Largest difference of logits that rounding explains, as a fraction of the largest logit.
 _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How an exported network's answers differ from the network's.
+    """The difference between the outputs of an exported network and of the network.
 
     Attributes:
-        clips: That were compared.
-        largest_difference: Of two logits.
-        largest_logit: Of the network, without its sign.
+        clips: Number of clips compared.
+        largest_difference: Largest absolute difference of logits.
+        largest_logit: Largest absolute logit of the network.
     """
 
     clips: int
@@ -55,17 +55,17 @@ def export(config: RunConfig, folder: Path, *, kind: str, opset: int | None) -> 
     """Export a record's network.
 
     Args:
-        config: The record; its evaluation list gives the clips that are compared.
-        folder: Where to; new, or without a JSON file.
-        kind: The format.
-        opset: Of ONNX; None: torch's choice.
+        config: The record; outputs are compared on clips of its evaluation list.
+        folder: Folder to write; new, or without a JSON file.
+        kind: The format, a key of `model.export.folder.FORMATS`.
+        opset: Version of ONNX's operator set; None: torch's default.
 
     Returns:
-        What was written, in words.
+        Lines that describe what was written.
 
     Raises:
         UserError: The weights or the videos cannot be read, or the files cannot be written.
-        ExportError: What was written answers otherwise than the network; it is removed.
+        ExportError: The file's outputs differ from the network's; the file is removed.
     """
     path = folder / f"{config.name}.{kind}"
     weights = read_weight_file(config, config.eva_model)
@@ -77,7 +77,7 @@ def export(config: RunConfig, folder: Path, *, kind: str, opset: int | None) -> 
     if not found.is_rounding:
         path.unlink()
         raise ExportError(
-            f"{path}: answers otherwise than the network: logits up to {found.largest_logit:.3g} differ by "
+            f"{path}: outputs differ from the network's: logits up to {found.largest_logit:.3g} differ by "
             f"{found.largest_difference:.3g}; removed"
         )
     sidecar = path.with_suffix(".json")
@@ -87,14 +87,14 @@ def export(config: RunConfig, folder: Path, *, kind: str, opset: int | None) -> 
         f"{path}: {config.network.net_name}, {path.stat().st_size / 1e6:.1f} MB",
         f"  compared on {count(found.clips, 'clip')}: logits up to {found.largest_logit:.3g} differ by at most "
         f"{found.largest_difference:.2g}",
-        f"{sidecar}: what goes in and what comes out",
+        f"{sidecar}: description of inputs and outputs",
     ]
 
 
 def _portable(config: RunConfig, path: Path) -> RunConfig:
-    """Return the record that evaluates an exported network: one state, nothing of this machine's, no autocast.
+    """Return the record that evaluates the exported network: one state, no paths of this machine, no autocast.
 
-    What only a training of several states, or one from other weights, may say is left out.
+    Settings that are valid only with several states or with pretrained weights are reset.
     """
     nowhere = {"list_file": "", "root_path": "", "eva_list_file": "", "eva_root_path": ""}
     return replace(
@@ -107,7 +107,7 @@ def _portable(config: RunConfig, path: Path) -> RunConfig:
 
 
 def _read_batches(config: RunConfig) -> Iterator[Tensor]:
-    """Yield clips of the evaluation list's first videos, centre crop, as the network takes them: [N, C, T, H, W]."""
+    """Yield batches of normalized clips, [N, C, T, H, W], center crops of the evaluation list's first videos."""
     videos, size = read_evaluation_list(config), config.dataset.eva_crop_size
     strict = replace(config, dataset=replace(config.dataset, on_error="raise"))
     views, normalize, clips = make_video_views(strict, videos=videos), make_normalizer(config), []
@@ -115,25 +115,25 @@ def _read_batches(config: RunConfig) -> Iterator[Tensor]:
         video = views[number]
         cuts = [cut_view(video.frames, rows, crop_position, size=size, crop=0) for rows in video.clip_frames]
         clips += [normalize(cut.movedim(1, -1)[None]) for cut in cuts]
-    some = torch.cat((clips * sum(_BATCHES))[: sum(_BATCHES)])  # few clips count several times
+    some = torch.cat((clips * sum(_BATCHES))[: sum(_BATCHES)])  # repeats clips if there are too few
     yield from some.split(_BATCHES)
 
 
 def compare(network: VideoNetwork, other: VideoNetwork | Program, batches: list[Tensor]) -> Comparison:
-    """Compare two networks' logits on clips."""
+    """Compare the fused logits of two networks on batches of clips, [N, C, T, H, W]."""
     difference = largest = 0.0
     with torch.inference_mode():
         for clips in batches:
             expected, found = network.fuse(network(clips)), other.fuse(other(clips))
             if found.shape != expected.shape:
-                raise ExportError(f"logits of {list(found.shape)} in place of {list(expected.shape)}")
+                raise ExportError(f"found logits of shape {list(found.shape)}; expected {list(expected.shape)}")
             difference = max(difference, float((found - expected).abs().nan_to_num(math.inf).max()))
             largest = max(largest, float(expected.abs().max()))
     return Comparison(sum(map(len, batches)), difference, largest)
 
 
 def _describe(config: RunConfig, path: Path, *, opset: int | None, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return what the JSON file says, but for the comparison."""
+    """Return the content of the JSON file, without the comparison."""
     state, data = config.evaluation_state, config.dataset
     channels, frames, height, width = clip_shape(config)
     return {

@@ -1,4 +1,4 @@
-"""python -m model.export: the folder answers as the network does, says what goes in, and is all that is needed."""
+"""python -m model.export: the folder has the network's outputs, describes its input, and needs nothing else."""
 
 import json
 import logging
@@ -30,13 +30,13 @@ from utils.parts import find_part
 from utils.sealed import SealError
 from utils.training.checkpoint import Position, save_checkpoint
 
-# torch's exporters warn of their own ways.
+# torch's exporters warn about torch's own code.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(autouse=True)
 def quick_exporters() -> Iterator[None]:
-    """Pytest keeps what is logged, and torch's exporters log every step of theirs: that would take half the time."""
+    """Disable logging: pytest captures what torch's exporters log at every step, which takes half of the time."""
     logging.disable(logging.INFO)
     with few_blocks():
         yield
@@ -46,14 +46,14 @@ def quick_exporters() -> Iterator[None]:
 NAMES = [f"class <{number}>" for number in range(12)]
 PAGE = (ROOT / "docs/export.md").read_text()
 (COMMANDS,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-# How to make the input, and how to run onnx, pt2, and any folder with this code.
+# Preparing the input, and running onnx, pt2, and any folder with this code.
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 RECORD = Path("record/my-videos.yml")
 
 
 @pytest.fixture
 def record(make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page's record, trained: foreground clips of two segments and numbers of its own; its classes differ."""
+    """Return the page's record, trained: foreground clips of two segments, its own normalization and class names."""
     monkeypatch.chdir(tmp_path)
     RECORD.parent.mkdir()
     made = make_record(
@@ -73,7 +73,7 @@ def record(make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def export(kind: str) -> Path:
-    """Run the page's command."""
+    """Run the page's command and return the folder."""
     (line,) = (line for line in COMMANDS.splitlines() if line.endswith(f"--format {kind}"))
     main(shlex.split(line.removeprefix("python -m model.export ")))
     return Path(f"output/my-videos/exported-{kind}")
@@ -90,7 +90,9 @@ def scores_of(*words: object, output: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_folder_alone_says_what_the_record_says(record: Path, kind: str, tiny_set: Path, tmp_path: Path) -> None:
+def test_a_folder_alone_predicts_what_the_record_predicts(
+    record: Path, kind: str, tiny_set: Path, tmp_path: Path
+) -> None:
     need_packages(kind)
     video, config = Path("jump.mp4"), load_config(record)
     shutil.copy(next((tiny_set / "test").rglob("*.mp4")), video)
@@ -108,7 +110,7 @@ def test_a_folder_alone_says_what_the_record_says(record: Path, kind: str, tiny_
     if kind != "safetensors":
         with pytest.raises(UserError, match=rf"--features: .*\.{kind} gives logits only; export .* safetensors"):
             predict(["--exported", str(folder), str(video), "--features", "features"])
-        with pytest.raises(ExportError, match=r"\[3, 8, 24, 24\], not of \[3, 16, 24, 24\]; leave the clips"):
+        with pytest.raises(ExportError, match=r"\[3, 8, 24, 24\], not \[3, 16, 24, 24\]; keep the clips"):
             predict(["--exported", str(folder), str(video), "sampler.eva_num_segments=4"])
 
     text = (folder / "my-videos.json").read_text()
@@ -117,9 +119,9 @@ def test_a_folder_alone_says_what_the_record_says(record: Path, kind: str, tiny_
     assert sidecar["versions"]["torch"] == torch.__version__ and sidecar["clips_of_a_video"] == 2
     assert (sidecar["opset"] is not None) == (kind == "onnx") and sidecar["compared"]["clips"] == 11
     assert sidecar.keys() - {"sha256"} <= set(re.findall(r"`(\w+)`", PAGE))
-    said = sidecar["input"]
-    assert said["shape"] == ["any", 3, 8, 24, 24] and said["crop"] == [24, 24] and said["short_side"] == 24
-    assert [said[key] for key in ("segments", "frames_of_a_segment", "frame_distance")] == [2, 4, 2]
+    about = sidecar["input"]
+    assert about["shape"] == ["any", 3, 8, 24, 24] and about["crop"] == [24, 24] and about["short_side"] == 24
+    assert [about[key] for key in ("segments", "frames_of_a_segment", "frame_distance")] == [2, 4, 2]
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 24, 24, 3), np.uint8)
     ours = network.fuse(network(make_normalizer(config)(torch.from_numpy(frames)))).detach().numpy()
     for block in [BLOCKS[{"onnx": 1, "pt2": 2}.get(kind, 3)], BLOCKS[3]]:
@@ -129,7 +131,7 @@ def test_a_folder_alone_says_what_the_record_says(record: Path, kind: str, tiny_
 
 
 @pytest.mark.parametrize("name", ["dg_p3d_resnet18", "vit_t_p16"])
-def test_networks_of_other_kinds_are_programs_of_any_number_of_clips(name: str, tmp_path: Path) -> None:
+def test_programs_of_other_networks_take_any_batch_size(name: str, tmp_path: Path) -> None:
     network, path, clips = lively_network(name), tmp_path / "network.pt2", tiny_clips(name, count=3)
     write_network(network, path, clip_shape=clips.shape[1:], opset=None)
     program = TorchProgram(path)
@@ -137,7 +139,7 @@ def test_networks_of_other_kinds_are_programs_of_any_number_of_clips(name: str, 
     assert found.is_rounding and found.clips == 4 and found.largest_logit > 0.1
 
 
-def test_onnx_has_the_version_of_operators_that_was_asked_for(tmp_path: Path) -> None:
+def test_onnx_has_the_requested_version_of_the_operator_set(tmp_path: Path) -> None:
     need_packages("onnx")
     network, path, clips = lively_network("resnet18"), tmp_path / "n.onnx", tiny_clips("resnet18", count=3)
     assert write_network(network, path, clip_shape=clips.shape[1:], opset=20) == 20
@@ -150,7 +152,7 @@ def test_onnx_has_the_version_of_operators_that_was_asked_for(tmp_path: Path) ->
         write_network(network, path, clip_shape=clips.shape[1:], opset=9)
 
 
-def test_another_answer_is_seen() -> None:
+def test_different_outputs_are_detected() -> None:
     network, clips = lively_network("p3d_resnet18"), tiny_clips("p3d_resnet18")
     assert compare(network, lively_network("p3d_resnet18"), [clips]).largest_difference == 0
     other = lively_network("p3d_resnet18")
@@ -163,7 +165,7 @@ def test_another_answer_is_seen() -> None:
     assert not compare(network, other, [clips]).is_rounding and not compare(other, other, [clips]).is_rounding
 
 
-def test_a_damaged_folder_is_refused(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corrupt_folder_is_refused(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_packages("safetensors")
     folder = export("safetensors")
     for words in (["--config_file", str(record)], ["--config_file", str(record), "--output", str(folder)]):
@@ -172,7 +174,7 @@ def test_a_damaged_folder_is_refused(record: Path, monkeypatch: pytest.MonkeyPat
     weights, sidecar = folder / "my-videos.safetensors", folder / "my-videos.json"
     content, text = weights.read_bytes(), sidecar.read_text()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ExportError, match=r"my-videos\.safetensors: damaged or exchanged; export it again"):
+    with pytest.raises(ExportError, match=r"my-videos\.safetensors: corrupt or replaced; export it again"):
         read_exported(folder)
     weights.unlink()
     with pytest.raises(ExportError, match=r"my-videos\.safetensors: missing"):
@@ -181,7 +183,7 @@ def test_a_damaged_folder_is_refused(record: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SealError, match=r"my-videos\.json: damaged, or changed"):
         read_exported(folder)
     sidecar.unlink()
-    with pytest.raises(ExportError, match="no JSON file, expected the one that python -m model.export writes"):
+    with pytest.raises(ExportError, match="found no JSON file; expected the one that python -m model.export writes"):
         read_exported(folder)
     monkeypatch.setitem(FORMATS, "pt2", replace(FORMATS["pt2"], packages=("no_such_package",)))
     with pytest.raises(ExportError, match="--format pt2 needs no_such_package: pip install no_such_package"):
@@ -205,7 +207,7 @@ def test_mistakes_on_the_command_line(record: Path, capsys: pytest.CaptureFixtur
         assert complaint in capsys.readouterr().err
 
 
-def test_torch_hub_gives_networks() -> None:
+def test_torch_hub_lists_and_creates_networks() -> None:
     names = torch.hub.load(str(ROOT), "list_models", source="local", verbose=False)
     network = torch.hub.load(str(ROOT), "create_model", "p3d_resnet18", num_classes=5, source="local", verbose=False)
     assert "dg_p3d_resnet50" in names and network.fc.out_features == 5
@@ -219,7 +221,7 @@ def test_torch_hub_gives_networks() -> None:
         ["optimizer.epochs=[3, 2]", "optimizer.class_weights=sqrt", "sampler.frame_rate=12.5"],
     ],
 )
-def test_the_record_of_an_export_is_read_whatever_the_training_was(make_record: MakeRecord, words: list[str]) -> None:
+def test_the_record_of_an_export_is_valid_for_every_kind_of_training(make_record: MakeRecord, words: list[str]) -> None:
     portable = _portable(load_config(make_record(), words), Path("x.pt2"))
     again = load_sections(portable.to_dict(), Path("tiny.yml"))
     assert again == portable
