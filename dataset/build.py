@@ -157,7 +157,7 @@ def make_training_loader(
 
 
 def make_validation_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
-    """Return the loader of validation: this rank's part, one clip and the centre crop of every video.
+    """Return the loader of validation: this rank's part, one clip and the center crop of every video.
 
     The clip, its crop and the number of clips at a time are those of `state`.
     """

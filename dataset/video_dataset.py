@@ -190,7 +190,7 @@ class TrainingClips(_Videos[ClipSample]):
 
 
 class EvaluationClips(_Videos[ClipSample]):
-    """The first evenly spread clip of each video, centre crop: the validation's view.
+    """The first evenly spread clip of each video, center crop: the validation's view.
 
     No other video ever stands in for one that cannot be read: with `skip` its sample is empty and counts as skipped.
     """

@@ -46,7 +46,7 @@ class VideoScorer:
         return scores.mean(axis=(0, 1))
 
     def score_windows(self, video: Video, *, stride: Stride | None) -> Iterator[Window]:
-        """Score a video window after window; a window is as long as a clip, its crop is the centre.
+        """Score a video window after window; a window is as long as a clip, its crop is the center.
 
         Raises:
             ReadError: The video cannot be read.

@@ -85,7 +85,7 @@ class Place:
 def place_windows(video: Video, span: int, *, stride: Stride | None) -> Iterator[Place]:
     """Place windows over a video, one after the other; together they speak for all of it.
 
-    Neighbours part half way between their middles. A last window ends with the video where more than a gap between
+    Neighbors part half way between their middles. A last window ends with the video where more than a gap between
     windows would be left behind the one before. Where a second one has no room a whole stride further on, there is one.
 
     Args:

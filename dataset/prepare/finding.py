@@ -26,7 +26,7 @@ VIDEO_SUFFIXES = frozenset(
 # Formats of FFmpeg that show something, but no video: characters as they stood on a screen, lists of other files.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 _LIST_FORMATS = frozenset({"hls", "concat", "dash", "imf"})
-_PROBED_BYTES = "65536"  # to recognise a format; with FFmpeg's own megabyte a file of numbers takes 0.1 s
+_PROBED_BYTES = "65536"  # to recognize a format; with FFmpeg's own megabyte a file of numbers takes 0.1 s
 _SHOWN_NAMES = 5
 
 

@@ -151,7 +151,7 @@ def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) 
                 raise ReadError(f"{files[sizes.index(size)].name} is {fault}, one of {count} pictures")
         chosen = set(numbers(count))
         for number in sorted(chosen):
-            decode_image(files[number].read_bytes(), colour=True)
+            decode_image(files[number].read_bytes(), color=True)
     except OSError as error:
         raise ReadError(error.strerror or str(error)) from None
     except ImageError as error:

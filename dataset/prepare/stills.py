@@ -5,24 +5,24 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-_CELLS = 4  # a picture's rows and columns of cells, whose colours are compared
-_LEVELS = 4  # of a colour channel in the histogram
+_CELLS = 4  # a picture's rows and columns of cells, whose colors are compared
+_LEVELS = 4  # of a color channel in the histogram
 _DIRECTIONS = 8  # of edges
 _FOLDS = 5
 _RIDGE = 30.0  # on features of standard deviation 1
 
 
 def describe_still(picture: np.ndarray) -> np.ndarray:
-    """Return numbers of a small picture, uint8 [64, 64, 3]: colours by place, colours, strength and course of edges."""
+    """Return numbers of a small picture, uint8 [64, 64, 3]: colors by place, colors, strength and course of edges."""
     place = cv2.resize(picture, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).ravel() / 255.0
     levels = picture.reshape(-1, 3).astype(np.int64) * _LEVELS // 256
     colors = np.bincount(levels @ (_LEVELS**2, _LEVELS, 1), minlength=_LEVELS**3) / len(levels)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edges = []
-    for smoothed in (grey, cv2.GaussianBlur(grey, (0, 0), 2)):
+    for smoothed in (gray, cv2.GaussianBlur(gray, (0, 0), 2)):
         dy, dx = np.gradient(smoothed)
         turn = ((np.arctan2(dy, dx) % np.pi) * (_DIRECTIONS / np.pi)).astype(np.int64) % _DIRECTIONS
-        edges.append(np.bincount(turn.ravel(), weights=np.hypot(dx, dy).ravel(), minlength=_DIRECTIONS) / grey.size)
+        edges.append(np.bincount(turn.ravel(), weights=np.hypot(dx, dy).ravel(), minlength=_DIRECTIONS) / gray.size)
     return np.concatenate([place, np.sqrt(colors), np.log1p(np.concatenate(edges))])
 
 

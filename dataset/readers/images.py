@@ -51,7 +51,7 @@ def find_naming(holds: Callable[[str], bool], suffix: str, *, usual: Naming, pla
 
 
 class ImageStore(Protocol):
-    """Where encoded pictures are kept. Frames are numbered from 0; flow has a grey picture each for x and y."""
+    """Where encoded pictures are kept. Frames are numbered from 0; flow has a gray picture each for x and y."""
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
         """Return the encoded pictures of these frames, None for one that is not there.
@@ -102,7 +102,7 @@ class NumberedImageReader(FrameReader):
             )
             raise ReadError(f"cannot read {name}: {cause}")
         try:
-            return decode_image(data, colour=self._suffixes == RGB_SUFFIXES, max_pixels=self._max_pixels)
+            return decode_image(data, color=self._suffixes == RGB_SUFFIXES, max_pixels=self._max_pixels)
         except ImageError as error:
             raise ReadError(f"cannot read {self._store.describe(video, number, suffix)}: {error}") from None
 
@@ -110,7 +110,7 @@ class NumberedImageReader(FrameReader):
 class FolderStore:
     """A folder of JPEG files for each video: 00001.jpg, 00002.jpg, ...; flow 00001_c1.jpg and 00001_c2.jpg, ...
 
-    Six digits, and numbers from 0, are recognised by what is in the folder.
+    Six digits, and numbers from 0, are recognized by what is in the folder.
     """
 
     def __init__(self, root_path: str | Path) -> None:

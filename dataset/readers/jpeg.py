@@ -28,7 +28,7 @@ class ImageError(ValueError):
     """Bytes that are no whole picture; the message says what they are."""
 
 
-def decode_image(data: bytes, *, colour: bool, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, *, color: bool, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a picture, upright (an EXIF orientation is applied).
 
     OpenCV takes 0.67 times Pillow's time on ordinary JPEGs (0.33 at 720p). It converts CMYK in its own way, so
@@ -36,24 +36,24 @@ def decode_image(data: bytes, *, colour: bool, max_pixels: int = MAX_PIXELS) -> 
 
     Args:
         data: The encoded picture.
-        colour: Give RGB, else grey levels.
+        color: Give RGB, else gray levels.
         max_pixels: Pixels that it may have; its size is read before anything is decoded.
 
     Returns:
-        uint8 [H, W, 3], or [H, W, 1] for grey levels.
+        uint8 [H, W, 3], or [H, W, 1] for gray levels.
 
     Raises:
         ImageError: The bytes are no picture, not all of one, or one that is too large.
     """
-    pixels = _decode_by_opencv(data, colour=colour, max_pixels=max_pixels)
+    pixels = _decode_by_opencv(data, color=color, max_pixels=max_pixels)
     if pixels is None:
-        pixels = _decode_by_pillow(data, colour=colour, max_pixels=max_pixels)
-    return pixels if colour else pixels[:, :, None]
+        pixels = _decode_by_pillow(data, color=color, max_pixels=max_pixels)
+    return pixels if color else pixels[:, :, None]
 
 
-def _decode_by_opencv(data: bytes, *, colour: bool, max_pixels: int) -> np.ndarray | None:
+def _decode_by_opencv(data: bytes, *, color: bool, max_pixels: int) -> np.ndarray | None:
     """Decode an ordinary JPEG or a PNG of 16-bit samples; None for anything else."""
-    mode = cv2.IMREAD_COLOR_RGB if colour else cv2.IMREAD_GRAYSCALE
+    mode = cv2.IMREAD_COLOR_RGB if color else cv2.IMREAD_GRAYSCALE
     if size := _ordinary_jpeg_size(data):
         _require_size(*size, max_pixels)
         return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode)
@@ -64,7 +64,7 @@ def _decode_by_opencv(data: bytes, *, colour: bool, max_pixels: int) -> np.ndarr
     return None
 
 
-def _decode_by_pillow(data: bytes, *, colour: bool, max_pixels: int) -> np.ndarray:
+def _decode_by_pillow(data: bytes, *, color: bool, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is what counts
@@ -78,7 +78,7 @@ def _decode_by_pillow(data: bytes, *, colour: bool, max_pixels: int) -> np.ndarr
                 raise ImageError(
                     f"its samples are of 32 bits (Pillow's mode {upright.mode}), of which the range is unknown"
                 )
-            return np.asarray(upright.convert("RGB" if colour else "L"))
+            return np.asarray(upright.convert("RGB" if color else "L"))
     except UnidentifiedImageError:
         raise ImageError(f"not a picture ({len(data)} bytes)") from None
     except Image.DecompressionBombError as error:
@@ -100,7 +100,7 @@ def _require_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _ordinary_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a JPEG of 8-bit grey or three-colour samples, None for anything else.
+    """Return width and height of a JPEG of 8-bit gray or three-color samples, None for anything else.
 
     Nor is one ordinary whose segments do not follow each other to its end: OpenCV makes a picture of it all the same.
     """

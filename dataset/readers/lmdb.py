@@ -26,7 +26,7 @@ class LmdbStore:
     by the video's path and a slash. A data set of several environments has a folder of the root for each: the first
     part of a video's path is the environment, the rest of it precedes the keys.
 
-    Five digits, and numbers from 0, are recognised by the keys.
+    Five digits, and numbers from 0, are recognized by the keys.
     """
 
     def __init__(self, root_path: str | Path) -> None:

@@ -31,7 +31,7 @@ class RawVideoReader(FrameReader):
     """Reads frames out of the video files below a root.
 
     Frame i is the i-th frame, in presentation order, that decoding the whole file gives; frames cut away by an edit
-    list do not count. Colours are swscale's rgb24 (as OpenCV's). A rotation by quarter turns in the file's metadata is
+    list do not count. Colors are swscale's rgb24 (as OpenCV's). A rotation by quarter turns in the file's metadata is
     applied, as players, ffmpeg and OpenCV do; mirroring and the pixels' aspect ratio are not. If the resolution changes
     within a file, the frames of a call are scaled to the size of the first of them.
 

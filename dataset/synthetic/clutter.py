@@ -15,7 +15,7 @@ SECONDS = (2.0, 6.0)
 _MARGIN = 12  # pixels that the camera sways at most, to each side: held in a hand
 _THINGS = (15, 40)  # still ones
 _PASSERS = (1, 2)
-_NOISE = 5.0  # standard deviation of the camera noise, grey levels
+_NOISE = 5.0  # standard deviation of the camera noise, gray levels
 _SHIFTS = 64  # places at which the same noise is laid over a picture, each way
 
 Color = tuple[float, float, float]
@@ -36,9 +36,9 @@ def draw_timing(rng: np.random.Generator) -> Timing:
 
 
 def draw_color(rng: np.random.Generator) -> Color:
-    """Draw an RGB colour, 0 to 255."""
-    grey, tint = rng.uniform(30, 225), rng.uniform(-55, 55, 3)
-    red, green, blue = np.clip(grey + tint, 0, 255)
+    """Draw an RGB color, 0 to 255."""
+    gray, tint = rng.uniform(30, 225), rng.uniform(-55, 55, 3)
+    red, green, blue = np.clip(gray + tint, 0, 255)
     return float(red), float(green), float(blue)
 
 

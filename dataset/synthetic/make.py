@@ -1,4 +1,4 @@
-"""Makes the embedded data set: labelled real H.264 videos of moving sprites, without any download.
+"""Makes the embedded data set: labeled real H.264 videos of moving sprites, without any download.
 
     python -m dataset.synthetic --root data/synthetic
 
@@ -32,7 +32,7 @@ IMPLIED = {"noise": NOISE}  # of sets from before it could be chosen
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a data set is made from; `size` is the height of a frame, in pixels, `noise` in grey levels."""
+    """What a data set is made from; `size` is the height of a frame, in pixels, `noise` in gray levels."""
 
     num_train: int
     num_test: int
@@ -87,7 +87,7 @@ def make_synthetic(
         frames: Frames a video.
         format: RAW (MP4 files), FRAME (folders of JPEGs), LMDB (an environment a video), LMDB_SET (one environment).
         seed: Another one gives other videos.
-        noise: Standard deviation of the camera noise, grey levels: more of it makes the set harder.
+        noise: Standard deviation of the camera noise, gray levels: more of it makes the set harder.
         workers: Processes; the number of usable processors if None. It does not change the videos.
 
     Raises:
@@ -120,7 +120,7 @@ def main() -> None:
     """Run the command line."""
     parser = Parser(
         prog="python -m dataset.synthetic",
-        description="Make the embedded data set: labelled videos of moving sprites in 12 motion classes.",
+        description="Make the embedded data set: labeled videos of moving sprites in 12 motion classes.",
         epilog="A killed run is continued by the same command. Classes: " + ", ".join(CLASSES) + ".",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="LMDB_SET: one environment for all")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other videos")
     parser.add_argument(
-        "--noise", type=float, default=NOISE, help="camera noise, grey levels: more of it makes the set harder"
+        "--noise", type=float, default=NOISE, help="camera noise, gray levels: more of it makes the set harder"
     )
     parser.add_argument(
         "--workers", type=int, help="processes (default: usable processors); the videos do not depend on it"

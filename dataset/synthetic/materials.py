@@ -38,7 +38,7 @@ def _water(rng: np.random.Generator) -> np.ndarray:
     return 1.3 * np.sin(bent / rng.uniform(4, 7))
 
 
-# Of each material a colour and the lights and shades on it, [side, side].
+# Of each material a color and the lights and shades on it, [side, side].
 MATERIALS: dict[str, tuple[tuple[int, int, int], Callable[[np.random.Generator], np.ndarray]]] = {
     "brick": ((165, 80, 60), _bricks),
     "checks": ((128, 128, 128), _checks),

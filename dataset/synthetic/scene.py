@@ -33,9 +33,9 @@ GROWTH = (0.5, 0.75)  # log of the last radius over the first one
 STRETCH = (1.5, 2.2)
 SPRITES = (4, 6)
 TURN = (0.35, 0.65)  # when a two-phase motion turns, as a fraction of the video
-NOISE = 3.0  # standard deviation of the camera noise, grey levels
-WAVES = 5.0  # largest amplitude of a background wave, grey levels
-PATTERN = 0.7  # strength of a sprite's pattern: 0 is one colour
+NOISE = 3.0  # standard deviation of the camera noise, gray levels
+WAVES = 5.0  # largest amplitude of a background wave, gray levels
+PATTERN = 0.7  # strength of a sprite's pattern: 0 is one color
 
 
 def frame_width(height: int) -> int:
@@ -73,7 +73,7 @@ CLASSES: tuple[str, ...] = tuple(MOTIONS)
 class Track:
     """Where a sprite is, frame by frame; all arrays are [T].
 
-    x, y: centre in pixels, not wrapped around. radius: pixels. angle: radians, clockwise on the screen.
+    x, y: center in pixels, not wrapped around. radius: pixels. angle: radians, clockwise on the screen.
     """
 
     x: Floats
@@ -84,7 +84,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A sprite's appearance: outline, pattern, and the pattern's two RGB colours (0 to 255).
+    """A sprite's appearance: outline, pattern, and the pattern's two RGB colors (0 to 255).
 
     stretch: length over width; the radius is their geometric mean.
     """
@@ -140,14 +140,14 @@ def _make_look(rng: np.random.Generator) -> Look:
     outline: Outline = get_args(Outline)[rng.integers(3)]
     pattern: Pattern = get_args(Pattern)[rng.integers(4)]
     corners, frequency, stretch = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8), rng.uniform(*STRETCH)
-    # A main colour that stands out from the dark background, and a second one that shows the pattern.
+    # A main color that stands out from the dark background, and a second one that shows the pattern.
     main = rng.uniform(170, 255, 3)
     second = main + PATTERN * (rng.uniform(0, 255, 3) - main)
     return Look(outline, corners, pattern, frequency, stretch, np.stack([main, second]).astype(np.float32))
 
 
 def _make_background(rng: np.random.Generator, size: int) -> Floats:
-    """Return a dark base colour plus a dozen waves of random direction and length: [size, frame_width(size), 3]."""
+    """Return a dark base color plus a dozen waves of random direction and length: [size, frame_width(size), 3]."""
     row, column = np.mgrid[0:size, 0 : frame_width(size)] / size
     picture = np.tile(rng.uniform(35, 105, 3), (*row.shape, 1))
     for _ in range(12):
@@ -159,7 +159,7 @@ def _make_background(rng: np.random.Generator, size: int) -> Floats:
 
 
 def render(scene: Scene, rng: np.random.Generator, *, noise: float = NOISE) -> NDArray[np.uint8]:
-    """Draw the scene's frames: uint8 [T, H, W, 3]. The generator gives the camera noise, of so many grey levels."""
+    """Draw the scene's frames: uint8 [T, H, W, 3]. The generator gives the camera noise, of so many gray levels."""
     frames = np.repeat(scene.background[None].astype(np.float32), len(scene.sprites[0][0].x), axis=0)
     for track, look in scene.sprites:
         _draw(frames, track, look)
@@ -175,7 +175,7 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
     height, width = frames.shape[1:3]
     reach = int(np.ceil(track.radius.max() * look.stretch**0.5)) + 1
     steps = np.arange(-reach, reach + 1)
-    columns, rows = (np.rint(centre).astype(np.int64)[:, None] + steps for centre in (track.x, track.y))
+    columns, rows = (np.rint(center).astype(np.int64)[:, None] + steps for center in (track.x, track.y))
     dx = (columns - track.x[:, None]).astype(np.float32)[:, None, :]
     dy = (rows - track.y[:, None]).astype(np.float32)[:, :, None]
     radius, angle = (values.astype(np.float32)[:, None, None] for values in (track.radius, track.angle))
@@ -193,7 +193,7 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
 
 
 def _outline_radius(look: Look, polar: Floats) -> Floats | float:
-    """Return the outline's distance from the centre in every direction, as a fraction of the radius."""
+    """Return the outline's distance from the center in every direction, as a fraction of the radius."""
     if look.outline == "disc":
         return 1.0
     if look.outline == "star":
@@ -203,7 +203,7 @@ def _outline_radius(look: Look, polar: Floats) -> Floats | float:
 
 
 def _pattern(look: Look, right: Floats, down: Floats, polar: Floats) -> Floats:
-    """Return the fraction of the second colour, 0 to 1; every pattern looks different when it is rotated."""
+    """Return the fraction of the second color, 0 to 1; every pattern looks different when it is rotated."""
     across, along = (np.sin(np.pi * look.frequency * axis + 0.7) for axis in (right, down))
     wave = {
         "stripes": across,

@@ -15,7 +15,7 @@ Frames = NDArray[np.uint8]
 
 FRAME_RATE = 25
 JPEG_QUALITY = 95
-# A key frame at least every 12 frames keeps random access cheap; the small textures need the low quantiser.
+# A key frame at least every 12 frames keeps random access cheap; the small textures need the low quantizer.
 # Without macroblock trees, with which x264 now and then encodes the same frames to other bytes.
 H264_OPTIONS = {"preset": "veryfast", "crf": "16", "g": "12", "threads": "1", "x264-params": "mbtree=0"}
 

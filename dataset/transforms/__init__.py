@@ -1,1 +1,1 @@
-"""What is done to clips: operations, recipes that draw them, mirrored labels, mixing, normalisation."""
+"""What is done to clips: operations, recipes that draw them, mirrored labels, mixing, normalization."""

@@ -58,7 +58,7 @@ class MixUp:
 def draw_box(height: int, width: int, *, kept: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Draws a box (top, left, bottom, right) of the frame's shape and about 1 - kept of its area.
 
-    Its centre is drawn evenly from the frame, and what lies outside is cut off, so the box may be smaller (or empty).
+    Its center is drawn evenly from the frame, and what lies outside is cut off, so the box may be smaller (or empty).
     """
     ratio = math.sqrt(1 - kept)
     box_height, box_width = int(height * ratio), int(width * ratio)

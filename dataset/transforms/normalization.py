@@ -11,7 +11,7 @@ FORE_FRAMES = 16
 
 
 class ClipNormalizer:
-    """Turns uint8 clips [N, T, H, W, C] into the normalised float32 clips [N, C, T, H, W] that a network takes.
+    """Turns uint8 clips [N, T, H, W, C] into the normalized float32 clips [N, C, T, H, W] that a network takes.
 
     A value v of 0..1 becomes (v - mean) / std of its channel.
     """
@@ -21,14 +21,14 @@ class ClipNormalizer:
 
         Args:
             normalization: Mean and std of every channel of the clips, those that the weights were trained with.
-            use_fore: Foreground clips: after the normalisation, the mean of every 16 frames (of what is left, for
+            use_fore: Foreground clips: after the normalization, the mean of every 16 frames (of what is left, for
                 the last ones) is taken away from them, so that only what moves remains.
         """
         self.mean, self.std = normalization.mean, normalization.std
         self.use_fore = use_fore
 
     def __call__(self, clips: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalises on the device where the clips are.
+        """Normalize on the device where the clips are.
 
         Args:
             clips: uint8 [N, T, H, W, C], of any strides.
@@ -43,7 +43,7 @@ class ClipNormalizer:
         channels = len(self.mean)
         if clips.dtype != torch.uint8 or clips.ndim != 5 or clips.shape[-1] != channels:
             raise ValueError(
-                f"clips to normalise are uint8 [N, T, H, W, {channels}], not {clips.dtype} {list(clips.shape)}"
+                f"clips to normalize are uint8 [N, T, H, W, {channels}], not {clips.dtype} {list(clips.shape)}"
             )
         if out is None:
             batch, frames, height, width, _ = clips.shape

@@ -19,7 +19,7 @@ from torch.nn import functional
 Clip = np.ndarray  # uint8 [T, H, W, C]
 Affine = tuple[float, float, float, float, float, float]
 # Of clip, matrix (a, b, c, d, e, f) and fill=: takes the pixel at (x, y) from (a x + b y + c, d x + e y + f), where a
-# pixel's centre is at a half; `fill` is the value of those whose source lies outside of the frame.
+# pixel's center is at a half; `fill` is the value of those whose source lies outside of the frame.
 Warp = Callable[..., Clip]
 
 # Three box passes approximate a Gaussian; Pillow's number of passes.
@@ -108,24 +108,24 @@ def brightness(clip: Clip, factor: float) -> Clip:
 
 
 def contrast(clip: Clip, factor: float) -> Clip:
-    """Blend every frame with its mean grey: 0 gives that grey, 1 the clip."""
+    """Blend every frame with its mean gray: 0 gives that gray, 1 the clip."""
     clip = np.ascontiguousarray(clip)
     means = np.array([math.floor(cv2.mean(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0] + 0.5) for frame in clip])
     return _look_up_frames(clip, _blend_table(means, factor)[..., None])
 
 
 def saturation(clip: Clip, factor: float) -> Clip:
-    """Blend with the grey clip: 0 gives grey, 1 the clip."""
+    """Blend with the gray clip: 0 gives gray, 1 the clip."""
 
     def operation(frame: np.ndarray, target: np.ndarray) -> None:
-        _to_grey(frame, target)
+        _to_gray(frame, target)
         cv2.addWeighted(target, 1 - factor, frame, factor, TRUNCATE, dst=target)
 
     return _map_frames(clip, operation)
 
 
 def hue(clip: Clip, turns: float) -> Clip:
-    """Turn the colour circle by a fraction of a full turn, -0.5 to 0.5."""
+    """Turn the color circle by a fraction of a full turn, -0.5 to 0.5."""
     shift = np.zeros((clip.shape[2], 3), np.uint8)
     shift[:, 0] = round(turns * 256) % 256  # the FULL scale has 256 steps a turn, so bytes wrap by themselves
 
@@ -139,10 +139,10 @@ def hue(clip: Clip, turns: float) -> Clip:
 
 def grayscale(clip: Clip) -> Clip:
     """Return three equal channels of luma (ITU-R 601)."""
-    return _map_frames(clip, _to_grey)
+    return _map_frames(clip, _to_gray)
 
 
-def _to_grey(frame: np.ndarray, target: np.ndarray) -> None:
+def _to_gray(frame: np.ndarray, target: np.ndarray) -> None:
     cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB, dst=target)
 
 
@@ -270,7 +270,7 @@ def warp_bicubic(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
 
 
 def _source_positions(matrix: Affine, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return source x and y (float64 [H, W]) of every pixel's centre."""
+    """Return source x and y (float64 [H, W]) of every pixel's center."""
     a, b, c, d, e, f = matrix
     columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
     return a * columns + b * rows + c, d * columns + e * rows + f
@@ -297,13 +297,13 @@ def _nearest_pixels(matrix: Affine, *, height: int, width: int) -> np.ndarray:
 
 
 def rotate(clip: Clip, degrees: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
-    """Rotate counter-clockwise about the centre of the frame; the size stays."""
+    """Rotate counter-clockwise about the center of the frame; the size stays."""
     height, width = clip.shape[1:3]
     angle = -math.radians(degrees)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
-    centre_x, centre_y = width / 2, height / 2
-    shift_x = -cosine * centre_x - sine * centre_y + centre_x
-    shift_y = sine * centre_x - cosine * centre_y + centre_y
+    center_x, center_y = width / 2, height / 2
+    shift_x = -cosine * center_x - sine * center_y + center_x
+    shift_y = sine * center_x - cosine * center_y + center_y
     return warp(clip, (cosine, sine, shift_x, -sine, cosine, shift_y), fill=fill)
 
 

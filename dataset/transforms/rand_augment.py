@@ -9,8 +9,8 @@ import numpy as np
 from dataset.transforms import operations
 from dataset.transforms.operations import Clip
 
-CUTOUT_COLOUR = (125, 123, 114)
-BLACK, GREY = 0, 128
+CUTOUT_COLOR = (125, 123, 114)
+BLACK, GRAY = 0, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
         return clip.copy()
     right, bottom = min(width - 1, int(left + side)), min(height - 1, int(top + side))
     patch = np.empty((bottom - top + 1, right - left + 1, channels), np.uint8)
-    patch[...] = CUTOUT_COLOUR
+    patch[...] = CUTOUT_COLOR
     return operations.paste(clip, patch, top=top, left=left)
 
 
-# Operations on colours, with the same limits in both tables.
-_COLOUR_OPERATIONS = (
+# Operations on colors, with the same limits in both tables.
+_COLOR_OPERATIONS = (
     Operation("AutoContrast", 0, False, partial(_plain, operations.autocontrast)),
     Operation("Equalize", 0, False, partial(_plain, operations.equalize)),
     Operation("Invert", 0, False, partial(_plain, operations.invert)),
@@ -132,14 +132,14 @@ def _geometric_operations(*, translation: float, fill: int, warp: operations.War
 
 # The paper's table: 16 operations, nearest pixels, black outside.
 PAPER_OPERATIONS = (
-    *_COLOUR_OPERATIONS,
+    *_COLOR_OPERATIONS,
     *_geometric_operations(translation=0.4464, fill=BLACK, warp=operations.warp_nearest),
     Operation("Cutout", 0.3571, False, _cutout),
 )
 
 # The table usual for MViT ("rand-m7-n4-mstd0.5-inc1"): 15 operations, all stronger with rising magnitude, no cutout
-# (random erasing does that), bicubic, grey outside.
+# (random erasing does that), bicubic, gray outside.
 INCREASING_OPERATIONS = (
-    *_COLOUR_OPERATIONS,
-    *_geometric_operations(translation=0.45, fill=GREY, warp=operations.warp_bicubic),
+    *_COLOR_OPERATIONS,
+    *_geometric_operations(translation=0.45, fill=GRAY, warp=operations.warp_bicubic),
 )

@@ -105,7 +105,7 @@ class GaussianBlur:
 class RandomErasing:
     """Replaces a box by noise (Zhong et al., 2020): the same box in all frames, new noise in each.
 
-    The noise is what would be standard normal after the normalisation, as in implementations that erase normalised
+    The noise is what would be standard normal after the normalization, as in implementations that erase normalized
     floats; on bytes it is rounded, and cut off at 0 and 255 (2.1 to 2.6 standard deviations from ImageNet's mean).
     """
 
@@ -185,7 +185,7 @@ class RecipeSettings:
         flip: The flip of this data set, to be put among the steps: empty where clips are never mirrored.
         ra_n: dataset.ra_n.
         ra_m: dataset.ra_m, 0 to 30.
-        normalization: What the clips go through afterwards.
+        normalization: What the clips go through afterward.
     """
 
     flip: tuple[Step, ...]
@@ -229,7 +229,7 @@ def build_train_transform(
         use_flow: For clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
         crop_scale: Smallest and largest area of a crop, as fractions of the frame's; None for the transform's own:
             its recipe's (0.2 to 1, "mvit_default" 0.08 to 1), flow 0.5 to 1.
-        normalization: What the clips go through afterwards; the noise of "mvit_default" is standard normal behind it.
+        normalization: What the clips go through afterward; the noise of "mvit_default" is standard normal behind it.
 
     Returns:
         transform(clip, rng) -> C-contiguous uint8 [T, crop_size, crop_size, C]; it does not change its argument.
@@ -278,7 +278,7 @@ def _mvit_steps(settings: RecipeSettings) -> tuple[Step, ...]:
 
     Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
     0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
-    a drawn operation, bicubic moves with grey outside, and the erased area and noise. The crop is bilinear.
+    a drawn operation, bicubic moves with gray outside, and the erased area and noise. The crop is bilinear.
     """
     operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
     return operations, *settings.flip, Sometimes(0.25, RandomErasing(settings.normalization))
@@ -313,7 +313,7 @@ def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple
         height: Of the frame.
         width: Of the frame.
         size: Of the crop.
-        crop_idx: 0 is the centre, 1 the first (top left) and 2 the last (bottom right).
+        crop_idx: 0 is the center, 1 the first (top left) and 2 the last (bottom right).
 
     Returns:
         (top, left).
@@ -331,7 +331,7 @@ def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple
 
 
 def evaluation_transform(clip: Clip, *, size: int) -> Clip:
-    """Resizes the short side to `size` and cuts out the centre: C-contiguous uint8 [T, size, size, C]."""
+    """Resizes the short side to `size` and cuts out the center: C-contiguous uint8 [T, size, size, C]."""
     resized = resize_short_side(clip, size)
     height, width = resized.shape[1:3]
     top, left = crop_position(height, width, size, crop_idx=0)

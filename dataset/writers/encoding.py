@@ -14,7 +14,7 @@ _MAX_RATE_TERM = 1 << 16  # H.264 in MP4 keeps rates as fractions of small numbe
 
 
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
-    """Encode a picture, uint8 [H, W, 3] in RGB or [H, W] in grey, with a quality of 1 to 100."""
+    """Encode a picture, uint8 [H, W, 3] in RGB or [H, W] in gray, with a quality of 1 to 100."""
     pixels = np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)  # OpenCV has blue first
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 

@@ -281,7 +281,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(tmp_path: Path) -> None:
         list(loader)
 
 
-def test_the_validation_takes_the_first_clip_and_the_centre(tmp_path: Path, root: Path) -> None:
+def test_the_validation_takes_the_first_clip_and_the_center(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path)
     reader = open_reader("RAW", root)
     clips = EvaluationClips(videos, reader, crop_size=32, shape=SHAPE)

@@ -12,7 +12,7 @@ HELP = {
     "frames": "convert to FRAME: a folder of JPEGs for each video",
     "lmdb": "convert to LMDB: an environment for each video, or shards of many videos",
     "resize": "convert to smaller H.264 files with many key frames and without sound",
-    "flow": "optical flow as grey JPEGs (x and y), in FRAME or LMDB",
+    "flow": "optical flow as gray JPEGs (x and y), in FRAME or LMDB",
 }
 
 

@@ -1,4 +1,4 @@
-"""Optical flow between neighbouring frames, as two grey JPEGs (x and y) for each frame but the last."""
+"""Optical flow between neighboring frames, as two gray JPEGs (x and y) for each frame but the last."""
 
 import functools
 import itertools
@@ -28,7 +28,7 @@ Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowEncoder(PictureEncoder):
-    """Two grey JPEGs for each pair of neighbouring frames; a video has one frame less then.
+    """Two gray JPEGs for each pair of neighboring frames; a video has one frame less then.
 
     A displacement v, in pixels, is stored as (v + bound) / (2 bound) x 255, cut off at 0 and 255.
 
@@ -50,13 +50,13 @@ class FlowEncoder(PictureEncoder):
         encoded = Encoded()
         method = make_method(self.method, self.weights, self.device)
         pairs = itertools.pairwise(shrink(footage.frames, self.short_side))
-        fields = (quantise(method(before, after), self.bound) for before, after in pairs)
+        fields = (quantize(method(before, after), self.bound) for before, after in pairs)
         for field in encoded.keeping(fields, wanted=sample):
             encoded.parts += [encode_jpeg(field[:, :, axis], self.quality) for axis in (0, 1)]
         return encoded
 
 
-def quantise(field: np.ndarray, bound: float) -> np.ndarray:
+def quantize(field: np.ndarray, bound: float) -> np.ndarray:
     """Displacements float [H, W, 2] to bytes: -bound is 0, +bound is 255."""
     return np.clip(np.rint((field + bound) * (255 / (2 * bound))), 0, 255).astype(np.uint8)
 
@@ -70,19 +70,19 @@ def make_method(name: str, weights: str, device: str) -> Method:
     """
     if name == "dis":
         dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return lambda before, after: dis.calc(_grey(before), _grey(after), None)  # type: ignore[call-overload]
+        return lambda before, after: dis.calc(_gray(before), _gray(after), None)  # type: ignore[call-overload]
     if name == "farneback":
         return _farneback
     return _Raft(name, Path(weights), torch.device(device))
 
 
-def _grey(frame: np.ndarray) -> np.ndarray:
+def _gray(frame: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
 
 
 def _farneback(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     flow = np.zeros((*before.shape[:2], 2), dtype=np.float32)
-    return cv2.calcOpticalFlowFarneback(_grey(before), _grey(after), flow, 0.5, 3, 15, 3, 5, 1.2, 0)
+    return cv2.calcOpticalFlowFarneback(_gray(before), _gray(after), flow, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
 class _Raft:

@@ -1,4 +1,4 @@
-"""ActivityNet: one json file with the labelled segments, in seconds, of every video."""
+"""ActivityNet: one json file with the labeled segments, in seconds, of every video."""
 
 import argparse
 from collections import Counter
@@ -25,14 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotations", type=Path, required=True, help="activity_net.v1-3.min.json")
     parser.add_argument(
         "--mode", choices=("trimmed", "untrimmed"), default="trimmed",
-        help="trimmed: a line for each labelled segment; untrimmed: a line for each video (trimmed)",
+        help="trimmed: a line for each labeled segment; untrimmed: a line for each video (trimmed)",
     )  # fmt: skip
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
     add_list_options(parser)
 
 
 def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
-    """Read the labelled videos of the training and validation subsets; the test subset has no labels.
+    """Read the labeled videos of the training and validation subsets; the test subset has no labels.
 
     Args:
         annotations: The json file.
@@ -70,7 +70,7 @@ def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
 
 
 def _segments(video: str, item: Any, path: Path) -> list[tuple[str, tuple[float, float] | None]]:
-    """Class name and (begin, end) of the labelled segments of a video."""
+    """Class name and (begin, end) of the labeled segments of a video."""
     where = f"{path}, video {video}"
     if not isinstance(item, dict) or not isinstance(item.get("annotations", []), list):
         raise PrepareError(f"{where}: expected an object with 'subset' and 'annotations'")

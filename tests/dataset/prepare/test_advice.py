@@ -105,12 +105,12 @@ def test_every_choice_that_is_one_has_a_reason() -> None:
 
 
 def stills(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of noisy pictures of one colour each."""
+    """Numbers of noisy pictures of one color each."""
     pictures = colors[:, None, None] + rng.normal(0, 20, (len(colors), 64, 64, 3))
     return np.stack([describe_still(picture.clip(0, 255).astype(np.uint8)) for picture in pictures])
 
 
-def test_one_frame_tells_colours_and_nothing_of_noise() -> None:
+def test_one_frame_tells_colors_and_nothing_of_noise() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(100) % 5
     groups = [str(index) for index in range(100)]

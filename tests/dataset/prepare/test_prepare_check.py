@@ -216,8 +216,8 @@ def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_p
     videos = read_evaluation_list(config)
     view = next(iter(make_views_loader(config, videos=videos, indices=[0])))
     clip = view.frames[view.clip_frames[0]].movedim(1, -1).numpy()
-    centre = evaluation_transform(clip, size=config.dataset.eva_crop_size)
-    assert np.abs(page.pictures[3].astype(int) - film_strip(centre)).mean() < 6
+    center = evaluation_transform(clip, size=config.dataset.eva_crop_size)
+    assert np.abs(page.pictures[3].astype(int) - film_strip(center)).mean() < 6
     assert f"({videos[0].path}), clip 0, crop 0" in page.captions[3]
     names = read_class_names(config.dataset.list_file, config.dataset.num_classes)
     for caption in page.captions[:3]:
@@ -242,7 +242,7 @@ def test_the_sheet_is_a_picture(make_record: MakeRecord, tmp_path: Path) -> None
         main([*words, "--output", str(tmp_path / "other.png"), "dataset.nonsense=1"])
 
 
-def test_flow_is_shown_as_two_grey_pictures() -> None:
+def test_flow_is_shown_as_two_gray_pictures() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (16, 4, 6, 2), dtype=np.uint8)
     strip = film_strip(clip)
     assert strip.shape == (8, 8 * 6, 3)

@@ -20,7 +20,7 @@ from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.converting import convert
 from dataset.prepare.converting.encoders import Encoded
-from dataset.prepare.converting.flow import make_method, quantise
+from dataset.prepare.converting.flow import make_method, quantize
 from dataset.prepare.converting.sources import Source
 from dataset.readers import open_reader
 from dataset.readers.video_file import VideoFile, decode_frames
@@ -142,7 +142,7 @@ def test_an_absolute_path_lies_below_the_output_and_no_two_lines_share_a_result(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_colours_stay(kind: str, made: Made, tmp_path: Path) -> None:
+def test_colors_stay(kind: str, made: Made, tmp_path: Path) -> None:
     picture = np.zeros((32, 48, 3), dtype=np.uint8)
     picture[:, :16, 0], picture[:, 16:32, 1], picture[:, 32:, 2] = 200, 150, 250
     (tmp_path / "pictures/v").mkdir(parents=True)
@@ -322,7 +322,7 @@ def test_flow_of_a_known_motion(method: str, motion: tuple[int, int]) -> None:
 
 def test_flow_is_stored_as_bytes_around_the_middle() -> None:
     values = np.array([[[-20, 20], [-99, 99], [0, 10]]], dtype=np.float32)
-    assert quantise(values, 20).tolist() == [[[0, 255], [0, 255], [128, 191]]]
+    assert quantize(values, 20).tolist() == [[[0, 255], [0, 255], [128, 191]]]
 
 
 @pytest.mark.parametrize("layout", ["FRAME", "LMDB"])

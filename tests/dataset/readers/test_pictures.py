@@ -57,25 +57,25 @@ BOMBS = {
 @pytest.mark.parametrize("kind", BOMBS)
 def test_the_size_is_read_before_the_pixels(kind: str) -> None:
     with pytest.raises(ImageError, match=r"pixels are more than dataset\.max_pixels=67108864 allows|too large"):
-        decode_image(BOMBS[kind], colour=True)
+        decode_image(BOMBS[kind], color=True)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
 def test_the_limit_is_what_is_said_and_not_pillows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(numbered_frame(1), kind)  # 64 x 48 = 3072 pixels
-    assert decode_image(data, colour=True, max_pixels=3072).shape == (48, 64, 3)
+    assert decode_image(data, color=True, max_pixels=3072).shape == (48, 64, 3)
     with pytest.raises(ImageError, match=r"^64x48 pixels are more than dataset\.max_pixels=3071 allows$"):
-        decode_image(data, colour=True, max_pixels=3071)
+        decode_image(data, color=True, max_pixels=3071)
     limit = Image.MAX_IMAGE_PIXELS
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns above this, and refuses above its double
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert decode_image(data, colour=False).shape == (48, 64, 1)
+        assert decode_image(data, color=False).shape == (48, 64, 1)
     assert limit and 2 * limit > (1 << 27) > MAX_PIXELS  # so that every limit a record may set is within Pillow's
     if kind != "JPEG":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
         with pytest.raises(ImageError, match="^it is too large: Image size"):
-            decode_image(data, colour=True)
+            decode_image(data, color=True)
 
 
 def test_a_picture_that_is_too_large_is_named(tmp_path: Path) -> None:
@@ -96,20 +96,20 @@ def test_samples_of_16_bits_are_scaled(channels: int) -> None:
     data = cv2.imencode(".png", samples if channels == 1 else samples[:, :, [2, 1, 0, 3][:channels]])[1].tobytes()
     assert data[24] == 16
     expected = np.rint(samples.astype(np.float64) * 255 / 65535).astype(np.uint8)[:, :, :3]
-    assert np.array_equal(decode_image(data, colour=True), np.broadcast_to(expected, (40, 30, 3)))
+    assert np.array_equal(decode_image(data, color=True), np.broadcast_to(expected, (40, 30, 3)))
     if channels == 1:
-        assert np.array_equal(decode_image(data, colour=False), expected)
+        assert np.array_equal(decode_image(data, color=False), expected)
         tiff = encode(samples[:, :, 0], "TIFF")
-        assert np.array_equal(decode_image(tiff, colour=False), expected)
+        assert np.array_equal(decode_image(tiff, color=False), expected)
     for size in (60, len(data) // 2, len(data) - 200):
         with pytest.raises(ImageError):
-            decode_image(data[:size], colour=True)
+            decode_image(data[:size], color=True)
 
 
 def test_samples_of_32_bits_are_refused_by_name() -> None:
     data = encode(np.arange(12, dtype=np.float32).reshape(3, 4), "TIFF")
     with pytest.raises(ImageError, match=r"^its samples are of 32 bits \(Pillow's mode F\)"):
-        decode_image(data, colour=True)
+        decode_image(data, color=True)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "CMYK", "PNG"])
@@ -126,7 +126,7 @@ def test_an_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     with Image.open(io.BytesIO(stream.getvalue())) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         stored = np.asarray(image.convert("RGB"))
-    got = decode_image(stream.getvalue(), colour=True)
+    got = decode_image(stream.getvalue(), color=True)
     assert np.array_equal(got, expected)
     assert np.array_equal(got, stored) == (orientation == 1)
 
@@ -148,7 +148,7 @@ def write(root: Path, layout: str, videos: dict[str, list[str]]) -> FrameReader:
 
 
 @pytest.mark.parametrize("layout", ["FRAME", "LMDB"])
-def test_numbers_from_0_and_of_five_or_six_digits_are_recognised(tmp_path: Path, layout: str) -> None:
+def test_numbers_from_0_and_of_five_or_six_digits_are_recognized(tmp_path: Path, layout: str) -> None:
     videos = {f"{d} from {f}": [f"{i + f:0{d}d}.jpg" for i in range(12)] for d in (5, 6) for f in (0, 1)}
     reader = write(tmp_path / "root", layout, videos)
     for video in videos:
@@ -200,7 +200,7 @@ def test_damage_is_an_error_of_the_picture_whatever_pillow_calls_it(tmp_path: Pa
     }
     for cause, data in damaged.items():
         with pytest.raises(ImageError, match=cause):
-            decode_image(data, colour=True)
+            decode_image(data, color=True)
     # A part that comes twice, as of a copy that was interrupted: OpenCV makes a picture of it, Pillow does not.
     scan = jpeg.index(b"\xff\xda") + 100
     (tmp_path / "v").mkdir()
@@ -208,7 +208,7 @@ def test_damage_is_an_error_of_the_picture_whatever_pillow_calls_it(tmp_path: Pa
     with pytest.raises(ReadError, match=r"v/00001\.jpg: broken data stream"):
         open_reader("FRAME", tmp_path).read(VideoRecord("v", 1, 0), [0])
     progressive = encode(numbered_frame(0), progressive=True)
-    assert np.array_equal(decode_image(progressive, colour=True), np.asarray(Image.open(io.BytesIO(progressive))))
+    assert np.array_equal(decode_image(progressive, color=True), np.asarray(Image.open(io.BytesIO(progressive))))
 
 
 def test_a_damaged_environment_is_refused_wherever_it_shows(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ PICTURES = {
     "4:2:0": encode_picture(numbered_frame(77), quality=90),
     "4:4:4": encode_picture(numbered_frame(77), quality=95, subsampling=0),
     "progressive": encode_picture(numbered_frame(77), progressive=True),
-    "grey": encode_picture(numbered_frame(77)[:, :, 0]),
+    "gray": encode_picture(numbered_frame(77)[:, :, 0]),
     "comment": encode_picture(numbered_frame(77), comment=b"\xff\xc0" + b"c" * 3000),
     "padded": encode_picture(numbered_frame(77)) + bytes(100),
     "trailing junk": encode_picture(numbered_frame(77)) + b"junk",
@@ -299,19 +299,19 @@ def test_pictures_are_decoded_as_pillow_does(kind: str) -> None:
     data = PICTURES[kind]
     with Image.open(io.BytesIO(data)) as opened:
         image = ImageOps.exif_transpose(opened)
-        colour, grey = np.asarray(image.convert("RGB")), np.asarray(image.convert("L"))
-    assert np.array_equal(decode_image(data, colour=True), colour)
-    got = decode_image(data, colour=False)
-    assert got.shape == (*grey.shape, 1)
-    # A JPEG's own grey levels are used; Pillow makes them anew from rounded RGB.
-    assert np.abs(got[:, :, 0].astype(int) - grey).max() <= (0 if kind in ("grey", "PNG", "BMP", "CMYK") else 2)
+        color, gray = np.asarray(image.convert("RGB")), np.asarray(image.convert("L"))
+    assert np.array_equal(decode_image(data, color=True), color)
+    got = decode_image(data, color=False)
+    assert got.shape == (*gray.shape, 1)
+    # A JPEG's own gray levels are used; Pillow makes them anew from rounded RGB.
+    assert np.abs(got[:, :, 0].astype(int) - gray).max() <= (0 if kind in ("gray", "PNG", "BMP", "CMYK") else 2)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 20, 200, 600, 750])
 @pytest.mark.parametrize("kind", ["4:2:0", "progressive", "PNG"])
 def test_part_of_a_picture_is_no_picture(kind: str, size: int) -> None:
     with pytest.raises(ImageError):
-        decode_image(PICTURES[kind][:size], colour=True)
+        decode_image(PICTURES[kind][:size], color=True)
 
 
 def test_a_cache_drops_what_was_used_least_recently() -> None:

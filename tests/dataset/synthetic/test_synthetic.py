@@ -78,11 +78,11 @@ def shift_between(before, after):
     return tuple((p + n // 2) % n - n // 2 for p, n in zip(peak, correlation.shape, strict=True))
 
 
-def spin_between(before, after, centre, radius):
-    """Clockwise turn in degrees of the picture around a centre, by correlation along circles."""
+def spin_between(before, after, center, radius):
+    """Clockwise turn in degrees of the picture around a center, by correlation along circles."""
     angles, lengths = np.radians(np.arange(360)), np.linspace(0.3, 0.9, 7) * radius
-    rows = np.rint(centre[1] + np.outer(lengths, np.sin(angles))).astype(int) % before.shape[0]
-    columns = np.rint(centre[0] + np.outer(lengths, np.cos(angles))).astype(int) % before.shape[1]
+    rows = np.rint(center[1] + np.outer(lengths, np.sin(angles))).astype(int) % before.shape[0]
+    columns = np.rint(center[0] + np.outer(lengths, np.cos(angles))).astype(int) % before.shape[1]
     rings = [picture[rows, columns] - picture[rows, columns].mean(axis=1, keepdims=True) for picture in (before, after)]
     spectra = np.fft.fft(rings, axis=-2)
     correlation = np.fft.ifft(spectra[1] * np.conj(spectra[0]), axis=1).real.sum(axis=(0, 2))
@@ -168,8 +168,8 @@ def states():
     return labels, np.array(tracks)
 
 
-def nearest_neighbour_accuracy(features, labels):
-    """Share of the second half whose nearest neighbours (15) in the first half vote for the right class."""
+def nearest_neighbor_accuracy(features, labels):
+    """Share of the second half whose nearest neighbors (15) in the first half vote for the right class."""
     half = len(labels) // 2
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
     distances = ((scaled[half:, None] - scaled[None, :half]) ** 2).sum(axis=-1)
@@ -186,10 +186,10 @@ def test_one_frame_does_not_tell_the_class_but_the_motion_does(states):
     circles = [wave(2 * np.pi * x / frame_width(size)) for wave in (np.cos, np.sin)]
     circles += [wave(2 * np.pi * y / size) for wave in (np.cos, np.sin)]
     circles += [wave(angle) for wave in (np.cos, np.sin)]
-    one_frame = nearest_neighbour_accuracy(np.stack([*circles, radius], axis=1), labels)
-    short = nearest_neighbour_accuracy(tracks[:, :, 2] - tracks[:, :, 0], labels)
+    one_frame = nearest_neighbor_accuracy(np.stack([*circles, radius], axis=1), labels)
+    short = nearest_neighbor_accuracy(tracks[:, :, 2] - tracks[:, :, 0], labels)
     middle, end = tracks[:, :, 8] - tracks[:, :, 0], tracks[:, :, 15] - tracks[:, :, 8]
-    long = nearest_neighbour_accuracy(np.concatenate([middle, end], axis=1), labels)
+    long = nearest_neighbor_accuracy(np.concatenate([middle, end], axis=1), labels)
     # Chance is 1/12 with a standard deviation of 0.008; without the turn, three classes share each direction.
     assert one_frame < 0.115
     assert 0.55 < short < 0.75
@@ -261,7 +261,7 @@ def test_every_format_reads_as_what_was_drawn(format, tmp_path):
         _, drawn = make_video("train", index, parameters=Parameters(13, 1, 64, 6, format, 0))
         read = reader.read(records[index], range(6)).numpy()
         error = np.abs(read.astype(int) - drawn).mean(axis=(1, 2, 3))
-        assert error.max() < 9  # halved colour resolution and camera noise; another frame differs by more
+        assert error.max() < 9  # halved color resolution and camera noise; another frame differs by more
         for shown in range(6):
             distances = np.abs(drawn.astype(int) - read[shown]).mean(axis=(1, 2, 3))
             assert distances.argmin() == shown
@@ -364,7 +364,7 @@ def test_a_set_from_before_its_noise_could_be_chosen_is_the_same(small_set, tmp_
         make_synthetic(tmp_path / "set", noise=9, **SMALL)
 
 
-def test_noise_is_of_so_many_grey_levels():
+def test_noise_is_of_so_many_gray_levels():
     clean, noisy = (
         synthetic.make_video("train", 0, parameters=synthetic.Parameters(1, 1, 48, 4, "RAW", 0, noise))[1].astype(float)
         for noise in (0.0, 20.0)

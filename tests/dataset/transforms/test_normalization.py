@@ -1,4 +1,4 @@
-"""Normalisation on the device against the same arithmetic in float64."""
+"""Normalization on the device against the same arithmetic in float64."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def make_clips(batch: int, frames: int, channels: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (batch, frames, 9, 7, channels), dtype=torch.uint8, generator=generator)
 
 
-def normalise(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+def normalize(clips: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     values = clips.numpy().astype(np.float64) / 255
     return ((values - mean) / std).transpose(0, 4, 1, 2, 3)
 
@@ -40,24 +40,24 @@ def test_rgb_equals_float64(device: str, frames: int) -> None:
     assert result.dtype == torch.float32
     assert result.device.type == device
     assert result.is_contiguous()
-    np.testing.assert_allclose(result.cpu(), normalise(clips, *IMAGENET), atol=1e-6)
+    np.testing.assert_allclose(result.cpu(), normalize(clips, *IMAGENET), atol=1e-6)
 
 
 def test_every_byte_of_every_channel() -> None:
     clips = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16, 1).expand(1, 1, 16, 16, 3)
-    np.testing.assert_allclose(ClipNormalizer()(clips), normalise(clips, *IMAGENET), atol=1e-6)
+    np.testing.assert_allclose(ClipNormalizer()(clips), normalize(clips, *IMAGENET), atol=1e-6)
 
 
 def test_flow_has_two_channels_and_its_own_statistics() -> None:
     clips = make_clips(2, 4, channels=2)
-    np.testing.assert_allclose(ClipNormalizer(Normalization(*FLOW))(clips), normalise(clips, *FLOW), atol=1e-6)
+    np.testing.assert_allclose(ClipNormalizer(Normalization(*FLOW))(clips), normalize(clips, *FLOW), atol=1e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("frames", [3, 16, 20, 48])
 def test_fore_takes_away_the_mean_of_every_16_frames(device: str, frames: int) -> None:
     clips = make_clips(2, frames)
-    expected = normalise(clips, *IMAGENET)
+    expected = normalize(clips, *IMAGENET)
     for start in range(0, frames, 16):
         group = expected[:, :, start : start + 16]
         group -= group.mean(axis=2, keepdims=True)
@@ -115,5 +115,5 @@ def test_a_cpu_and_a_gpu_do_the_same_arithmetic() -> None:
     ],
 )
 def test_anything_else_is_refused(clips: torch.Tensor, use_flow: bool) -> None:
-    with pytest.raises(ValueError, match=r"clips to normalise are uint8 \[N, T, H, W, [23]\], not "):
+    with pytest.raises(ValueError, match=r"clips to normalize are uint8 \[N, T, H, W, [23]\], not "):
         ClipNormalizer(Normalization(*FLOW) if use_flow else Normalization(*IMAGENET))(clips)

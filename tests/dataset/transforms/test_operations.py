@@ -103,7 +103,7 @@ CASES = {
         FACTORS,
         largest=1,
         mean=0.01,
-        reason="greys have 15 instead of 16 bits of fraction; blends that end on an integer",
+        reason="grays have 15 instead of 16 bits of fraction; blends that end on an integer",
     ),
     "sharpness": Case(
         operations.sharpness,
@@ -278,8 +278,8 @@ def test_crop_resize_takes_read_only_and_mirrored_clips_of_two_channels() -> Non
     mirrored.flags.writeable = False
     result = operations.crop_resize(mirrored, (2, 3, 30, 40), height=11, width=13)
     for channel in range(2):
-        grey = [Image.fromarray(np.ascontiguousarray(f[2:32, 3:43, channel])) for f in mirrored]
-        expected = np.stack([np.asarray(image.resize((13, 11), Image.Resampling.BILINEAR)) for image in grey])
+        gray = [Image.fromarray(np.ascontiguousarray(f[2:32, 3:43, channel])) for f in mirrored]
+        expected = np.stack([np.asarray(image.resize((13, 11), Image.Resampling.BILINEAR)) for image in gray])
         assert np.abs(result[..., channel].astype(int) - expected).max() <= 1
 
 

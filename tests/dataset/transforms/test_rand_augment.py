@@ -142,7 +142,7 @@ def test_the_built_transforms_hold_the_settings_of_the_facts() -> None:
     assert levels.std() == pytest.approx(0.5, abs=0.08)
 
 
-def test_moves_of_mvit_are_bicubic_on_grey() -> None:
+def test_moves_of_mvit_are_bicubic_on_gray() -> None:
     rng = np.random.default_rng(0)
     flat = np.full((1, 40, 40, 3), 200, np.uint8)
     two_values = make_clip(1, 40, 40) // 128 * 200

@@ -306,7 +306,7 @@ def test_crop_positions() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 3])
-def test_evaluation_takes_the_centre(channels: int) -> None:
+def test_evaluation_takes_the_center(channels: int) -> None:
     clip = make_clip(3, 60, 90, channels)
     result = evaluation_transform(clip, size=30)
     assert result.shape == (3, 30, 30, channels)
