@@ -20,7 +20,7 @@ and at BEST alone
   the paper's search   its graph of these two inputs and rates of BEST, a tenth and a hundredth, one epoch beyond a knee
                        and three at most a transition, so that a path costs about C; what it explores comes on top
 
-Of five peaks the best on the test videos is taken, which favours them. Score: top-1 of one clip (centre crop) of 1,200
+Of five peaks the best on the test videos is taken, which favors them. Score: top-1 of one clip (center crop) of 1,200
 test videos. Runs with one seed begin with the same weights; intervals are of Student's t over seeds, for differences
 over the paired ones. What is finished is not done again: interrupt it whenever you like, and add seeds later.
 
@@ -78,7 +78,7 @@ from utils.search.result import SEARCH_JSON
 from utils.search.run import search_path
 from utils.training.epoch_lines import read_epochs
 
-NOISE = 250.0  # grey levels: sprites are hardly seen in one frame
+NOISE = 250.0  # gray levels: sprites are hardly seen in one frame
 BEST = 0.01  # of 0.005, 0.01, 0.02, 0.04, 0.08 the best peak of linear at the goal, seed 0, when the set was chosen
 SPARSE, DENSE = (Path(f"record/plan-hard-{name}.yml") for name in ("sparse", "dense"))
 RATES = (0.25, 1.0, 4.0)  # factors of BEST
@@ -128,7 +128,7 @@ class Setting:
     Attributes:
         folder: Where runs and results lie.
         times: Factor of the records' budget.
-        noise: Of the videos, grey levels.
+        noise: Of the videos, gray levels.
     """
 
     folder: Path
@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/budgets"), help="folder (output/budgets)")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS, metavar="NAME", help=", ".join(RUNS))
     parser.add_number("--times", 1.0, "factor of the records' budget")
-    parser.add_number("--noise", NOISE, "of the videos, grey levels")
+    parser.add_number("--noise", NOISE, "of the videos, gray levels")
     options = parser.parse_args()
     setting = Setting(options.output, options.times, options.noise)
     setting.make_videos()

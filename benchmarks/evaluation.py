@@ -1,6 +1,6 @@
 """Seconds a video of evaluation with 10 clips x 3 crops against the baseline: loading alone, and whole extractions.
 
-Loading ends with normalised float views on the device (a GPU if there is one), as the network takes them. Ours is what
+Loading ends with normalized float views on the device (a GPU if there is one), as the network takes them. Ours is what
 extract_score_3d.py runs, with a network that looks at nothing; the baseline has one item of its loader for each view
 (plain_evaluation.py). The videos, which it makes itself, are of 340 x 256 pixels: no resize for crops of 256. A whole
 extraction (--network) is the script extract_score_3d.py against the script plain_evaluation.py, start-up and all, on

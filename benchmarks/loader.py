@@ -41,7 +41,7 @@ def make_frames(number: int, num_frames: int) -> np.ndarray:
         texture += np.asarray(cv2.resize(cells, (size, size), interpolation=cv2.INTER_CUBIC))
     noise = rng.normal(0, 1.5, (4, HEIGHT, WIDTH, 3)).astype(np.float32)
     course = rng.uniform(-0.7, 0.7, (4, 2))
-    colours = rng.integers(0, 256, (3, 3)).tolist()
+    colors = rng.integers(0, 256, (3, 3)).tolist()
     frames = np.empty((num_frames, HEIGHT, WIDTH, 3), np.uint8)
     for time_step, frame in enumerate(frames):
         zoom = 1 + 0.2 * np.sin(time_step / 40)
@@ -51,8 +51,8 @@ def make_frames(number: int, num_frames: int) -> np.ndarray:
         view = view + noise[time_step % 4] + 128
         frame[...] = view.clip(0, 255)
         for sprite in range(3):
-            centre = (np.array([WIDTH, HEIGHT]) * (0.2 + 0.3 * sprite) + time_step * course[sprite]).astype(int)
-            cv2.circle(frame, centre.tolist(), 20 + 8 * sprite, colours[sprite], -1, cv2.LINE_AA)
+            center = (np.array([WIDTH, HEIGHT]) * (0.2 + 0.3 * sprite) + time_step * course[sprite]).astype(int)
+            cv2.circle(frame, center.tolist(), 20 + 8 * sprite, colors[sprite], -1, cv2.LINE_AA)
     return frames
 
 

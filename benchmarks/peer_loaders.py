@@ -1,6 +1,6 @@
 """Augmentation and whole loaders as they are written with other projects: torchcodec with torchvision v2, mmaction2.
 
-Frames and boxes are drawn as in our loader, and every loader ends with normalised floats. RandAugment is torchvision's
+Frames and boxes are drawn as in our loader, and every loader ends with normalized floats. RandAugment is torchvision's
 in both: 14 operations, of which 13 are among our 16.
 """
 
@@ -98,7 +98,7 @@ def make_video_transforms(transform_type: str, **settings: int) -> dict[str, Ten
 
 
 def make_float_transform(transform_type: str, **settings: int) -> TensorTransform:
-    """Return v2 up to normalised floats [T, C, H, W]."""
+    """Return v2 up to normalized floats [T, C, H, W]."""
     operations = video_operations(transform_type, **settings)
     v2 = importlib.import_module("torchvision.transforms.v2")
     floats = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(IMAGENET.mean), list(IMAGENET.std))]
@@ -113,7 +113,7 @@ def jitter_frames(frames: Frames, rng: np.random.Generator) -> Frames:
     bright, contrast, saturation = rng.uniform(0.6, 1.4, 3).tolist()
     turn = int(rng.uniform(-0.1, 0.1) * 180)
 
-    def grey(frame: np.ndarray) -> np.ndarray:
+    def gray(frame: np.ndarray) -> np.ndarray:
         return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
     def turned(frame: np.ndarray) -> np.ndarray:
@@ -123,9 +123,9 @@ def jitter_frames(frames: Frames, rng: np.random.Generator) -> Frames:
 
     changes: list[Callable[[np.ndarray], np.ndarray]] = [
         lambda frame: cv2.convertScaleAbs(frame, alpha=bright),
-        lambda frame: cv2.addWeighted(frame, contrast, frame, 0, (1 - contrast) * float(grey(frame).mean())),
+        lambda frame: cv2.addWeighted(frame, contrast, frame, 0, (1 - contrast) * float(gray(frame).mean())),
         lambda frame: cv2.addWeighted(
-            frame, saturation, cv2.cvtColor(grey(frame), cv2.COLOR_GRAY2RGB), 1 - saturation, 0
+            frame, saturation, cv2.cvtColor(gray(frame), cv2.COLOR_GRAY2RGB), 1 - saturation, 0
         ),
         turned,
     ]
@@ -136,7 +136,7 @@ def jitter_frames(frames: Frames, rng: np.random.Generator) -> Frames:
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """The chain of an mmaction2 pipeline: OpenCV on one frame after the other, normalised floats [T, C, H, W].
+    """The chain of an mmaction2 pipeline: OpenCV on one frame after the other, normalized floats [T, C, H, W].
 
     `randaugment` is torchvision's operation, which mmaction2 wraps; none for the transform `default`.
     """
@@ -166,8 +166,8 @@ class FrameTransform:
         if rng.random() < 0.8:
             frames = jitter_frames(frames, rng)
         if rng.random() < 0.2:
-            greys = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
-            frames = [cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB) for frame in greys]
+            grays = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+            frames = [cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB) for frame in grays]
         if rng.random() < 0.5:
             sigma = rng.uniform(0.1, 2.0)
             frames = [cv2.GaussianBlur(frame, (BLUR_SIDE, BLUR_SIDE), sigma) for frame in frames]
@@ -182,7 +182,7 @@ def make_frame_transform(transform_type: str, *, size: int, ra_n: int, ra_m: int
 
 
 class PeerClips(Dataset):
-    """Random dense clips as normalised floats [T, C, H, W] and labels, addressed by (epoch, index)."""
+    """Random dense clips as normalized floats [T, C, H, W] and labels, addressed by (epoch, index)."""
 
     def __init__(
         self,

@@ -167,7 +167,7 @@ class Accuracy:
         return Accuracy(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
-        """Show right of asked, whether in slightly other colours (~), and how many were wrong; the rest was refused."""
+        """Show right of asked, whether in slightly other colors (~), and how many were wrong; the rest was refused."""
         wrong = self.asked - self.refused - self.right
         return f"{self.right}/{self.asked}" + "~" * (self.same < self.right) + f" ({wrong} wrong)" * (wrong > 0)
 
@@ -175,7 +175,7 @@ class Accuracy:
 def check_reader(read: Reader, path: Path, clips: Sequence[Sequence[int]], truth: np.ndarray) -> Accuracy:
     """Compare a reader's clips with all frames as a decode from the start gives them, uint8 [T, H, W, 3].
 
-    A frame is right where none of them is nearer than the one asked for: another conversion of colours does no harm.
+    A frame is right where none of them is nearer than the one asked for: another conversion of colors does no harm.
     """
     small = truth[:, ::4, ::4].astype(np.int16)
     found = Accuracy()

@@ -7,10 +7,10 @@ decoding      milliseconds a clip of 340 x 256 from H.264 with a key frame every
               ("dense") and 8 frames 4 apart ("sparse"); one thread each; each call opens the file anew. "ours" has seen
               the files before, "ours, new files" has not. Behind it, how many frames are those of a
               decode from the start.
-accuracy      the same count on files on which readers differ; "~" are the right pictures in slightly other colours;
+accuracy      the same count on files on which readers differ; "~" are the right pictures in slightly other colors;
               what is neither right nor "wrong" ended in an error
 augmentation  milliseconds a clip of 16 frames for `default` and `rand_augment`, bytes to bytes of 224 x 224, one thread
-loaders       clips per second with worker processes, up to normalised floats: as a user writes it from torchcodec and
+loaders       clips per second with worker processes, up to normalized floats: as a user writes it from torchcodec and
               torchvision v2, and as mmaction2 has it (decord, OpenCV frame by frame, floats from the workers);
               both decode the JPEGs of FRAME and LMDB by OpenCV, as we do
 

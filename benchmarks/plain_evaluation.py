@@ -1,7 +1,7 @@
 """The baseline of extracting scores: one item of the loader for each crop of each clip.
 
 Every item opens its video, decodes the frames of one clip, resizes and crops them one by one with Pillow and stacks
-them as normalised floats; the network takes batches of those. It scores the same views as extract_score_3d.py, with the
+them as normalized floats; the network takes batches of those. It scores the same views as extract_score_3d.py, with the
 same weights.
 
     python benchmarks/plain_evaluation.py --config_file RECORD --output scores.npy
@@ -53,14 +53,14 @@ def fetch_frames(path: Path, numbers: Sequence[int]) -> Images:
 FETCHERS = {"RAW": capture_frames, "FRAME": open_frames, "LMDB": fetch_frames}
 
 
-def normalised(image: Image.Image) -> torch.Tensor:
+def normalized(image: Image.Image) -> torch.Tensor:
     """Float32 [C, H, W] of an image, as torchvision's ToTensor and Normalize make it."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
     return pixels.sub_(torch.tensor(IMAGENET.mean).view(3, 1, 1)).div_(torch.tensor(IMAGENET.std).view(3, 1, 1))
 
 
 class PlainViews(Dataset[torch.Tensor]):
-    """Every view of a record's evaluation list as normalised floats [C, T, H, W], crop after crop of the whole list."""
+    """Every view of a record's evaluation list as normalized floats [C, T, H, W], crop after crop of the whole list."""
 
     def __init__(self, config: RunConfig) -> None:
         """Read the record's evaluation list."""
@@ -81,7 +81,7 @@ class PlainViews(Dataset[torch.Tensor]):
         record = self.videos[video]
         numbers = spread_clips(record.num_frames, self.clip_shape, num_clips=self.shape[2])[clip]
         images = self.fetch(self.root / record.path, numbers.tolist())
-        return torch.stack([normalised(self._cut(image, crop)) for image in images], dim=1)
+        return torch.stack([normalized(self._cut(image, crop)) for image in images], dim=1)
 
     def _cut(self, image: Image.Image, crop: int) -> Image.Image:
         size, short = self.crop_size, min(image.size)

@@ -133,7 +133,7 @@ def add_cover(container: OutputContainer) -> VideoStream:
 
 
 def mux_cover(container: OutputContainer, picture: VideoStream) -> None:
-    """Write a grey cover picture."""
+    """Write a gray cover picture."""
     frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, dtype=np.uint8), format="rgb24")
     frame.pts = 0
     container.mux(picture.encode(frame))

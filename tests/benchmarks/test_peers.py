@@ -43,7 +43,7 @@ def test_every_reader_gives_the_frames_of_a_plain_video_or_is_skipped_by_name(tm
             reader(tmp_path / "none.mp4", [0])
 
 
-def test_wrong_and_refused_frames_and_other_colours_are_told_apart(tmp_path: Path) -> None:
+def test_wrong_and_refused_frames_and_other_colors_are_told_apart(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 12)
     truth = np.stack(sequential_frames(path))
 
@@ -89,16 +89,16 @@ def test_the_loaders_of_others_end_with_floats_that_epoch_and_video_decide(root:
         assert first.equal(again) and not first.equal(other)
 
 
-def test_the_transforms_of_others_normalise_as_ours_do() -> None:
-    """Of an evenly grey clip, `default` changes the brightness alone."""
-    grey = np.full((3, 48, 64, 3), 100, np.uint8)
+def test_the_transforms_of_others_normalize_as_ours_do() -> None:
+    """Of an evenly gray clip, `default` changes the brightness alone."""
+    gray = np.full((3, 48, 64, 3), 100, np.uint8)
     makers = (peer_loaders.make_float_transform, peer_loaders.make_frame_transform)
     transforms: list[Callable[..., torch.Tensor]] = [make("default", **SETTINGS) for make in makers]
     mean, deviation = (np.array(values).reshape(3, 1, 1) for values in (IMAGENET.mean, IMAGENET.std))
     for transform in transforms:
         levels = []
         for seed in range(12):
-            values = transform(grey, np.random.default_rng(seed)).numpy() * deviation + mean
+            values = transform(gray, np.random.default_rng(seed)).numpy() * deviation + mean
             assert np.ptp(values) < 0.01  # of 1: what is rounded
             levels.append(float(values.mean() * 255))
         assert 60 <= min(levels) < max(levels) <= 140

@@ -229,16 +229,16 @@ def test_inflation_keeps_classifiers_and_fully_connected_layers() -> None:
     assert {key for key in kept if "num_batches" not in key} == {key for key in before if "fc" in key}
 
 
-def test_inflation_for_optical_flow_takes_the_mean_over_colour() -> None:
+def test_inflation_for_optical_flow_takes_the_mean_over_color() -> None:
     plane = plane_network("resnet18")
     network = tiny_network("c2d_resnet18", base_width=64, in_channels=2)
     model.inflate(network, plane.state_dict())
     network.fc.load_state_dict(plane.fc.state_dict())
-    grey = torch.randn(2, 1, 48, 48)
+    gray = torch.randn(2, 1, 48, 48)
     with torch.inference_mode():
-        # Two equal channels stand for two thirds of a grey image's three.
-        flow = network.eval()((1.5 * grey).repeat(1, 2, 1, 1).unsqueeze(2))[0]
-        torch.testing.assert_close(flow, plane(grey.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
+        # Two equal channels stand for two thirds of a gray image's three.
+        flow = network.eval()((1.5 * gray).repeat(1, 2, 1, 1).unsqueeze(2))[0]
+        torch.testing.assert_close(flow, plane(gray.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
 
 
 def test_inflation_needs_no_batch_counters() -> None:

@@ -1,4 +1,4 @@
-"""Stages of every network: what belongs to them, freezing them, and rates that fall towards the input."""
+"""Stages of every network: what belongs to them, freezing them, and rates that fall toward the input."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_frozen_stages_stay_and_the_others_learn(name: str, count: int) -> None:
     assert {network.stage_of(key) for key in before.keys() - changed} >= set(range(count))
 
 
-def test_rates_fall_towards_the_input(make_record: MakeRecord) -> None:
+def test_rates_fall_toward_the_input(make_record: MakeRecord) -> None:
     changes = ["optimizer.layer_decay=0.5", "optimizer.fc_higher_lr=true", "optimizer.frozen_stages=1"]
     config = load_config(make_record(), [*changes, "network.pretrained_model=any.pth"])
     network = tiny_network("dg_p3d_resnet18")

@@ -177,13 +177,13 @@ def test_stochastic_depth_and_pooling(backbone: str) -> None:
         assert not torch.allclose(network.eval()(clips)[0], average(clips)[0])
 
 
-def test_flow_averages_the_first_kernel_over_colour() -> None:
+def test_flow_averages_the_first_kernel_over_color() -> None:
     plain, network = theirs("mc3_18"), make("mc3_18", in_channels=2)
     model.load_weights(network, plain.state_dict())
-    grey = torch.randn(1, 1, 2, 16, 16)
+    gray = torch.randn(1, 1, 2, 16, 16)
     with torch.inference_mode():
-        flow = network.eval()(1.5 * grey.repeat(1, 2, 1, 1, 1))[0]
-        torch.testing.assert_close(flow, plain(grey.repeat(1, 3, 1, 1, 1)), atol=1e-4, rtol=1e-3)
+        flow = network.eval()(1.5 * gray.repeat(1, 2, 1, 1, 1))[0]
+        torch.testing.assert_close(flow, plain(gray.repeat(1, 3, 1, 1, 1)), atol=1e-4, rtol=1e-3)
 
 
 def test_they_are_not_inflated() -> None:
@@ -313,7 +313,7 @@ def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_wi
     config.saved_path.write_text(yaml.safe_dump(sections))
     save_checkpoint(config.weights_path, content, position=Position(state=1))
     old = "'dataset.mean=[0.485, 0.456, 0.406]' 'dataset.std=[0.229, 0.224, 0.225]'"
-    with pytest.raises(ConfigError, match=re.escape(f"normalise as the weights were trained: {old}")):
+    with pytest.raises(ConfigError, match=re.escape(f"normalize as the weights were trained: {old}")):
         make_trained_network(config, config.weights_path)
     with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* restore the values"):
         helpers.train(config, force=False)

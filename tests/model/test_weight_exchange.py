@@ -213,8 +213,8 @@ def test_torchvision_files_inflate_as_the_released_names_do(name: str, make: obj
     assert all("num_batches" in key or key.startswith(("fc.", "image.fc.")) for key in kept)
 
 
-def neighbours(count: int, size: int) -> Tensor:
-    """Weights [count, size] of `size` pixels for `count` of the same extent: those of the two nearest centres."""
+def neighbors(count: int, size: int) -> Tensor:
+    """Weights [count, size] of `size` pixels for `count` of the same extent: those of the two nearest centers."""
     weights = torch.zeros(count, size, dtype=torch.float64)
     for i in range(count):
         place = min(max((i + 0.5) * size / count - 0.5, 0.0), size - 1.0)
@@ -230,7 +230,7 @@ def test_position_embeddings_are_interpolated_between_two_rows_and_two_columns(
 ) -> None:
     positions = torch.randn(1, special + 16, 6, dtype=torch.float64)
     patches = positions[0, special:].unflatten(0, (4, 4))
-    expected = torch.einsum("yi,xj,ijc->yxc", neighbours(height, 4), neighbours(width, 4), patches).flatten(0, 1)
+    expected = torch.einsum("yi,xj,ijc->yxc", neighbors(height, 4), neighbors(width, 4), patches).flatten(0, 1)
     found = resize_positions(positions, special=special, height=height, width=width)
     assert torch.equal(found[0, :special], positions[0, :special])
     torch.testing.assert_close(found[0, special:], expected, atol=1e-12, rtol=0)

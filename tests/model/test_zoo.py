@@ -104,14 +104,14 @@ def test_inflated_s3d_has_temporal_identities(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["resnet18", "seq_resnet18", "eftnet_b0", "c2d_eftnet_b0", "vit_t_p16", "c2d_vit_t_p16"]
 )
-def test_inflation_for_flow_takes_the_mean_over_colour(name: str) -> None:
+def test_inflation_for_flow_takes_the_mean_over_color(name: str) -> None:
     plane = plane_of(name)
     network = extend(plane, name, in_channels=2)
-    grey = torch.randn(2, 1, 1, 32, 32).double()
+    gray = torch.randn(2, 1, 1, 32, 32).double()
     with torch.inference_mode():
-        # Two equal channels stand for two thirds of a grey image's three.
-        flow = network(1.5 * grey.repeat(1, 2, 1, 1, 1))[0]
-        torch.testing.assert_close(flow, plane(grey.repeat(1, 3, 1, 1, 1))[0], **CLOSE)
+        # Two equal channels stand for two thirds of a gray image's three.
+        flow = network(1.5 * gray.repeat(1, 2, 1, 1, 1))[0]
+        torch.testing.assert_close(flow, plane(gray.repeat(1, 3, 1, 1, 1))[0], **CLOSE)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if min_clip_frames(name, 4) > 1])
