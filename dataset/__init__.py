@@ -1,1 +1,1 @@
-"""From a line of a list file to a uint8 clip: lists, sampling, readers, transforms and data sets."""
+"""Video data: list files, frame sampling, readers, transforms, datasets and loaders."""

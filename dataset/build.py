@@ -1,4 +1,4 @@
-"""A record's data: sections of a configuration become lists, readers, transforms and loaders."""
+"""Build lists, readers, transforms and loaders from a configuration."""
 
 from collections.abc import Callable, Sequence
 
@@ -43,11 +43,11 @@ def _read_list(config: RunConfig, key: str) -> VideoList:
 
 
 def read_lists(config: RunConfig) -> tuple[VideoList, VideoList | None]:
-    """Read the videos that a record trains on, and those of validation; None where there is none."""
+    """Return the training videos and those of validation, which are None without one."""
     training, settings = read_training_list(config), config.optimizer
     if not settings.eva_inter:
         return training, None
-    evaluation = read_evaluation_list(config)  # a mistake in it must show now, whatever is looked at first
+    evaluation = read_evaluation_list(config)  # always: an invalid list must fail now, not after the training
     if settings.select == "last":
         return training, evaluation
     fraction, seed = settings.heldout_fraction, settings.heldout_seed
@@ -55,7 +55,10 @@ def read_lists(config: RunConfig) -> tuple[VideoList, VideoList | None]:
 
 
 def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
-    """Read the videos a search trains on and those that score its states; a budget's: so many at most, evenly."""
+    """Return the videos that a search trains on and those that score its states.
+
+    A budgeted search scores at most `search.readout_videos` videos, spread evenly over the list.
+    """
     training, search = read_training_list(config), config.search
     if search.selection == "heldout":
         training, scoring = split_heldout(training, fraction=search.heldout_fraction, seed=search.heldout_seed)
@@ -67,7 +70,7 @@ def read_search_lists(config: RunConfig) -> tuple[VideoList, VideoList]:
 
 
 def make_reader(config: RunConfig, root_path: str) -> FrameReader:
-    """Return the reader of the data set's format."""
+    """Return a reader for the format of the dataset."""
     data = config.dataset
     return open_reader(
         data.format, root_path, use_flow=data.use_flow, max_pixels=data.max_pixels, picture_rate=data.picture_rate
@@ -75,12 +78,15 @@ def make_reader(config: RunConfig, root_path: str) -> FrameReader:
 
 
 def make_normalizer(config: RunConfig) -> ClipNormalizer:
-    """Return the device-side step from uint8 clips to network input."""
+    """Return the on-device conversion from uint8 clips to network input."""
     return ClipNormalizer(config.normalization, use_fore=config.dataset.use_fore)
 
 
 def make_transform(config: RunConfig, state_index: int) -> Transform:
-    """Return the augmentation of a state's clips; with flip_labels, clips are mirrored with their labels instead."""
+    """Return the augmentation of a state's clips.
+
+    With `dataset.flip_labels` it never flips: LabelFlip mirrors clip and label together.
+    """
     data = config.dataset
     return build_train_transform(
         data.transform_type,
@@ -97,7 +103,7 @@ def make_transform(config: RunConfig, state_index: int) -> Transform:
 def make_training_clips(
     config: RunConfig, state_index: int, *, videos: VideoList, reader: FrameReader, transform: Transform
 ) -> TrainingClips:
-    """Return the training clips of a state, from a reader and through a transform."""
+    """Return the training dataset of a state."""
     state, data = config.states[state_index], config.dataset
     names = read_class_names(data.list_file, data.num_classes) if data.flip_labels else []
     return TrainingClips(
@@ -112,7 +118,7 @@ def make_training_clips(
 
 
 def make_class_weights(config: RunConfig, videos: VideoList) -> torch.Tensor | None:
-    """Return the factors of the loss of a clip of each class, float32 [classes]; None for none."""
+    """Return the loss weight of each class, float32 [classes]; None for an unweighted loss."""
     data, rule = config.dataset, config.optimizer.class_weights
     if rule == "none":
         return None
@@ -124,7 +130,7 @@ def make_class_weights(config: RunConfig, videos: VideoList) -> torch.Tensor | N
 
 
 def make_plan(config: RunConfig, state_index: int) -> StepPlan:
-    """Divide a state's batches among the processes of this run."""
+    """Return how the batches of a state are divided among the processes of this run."""
     state = config.states[state_index]
     return plan_steps(
         batch_size=state.batch_size,
@@ -135,14 +141,14 @@ def make_plan(config: RunConfig, state_index: int) -> StepPlan:
 
 
 def make_plans(config: RunConfig) -> list[StepPlan]:
-    """Divide the batches of every state."""
+    """Return the step plan of every state."""
     return [make_plan(config, index) for index in range(len(config.states))]
 
 
 def make_training_loader(
     config: RunConfig, state_index: int, *, videos: VideoList, plan: StepPlan
 ) -> tuple[VideoLoader, EpochBatches]:
-    """Return the loader of a state's micro-batches on this rank, and the batches object that chooses the epoch."""
+    """Return the loader of a state's micro-batches on this rank, and its batch sampler, which sets the epoch."""
     reader = make_reader(config, config.dataset.root_path)
     transform = make_transform(config, state_index)
     clips = make_training_clips(config, state_index, videos=videos, reader=reader, transform=transform)
@@ -157,9 +163,9 @@ def make_training_loader(
 
 
 def make_validation_loader(config: RunConfig, state: StateConfig, *, videos: VideoList, root_path: str) -> VideoLoader:
-    """Return the loader of validation: this rank's part, one clip and the center crop of every video.
+    """Return the loader of validation: one clip, center crop, of every video of this rank.
 
-    The clip, its crop and the number of clips at a time are those of `state`.
+    `state` gives the clip's shape, the crop size and the batch size.
     """
     clips = EvaluationClips(
         videos,
@@ -189,7 +195,7 @@ def _make_loader(
 
 
 def make_video_views(config: RunConfig, *, videos: VideoList) -> VideoViews:
-    """Return what the final evaluation looks at of each video: its unique frames and the clips' rows in them."""
+    """Return the dataset of the final evaluation: of each video its unique frames, and the rows of each clip."""
     data = config.dataset
     return VideoViews(
         videos,
@@ -208,11 +214,11 @@ def make_views_loader(config: RunConfig, *, videos: VideoList, indices: Sequence
         sampler=indices,
         batch_size=None,  # an item is a whole video; its clips are batched on the device
         num_workers=config.dataset.num_workers,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         worker_init_fn=worker_init,
         prefetch_factor=1 if config.dataset.num_workers else None,  # a long video's frames may be hundreds of megabytes
     )
 
 
-def _as_it_is(video: VideoFrames) -> VideoFrames:
+def _identity(video: VideoFrames) -> VideoFrames:
     return video

@@ -1,4 +1,4 @@
-"""List files: one video a line, `path num_frames label`, kept packed so that loader workers do not multiply them."""
+"""List files: one video per line, `path num_frames label`, stored as packed arrays that loader workers share."""
 
 import hashlib
 import json
@@ -14,28 +14,33 @@ import numpy as np
 
 from utils.errors import UserError
 
-if TYPE_CHECKING:  # merging scores reads lists and does without torch, which takes seconds to import
+if TYPE_CHECKING:  # merging scores needs lists but not torch, whose import takes seconds
     import torch
 
 CLASSES_FILE = "classes.txt"
-OWN_CLASSES_SUFFIX = ".classes.txt"  # of X_list.txt, where several data sets have their lists in one folder
-FINGERPRINT_SUFFIX = ".fingerprint.json"  # what a list was made of, beside it
-FRAME_RATE = "frame_rate"  # in there: frames a second of all its videos
+OWN_CLASSES_SUFFIX = ".classes.txt"  # X_list.classes.txt, for lists of several datasets in one folder
+FINGERPRINT_SUFFIX = ".fingerprint.json"  # X_list.fingerprint.json: how the list was made
+FRAME_RATE = "frame_rate"  # its key for the frame rate of all videos, frames per second
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGEST = np.iinfo(np.int32).max
 _SEGMENT = re.compile(r"(.+)#skip=([0-9]{1,10})", re.DOTALL)
 
 
 class ListError(UserError):
-    """A list file that cannot be used; the message names the file, the line and what is wrong with it."""
+    """An unusable list file; the message names the file, the line and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One line of a list: where the video is (below the data set's root), its length in frames and its class.
+    """One line of a list.
 
     A path that ends in `#skip=N` is a segment: the first N frames of the video are skipped, and `num_frames` counts
     from there.
+
+    Attributes:
+        path: Path of the video, relative to the dataset's root.
+        num_frames: Length of the video or segment, frames.
+        label: Class index, from 0.
     """
 
     path: str
@@ -44,43 +49,50 @@ class VideoRecord:
 
     @property
     def line(self) -> str:
-        """The line, with its newline."""
+        """The line as written to a list file, with its newline."""
         return f"{self.path} {self.num_frames} {self.label}\n"
 
 
 def split_segment(path: str) -> tuple[str, int]:
-    """Return the path of the video itself and how many of its frames are skipped ('a.mp4#skip=90': 'a.mp4', 90)."""
+    """Return the video's path and the number of skipped frames: 'a.mp4#skip=90' gives ('a.mp4', 90)."""
     match = _SEGMENT.fullmatch(path)
     return (match[1], int(match[2])) if match else (path, 0)
 
 
 def segment_path(path: str, skipped: int) -> str:
-    """Return the path of a list line for the frames of a video from number `skipped` (from 0) on."""
+    """Return the path of the segment that skips the first `skipped` frames of a video."""
     return f"{path}#skip={skipped}"
 
 
 class VideoList(Sequence[VideoRecord]):
-    """The videos of one list file, as four arrays: path bytes, where each path ends, frame counts, labels.
+    """The videos of a list file, packed in four arrays: path bytes, path ends, frame counts, labels.
 
-    A Python list of 240,000 paths costs some 30 MB, and every forked worker soon has a copy of its own, since counting
-    references writes to the pages. Arrays are never written to. When the list is pickled (workers that are spawned, not
-    forked) the arrays move to shared memory once, and every worker maps the same pages.
+    A Python list of 240,000 paths takes some 30 MB, and reference counting soon copies its pages into every forked
+    worker. Arrays are never written to, so forked workers share them. When the list is pickled for spawned workers, the
+    arrays move to shared memory once, and every worker maps the same pages.
 
     Attributes:
-        num_frames: Frames of every video as the list has them, int32 [N].
-        labels: Class of every video, int32 [N].
-        path: The list file they come from.
-        sha256: Hexadecimal digest of that file.
+        num_frames: Listed length of every video, frames, int32 [N].
+        labels: Class index of every video, int32 [N].
+        path: The list file.
+        sha256: Hexadecimal digest of the list file.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], *, path: str, sha256: str) -> None:
-        """Take over path bytes uint8 [B], path ends int64 [N] (exclusive, into the bytes), frame counts and labels."""
+        """Keep the arrays without a copy.
+
+        Args:
+            arrays: Path bytes, uint8 [B]; exclusive end of each path in them, int64 [N]; frame counts and labels,
+                int32 [N].
+            path: The list file.
+            sha256: Hexadecimal digest of the list file.
+        """
         self._bytes, self._ends, self.num_frames, self.labels = arrays
         self.path = path
         self.sha256 = sha256
 
     def __len__(self) -> int:
-        """Return the number of lines."""
+        """Return the number of videos."""
         return len(self._ends)
 
     @overload
@@ -88,7 +100,7 @@ class VideoList(Sequence[VideoRecord]):
     @overload
     def __getitem__(self, index: slice) -> list[VideoRecord]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> VideoRecord | list[VideoRecord]:
-        """Return a line, or those of a slice."""
+        """Return the video at an index, or those of a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         position = range(len(self))[operator.index(index)]
@@ -97,11 +109,11 @@ class VideoList(Sequence[VideoRecord]):
         return VideoRecord(path, int(self.num_frames[position]), int(self.labels[position]))
 
     def path_of(self, index: int) -> str:
-        """Return a video's path."""
+        """Return the path of the video at an index."""
         return self[index].path
 
     def subset(self, indices: np.ndarray) -> "VideoList":
-        """Return the videos at these indices, in this order, as a list of their own; its digest tells it apart."""
+        """Return the videos at these indices, in this order, as a list with a digest of its own."""
         starts = np.concatenate([[0], self._ends[:-1]])
         pieces = [self._bytes[starts[i] : self._ends[i]] for i in indices]
         arrays = (
@@ -114,10 +126,10 @@ class VideoList(Sequence[VideoRecord]):
         return VideoList(arrays, path=self.path, sha256=hashlib.sha256(self.sha256.encode() + chosen).hexdigest())
 
     def __reduce__(self) -> tuple:
-        """Move the arrays to shared memory, so that processes get them by reference."""
-        import torch  # 2 s that whoever only reads a list does without
+        """Move the arrays to shared memory, so that other processes map them instead of copying."""
+        import torch  # takes 2 s, which a process that only reads a list need not wait
 
-        # torch hands a tensor in shared memory to another process by reference, and by value to a plain pickle.
+        # torch pickles a shared tensor by reference for another process, by value for a plain pickle.
         arrays = (self._bytes, self._ends, self.num_frames, self.labels)
         tensors = [torch.from_numpy(array).share_memory_() for array in arrays]
         self._bytes, self._ends, self.num_frames, self.labels = (tensor.numpy() for tensor in tensors)
@@ -129,10 +141,10 @@ def _from_tensors(tensors: "list[torch.Tensor]", path: str, sha256: str) -> Vide
 
 
 def below(path: str) -> str:
-    """Return the name that a list's path has below a folder that is written to: 'a/../b' is 'b', '/x' is 'x'.
+    """Return a list path as a normalized path relative to an output folder: 'a/../b' is 'b', '/x' is 'x'.
 
     Raises:
-        ListError: It would be outside of the folder, or the folder itself.
+        ListError: It would lie outside the folder, or be the folder itself.
     """
     name = posixpath.normpath(path).lstrip("/")
     if name in ("", ".", "..") or name.startswith("../"):
@@ -151,10 +163,10 @@ def read_list(
     Args:
         path: The list file.
         num_classes: Where given, labels must lie in 0..num_classes-1.
-        check_path: Is called with every path, without `#skip=N`; what it raises gets file and line.
+        check_path: Called with every path, without `#skip=N`; a ListError that it raises gets file and line prepended.
 
     Raises:
-        ListError: The file cannot be read or is no such list; names the first bad line.
+        ListError: The file cannot be read, or a line is invalid; the message names the first such line.
     """
     name = str(path)
     content, lines = _read_lines(name, what="the list ")
@@ -162,7 +174,7 @@ def read_list(
     num_frames: list[int] = []
     labels: list[int] = []
     highest = _LARGEST if num_classes is None else num_classes - 1
-    # 240,000 lines take 0.2 s; what a bad line lacks is worked out only once one is met.
+    # The fast path, 0.2 s for 240,000 lines; _fault finds out what is wrong with an invalid line.
     for number, line in enumerate(lines, start=1):
         columns = line.rsplit(None, 2)
         if len(columns) == 3 and columns[1].isdigit() and columns[2].isdigit():
@@ -182,13 +194,13 @@ def read_list(
 
 
 def list_of(records: Iterable[VideoRecord], *, path: str) -> VideoList:
-    """Return a list that was never a file; `path` is what messages call it, its digest is that of the lines."""
-    taken = list(records)
-    content = "".join(record.line for record in taken).encode()
+    """Return an in-memory list; `path` names it in messages, and its digest is that of its lines."""
+    videos = list(records)
+    content = "".join(video.line for video in videos).encode()
     arrays = _pack(
-        [record.path.encode() for record in taken],
-        [record.num_frames for record in taken],
-        [record.label for record in taken],
+        [video.path.encode() for video in videos],
+        [video.num_frames for video in videos],
+        [video.label for video in videos],
     )
     return VideoList(arrays, path=path, sha256=hashlib.sha256(content).hexdigest())
 
@@ -210,10 +222,10 @@ def _check(path: bytes, check_path: Callable[[str], object], *, where: str) -> N
 
 
 def _read_lines(name: str, *, what: str = "") -> tuple[bytes, list[bytes]]:
-    """Return a file's bytes and its lines, which are UTF-8 text without NUL bytes.
+    """Return the bytes and the lines of a UTF-8 text file without NUL bytes.
 
     Raises:
-        ListError: No such file, not readable, or not such text.
+        ListError: The file cannot be read, is not UTF-8, or holds a NUL byte.
     """
     try:
         content = Path(name).read_bytes()
@@ -232,10 +244,10 @@ def _read_lines(name: str, *, what: str = "") -> tuple[bytes, list[bytes]]:
 
 
 def read_text_lines(path: str | Path) -> list[str]:
-    """Read the lines of UTF-8 text; a byte order mark, any line ending and blank lines at the end are left out.
+    """Return the lines of a UTF-8 text file, without byte order mark, line endings and trailing blank lines.
 
     Raises:
-        ListError: No such file, not readable, or not such text.
+        ListError: The file cannot be read, is not UTF-8, or holds a NUL byte.
     """
     lines = [line.decode() for line in _read_lines(str(path))[1]]
     while lines and not lines[-1].strip():
@@ -244,7 +256,7 @@ def read_text_lines(path: str | Path) -> list[str]:
 
 
 def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
-    """Return what is wrong with the columns of a line that was refused."""
+    """Return what is wrong with the columns of an invalid line."""
     text = b" ".join(columns).decode()
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     if len(columns) < 3:
@@ -261,10 +273,10 @@ def _fault(columns: list[bytes], *, num_classes: int | None) -> str:
 
 
 def read_fingerprint(list_file: str | Path) -> dict[str, Any]:
-    """Return what is written beside a list of how it was made; nothing where no such file is there.
+    """Return the contents of a list's fingerprint file; empty without one.
 
     Raises:
-        ListError: It cannot be read.
+        ListError: The file cannot be read.
     """
     path = Path(list_file).with_suffix(FINGERPRINT_SUFFIX)
     try:
@@ -283,20 +295,20 @@ def class_names_beside(list_file: str | Path) -> list[str]:
     """Read the class names of a list: line i of X.classes.txt beside X.txt, or of classes.txt, is the name of class i.
 
     Returns:
-        The names; none where neither file is there.
+        The names; empty if neither file exists.
 
     Raises:
-        ListError: The file is not text.
+        ListError: The file is not UTF-8 text.
     """
     path = _class_file(list_file)
     return [line.strip() for line in read_text_lines(path)] if path.exists() else []
 
 
 def read_class_names(list_file: str | Path, num_classes: int) -> list[str]:
-    """Read the class names of a list; without any a class is called by its number.
+    """Read the class names of a list; without a file of names, the names are the class indices.
 
     Raises:
-        ListError: The file is not text, or has another number of names.
+        ListError: The file is not UTF-8 text, or has another number of names.
     """
     path = _class_file(list_file)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""A loader whose workers' errors arrive as they were raised, and whose dead workers are named with their videos."""
+"""A DataLoader that re-raises its workers' errors unchanged and reports which video a dead worker was reading."""
 
 import functools
 import multiprocessing.connection
@@ -21,20 +21,20 @@ from dataset.now_reading import Board
 from utils import stopping
 from utils.errors import UserError
 
-_LITTLE_SHARED_MEMORY = 1 << 26  # bytes left that a batch may well not fit in
+_LITTLE_SHARED_MEMORY = 1 << 26  # free bytes below which a batch may not fit
 
 
 class WorkerError(UserError):
-    """A loader's worker was ended from outside, or by a fault of the machine."""
+    """A loader's worker process died: killed from outside, or by a hardware or decoder fault."""
 
     on_every_rank = False
 
 
 class VideoLoader(DataLoader):
-    """A DataLoader that raises a worker's UserError as it is: torch itself would raise one whose text is a traceback.
+    """A DataLoader that re-raises a worker's UserError unchanged; torch would put a traceback into its message.
 
-    The error travels in place of the batch and is raised where the batch would have come. Anything else that goes wrong
-    in a worker is a bug, and keeps torch's traceback. A worker that dies is a WorkerError with the video it read.
+    The error is sent in place of the batch and raised where the batch was expected. Any other exception in a worker is
+    a bug and keeps torch's traceback. A worker that dies raises a WorkerError that names the video it was reading.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class VideoLoader(DataLoader):
         num_workers: int = 0,
         **options: Any,
     ) -> None:
-        """Make the loader; arguments are those of DataLoader.
+        """Create the loader; arguments are those of DataLoader.
 
-        It draws its seeds from a generator of its own: how many it draws depends on the workers, and the global
-        generator is the training's.
+        Seeds come from a generator of its own: their number depends on the workers, and the global generator must
+        advance alike for any number of workers.
         """
         self._board = Board(num_workers)
         super().__init__(
-            _Guarded(dataset),
+            _CatchErrors(dataset),
             collate_fn=functools.partial(_collate, collate_fn),
             worker_init_fn=functools.partial(_begin_worker, self._board, worker_init_fn),
             generator=torch.Generator(),
@@ -62,12 +62,12 @@ class VideoLoader(DataLoader):
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
-        """Give the batches of an epoch.
+        """Yield the batches of an epoch.
 
         Raises:
-            WorkerError: A worker has died. Torch's handler of SIGCHLD may raise it anywhere in the main thread.
+            WorkerError: A worker has died. Torch's SIGCHLD handler may raise it anywhere in the main thread.
         """
-        with stopping.block_signals():  # until the workers it starts leave signals to this process
+        with stopping.block_signals():  # until the new workers ignore stop signals
             batches = super().__iter__()
         processes: Sequence[BaseProcess] = getattr(batches, "_workers", ())
         _queues[batches] = getattr(batches, "_index_queues", ())
@@ -82,30 +82,30 @@ class VideoLoader(DataLoader):
         except RuntimeError as error:
             _require_no_dead(error)
             raise
-        except (ConnectionError, EOFError):  # one died while a batch was on its way, before torch looked
+        except (ConnectionError, EOFError):  # a worker died while sending a batch, before torch noticed
             ending = multiprocessing.connection.wait([process.sentinel for process in processes], 1)
             _explain([worker for worker in workers.values() if worker[0].sentinel in ending])
             raise
         finally:
-            # Now, not when the iterator goes: an error's frames may keep it until the garbage collector closes its
-            # queues before it, and it would wait 5 s for each worker.
+            # Now, not in the iterator's destructor: the frames of an error may keep the iterator alive until the
+            # garbage collector closes its queues first, and it would then wait 5 s for each worker.
             try:
                 if not self.persistent_workers:
                     getattr(batches, "_shutdown_workers", lambda: None)()
-            finally:  # torch's handler may raise there, too
+            finally:  # torch's SIGCHLD handler may raise in the shutdown, too
                 for pid in workers:
                     _workers.pop(pid, None)
 
 
-# Of iterators, held until these go: the garbage collector closes the queues of a cycle before an iterator in it tells
-# its workers to end, for each of which it would then wait 10 s.
+# Index queues, kept alive as long as their iterator: the garbage collector may close the queues of a reference cycle
+# before the iterator in it shuts its workers down, and that would then wait 10 s for each worker.
 _queues: weakref.WeakKeyDictionary[Any, Sequence[Any]] = weakref.WeakKeyDictionary()
-# The workers of loaders that are being run through, by process id, each with its row of a board.
+# The workers of all loaders in iteration, by process id, each with its board and row.
 _workers: dict[int, tuple[BaseProcess, Board, int]] = {}
 
 
 def _listen() -> None:
-    """Have the errors of torch's handler of SIGCHLD explained; signals can be handled in the main thread only."""
+    """Wrap torch's SIGCHLD handler to explain its errors; only the main thread may set signal handlers."""
     handler = signal.getsignal(signal.SIGCHLD)
     is_ours = isinstance(handler, functools.partial) and handler.func is _handle
     if _workers and callable(handler) and not is_ours and threading.current_thread() is threading.main_thread():
@@ -121,24 +121,24 @@ def _handle(handler: Callable[[int, FrameType | None], Any], signum: int, frame:
 
 
 def _require_no_dead(error: RuntimeError) -> None:
-    """Raise a WorkerError in place of torch's error about dead workers."""
+    """Raise a WorkerError if torch's error is about dead workers."""
     match = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
     _explain([_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else [])
 
 
 def _explain(dead: Sequence[tuple[BaseProcess, Board, int]]) -> None:
-    """Raise a WorkerError about the first of workers that have died, if any."""
-    if not dead or stopping.requested():  # whose workers end with it
+    """Raise a WorkerError about the first of the dead workers, if any."""
+    if not dead or stopping.requested():  # a stop ends the workers, too
         return
     process, board, row = dead[0]
-    process.join(1)  # its exit code is known in a moment
+    process.join(1)  # its exit code is about to be known
     video = board.video_of(row)
     last = f"the video it read last is {video}" if video else "it had read no video yet"
     raise WorkerError(f"a worker of the loader {_describe_end(process.exitcode)}; {last}") from None
 
 
 def _describe_end(exit_code: int | None) -> str:
-    """Return how a worker ended, and what that usually means."""
+    """Return how a worker ended, and the usual cause."""
     if exit_code is None or exit_code >= 0:
         return f"exited with code {exit_code}"
     name = signal.Signals(-exit_code).name
@@ -156,43 +156,43 @@ def _describe_end(exit_code: int | None) -> str:
 
 
 def _shared_memory_left() -> int:
-    """Return the free bytes of shared memory; without limit where the system has no such place."""
+    """Return the free bytes of shared memory; a huge number on systems without /dev/shm."""
     place = Path("/dev/shm")
     return shutil.disk_usage(place).free if place.is_dir() else 1 << 62
 
 
-def _begin_worker(board: Board, inside: Callable[[int], None] | None, worker: int) -> None:
-    """Set up a worker: its row of the board, and what the user of the loader wants."""
+def _begin_worker(board: Board, worker_init_fn: Callable[[int], None] | None, worker: int) -> None:
+    """Set up a worker: take its row of the board, then call the loader's worker_init_fn."""
     board.take_row(worker)
-    if inside is not None:
-        inside(worker)
+    if worker_init_fn is not None:
+        worker_init_fn(worker)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """An error on its way to the parent process."""
+    """A worker's error, sent to the parent process in place of a sample."""
 
     error: UserError
 
 
-class _Guarded(Dataset):
-    """A data set that gives a _Failure where the one inside raises a UserError."""
+class _CatchErrors(Dataset):
+    """Wraps a dataset and returns a _Failure where it raises a UserError."""
 
-    def __init__(self, inside: Any) -> None:
-        self._inside = inside
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
 
     def __len__(self) -> int:
-        return len(self._inside)
+        return len(self._dataset)
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            return self._inside[key]
+            return self._dataset[key]
         except UserError as error:
             return _Failure(error)
 
 
-def _collate(inside: Callable[[Any], Any], fetched: Any) -> Any:
-    """Put samples together, or pass on the first _Failure among them."""
+def _collate(collate_fn: Callable[[Any], Any], fetched: Any) -> Any:
+    """Collate the fetched samples, or return the first _Failure among them."""
     samples = fetched if isinstance(fetched, list) else [fetched]
     failure = next((sample for sample in samples if isinstance(sample, _Failure)), None)
-    return inside(fetched) if failure is None else failure
+    return collate_fn(fetched) if failure is None else failure

@@ -1,4 +1,4 @@
-"""The data sets: clips for training and for validation, whole videos for the extraction of scores."""
+"""Datasets: clips for training and for validation, whole videos for score extraction."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,12 +22,12 @@ from utils.stopping import init_worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Read = Callable[[VideoRecord, np.ndarray], Result]  # of a video and the frames of its ticks
+Read = Callable[[VideoRecord, np.ndarray], Result]  # takes a video and the frame index of each of its ticks
 
-# Unreadable videos in a row before training gives up: then it is the disk or the root path, not a video here and there.
+# Training stops after this many unreadable videos in a row: the disk or the root path is wrong, not a single video.
 MAX_DRAWS = 10
 
-# What the batches of this process are written to, if it is a worker.
+# The shared memory that this process, if a worker, writes its batches to.
 _memory = BatchMemory()
 
 
@@ -35,11 +35,11 @@ class ClipSample(NamedTuple):
     """One clip.
 
     Attributes:
-        clip: uint8 [T, H, W, C]; empty if the video could not be read and nothing may stand in for it.
-        label: Its class.
-        video: Number of the list's record that the clip is of.
-        notes: What a user should hear about the videos involved.
-        skipped: How many videos could not be read on the way to this sample.
+        clip: uint8 [T, H, W, C]; empty if the video could not be read and may not be replaced.
+        label: Class index.
+        video: Index of the clip's video in the list.
+        notes: Warnings for the user about the videos involved.
+        skipped: Number of unreadable videos drawn before this sample.
     """
 
     clip: torch.Tensor
@@ -50,7 +50,7 @@ class ClipSample(NamedTuple):
 
 
 class ClipBatch(NamedTuple):
-    """Clips uint8 [N, T, H, W, C], labels and videos int64 [N], all their notes, and how many videos were skipped."""
+    """A batch: clips uint8 [N, T, H, W, C], labels and video indices int64 [N], notes, number of skipped videos."""
 
     clips: torch.Tensor
     labels: torch.Tensor
@@ -60,15 +60,15 @@ class ClipBatch(NamedTuple):
 
 
 class VideoFrames(NamedTuple):
-    """All that is needed of one video for every one of its views.
+    """The decoded frames of a video for all of its views.
 
     Attributes:
-        video: Number of the list's record.
-        label: Its class.
-        frames: Every frame that some clip uses, once: uint8 [U, C, H, W], short side resized. Empty if missing.
-        clip_frames: int64 [num_clips, T], rows of `frames`. Empty if missing.
-        missing: Why the video could not be read; empty if it could.
-        notes: What a user should hear about the video.
+        video: Index of the video in the list.
+        label: Class index.
+        frames: The U unique frames of all clips, uint8 [U, C, H, W], short side resized. Empty if missing.
+        clip_frames: Row of `frames` for each frame of each clip, int64 [num_clips, T]. Empty if missing.
+        missing: Why the video could not be read; empty if it was read.
+        notes: Warnings for the user about the video.
     """
 
     video: int
@@ -80,7 +80,7 @@ class VideoFrames(NamedTuple):
 
 
 class _Videos(Dataset[Item]):
-    """What the data sets share: a list, the reader of its videos, and which of their frames make a clip."""
+    """Base of the datasets: a list of videos, their reader, and the shape of a clip."""
 
     def __init__(self, videos: VideoList, reader: FrameReader, *, shape: ClipShape, on_error: str) -> None:
         self.videos = videos
@@ -93,20 +93,20 @@ class _Videos(Dataset[Item]):
         return len(self.videos)
 
     def ticks(self, record: VideoRecord) -> np.ndarray:
-        """Return the frame of every tick that clips are counted in, int64 [ticks]: every frame, or some by their times.
+        """Return the frame index of every tick, int64 [ticks]: all frames, or those nearest to a constant frame rate.
 
         Raises:
-            ReadError: The times cannot be read.
+            ReadError: The time stamps cannot be read.
         """
         if not self._shape.frame_rate:
             return np.arange(record.num_frames)
         return frames_at_rate(self._reader.times(record), self._shape.frame_rate)
 
     def _read(self, record: VideoRecord, read: Read[Result]) -> tuple[Result, tuple[str, ...]]:
-        """Read a video; should its list claim more frames than there are, choose and read again with the true number.
+        """Read a video; if it has fewer frames than listed, sample and read again with the true number.
 
         Returns:
-            What `read` gives, and notes about the list and of the reader.
+            The result of `read`, and notes about the list and from the reader.
         """
         notes: tuple[str, ...] = ()
         say_video(record.path)
@@ -118,7 +118,7 @@ class _Videos(Dataset[Item]):
         return result, notes + self._reader.take_notes()
 
     def _read_by_ticks(self, record: VideoRecord, read: Read[Result]) -> Result:
-        """Return what `read` gives of a video's ticks; once more where decoding shows that its times were others."""
+        """Call `read` with a video's ticks, and again if decoding has corrected its time stamps."""
         ticks = self.ticks(record)
         result = read(record, ticks)
         now = self.ticks(record)
@@ -126,9 +126,9 @@ class _Videos(Dataset[Item]):
 
 
 class TrainingClips(_Videos[ClipSample]):
-    """Random clips for training, addressed by (epoch, index): the same sample whichever worker or rank makes it.
+    """Random training clips, indexed by (epoch, index): a sample does not depend on the worker or rank that makes it.
 
-    A further number makes another clip of the same video: (epoch, index, 1).
+    A third number gives another clip of the same video: (epoch, index, 1).
     """
 
     def __init__(
@@ -142,17 +142,17 @@ class TrainingClips(_Videos[ClipSample]):
         on_error: str = "raise",
         label_flip: LabelFlip | None = None,
     ) -> None:
-        """Wire the data set.
+        """Create the dataset.
 
         Args:
             videos: The training list.
-            reader: Gives their frames.
-            transform: From a clip uint8 [T, H, W, C] and a generator to the augmented clip, uint8 as well.
-            shape: Which frames make a clip.
-            seed: With epoch and index, all that a sample depends on.
-            on_error: What to do about a video that cannot be read, or whose wanted frames are damaged: `raise` a
-                ReadError, or `skip` it, that is draw another one, say so in the sample's notes and count it.
-            label_flip: Mirrors half of the transformed clips together with their labels; None: labels stay as they are.
+            reader: Reads frames of the videos.
+            transform: Maps a clip, uint8 [T, H, W, C], and a generator to the augmented clip, uint8.
+            shape: Shape of a clip.
+            seed: Seeds every sample, together with epoch and index.
+            on_error: For a video that cannot be read, or whose sampled frames are damaged: `raise` a ReadError, or
+                `skip` it, which draws another video, adds a note to the sample and counts the skip.
+            label_flip: Mirrors half of the transformed clips together with their labels; None keeps all labels.
         """
         super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._transform = transform
@@ -160,10 +160,10 @@ class TrainingClips(_Videos[ClipSample]):
         self._label_flip = label_flip
 
     def __getitem__(self, key: tuple[int, ...]) -> ClipSample:
-        """Make the sample of (epoch, index) or (epoch, index, number).
+        """Return the sample of (epoch, index) or (epoch, index, number).
 
         Raises:
-            ReadError: The video cannot be read, or, where such are skipped, neither can MAX_DRAWS - 1 others.
+            ReadError: The video cannot be read, or, with `skip`, neither can MAX_DRAWS - 1 others.
         """
         rng, video = np.random.default_rng((*self._seed, *key)), key[1]
         draws = _same_draws(rng) if self._shape.frame_rate else lambda: rng
@@ -190,23 +190,23 @@ class TrainingClips(_Videos[ClipSample]):
 
 
 class EvaluationClips(_Videos[ClipSample]):
-    """The first evenly spread clip of each video, center crop: the validation's view.
+    """The clip of each video for validation: the first evenly spaced one, center crop.
 
-    No other video ever stands in for one that cannot be read: with `skip` its sample is empty and counts as skipped.
+    An unreadable video is never replaced by another: with `skip` its sample is empty and counts as skipped.
     """
 
     def __init__(
         self, videos: VideoList, reader: FrameReader, *, crop_size: int, shape: ClipShape, on_error: str = "raise"
     ) -> None:
-        """Wire the data set; arguments as for TrainingClips, `crop_size` is the side of the crop in pixels."""
+        """Create the dataset; arguments as for TrainingClips, and `crop_size`, the side of the crop, pixels."""
         super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._crop_size = crop_size
 
     def __getitem__(self, index: int) -> ClipSample:
-        """Make the sample of a video.
+        """Return the sample of a video.
 
         Raises:
-            ReadError: The video cannot be read, and such are not to be skipped.
+            ReadError: The video cannot be read, and on_error is `raise`.
         """
 
         def read(record: VideoRecord, ticks: np.ndarray) -> torch.Tensor:
@@ -225,7 +225,7 @@ class EvaluationClips(_Videos[ClipSample]):
 
 
 class VideoViews(_Videos[VideoFrames]):
-    """Whole videos for the extraction of scores: each is decoded once, whatever the number of clips and crops."""
+    """Whole videos for score extraction: each is decoded once, whatever the number of clips and crops."""
 
     def __init__(
         self,
@@ -237,26 +237,26 @@ class VideoViews(_Videos[VideoFrames]):
         shape: ClipShape,
         on_error: str = "raise",
     ) -> None:
-        """Wire the data set.
+        """Create the dataset.
 
         Args:
             videos: The evaluation list.
-            reader: Gives their frames.
-            short_side: Of the frames after resizing, in pixels.
-            num_clips: Evenly spread clips a video.
-            shape: Which frames make a clip.
-            on_error: `raise` a ReadError for a video that cannot be read, or `skip` it: its item says that it is
-                missing and why. Nothing stands in for it.
+            reader: Reads frames of the videos.
+            short_side: Short side of the resized frames, pixels.
+            num_clips: Number of evenly spaced clips per video.
+            shape: Shape of a clip.
+            on_error: For a video that cannot be read: `raise` a ReadError, or `skip` it, which returns an item whose
+                `missing` gives the cause. It is never replaced by another video.
         """
         super().__init__(videos, reader, shape=shape, on_error=on_error)
         self._short_side = short_side
         self._num_clips = num_clips
 
     def __getitem__(self, index: int) -> VideoFrames:
-        """Read a video.
+        """Return the frames of a video.
 
         Raises:
-            ReadError: The video cannot be read, and such are not to be skipped.
+            ReadError: The video cannot be read, and on_error is `raise`.
         """
 
         def read(record: VideoRecord, ticks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -274,11 +274,11 @@ class VideoViews(_Videos[VideoFrames]):
         return VideoFrames(index, record.label, frames, rows, "", notes)
 
     def read_clips(self, record: VideoRecord, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read clips of a video, each of their frames once.
+        """Read clips of a video and decode each unique frame once.
 
         Args:
             record: The video.
-            clips: Frames of each clip, int64 [clips, T].
+            clips: Frame indices of each clip, int64 [clips, T].
 
         Returns:
             `frames` and `clip_frames` of VideoFrames.
@@ -290,8 +290,8 @@ class VideoViews(_Videos[VideoFrames]):
         stack = FrameStack(len(unique))
 
         def put(place: int, frame: np.ndarray) -> None:
-            """Resize the frame, so that no larger one is kept, and take it apart into the planes of network input."""
-            # Not frame[None]: its stride of 0 between frames keeps torch from resizing it the fast way.
+            """Resize a frame before it is stored, to bound memory, and store it channels first."""
+            # Not frame[None]: its stride of 0 between frames keeps torch off its fast resize kernel.
             clip = frame.reshape(1, *frame.shape)
             stack.put(place, resize_short_side(clip, self._short_side)[0].transpose(2, 0, 1))
 
@@ -300,13 +300,14 @@ class VideoViews(_Videos[VideoFrames]):
 
 
 def collate_clips(samples: list[ClipSample]) -> ClipBatch:
-    """Put samples together; empty ones are left out but for their notes and their count, so N may even be 0."""
+    """Collate samples into a batch; of empty ones only notes and skip counts are kept, so N may be 0."""
     whole = [sample for sample in samples if sample.clip.numel()]
     clips = torch.empty((0,) * 5, dtype=torch.uint8)
     if whole:
         parts = [sample.clip for sample in whole]
         in_worker = get_worker_info() is not None
-        clips = cast(torch.Tensor, _memory.stack(parts)) if in_worker else torch.stack(parts)  # one where it arrives
+        # The parent unpickles what a worker stacks as a tensor.
+        clips = cast(torch.Tensor, _memory.stack(parts)) if in_worker else torch.stack(parts)
     return ClipBatch(
         clips=clips,
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
@@ -317,13 +318,13 @@ def collate_clips(samples: list[ClipSample]) -> ClipBatch:
 
 
 def worker_init(_worker_id: int) -> None:
-    """Set up a loader's worker process: one thread each, as the workers share the cores; its parent ends it."""
+    """Set up a loader's worker process: one thread, as workers share the cores, and stop signals left to the parent."""
     init_worker()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
 
 def _same_draws(rng: np.random.Generator) -> Callable[[], np.random.Generator]:
-    """Return what gives generators of the same draws: a clip is the same however often its times were corrected."""
+    """Return a factory of identical generators, so that reading again after a correction draws the same clip."""
     seed = int(rng.integers(1 << 62))
     return lambda: np.random.default_rng(seed)
