@@ -1,7 +1,8 @@
-"""Batches from a loader's workers to their parent through shared memory that is written again.
+"""Reusable shared memory for the batches that loader workers send to their parent.
 
-torch gives every batch new shared memory, each page of which the system finds, clears and takes back: several times
-the cost of the copy. Here a worker writes a batch where the parent has let go of one; what it keeps stays as it is.
+torch allocates new shared memory for every batch, and allocating, zeroing and freeing its pages costs several times as
+much as the copy. Here a worker reuses the buffer of a batch that the parent has released; a batch that the parent still
+holds is never overwritten.
 """
 
 import math
@@ -11,45 +12,45 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-_HEADER = 64  # bytes; the first says whether the parent uses the piece, the rest keeps what follows aligned
+_HEADER = 64  # bytes; the first is 1 while the parent uses the buffer, the rest keeps the data aligned
 
 
 class BatchMemory:
-    """A worker's pieces of shared memory: as many as the parent has batches at a time, and those on their way."""
+    """The shared buffers of a worker: one for each batch that the parent holds or that is in transit."""
 
     def __init__(self) -> None:
-        """Begin without pieces."""
-        self._pieces: list[torch.Tensor] = []
+        """Create a pool without buffers."""
+        self._buffers: list[torch.Tensor] = []
 
-    def stack(self, clips: Sequence[torch.Tensor]) -> "Placed":
-        """Put clips, uint8 and of one shape, together in a piece that nobody uses."""
+    def stack(self, clips: Sequence[torch.Tensor]) -> "SharedBatch":
+        """Stack uint8 clips of one shape in a free buffer."""
         shape = (len(clips), *clips[0].shape)
         size = _HEADER + math.prod(shape)
-        piece = next((piece for piece in self._pieces if not piece[0] and len(piece) >= size), None)
-        if piece is None:
-            piece = torch.empty(size, dtype=torch.uint8).share_memory_()
-            self._pieces = [*(other for other in self._pieces if other[0]), piece]  # those that were too small go
-        piece[0] = 1
-        torch.stack(list(clips), out=piece[_HEADER:size].view(shape))
-        return Placed(piece, shape)
+        buffer = next((buffer for buffer in self._buffers if not buffer[0] and len(buffer) >= size), None)
+        if buffer is None:
+            buffer = torch.empty(size, dtype=torch.uint8).share_memory_()
+            self._buffers = [*(other for other in self._buffers if other[0]), buffer]  # free ones are too small: drop
+        buffer[0] = 1
+        torch.stack(list(clips), out=buffer[_HEADER:size].view(shape))
+        return SharedBatch(buffer, shape)
 
 
-class Placed:
-    """A batch on its way: what the parent unpickles is the tensor itself."""
+class SharedBatch:
+    """A batch in a shared buffer; the parent unpickles it as a tensor."""
 
-    def __init__(self, piece: torch.Tensor, shape: tuple[int, ...]) -> None:
-        """Note the piece that it lies in, and its shape."""
-        self._arguments = piece, shape
+    def __init__(self, buffer: torch.Tensor, shape: tuple[int, ...]) -> None:
+        """Wrap a buffer that holds a batch of this shape behind its header."""
+        self._arguments = buffer, shape
 
     def __reduce__(self) -> tuple:
-        """Arrive as a tensor."""
-        return _arrive, self._arguments
+        """Unpickle as a tensor."""
+        return _open_batch, self._arguments
 
 
-def _arrive(piece: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Return the batch in a piece, which goes back to the worker when no part of it is used any more."""
-    memory = piece.numpy()
-    # Views of an array refer to the one that its own memory is of, which must not be the whole piece.
+def _open_batch(buffer: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return the batch in a buffer, which is released to the worker once no view of the batch is left."""
+    memory = buffer.numpy()
+    # numpy views keep the owner of their memory alive; that must be `pixels`, not the whole buffer.
     pixels = np.frombuffer(memory.data[_HEADER : _HEADER + math.prod(shape)], dtype=np.uint8)
     weakref.finalize(pixels, _release, memory).atexit = False
     return torch.from_numpy(pixels.reshape(shape))

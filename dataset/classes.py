@@ -1,4 +1,4 @@
-"""How many videos each class has, in words: what is rare shows before anything is trained on it."""
+"""A one-line summary of class sizes that names rare classes before training starts."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from utils.text import one_line
 
-_RARE = 1 / 3  # of the median: a class with fewer videos is called rare
-_NAMED = 10
+_RARE = 1 / 3  # a class with fewer videos than this fraction of the median is called rare
+_NAMED = 10  # rare classes named at most
 
 
 def describe_counts(labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> str:
-    """Return in a line how many videos each class has, and which are rare or absent.
+    """Return one line with the range of class sizes and the names of rare or absent classes.
 
     Args:
-        labels: Class of each video.
-        names: What the classes are called, by number.
+        labels: Class index of each video.
+        names: Class names, by index.
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(names))
     low, median, high = int(counts.min()), float(np.median(counts)), int(counts.max())

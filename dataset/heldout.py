@@ -1,8 +1,8 @@
-"""A part of a list set aside to score on, with videos that belong together on one side.
+"""Grouped splits: hold out a part of a list, or divide it into folds, with every group of videos on one side.
 
-Videos belong together that were cut from one file (segments), or that share a group in the file beside the list:
-X_list.groups.txt has a line `group<tab>path` for each video of X_list.txt. Persons of `dataset.prepare folder --group`
-and UCF101's groups are there; a split that takes one apart scores what it was trained on.
+A group is all segments of one file, or all videos with one group name in X_list.groups.txt, which has a line
+`group<tab>path` for each video of X_list.txt. `dataset.prepare folder --group` writes persons there, `ucf101` UCF101's
+groups. A split that divided a group would score what it was trained on.
 """
 
 from collections import Counter, defaultdict
@@ -16,10 +16,10 @@ GROUPS_SUFFIX = ".groups.txt"
 
 
 def group_names(videos: VideoList) -> list[str]:
-    """Return for every line of a list what it stays together with: the group of its video, or the video's own path.
+    """Return the group of every video of a list; without a groups file, the path of its file.
 
     Raises:
-        ListError: The file of groups cannot be read, or lacks a video.
+        ListError: The groups file cannot be read, or lacks a video.
     """
     paths = [split_segment(record.path)[0] for record in videos]
     source = Path(videos.path).with_suffix(GROUPS_SUFFIX)
@@ -35,7 +35,7 @@ def group_names(videos: VideoList) -> list[str]:
 
 
 def _read_groups(source: Path) -> dict[str, str]:
-    """Return the group of every path in a file of groups."""
+    """Return the group of every path in a groups file."""
     groups: dict[str, str] = {}
     for number, line in enumerate(read_text_lines(source), start=1):
         if not line:
@@ -49,14 +49,14 @@ def _read_groups(source: Path) -> dict[str, str]:
 
 
 def count_groups(*parts: VideoList) -> tuple[int, ...] | None:
-    """Return how many groups each part of a list has; None where every video is its own group."""
+    """Return the number of groups in each part of a list; None if every video is its own group."""
     names = [group_names(part) for part in parts]
     counts = tuple(len(set(part)) for part in names)
     return counts if sum(counts) < sum(map(len, names)) else None
 
 
 def describe_heldout(training: VideoList, heldout: VideoList) -> str:
-    """Return words on what is held out to choose an epoch, to stand behind the number of training videos."""
+    """Return the suffix of a log line on the training videos that says how many others choose the epoch."""
     groups = count_groups(training, heldout)
     of_groups = "" if groups is None else f" (of {groups[0]} and {groups[1]} groups)"
     return f", {len(heldout)} held out to choose the epoch{of_groups}"
@@ -65,23 +65,23 @@ def describe_heldout(training: VideoList, heldout: VideoList) -> str:
 def split_heldout(
     videos: VideoList, *, fraction: float, seed: int, otherwise: str = "search.selection=eval_list"
 ) -> tuple[VideoList, VideoList]:
-    """Set a part of every class aside.
+    """Split off a fraction of every class.
 
-    Of a class with n videos round(n x fraction) are held out, but at least one, and never the last one; a class with a
-    single video is trained on and not held out. Groups are held out whole, as near as that comes to these numbers, and
-    never one that would leave a class nothing to train on.
+    Of a class with n videos, round(n x fraction) are held out, at least 1 and at most n - 1; the only video of a class
+    is trained on. Groups are held out whole, as close to these numbers as possible, and never so that a class has no
+    training video left.
 
     Args:
-        videos: The list; its groups are those of `group_names`.
-        fraction: Fraction of every class, between 0 and 1.
-        seed: Of the draw.
-        otherwise: The setting that holds nothing out, for a message.
+        videos: The list; `group_names` gives its groups.
+        fraction: Fraction of every class to hold out, between 0 and 1.
+        seed: Seed of the random draw.
+        otherwise: The setting that holds nothing out, named in the error message.
 
     Returns:
-        The videos to train on and the videos held out, both in the order of the list.
+        The training videos and the held-out videos, both in the order of the list.
 
     Raises:
-        ListError: Nothing can be held out, as no class has two videos or two groups, or the groups cannot be read.
+        ListError: No class has two videos (or two groups), or the groups file is invalid.
     """
     rng = np.random.default_rng((seed, len(videos)))
     names = group_names(videos)
@@ -92,25 +92,26 @@ def split_heldout(
         is_heldout = _hold_out_videos(videos, fraction=fraction, rng=rng)
     if not is_heldout.any():
         what = "videos of different groups" if has_groups else "videos"
-        raise ListError(f"{videos.path}: no class has two {what} to hold one out; use {otherwise}")
+        raise ListError(f"{videos.path}: no class has two {what}, so none can be held out; use {otherwise}")
     return videos.subset(np.flatnonzero(~is_heldout)), videos.subset(np.flatnonzero(is_heldout))
 
 
 def split_folds(videos: VideoList, *, folds: int, seed: int) -> list[tuple[VideoList, VideoList]]:
-    """Divide a list into folds of about as many videos of every class, groups whole, each of which is tested on once.
+    """Divide a list into cross-validation folds, stratified by class and with whole groups.
 
-    Groups come in random order, the largest first, and each goes to the fold that has least of its classes.
+    Groups are taken from the largest to the smallest, in random order among equals; each goes to the fold that has the
+    fewest videos of the group's classes.
 
     Args:
-        videos: The list; its groups are those of `group_names`.
-        folds: How many, 2 at least.
-        seed: Of the draw.
+        videos: The list; `group_names` gives its groups.
+        folds: Number of folds, at least 2.
+        seed: Seed of the random draw.
 
     Returns:
-        For each fold the videos to train on, which are all the others, and its own, both in the order of the list.
+        For each fold its training videos (those of all other folds) and its test videos, both in the order of the list.
 
     Raises:
-        ListError: There are fewer groups than folds, or a class is in one fold alone.
+        ListError: There are fewer groups than folds, or a class occurs in one fold only.
     """
     rng = np.random.default_rng((seed, len(videos)))
     members: dict[str, list[int]] = defaultdict(list)
@@ -129,8 +130,8 @@ def split_folds(videos: VideoList, *, folds: int, seed: int) -> list[tuple[Video
         np.add.at(counts[fold], labels, 1)
     alone = np.flatnonzero((counts > 0).sum(axis=0) == 1)
     if len(alone):
-        cause = "where it is tested nothing of it would be trained on"
-        raise ListError(f"{videos.path}: class {alone[0]} is in one fold alone ({cause}); leave it out, or add videos")
+        cause = "it would have no training video when that fold is tested"
+        raise ListError(f"{videos.path}: class {alone[0]} is in one fold only ({cause}); remove it, or add videos")
     return [
         (videos.subset(np.flatnonzero(fold_of != fold)), videos.subset(np.flatnonzero(fold_of == fold)))
         for fold in range(folds)
@@ -138,12 +139,12 @@ def split_folds(videos: VideoList, *, folds: int, seed: int) -> list[tuple[Video
 
 
 def _wanted(total: int, fraction: float) -> int:
-    """How many of a class's videos are to be held out."""
+    """Return how many of a class's `total` videos to hold out."""
     return min(max(round(total * fraction), 1), total - 1)
 
 
 def _hold_out_videos(videos: VideoList, *, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Say of every video whether it is held out, bool [N]; each is its own group."""
+    """Return whether each video is held out, bool [N], where every video is its own group."""
     is_heldout = np.zeros(len(videos), dtype=bool)
     for label in np.unique(videos.labels):
         members = np.flatnonzero(videos.labels == label)
@@ -152,10 +153,10 @@ def _hold_out_videos(videos: VideoList, *, fraction: float, rng: np.random.Gener
 
 
 def _hold_out_groups(videos: VideoList, names: list[str], *, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Say of every video whether it is held out, bool [N], all videos of a group alike.
+    """Return whether each video is held out, bool [N], the same for all videos of a group.
 
-    Groups come in random order, and one is held out if that brings its classes nearer to their numbers. Then come, for
-    classes that have nothing held out yet, the groups that have most of these, the smallest first.
+    First pass: groups in random order, each held out if that brings its classes closer to their wanted numbers. Second
+    pass, while classes have nothing held out: the group that covers most of these classes, of equals the smallest.
     """
     labels = videos.labels.tolist()
     members: dict[str, list[int]] = defaultdict(list)

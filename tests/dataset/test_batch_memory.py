@@ -32,24 +32,24 @@ def test_a_batch_arrives_whole_and_its_memory_is_written_again_once_it_is_let_go
     part = first[1:, :2]  # of which a view is enough to keep it
     del first
     third = send(memory, 3)
-    assert (part == 1).all() and (third == 3).all() and len(memory._pieces) == 3
+    assert (part == 1).all() and (third == 3).all() and len(memory._buffers) == 3
     del part
     fourth = send(memory, 4)
-    assert (fourth == 4).all() and (third == 3).all() and (second == 2).all() and len(memory._pieces) == 3
+    assert (fourth == 4).all() and (third == 3).all() and (second == 2).all() and len(memory._buffers) == 3
 
 
 def test_a_batch_that_nobody_takes_is_no_loss() -> None:
     memory = BatchMemory()
     for value in range(5):
         send(memory, value)
-    assert len(memory._pieces) == 1
+    assert len(memory._buffers) == 1
 
 
 def test_memory_that_is_too_small_goes_and_larger_memory_serves_smaller_batches() -> None:
     memory = BatchMemory()
     for count in (1, 3, 2, 3):
         assert send(memory, count, count).tolist() == torch.stack(clips_of(count, count)).tolist()
-    assert len(memory._pieces) == 1
+    assert len(memory._buffers) == 1
 
 
 class Numbered(Dataset[ClipSample]):

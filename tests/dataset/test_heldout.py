@@ -108,7 +108,7 @@ def test_every_class_is_trained_on_and_scored_where_that_can_be() -> None:
 
 def test_nothing_to_hold_out_is_said(tmp_path: Path) -> None:
     videos = write_grouped(tmp_path, persons([4], classes=3))
-    with pytest.raises(ListError, match=r"no class has two videos of different groups .*search\.selection=eval_list"):
+    with pytest.raises(ListError, match=r"no class has two videos of different groups, .*search\.selection=eval_list"):
         split_heldout(videos, fraction=0.5, seed=0)
 
 
@@ -161,7 +161,7 @@ def test_lists_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ListError, match="4 groups of videos cannot be divided into 5 folds"):
         split_folds(few, folds=5, seed=0)
     videos = write_grouped(tmp_path, [("one", f"a{i}.mp4", 0) for i in range(3)] + persons([1] * 5, classes=2)[1::2])
-    with pytest.raises(ListError, match="class 0 is in one fold alone"):
+    with pytest.raises(ListError, match="class 0 is in one fold only"):
         split_folds(videos, folds=3, seed=0)
 
 
