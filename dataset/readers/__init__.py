@@ -1,4 +1,4 @@
-"""Where a frame is read: `open_reader`, whatever the format, and what goes wrong."""
+"""Frame readers for all formats, opened by `open_reader`, and their errors."""
 
 from dataset.readers.errors import FewerFramesError, ReadError
 from dataset.readers.frame_reader import FrameReader

@@ -1,4 +1,4 @@
-"""A cache with a bound: what was used least recently goes first."""
+"""A least-recently-used cache of bounded total weight."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -8,14 +8,14 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Value]):
-    """Values by key, whose total weight stays within a capacity."""
+    """An LRU cache whose values have a total weight of at most a capacity."""
 
     def __init__(self, capacity: int, *, weigh: Callable[[Value], int]) -> None:
-        """Make an empty cache.
+        """Create an empty cache.
 
         Args:
-            capacity: Largest total weight; a single value above it is still kept until the next one comes.
-            weigh: The weight of a value.
+            capacity: Largest total weight; a single heavier value is kept until the next put.
+            weigh: Returns the weight of a value.
         """
         self._capacity = capacity
         self._weigh = weigh
@@ -23,14 +23,14 @@ class BoundedCache(Generic[Value]):
         self._weight = 0
 
     def get(self, key: Hashable) -> Value | None:
-        """Return the value of a key, which now counts as used last, or None."""
+        """Return the value of a key and mark it as most recently used; None for an unknown key."""
         if key not in self._values:
             return None
         self._values.move_to_end(key)
         return self._values[key]
 
     def put(self, key: Hashable, value: Value) -> None:
-        """Take in a value (in place of an earlier one of that key) and drop what no longer fits."""
+        """Insert or replace the value of a key and evict the least recently used values beyond the capacity."""
         if key in self._values:
             self._weight -= self._weigh(self._values.pop(key))
         self._values[key] = value

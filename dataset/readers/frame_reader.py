@@ -1,4 +1,4 @@
-"""What the readers of all formats have in common: frames of videos by number."""
+"""The interface of frame readers: decode frames of a video by index."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,78 +13,75 @@ from dataset.readers.errors import ReadError
 if TYPE_CHECKING:
     import torch
 
-# Takes a frame uint8 [H, W, C] and its place among the frames asked for. The frame is only lent: its memory is used
-# again. A place may come twice, then the later frame counts.
+# Receives the position of a frame among the requested ones, and the frame, uint8 [H, W, C]. The frame must be copied:
+# its memory is reused. If a position comes twice, the later frame counts.
 Put = Callable[[int, np.ndarray], object]
 
 
 class FrameReader(ABC):
-    """Gives frames of videos by number. Readers can be pickled; each process opens for itself what it reads."""
+    """Base class of frame readers. Readers can be pickled; each process opens its own files."""
 
     @abstractmethod
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
-        """Decode frames and hand over each as it comes, in any order; all are of one size.
+        """Decode frames and pass each to `put` as soon as it is decoded, in any order; all have one size.
 
-        A reader that finds out on the way that it has begun in the wrong place starts again, with frames of another
-        size perhaps.
+        A reader that notices that it started decoding at a wrong place starts over, possibly with another frame size.
 
         Args:
             record: The video.
-            numbers: Distinct frame numbers from 0, increasing.
-            put: Takes the frames.
+            numbers: Distinct frame indices from 0, increasing.
+            put: Receives the frames.
 
         Raises:
-            FewerFramesError: A frame beyond the video's real end.
+            FewerFramesError: A frame is beyond the end of the video.
             ReadError: The video cannot be read.
         """
 
     def take_notes(self) -> tuple[str, ...]:
-        """Return what a user should hear about the videos decoded since the last call."""
+        """Return and clear the warnings about the videos decoded since the last call."""
         return ()
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
-        """Decode frames and, where a reader can jump, compare them with a pass from the start, whose damage counts.
+        """Decode frames; a reader that seeks also compares them with those of a sequential pass from the start.
 
         Args:
             record: The video.
-            numbers: Distinct frame numbers from 0, increasing.
+            numbers: Distinct frame indices from 0, increasing.
 
         Raises:
-            FewerFramesError: A frame beyond the video's real end.
+            FewerFramesError: A frame is beyond the end of the video.
             ReadError: The video cannot be read, or is damaged between the first and the last of the frames.
         """
         self.decode(record, numbers, lambda _place, _frame: None)
 
     def times(self, record: VideoRecord) -> NDArray[np.float64]:
-        """Return when the frames of a video begin and the last one ends, seconds from the first [num_frames + 1].
+        """Return the start of every frame and the end of the last, seconds from the first, float64 [num_frames + 1].
 
         Raises:
-            FewerFramesError: The video has fewer frames than the record says.
-            ReadError: The video cannot be read, or its format keeps no times, as here.
+            FewerFramesError: The video has fewer frames than listed.
+            ReadError: The video cannot be read, or its format stores no time stamps, as in this base class.
         """
-        raise ReadError(
-            f"{record.path}: its format keeps no times; say the rate of its pictures (dataset.picture_rate)"
-        )
+        raise ReadError(f"{record.path}: its format stores no time stamps; set dataset.picture_rate to its frame rate")
 
     def read(self, record: VideoRecord, frame_indices: Sequence[int] | np.ndarray) -> "torch.Tensor":
-        """Decode the asked frames, each once.
+        """Read frames in the given order; each distinct frame is decoded once.
 
         Args:
             record: The video.
-            frame_indices: Frame numbers from 0 in any order, repeated or not.
+            frame_indices: Frame indices from 0, in any order, repeated or not.
 
         Returns:
-            uint8 [N, H, W, C] in the order asked; C is 3, or 2 (x, y) for flow.
+            uint8 [N, H, W, C] in the order of the indices; C is 3, or 2 (x, y) for flow.
 
         Raises:
-            FewerFramesError: A frame beyond the video's real end.
+            FewerFramesError: A frame is beyond the end of the video.
             ReadError: The video cannot be read.
         """
-        import torch  # 2 s that whoever only indexes video files does without
+        import torch  # takes 2 s, which a process that only indexes video files need not wait
 
         wanted, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
         if not len(wanted) or wanted[0] < 0:
-            raise ValueError(f"frame numbers must be 0 or more, and some: {frame_indices}")
+            raise ValueError(f"frame_indices must be non-empty and non-negative, found {frame_indices}")
         stack = FrameStack(len(wanted))
         self.decode(record, wanted.tolist(), stack.put)
         in_order = len(places) == len(wanted) and bool(np.all(places[1:] > places[:-1]))
@@ -92,15 +89,15 @@ class FrameReader(ABC):
 
 
 class FrameStack:
-    """Frames of one size put side by side, uint8 [N, ...]."""
+    """Collects frames of one size in an array, uint8 [N, ...]."""
 
     def __init__(self, count: int) -> None:
-        """Make the stack of `count` frames; nothing is allocated before the first one."""
+        """Create a stack of `count` frames; the first frame allocates it."""
         self._count = count
         self.frames = np.empty((count, 0), dtype=np.uint8)
 
     def put(self, place: int, frame: np.ndarray) -> None:
-        """Copy a frame to its place; one of another size begins a new stack."""
+        """Copy a frame to its position; a frame of another size starts a new stack."""
         if self.frames.shape[1:] != frame.shape:
             self.frames = np.empty((self._count, *frame.shape), dtype=np.uint8)
         self.frames[place] = frame

@@ -1,4 +1,4 @@
-"""Videos that were taken apart into numbered pictures: reading them from wherever the pictures are kept."""
+"""Videos stored as numbered images: the reader, and the store of image folders."""
 
 import os
 import re
@@ -18,27 +18,27 @@ FLOW_SUFFIXES = ("_c1", "_c2")
 
 
 class Naming(NamedTuple):
-    """How a video's pictures are named: `00001.jpg` on has 5 digits and 1 as first number."""
+    """How the images of a video are named; from `00001.jpg` on: digits 5, first 1."""
 
     digits: int
     first: int
 
     def name(self, number: int, suffix: str) -> str:
-        """Return the name of a frame's picture, by its number from 0."""
+        """Return the image name of frame `number`, from 0."""
         return f"{number + self.first:0{self.digits}d}{suffix}.jpg"
 
 
 def find_naming(holds: Callable[[str], bool], suffix: str, *, usual: Naming, place: str) -> Naming:
-    """Find out how pictures are named, by what is there: five or six digits, from 0 or from 1.
+    """Detect whether image names have five or six digits, and count from 0 or from 1.
 
     Args:
-        holds: Whether a picture of that name is there.
-        suffix: Of the names.
-        usual: What to answer where nothing is.
-        place: What the pictures lie in, for messages.
+        holds: Returns whether an image of that name exists.
+        suffix: Suffix of the names, one of RGB_SUFFIXES and FLOW_SUFFIXES.
+        usual: Result if no first image exists.
+        place: Location of the images, for messages.
 
     Raises:
-        ReadError: There are both.
+        ReadError: Names of five and of six digits exist.
     """
     found = []
     for digits in (5, 6):
@@ -46,38 +46,38 @@ def find_naming(holds: Callable[[str], bool], suffix: str, *, usual: Naming, pla
         found += [naming for naming in namings if holds(naming.name(0, suffix))][:1]
     if len(found) > 1:
         both = " and ".join(naming.name(0, suffix) for naming in found)
-        raise ReadError(f"cannot read {place}: both {both} are there, so which is the first frame? Remove one kind")
+        raise ReadError(f"cannot read {place}: both {both} exist, so the first frame is ambiguous; remove one kind")
     return found[0] if found else usual
 
 
 class ImageStore(Protocol):
-    """Where encoded pictures are kept. Frames are numbered from 0; flow has a gray picture each for x and y."""
+    """A store of encoded images. Frame indices start at 0; flow has one gray image each for x and y."""
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
-        """Return the encoded pictures of these frames, None for one that is not there.
+        """Return the encoded images of these frames, None for a missing one.
 
         Raises:
-            ReadError: The video as a whole cannot be had, or its pictures are named in two ways.
+            ReadError: The video does not exist or cannot be read, or its images are named in two ways.
         """
 
     def count(self, video: str, suffix: str) -> int:
-        """Return the number of frames, by the highest number that there is."""
+        """Return the number of frames according to the highest image number; 0 without images."""
 
     def describe(self, video: str, number: int, suffix: str) -> str:
-        """Return what a picture is called, for messages."""
+        """Return where the image of a frame is expected, for messages."""
 
 
 class NumberedImageReader(FrameReader):
-    """Reads frames out of a store of numbered pictures."""
+    """Reads frames from a store of numbered images."""
 
     def __init__(self, store: ImageStore, *, use_flow: bool = False, max_pixels: int = MAX_PIXELS) -> None:
-        """Make a reader; arguments as for `open_reader`."""
+        """Create a reader of a store; options as for `open_reader`."""
         self._store = store
         self._suffixes = FLOW_SUFFIXES if use_flow else RGB_SUFFIXES
         self._max_pixels = max_pixels
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
-        """See FrameReader; a picture that is missing, broken, too large or not of the others' size is a ReadError."""
+        """See FrameReader; an image that is missing, corrupt, too large or of another size raises a ReadError."""
         size: tuple[int, ...] = ()
         pictures = [self._store.images(record.path, numbers, suffix) for suffix in self._suffixes]
         for place, (number, *encoded) in enumerate(zip(numbers, *pictures, strict=True)):
@@ -97,9 +97,7 @@ class NumberedImageReader(FrameReader):
             name, count = self._store.describe(video, number, suffix), self._store.count(video, suffix)
             if 0 < count <= number:
                 raise FewerFramesError(f"{name}: frame {number} (from 0) is wanted, there are {count}", count)
-            cause = (
-                "it is missing, though later frames are there" if count else "the video has no frames of such a name"
-            )
+            cause = "it is missing, though later frames exist" if count else "the video has no frames named like this"
             raise ReadError(f"cannot read {name}: {cause}")
         try:
             return decode_image(data, color=self._suffixes == RGB_SUFFIXES, max_pixels=self._max_pixels)
@@ -108,34 +106,34 @@ class NumberedImageReader(FrameReader):
 
 
 class FolderStore:
-    """A folder of JPEG files for each video: 00001.jpg, 00002.jpg, ...; flow 00001_c1.jpg and 00001_c2.jpg, ...
+    """A folder of JPEG files per video: 00001.jpg, 00002.jpg, ...; flow: 00001_c1.jpg and 00001_c2.jpg, ...
 
-    Six digits, and numbers from 0, are recognized by what is in the folder.
+    Names of six digits, and names counted from 0, are detected.
     """
 
     def __init__(self, root_path: str | Path) -> None:
-        """Take the folder that the paths of records are relative to."""
+        """Use the root of relative list paths."""
         self._root = Path(root_path)
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
-        """Read the files, None for one that is not there."""
+        """See ImageStore."""
         naming, folder = self._naming(video, suffix), self._root / video
         return [self._image(folder, naming.name(number, suffix)) for number in numbers]
 
     def count(self, video: str, suffix: str) -> int:
-        """Return the number of frames by the highest number of a file, by a look through the folder."""
+        """See ImageStore; lists the folder."""
         naming = self._naming(video, suffix)
         pattern = re.compile(rf"(\d{{{naming.digits},}}){suffix}\.jpg")
         matches = (pattern.fullmatch(path.name) for path in (self._root / video).iterdir())
         return max((int(match[1]) + 1 - naming.first for match in matches if match), default=0)
 
     def describe(self, video: str, number: int, suffix: str) -> str:
-        """Return the file's path."""
+        """See ImageStore; gives the path of the file."""
         return str(self._root / video / self._naming(video, suffix).name(number, suffix))
 
     def _naming(self, video: str, suffix: str) -> Naming:
         folder = self._root / video
-        # Not Path.exists, which raises without permission: the error of reading says more.
+        # Not Path.exists, which raises without permission; the error of reading the file is clearer.
         holds = lambda name: os.path.exists(folder / name)  # noqa: E731, PTH110
         return find_naming(holds, suffix, usual=Naming(5, 1), place=str(folder))
 
@@ -151,7 +149,7 @@ class FolderStore:
 
 
 def open_folders(root_path: str | Path, *, use_flow: bool, max_pixels: int) -> FrameReader:
-    """Return the reader of folders of JPEG files below a root."""
+    """Return a reader of folders of JPEG files."""
     return NumberedImageReader(FolderStore(root_path), use_flow=use_flow, max_pixels=max_pixels)
 
 

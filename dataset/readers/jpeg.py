@@ -1,4 +1,4 @@
-"""One encoded picture to pixels, bit-equal to Pillow, by OpenCV where it can be trusted to be."""
+"""Decode an image with results bit-equal to Pillow, by OpenCV wherever the two agree."""
 
 import io
 import re
@@ -11,39 +11,39 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dataset.readers.errors import MAX_PIXELS, oversize
 
-# Start-of-frame markers are 0xC0..0xCF but for these three (Huffman tables, extensions, arithmetic conditioning).
+# Start-of-frame markers are 0xC0..0xCF except these three (Huffman tables, extensions, arithmetic conditioning).
 _NOT_START_OF_FRAME = (0xC4, 0xC8, 0xCC)
 
 _PROGRESSIVE, _START_OF_SCAN, _END_OF_IMAGE = 0xC2, 0xDA, b"\xd9"
-# Among coded samples 0xFF is followed by 0 or is a restart marker; any other ends them.
+# In entropy-coded data, 0xFF is followed by 0 or part of a restart marker; any other marker ends the scan.
 _BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# What Pillow raises for damaged files (tried by damaging thousands of them; Image.open lists some of these itself).
+# What Pillow raises for damaged files (found by fuzzing thousands of files; Image.open itself catches some of these).
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error)
-_SIXTEEN_BITS = 257  # times an 8-bit level is a 16-bit one: 65535 = 257 * 255
+_SIXTEEN_BITS = 257  # a 16-bit level is 257 times the 8-bit level: 65535 = 257 * 255
 
 
 class ImageError(ValueError):
-    """Bytes that are no whole picture; the message says what they are."""
+    """Data that cannot be decoded as an image; the message gives the cause."""
 
 
 def decode_image(data: bytes, *, color: bool, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a picture, upright (an EXIF orientation is applied).
+    """Decode an image and apply its EXIF orientation.
 
-    OpenCV takes 0.67 times Pillow's time on ordinary JPEGs (0.33 at 720p). It converts CMYK in its own way, so
-    that is left to Pillow, as is all that OpenCV refuses, for Pillow says why. Samples of 16 bits are scaled to 8.
+    OpenCV takes 0.67 times Pillow's time on ordinary JPEGs (0.33 at 720p). It converts CMYK differently, so CMYK is
+    left to Pillow, as is all that OpenCV refuses, because Pillow gives the cause. 16-bit samples are scaled to 8 bits.
 
     Args:
-        data: The encoded picture.
-        color: Give RGB, else gray levels.
-        max_pixels: Pixels that it may have; its size is read before anything is decoded.
+        data: The encoded image.
+        color: Return RGB, otherwise gray levels.
+        max_pixels: Largest number of pixels, checked before decoding.
 
     Returns:
         uint8 [H, W, 3], or [H, W, 1] for gray levels.
 
     Raises:
-        ImageError: The bytes are no picture, not all of one, or one that is too large.
+        ImageError: The data is no image, or a truncated, corrupt or too large one.
     """
     pixels = _decode_by_opencv(data, color=color, max_pixels=max_pixels)
     if pixels is None:
@@ -52,7 +52,7 @@ def decode_image(data: bytes, *, color: bool, max_pixels: int = MAX_PIXELS) -> n
 
 
 def _decode_by_opencv(data: bytes, *, color: bool, max_pixels: int) -> np.ndarray | None:
-    """Decode an ordinary JPEG or a PNG of 16-bit samples; None for anything else."""
+    """Decode an ordinary JPEG or a 16-bit PNG; return None for anything else."""
     mode = cv2.IMREAD_COLOR_RGB if color else cv2.IMREAD_GRAYSCALE
     if size := _ordinary_jpeg_size(data):
         _require_size(*size, max_pixels)
@@ -67,7 +67,7 @@ def _decode_by_opencv(data: bytes, *, color: bool, max_pixels: int) -> np.ndarra
 def _decode_by_pillow(data: bytes, *, color: bool, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is what counts
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit
             image = Image.open(io.BytesIO(data))
         with image:
             _require_size(*image.size, max_pixels)
@@ -80,7 +80,7 @@ def _decode_by_pillow(data: bytes, *, color: bool, max_pixels: int) -> np.ndarra
                 )
             return np.asarray(upright.convert("RGB" if color else "L"))
     except UnidentifiedImageError:
-        raise ImageError(f"not a picture ({len(data)} bytes)") from None
+        raise ImageError(f"not an image ({len(data)} bytes)") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"it is too large: {error}") from None
     except ImageError:
@@ -90,7 +90,7 @@ def _decode_by_pillow(data: bytes, *, color: bool, max_pixels: int) -> np.ndarra
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:
-    """Return 16-bit samples as the nearest of 8 bits."""
+    """Round 16-bit samples to 8 bits."""
     return ((samples.astype(np.uint32) + _SIXTEEN_BITS // 2) // _SIXTEEN_BITS).astype(np.uint8)
 
 
@@ -100,9 +100,10 @@ def _require_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _ordinary_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a JPEG of 8-bit gray or three-color samples, None for anything else.
+    """Return the width and height of a complete JPEG of 8-bit samples with one or three components, otherwise None.
 
-    Nor is one ordinary whose segments do not follow each other to its end: OpenCV makes a picture of it all the same.
+    A JPEG whose segments do not follow each other to the end marker is truncated or corrupt; OpenCV would decode it
+    without an error.
     """
     if not data.startswith(b"\xff\xd8"):
         return None

@@ -1,4 +1,4 @@
-"""Numbered pictures in LMDB: an environment for each video, or one for a whole data set."""
+"""JPEG frames in LMDB: an environment per video, or environments of many videos."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -11,38 +11,38 @@ from dataset.readers.errors import ReadError
 from dataset.readers.frame_reader import FrameReader
 from dataset.readers.images import Naming, NumberedImageReader, find_naming
 
-# The two first pages of an environment say what it holds, the newer one counts; behind a page's header of 16 bytes are
-# (lmdb's MDB_meta where addresses are 64 bits): a magic number, version, address, size of the map, the records of two
-# trees (the first begins with the size of a page), number of the last page, number of the transaction.
+# The first two pages of an environment are its meta pages; the one of the newer transaction is valid. Behind a page's
+# header of 16 bytes is lmdb's MDB_meta (64-bit layout): magic number, version, address, map size, the records of two
+# trees (the first begins with the page size), number of the last page, number of the transaction.
 _META = struct.Struct("<II QQ I44x 48x QQ")
 _META_PLACE = 16
 _MAGIC = 0xBEEFC0DE
 
 
 class LmdbStore:
-    """JPEGs under the keys 000001.jpg, 000002.jpg, ... (flow 000001_c1.jpg and 000001_c2.jpg, ...).
+    """JPEGs under the keys 000001.jpg, 000002.jpg, ... (flow: 000001_c1.jpg and 000001_c2.jpg, ...).
 
-    Either `root/video` is an LMDB environment (folder or single file), or the root is one itself, and keys are preceded
-    by the video's path and a slash. A data set of several environments has a folder of the root for each: the first
-    part of a video's path is the environment, the rest of it precedes the keys.
+    Three forms are read: `root/video` is an LMDB environment (folder or single file) of one video; the root itself is
+    the environment of all videos, with keys `video/000001.jpg`; or the first part of a video's path is an environment
+    (a shard, a folder of the root), with the rest of the path as the prefix of its keys.
 
-    Five digits, and numbers from 0, are recognized by the keys.
+    Keys of five digits, and keys counted from 0, are detected.
     """
 
     def __init__(self, root_path: str | Path) -> None:
-        """Take the folder that the paths of records are relative to, or the one environment."""
+        """Use the root of relative list paths, or one environment that holds all videos."""
         self._root = Path(root_path)
         self._shared = self._root.is_file() or (self._root / "data.mdb").is_file()
 
     def images(self, video: str, numbers: Iterable[int], suffix: str) -> list[bytes | None]:
-        """Fetch the values, None for a key that is not there."""
+        """See ImageStore."""
         path, prefix = self._split(video)
         with _reading(path) as transaction:
             naming = _naming(transaction, path, prefix, suffix=suffix)
             return [transaction.get(f"{prefix}{naming.name(number, suffix)}".encode()) for number in numbers]
 
     def count(self, video: str, suffix: str) -> int:
-        """Return the number of frames by the highest number of a key: keys are sorted, and have as many digits each."""
+        """See ImageStore; the last key has the highest number, as keys are sorted and have equally many digits."""
         path, prefix = self._split(video)
         with _reading(path) as transaction, transaction.cursor() as cursor:
             first = _naming(transaction, path, prefix, suffix=suffix).first
@@ -58,23 +58,23 @@ class LmdbStore:
         return 0
 
     def describe(self, video: str, number: int, suffix: str) -> str:
-        """Return the environment and the key."""
+        """See ImageStore; gives the environment and the key."""
         path, prefix = self._split(video)
         with _reading(path) as transaction:
             return f"{path}, key {prefix}{_naming(transaction, path, prefix, suffix=suffix).name(number, suffix)}"
 
     def _split(self, video: str) -> tuple[Path, str]:
-        """Return the environment that holds a video, and what precedes the video's keys in it."""
+        """Return the environment of a video, and the prefix of its keys there."""
         if self._shared:
             return self._root, f"{video}/"
         first, slash, rest = video.partition("/")
-        if slash and first and (self._root / first / "data.mdb").is_file():  # an absolute path has no first part
+        if slash and first and (self._root / first / "data.mdb").is_file():  # `first` is empty for an absolute path
             return self._root / first, f"{rest}/"
         return self._root / video, ""
 
 
 def _naming(transaction: lmdb.Transaction, path: Path, prefix: str, *, suffix: str) -> Naming:
-    """Find out how the keys of a video go on behind its prefix."""
+    """Return how the keys of a video are numbered."""
 
     def holds(name: str) -> bool:
         return transaction.get(f"{prefix}{name}".encode()) is not None
@@ -83,23 +83,24 @@ def _naming(transaction: lmdb.Transaction, path: Path, prefix: str, *, suffix: s
 
 
 def open_lmdb(root_path: str | Path, *, use_flow: bool, max_pixels: int) -> FrameReader:
-    """Return the reader of JPEGs in LMDB environments below a root."""
+    """Return a reader of JPEGs in LMDB environments."""
     return NumberedImageReader(LmdbStore(root_path), use_flow=use_flow, max_pixels=max_pixels)
 
 
 @contextmanager
 def _reading(path: Path) -> "Iterator[lmdb.Transaction[bytes]]":
-    """Open an environment and give a transaction of it.
+    """Open an environment and yield a read transaction.
 
-    It is closed behind each read: lmdb refuses to open one twice in a process, and a fork must not use its parent's.
+    It is closed after each read: lmdb refuses to open an environment twice in a process, and a forked process must not
+    use its parent's.
 
     Raises:
-        ReadError: There is none, or it is damaged, which may show anywhere in it.
+        ReadError: The environment does not exist or is damaged; damage may show at any read inside the block.
     """
     file = path / "data.mdb" if path.is_dir() else path
     _require_whole(path, file)
     try:
-        # Without locks nobody may write meanwhile; with read-ahead a cold read fetches 19 bytes for every one used.
+        # lock=False: nothing may write meanwhile. readahead=False: else a cold read fetches 19 bytes per byte used.
         with (
             lmdb.open(
                 str(path), subdir=file != path, readonly=True, create=False, lock=False, readahead=False
@@ -113,16 +114,16 @@ def _reading(path: Path) -> "Iterator[lmdb.Transaction[bytes]]":
 
 
 def _require_whole(path: Path, file: Path) -> None:
-    """Refuse a file that is shorter than it says: the system ends a process that reads a map behind a file's end.
+    """Require that a file is not truncated: reading a memory map beyond the end of its file kills the process.
 
     Raises:
-        ReadError: It is truncated.
+        ReadError: The file is truncated.
     """
     try:
         with file.open("rb") as stream:
             first = _META.unpack(stream.read(_META_PLACE + _META.size)[_META_PLACE:])
             if first[0] != _MAGIC:
-                return  # lmdb says what is wrong
+                return  # lmdb reports the error when it opens the file
             page = first[4]
             stream.seek(page)
             second = _META.unpack(stream.read(_META_PLACE + _META.size)[_META_PLACE:])

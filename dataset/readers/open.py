@@ -1,4 +1,4 @@
-"""The readers of all formats, behind one call."""
+"""Open the reader of any format with one call."""
 
 from pathlib import Path
 
@@ -20,18 +20,18 @@ def open_reader(
     """Return the reader of a format.
 
     Args:
-        format: `RAW` (video files), `FRAME` (a folder of JPEGs a video), `LMDB` (JPEGs in LMDB environments) or
-            another of utils.parts.FORMATS.
-        root_path: What the paths of records are relative to; an absolute path in a list is used as it is.
-        use_flow: Read optical flow (x and y as two channels) in place of RGB.
-        max_pixels: Pixels that a picture may have.
-        picture_rate: Frames a second of formats that keep no times; 0: not known.
+        format: `RAW` (video files), `FRAME` (a folder of JPEGs per video), `LMDB` (JPEGs in LMDB environments) or
+            another key of utils.parts.FORMATS.
+        root_path: Root of relative list paths; absolute paths are used unchanged.
+        use_flow: Read optical flow (channels x, y) instead of RGB.
+        max_pixels: Largest number of pixels of an image.
+        picture_rate: Frame rate of formats without time stamps, frames per second; 0 if unknown.
 
     Returns:
-        A reader that also takes segments (`path#skip=N`) of the videos of any format.
+        A reader that also reads segments (`path#skip=N`).
 
     Raises:
-        UserError: No such format, no such root, or flow asked of a format that has none.
+        UserError: The format is unknown or holds no flow, or the root does not exist.
     """
     if format not in FORMATS:
         raise UserError(f"unknown data format '{format}': choose one of {', '.join(FORMATS)}")

@@ -1,4 +1,4 @@
-"""Frames of encoded videos by number: exact for any codec and container, and no frame decoded that need not be."""
+"""The reader of video files: frame-accurate for every codec and container, decoding as few frames as possible."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,37 +19,37 @@ from dataset.readers.frame_reader import FrameReader, FrameStack, Put
 from dataset.readers.video_file import VideoFile, damaged_frame, file_version, naming, quarter_turns, unreadable
 from dataset.readers.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
 
-# A frame that no other refers to can be left out without touching any other, and these codecs mark such frames. HEVC
-# marks them within a temporal layer only, so others may still refer to them.
+# Decoding may skip frames that are no reference for others, and these codecs mark such frames reliably. HEVC marks them
+# within a temporal layer only, so frames of other layers may still refer to them.
 _SKIPPABLE_CODECS = frozenset({"h264", "mpeg4"})
 
-# What a video takes in the cache beside its time stamps (name, objects), in numbers of 8 bytes; measured.
+# Memory of a cached index besides its time stamps (name, objects), in units of 8 bytes; measured.
 _INDEX_OVERHEAD = 80
 
 
 class RawVideoReader(FrameReader):
-    """Reads frames out of the video files below a root.
+    """Reads frames of video files.
 
-    Frame i is the i-th frame, in presentation order, that decoding the whole file gives; frames cut away by an edit
-    list do not count. Colors are swscale's rgb24 (as OpenCV's). A rotation by quarter turns in the file's metadata is
-    applied, as players, ffmpeg and OpenCV do; mirroring and the pixels' aspect ratio are not. If the resolution changes
-    within a file, the frames of a call are scaled to the size of the first of them.
+    Frame i is the i-th frame, in presentation order, of a full decode of the file; frames removed by an edit list do
+    not count. Colors are swscale's rgb24, like OpenCV's. A rotation by quarter turns in the metadata is applied, as
+    players, ffmpeg and OpenCV do; mirroring and the pixel aspect ratio are ignored. If the resolution changes within a
+    file, the frames of a call are scaled to the size of the first one decoded.
 
-    A frame that the decoder marks as corrupt, or that rests on such a one, is never given: decoding starts again at an
-    earlier key frame, at last at the start of the file, and what is damaged even then is a ReadError. Undecodable
-    packets cost their own frames, which do not count; `take_notes` tells of them. The decoders of HEVC, VP8, VP9 and
-    motion JPEG mark little: most damage within their pictures goes unseen.
+    A frame that the decoder marks as corrupt, or that depends on such a frame, is never returned: decoding is retried
+    from an earlier key frame and finally from the start of the file, and a frame that is damaged even then raises a
+    ReadError. The frames of undecodable packets are lost and do not count; `take_notes` reports them. The decoders of
+    HEVC, VP8, VP9 and motion JPEG mark few corrupt frames, so most damage within their frames goes unnoticed.
 
-    One reader serves one thread. Time stamps of the videos read last are kept, so that a file is scanned once.
+    Not thread-safe. The indices of recently read videos are cached, so that a file is scanned once.
     """
 
     def __init__(self, root_path: str | Path, *, max_pixels: int = MAX_PIXELS, index_cache_size: int = 1 << 22) -> None:
-        """Make a reader; nothing is opened yet.
+        """Create a reader without opening any file.
 
         Args:
-            root_path: Folder that the paths of records are relative to.
-            max_pixels: Pixels that a picture may have.
-            index_cache_size: Memory for the time stamps that are kept, in numbers of 8 bytes.
+            root_path: Root of relative list paths.
+            max_pixels: Largest number of pixels of a frame.
+            index_cache_size: Memory for cached indices, in units of 8 bytes.
         """
         self._root = Path(root_path)
         self._max_pixels = max_pixels
@@ -59,7 +59,7 @@ class RawVideoReader(FrameReader):
         self._notes: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple:
-        """Pickle the arguments alone."""
+        """Pickle the constructor arguments only."""
         options = {"max_pixels": self._max_pixels, "index_cache_size": self._index_cache_size}
         return partial(RawVideoReader, self._root, **options), ()
 
@@ -69,7 +69,7 @@ class RawVideoReader(FrameReader):
         return notes
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
-        """See FrameReader; a damaged frame is a ReadError."""
+        """See FrameReader; a damaged frame raises a ReadError."""
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         depth = index.reorder_depth if index else None
@@ -77,7 +77,7 @@ class RawVideoReader(FrameReader):
             self._decode(video, numbers, put)
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
-        """See FrameReader: all from the first to the last of the frames is decoded, in a pass from the file's start."""
+        """See FrameReader; the sequential pass must find no damage from the first to the last of the frames."""
         stack = FrameStack(len(numbers))
         self.decode(record, numbers, stack.put)
         passed = FrameStack(len(numbers))
@@ -86,17 +86,17 @@ class RawVideoReader(FrameReader):
             damaged = [n for n in _decode_by_count(video, canvas) if n >= numbers[0]]
             lost = f" ({video.damage})" if video.damage else ""
         if damaged:
-            text = f"{len(damaged)} frames are damaged, or rest on damaged ones, from frame {damaged[0]} (from 0) on"
+            text = f"frames damaged or dependent on damaged ones: {len(damaged)}, first frame {damaged[0]} (from 0)"
             raise unreadable(video.path, text)
         if canvas.missing:
-            text = f"frame {min(canvas.missing)} (from 0) does not come in a pass from the start{lost}"
+            text = f"frame {min(canvas.missing)} (from 0) is not decoded in a pass from the start{lost}"
             raise unreadable(video.path, text)
         for number, frame, expected in zip(numbers, stack.frames, passed.frames, strict=True):
             if not np.array_equal(frame, expected):
-                raise unreadable(video.path, f"frame {number} (from 0) is not what a pass from the start shows there")
+                raise unreadable(video.path, f"frame {number} (from 0) differs from that of a pass from the start")
 
     def times(self, record: VideoRecord) -> NDArray[np.float64]:
-        """See FrameReader: by time stamps where the container has them, else by the rate it says."""
+        """See FrameReader; uses the container's time stamps or, without any, its frame rate."""
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         if index is None:
@@ -121,20 +121,20 @@ class RawVideoReader(FrameReader):
             if index.pts is None:
                 _decode_by_count(video, canvas)
             elif False in [_decode_run(video, index, run, canvas) for run in plan_runs(index, wanted)]:
-                self._indices.put(key, replace(index, keys=index.keys[:1]))  # the only place to start from
+                self._indices.put(key, replace(index, keys=index.keys[:1]))  # only decoding from the start works
             if not canvas.missing and (index.is_decoded or not canvas.is_doubtful):
                 self._notes += (f"{video.path}: {index.damage}",) if index.damage else ()
                 return
             if index.is_decoded:
                 break
-            # The packets have misled: frames do not come, others are lost before them, or each came as two fields.
+            # The index by packets is wrong: frames are missing, earlier ones were lost, or frames came as two fields.
             index = rebuild_index(video)
         number, damage = min(canvas.missing), f" ({video.damage})" if video.damage else ""
-        raise unreadable(video.path, f"frame {number} of {index.num_frames} does not come out of decoding{damage}")
+        raise unreadable(video.path, f"frame {number} of {index.num_frames} cannot be decoded{damage}")
 
 
 def _require_whole(video: VideoFile, index: FrameIndex, wanted: Sequence[int]) -> None:
-    """Refuse frames that are not there, or are known to be damaged.
+    """Require that the wanted frames exist and are not known to be damaged.
 
     Raises:
         FewerFramesError: A frame is beyond the end.
@@ -149,21 +149,22 @@ def _require_whole(video: VideoFile, index: FrameIndex, wanted: Sequence[int]) -
 
 
 def _key(path: Path, version: tuple[int, int]) -> tuple[str, int, int]:
-    """Return what an index is kept under: a Path takes several times the memory of its name."""
+    """Return the cache key of an index; with a string, as a Path takes several times its memory."""
     return (str(path), *version)
 
 
 def _weigh_index(index: FrameIndex) -> int:
-    """Return the memory of an index and its place in the cache, in 8 bytes each: a key frame is a Python integer."""
+    """Return the memory of a cached index in units of 8 bytes; a key frame is a Python integer and counts as five."""
     return index.num_frames + 5 * (len(index.keys) + len(index.unsound)) + _INDEX_OVERHEAD
 
 
 class _Canvas:
-    """The wanted frames of one call: handed on as they come out of the decoder, upright and of one size.
+    """The wanted frames of one call: converts each decoded frame to upright RGB of one size and passes it on.
 
     Attributes:
-        missing: Numbers of those that have not come.
-        is_doubtful: The packets before them may not be one frame each: some are lost, or there are fields.
+        missing: Indices of the wanted frames that are not decoded yet.
+        is_doubtful: Packets may not have been one frame each (some were lost, or frames are interlaced), so frame
+            indices derived from packets may be wrong.
     """
 
     def __init__(self, wanted: Sequence[int], reformatter: VideoReformatter, put: Put) -> None:
@@ -176,7 +177,7 @@ class _Canvas:
         self.is_doubtful = False
 
     def put(self, number: int, frame: VideoFrame) -> None:
-        """Take a decoded frame, unless that number is not wanted or has come already."""
+        """Pass on a decoded frame if it is wanted and still missing."""
         if number not in self.missing:
             return
         if self._size is None:
@@ -193,19 +194,20 @@ class _Canvas:
 
 
 def _decode_run(video: VideoFile, index: FrameIndex, run: Run, canvas: _Canvas) -> bool:
-    """Put the frames of a run on the canvas, going further back in the file while one does not come or is not sound.
+    """Decode the frames of a run, starting from earlier key frames while one of them is missing or damaged.
 
-    An intra-refresh key frame, for one, shows nothing until the picture is whole again some frames later.
+    With intra refresh, for example, the frames right after a key frame are incomplete until all of the image is
+    refreshed.
 
     Returns:
-        Whether a key frame before them was a place to start from, and not only the start of the file.
+        Whether decoding could start from a key frame before them; False if only the start of the file worked.
     """
     assert index.pts is not None
     number_of = {int(index.pts[number]): number for number in run.frames}
     for key, packets in _starts(video, index, run):
         for frame, is_sound in video.judged(_walk(video, packets, set(number_of))):
             if key is not None and frame.pts == key and not frame.key_frame:
-                break  # the container lies: all from here on rests on what was not decoded
+                break  # not a key frame, whatever the container says: later frames depend on undecoded ones
             if is_sound and frame.pts in number_of:
                 canvas.put(number_of[frame.pts], frame)
         canvas.is_doubtful |= video.num_lost > 0
@@ -215,7 +217,7 @@ def _decode_run(video: VideoFile, index: FrameIndex, run: Run, canvas: _Canvas) 
 
 
 def _starts(video: VideoFile, index: FrameIndex, run: Run) -> Iterator[tuple[int | None, Iterator[Packet]]]:
-    """Give packets to decode, with the time stamp of the key frame that they begin with, None at the file's start."""
+    """Yield packets to decode and the time stamp of the key frame that they begin with, None at the file's start."""
     for aim in run.starts:
         packets = video.packets_from_key(aim, latest=run.starts[0], known_keys=index.keys)
         if packets is not None:
@@ -225,7 +227,7 @@ def _starts(video: VideoFile, index: FrameIndex, run: Run) -> Iterator[tuple[int
 
 
 def _walk(video: VideoFile, packets: Iterator[Packet], wanted: set[int]) -> Iterator[VideoFrame]:
-    """Decode up to the last wanted packet, leave out frames that nobody needs, and drain the decoder."""
+    """Decode up to the last wanted packet, skipping unwanted non-reference frames, and drain the decoder."""
     skippable = video.codec_name in _SKIPPABLE_CODECS
     to_come = set(wanted)
     for packet in packets:
@@ -238,7 +240,7 @@ def _walk(video: VideoFile, packets: Iterator[Packet], wanted: set[int]) -> Iter
 
 
 def _decode_by_count(video: VideoFile, canvas: _Canvas) -> list[int]:
-    """Decode from the start and count, up to the last wanted frame; return the numbers of damaged ones on the way."""
+    """Decode from the start up to the last wanted frame; return the indices of all damaged frames in between."""
     last = max(canvas.missing)
     damaged = []
     for number, (frame, is_sound) in enumerate(video.frames_from_start()):

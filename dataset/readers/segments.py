@@ -1,4 +1,4 @@
-"""Segments of long videos: lines whose path ends in `#skip=N`, for every format."""
+"""Segments of long videos (list paths that end in `#skip=N`), for every format."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,22 +13,22 @@ from dataset.readers.frame_reader import FrameReader, Put
 
 
 class SegmentReader(FrameReader):
-    """Reads segments through the reader of whole videos: frame i of a segment is frame skip + i of its video."""
+    """Reads segments through a reader of whole videos: frame i of a segment is frame N + i of its video."""
 
-    def __init__(self, inside: FrameReader, picture_rate: float = 0.0) -> None:
-        """Wrap the reader of whole videos, of so many frames a second where it does not know; 0: nobody knows."""
-        self._inside = inside
+    def __init__(self, reader: FrameReader, picture_rate: float = 0.0) -> None:
+        """Wrap a reader; `picture_rate` replaces its time stamps by a constant rate, frames per second, unless 0."""
+        self._reader = reader
         self._picture_rate = picture_rate
 
     def take_notes(self) -> tuple[str, ...]:
         """See FrameReader."""
-        return self._inside.take_notes()
+        return self._reader.take_notes()
 
     def decode(self, record: VideoRecord, numbers: Sequence[int], put: Put) -> None:
         """See FrameReader; the count of a FewerFramesError is that of the segment."""
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
-            self._inside.decode(whole, [skipped + number for number in numbers], put)
+            self._reader.decode(whole, [skipped + number for number in numbers], put)
 
     def times(self, record: VideoRecord) -> NDArray[np.float64]:
         """See FrameReader."""
@@ -36,25 +36,25 @@ class SegmentReader(FrameReader):
             return np.arange(record.num_frames + 1) / self._picture_rate
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
-            times = self._inside.times(whole)[skipped:]
+            times = self._reader.times(whole)[skipped:]
         return times - times[0]
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
         """See FrameReader; the count of a FewerFramesError is that of the segment."""
         whole, skipped = _whole(record)
         with _as_segment(record, skipped):
-            self._inside.verify(whole, [skipped + number for number in numbers])
+            self._reader.verify(whole, [skipped + number for number in numbers])
 
 
 def _whole(record: VideoRecord) -> tuple[VideoRecord, int]:
-    """Return the video that a record is a segment of, and how many frames come before it."""
+    """Return the whole video of a segment, and the number of frames before the segment."""
     path, skipped = split_segment(record.path)
     return replace(record, path=path, num_frames=skipped + record.num_frames), skipped
 
 
 @contextmanager
 def _as_segment(record: VideoRecord, skipped: int) -> Iterator[None]:
-    """Say of a segment what the reader says of the whole video."""
+    """Convert the frame count of a FewerFramesError from the whole video to its segment."""
     try:
         yield
     except FewerFramesError as error:

@@ -1,4 +1,4 @@
-"""One open video file: its packets, from the start or from a key frame, and its decoder."""
+"""An open video file: its packets, from the start or from a key frame, and its decoder."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,15 +20,15 @@ from av.video.stream import VideoStream
 
 from dataset.readers.errors import MAX_PIXELS, ReadError, oversize
 
-USUAL_RATE = 25  # frames a second where a file does not say
+USUAL_RATE = 25  # frames per second of a file that does not give its rate
 
-# B pictures that may come before a picture which they refer to; H.264 and HEVC keep 16 pictures.
+# Largest number of B frames shown before a frame that they refer to; H.264 and HEVC keep 16 reference frames.
 _MOST_HELD = 16
 
-# The containers that say of a video track all that decoding takes, but for the reorder depth.
+# Containers whose header has all parameters that decoding needs, except the reorder depth.
 _TELLING_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
-# FFmpeg finds out the format of a file as it opens it, and decodes how it begins, which takes 1 ms together; not where
-# it is told, and may use no codec for that. The decoder of the packets is PyAV's own and does not come under this.
+# By default FFmpeg probes the format of a file and decodes its beginning, which takes 1 ms. A given format avoids the
+# first, an empty list of codecs the second; the packets are decoded by PyAV's own codec context, which is not affected.
 _NO_PROBING = {"format": "mov", "container_options": {"codec_whitelist": "none"}}
 
 
@@ -38,18 +38,18 @@ def unreadable(path: Path, cause: str) -> ReadError:
 
 
 def damaged_frame(path: Path, number: int) -> ReadError:
-    """Return the error for a frame, by number from 0, that is damaged or rests on a damaged one."""
-    return unreadable(path, f"frame {number} (from 0) is damaged, or rests on a damaged one")
+    """Return the error for a frame, by index from 0, that is damaged or depends on a damaged one."""
+    return unreadable(path, f"frame {number} (from 0) is damaged or depends on a damaged one")
 
 
 def cause_of(error: av.error.FFmpegError | OSError) -> str:
-    """Return what FFmpeg or the system says of an error, without its number and without the path."""
+    """Return the message of an FFmpeg or system error without its number and path."""
     return error.strerror or type(error).__name__
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg and the system raise into a ReadError that names the video."""
+    """Convert FFmpeg and system errors into a ReadError that names the video."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
@@ -57,10 +57,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def file_version(path: Path) -> tuple[int, int]:
-    """Return size and time of the last change of a file, bytes and nanoseconds.
+    """Return size and modification time of a file, bytes and nanoseconds.
 
     Raises:
-        ReadError: There is no such file.
+        ReadError: The file does not exist.
     """
     with naming(path):
         status = path.stat()
@@ -68,32 +68,33 @@ def file_version(path: Path) -> tuple[int, int]:
 
 
 class VideoFile:
-    """A video file whose moving pictures can be walked packet by packet; close it, or use it in a `with`.
+    """An open video file, read packet by packet; a context manager.
 
-    One thread decodes: FFmpeg's own threads deadlock inside forked loader workers and cost more than they save on
-    clips. PyAV keeps FFmpeg's logging off (its Python callback takes the interpreter lock), which stays that way here.
+    Decoding uses one thread: FFmpeg's threads deadlock in forked loader workers and cost more than they save on clips.
+    FFmpeg's logging stays off, PyAV's default, as its Python callback takes the interpreter lock.
 
-    What cannot be decoded costs its own pictures only, as in players: decoding goes on behind it, and `damage` says it.
-    FFmpeg's defaults decide what that is. Its stricter settings (`err_detect`) find no more of it in fuzzed HEVC, VP8,
-    VP9 and motion JPEG files, and take what some encoders write for damage.
+    As in players, a packet that cannot be decoded loses its own frames only: decoding goes on behind it, and `damage`
+    reports it. FFmpeg's defaults decide what is damaged. Its stricter settings (`err_detect`) find no more damage in
+    fuzzed HEVC, VP8, VP9 and motion JPEG files, and reject what some encoders write.
 
     Attributes:
-        path: Of the file.
-        version: Size and time of the last change, bytes and nanoseconds.
-        decoder: FFmpeg's.
-        num_lost: Packets since the last start of a pass that could not be decoded.
+        path: Path of the file.
+        version: Size and modification time of the file, bytes and nanoseconds.
+        decoder: FFmpeg's codec context.
+        num_lost: Packets of the current pass that could not be decoded.
     """
 
     def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS, reorder_depth: int | None = None) -> None:
         """Open the file.
 
         Args:
-            path: Of the file.
-            max_pixels: Pixels that a picture may have.
-            reorder_depth: Of the same file as it was opened before, which makes opening cheap; None: not known.
+            path: Path of the file.
+            max_pixels: Largest number of pixels of a frame.
+            reorder_depth: `reorder_depth` of the same file when it was opened before, which allows to open it without
+                probing; None if unknown.
 
         Raises:
-            ReadError: No such file, nothing FFmpeg reads, no moving pictures in it, or too large ones.
+            ReadError: The file does not exist, has no video stream that FFmpeg reads, or too large frames.
         """
         self.path = path
         self._max_pixels = max_pixels
@@ -125,18 +126,18 @@ class VideoFile:
 
     @property
     def is_interlaced(self) -> bool:
-        """Whether what FFmpeg has seen of the stream holds two fields a frame; each may come in a packet of its own."""
+        """Whether the stream, as far as FFmpeg has seen it, is interlaced: each field may be a packet of its own."""
         return self.decoder.field_order > 1  # 0 is unknown, 1 progressive
 
     @property
     def reorder_depth(self) -> int | None:
-        """Frames that the decoder holds back for their order, if a file of this kind can be opened by it; or None."""
+        """The decoder's reordering delay, frames; None for a container that needs probing."""
         is_telling = self.format_name == _TELLING_FORMAT and len(self._container.streams.video) == 1
         return self.decoder.reorder_depth if is_telling else None
 
     @property
     def damage(self) -> str:
-        """What the pass since its start could not decode; empty for nothing."""
+        """What the current pass could not decode; empty for no damage."""
         counts = (
             (self.num_lost, "packet", f" cannot be decoded ({self._cause})"),
             (self._num_unsound, "picture", " damaged"),
@@ -146,38 +147,38 @@ class VideoFile:
 
     @property
     def declared_frames(self) -> int:
-        """The number of packets that the header claims; 0 where it says nothing."""
+        """Number of packets according to the header; 0 if it gives none."""
         return self._stream.frames
 
     @property
     def time_base(self) -> Fraction | None:
-        """Seconds of one unit of the time stamps, None where the container does not say."""
+        """Seconds per unit of the time stamps; None if the container gives none."""
         return self._stream.time_base
 
     @property
     def frame_rate(self) -> Fraction | None:
-        """Frames a second on average, None where neither container nor codec says."""
+        """Average frame rate, frames per second; None if neither container nor codec gives it."""
         return self._stream.average_rate or self._stream.guessed_rate
 
     def packets_from_start(self) -> Iterator[Packet]:
-        """Give all packets of the stream, with a decoder that has seen nothing."""
+        """Yield all packets of the stream, with a fresh decoder."""
         if self._touched:
             self._container.close()
             self._open()
         self._begin()
-        self._is_primed = True  # by the first packet, which goes to the decoder
+        self._is_primed = True  # by the first packet, which the caller decodes
         return self._packets()
 
     def packets_from_key(self, aim: int, *, latest: int, known_keys: Sequence[int]) -> Iterator[Packet] | None:
-        """Give packets from a key frame on, with a decoder that has seen nothing but how the file begins.
+        """Yield the packets from a key frame on, with a decoder that has only seen the first packet of the file.
 
-        Where a seek lands is up to the container: MPEG-TS lands behind the key frame aimed at, AVI compares with
-        decoding times, some files have no index at all. What comes before the first key packet could not be decoded and
-        is passed over; if that packet is a known key frame and not too late, all from there on decodes as it should.
+        Where a seek lands depends on the container: MPEG-TS lands behind the target key frame, AVI compares decoding
+        times, some files have no index at all. Packets before the first key packet cannot be decoded and are skipped;
+        if that packet is a known key frame and not too late, everything from there on decodes correctly.
 
         Args:
             aim: Time stamp to seek to, in the stream's time base.
-            latest: Time stamp of the last key frame that will do.
+            latest: Time stamp of the last acceptable key frame.
             known_keys: Time stamps of all key packets, increasing.
 
         Returns:
@@ -200,22 +201,21 @@ class VideoFile:
         return None
 
     def frames_from_start(self) -> Iterator[tuple[VideoFrame, bool]]:
-        """Give all frames of the stream, each with whether it is sound (see `judged`)."""
+        """Yield all frames of the stream, each with whether it is sound (see `judged`)."""
         return self.judged(self.frames(self.packets_from_start()))
 
     def frames(self, packets: Iterable[Packet]) -> Iterator[VideoFrame]:
-        """Decode packets, and drain the decoder behind the last one."""
+        """Decode packets, and drain the decoder after the last one."""
         for packet in packets:
             yield from self.decode(packet)
         yield from self.drain()
 
     def judged(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, bool]]:
-        """Give frames as they come, each with whether it is sound.
+        """Yield frames in order, each with whether it is sound.
 
-        A frame that the decoder marks as corrupt is not, nor is what rests on it: all up to the next key frame, and
-        the B pictures before it, which may refer to it; nor what rests on a key frame that cannot be decoded. In fuzzed
-        H.264, MPEG-4 and MPEG-2 files the decoder marks one in six of the garbled pictures, and with those that rest on
-        them it is five in six.
+        A frame is unsound if the decoder marks it as corrupt, or if it depends on an unsound frame or a lost key frame:
+        all frames up to the next key frame, and the B frames before it, which may refer to it. In fuzzed H.264, MPEG-4
+        and MPEG-2 files the decoder marks one in six of the garbled frames; with their dependents it is five in six.
         """
         held: list[VideoFrame] = []
         is_sound = True
@@ -233,7 +233,7 @@ class VideoFile:
         yield from self._judge(held, sound=is_sound)
 
     def decode(self, packet: Packet | None) -> list[VideoFrame]:
-        """Return the frames that a packet brings out of the decoder; none where it cannot be decoded."""
+        """Decode a packet and return the frames that are ready; none if it cannot be decoded."""
         try:
             return self.decoder.decode(packet)
         except av.error.FFmpegError as error:
@@ -244,11 +244,11 @@ class VideoFile:
             return []
 
     def drain(self) -> list[VideoFrame]:
-        """Return the frames that the decoder still holds back; it takes no packet after this."""
+        """Return the frames that the decoder still buffers; it accepts no packet after this."""
         return self.decode(None)
 
     def inspect(self, packet: Packet) -> None:
-        """Let the decoder look at a packet without decoding it; one whose structure is damaged counts as lost."""
+        """Let the decoder parse a packet without decoding it; a packet of invalid structure counts as lost."""
         self.decoder.skip_frame = "ALL"
         self.decode(packet)
         self.decoder.skip_frame = "DEFAULT"
@@ -258,23 +258,23 @@ class VideoFile:
         return ((frame, sound) for frame in frames)
 
     def _note(self, error: av.error.FFmpegError) -> None:
-        """Keep the cause of damage; having no memory left is none."""
+        """Record the cause of damage; raise a memory error, which is none."""
         if isinstance(error, MemoryError):
             raise error
         self._cause = self._cause or cause_of(error)
 
     def _begin(self) -> None:
-        """Begin a pass over the packets."""
+        """Start a pass over the packets."""
         self._touched = True
         self.num_lost = self._num_unsound = 0
         self._cause = ""
         self._lost_key = None
 
     def _prime(self) -> None:
-        """Let the decoder see how the file begins, without decoding it.
+        """Let the decoder parse the first packet of the file.
 
-        Only the first packet may say which encoder's faults to allow for (x264 up to version 150, Xvid), or bring
-        parameters that the container has not.
+        That packet may name an encoder whose bugs the decoder works around (x264 up to version 150, Xvid), or hold
+        parameters that the container lacks.
         """
         if not self._is_primed:
             if self._touched:
@@ -286,13 +286,13 @@ class VideoFile:
             self.decoder.flush_buffers()
 
     def _open(self) -> None:
-        # The protocol is spelled out, or a name with a colon could be taken for one. Titles and comments are often in
-        # some 8-bit code, which must not stop anybody.
+        # The explicit protocol keeps FFmpeg from reading one out of a file name with a colon. metadata_errors: titles
+        # and comments are often in an unknown 8-bit encoding, which must not be an error.
         probing: dict[str, Any] = {} if self._reorder_depth is None else _NO_PROBING
         with naming(self.path):
             container = av.open(f"file:{self.path}", mode="r", metadata_errors="replace", **probing)
         try:
-            stream = _moving_pictures(container, self.path)
+            stream = _video_stream(container, self.path)
             if cause := oversize(stream.codec_context.width, stream.codec_context.height, self._max_pixels):
                 raise unreadable(self.path, cause)
         except ReadError:
@@ -302,7 +302,7 @@ class VideoFile:
         stream.codec_context.thread_count = 1
         if self._reorder_depth is not None:
             stream.codec_context.reorder_depth = self._reorder_depth
-        # Pictures may turn larger than the header says: the decoder itself refuses them then.
+        # Frames may become larger than the header says: the decoder then refuses them.
         stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
         self._container: InputContainer = container
         self._stream: VideoStream = stream
@@ -313,19 +313,19 @@ class VideoFile:
     def _packets(self) -> Iterator[Packet]:
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size:  # the empty one at the end only tells PyAV's decode() to drain
+                if packet.size:  # PyAV ends with an empty packet, which would drain the decoder
                     yield packet
         except av.error.FFmpegError as error:
-            self._note(error)  # the file ends here, as for players
+            self._note(error)  # the file ends here, as in players
 
 
 def quarter_turns(frame: VideoFrame) -> int:
-    """Return how often a frame has to be turned by 90 degrees counter-clockwise to be upright; never, for no angle."""
+    """Return the number of counter-clockwise 90-degree rotations that make a frame upright; 0 for invalid metadata."""
     return round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0
 
 
-def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
-    """Return the stream to read: FFmpeg's choice, unless that is a cover picture."""
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Return FFmpeg's choice of video stream, never a cover image."""
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         cause = "it holds only a cover picture" if container.streams.video else "it holds no video stream"
@@ -338,18 +338,18 @@ def _moving_pictures(container: InputContainer, path: Path) -> VideoStream:
 
 
 def decode_frames(path: Path, *, first: int = 0, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
-    """Decode a video file from its start to its end; damaged pictures at the end are left out.
+    """Decode a video file from start to end; damaged frames at the end are dropped.
 
     Args:
-        path: Of the file.
-        first: Number of the first frame to give.
-        max_pixels: Pixels that a picture may have.
+        path: Path of the file.
+        first: Index of the first frame to yield.
+        max_pixels: Largest number of pixels of a frame.
 
     Yields:
-        uint8 [H, W, 3], upright, all of the size of the first.
+        Frames, uint8 [H, W, 3], upright, all of the size of the first.
 
     Raises:
-        ReadError: Nothing of it can be decoded, or a frame with sound ones behind it is damaged.
+        ReadError: No frame can be decoded, or a damaged frame is followed by a sound one.
     """
     reformatter = VideoReformatter()
     size: tuple[int, int] | None = None

@@ -1,8 +1,8 @@
-"""Where the frames of a video file are: time stamps in presentation order, and the key frames to start decoding from.
+"""The frame index of a video file: time stamps in presentation order, and the key frames where decoding can start.
 
-Frame i of a video is the i-th frame that decoding the whole file gives. Neither i / rate nor the order of packets finds
-it (variable rates, B-frames, edit lists), but one pass over the packets without decoding does wherever every packet
-becomes one frame that carries its time stamp. Where that is not certain, the file is decoded once instead.
+Frame i of a video is the i-th frame of a full decode. Neither i / rate nor the order of packets locates it (variable
+frame rates, B frames, edit lists), but one pass over the packets without decoding does if every packet becomes one
+frame with its time stamp. Where that is not certain, the file is decoded once instead.
 """
 
 import itertools
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile, unreadable
 
-# Every packet of these is one frame, and these containers keep presentation times. Elsewhere packets may show nothing
-# (MPEG-4's not coded pictures, VP8's alternative references), or times are made up by FFmpeg (AVI).
+# In these codecs every packet is one frame, and these containers store presentation times. Elsewhere packets may show
+# nothing (MPEG-4's not coded frames, VP8's alternate references), or FFmpeg makes up the times (AVI).
 _PLAIN_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv"})
 _PLAIN_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
 
-# A seek with its guard costs about as much as decoding this many small frames.
+# A checked seek costs about as much as decoding this many small frames.
 FRAMES_WORTH_A_SEEK = 2
 
 
@@ -30,16 +30,16 @@ class FrameIndex:
     """The frames of one file.
 
     Attributes:
-        num_frames: How many decoding the whole file gives, without damaged ones at its end.
-        pts: Their time stamps, strictly increasing int64 [num_frames]; None where time stamps do not tell frames apart,
+        num_frames: Number of frames of a full decode, without damaged frames at the end.
+        pts: Presentation time stamps, strictly increasing int64 [num_frames]; None where they do not identify frames,
             so that a frame is only found by counting from the start.
         keys: Time stamps of the key frames, increasing; the first is not after the first frame.
-        is_decoded: It comes from decoding the file, not from its packets alone.
-        unsound: Frames, by number, that are damaged or rest on damaged ones; known only where the file was decoded.
-        damage: What of the file cannot be decoded, empty for a sound one.
-        time_base: Seconds of one unit of the time stamps, None where the container does not say.
-        frame_rate: Frames a second on average, None where nothing says.
-        reorder_depth: What VideoFile opens the file by next time; None where it must not.
+        is_decoded: Whether the index comes from a full decode, not from packets alone.
+        unsound: Indices of frames that are damaged or depend on damaged ones; known only after a full decode.
+        damage: What cannot be decoded; empty for an undamaged file.
+        time_base: Seconds per unit of the time stamps; None if the container gives none.
+        frame_rate: Average frame rate, frames per second; None if unknown.
+        reorder_depth: Argument of VideoFile to open the file again without probing; None if it must be probed.
     """
 
     num_frames: int
@@ -53,28 +53,28 @@ class FrameIndex:
     reorder_depth: int | None = None
 
     def times(self) -> NDArray[np.float64]:
-        """Return when frames begin and the last one ends, seconds from the first, float64 [num_frames + 1].
+        """Return the start of every frame and the end of the last, seconds from the first, float64 [num_frames + 1].
 
-        The last one lasts as long as frames do in the median.
+        The last frame lasts the median duration of the others.
 
         Raises:
-            ReadError: The file says neither time stamps nor a rate.
+            ReadError: The file has neither time stamps nor a frame rate.
         """
         if self.pts is not None and self.time_base is not None:
             begins = (self.pts - self.pts[0]) * float(self.time_base)
             return np.append(begins, begins[-1] + (np.median(np.diff(begins)) if len(begins) > 1 else 0.0))
         if self.frame_rate is not None:
             return np.arange(self.num_frames + 1) / float(self.frame_rate)
-        raise ReadError("it has neither time stamps nor a frame rate, so seconds mean nothing")
+        raise ReadError("it has neither time stamps nor a frame rate, so its frames have no times")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Wanted frames that are decoded in one go.
+    """Wanted frames that are decoded after one seek.
 
     Attributes:
-        starts: Time stamps of the key frames to start from; the first is nearest, the others are for when it fails.
-        frames: The wanted frames, by number, increasing.
+        starts: Time stamps of key frames to start from, the nearest first, the others as fallbacks.
+        frames: Indices of the wanted frames, increasing.
     """
 
     starts: tuple[int, ...]
@@ -83,7 +83,7 @@ class Run:
 
 @dataclass(slots=True)
 class _Scan:
-    """What one pass over the packets of a file shows."""
+    """Result of one pass over the packets of a file."""
 
     shown: list[int | None] = field(default_factory=list)
     keys: list[int | None] = field(default_factory=list)
@@ -94,10 +94,10 @@ class _Scan:
 
 
 def build_index(video: VideoFile) -> FrameIndex:
-    """Index a file by its packets alone where that is certain to be right, otherwise by decoding it once.
+    """Index a file by its packets where that is certain to be right, otherwise by a full decode.
 
     Raises:
-        ReadError: Nothing in the file can be decoded.
+        ReadError: No frame can be decoded.
     """
     scan = _scan(video)
     if _is_plain(video, scan):
@@ -109,18 +109,18 @@ def build_index(video: VideoFile) -> FrameIndex:
 
 
 def rebuild_index(video: VideoFile) -> FrameIndex:
-    """Index a file by decoding it, after its packets turned out to mislead."""
+    """Index a file by a full decode, after its index by packets turned out wrong."""
     return _decode_index(video, _scan(video))
 
 
 def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
-    """Index a file by decoding it once.
+    """Index a file by a full decode.
 
     Raises:
-        ReadError: Nothing in the file can be decoded.
+        ReadError: No frame can be decoded.
     """
     times: list[int | None] = []
-    no_keys: set[int | None] = set()  # what the container may call key frames all the same
+    no_keys: set[int | None] = set()  # time stamps of other frames, which the container may still mark as key frames
     unsound: set[int] = set()
     interlaced = False
     for number, (frame, is_sound) in enumerate(video.frames_from_start()):
@@ -141,11 +141,11 @@ def _decode_index(video: VideoFile, scan: _Scan) -> FrameIndex:
 
 
 def plan_runs(index: FrameIndex, wanted: Sequence[int]) -> list[Run]:
-    """Group wanted frames into runs: a new one starts where going to a key frame saves decoding.
+    """Group wanted frames into runs; a new run starts where a seek to a key frame is cheaper than decoding on.
 
     Args:
-        index: Of a file whose frames are told apart by their time stamps.
-        wanted: Frame numbers, strictly increasing.
+        index: Index with time stamps (`pts` is not None).
+        wanted: Frame indices, strictly increasing.
     """
     assert index.pts is not None
     key_of = np.searchsorted(index.keys, index.pts[list(wanted)], side="right") - 1
@@ -172,7 +172,7 @@ def _scan(video: VideoFile) -> _Scan:
             last_dts = packet.dts
         if packet.is_keyframe:
             scan.keys.append(packet.pts)
-        if not packet.is_discard:  # an edit list cuts it away, though others may need it for decoding
+        if not packet.is_discard:  # an edit list hides a discarded packet, though others may depend on it
             scan.shown.append(packet.pts)
         if video.codec_name in _PLAIN_CODECS:
             video.inspect(packet)
@@ -181,7 +181,7 @@ def _scan(video: VideoFile) -> _Scan:
 
 
 def _is_plain(video: VideoFile, scan: _Scan) -> bool:
-    """Return whether every shown packet is certain to become one frame with the packet's time stamp."""
+    """Return whether every shown packet certainly becomes one frame with the packet's time stamp."""
     if video.format_name not in _PLAIN_FORMATS or video.codec_name not in _PLAIN_CODECS or video.is_interlaced:
         return False
     if scan.damaged or not scan.in_order or not scan.starts_with_key or not scan.shown:
@@ -197,7 +197,7 @@ def _is_plain(video: VideoFile, scan: _Scan) -> bool:
 def _distinct_times(
     times: list[int | None], scan: _Scan, *, keys: tuple[int, ...], interlaced: bool
 ) -> np.ndarray | None:
-    """Return the time stamps of decoded frames as an array, or None if a frame cannot be found by its time stamp."""
+    """Return the time stamps of decoded frames as an array, or None if they do not identify the frames."""
     known = [time for time in times if time is not None]
     shown = set(scan.shown)
     if len(known) < len(times) or len(shown) < len(scan.shown) or not shown.issuperset(known):
@@ -205,5 +205,5 @@ def _distinct_times(
     if any(before >= after for before, after in itertools.pairwise(known)) or not keys or keys[0] > known[0]:
         return None
     if interlaced and len(known) < len(shown):
-        return None  # the two fields of a frame may come in a packet each, and one of them would be half the frame
+        return None  # the two fields of a frame may be separate packets, and one of them would be half the frame
     return np.array(known, dtype=np.int64)

@@ -205,7 +205,7 @@ def test_on_error_decides_about_damaged_frames(tmp_path: Path) -> None:
     encode_video(tmp_path / "sound.mp4", 40)
     videos = make_list(tmp_path, ["broken.mp4 40 0", "sound.mp4 40 1"])
     reader = open_reader("RAW", tmp_path)
-    damaged = rf"^cannot read the video {path}: frame 1\d \(from 0\) is damaged, or rests on a damaged one$"
+    damaged = rf"^cannot read the video {path}: frame 1\d \(from 0\) is damaged or depends on a damaged one$"
     whole = ClipShape(num_segments=1, clip_length=40, num_steps=1)
     with pytest.raises(ReadError, match=damaged):
         training(videos, tmp_path, shape=whole)[0, 0]

@@ -138,9 +138,9 @@ def test_a_hole_between_the_frames_that_are_looked_at_is_found(faulty: Path) -> 
     faulty.write_text("hole.mp4 40 1\nhole.mp4 20 1\nhole.mp4#skip=30 10 1\n")
     assert run_check(faulty, "--frames", 0) == 1
     damaged, short = faulty.with_name("x_list.rejects.txt").read_text().splitlines()
-    assert re.search(r"hole\.mp4: 1 frames are damaged, or rest on damaged ones, from frame 20 \(from 0\) on$", damaged)
+    assert re.search(r"hole\.mp4: frames damaged or dependent on damaged ones: 1, first frame 20 \(from 0\)$", damaged)
     assert re.search(
-        r"hole\.mp4: frame 39 \(from 0\) does not come in a pass from .* \(1 packet cannot be decoded", short
+        r"hole\.mp4: frame 39 \(from 0\) is not decoded in a pass from .* \(1 packet cannot be decoded", short
     )
     assert len(read_list(faulty.with_name("x_list.clean.txt"))) == 1
 
@@ -156,7 +156,10 @@ def test_random_access_that_shows_something_else_than_a_pass_from_the_start_is_f
 
     monkeypatch.setattr(RawVideoReader, "decode", astray)
     assert run_check(faulty, "--frames", 0) == 1
-    assert "frame 39 (from 0) is not what a pass from the start" in faulty.with_name("x_list.rejects.txt").read_text()
+    assert (
+        "frame 39 (from 0) differs from that of a pass from the start"
+        in faulty.with_name("x_list.rejects.txt").read_text()
+    )
 
 
 def test_a_killed_check_goes_on(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:

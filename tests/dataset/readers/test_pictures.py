@@ -162,14 +162,15 @@ def test_numbers_from_0_and_of_five_or_six_digits_are_recognized(tmp_path: Path,
 def test_pictures_named_in_two_ways_are_refused_by_name(tmp_path: Path, layout: str) -> None:
     reader = write(tmp_path / "root", layout, {"v": ["00001.jpg", "00002.jpg", "000000.jpg"]})
     with pytest.raises(
-        ReadError, match=r"^cannot read .*\bv\b.*: both 00001\.jpg and 000000\.jpg are there, so which is"
+        ReadError,
+        match=r"^cannot read .*\bv\b.*: both 00001\.jpg and 000000\.jpg exist, so the first frame is ambiguous",
     ):
         reader.read(VideoRecord("v", 3, 0), [0])
 
 
 def test_a_gap_in_pictures_from_0_is_named(tmp_path: Path) -> None:
     reader = write(tmp_path / "root", "FRAME", {"v": ["000000.jpg", "000001.jpg", "000003.jpg"]})
-    with pytest.raises(ReadError, match=r"v/000002\.jpg: it is missing, though later frames are there$"):
+    with pytest.raises(ReadError, match=r"v/000002\.jpg: it is missing, though later frames exist$"):
         reader.read(VideoRecord("v", 3, 0), [0, 2])
 
 
