@@ -137,6 +137,7 @@ def _open_weights(config: RunConfig, request: "Request") -> tuple[ViewScorer, Se
     device = distributed.local_device()
     weights, precision = read_weight_file(config, request.weights), choose_precision(config, device)
     notes = [f"note: trained with another setting: {difference}" for difference in weights.differences]
+    notes += [f"note: {precision}"] if precision.dtype is not None and precision.notice else []
     if notes:
         say(*notes, file=sys.stderr)
     network = fill_network(config, weights, source=request.weights)

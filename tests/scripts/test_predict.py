@@ -311,6 +311,15 @@ def test_names_and_settings_come_with_the_weights(
     assert captured.err == "" and "named" not in captured.out
 
 
+def test_bf16_that_is_emulated_is_said(
+    record: Path, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    video = encode_video(tmp_path / "v.mp4", 8)
+    assert predict(record, weights, video, "optimizer.amp=bf16") == 0
+    assert capfd.readouterr().err.startswith("note: bfloat16 (this processor has no bf16 instructions")
+
+
 def test_equal_scores_are_in_the_order_of_classes() -> None:
     guesses = best_guesses(np.array([0.1, 0.4, 0.1, 0.4]), ["a", "b", "c", "d"], top_k=9)
     assert [guess.name for guess in guesses] == ["b", "d", "a", "c"]

@@ -15,6 +15,8 @@ from utils.errors import UserError
 # Values of oneDNN's environment variable that limit its instruction set to one without bf16.
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 _OTHERS = "use off, or auto, which then selects float32"
+# A training step took 16 times as long as in float32 (docs/performance.md).
+_EMULATED = "this processor has no bf16 instructions: it takes many times as long as float32; optimizer.amp=off or auto"
 
 
 class PrecisionError(UserError):
@@ -27,7 +29,8 @@ class Precision:
 
     Attributes:
         dtype: Autocast type; None is float32.
-        notice: Why bf16 is not used although the processor has it; empty otherwise.
+        notice: Why bf16 is not used although the processor has it, or what speaks against the bf16 that was requested;
+            empty otherwise.
     """
 
     dtype: torch.dtype | None
@@ -79,9 +82,9 @@ def resolve_precision(amp: str, device: torch.device, *, base_width: int, find_f
         raise PrecisionError(f"optimizer.amp: this processor and torch compute bf16 incorrectly ({fault}); {_OTHERS}")
     if fault:
         return Precision(None, f"this processor and torch compute bf16 incorrectly: {fault}")
-    if amp == "auto" and not all(has for has, _ in everywhere):
-        return Precision(None)
-    return Precision(torch.bfloat16)
+    if all(has for has, _ in everywhere):
+        return Precision(torch.bfloat16)
+    return Precision(None) if amp == "auto" else Precision(torch.bfloat16, _EMULATED)
 
 
 def precision_name(dtype: torch.dtype | None) -> str:

@@ -314,6 +314,9 @@ def test_bf16_that_onednn_may_not_use_is_not_there(limit: str, monkeypatch: pyte
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert resolve_precision("auto", CPU, base_width=64, find_fault=str) == Precision(None)
+    emulated = resolve_precision("bf16", CPU, base_width=64, find_fault=str)
+    assert emulated.dtype == torch.bfloat16
+    assert "this processor has no bf16 instructions" in str(emulated)
 
 
 def test_a_processor_that_is_wrong_in_bf16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
