@@ -85,7 +85,7 @@ def test_flipped_bits_are_refused_or_change_nothing(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_a_damaged_checkpoint_names_the_member_and_the_newest_whole_one_beside_it(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_names_the_member_and_the_newest_intact_one_beside_it(tmp_path: Path) -> None:
     names = ["state1_epoch010.pth", "state1_epoch020.pth", "state2_epoch010.pth", "current.pth"]
     for age, name in enumerate(reversed(names)):
         save_checkpoint(tmp_path / name, {"network": {"w": torch.full((300,), 1.5)}}, position=Position())
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_names_the_member_and_the_newest_whole_one_beside_i
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path / "current.pth")
     assert "member current/data/0: Bad CRC-32" in str(caught.value).replace("archive/", "current/")
-    assert f"{tmp_path / names[1]}: copy it to {tmp_path / 'current.pth'} to go on" in str(caught.value)
+    assert f"{tmp_path / names[1]}: copy it to {tmp_path / 'current.pth'} to resume" in str(caught.value)
     for name in names[:2]:
         (tmp_path / name).unlink()
     with pytest.raises(CheckpointError, match="restore it from a copy"):

@@ -325,7 +325,7 @@ def test_a_processor_that_is_wrong_in_bf16_trains_in_float32(monkeypatch: pytest
     chosen = resolve_precision("auto", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")
     assert chosen.dtype is None
     assert str(chosen) == "float32 (this processor and torch compute bf16 incorrectly: 3x1x1 over 2 frames: inf)"
-    with pytest.raises(PrecisionError, match=r"3x1x1 over 2 frames: inf\); use optimizer.amp=off, or auto"):
+    with pytest.raises(PrecisionError, match=r"3x1x1 over 2 frames: inf\); use off, or auto"):
         resolve_precision("bf16", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")
 
 
