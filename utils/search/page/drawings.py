@@ -4,16 +4,16 @@ They are SVG; colors are those of the style sheet (`utils.figures.style.PALETTE`
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from matplotlib.figure import Figure
 
+from utils.figures.chart import HEIGHT, WIDTH, Frame, draw_axes
 from utils.figures.markup import element
 from utils.figures.svg import line_data, svg_figure
 from utils.search.page import labels
 from utils.search.page.geometry import Point, arrow_head, round_line
-from utils.search.page.labels import Range, Ranges, number
+from utils.search.page.labels import Ranges, number
 from utils.search.page.layout import LABEL_FONT, WIDE, Edge, Node, Sizes, lay_out
 from utils.search.result import EdgeResult, SearchResult
 
@@ -121,58 +121,21 @@ def legend(kinds: Mapping[str, str]) -> Element:
     return element("ul", *items, kind="legend")
 
 
-class _Frame(NamedTuple):
-    """Where a chart's scores and epochs are: a linear map from both to pixels."""
-
-    epochs: Range
-    scores: Range
-    left: float = 42.0
-    right: float = 330.0
-    top: float = 22.0
-    bottom: float = 166.0
-
-    def x(self, epoch: float) -> float:
-        low, high = self.epochs
-        return self.left + (epoch - low) / (high - low) * (self.right - self.left)
-
-    def y(self, score: float) -> float:
-        low, high = self.scores
-        return self.bottom - (score - low) / (high - low) * (self.bottom - self.top)
-
-
-_WIDTH, _HEIGHT = 340, 204
-
-
 def curve_svg(edge: EdgeResult, ranges: Ranges, *, result: SearchResult, name: str = "") -> Element:
     """Return the chart of a transition that has scores: points, fitted curve, knee, and divergence."""
-    frame = _Frame(ranges.epochs, ranges.scores)
+    frame = Frame(ranges.epochs, ranges.scores)
     curve = [(frame.x(epoch), frame.y(score)) for epoch, score in labels.fitted_curve(edge)]
     fit = [element("path", d=line_data(curve), kind="fit", fill="none", stroke=_BLUE, stroke_width=2)] if curve else []
     return element(
         "svg", element("title", labels.describe_edge(edge, result), id=name),
-        *_draw_axes(frame), *fit, *_draw_knee(edge, frame), *_draw_points(edge, frame), *_draw_divergence(edge, frame),
-        kind="chart", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_labelledby=name, font_size=12,
+        *draw_axes(frame, x_name="epoch"), *fit, *_draw_knee(edge, frame), *_draw_points(edge, frame),
+        *_draw_divergence(edge, frame),
+        kind="chart", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_labelledby=name, font_size=12,
         data_edge=labels.edge_name(edge),
     )  # fmt: skip
 
 
-def _draw_axes(frame: _Frame) -> Iterator[Element]:
-    left, right, bottom = frame.left, frame.right, frame.bottom
-    words = {"font_size": 11, "fill": _MUTED}
-    for score in labels.ticks(*frame.scores, most=8):
-        y = frame.y(score)
-        yield element("path", d=line_data([(left, y), (right, y)]), stroke=_GRID)
-        place = {"x": left - 7, "y": y, "text_anchor": "end", "dominant_baseline": "central"}
-        yield element("text", f"{score:.10g}", kind="tick y", **place, **words)
-    for epoch in labels.ticks(*frame.epochs, most=8, whole=True):
-        x = frame.x(epoch)
-        yield element("path", d=line_data([(x, bottom), (x, bottom + 4)]), stroke=_MUTED)
-        yield element("text", f"{epoch:.0f}", kind="tick x", x=x, y=bottom + 17, text_anchor="middle", **words)
-    yield element("path", d=line_data([(left, bottom), (right, bottom)]), stroke=_MUTED)
-    yield element("text", "epoch", x=right, y=_HEIGHT - 4, text_anchor="end", **words)
-
-
-def _draw_points(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
+def _draw_points(edge: EdgeResult, frame: Frame) -> Iterator[Element]:
     """Points up to the knee are filled; those beyond it belong to no path and are hollow."""
     knee = labels.knee_epoch(edge)
     for epoch, score in enumerate(edge.scores):
@@ -183,7 +146,7 @@ def _draw_points(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
             yield element("circle", title, cx=frame.x(epoch), cy=frame.y(score), r=3, stroke_width=1.2, **look)
 
 
-def _draw_knee(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
+def _draw_knee(edge: EdgeResult, frame: Frame) -> Iterator[Element]:
     knee, value = labels.knee_epoch(edge), labels.knee_value(edge)
     if knee is None or value is None:
         return
@@ -194,12 +157,12 @@ def _draw_knee(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
     title = element("title", f"knee: epoch {knee}, {number(value)}")
     yield element("path", title, d=diamond, kind="diamond", fill=_ORANGE, stroke=_BACK, stroke_width=1)
     # The label is above the plot, where no point can be, on the side with more room.
-    shift, anchor = (4, "end") if knee > sum(frame.epochs) / 2 else (-4, "start")
+    shift, anchor = (4, "end") if knee > sum(frame.x_range) / 2 else (-4, "start")
     place = {"x": x + shift, "y": frame.top - 7, "text_anchor": anchor}
     yield element("text", f"knee {knee}: {number(value)}", kind="knee", fill=_ORANGE, font_weight=_BOLD, **place)
 
 
-def _draw_divergence(edge: EdgeResult, frame: _Frame) -> Iterator[Element]:
+def _draw_divergence(edge: EdgeResult, frame: Frame) -> Iterator[Element]:
     epoch = labels.diverged_in(edge)
     if epoch is None:
         return
@@ -233,10 +196,10 @@ def _draw_card(place: int, edge: EdgeResult, chart: Element) -> Element:
     color, width, ink = (_BLUE, 2, _BLUE) if edge.on_path else (_GRID, 1, _INK)
     return element(
         "svg",
-        element("rect", x=1, y=-29, width=_WIDTH - 2, height=_HEIGHT + 34, rx=8,
+        element("rect", x=1, y=-29, width=WIDTH - 2, height=HEIGHT + 34, rx=8,
                 fill="none", stroke=color, stroke_width=width),
         element("text", f"{place}. {labels.arrow_name(edge)}", x=10, y=-10, font_weight=_BOLD, fill=ink),
         element("text", " ".join(labels.verdict_text(edge)), x=330, y=-10, text_anchor="end", fill=_MUTED),
         *chart,
-        viewBox=f"0 -30 {_WIDTH} {_HEIGHT + 36}", font_size=12,
+        viewBox=f"0 -30 {WIDTH} {HEIGHT + 36}", font_size=12,
     )  # fmt: skip

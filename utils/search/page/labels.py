@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple, TypeGuard
 
+from utils.figures.chart import Range
 from utils.planning.graph import INITIAL, State
 from utils.planning.knee import KneeFit
 from utils.search.result import EdgeResult, SearchResult, StateResult, describe_input
 from utils.text import count
-
-Range = tuple[float, float]
 
 METRICS = {"mean": "mean of top-1, top-3 and top-5", "top1": "top-1", "top3": "top-3", "top5": "top-5"}
 PROTOCOL = "1 clip, centre crop"
@@ -228,14 +227,3 @@ def verdict_text(edge: EdgeResult) -> tuple[str, str]:
     if diverged_in(edge) is not None:
         return DIVERGED, f"{edge.verdict}, diverged"
     return SIGNS[edge.verdict], edge.verdict
-
-
-def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
-    """Return round numbers between two values, at most `most` of them."""
-    span = max(high - low, 1e-9)
-    power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(step for step in (power, 2 * power, 5 * power, 10 * power, 20 * power) if span / step <= most - 1)
-    if whole:
-        step = max(1.0, step)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [k * step for k in range(first, last + 1)]

@@ -26,7 +26,8 @@ from tests.utils.search.page.test_search_layout import (
     search_of,
     simulate,
 )
-from utils.search.page.labels import SIGNS, chart_ranges, ticks
+from utils.figures.chart import ticks
+from utils.search.page.labels import SIGNS, chart_ranges
 from utils.search.page.page import render_page
 from utils.text import describe_time
 
