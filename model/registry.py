@@ -135,8 +135,7 @@ def create_model(
         early_stride: Temporal kernel size and stride of the stem, frames; ignored by frame networks, S3D and
             torchvision's networks.
         dropout_ratio: Dropout probability before each classifier.
-        image_size: Height and width of a clip, pixels. Transformers have position embeddings for it, which they resize
-            to other sizes; other networks ignore it.
+        image_size: Height and width of a clip, pixels, for position embeddings of transformers; others ignore it.
         pooling_name: Global pooling of the last feature map, one of utils.config.network_names.POOLING_NAMES.
         base_width: Channels of a ResNet's first stage, 64 in the published networks; other networks scale with it.
         in_channels: Channels of a clip: 3 for RGB, 2 for optical flow.
