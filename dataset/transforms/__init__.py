@@ -1,1 +1,1 @@
-"""What is done to clips: operations, recipes that draw them, mirrored labels, mixing, normalization."""
+"""Clip transforms: operations, augmentation recipes, label-aware flips, mixup and cutmix, normalization."""

@@ -1,4 +1,4 @@
-"""Mirroring clips where left and right are part of the class: the label is mirrored too."""
+"""Horizontal flips for classes with a left or right in their names: the label is exchanged with the clip."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ _WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class LabelFlipError(UserError):
-    """Class names that have no mirror image; says which."""
+    """A class whose mirror image is no class; the message names it."""
 
 
 def mirrored_name(name: str) -> str:
-    """Return a class name with left and right exchanged: what its video shows in a mirror."""
+    """Return a class name with left and right exchanged."""
     return _WORDS.sub(lambda match: _in_case_of(match[0], _SIDES[match[0].lower()]), name)
 
 
@@ -30,21 +30,21 @@ def _in_case_of(model: str, word: str) -> str:
 
 
 def mirrored_labels(names: Sequence[str], *, source: str) -> tuple[int, ...]:
-    """Return for each class the class that its mirrored videos show: itself, where neither left nor right is named.
+    """Return the label of each class's mirrored videos; the same label for a name without left or right.
 
     Args:
         names: The class names, in the order of labels.
         source: The list they belong to, for messages.
 
     Raises:
-        LabelFlipError: A mirrored class is not there, or no name has a side at all.
+        LabelFlipError: A mirrored class does not exist, or no name has left or right in it.
     """
     labels = {name.lower(): label for label, name in enumerate(names)}
     mirrored = [mirrored_name(name) for name in names]
     for name, other in zip(names, mirrored, strict=True):
         if other.lower() not in labels:
             raise LabelFlipError(
-                f"dataset.flip_labels: class '{name}' of {source} becomes '{other}' in a mirror, which is no class; "
+                f"dataset.flip_labels: the mirror image of class '{name}' of {source} is '{other}', which is no class; "
                 "use dataset.no_horizontal_flip: true"
             )
     if mirrored == list(names):
@@ -57,13 +57,13 @@ def mirrored_labels(names: Sequence[str], *, source: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class LabelFlip:
-    """Mirrors half of all clips, and exchanges the labels of those.
+    """Mirrors half of all clips and exchanges their labels.
 
-    It comes after all other augmentation. That is as good as any place, since every draw before it is as likely as its
+    It runs after all other augmentation. The order does not matter, since every other augmentation is as likely as its
     mirror image.
 
     Attributes:
-        mirrored: For each class the class that a mirrored clip of it shows.
+        mirrored: Label of a mirrored clip, for each label.
         flip: Mirrors a clip.
     """
 
@@ -71,13 +71,13 @@ class LabelFlip:
     flip: Callable[[Clip], Clip]
 
     def __call__(self, clip: Clip, label: int, rng: np.random.Generator) -> tuple[Clip, int]:
-        """Draw whether, and mirror the clip and exchange its label."""
+        """Mirror the clip and its label with probability 0.5."""
         if rng.random() >= 0.5:
             return clip, label
         return self.flip(clip), self.mirrored[label]
 
 
 def make_label_flip(names: Sequence[str], *, source: str, use_flow: bool) -> LabelFlip:
-    """Return what mirrors clips of these classes, RGB or optical flow; arguments as for `mirrored_labels`."""
+    """Return the label-aware flip of RGB or optical flow clips; arguments as for `mirrored_labels`."""
     flip = operations.flip_flow if use_flow else operations.flip_horizontal
     return LabelFlip(mirrored_labels(names, source=source), flip)

@@ -1,4 +1,4 @@
-"""Mixing the clips of a batch: mixup and cutmix with soft targets, on the device."""
+"""Mixup and cutmix of the clips of a batch, with soft targets, on the device."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True)
 class MixUp:
-    """Mixes every clip of a batch with its mirror image in the batch, by mixup or by cutmix.
+    """Applies mixup or cutmix to a batch.
 
-    Mixup (Zhang et al., 2018) adds the clips with weights lambda and 1 - lambda, cutmix (Yun et al., 2019) pastes a
-    box of the other clip into all frames; which of the two is decided by a coin for each batch, and all clips of a
-    batch share lambda and the box. Clip i is mixed with clip N - 1 - i, a random partner in a shuffled batch.
+    Mixup (Zhang et al., 2018) adds two clips with weights lambda and 1 - lambda; cutmix (Yun et al., 2019) pastes a box
+    of the other clip into all frames. Each batch draws one of the two, and its clips share lambda and the box. Clip i
+    is mixed with clip N - 1 - i, a random partner in a shuffled batch.
 
     Attributes:
-        num_classes: Of the targets.
-        mixup_alpha: Lambda of mixup is drawn from Beta(alpha, alpha).
-        cutmix_alpha: The same for cutmix, where lambda is the part of the area that stays.
-        cutmix_probability: That a batch is mixed by cutmix.
-        smoothing: Part of a target that is spread evenly over all classes.
+        num_classes: Number of classes of the targets.
+        mixup_alpha: Mixup draws lambda from Beta(alpha, alpha).
+        cutmix_alpha: The same for cutmix, where lambda is the fraction of the area that is kept.
+        cutmix_probability: Probability that a batch is mixed by cutmix.
+        smoothing: Label smoothing: the fraction of a target that is spread evenly over all classes.
     """
 
     num_classes: int
@@ -33,15 +33,15 @@ class MixUp:
     def __call__(
         self, clips: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draws and mixes; neither argument is changed.
+        """Mix a batch; the arguments are not changed.
 
         Args:
             clips: float [N, C, T, H, W].
             labels: int64 [N].
-            generator: Of any device; one number is drawn from it, whatever is mixed.
+            generator: Generator on any device; exactly one number is drawn from it.
 
         Returns:
-            Mixed clips [N, C, T, H, W], and targets, float32 [N, num_classes], each of sum 1.
+            Mixed clips [N, C, T, H, W] and targets, float32 [N, num_classes], each of sum 1.
         """
         seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device).item()
         rng = np.random.default_rng(int(seed))
@@ -56,9 +56,9 @@ class MixUp:
 
 
 def draw_box(height: int, width: int, *, kept: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draws a box (top, left, bottom, right) of the frame's shape and about 1 - kept of its area.
+    """Draw a box (top, left, bottom, right) with the frame's aspect ratio and about 1 - kept of its area.
 
-    Its center is drawn evenly from the frame, and what lies outside is cut off, so the box may be smaller (or empty).
+    The center is uniform over the frame and the box is clipped to the frame, so it may be smaller (or empty).
     """
     ratio = math.sqrt(1 - kept)
     box_height, box_width = int(height * ratio), int(width * ratio)
@@ -67,10 +67,10 @@ def draw_box(height: int, width: int, *, kept: float, rng: np.random.Generator) 
 
 
 def cutmix(clips: torch.Tensor, box: tuple[int, int, int, int]) -> tuple[torch.Tensor, float]:
-    """Pastes a box (top, left, bottom, right) of the batch in reverse order [N, C, T, H, W] into the batch.
+    """Paste a box (top, left, bottom, right) of clip N - 1 - i into clip i of a batch [N, C, T, H, W].
 
     Returns:
-        The new batch, and the part of its area that is not pasted.
+        The new batch, and the fraction of its area that is kept.
     """
     top, left, bottom, right = box
     mixed = clips.clone()
@@ -80,6 +80,6 @@ def cutmix(clips: torch.Tensor, box: tuple[int, int, int, int]) -> tuple[torch.T
 
 
 def smooth_targets(labels: torch.Tensor, *, num_classes: int, smoothing: float) -> torch.Tensor:
-    """Soft targets, float32 [N, num_classes]: 1 - smoothing for the label and `smoothing` spread over all classes."""
+    """Return label-smoothed targets, float32 [N, num_classes]: one-hot x (1 - smoothing) + smoothing / num_classes."""
     hard = functional.one_hot(labels, num_classes).to(torch.float32)
     return hard * (1 - smoothing) + smoothing / num_classes

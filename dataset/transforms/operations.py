@@ -1,11 +1,11 @@
-"""Operations on clips of bytes: what a transform may do, with every parameter given.
+"""Deterministic operations on uint8 clips.
 
-A clip is a uint8 array [T, H, W, C] of any strides. Each function returns a new C-contiguous uint8 clip, leaves its
-argument as it was, and does the same to all frames. No function draws a random number (`recipes` does).
+A clip is a uint8 array [T, H, W, C] of any strides. Each function applies the same operation to all frames and returns
+a new C-contiguous uint8 clip; its argument is not changed. All random numbers are drawn by `recipes`.
 
-The meaning of every operation is Pillow's (its enhancers, `ImageOps`, affine transforms and filters); the arithmetic
-is done by OpenCV, numpy and torch on the whole clip, which is several times faster than an image at a time.
-`tests/dataset/transforms/test_operations.py` compares each with Pillow and lists the differences that remain.
+The operations are defined as in Pillow (its enhancers, `ImageOps`, affine transforms and filters), but computed by
+OpenCV, numpy and torch on whole clips, which is several times faster than one image at a time.
+`tests/dataset/transforms/test_operations.py` compares each with Pillow and lists the remaining differences.
 """
 
 import math
@@ -18,22 +18,23 @@ from torch.nn import functional
 
 Clip = np.ndarray  # uint8 [T, H, W, C]
 Affine = tuple[float, float, float, float, float, float]
-# Of clip, matrix (a, b, c, d, e, f) and fill=: takes the pixel at (x, y) from (a x + b y + c, d x + e y + f), where a
-# pixel's center is at a half; `fill` is the value of those whose source lies outside of the frame.
+# warp(clip, matrix, fill=...) with the matrix (a, b, c, d, e, f): the pixel at (x, y) takes the value at
+# (a x + b y + c, d x + e y + f), where pixel centers are at half-integers, or `fill` if that is outside the frame.
 Warp = Callable[..., Clip]
 
-# Three box passes approximate a Gaussian; Pillow's number of passes.
+# Box blurs that approximate a Gaussian, as many as in Pillow.
 BLUR_PASSES = 3
-# Pillow blends by truncating, OpenCV by rounding. Just under a half, so that an exact integer is not rounded down.
+# An offset that makes OpenCV, which rounds, blend like Pillow, which truncates; just under a half, so that an exact
+# integer is not rounded down.
 TRUNCATE = -0.498
 SMOOTH_KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13  # PIL.ImageFilter.SMOOTH
 
 
 def _map_frames(clip: Clip, operation: Callable[[np.ndarray, np.ndarray], object]) -> Clip:
-    """Apply an operation on a frame [H, W, C], which writes its result into the second argument, to each frame.
+    """Apply operation(frame, out) to each frame [H, W, C].
 
-    A frame fits in a processor's cache, a clip does not; and a new array for each frame costs as much as most
-    operations, because memory of that size comes fresh from the system.
+    A frame fits into the CPU cache, a clip does not. Allocating an array for each frame would cost as much as most
+    operations, because memory of that size is mapped anew each time.
     """
     clip = np.ascontiguousarray(clip)
     out = np.empty_like(clip)
@@ -43,13 +44,13 @@ def _map_frames(clip: Clip, operation: Callable[[np.ndarray, np.ndarray], object
 
 
 def _look_up(clip: Clip, table: np.ndarray) -> Clip:
-    """Replace every byte by its entry in one table [256] of bytes."""
+    """Apply one lookup table, uint8 [256], to all values."""
     clip = np.ascontiguousarray(clip)
     return cv2.LUT(clip.reshape(len(clip), -1), table).reshape(clip.shape)
 
 
 def _look_up_frames(clip: Clip, tables: np.ndarray) -> Clip:
-    """Replace the bytes of frame t, channel c by their entries in tables [T, 256, C], or [T, 256, 1] for all."""
+    """Apply a lookup table to each frame and channel: tables uint8 [T, 256, C], or [T, 256, 1] for all channels."""
     clip = np.ascontiguousarray(clip)
     out = np.empty_like(clip)
     for target, frame, table in zip(out, clip, tables, strict=True):
@@ -58,28 +59,28 @@ def _look_up_frames(clip: Clip, tables: np.ndarray) -> Clip:
 
 
 def _blend_table(background: np.ndarray | float, factor: float) -> np.ndarray:
-    """Return tables [..., 256] for background + factor * (value - background), cut off in float32 as `Image.blend`."""
+    """Return tables [..., 256] of background + factor * (value - background), clipped in float32 like `Image.blend`."""
     ground = np.asarray(background, np.float32)[..., None]
     values = ground + np.float32(factor) * (np.arange(256, dtype=np.float32) - ground)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def crop_resize(clip: Clip, box: tuple[int, int, int, int], *, height: int, width: int) -> Clip:
-    """Resize a part of every frame, bilinear and antialiased.
+    """Crop a box out of every frame and resize it, bilinear and antialiased.
 
     Args:
         clip: uint8 [T, H, W, C].
-        box: (top, left, height, width) of the part.
-        height: Of the result.
-        width: Of the result.
+        box: The crop (top, left, height, width), pixels.
+        height: Height of the result, pixels.
+        width: Width of the result, pixels.
     """
     top, left, box_height, box_width = box
     part = clip[:, top : top + box_height, left : left + box_width]
     if part.shape[1:3] == (height, width):
         return np.array(part, order="C")
-    if not part.flags.writeable or min(part.strides) < 0:  # torch shares neither with numpy
+    if not part.flags.writeable or min(part.strides) < 0:  # torch.from_numpy takes neither
         part = part.copy()
-    # The permuted view is channels-last, for which torch's uint8 kernel is far faster than for planes or floats.
+    # The permuted view is channels_last: torch's uint8 kernel is far faster for it than for contiguous or float input.
     frames = torch.from_numpy(part).permute(0, 3, 1, 2)
     resized = functional.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
     return resized.permute(0, 2, 3, 1).contiguous().numpy()
@@ -93,9 +94,9 @@ def flip_horizontal(clip: Clip) -> Clip:
 
 
 def flip_flow(clip: Clip) -> Clip:
-    """Mirror left and right a clip of optical flow: the x component (channel 0) also changes its sign.
+    """Mirror left and right of an optical flow clip, and negate its x component (channel 0).
 
-    A byte b stands for a displacement proportional to b - 127.5, so 255 - b is its exact opposite.
+    A byte b encodes a displacement proportional to b - 127.5, so 255 - b encodes exactly its negative.
     """
     mirrored = flip_horizontal(clip)
     mirrored[..., 0] = 255 - mirrored[..., 0]
@@ -103,19 +104,19 @@ def flip_flow(clip: Clip) -> Clip:
 
 
 def brightness(clip: Clip, factor: float) -> Clip:
-    """Blend with black: 0 gives black, 1 the clip."""
+    """Blend with black: factor 0 gives black, 1 the clip."""
     return _look_up(clip, _blend_table(0, factor))
 
 
 def contrast(clip: Clip, factor: float) -> Clip:
-    """Blend every frame with its mean gray: 0 gives that gray, 1 the clip."""
+    """Blend every frame with its mean gray level: factor 0 gives that level, 1 the clip."""
     clip = np.ascontiguousarray(clip)
     means = np.array([math.floor(cv2.mean(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0] + 0.5) for frame in clip])
     return _look_up_frames(clip, _blend_table(means, factor)[..., None])
 
 
 def saturation(clip: Clip, factor: float) -> Clip:
-    """Blend with the gray clip: 0 gives gray, 1 the clip."""
+    """Blend with the grayscale clip: factor 0 gives grayscale, 1 the clip."""
 
     def operation(frame: np.ndarray, target: np.ndarray) -> None:
         _to_gray(frame, target)
@@ -125,9 +126,9 @@ def saturation(clip: Clip, factor: float) -> Clip:
 
 
 def hue(clip: Clip, turns: float) -> Clip:
-    """Turn the color circle by a fraction of a full turn, -0.5 to 0.5."""
+    """Shift the hue by a fraction of a full turn, -0.5 to 0.5."""
     shift = np.zeros((clip.shape[2], 3), np.uint8)
-    shift[:, 0] = round(turns * 256) % 256  # the FULL scale has 256 steps a turn, so bytes wrap by themselves
+    shift[:, 0] = round(turns * 256) % 256  # HSV_FULL has 256 hue steps per turn, so uint8 wraps around correctly
 
     def operation(frame: np.ndarray, target: np.ndarray) -> None:
         cv2.cvtColor(frame, cv2.COLOR_RGB2HSV_FULL, dst=target)
@@ -147,11 +148,11 @@ def _to_gray(frame: np.ndarray, target: np.ndarray) -> None:
 
 
 def blur_kernel(sigma: float) -> np.ndarray:
-    """Return the kernel [K] (float32, sum 1) that Pillow's Gaussian blur of radius sigma amounts to.
+    """Return the kernel of Pillow's Gaussian blur of radius sigma, float32 [K], sum 1.
 
-    It is a box with fractional ends, three times over; its variance is sigma ** 2 for any sigma (Gwosdek et al.,
-    "Theoretical foundations of Gaussian convolution by extended box filtering", 2011), so it differs little from the
-    Gaussian and, below sigma 0.5, is the better approximation of the two on a pixel grid.
+    It is an extended box filter (a box with fractional ends) applied three times. Its variance is sigma ** 2 for any
+    sigma (Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering", 2011), so it
+    differs little from the Gaussian and, below sigma 0.5, is the better approximation of the two on a pixel grid.
     """
     length = math.sqrt(12 * sigma**2 / BLUR_PASSES + 1)
     whole = math.floor((length - 1) / 2)
@@ -167,7 +168,7 @@ def blur_kernel(sigma: float) -> np.ndarray:
 
 
 def gaussian_blur(clip: Clip, sigma: float) -> Clip:
-    """Blur every frame; sigma in pixels, edges repeated."""
+    """Blur every frame with a Gaussian of `sigma` pixels; edges are replicated."""
     kernel = blur_kernel(sigma)
     return _map_frames(
         clip,
@@ -176,7 +177,7 @@ def gaussian_blur(clip: Clip, sigma: float) -> Clip:
 
 
 def sharpness(clip: Clip, factor: float) -> Clip:
-    """Blend with a smoothed clip (the frame's outermost pixels are not smoothed): 0 gives it, 1 the clip."""
+    """Blend with a smoothed clip (the outermost pixels are not smoothed): factor 0 gives that, 1 the clip."""
 
     def operation(frame: np.ndarray, target: np.ndarray) -> None:
         if min(frame.shape[:2]) < 3:
@@ -191,7 +192,7 @@ def sharpness(clip: Clip, factor: float) -> Clip:
 
 
 def autocontrast(clip: Clip) -> Clip:
-    """Stretch every channel of every frame to 0..255; a constant channel stays."""
+    """Stretch every channel of every frame to 0..255; a constant channel is kept."""
     low = clip.min(axis=1).min(axis=1)[:, None].astype(np.float64)  # [T, 1, C]
     high = clip.max(axis=1).max(axis=1)[:, None].astype(np.float64)
     values = np.arange(256)[None, :, None]
@@ -201,7 +202,7 @@ def autocontrast(clip: Clip) -> Clip:
 
 
 def equalize(clip: Clip) -> Clip:
-    """Make the histogram of every channel of every frame as flat as a table can."""
+    """Equalize the histogram of every channel of every frame."""
     clip = np.ascontiguousarray(clip)
     tables = np.empty((len(clip), 256, clip.shape[-1]), np.uint8)
     for frame, table in zip(clip, tables, strict=True):
@@ -212,7 +213,7 @@ def equalize(clip: Clip) -> Clip:
 
 
 def _equalizing_table(histogram: np.ndarray) -> np.ndarray:
-    """Return the table [256] for a histogram [256]: the fraction of smaller values; the brightest does not count."""
+    """Return the equalizing table [256] of a histogram [256]; like Pillow, it does not count the largest value."""
     step = (histogram.sum() - histogram[histogram.nonzero()[0][-1]]) // 255
     if step == 0:
         return np.arange(256)
@@ -226,24 +227,24 @@ def invert(clip: Clip) -> Clip:
 
 
 def posterize(clip: Clip, bits: int) -> Clip:
-    """Keep the highest bits of every byte: 0 (black) to 8 (the clip)."""
+    """Keep the `bits` highest bits of every value: 0 gives black, 8 the clip."""
     return np.bitwise_and(np.ascontiguousarray(clip), np.uint8(256 - 2 ** (8 - bits)))
 
 
 def solarize(clip: Clip, threshold: float) -> Clip:
-    """Invert the values that are not below a threshold."""
+    """Invert the values of at least `threshold`."""
     values = np.arange(256)
     return _look_up(clip, np.where(values < threshold, values, 255 - values).astype(np.uint8))
 
 
 def solarize_add(clip: Clip, amount: int) -> Clip:
-    """Add to the values below 128."""
+    """Add `amount` to the values below 128."""
     values = np.arange(256)
     return _look_up(clip, np.where(values < 128, np.clip(values + amount, 0, 255), values).astype(np.uint8))
 
 
 def warp_nearest(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
-    """Take the nearest pixel. Arguments as those of a Warp."""
+    """Apply an affine transform with nearest-neighbor interpolation; arguments as for Warp."""
     height, width, channels = clip.shape[1:]
     nearest, border = _nearest_pixels(matrix, height=height, width=width), (float(fill),) * channels
     return _map_frames(
@@ -255,7 +256,7 @@ def warp_nearest(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
 
 
 def warp_bicubic(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
-    """Interpolate between 4 x 4 pixels. Arguments as those of a Warp."""
+    """Apply an affine transform with bicubic interpolation; arguments as for Warp."""
     height, width = clip.shape[1:3]
     x, y = _source_positions(matrix, height=height, width=width)
     pixels, fractions = cv2.convertMaps((x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32), cv2.CV_16SC2)
@@ -270,17 +271,17 @@ def warp_bicubic(clip: Clip, matrix: Affine, *, fill: int) -> Clip:
 
 
 def _source_positions(matrix: Affine, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return source x and y (float64 [H, W]) of every pixel's center."""
+    """Return the source x and y of every pixel's center, float64 [H, W] each."""
     a, b, c, d, e, f = matrix
     columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
     return a * columns + b * rows + c, d * columns + e * rows + f
 
 
 def _nearest_pixels(matrix: Affine, *, height: int, width: int) -> np.ndarray:
-    """Return the source column and row of every pixel, int16 [H, W, 2]; those outside of the frame are just outside.
+    """Return the source column and row of every pixel, int16 [H, W, 2], clipped to one pixel outside the frame.
 
-    Pillow computes them with 16 bits of fraction, unless the axes stay apart. The same is done here, so that the same
-    pixels are taken.
+    Pillow computes them in fixed point with 16 fractional bits, unless the transform is axis-aligned. The same is done
+    here, so that the same pixels are taken.
     """
     a, b, c, d, e, f = matrix
     if b == 0 and d == 0:
@@ -297,7 +298,7 @@ def _nearest_pixels(matrix: Affine, *, height: int, width: int) -> np.ndarray:
 
 
 def rotate(clip: Clip, degrees: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
-    """Rotate counter-clockwise about the center of the frame; the size stays."""
+    """Rotate counter-clockwise about the center of the frame; the size is kept."""
     height, width = clip.shape[1:3]
     angle = -math.radians(degrees)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
@@ -308,27 +309,27 @@ def rotate(clip: Clip, degrees: float, *, fill: int, warp: Warp = warp_nearest) 
 
 
 def shear_x(clip: Clip, amount: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
-    """Move each row to the left by `amount` times its distance from the top."""
+    """Shift each row left by `amount` times its distance from the top."""
     return warp(clip, (1, amount, 0, 0, 1, 0), fill=fill)
 
 
 def shear_y(clip: Clip, amount: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
-    """Move each column up by `amount` times its distance from the left."""
+    """Shift each column up by `amount` times its distance from the left."""
     return warp(clip, (1, 0, 0, amount, 1, 0), fill=fill)
 
 
 def translate_x(clip: Clip, widths: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
-    """Move the frame to the left by a part of its width."""
+    """Shift the frame left by a fraction of its width."""
     return warp(clip, (1, 0, widths * clip.shape[2], 0, 1, 0), fill=fill)
 
 
 def translate_y(clip: Clip, heights: float, *, fill: int, warp: Warp = warp_nearest) -> Clip:
-    """Move the frame up by a part of its height."""
+    """Shift the frame up by a fraction of its height."""
     return warp(clip, (1, 0, 0, 0, 1, heights * clip.shape[1]), fill=fill)
 
 
 def paste(clip: Clip, patch: np.ndarray, *, top: int, left: int) -> Clip:
-    """Put a patch at the same place of every frame: uint8 [h, w, C] for all (cutout), or [T, h, w, C] (erasing)."""
+    """Paste a patch at one position of every frame: uint8 [h, w, C] for all (cutout), or [T, h, w, C] (erasing)."""
     height, width = patch.shape[-3:-1]
     out = np.array(clip, order="C")
     out[:, top : top + height, left : left + width] = patch

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al., 2020): a few operations drawn from a table, all at one strength."""
+"""RandAugment (Cubuk et al., 2020): a few operations drawn from a table, applied at one strength."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ BLACK, GRAY = 0, 128
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A row of a table.
+    """A row of an operation table.
 
     Attributes:
-        name: Of the operation.
-        limit: Its value at full strength; 0 if it has none.
-        signed: Whether the value is negative half of the time.
-        apply: Called with the clip, the value and, for what else it draws, the generator; gives a new clip.
+        name: Name of the operation.
+        limit: Value of its parameter at strength 1; 0 if it has none.
+        signed: Whether the value is negated with probability 0.5.
+        apply: Takes the clip, the value and a generator for further draws; returns a new clip.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class RandAugment:
-    """Draws `count` operations with replacement and applies them one after the other.
+    """Draws `count` operations with replacement and applies them in sequence.
 
     Attributes:
         operations: The table to draw from.
-        count: How many to draw.
-        strength: The part of each operation's limit that is its value, 0 to 1.
-        deviation: Standard deviation of the strength, drawn anew for each operation and clipped to 0..1.
-        probability: That a drawn operation is applied at all.
+        count: Number of operations to draw.
+        strength: Fraction of each operation's limit, 0 to 1.
+        deviation: Standard deviation of the strength, which is drawn for each operation and clipped to 0..1.
+        probability: Probability that a drawn operation is applied.
     """
 
     operations: tuple[Operation, ...]
@@ -49,7 +49,7 @@ class RandAugment:
     probability: float = 1.0
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Apply one draw to all frames of a clip uint8 [T, H, W, 3]."""
+        """Augment a clip, uint8 [T, H, W, 3]; all frames get the same operations."""
         for _ in range(self.count):
             operation = self.operations[rng.integers(len(self.operations))]
             if rng.random() >= self.probability:
@@ -61,7 +61,7 @@ class RandAugment:
         return clip
 
 
-def _plain(operation: Callable[[Clip], Clip], clip: Clip, _value: float, _rng: np.random.Generator) -> Clip:
+def _apply(operation: Callable[[Clip], Clip], clip: Clip, _value: float, _rng: np.random.Generator) -> Clip:
     return operation(clip)
 
 
@@ -86,10 +86,9 @@ def _move(operation: Callable[[Clip, float], Clip], clip: Clip, value: float, _r
 
 
 def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
-    """Cover a square with sides of `value` widths around a point drawn evenly; what lies outside is cut off.
+    """Cover a square of side value x width, clipped to the frame, around a uniformly drawn point.
 
-    The last row and column count, as in the rectangle that Pillow draws from corner to corner: a side of 20 pixels
-    covers 21.
+    The last row and column are included, as in a rectangle that Pillow draws: a side of 20 pixels covers 21.
     """
     height, width, channels = clip.shape[1:]
     side = value * width
@@ -102,11 +101,11 @@ def _cutout(clip: Clip, value: float, rng: np.random.Generator) -> Clip:
     return operations.paste(clip, patch, top=top, left=left)
 
 
-# Operations on colors, with the same limits in both tables.
+# Color operations, with the same limits in both tables.
 _COLOR_OPERATIONS = (
-    Operation("AutoContrast", 0, False, partial(_plain, operations.autocontrast)),
-    Operation("Equalize", 0, False, partial(_plain, operations.equalize)),
-    Operation("Invert", 0, False, partial(_plain, operations.invert)),
+    Operation("AutoContrast", 0, False, partial(_apply, operations.autocontrast)),
+    Operation("Equalize", 0, False, partial(_apply, operations.equalize)),
+    Operation("Invert", 0, False, partial(_apply, operations.invert)),
     Operation("Posterize", 4, False, _posterize),
     Operation("Solarize", 256, False, _solarize),
     Operation("SolarizeAdd", 110, False, _solarize_add),
@@ -130,15 +129,15 @@ def _geometric_operations(*, translation: float, fill: int, warp: operations.War
     )
 
 
-# The paper's table: 16 operations, nearest pixels, black outside.
+# The paper's table: 16 operations; geometric ones with nearest-neighbor interpolation and black fill.
 PAPER_OPERATIONS = (
     *_COLOR_OPERATIONS,
     *_geometric_operations(translation=0.4464, fill=BLACK, warp=operations.warp_nearest),
     Operation("Cutout", 0.3571, False, _cutout),
 )
 
-# The table usual for MViT ("rand-m7-n4-mstd0.5-inc1"): 15 operations, all stronger with rising magnitude, no cutout
-# (random erasing does that), bicubic, gray outside.
+# The table commonly used for MViT ("rand-m7-n4-mstd0.5-inc1"): 15 operations, all stronger with rising magnitude, no
+# cutout (random erasing replaces it), bicubic interpolation, gray fill.
 INCREASING_OPERATIONS = (
     *_COLOR_OPERATIONS,
     *_geometric_operations(translation=0.45, fill=GRAY, warp=operations.warp_bicubic),

@@ -1,9 +1,8 @@
-"""What is drawn for a clip: the training transforms, and the resize and crops of the evaluation.
+"""Training transforms, and the resize and crops of the evaluation.
 
-A transform is called with a clip, uint8 [T, H, W, C], and a numpy generator. It draws every parameter once for all
-frames of the clip, so that still frames stay still (but for the noise of random erasing), and the same state of the
-generator gives the same clip.
-Transforms are plain values: they can be pickled, compared and printed.
+A transform is called with a clip, uint8 [T, H, W, C], and a numpy generator. Every parameter is drawn once for all
+frames of the clip, so that a still clip stays still (except for the noise of random erasing), and the same generator
+state gives the same clip. Transforms are plain values: they can be pickled, compared and printed.
 """
 
 import math
@@ -23,7 +22,7 @@ Step = Callable[[Clip, np.random.Generator], Clip]
 TRANSFORM_TYPES = tuple(TRANSFORMS)
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
-FULL_MAGNITUDE = 30  # of ra_m
+FULL_MAGNITUDE = 30  # largest ra_m
 ERASE_AREA = (0.02, 1 / 3)
 ERASE_RATIOS = (0.3, 1 / 0.3)
 ERASE_ATTEMPTS = 10
@@ -32,10 +31,10 @@ ERASE_ATTEMPTS = 10
 def draw_crop(
     height: int, width: int, *, scale: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Draws a box (top, left, height, width) of an evenly drawn part of the area and a log-evenly drawn shape.
+    """Draw a box (top, left, height, width) of uniform area fraction and log-uniform aspect ratio.
 
-    If ten boxes in a row do not fit, the largest central box of an allowed shape is taken (as torchvision's
-    RandomResizedCrop does; Szegedy et al., 2015).
+    If CROP_ATTEMPTS boxes in a row do not fit, it is the largest central box of an allowed aspect ratio, as in
+    torchvision's RandomResizedCrop (Szegedy et al., 2015).
     """
     for _ in range(CROP_ATTEMPTS):
         area = height * width * rng.uniform(*scale)
@@ -55,13 +54,13 @@ def draw_crop(
 
 @dataclass(frozen=True, slots=True)
 class RandomResizedCrop:
-    """Cuts a random box out of every frame and resizes it to `size` x `size`."""
+    """Crops a random box out of all frames and resizes it to `size` x `size` pixels."""
 
     size: int
     scale: tuple[float, float]
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Draw a crop and resize it to [T, size, size, C]."""
+        """Return a random crop, uint8 [T, size, size, C]."""
         height, width = clip.shape[1:3]
         box = draw_crop(height, width, scale=self.scale, rng=rng)
         return operations.crop_resize(clip, box, height=self.size, width=self.size)
@@ -69,7 +68,7 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True, slots=True)
 class ColorJitter:
-    """Changes brightness, contrast, saturation (factors 1 +- amount) and hue (turns +- amount) in random order."""
+    """Jitters brightness, contrast, saturation (factors 1 +- amount) and hue (+- amount turns) in random order."""
 
     brightness: float
     contrast: float
@@ -77,7 +76,7 @@ class ColorJitter:
     hue: float
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Draw order and amounts, and change the clip."""
+        """Return the clip with random changes in random order."""
         changes = (
             (operations.brightness, rng.uniform(1 - self.brightness, 1 + self.brightness)),
             (operations.contrast, rng.uniform(1 - self.contrast, 1 + self.contrast)),
@@ -92,27 +91,27 @@ class ColorJitter:
 
 @dataclass(frozen=True, slots=True)
 class GaussianBlur:
-    """Blurs with a sigma drawn from a range, in pixels."""
+    """Blurs with a sigma drawn uniformly from a range, pixels."""
 
     sigma: tuple[float, float]
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Draw a sigma and blur."""
+        """Return the blurred clip."""
         return operations.gaussian_blur(clip, rng.uniform(*self.sigma))
 
 
 @dataclass(frozen=True, slots=True)
 class RandomErasing:
-    """Replaces a box by noise (Zhong et al., 2020): the same box in all frames, new noise in each.
+    """Replaces a box by noise (Zhong et al., 2020): the same box in all frames, fresh noise in each.
 
-    The noise is what would be standard normal after the normalization, as in implementations that erase normalized
-    floats; on bytes it is rounded, and cut off at 0 and 255 (2.1 to 2.6 standard deviations from ImageNet's mean).
+    The noise is standard normal after normalization, as in implementations that erase normalized floats; as uint8 it is
+    rounded and clipped to 0..255 (2.1 to 2.6 standard deviations from ImageNet's mean).
     """
 
     normalization: Normalization = IMAGENET
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Draw a box and its noise; the clip itself where no box fits in ERASE_ATTEMPTS draws."""
+        """Return the clip with a random box erased, or unchanged if none of ERASE_ATTEMPTS boxes fits."""
         frames, height, width, channels = clip.shape
         for _ in range(ERASE_ATTEMPTS):
             area = height * width * rng.uniform(*ERASE_AREA)
@@ -130,39 +129,39 @@ class RandomErasing:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """An operation without parameters as a step."""
+    """A step that always applies an operation without parameters."""
 
     operation: Callable[[Clip], Clip]
 
     def __call__(self, clip: Clip, _rng: np.random.Generator) -> Clip:
-        """Return the operation's clip; nothing is drawn."""
+        """Apply the operation; nothing is drawn."""
         return self.operation(clip)
 
 
 @dataclass(frozen=True, slots=True)
 class Sometimes:
-    """A step taken with some probability."""
+    """A step applied with a probability."""
 
     probability: float
     step: Step
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Draw whether, and take the step."""
+        """Apply the step with its probability."""
         return self.step(clip, rng) if rng.random() < self.probability else clip
 
 
 @dataclass(frozen=True, slots=True)
 class TrainTransform:
-    """Steps taken one after the other on clips uint8 [T, H, W, channels], of any T, H, W; the first one crops."""
+    """A sequence of steps for clips uint8 [T, H, W, channels] of any T, H, W; the first step crops."""
 
     steps: tuple[Step, ...]
     channels: int
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Return the clip behind all steps.
+        """Apply all steps in order.
 
         Raises:
-            ValueError: No clip, or of another number of channels.
+            ValueError: The argument is no clip, or has another number of channels.
         """
         _check_clip(clip)
         if clip.shape[-1] != self.channels:
@@ -179,13 +178,13 @@ def _check_clip(clip: Clip) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RecipeSettings:
-    """What the steps of a recipe may depend on.
+    """The settings that the steps of a recipe may depend on.
 
     Attributes:
-        flip: The flip of this data set, to be put among the steps: empty where clips are never mirrored.
+        flip: The random horizontal flip, to be placed among the steps; empty if clips are not to be mirrored.
         ra_n: dataset.ra_n.
         ra_m: dataset.ra_m, 0 to 30.
-        normalization: What the clips go through afterward.
+        normalization: The normalization applied after the transform.
     """
 
     flip: tuple[Step, ...]
@@ -196,11 +195,11 @@ class RecipeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How RGB clips are augmented: a row of utils.parts.TRANSFORMS.
+    """An augmentation of RGB clips: a row of utils.parts.TRANSFORMS.
 
     Attributes:
-        crop_scale: Smallest and largest area of a crop, as fractions of the frame's.
-        make_steps: Gives the steps behind the crop; they keep the size of a clip.
+        crop_scale: Smallest and largest area of a crop, as fractions of the frame's area.
+        make_steps: Returns the steps after the crop; they keep the shape of a clip.
     """
 
     crop_scale: tuple[float, float]
@@ -221,21 +220,22 @@ def build_train_transform(
     """Build the transform of training clips.
 
     Args:
-        transform_type: For RGB clips, one of utils.parts.TRANSFORMS.
-        crop_size: Height and width of the result, in pixels.
+        transform_type: Recipe for RGB clips, a key of utils.parts.TRANSFORMS.
+        crop_size: Height and width of the result, pixels.
         ra_n: Number of operations of "rand_augment".
         ra_m: Their magnitude, 0 to 30.
-        horizontal_flip: Whether half of the clips are mirrored (left and right matter in some data sets).
-        use_flow: For clips of optical flow [T, H, W, 2], of any `transform_type`: crop, and a flip that inverts x.
-        crop_scale: Smallest and largest area of a crop, as fractions of the frame's; None for the transform's own:
-            its recipe's (0.2 to 1, "mvit_default" 0.08 to 1), flow 0.5 to 1.
-        normalization: What the clips go through afterward; the noise of "mvit_default" is standard normal behind it.
+        horizontal_flip: Whether half of the clips are mirrored (left and right matter in some datasets).
+        use_flow: Transform optical flow clips [T, H, W, 2] whatever the `transform_type`: a crop, and a flip that
+            negates x.
+        crop_scale: Smallest and largest area of a crop, as fractions of the frame's area; None for the default: 0.2 to
+            1, "mvit_default" 0.08 to 1, flow 0.5 to 1.
+        normalization: The normalization applied later; it makes the noise of "mvit_default" standard normal.
 
     Returns:
         transform(clip, rng) -> C-contiguous uint8 [T, crop_size, crop_size, C]; it does not change its argument.
 
     Raises:
-        ValueError: For an unknown type, a magnitude outside of its range, or a size that is not positive.
+        ValueError: The type is unknown, the magnitude out of range, or the size not positive.
     """
     _check_settings(transform_type, crop_size)
     flip: tuple[Step, ...] = ()
@@ -274,28 +274,29 @@ def _rand_augment_steps(settings: RecipeSettings) -> tuple[Step, ...]:
 
 
 def _mvit_steps(settings: RecipeSettings) -> tuple[Step, ...]:
-    """Return the recipe of MViT (Fan et al., 2021) behind the crop.
+    """Return the steps of MViT's recipe (Fan et al., 2021) after the crop.
 
     Known for the paper's networks are the scale of the crop, magnitude 7, 4 operations, deviation 0.5 (both of 10), and
-    0.25 for erasing. Not known, and chosen as usual with these: the table (increasing severity), the probability 0.5 of
-    a drawn operation, bicubic moves with gray outside, and the erased area and noise. The crop is bilinear.
+    erasing with probability 0.25. Not known, and chosen as is common with these: the table (increasing severity), the
+    probability 0.5 of a drawn operation, bicubic interpolation with gray fill, and the erased area and noise. The crop
+    is bilinear.
     """
     operations = RandAugment(INCREASING_OPERATIONS, 4, 0.7, deviation=0.05, probability=0.5)
     return operations, *settings.flip, Sometimes(0.25, RandomErasing(settings.normalization))
 
 
-# Behind the crop: color jitter, grayscale, blur, flip.
+# Color jitter, grayscale, blur, flip.
 DEFAULT = Recipe((0.2, 1.0), _default_steps)
-# ra_n of the paper's 16 operations at strength ra_m / 30, flip.
+# RandAugment with ra_n of the paper's 16 operations at strength ra_m / 30, flip.
 RAND_AUGMENT = Recipe((0.2, 1.0), _rand_augment_steps)
 # RandAugment "m7-n4-mstd0.5", flip, random erasing.
 MVIT_DEFAULT = Recipe((0.08, 1.0), _mvit_steps)
 
 
 def resize_short_side(clip: Clip, size: int) -> Clip:
-    """Resizes a clip uint8 [T, H, W, C] so that its short side is `size` pixels; the shape of the frame stays.
+    """Resize a clip, uint8 [T, H, W, C], to a short side of `size` pixels, keeping the aspect ratio.
 
-    The result is C-contiguous. It is the clip itself if that is of the size already.
+    The result is C-contiguous. It is not a copy if the clip is C-contiguous and has that size already.
     """
     _check_clip(clip)
     height, width = clip.shape[1:3]
@@ -307,19 +308,19 @@ def resize_short_side(clip: Clip, size: int) -> Clip:
 
 
 def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple[int, int]:
-    """Places a square crop for the evaluation.
+    """Return the position of a square evaluation crop.
 
     Args:
-        height: Of the frame.
-        width: Of the frame.
-        size: Of the crop.
-        crop_idx: 0 is the center, 1 the first (top left) and 2 the last (bottom right).
+        height: Height of the frame, pixels.
+        width: Width of the frame, pixels.
+        size: Side of the crop, pixels.
+        crop_idx: 0 for the center, 1 for the top left, 2 for the bottom right.
 
     Returns:
-        (top, left).
+        (top, left), pixels.
 
     Raises:
-        ValueError: If the frame is smaller than the crop, or for another crop_idx.
+        ValueError: The frame is smaller than the crop, or crop_idx is none of these.
     """
     if size > min(height, width):
         raise ValueError(f"a crop of {size} pixels does not fit into a frame of {width} x {height} (width x height)")
@@ -331,7 +332,7 @@ def crop_position(height: int, width: int, size: int, *, crop_idx: int) -> tuple
 
 
 def evaluation_transform(clip: Clip, *, size: int) -> Clip:
-    """Resizes the short side to `size` and cuts out the center: C-contiguous uint8 [T, size, size, C]."""
+    """Resize the short side to `size` pixels and crop the center: C-contiguous uint8 [T, size, size, C]."""
     resized = resize_short_side(clip, size)
     height, width = resized.shape[1:3]
     top, left = crop_position(height, width, size, crop_idx=0)

@@ -32,7 +32,7 @@ def test_sides_are_exchanged_word_by_word() -> None:
 
 
 def test_names_without_a_mirror_image_are_refused() -> None:
-    with pytest.raises(LabelFlipError, match="class 'turn left' of x_list.txt becomes 'turn right' in a mirror"):
+    with pytest.raises(LabelFlipError, match="mirror image of class 'turn left' of x_list.txt is 'turn right'"):
         mirrored_labels(["turn left", "stand"], source="x_list.txt")
     with pytest.raises(LabelFlipError, match="no class name of x_list.txt has 'left' or 'right' in it"):
         mirrored_labels(["0", "1"], source="x_list.txt")
