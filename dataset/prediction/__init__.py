@@ -1,1 +1,1 @@
-"""What a trained network says of video files: which files, which windows of them, and what is written of each."""
+"""Prediction for video files: find the files, place windows, score them, write the results."""

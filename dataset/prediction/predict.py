@@ -1,4 +1,4 @@
-"""One video after the other: scored, printed, written; what is wrong with one costs no other."""
+"""The prediction loop: score, print and write one video after the other; an error affects its own video only."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ from utils.text import one_line, say
 
 
 def predict_videos(request: Request, scorer: VideoScorer, *, names: Sequence[str]) -> list[Prediction]:
-    """Predict what was asked for, and print it; errors come when they are met, and once more at the end.
+    """Score all requested videos, print and write the results; errors are printed at once and again at the end.
 
     Args:
-        request: What to look at and to write.
-        scorer: Of videos.
-        names: Of the classes, as the weights say them; empty for none.
+        request: The videos, and the files to write.
+        scorer: Scores a video.
+        names: Class names stored with the weights; empty for none.
 
     Returns:
         The videos with errors.
@@ -54,7 +54,7 @@ def _predict(request: Request, scorer: VideoScorer, results: Results, *, names: 
         except (UserError, MemoryError, RuntimeError) as error:
             if not (problem := str(error) if isinstance(error, UserError) else describe_shortage(error)):
                 raise
-            path = str(source.path).encode("utf-8", "backslashreplace").decode()  # whatever bytes it has
+            path = str(source.path).encode("utf-8", "backslashreplace").decode()  # a path may be any bytes
             yield Prediction(path, error=_complain(problem))
             continue
         say(describe(prediction))
@@ -68,15 +68,15 @@ def _predict(request: Request, scorer: VideoScorer, results: Results, *, names: 
 
 
 def _score(video: Video, request: Request, scorer: VideoScorer, *, names: Sequence[str]) -> Prediction:
-    """Score a video and, where something is made of them, its windows.
+    """Score a video and, if an output needs them, its windows.
 
     Raises:
-        UserError: It cannot be read or scored.
+        UserError: The video cannot be read or scored.
     """
     scores = scorer.score(video)
     wanted = request.outputs.want_windows
     windows = tuple(scorer.score_windows(video, stride=request.stride)) if wanted else ()
-    if len(windows) == 1:  # it is the whole video, which has scores already
+    if len(windows) == 1:  # the window is the whole video, whose scores use all clips and crops
         windows = (replace(windows[0], scores=scores),)
     if video.damage:
         say(f"note: {video.path}: {one_line(video.damage)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a prediction was asked for, checked before anything is computed. No torch here."""
+"""A prediction request: parse and check videos, weights and outputs before anything is computed. No torch."""
 
 import re
 import sys
@@ -19,17 +19,17 @@ _STRIDE = re.compile(r"(?P<frames>[0-9]{1,9})|(?P<seconds>[0-9]{0,9}\.?[0-9]{1,9
 
 
 class PredictionError(UserError):
-    """Something that no prediction can be made of, or written to."""
+    """A prediction request that cannot be carried out."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to look at.
+    """A video file to predict.
 
     Attributes:
-        path: Of the file.
-        name: What its results are called, a path below any folder of results.
-        problem: Why there is nothing to look at, empty where there is.
+        path: Path of the file.
+        name: Name of its results, a path relative to an output folder.
+        problem: Why there is nothing to predict; empty if there is a file.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Stride:
-    """From the beginning of a window to that of the next one: a number of frames or, where that is 0, of seconds."""
+    """Distance from the start of one window to the start of the next: in frames or, if that is 0, in seconds."""
 
     frames: int = 0
     seconds: float = 0.0
@@ -47,7 +47,11 @@ class Stride:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where results go, None for what is not asked for: three files, and a folder each with a file for every video."""
+    """Output paths, None for outputs that are not wanted.
+
+    `json`, `csv` and `segments` are files for all videos; `annotate`, `timeline` and `features` are folders with one
+    file per video.
+    """
 
     json: Path | None = None
     csv: Path | None = None
@@ -58,14 +62,14 @@ class Outputs:
 
     @property
     def want_windows(self) -> bool:
-        """Whether something is asked for that is made of a video's windows."""
+        """Whether a wanted output needs the scores of windows."""
         return any((self.segments, self.annotate, self.timeline, self.features))
 
     def require_new(self, names: Sequence[str]) -> None:
-        """Refuse to overwrite results, and two videos whose results have the same name.
+        """Require that no output exists already and that no two videos have outputs of the same name.
 
         Raises:
-            PredictionError: Names the file.
+            PredictionError: One of them does; the message names the file.
         """
         files = [path for path in (self.json, self.csv, self.segments) if path]
         folders = ((self.annotate, (".mp4",)), (self.timeline, (".png",)), (self.features, (".npy", ".csv")))
@@ -73,22 +77,22 @@ class Outputs:
             files += [folder / f"{name}{suffix}" for name in names for suffix in suffixes] if folder else []
         for file, count in Counter(files).items():
             if file.exists():
-                raise PredictionError(f"{file} is there already; choose another name")
+                raise PredictionError(f"{file} exists already; choose another name")
             if count > 1:
-                raise PredictionError(f"two of the results are called {file}; rename a video, or choose another folder")
+                raise PredictionError(f"two results would be called {file}; rename a video, or choose another folder")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to look at, with which weights, and what to write.
+    """A checked prediction request.
 
     Attributes:
-        sources: The files.
+        sources: The video files.
         weights: The file of weights.
-        class_names: That the user gave; empty where the weights or the record know them.
-        top_k: Classes to name.
-        stride: Of the windows; None: a window begins where the one before ends.
-        outputs: What to write.
+        class_names: Class names given by the user; empty to use those of the weights or the record.
+        top_k: Number of classes to report.
+        stride: Stride of the windows; None for the length of a window.
+        outputs: The outputs to write.
     """
 
     sources: tuple[Source, ...]
@@ -100,10 +104,10 @@ class Request:
 
 
 def parse_stride(text: str) -> Stride:
-    """Read a stride: '8' is frames, '0.5s' seconds.
+    """Parse a stride: '8' is 8 frames, '0.5s' half a second.
 
     Raises:
-        PredictionError: It is neither, or nothing.
+        PredictionError: It has another form, or is zero.
     """
     match = _STRIDE.fullmatch(text)
     if match is None or not float(match["frames"] or match["seconds"]):
@@ -120,24 +124,25 @@ def make_request(
     stride: str | None,
     outputs: Outputs,
 ) -> Request:
-    """Find the videos, the weights and the names that were given.
+    """Check a request: find its videos and weights, read the class names.
 
     Args:
-        config: The record; its weights are looked for from the working directory, then from the project's root.
-        paths: Video files, and folders that stand for all videos below them.
-        classes: A file of class names, None for those that the weights or the record know.
-        top_k: Classes to name.
-        stride: Of the windows, in words.
-        outputs: What to write.
+        config: The record; a relative path of its weights is looked up in the working directory, then in the project's
+            root.
+        paths: Video files, or folders whose videos are all predicted.
+        classes: A file of class names; None to use those of the weights or the record.
+        top_k: Number of classes to report.
+        stride: Stride of the windows as given on the command line.
+        outputs: The outputs to write.
 
     Raises:
-        UserError: What was asked for cannot be done for any video.
+        UserError: The request cannot be carried out for any video.
     """
     if config.dataset.use_flow:
-        raise PredictionError(f"{config.name} looks at optical flow (dataset.use_flow), which no video file holds")
+        raise PredictionError(f"{config.name} takes optical flow (dataset.use_flow), which video files do not hold")
     weights = find_file(config.eva_model)
     if not weights.is_file():
-        raise PredictionError(f"no weights: {config.eva_model} is not there; train {config.name}, or give --weights")
+        raise PredictionError(f"no weights: {config.eva_model} does not exist; train {config.name}, or pass --weights")
     names = read_class_file(classes) if classes else ()
     if classes and len(names) != config.dataset.num_classes:
         raise PredictionError(f"{classes}: {len(names)} names for dataset.num_classes {config.dataset.num_classes}")
@@ -161,12 +166,12 @@ def _find(paths: Sequence[Path]) -> Iterator[Source]:
 
 
 def choose_names(config: RunConfig, given: Sequence[str], carried: Sequence[str]) -> tuple[str, ...]:
-    """Return what the classes are called; without any name a class is called by its number.
+    """Return the class names: the first given of the user's, the weights' and the lists', else the class indices.
 
     Args:
-        config: The record; names beside its lists count last.
-        given: By the user; empty for none.
-        carried: By the weights; empty for none.
+        config: The record, which names the lists.
+        given: Names given by the user; empty for none.
+        carried: Names stored with the weights; empty for none.
     """
     numbers = [str(number) for number in range(config.dataset.num_classes)]
     lists = (config.dataset.eva_list_file, config.dataset.list_file)

@@ -1,4 +1,4 @@
-"""What is written of each video, as soon as it is known."""
+"""Write the results of each video as soon as they are computed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,15 +25,15 @@ from utils.files import append_json, append_text, write_atomically, write_text_a
 
 
 class Results:
-    """The files that were asked for; the three that are of all videos hold, at any moment, those that are done."""
+    """The requested output files; those for all videos are valid at any time and hold the videos that are done."""
 
     def __init__(self, outputs: Outputs, names: Sequence[str], *, top_k: int) -> None:
-        """Begin the files of all videos.
+        """Create the files for all videos, without any video.
 
         Args:
-            outputs: What to write; what is there already is overwritten.
-            names: Of the classes.
-            top_k: Classes to name.
+            outputs: The outputs to write; existing files are overwritten.
+            names: Class names.
+            top_k: Number of classes to report.
 
         Raises:
             FileError: A file cannot be written.
@@ -48,7 +48,7 @@ class Results:
                 write_text_atomically(path, text)
 
     def add(self, prediction: Prediction) -> None:
-        """Add a video to the files of all videos.
+        """Add a video to the files for all videos.
 
         Raises:
             FileError: A file cannot be written.
@@ -62,7 +62,7 @@ class Results:
             append_text(outputs.segments, csv_text(segment_rows(prediction, names)))
 
     def own_files(self, video: Video, prediction: Prediction) -> Iterator[Callable[[], None]]:
-        """Give what writes each of the files that a video has for itself; each may raise a UserError."""
+        """Yield a function for each output of this video alone, which writes it and may raise a UserError."""
         outputs, windows = self._outputs, prediction.windows
         if outputs.features:
             yield partial(_write_features, video, prediction, outputs.features / f"{video.name}.npy")
@@ -74,7 +74,7 @@ class Results:
 
 
 def _write_features(video: Video, prediction: Prediction, target: Path) -> None:
-    """Write the features of a video's windows, float32 [windows, channels], and beside them which frames they saw."""
+    """Write the features of a video's windows, float32 [windows, channels], and a table of the windows' frames."""
     features = np.stack([window.features for window in prediction.windows]).astype(np.float32)
     rows = [
         (number, first, last, f"{video.seconds(first):.6f}", f"{video.seconds(last + 1):.6f}")
@@ -86,14 +86,14 @@ def _write_features(video: Video, prediction: Prediction, target: Path) -> None:
 
 
 def _draw_timeline(windows: Sequence[Window], names: Sequence[str], *, title: str, target: Path) -> None:
-    # matplotlib takes a third of a second, and helpers imports this module for every script
+    # importing matplotlib takes 0.3 s, and helpers imports this module for every script
     from utils.figures.timeline import draw_timeline
 
     draw_timeline(windows, names, title=title, target=target)
 
 
 def _annotate(video: Video, prediction: Prediction, names: Sequence[str], target: Path) -> None:
-    """Write a copy of the video with the classes of its windows, or of the whole of a short one."""
+    """Write a copy of the video with the classes of each window, or those of the video if it has one window."""
     count = len(prediction.guesses)
     of_windows = [best_guesses(window.scores, names, top_k=count) for window in prediction.windows]
     guesses = of_windows if len(of_windows) > 1 else [prediction.guesses]

@@ -1,4 +1,4 @@
-"""The scores of a video: of the whole, as the record evaluates it, and of window after window."""
+"""Score a video: as a whole, with the record's evaluation protocol, and window by window."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from utils.evaluation.scores import describe_broken
 from utils.evaluation.views import ViewScorer, score_ahead
 from utils.metrics import probabilities
 
-# Windows are read in groups of about so many frames: each frame is decoded once although windows may overlap.
+# Windows are read in groups of about this many frames, so that frames of overlapping windows are decoded once.
 _FRAMES_AT_ONCE = 256
 
 
@@ -29,7 +29,7 @@ class VideoScorer:
 
     Attributes:
         config: The record.
-        views: Scores views; what it gives beyond the classes are features.
+        views: Scores the views of a video: logits, followed by features if wanted.
     """
 
     config: RunConfig
@@ -46,7 +46,7 @@ class VideoScorer:
         return scores.mean(axis=(0, 1))
 
     def score_windows(self, video: Video, *, stride: Stride | None) -> Iterator[Window]:
-        """Score a video window after window; a window is as long as a clip, its crop is the center.
+        """Score the windows of a video, each as long as a clip, by its center crop.
 
         Raises:
             ReadError: The video cannot be read.
@@ -69,7 +69,7 @@ class VideoScorer:
                 yield Window(begin, end, begin_frame, score, (first, last), feature)
 
     def _reader(self, video: Video) -> VideoViews:
-        """Return what reads the views of a video; of no video at all, that is an error."""
+        """Return the dataset that reads the views of one video; an unreadable video raises a ReadError."""
         data = replace(self.config.dataset, format="RAW", eva_root_path="/", on_error="raise", picture_rate=0.0)
         record = VideoRecord(str(video.path.resolve()), video.num_frames, 0)
         return make_video_views(replace(self.config, dataset=data), videos=list_of([record], path="command line"))
@@ -77,7 +77,7 @@ class VideoScorer:
     def _score(
         self, video: Video, frames: VideoFrames, *, crops: tuple[int, ...]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return probabilities [clips, crops, classes] and features [clips, crops, channels], none unless asked for."""
+        """Return probabilities [clips, crops, classes] and features [clips, crops, channels or 0 if not wanted]."""
         scores = self.views(frames.frames, frames.clip_frames, crops)
         if broken := describe_broken(scores):
             raise PredictionError(f"{video.path}: {broken}; the weights or their precision are broken")
@@ -86,7 +86,7 @@ class VideoScorer:
 
 
 def _read(reader: VideoViews, ticks: NDArray[np.int64], places: list[Place], clip: NDArray[np.int64]) -> VideoFrames:
-    """Read the windows at some places of a video: at each the ticks of `clip`, counted from there."""
+    """Read the windows at some places; `clip` holds the ticks of a window relative to its first, int64 [T]."""
     firsts = np.array([place.first for place in places])
     frames, rows = reader.read_clips(reader.videos[0], ticks[firsts[:, None] + clip])
     return VideoFrames(0, 0, frames, rows, "", ())

@@ -1,4 +1,4 @@
-"""A video file as a prediction needs it: when its frames are shown, and where windows lie in it."""
+"""Frame times of a video file, and the placement of windows over it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ class Video:
     """A video file.
 
     Attributes:
-        path: Of the file.
-        name: What its results are called.
-        times: When each frame is shown, from the first one on, in units of the time base, int64 [num_frames].
-        time_base: Seconds of one unit.
-        rate: Frames a second on average.
-        max_pixels: That a picture may have.
-        damage: What of the file cannot be decoded, empty for a sound one.
+        path: Path of the file.
+        name: Name of its results.
+        times: Presentation time of each frame relative to the first, in units of the time base, int64 [num_frames].
+        time_base: Seconds per unit.
+        rate: Average frame rate, frames per second.
+        max_pixels: Largest number of pixels of a frame.
+        damage: What cannot be decoded; empty for an undamaged file.
     """
 
     path: Path
@@ -38,27 +38,27 @@ class Video:
 
     @property
     def num_frames(self) -> int:
-        """The number of frames."""
+        """Number of frames."""
         return len(self.times)
 
     def at_rate(self, rate: float, *, num_ticks: int) -> "Video":
-        """Return the video as if it had so many frames, at a steady rate."""
+        """Return the video with `num_ticks` ticks at a constant rate, per second, in place of its frames."""
         exact = Fraction(rate).limit_denominator(1_000_000)
         return replace(self, times=np.arange(num_ticks), time_base=1 / exact, rate=exact)
 
     def seconds(self, frame: int) -> float:
-        """Return when a frame begins; of the number of frames, when the last one ends."""
+        """Return the start of a frame, seconds; for `num_frames`, the end of the last frame."""
         if frame < self.num_frames:
             return float(int(self.times[frame]) * self.time_base)
         return float(int(self.times[-1]) * self.time_base + 1 / self.rate)
 
 
 def open_video(source: Source, *, max_pixels: int) -> Video:
-    """Count a video's frames; its pictures may have so many pixels.
+    """Index a video file whose frames have at most `max_pixels` pixels.
 
     Raises:
-        ReadError: It cannot be read.
-        PredictionError: There is no such video, or its name is not UTF-8.
+        ReadError: The file cannot be read.
+        PredictionError: The source has a problem, or its name is not UTF-8.
     """
     path = source.path
     if source.problem:
@@ -75,7 +75,7 @@ def open_video(source: Source, *, max_pixels: int) -> Video:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a window lies: its first frame, and the frames [begin, end) that it speaks for."""
+    """A window: its first frame, and the frames [begin, end) that its scores are assigned to."""
 
     first: int
     begin: int
@@ -83,15 +83,16 @@ class Place:
 
 
 def place_windows(video: Video, span: int, *, stride: Stride | None) -> Iterator[Place]:
-    """Place windows over a video, one after the other; together they speak for all of it.
+    """Place windows over a video so that every frame is assigned to exactly one window.
 
-    Neighbors part half way between their middles. A last window ends with the video where more than a gap between
-    windows would be left behind the one before. Where a second one has no room a whole stride further on, there is one.
+    The boundary between neighbors is half way between their centers. A last window that ends with the video is added if
+    more frames than a gap between windows would remain after the one before. A video without room for a second window a
+    whole stride later has one window.
 
     Args:
         video: The video.
-        span: Frames of a window.
-        stride: From one window to the next; None: as long as a window.
+        span: Length of a window, frames.
+        stride: Distance between the starts of windows; None for `span`.
     """
     stride, num_frames = stride or Stride(frames=span), video.num_frames
     step = stride.frames or max(1, round(stride.seconds * video.rate))
@@ -110,6 +111,6 @@ def place_windows(video: Video, span: int, *, stride: Stride | None) -> Iterator
 
 
 def _at_seconds(video: Video, seconds: float) -> NDArray[np.int64]:
-    """Return the first frame of every so many seconds, increasing int64 [*]."""
+    """Return the first frame at or after each multiple of `seconds`, increasing int64 [*]."""
     units = np.arange(0, int(video.times[-1]) + 1, seconds / float(video.time_base))
-    return np.unique(np.searchsorted(video.times, units - 1e-3))  # a thousandth of a unit: quotients are rounded
+    return np.unique(np.searchsorted(video.times, units - 1e-3))  # 1e-3 units of tolerance for rounded quotients

@@ -1,1 +1,1 @@
-"""Where videos are written: JPEGs and H.264, the places that keep them, copies with words on them."""
+"""Writers: JPEG and H.264 encoding, stores of videos, annotated copies."""

@@ -1,4 +1,4 @@
-"""A copy of a video with words written on it."""
+"""Write a copy of a video with text drawn on its frames."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +16,11 @@ from dataset.writers.shrinking import shrink
 from utils.files import FileError, write_atomically
 from utils.text import one_line
 
-# No B pictures: MP4 says how long a video lasts by its decoding times, which fall short where the rate drops.
+# No B frames: MP4 derives the duration from decoding times, which fall short where the frame rate drops.
 _OPTIONS = {"preset": "veryfast", "crf": "20", "g": "25", "bf": "0", "threads": "1"}
-_LINES_PER_FRAME = 20  # so many lines of text would fill a frame
-_SMALLEST_TEXT = 10  # pixels
-_BAND = (0, 0, 0, 150)  # behind the text
+_LINES_PER_FRAME = 20  # a frame's height over the font size
+_SMALLEST_TEXT = 10  # font size, pixels
+_BAND = (0, 0, 0, 150)  # RGBA of the band behind the text
 
 
 def write_annotated(
@@ -32,24 +32,24 @@ def write_annotated(
     time_base: Fraction,
     rate: Fraction,
 ) -> None:
-    """Write an MP4 copy of a video, without its sound, with lines of text at the top left of every frame.
+    """Write an MP4 copy of a video, without sound, with lines of text at the top left of every frame.
 
-    The copy appears under its name complete or not at all.
+    The file is written atomically.
 
     Args:
-        frames: Of the video, uint8 [H, W, 3] each, all of one size; what they raise is passed on.
-        target: The new file; its folder is made.
-        lines_at: The text of a frame, by its number from 0.
-        times: When each frame is shown, in units of the time base, increasing.
-        time_base: Seconds of one unit.
-        rate: Frames a second on average.
+        frames: Frames of the video, uint8 [H, W, 3], all of one size; exceptions of the iterator are passed on.
+        target: The new file; its folder is created.
+        lines_at: Returns the lines of text of a frame, by its index from 0.
+        times: Presentation time of each frame, in units of the time base, increasing.
+        time_base: Seconds per unit.
+        rate: Average frame rate, frames per second.
 
     Raises:
         FileError: The copy cannot be written, or there are more or fewer frames than times.
     """
 
     def write(file: IO[bytes]) -> None:
-        # By its name: of what goes wrong in a file object FFmpeg only says that something did.
+        # By name: for a file object, FFmpeg's errors do not give the cause.
         with H264Writer(file.name, rate=rate, options=_OPTIONS, time_base=time_base) as writer:
             for frame, time in itertools.zip_longest(_with_text(frames, lines_at), times):
                 if frame is None or time is None:
@@ -72,7 +72,7 @@ def _with_text(frames: Iterable[np.ndarray], lines_at: Callable[[int], Sequence[
 def write_lines(
     frame: np.ndarray, lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> np.ndarray:
-    """Return a frame, uint8 [H, W, 3], with lines of white text on a dark band at its top."""
+    """Draw lines of white text on a dark band at the top of a frame, uint8 [H, W, 3]; return a new frame."""
     picture = Image.fromarray(np.ascontiguousarray(frame)).convert("RGBA")
     layer = Image.new("RGBA", picture.size)
     draw = ImageDraw.Draw(layer)
@@ -84,7 +84,7 @@ def write_lines(
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font with many scripts' letters: the one that matplotlib brings."""
-    from matplotlib import get_data_path  # 0.2 s that videos whose frames are only read do without
+    """Return matplotlib's DejaVu Sans, which covers many scripts, at a size in pixels."""
+    from matplotlib import get_data_path  # takes 0.2 s, which only annotation needs
 
     return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

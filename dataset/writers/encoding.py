@@ -1,4 +1,4 @@
-"""Frames to JPEGs and H.264 files: the one writer of each. No torch."""
+"""Encode frames as JPEG or H.264. No torch."""
 
 import io
 import itertools
@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from av.video.stream import VideoStream
 
-_MAX_RATE_TERM = 1 << 16  # H.264 in MP4 keeps rates as fractions of small numbers
+_MAX_RATE_TERM = 1 << 16  # largest denominator of a frame rate: H.264 in MP4 stores fractions of small numbers
 
 
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
-    """Encode a picture, uint8 [H, W, 3] in RGB or [H, W] in gray, with a quality of 1 to 100."""
-    pixels = np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)  # OpenCV has blue first
+    """Encode an image, uint8 [H, W, 3] (RGB) or [H, W] (gray), as JPEG of quality 1 to 100."""
+    pixels = np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)  # OpenCV takes BGR
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
@@ -27,7 +27,7 @@ def encode_h264(
     times: Iterable[int | None] = (),
     time_base: Fraction | None = None,
 ) -> bytes:
-    """Encode frames as `H264Writer` does, in memory; no frames give no bytes that are a video."""
+    """Encode frames with `H264Writer` in memory; without frames, the result is not a readable video."""
     file = io.BytesIO()
     with H264Writer(file, rate=Fraction(rate), options=options, time_base=time_base) as writer:
         for frame, time in zip(frames, times or itertools.cycle([None]), strict=False):  # a video may end early
@@ -36,18 +36,18 @@ def encode_h264(
 
 
 class H264Writer:
-    """Writes frames as an MP4 file; use it in a `with`."""
+    """A context manager that writes frames to an MP4 file."""
 
     def __init__(
         self, file: object, *, rate: Fraction, options: dict[str, str], time_base: Fraction | None = None
     ) -> None:
-        """Begin a file.
+        """Open the file.
 
         Args:
-            file: Path, or a binary file to write to.
-            rate: Frames a second, on average where they have times of their own.
-            options: Of x264.
-            time_base: Seconds of one unit of the frames' times; None: frames follow each other at the rate.
+            file: A path or a binary file object.
+            rate: Frame rate, frames per second; the average if frames have times.
+            options: Options of x264.
+            time_base: Seconds per unit of the frames' times; None for a constant frame rate.
         """
         self._container = av.open(file, "w", format="mp4")
         self._rate, self._options = rate.limit_denominator(_MAX_RATE_TERM), options
@@ -56,21 +56,22 @@ class H264Writer:
         self._count = 0
 
     def __enter__(self) -> "H264Writer":
-        """Return itself."""
+        """Return the writer."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """Write what the encoder holds back, unless something went wrong, and end the file."""
+        """Flush the encoder, unless there was an error, and close the file."""
         if kind is None and self._stream is not None:
             self._container.mux(self._stream.encode(None))
         self._container.close()
 
     def write(self, frame: np.ndarray, *, time: int | None = None) -> None:
-        """Add a frame.
+        """Append a frame.
 
         Args:
-            frame: Uint8 [H, W, 3] of even height and width, the same for all.
-            time: When it is shown, in units of the time base; later than the one before. None: its number.
+            frame: uint8 [H, W, 3], all of one size, height and width even.
+            time: Presentation time in units of the time base, later than that of the frame before; None for the index
+                of the frame.
         """
         if self._stream is None:
             stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)

@@ -1,4 +1,4 @@
-"""Frames made smaller before they are written."""
+"""Downscale frames before they are written."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,16 +13,16 @@ class EncodingError(UserError):
 
 
 def shrink(frames: Iterable[np.ndarray], short_side: int, *, step: int = 1) -> Iterator[np.ndarray]:
-    """Resize frames whose short side is longer than `short_side` pixels (0: none); the shape stays.
+    """Downscale frames whose short side is longer than `short_side`, keeping the aspect ratio.
 
     Args:
-        frames: uint8 [H, W, 3] each.
-        short_side: Short side of the result, in pixels.
-        step: Height and width become multiples of it: 2 as chroma subsampling wants; a frame that is not resized loses
-            a row or a column for that.
+        frames: Frames, uint8 [H, W, 3].
+        short_side: Largest short side of the result, pixels; 0 for no limit.
+        step: Height and width become multiples of it, such as 2 for chroma subsampling; a frame that is not resized is
+            cropped for that.
 
     Raises:
-        EncodingError: Nothing is left of a frame by that.
+        EncodingError: A frame is smaller than `step`.
     """
     for frame in frames:
         height, width = frame.shape[:2]

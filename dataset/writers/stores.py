@@ -1,6 +1,6 @@
-"""Places to write videos to: files, folders of JPEGs, or LMDB environments.
+"""Stores that videos are written to: video files, folders of JPEGs, or LMDB environments.
 
-A video appears under its name complete or not at all, so a run that was killed is continued by asking what is there.
+Every video is written atomically, so a killed conversion continues with the videos that are not stored yet.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from dataset.readers.video_index import build_index
 from utils.files import write_atomically
 
 LMDB_PAGE = 4096
-_LEAST_FREE = 1 << 20  # bytes; about what LMDB adds to the disk for a short video
+_LEAST_FREE = 1 << 20  # free bytes below which the disk counts as full; about what LMDB adds for a short video
 
 
 class Store(Protocol):
-    """One way to keep videos below a folder, never outside of it. `parts` is what the format's encoder returned."""
+    """A store of encoded videos below a folder, never outside it; `parts` are the results of the format's encoder."""
 
     suffix: str
 
     def holds(self, path: str, *, num_frames: int) -> bool:
-        """Say whether the video is there with all its frames."""
+        """Return whether the video is stored with all its frames."""
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
-        """Add the video, or replace a broken one."""
+        """Add the video, or replace an incomplete one."""
 
 
 @contextmanager
 def _appearing_folder(target: Path) -> Iterator[Path]:
-    """Give a new folder beside the target that takes the target's place when the block has succeeded."""
+    """Yield a new temporary folder that replaces the target if the block succeeds."""
     partial = target.with_name(f".{target.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -50,16 +50,16 @@ def _appearing_folder(target: Path) -> Iterator[Path]:
 
 
 class VideoFiles:
-    """RAW: one MP4 file a video."""
+    """RAW: an MP4 file per video."""
 
     suffix = ".mp4"
 
     def __init__(self, root: Path) -> None:
-        """Take the folder of the data set."""
+        """Use a dataset's root folder."""
         self.root = root
 
     def holds(self, path: str, *, num_frames: int) -> bool:
-        """See `Store`: the file opens and its index, the readers', has that many frames."""
+        """See `Store`; counts the frames with the index of the readers."""
         try:
             with VideoFile(self.root / below(path)) as video:
                 return build_index(video).num_frames == num_frames
@@ -72,20 +72,20 @@ class VideoFiles:
 
 
 class PictureStore:
-    """Numbered JPEGs: of every frame one, or, with several suffixes (`_c1` and `_c2` of optical flow), one for each.
+    """Base of the stores of numbered JPEGs: one per frame and suffix (`_c1` and `_c2` for optical flow).
 
-    The parts of a video are in the order of its frames, and of a frame in the order of the suffixes.
+    The parts of a video are ordered by frame, then by suffix.
     """
 
     suffix = ""
 
     def __init__(self, root: Path, *, suffixes: Sequence[str] = ("",)) -> None:
-        """Take the folder of the data set and the suffixes of a frame's pictures."""
+        """Use a dataset's root folder, and these suffixes of image names."""
         self.root = root
         self.suffixes = tuple(suffixes)
 
     def _named(self, parts: Sequence[bytes], digits: int) -> dict[str, bytes]:
-        """Return the parts by name, the first frame's number being 1."""
+        """Return the parts by image name, numbered from 1."""
         names = len(self.suffixes)
         return {
             f"{index // names + 1:0{digits}d}{self.suffixes[index % names]}.jpg": part
@@ -94,7 +94,7 @@ class PictureStore:
 
 
 class FrameFolders(PictureStore):
-    """FRAME: a folder a video with 00001.jpg, 00002.jpg, ..."""
+    """FRAME: a folder per video with 00001.jpg, 00002.jpg, ..."""
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
@@ -109,7 +109,7 @@ class FrameFolders(PictureStore):
 
 
 class VideoEnvironments(PictureStore):
-    """LMDB: an environment a video with the keys 000001.jpg, 000002.jpg, ..."""
+    """LMDB: an environment per video with the keys 000001.jpg, 000002.jpg, ..."""
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
@@ -129,10 +129,10 @@ class VideoEnvironments(PictureStore):
 
 
 class OneEnvironment(PictureStore):
-    """LMDB_SET: the folder is one environment for all videos, with the keys path/000001.jpg, ..."""
+    """LMDB_SET: one environment, the root folder, for all videos, with the keys path/000001.jpg, ..."""
 
     def holds(self, path: str, *, num_frames: int) -> bool:
-        """See `Store`: a video is one transaction, so its last frame stands for all."""
+        """See `Store`; looks for the last frame only, as a video is written in one transaction."""
         if not (self.root / "data.mdb").exists():
             return False
         last = f"{below(path)}/{num_frames:06d}{self.suffixes[-1]}.jpg"
@@ -152,7 +152,7 @@ class OneEnvironment(PictureStore):
 
 
 class ShardedEnvironments(PictureStore):
-    """LMDB_SET in several environments: the first part of a video's path is the environment's folder."""
+    """LMDB_SET with several environments: the first part of a video's path is the folder of its environment."""
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
@@ -176,16 +176,16 @@ PICTURE_STORES: dict[str, Callable[..., Store]] = {
 
 
 def is_disk_full(root: Path, error: OSError | lmdb.Error) -> bool:
-    """Say whether the disk was full when a video could not be written, which LMDB may call an input/output error."""
+    """Return whether a write failed because the disk is full, which LMDB may report as an input/output error."""
     is_full = root.exists() and shutil.disk_usage(root).free < _LEAST_FREE
     return is_full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _put(folder: Path, items: dict[bytes, bytes]) -> None:
-    """Add items to the LMDB environment of a folder in one transaction, growing its map as much as they can need."""
+    """Add items to the LMDB environment of a folder in one transaction, with a map that is large enough for them."""
     data = folder / "data.mdb"
     present = data.stat().st_size if data.exists() else 0
-    # A value takes whole pages, with a header; the tree and the copy-on-write of its pages take a few more.
+    # A value with its header takes whole pages; the tree, with copy-on-write of its pages, takes a few more.
     pages = sum(len(value) // LMDB_PAGE + 2 for value in items.values()) + 256
     map_size = present + pages * LMDB_PAGE
     with (

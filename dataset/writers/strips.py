@@ -1,4 +1,4 @@
-"""Small pictures of videos, for pages that name them."""
+"""Small film strips of videos for the result page."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,10 +14,10 @@ _FRAMES, _SIDE, _QUALITY = 4, 72, 80
 
 
 def read_strips(records: Sequence[VideoRecord], make_reader: Callable[[], FrameReader]) -> list[bytes | str]:
-    """Return four frames of each video, evenly spread and side by side, as a small JPEG; or why there are none."""
+    """Return a JPEG of four evenly spaced frames, side by side, of each video, or the error text."""
     try:
         reader = make_reader()
-    except UserError as error:  # the videos may be gone once they are scored
+    except UserError as error:  # the videos may have been removed after scoring
         return [str(error)] * len(records)
     strips: list[bytes | str] = []
     for record in records:

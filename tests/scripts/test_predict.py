@@ -197,14 +197,14 @@ def test_unreadable_files_are_named_and_the_rest_is_done(
 def test_nothing_is_overwritten(record: Path, weights: Path, tmp_path: Path) -> None:
     video = encode_video(tmp_path / "v.mp4", 8)
     (tmp_path / "o.json").write_text("mine")
-    with pytest.raises(PredictionError, match="o.json is there already"):
+    with pytest.raises(PredictionError, match="o.json exists already"):
         predict(record, weights, video, "--json", tmp_path / "o.json")
     (tmp_path / "a").mkdir()
     (tmp_path / "a/v.mp4.mp4").write_text("mine")
-    with pytest.raises(PredictionError, match=r"v\.mp4\.mp4 is there already"):
+    with pytest.raises(PredictionError, match=r"v\.mp4\.mp4 exists already"):
         predict(record, weights, video, "--annotate", tmp_path / "a")
     other = encode_video(tmp_path / "other/v.mp4", 8)
-    with pytest.raises(PredictionError, match=r"two of the results are called .*v\.mp4"):
+    with pytest.raises(PredictionError, match=r"two results would be called .*v\.mp4"):
         predict(record, weights, video, other, "--annotate", tmp_path / "b")
     assert (tmp_path / "o.json").read_text() == "mine"
 
@@ -216,11 +216,11 @@ def test_mistakes_are_said_in_one_line(record: Path, weights: Path, tmp_path: Pa
         ([video, "--classes", tmp_path / "two.txt"], "2 names for dataset.num_classes 12"),
         ([video, "dataset.crop_sise=3"], "unknown key; did you mean 'crop_size'"),
         ([video, "network.base_width=16"], "weights.pth|size|shape"),
-        ([video, "dataset.use_flow=true", "dataset.format=FRAME"], "looks at optical flow"),
+        ([video, "dataset.use_flow=true", "dataset.format=FRAME"], "takes optical flow"),
     ]:
         with pytest.raises(UserError, match=fault):
             predict(record, weights, *words)
-    with pytest.raises(UserError, match="no weights: .*current.pth is not there"):
+    with pytest.raises(UserError, match="no weights: .*current.pth does not exist"):
         main(["--config_file", str(record), str(video)])
     for words in ([], [video, "--top_k", 0]):
         assert predict(record, weights, *words) == 2

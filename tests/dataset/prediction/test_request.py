@@ -47,6 +47,6 @@ def test_no_result_takes_the_place_of_another(tmp_path: Path) -> None:
         (Outputs(annotate=tmp_path), ["v", "v"]),
         (Outputs(csv=tmp_path / "v.csv", features=tmp_path), ["v"]),
     ):
-        with pytest.raises(PredictionError, match=r"two of the results are called .*(same|v\.mp4|v\.csv)"):
+        with pytest.raises(PredictionError, match=r"two results would be called .*(same|v\.mp4|v\.csv)"):
             outputs.require_new(names)
     Outputs(annotate=tmp_path, timeline=tmp_path, features=tmp_path).require_new(["v", "w"])
