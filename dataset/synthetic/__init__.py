@@ -1,4 +1,4 @@
-"""The embedded data set: `make_synthetic`, `python -m dataset.synthetic`. No torch."""
+"""The synthetic datasets: `make_synthetic` makes the embedded one, as does `python -m dataset.synthetic`. No torch."""
 
 from dataset.synthetic.make import make_synthetic
 

@@ -1,7 +1,7 @@
-"""Scenes that two example sets play in: cluttered, moving backgrounds of 640 x 480 and what passes through them.
+"""Backgrounds of the two example sets: cluttered scenes of 640 x 480 with camera motion and moving distractors.
 
-A scene belongs to several videos, as a room does, and to one split alone: a test video shows no background that was
-trained on. What passes through a scene says nothing about a video's class.
+A scene is shared by several videos, but only within a split: no test video has a background of the training set.
+Distractors are independent of the class.
 """
 
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ import cv2
 import numpy as np
 
 HEIGHT, WIDTH = 480, 640
-RATES = (10, 12, 15, 20, 25, 30)  # frames a second
-SECONDS = (2.0, 6.0)
-_MARGIN = 12  # pixels that the camera sways at most, to each side: held in a hand
-_THINGS = (15, 40)  # still ones
-_PASSERS = (1, 2)
+RATES = (10, 12, 15, 20, 25, 30)  # frame rates, frames per second
+SECONDS = (2.0, 6.0)  # shortest and longest video
+_MARGIN = 12  # largest shift of the camera to each side, as if handheld, pixels
+_THINGS = (15, 40)  # number of still objects
+_PASSERS = (1, 2)  # number of moving distractors
 _NOISE = 5.0  # standard deviation of the camera noise, gray levels
-_SHIFTS = 64  # places at which the same noise is laid over a picture, each way
+_SHIFTS = 64  # number of offsets, along each axis, at which one noise image is added to the frames
 
 Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a video is: frames, and frames a second."""
+    """Length of a video, frames, and its frame rate, frames per second."""
 
     num_frames: int
     rate: int
 
 
 def draw_timing(rng: np.random.Generator) -> Timing:
-    """Draw the rate and the length of a video."""
+    """Draw the frame rate and the length of a video."""
     rate = int(rng.choice(RATES))
     return Timing(round(rng.uniform(*SECONDS) * rate), rate)
 
@@ -46,16 +46,16 @@ class Backdrop:
     """The moving background of one video."""
 
     def __init__(self, scene: np.random.Generator, rng: np.random.Generator, *, timing: Timing) -> None:
-        """Draw what does not change within a scene, and how a video shows it.
+        """Draw the still content of a scene, and the camera motion, distractors and noise of one video.
 
         Args:
-            scene: Draws what all videos of the scene share.
-            rng: Draws what is the video's own.
-            timing: Of the video.
+            scene: Generator of the scene, the same for all its videos.
+            rng: Generator of the video.
+            timing: Length and frame rate of the video.
         """
         self._room = _draw_room(scene)
         seconds = np.arange(timing.num_frames) / timing.rate
-        self._corner = _MARGIN * (1 + _sway(rng, seconds))  # [T, 2]: x, y of the part that is shown
+        self._corner = _MARGIN * (1 + _sway(rng, seconds))  # [T, 2]: x, y of the view's top left corner
         self._light = 1 + 0.1 * _sway(rng, seconds)[:, 0]
         count = rng.integers(*_PASSERS, endpoint=True)
         self._passers = [_Passer(rng, seconds) for _ in range(count)]
@@ -64,7 +64,7 @@ class Backdrop:
         self._grain = rng.integers(0, _SHIFTS, (timing.num_frames, 2))
 
     def show(self, number: int) -> np.ndarray:
-        """Return frame `number` as a new picture, uint8 [480, 640, 3], to be drawn on."""
+        """Return the background of frame `number` as a new image, uint8 [480, 640, 3], to be drawn on."""
         column, row = np.rint(self._corner[number]).astype(int)
         picture = self._room[row : row + HEIGHT, column : column + WIDTH].copy()
         for passer in self._passers:
@@ -72,7 +72,7 @@ class Backdrop:
         return picture
 
     def finish(self, picture: np.ndarray, number: int) -> np.ndarray:
-        """Return a picture as the camera gives it: under the light of the moment, with noise."""
+        """Apply the brightness and the camera noise of frame `number`."""
         row, column = self._grain[number]
         noise = self._noise[row : row + HEIGHT, column : column + WIDTH]
         lit = cv2.convertScaleAbs(picture, alpha=float(self._light[number]))
@@ -80,13 +80,13 @@ class Backdrop:
 
 
 class _Passer:
-    """Something that goes through a scene in a straight line, or hangs and swings in it."""
+    """A distractor that crosses a scene in a straight line, or swings in place."""
 
     def __init__(self, rng: np.random.Generator, seconds: np.ndarray) -> None:
         begin, end = rng.uniform((0, 0), (WIDTH, HEIGHT), (2, 2))
-        share = (seconds / seconds[-1])[:, None]
+        progress = (seconds / seconds[-1])[:, None]
         swing = 40 * _sway(rng, seconds)
-        self._places = begin + (end - begin) * share * rng.integers(0, 2) + swing
+        self._places = begin + (end - begin) * progress * rng.integers(0, 2) + swing
         self._color, self._size = draw_color(rng), rng.uniform(8, 25)
         self._is_round = rng.random() < 0.5
 
@@ -103,13 +103,13 @@ def _whole(place: np.ndarray) -> tuple[int, int]:
 
 
 def _sway(rng: np.random.Generator, seconds: np.ndarray) -> np.ndarray:
-    """Return two slow wavering curves within -1..1, [T, 2]."""
+    """Return two slow random oscillations within -1..1, float [T, 2]."""
     cycles, phase = rng.uniform(0.05, 0.5, (2, 2)), rng.uniform(0, 2 * np.pi, (2, 2))
     return np.sin(2 * np.pi * seconds[:, None, None] * cycles + phase).mean(axis=1)
 
 
 def _draw_room(rng: np.random.Generator) -> np.ndarray:
-    """Return a scene without what moves: uint8 [480 + 2 margins, 640 + 2 margins, 3]."""
+    """Draw the still content of a scene: uint8 [480 + 2 margins, 640 + 2 margins, 3]."""
     height, width = HEIGHT + 2 * _MARGIN, WIDTH + 2 * _MARGIN
     coarse = (rng.uniform(40, 200, (5, 6, 1)) + rng.uniform(-40, 40, (5, 6, 3))).astype(np.float32)
     room = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)

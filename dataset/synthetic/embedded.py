@@ -1,8 +1,8 @@
-"""Make the embedded data set when a record asks for it and it is absent.
+"""Make the embedded dataset if a record uses it and it does not exist.
 
   python -m dataset.synthetic.embedded --config_file record/X.yml
 
-run.sh calls this before training; as it parses the record, it is also where a mistake in the record shows first.
+run.sh calls this before training; it is also the first to report a mistake in the record.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from utils.text import say
 
 
 def main() -> None:
-    """Parse the record; make its data set if that is the embedded one and its lists are not there."""
+    """Parse the record; make its dataset if that is the embedded one and its lists do not exist."""
     arguments = script_parser(__doc__).parse_intermixed_args()
     data = load_config(arguments.config_file, arguments.overrides).dataset
     if data.embedded and not (Path(data.list_file).exists() and Path(data.eva_list_file).exists()):
-        say(f"making the embedded data set in {data.root_path}")
+        say(f"making the embedded dataset in {data.root_path}")
         make_synthetic(data.root_path, format=data.format)
 
 

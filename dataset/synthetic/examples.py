@@ -1,12 +1,13 @@
-"""Two folders of videos as people have them, to try `python -m dataset.prepare folder` and what follows on.
+"""Make a folder of videos by class, to try `python -m dataset.prepare folder` and the steps after it.
 
     python -m dataset.synthetic.examples motion --root data/gestures
     python -m dataset.synthetic.examples appearance --root data/materials
 
-Each writes `train/<class>/*.mp4` and `test/<class>/*.mp4`: real H.264 of 640 x 480, of 10 to 30 frames a second and 2
-to 6 seconds, before cluttered scenes that move (dataset/synthetic/clutter.py); test videos have scenes of their own.
+Each writes `train/<class>/*.mp4` and `test/<class>/*.mp4`: H.264 videos of 640 x 480 pixels, 10 to 30 frames per second
+and 2 to 6 seconds, with cluttered, moving backgrounds (dataset/synthetic/clutter.py), other ones in the test videos.
 `motion`: ten shapes that a finger draws (strokes.py). `appearance`: six materials (materials.py). A video depends on
-the seed, its split and its index alone. A killed command is continued by the same one; another set is left alone.
+the seed, its split and its index only. A killed command is continued by running it again; a folder that holds another
+set is not changed.
 """
 
 import argparse
@@ -24,15 +25,15 @@ from dataset.writers.encoding import encode_h264
 from dataset.writers.stores import VideoFiles
 from utils.cli import Parser, run_script
 
-GENERATOR_VERSION = 1  # raised when the same parameters begin to make other videos
+GENERATOR_VERSION = 1  # incremented whenever the same parameters make different videos
 _SPLITS = ("train", "test")
-_VIDEOS_OF_SCENE = 2  # of every class
+_VIDEOS_OF_SCENE = 2  # videos of each class that share a scene
 _H264_OPTIONS = {"preset": "veryfast", "crf": "24", "threads": "1", "x264-params": "mbtree=0"}
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A data set: its classes, and what draws the frames of a video of one."""
+    """An example set: its classes, and the function that renders the frames of a video."""
 
     classes: Sequence[str]
     film: Callable[..., Iterator[np.ndarray]]
@@ -46,7 +47,7 @@ EXAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a folder is made from; `example` is one of `EXAMPLES`."""
+    """Parameters of a folder; `example` is a key of EXAMPLES."""
 
     example: str
     num_train: int
@@ -55,12 +56,12 @@ class Parameters:
     generator: int = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
-        """Refuse what no folder can be made of."""
+        """Check the ranges."""
         require_at_least(self, {"num_train": 1, "num_test": 1, "seed": 0})
 
 
 def make_example(parameters: Parameters, root: Path, *, workers: int | None = None) -> None:
-    """Make a folder of videos, or complete it; arguments and errors as of `make_set`."""
+    """Make a folder of videos, or complete it; arguments and errors as for `make_set`."""
     classes = EXAMPLES[parameters.example].classes
     videos = [
         Drawn(split, index, classes[index % len(classes)], _timing(parameters, split, index)[0].num_frames)
@@ -72,13 +73,13 @@ def make_example(parameters: Parameters, root: Path, *, workers: int | None = No
 
 
 def _timing(parameters: Parameters, split: str, index: int) -> tuple[Timing, np.random.Generator]:
-    """Return how long a video is, and the generator that draws the rest of it."""
+    """Return the timing of a video, and the generator for the rest of it."""
     rng = np.random.default_rng((parameters.seed, _SPLITS.index(split), index))
     return draw_timing(rng), rng
 
 
 def frames_of(video: Drawn, parameters: Parameters) -> tuple[Timing, Iterator[np.ndarray]]:
-    """Return how long a video is, and its frames, uint8 [480, 640, 3] each, before any encoding."""
+    """Return the timing of a video, and its frames before encoding, uint8 [480, 640, 3] each."""
     example = EXAMPLES[parameters.example]
     timing, rng = _timing(parameters, video.split, video.index)
     number = video.index // (_VIDEOS_OF_SCENE * len(example.classes))
@@ -99,7 +100,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("example", choices=tuple(EXAMPLES), help="what tells the classes apart")
+    parser.add_argument("example", choices=tuple(EXAMPLES), help="what distinguishes the classes")
     parser.add_argument("--root", type=Path, required=True, help="folder of the videos")
     parser.add_argument("--num_train", type=int, default=150, help="training videos (150)")
     parser.add_argument("--num_test", type=int, default=70, help="test videos (70)")

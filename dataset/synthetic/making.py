@@ -1,4 +1,4 @@
-"""Makes a set of drawn videos in a folder: by several processes, continued after a kill, never over another set."""
+"""Generate a set of synthetic videos in a folder, in parallel and resumable, without overwriting another set."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,18 +21,18 @@ _RUN_AGAIN = "finished videos are kept: free some space and run the same command
 
 
 class SyntheticError(UserError):
-    """The data set cannot be made as asked."""
+    """A synthetic dataset cannot be made as requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A video to draw: which of its split, its class, and how it will be found.
+    """A video to generate.
 
     Attributes:
         split: `train` or `test`.
-        index: Number within the split, from 0.
-        class_name: Folder of its class.
-        num_frames: Frames it will have.
+        index: Index within the split, from 0.
+        class_name: Class name, also the name of its folder.
+        num_frames: Number of frames.
     """
 
     split: str
@@ -42,18 +42,18 @@ class Drawn:
 
     @property
     def stem(self) -> str:
-        """Path below the data set's folder, without the format's suffix."""
+        """Path relative to the dataset's folder, without the format's suffix."""
         return f"{self.split}/{self.class_name}/{self.index:05d}"
 
 
 def require_at_least(values: object, limits: Mapping[str, int]) -> None:
-    """Refuse attributes below their limits.
+    """Require that attributes are not below their limits.
 
     Raises:
-        SyntheticError: One is.
+        SyntheticError: An attribute is below its limit, or NaN.
     """
     for name, low in limits.items():
-        if not getattr(values, name) >= low:  # NaN is not
+        if not getattr(values, name) >= low:  # also true for NaN
             raise SyntheticError(f"{name} must be at least {low}, not {getattr(values, name)}")
 
 
@@ -68,17 +68,17 @@ def make_set(
     workers: int | None,
     implied: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Make a data set, or complete it; return at once if it is there already.
+    """Make a synthetic dataset, or complete it; return at once if it is complete.
 
     Args:
-        root: Folder of the data set; made if absent.
-        parameters: All that its videos depend on.
-        store: Where they go.
-        videos: All of them.
-        encode: Draws one and returns its parts; it can be pickled.
-        texts: Other files and their content, written at the end.
-        workers: Processes; the number of usable processors if None. It does not change the videos.
-        implied: Parameters of sets that do not name them: from before they could be chosen.
+        root: Folder of the dataset, created if missing.
+        parameters: All parameters that the videos depend on.
+        store: Where the videos are written.
+        videos: All videos of the set.
+        encode: Renders and encodes a video and returns its parts; must be picklable.
+        texts: Contents of further files by name, written at the end.
+        workers: Number of processes, None for the number of usable processors. It does not change the videos.
+        implied: Values of parameters that older sets do not name, as these could not be chosen then.
 
     Raises:
         SyntheticError: The folder holds something else, or the disk is full.
@@ -93,14 +93,14 @@ def make_set(
             write_text_atomically(root / name, text)
         _describe(root, parameters, complete=True)
     except (OSError, lmdb.Error) as error:
-        cause = f"cannot write the data set in {root}: {error}"
+        cause = f"cannot write the dataset in {root}: {error}"
         if is_disk_full(root, error):
             cause = f"the disk of {root} is full; {_RUN_AGAIN}"
         raise SyntheticError(cause) from error
 
 
 def _claim(root: Path, wanted: Mapping[str, Any], texts: Mapping[str, str], implied: Mapping[str, Any]) -> bool:
-    """Check that the folder is empty or holds this very set, and note the parameters. True if it is complete."""
+    """Check that the folder is empty or holds this set, and write the parameters; return whether it is complete."""
     description = root / DESCRIPTION
     if description.exists():
         found = json.loads(description.read_text(encoding="utf-8"))
@@ -110,12 +110,12 @@ def _claim(root: Path, wanted: Mapping[str, Any], texts: Mapping[str, str], impl
             have = ", ".join(f"{name} {there.get(name)}" for name in differing)
             want = ", ".join(f"{name} {wanted[name]}" for name in differing)
             raise SyntheticError(
-                f"{root} holds a data set with {have}, but {want} was asked for; "
-                "nothing was changed: take another folder or delete that one"
+                f"{root} holds a dataset with {have}, but {want} was requested; "
+                "nothing was changed: choose another folder or delete that one"
             )
         return bool(found["complete"]) and all((root / name).exists() for name in texts)
     if root.exists() and any(root.iterdir()):
-        raise SyntheticError(f"{root} is not empty and has no {DESCRIPTION}: take another folder for the data set")
+        raise SyntheticError(f"{root} is not empty and has no {DESCRIPTION}: choose another folder for the dataset")
     _describe(root, wanted, complete=False)
     return False
 
@@ -128,7 +128,7 @@ def _describe(root: Path, parameters: Mapping[str, Any], *, complete: bool) -> N
 def _make_missing(
     root: Path, store: Store, videos: Sequence[Drawn], *, encode: Callable[[Drawn], list[bytes]], workers: int
 ) -> None:
-    """Workers draw and encode; this process alone writes, so that one place handles a full disk and a kill."""
+    """Render and encode missing videos in workers; only this process writes, and handles a full disk or a kill."""
     missing = [video for video in videos if not store.holds(video.stem + store.suffix, num_frames=video.num_frames)]
     title = printable(f"making {root}")
     with tqdm(total=len(videos), initial=len(videos) - len(missing), desc=title, unit="video") as bar:
@@ -138,7 +138,7 @@ def _make_missing(
 
 
 def _encoded(videos: Sequence[Drawn], encode: Callable[[Drawn], list[bytes]], workers: int) -> Iterator[list[bytes]]:
-    """Encode the videos in order, in this process or in several fresh ones."""
+    """Yield the encoded videos in order, computed in this process or in a pool."""
     workers = min(workers, len(videos))
     if workers <= 1:
         yield from map(encode, videos)

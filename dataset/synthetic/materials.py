@@ -1,6 +1,6 @@
-"""Six materials: a large thing of one of them hangs before a cluttered scene, and sways.
+"""Six materials: each video shows a large swaying object of one material in front of a cluttered scene.
 
-What tells the classes apart is how the thing looks, in any single frame; all classes move by the same laws.
+Only the object's texture and color distinguish the classes, in any single frame; all classes move alike.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ import numpy as np
 
 from dataset.synthetic.clutter import HEIGHT, WIDTH, Backdrop, Timing
 
-_SIDE = 420  # of a piece of material, pixels
-_SCALE = (0.55, 0.95)  # of a piece as it is shown
+_SIDE = 420  # side of a texture, pixels
+_SCALE = (0.55, 0.95)  # scale of a texture in the frame
 
 
 def _grain(rng: np.random.Generator, across: float, along: float) -> np.ndarray:
-    """Return noise that is smooth over so many pixels in x and y: [side, side], of a standard deviation of 1."""
+    """Return Gaussian noise, blurred by `across` pixels in x and `along` in y: [side, side], standard deviation 1."""
     noise = cv2.GaussianBlur(rng.standard_normal((_SIDE, _SIDE)), (0, 0), sigmaX=across, sigmaY=along)
     return noise / noise.std()
 
@@ -38,7 +38,7 @@ def _water(rng: np.random.Generator) -> np.ndarray:
     return 1.3 * np.sin(bent / rng.uniform(4, 7))
 
 
-# Of each material a color and the lights and shades on it, [side, side].
+# The mean color of each material, RGB, and the function that draws its shading, [side, side].
 MATERIALS: dict[str, tuple[tuple[int, int, int], Callable[[np.random.Generator], np.ndarray]]] = {
     "brick": ((165, 80, 60), _bricks),
     "checks": ((128, 128, 128), _checks),
@@ -50,14 +50,14 @@ MATERIALS: dict[str, tuple[tuple[int, int, int], Callable[[np.random.Generator],
 
 
 def piece(name: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw a piece of a material, uint8 [side, side, 3]."""
+    """Draw a texture of a material, uint8 [side, side, 3]."""
     color, shade = MATERIALS[name]
     tint = np.asarray(color) * rng.uniform(0.75, 1.2) + rng.uniform(-18, 18, 3)
     return np.clip(tint + 26 * shade(rng)[..., None], 0, 255).astype(np.uint8)
 
 
 def film(name: str, backdrop: Backdrop, rng: np.random.Generator, *, timing: Timing) -> Iterator[np.ndarray]:
-    """Give the frames of a video of a class, uint8 [480, 640, 3] each."""
+    """Yield the frames of a video of a class, uint8 [480, 640, 3] each."""
     material, scale = piece(name, rng), rng.uniform(*_SCALE)
     outline = np.zeros((_SIDE, _SIDE), np.uint8)
     corners = _SIDE / 2 * (1 + rng.uniform(0.75, 1, (7, 1)) * _directions(7))

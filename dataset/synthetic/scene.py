@@ -1,15 +1,15 @@
-"""Small worlds with textured things that move: what a video of the embedded data set shows.
+"""Scenes of the embedded dataset: textured sprites that move over a textured background.
 
-The picture is a torus: what leaves on the right comes back on the left. A sprite's place is drawn uniformly on it, so
-at every frame index its place (and, likewise, its angle) has one and the same distribution whatever the motion
-class. Radii follow one law too, taken over all frames of a video: `grow` and `shrink` are each other's time reversal,
-and in the other classes a sprite keeps a radius that a growing one has at some random frame. Hence one frame, and any
-unordered set of frames, cannot tell a motion from its reversal.
+The frame is a torus: what leaves on the right returns on the left. A sprite's position is drawn uniformly on it, so at
+every frame index the distribution of its position (and of its angle) is the same for all motion classes. So is the
+distribution of radii over all frames of a video: `grow` and `shrink` are each other's time reversal, and in the other
+classes a sprite keeps a radius that a growing one has at some random frame. Hence one frame, and any unordered set of
+frames, cannot distinguish a motion from its reversal.
 
-A two-phase motion turns around once, at a random time in the middle of the video; all sprites turn together.
-A clip that misses the turn looks like a one-phase motion.
+A two-phase motion reverses once, at a random time in the middle of the video, for all sprites at once. A clip that
+misses the reversal looks like a one-phase motion.
 
-Frames are four to three, so that the three crops of an evaluation differ.
+The aspect ratio is 4:3, so that the three crops of an evaluation differ.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ Quantity = Literal["x", "y", "angle", "radius"]
 Outline = Literal["disc", "polygon", "star"]
 Pattern = Literal["stripes", "checks", "halves", "wedges"]
 
-# Per-video draws, lengths as fractions of the picture's height. At 72 px: 1.5 to 2.8 px a frame, radii of 9 to 20 px.
+# Ranges of random draws, lengths as fractions of the frame's height. At 72 px: 1.5 to 2.8 px per frame, radii of 9 to
+# 20 px.
 SPEED = (1.5 / 72, 2.8 / 72)
 RADIUS = (9 / 72, 20 / 72)
-ANGULAR_SPEED = (np.radians(5), np.radians(9))  # radians a frame; a pattern may repeat every half turn
-GROWTH = (0.5, 0.75)  # log of the last radius over the first one
-STRETCH = (1.5, 2.2)
-SPRITES = (4, 6)
-TURN = (0.35, 0.65)  # when a two-phase motion turns, as a fraction of the video
+ANGULAR_SPEED = (np.radians(5), np.radians(9))  # radians per frame; a pattern may repeat every half turn
+GROWTH = (0.5, 0.75)  # log of the ratio of the last radius to the first
+STRETCH = (1.5, 2.2)  # length over width of a sprite
+SPRITES = (4, 6)  # number of sprites
+TURN = (0.35, 0.65)  # when a two-phase motion reverses, as a fraction of the video
 NOISE = 3.0  # standard deviation of the camera noise, gray levels
 WAVES = 5.0  # largest amplitude of a background wave, gray levels
 PATTERN = 0.7  # strength of a sprite's pattern: 0 is one color
 
 
 def frame_width(height: int) -> int:
-    """Width of a frame, four thirds of its height and even."""
+    """Return the width of a frame, pixels: even, and four thirds of its height."""
     return 2 * round(height * 2 / 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """One class: which quantity changes, which way first, and whether it comes back."""
+    """A motion class: the quantity that changes, its sign at first, and whether the motion reverses."""
 
     quantity: Quantity
     sign: int
@@ -71,9 +72,13 @@ CLASSES: tuple[str, ...] = tuple(MOTIONS)
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Where a sprite is, frame by frame; all arrays are [T].
+    """The trajectory of a sprite, float [T] each.
 
-    x, y: center in pixels, not wrapped around. radius: pixels. angle: radians, clockwise on the screen.
+    Attributes:
+        x: Center, pixels, not wrapped around.
+        y: Center, pixels, not wrapped around.
+        radius: Radius, pixels.
+        angle: Angle, radians, clockwise on the screen.
     """
 
     x: Floats
@@ -84,9 +89,15 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A sprite's appearance: outline, pattern, and the pattern's two RGB colors (0 to 255).
+    """The appearance of a sprite.
 
-    stretch: length over width; the radius is their geometric mean.
+    Attributes:
+        outline: Shape of the outline.
+        corners: Number of corners of a polygon, or of points of a star.
+        pattern: Pattern of the texture.
+        frequency: Spatial frequency of stripes and checks, half cycles per radius.
+        stretch: Length over width; the radius is their geometric mean.
+        colors: The pattern's two RGB colors, 0 to 255.
     """
 
     outline: Outline
@@ -99,7 +110,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything a video shows. background: [H, W, 3]; turn: frame of the turning point, infinite without one."""
+    """The content of a video: background [H, W, 3], sprites, and the frame of the reversal, infinite without one."""
 
     background: Floats
     sprites: tuple[tuple[Track, Look], ...]
@@ -107,7 +118,7 @@ class Scene:
 
 
 def make_scene(rng: np.random.Generator, *, motion: Motion, size: int, num_frames: int) -> Scene:
-    """Draw a scene; every class takes the same random numbers, so that only the motion differs between two of them."""
+    """Draw a scene; every class takes the same random numbers, so that equal seeds differ in the motion only."""
     turn = rng.uniform(*TURN) * (num_frames - 1)
     background = _make_background(rng, size)
     time = np.arange(num_frames, dtype=np.float64)
@@ -123,7 +134,7 @@ def _make_track(rng: np.random.Generator, motion: Motion, progress: Floats, *, s
     angle = rng.uniform(0, 2 * np.pi)
     low, high = np.log(np.asarray(RADIUS) * size)
     middle = rng.uniform(low + growth / 2, high - growth / 2)
-    still_share = rng.uniform(-0.5, 0.5)
+    still_size = rng.uniform(-0.5, 0.5)
 
     def along(quantity: Quantity, step: float) -> Floats:
         return motion.sign * step * progress if motion.quantity == quantity else np.zeros_like(progress)
@@ -132,7 +143,7 @@ def _make_track(rng: np.random.Generator, motion: Motion, progress: Floats, *, s
     if motion.quantity == "radius":
         log_radius = middle + motion.sign * growth * (progress / last - 0.5)
     else:
-        log_radius = np.full_like(progress, middle + growth * still_share)
+        log_radius = np.full_like(progress, middle + growth * still_size)
     return Track(x + along("x", speed), y + along("y", speed), np.exp(log_radius), angle + along("angle", spin))
 
 
@@ -140,14 +151,14 @@ def _make_look(rng: np.random.Generator) -> Look:
     outline: Outline = get_args(Outline)[rng.integers(3)]
     pattern: Pattern = get_args(Pattern)[rng.integers(4)]
     corners, frequency, stretch = int(rng.integers(3, 7)), rng.uniform(1.0, 1.8), rng.uniform(*STRETCH)
-    # A main color that stands out from the dark background, and a second one that shows the pattern.
+    # A main color that is brighter than the background, and a second one for the pattern.
     main = rng.uniform(170, 255, 3)
     second = main + PATTERN * (rng.uniform(0, 255, 3) - main)
     return Look(outline, corners, pattern, frequency, stretch, np.stack([main, second]).astype(np.float32))
 
 
 def _make_background(rng: np.random.Generator, size: int) -> Floats:
-    """Return a dark base color plus a dozen waves of random direction and length: [size, frame_width(size), 3]."""
+    """Draw a dark base color plus 12 waves of random direction and length: [size, frame_width(size), 3]."""
     row, column = np.mgrid[0:size, 0 : frame_width(size)] / size
     picture = np.tile(rng.uniform(35, 105, 3), (*row.shape, 1))
     for _ in range(12):
@@ -159,7 +170,7 @@ def _make_background(rng: np.random.Generator, size: int) -> Floats:
 
 
 def render(scene: Scene, rng: np.random.Generator, *, noise: float = NOISE) -> NDArray[np.uint8]:
-    """Draw the scene's frames: uint8 [T, H, W, 3]. The generator gives the camera noise, of so many gray levels."""
+    """Render a scene: uint8 [T, H, W, 3]; `rng` draws camera noise of `noise` gray levels standard deviation."""
     frames = np.repeat(scene.background[None].astype(np.float32), len(scene.sprites[0][0].x), axis=0)
     for track, look in scene.sprites:
         _draw(frames, track, look)
@@ -168,9 +179,9 @@ def render(scene: Scene, rng: np.random.Generator, *, noise: float = NOISE) -> N
 
 
 def _draw(frames: Floats, track: Track, look: Look) -> None:
-    """Paint one sprite over the frames [T, H, W, 3], in place, with edges softened over one pixel.
+    """Draw a sprite onto the frames [T, H, W, 3], in place, with edges antialiased over one pixel.
 
-    Only the square around the sprite is worked on, which is about a tenth of the picture.
+    Only the square around the sprite is computed, about a tenth of the frame.
     """
     height, width = frames.shape[1:3]
     reach = int(np.ceil(track.radius.max() * look.stretch**0.5)) + 1
@@ -193,7 +204,7 @@ def _draw(frames: Floats, track: Track, look: Look) -> None:
 
 
 def _outline_radius(look: Look, polar: Floats) -> Floats | float:
-    """Return the outline's distance from the center in every direction, as a fraction of the radius."""
+    """Return the outline's distance from the center at each polar angle, as a fraction of the radius."""
     if look.outline == "disc":
         return 1.0
     if look.outline == "star":
@@ -203,7 +214,7 @@ def _outline_radius(look: Look, polar: Floats) -> Floats | float:
 
 
 def _pattern(look: Look, right: Floats, down: Floats, polar: Floats) -> Floats:
-    """Return the fraction of the second color, 0 to 1; every pattern looks different when it is rotated."""
+    """Return the fraction of the second color, 0 to 1; every pattern changes when it is rotated."""
     across, along = (np.sin(np.pi * look.frequency * axis + 0.7) for axis in (right, down))
     wave = {
         "stripes": across,

@@ -1,4 +1,4 @@
-"""How the videos of the embedded data set are encoded, and where each format puts them."""
+"""Encoders and stores of the embedded dataset, by format."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dataset.writers.stores import FrameFolders, OneEnvironment, Store, VideoEnv
 
 Frames = NDArray[np.uint8]
 
-FRAME_RATE = 25
+FRAME_RATE = 25  # frames per second
 JPEG_QUALITY = 95
-# A key frame at least every 12 frames keeps random access cheap; the small textures need the low quantizer.
-# Without macroblock trees, with which x264 now and then encodes the same frames to other bytes.
+# A key frame at least every 12 frames keeps random access cheap; the small textures need the low CRF. mbtree=0, as with
+# macroblock trees x264 sometimes encodes the same frames to different bytes.
 H264_OPTIONS = {"preset": "veryfast", "crf": "16", "g": "12", "threads": "1", "x264-params": "mbtree=0"}
 
 
 def encode_video(frames: Frames) -> list[bytes]:
-    """Encode frames (uint8 [T, H, W, 3], even height and width) as one MP4 file, in memory."""
+    """Encode frames, uint8 [T, H, W, 3] of even height and width, as one MP4 file in memory."""
     return [encode_h264(frames, rate=FRAME_RATE, options=H264_OPTIONS)]
 
 
 def encode_jpegs(frames: Frames) -> list[bytes]:
-    """Encode every frame (uint8 [T, H, W, 3]) as a JPEG."""
+    """Encode every frame of uint8 [T, H, W, 3] as a JPEG."""
     return [encode_jpeg(picture, JPEG_QUALITY) for picture in frames]
 
 

@@ -89,7 +89,7 @@ def test_a_folder_is_made_continued_and_left_alone(tmp_path: Path) -> None:
     (root / "synthetic.json").write_text((root / "synthetic.json").read_text().replace("true", "false"))
     make_example(parameters, root, workers=1)
     assert (root / found[3]).read_bytes() == content
-    with pytest.raises(SyntheticError, match="holds a data set with seed 25, but seed 1 was asked for"):
+    with pytest.raises(SyntheticError, match="holds a dataset with seed 25, but seed 1 was requested"):
         make_example(Parameters("motion", 3, 1, 1), root)
     with pytest.raises(SyntheticError, match="num_test must be at least 1, not 0"):
         Parameters("motion", 3, 0, 0)

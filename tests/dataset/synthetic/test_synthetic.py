@@ -340,7 +340,7 @@ def test_a_finished_set_is_left_alone(small_set, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"size": 34}, "holds a data set with size 32, but size 34 was asked for"),
+        ({"size": 34}, "holds a dataset with size 32, but size 34 was requested"),
         ({"frames": 9, "seed": 2}, "frames 8, seed 0, but frames 9, seed 2"),
         ({"format": "FRAME"}, "format RAW, but format FRAME"),
         ({"noise": 9.0}, "noise 3.0, but noise 9.0"),
