@@ -20,7 +20,7 @@ import numpy as np
 
 from dataset.synthetic import materials, strokes
 from dataset.synthetic.clutter import Backdrop, Timing, draw_timing
-from dataset.synthetic.making import Drawn, make_set, require_at_least
+from dataset.synthetic.generation import VideoSpec, make_set, require_at_least
 from dataset.writers.encoding import encode_h264
 from dataset.writers.stores import VideoFiles
 from utils.cli import Parser, run_script
@@ -36,12 +36,12 @@ class Example:
     """An example set: its classes, and the function that renders the frames of a video."""
 
     classes: Sequence[str]
-    film: Callable[..., Iterator[np.ndarray]]
+    render: Callable[..., Iterator[np.ndarray]]
 
 
 EXAMPLES = {
-    "motion": Example(tuple(strokes.SHAPES), strokes.film),
-    "appearance": Example(tuple(materials.MATERIALS), materials.film),
+    "motion": Example(tuple(strokes.SHAPES), strokes.render),
+    "appearance": Example(tuple(materials.MATERIALS), materials.render),
 }
 
 
@@ -64,7 +64,7 @@ def make_example(parameters: Parameters, root: Path, *, workers: int | None = No
     """Make a folder of videos, or complete it; arguments and errors as for `make_set`."""
     classes = EXAMPLES[parameters.example].classes
     videos = [
-        Drawn(split, index, classes[index % len(classes)], _timing(parameters, split, index)[0].num_frames)
+        VideoSpec(split, index, classes[index % len(classes)], _timing(parameters, split, index)[0].num_frames)
         for split, count in zip(_SPLITS, (parameters.num_train, parameters.num_test), strict=True)
         for index in range(count)
     ]
@@ -78,17 +78,17 @@ def _timing(parameters: Parameters, split: str, index: int) -> tuple[Timing, np.
     return draw_timing(rng), rng
 
 
-def frames_of(video: Drawn, parameters: Parameters) -> tuple[Timing, Iterator[np.ndarray]]:
+def frames_of(video: VideoSpec, parameters: Parameters) -> tuple[Timing, Iterator[np.ndarray]]:
     """Return the timing of a video, and its frames before encoding, uint8 [480, 640, 3] each."""
     example = EXAMPLES[parameters.example]
     timing, rng = _timing(parameters, video.split, video.index)
     number = video.index // (_VIDEOS_OF_SCENE * len(example.classes))
     scene = np.random.default_rng((parameters.seed, len(_SPLITS) + _SPLITS.index(video.split), number))
     backdrop = Backdrop(scene, rng, timing=timing)
-    return timing, example.film(video.class_name, backdrop, rng, timing=timing)
+    return timing, example.render(video.class_name, backdrop, rng, timing=timing)
 
 
-def _encode(video: Drawn, parameters: Parameters) -> list[bytes]:
+def _encode(video: VideoSpec, parameters: Parameters) -> list[bytes]:
     timing, frames = frames_of(video, parameters)
     return [encode_h264(frames, rate=timing.rate, options=_H264_OPTIONS)]
 

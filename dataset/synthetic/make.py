@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset.listing import CLASSES_FILE
-from dataset.synthetic.making import Drawn, SyntheticError, make_set, require_at_least
+from dataset.synthetic.generation import SyntheticError, VideoSpec, make_set, require_at_least
 from dataset.synthetic.scene import CLASSES, MOTIONS, NOISE, Scene, make_scene, render
 from dataset.synthetic.store import FORMATS
 from utils.cli import Parser
@@ -96,7 +96,7 @@ def make_synthetic(
     parameters = Parameters(num_train, num_test, size, frames, format, seed, noise)
     store = FORMATS[format][0](Path(root))
     counts = zip(SPLITS, (num_train, num_test), strict=True)
-    videos = [Drawn(split, index, class_of(index), frames) for split, count in counts for index in range(count)]
+    videos = [VideoSpec(split, index, class_of(index), frames) for split, count in counts for index in range(count)]
     encode, texts = functools.partial(_encode, parameters=parameters), _texts(videos, store.suffix, frames)
     values = asdict(parameters)
     make_set(
@@ -104,7 +104,7 @@ def make_synthetic(
     )
 
 
-def _texts(videos: Sequence[Drawn], suffix: str, frames: int) -> dict[str, str]:
+def _texts(videos: Sequence[VideoSpec], suffix: str, frames: int) -> dict[str, str]:
     """Return the contents of the lists and of the file of class names, by file name."""
     texts = {f"{split}_list.txt": "" for split in SPLITS}
     for video in videos:
@@ -112,7 +112,7 @@ def _texts(videos: Sequence[Drawn], suffix: str, frames: int) -> dict[str, str]:
     return {**texts, CLASSES_FILE: "".join(f"{name}\n" for name in CLASSES)}
 
 
-def _encode(video: Drawn, parameters: Parameters) -> list[bytes]:
+def _encode(video: VideoSpec, parameters: Parameters) -> list[bytes]:
     return FORMATS[parameters.format][1](make_video(video.split, video.index, parameters=parameters)[1])
 
 

@@ -49,16 +49,16 @@ MATERIALS: dict[str, tuple[tuple[int, int, int], Callable[[np.random.Generator],
 }
 
 
-def piece(name: str, rng: np.random.Generator) -> np.ndarray:
+def draw_texture(name: str, rng: np.random.Generator) -> np.ndarray:
     """Draw a texture of a material, uint8 [side, side, 3]."""
     color, shade = MATERIALS[name]
     tint = np.asarray(color) * rng.uniform(0.75, 1.2) + rng.uniform(-18, 18, 3)
     return np.clip(tint + 26 * shade(rng)[..., None], 0, 255).astype(np.uint8)
 
 
-def film(name: str, backdrop: Backdrop, rng: np.random.Generator, *, timing: Timing) -> Iterator[np.ndarray]:
+def render(name: str, backdrop: Backdrop, rng: np.random.Generator, *, timing: Timing) -> Iterator[np.ndarray]:
     """Yield the frames of a video of a class, uint8 [480, 640, 3] each."""
-    material, scale = piece(name, rng), rng.uniform(*_SCALE)
+    material, scale = draw_texture(name, rng), rng.uniform(*_SCALE)
     outline = np.zeros((_SIDE, _SIDE), np.uint8)
     corners = _SIDE / 2 * (1 + rng.uniform(0.75, 1, (7, 1)) * _directions(7))
     cv2.fillPoly(outline, [np.rint(corners).astype(np.int32)], (255,))

@@ -69,7 +69,7 @@ def trace(rng: np.random.Generator, shape: Callable[[np.ndarray], np.ndarray], *
     return points @ turn + jitter + middle
 
 
-def film(name: str, backdrop: Backdrop, rng: np.random.Generator, *, timing: Timing) -> Iterator[np.ndarray]:
+def render(name: str, backdrop: Backdrop, rng: np.random.Generator, *, timing: Timing) -> Iterator[np.ndarray]:
     """Yield the frames of a video of a class, uint8 [480, 640, 3] each."""
     tips = trace(rng, SHAPES[name], num_frames=timing.num_frames)
     skin = tuple(float(level) for level in np.array([205, 155, 125]) * rng.uniform(0.6, 1.2) + rng.uniform(-15, 15, 3))

@@ -11,8 +11,8 @@ from dataset.prepare.finding import find_videos
 from dataset.readers.video_file import VideoFile, decode_frames
 from dataset.synthetic.clutter import HEIGHT, RATES, WIDTH, Backdrop, draw_timing
 from dataset.synthetic.examples import EXAMPLES, Parameters, frames_of, make_example
-from dataset.synthetic.making import Drawn, SyntheticError
-from dataset.synthetic.materials import MATERIALS, piece
+from dataset.synthetic.generation import SyntheticError, VideoSpec
+from dataset.synthetic.materials import MATERIALS, draw_texture
 from dataset.synthetic.strokes import SHAPES, trace
 from tests.conftest import ROOT
 
@@ -40,7 +40,7 @@ def test_a_circle_and_its_reversal_pass_the_same_places() -> None:
 
 def test_materials_differ_from_each_other_more_than_within() -> None:
     means = {
-        name: np.stack([piece(name, np.random.default_rng(s)).mean(axis=(0, 1)) for s in range(8)])
+        name: np.stack([draw_texture(name, np.random.default_rng(s)).mean(axis=(0, 1)) for s in range(8)])
         for name in MATERIALS
     }
     for name in ("brick", "grass", "water"):
@@ -54,7 +54,7 @@ def test_scenes_move_and_belong_to_one_split(example: str) -> None:
     name = EXAMPLES[example].classes[0]
 
     def first_two(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-        _, frames = frames_of(Drawn(split, index, name, 0), parameters)
+        _, frames = frames_of(VideoSpec(split, index, name, 0), parameters)
         return next(frames).astype(int), next(frames).astype(int)
 
     one, one_later = first_two("train", 0)

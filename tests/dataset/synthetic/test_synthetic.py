@@ -23,8 +23,8 @@ import dataset.synthetic.make as synthetic
 import dataset.writers.stores as video_stores
 from dataset.listing import read_list
 from dataset.readers import open_reader
+from dataset.synthetic.generation import DESCRIPTION, SyntheticError
 from dataset.synthetic.make import Parameters, make_synthetic, make_video
-from dataset.synthetic.making import DESCRIPTION, SyntheticError
 from dataset.synthetic.scene import CLASSES, MOTIONS, TURN, frame_width, make_scene
 from dataset.synthetic.store import FORMATS, encode_video
 from tests.conftest import ROOT

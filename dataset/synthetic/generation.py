@@ -25,7 +25,7 @@ class SyntheticError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class VideoSpec:
     """A video to generate.
 
     Attributes:
@@ -62,8 +62,8 @@ def make_set(
     parameters: Mapping[str, Any],
     *,
     store: Store,
-    videos: Sequence[Drawn],
-    encode: Callable[[Drawn], list[bytes]],
+    videos: Sequence[VideoSpec],
+    encode: Callable[[VideoSpec], list[bytes]],
     texts: Mapping[str, str],
     workers: int | None,
     implied: Mapping[str, Any] = MappingProxyType({}),
@@ -126,7 +126,7 @@ def _describe(root: Path, parameters: Mapping[str, Any], *, complete: bool) -> N
 
 
 def _make_missing(
-    root: Path, store: Store, videos: Sequence[Drawn], *, encode: Callable[[Drawn], list[bytes]], workers: int
+    root: Path, store: Store, videos: Sequence[VideoSpec], *, encode: Callable[[VideoSpec], list[bytes]], workers: int
 ) -> None:
     """Render and encode missing videos in workers; only this process writes, and handles a full disk or a kill."""
     missing = [video for video in videos if not store.holds(video.stem + store.suffix, num_frames=video.num_frames)]
@@ -137,7 +137,9 @@ def _make_missing(
             bar.update()
 
 
-def _encoded(videos: Sequence[Drawn], encode: Callable[[Drawn], list[bytes]], workers: int) -> Iterator[list[bytes]]:
+def _encoded(
+    videos: Sequence[VideoSpec], encode: Callable[[VideoSpec], list[bytes]], workers: int
+) -> Iterator[list[bytes]]:
     """Yield the encoded videos in order, computed in this process or in a pool."""
     workers = min(workers, len(videos))
     if workers <= 1:
