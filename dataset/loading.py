@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dataset.now_reading import Board
+from dataset.worker_board import WorkerBoard
 from utils import stopping
 from utils.errors import UserError
 
@@ -51,7 +51,7 @@ class VideoLoader(DataLoader):
         Seeds come from a generator of its own: their number depends on the workers, and the global generator must
         advance alike for any number of workers.
         """
-        self._board = Board(num_workers)
+        self._board = WorkerBoard(num_workers)
         super().__init__(
             _CatchErrors(dataset),
             collate_fn=functools.partial(_collate, collate_fn),
@@ -101,7 +101,7 @@ class VideoLoader(DataLoader):
 # before the iterator in it shuts its workers down, and that would then wait 10 s for each worker.
 _queues: weakref.WeakKeyDictionary[Any, Sequence[Any]] = weakref.WeakKeyDictionary()
 # The workers of all loaders in iteration, by process id, each with its board and row.
-_workers: dict[int, tuple[BaseProcess, Board, int]] = {}
+_workers: dict[int, tuple[BaseProcess, WorkerBoard, int]] = {}
 
 
 def _listen() -> None:
@@ -126,7 +126,7 @@ def _require_no_dead(error: RuntimeError) -> None:
     _explain([_workers[pid] for pid in map(int, re.findall(r"\d+", match[1])) if pid in _workers] if match else [])
 
 
-def _explain(dead: Sequence[tuple[BaseProcess, Board, int]]) -> None:
+def _explain(dead: Sequence[tuple[BaseProcess, WorkerBoard, int]]) -> None:
     """Raise a WorkerError about the first of the dead workers, if any."""
     if not dead or stopping.requested():  # a stop ends the workers, too
         return
@@ -161,7 +161,7 @@ def _shared_memory_left() -> int:
     return shutil.disk_usage(place).free if place.is_dir() else 1 << 62
 
 
-def _begin_worker(board: Board, worker_init_fn: Callable[[int], None] | None, worker: int) -> None:
+def _begin_worker(board: WorkerBoard, worker_init_fn: Callable[[int], None] | None, worker: int) -> None:
     """Set up a worker: take its row of the board, then call the loader's worker_init_fn."""
     board.take_row(worker)
     if worker_init_fn is not None:

@@ -11,12 +11,12 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dataset.batch_memory import BatchMemory
 from dataset.listing import VideoList, VideoRecord
-from dataset.now_reading import say_video
 from dataset.readers import FewerFramesError, FrameReader, ReadError
 from dataset.readers.frame_reader import FrameStack
 from dataset.sampling import draw_clip, frames_at_rate, spread_clips
 from dataset.transforms.label_flip import LabelFlip
 from dataset.transforms.recipes import evaluation_transform, resize_short_side
+from dataset.worker_board import publish_video
 from utils.clip_shape import ClipShape
 from utils.stopping import init_worker
 
@@ -109,7 +109,7 @@ class _Videos(Dataset[Item]):
             The result of `read`, and notes about the list and from the reader.
         """
         notes: tuple[str, ...] = ()
-        say_video(record.path)
+        publish_video(record.path)
         try:
             result = self._read_by_ticks(record, read)
         except FewerFramesError as error:

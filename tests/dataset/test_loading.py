@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from dataset import loading, now_reading
+from dataset import loading, worker_board
 from dataset.loading import VideoLoader, WorkerError
-from dataset.now_reading import Board, say_video
+from dataset.worker_board import WorkerBoard, publish_video
 from tests import forked
 from utils.errors import UserError
 
@@ -30,7 +30,7 @@ class DyingVideos(Dataset):
         return 5
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        say_video(f"folder/clip {index}.mp4")
+        publish_video(f"folder/clip {index}.mp4")
         if index == 3:
             if self.end < 0:
                 os.kill(os.getpid(), -self.end)
@@ -102,12 +102,12 @@ def test_other_errors_stay_as_they_are() -> None:
 
 
 def test_a_board_keeps_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    board = Board(2)
-    monkeypatch.setattr(now_reading, "_row", None)
-    say_video("nobody's")
+    board = WorkerBoard(2)
+    monkeypatch.setattr(worker_board, "_row", None)
+    publish_video("nobody's")
     board.take_row(1)
-    say_video("a long path " * 200)
-    say_video("ünï/视频.mp4")
+    publish_video("a long path " * 200)
+    publish_video("ünï/视频.mp4")
     assert (board.video_of(0), board.video_of(1)) == ("", "ünï/视频.mp4")
 
 

@@ -8,7 +8,7 @@ _PATH_SIZE = 1024  # bytes
 _row: np.ndarray | None = None  # the row of this process, if it is a worker
 
 
-class Board:
+class WorkerBoard:
     """Shared memory with one row, the path of a video, for each worker of a loader."""
 
     def __init__(self, num_workers: int) -> None:
@@ -25,7 +25,7 @@ class Board:
         return self._rows[worker].numpy().tobytes().partition(b"\0")[0].decode(errors="replace")
 
 
-def say_video(path: str) -> None:
+def publish_video(path: str) -> None:
     """Publish the video that this worker is about to read; do nothing outside a worker."""
     if _row is not None:
         data = np.frombuffer(path.encode()[: _PATH_SIZE - 1] + b"\0", dtype=np.uint8)
