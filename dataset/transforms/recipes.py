@@ -225,8 +225,7 @@ def build_train_transform(
         ra_n: Number of operations of "rand_augment".
         ra_m: Their magnitude, 0 to 30.
         horizontal_flip: Whether half of the clips are mirrored (left and right matter in some datasets).
-        use_flow: Transform optical flow clips [T, H, W, 2] whatever the `transform_type`: a crop, and a flip that
-            negates x.
+        use_flow: For optical flow clips [T, H, W, 2], whatever the `transform_type`: crop, and a flip that negates x.
         crop_scale: Smallest and largest area of a crop, as fractions of the frame's area; None for the default: 0.2 to
             1, "mvit_default" 0.08 to 1, flow 0.5 to 1.
         normalization: The normalization applied later; it makes the noise of "mvit_default" standard normal.
