@@ -62,7 +62,7 @@ def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
     config = load_config(record)
     (found,) = config.run_dir.glob("search/*/current.pth")
     found.unlink()
-    with pytest.raises(CheckpointError, match=r"current\.pth: older than the journal.*--force"):
+    with pytest.raises(CheckpointError, match=r"current\.pth: missing, or older than the journal.*--force"):
         run(record)
 
 

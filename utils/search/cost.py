@@ -1,4 +1,4 @@
-"""What a search will do and cost, before it does: the graph in lines of text, and ranges of epochs, clips and disk."""
+"""Preview a search: its graph as lines of text, and the ranges of epochs, clips and disk space that it takes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _CELL = 32
 
 
 def describe_graph(config: RunConfig) -> list[str]:
-    """Draw the graph: inputs from left to right, learning rates from high to low downwards, then all transitions."""
+    """Return the graph as text: inputs from left to right, learning rates falling downwards, then all transitions."""
     graph, inputs = config.graph, config.search.inputs
     lines = [" " * 12 + "".join(f"{describe_input(entry):<{_CELL}}" for entry in inputs)]
     for level, factor in enumerate(config.search.lr_factors):
@@ -30,7 +30,7 @@ def describe_graph(config: RunConfig) -> list[str]:
         lines.append(f"  {number:3}  {transition!s:<18}  {setting}, {end.batch_size} x {end.iter_size} clips{frozen}")
     if graph.dead_ends:
         names = ", ".join(map(str, graph.dead_ends))
-        lines.append(f"no path leads on from {names} to the goal: exploring them costs and cannot help")
+        lines.append(f"no path leads from {names} to the goal: exploring them is wasted")
     return lines
 
 
@@ -44,10 +44,10 @@ def _draw_state(config: RunConfig, state: State) -> str:
 
 
 def _draw_arrows_below(config: RunConfig, state: State) -> str:
-    """Return the arrows below a state: to the lower rate, and to the lower rate of the next shorter input."""
+    """Return the arrows below a state: to the lower rate, and from the next longer input back to that lower rate."""
     lower = Transition(state, State(state.input, state.level + 1)) in config.graph.transitions
-    shorter = Transition(state, State(state.input + 1, state.level)).end  # the state that leads back to this column
-    back = Transition(shorter, State(state.input, state.level + 1)) in config.graph.transitions
+    longer = State(state.input + 1, state.level)
+    back = Transition(longer, State(state.input, state.level + 1)) in config.graph.transitions
     text = f"{'  v' if lower else '   '}{' ' * (_CELL // 2 - 4)}{'/' if back else ' '}"
     return f"{text:<{_CELL}}"
 
@@ -55,13 +55,13 @@ def _draw_arrows_below(config: RunConfig, state: State) -> str:
 def describe_cost(
     config: RunConfig, *, clips_per_epoch: Sequence[int] | None, scoring_videos: int, weight_bytes: int
 ) -> list[str]:
-    """Return the ranges of a search's cost.
+    """Return the ranges of a search's cost as lines of text.
 
     Args:
         config: The search record.
-        clips_per_epoch: Training clips of an epoch, for each input; None where the lists are not there.
-        scoring_videos: Videos that score a state.
-        weight_bytes: Size of the network's weights.
+        clips_per_epoch: Number of training clips in an epoch, for each input; None if the lists are missing.
+        scoring_videos: Number of videos that score a state.
+        weight_bytes: Size of the network's weights, bytes.
     """
     graph, search = config.graph, config.search
     edges, few, most = len(graph.transitions), search.attempt_epochs, search.max_epochs
@@ -74,7 +74,7 @@ def describe_cost(
             f"at most {clips[1]:,} and {scored[1]:,}"
         )
     into = max(len(graph.incoming(state)) for state in graph.states)
-    checkpoint = 3  # weights and what the optimizer keeps of them: once (SGD) or twice (AdamW)
+    checkpoint = 3  # weights and the optimizer's state: 1 (SGD) or 2 (AdamW) times the weights
     files = search.workers * (min(most, search.horizon) + checkpoint) + len(graph.states) + into
     gigabytes = files * weight_bytes / 1e9
     lines.append(f"disk: at most {gigabytes:.2g} GB while it runs ({files} times the weights), then one checkpoint")

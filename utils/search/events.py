@@ -1,4 +1,4 @@
-"""What happens in a search as values, and the lines of its journal that they are written as. No torch."""
+"""Events of a search as frozen values, and their encoding as lines of its journal. No torch."""
 
 import math
 from collections import defaultdict
@@ -16,7 +16,7 @@ from utils.training.epoch_lines import EpochTraining
 
 
 class EventError(UserError):
-    """A line that is no event of the search: names file, line and field."""
+    """A line is not an event of the search; the message names file, line and field."""
 
     on_every_rank = False
 
@@ -26,15 +26,15 @@ class EpochScore:
     """A point of a transition's curve.
 
     Attributes:
-        transition: Which.
-        epoch: How many of its epochs are trained; 0: the weights it starts from.
-        score: search.metric of validation, percent; NaN: training diverged.
-        clips: Clips trained in this epoch.
-        seconds: How long that took.
-        scored_clips: Clips of validation.
-        scoring_seconds: How long that took.
-        validation: Its accuracies; None where there was none: before any training, or after it diverged.
-        training: How the epoch was trained; None at epoch 0, and where it diverged.
+        transition: The transition.
+        epoch: Number of its epochs trained so far; 0: the start weights.
+        score: search.metric of the validation, percent; NaN: training diverged.
+        clips: Number of clips trained in this epoch.
+        seconds: Training time of this epoch.
+        scored_clips: Number of clips of the validation.
+        scoring_seconds: Time of the validation.
+        validation: Scores of the validation; None if there was none: before any training, or after training diverged.
+        training: Training statistics of the epoch; None at epoch 0 and if training diverged.
     """
 
     kind: ClassVar = "score"
@@ -51,7 +51,7 @@ class EpochScore:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a transition ended, as `utils.planning.knee.Verdict` says; where nothing had a score, at minus infinity."""
+    """How a transition ended (`utils.planning.knee.Verdict`); the value is minus infinity if there was no score."""
 
     kind: ClassVar = "decision"
     transition: Transition
@@ -62,7 +62,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class FinalScore:
-    """The weights of the plan on the evaluation list, one clip a video, percent."""
+    """Accuracy of the plan's weights on the evaluation list, one clip per video, percent."""
 
     kind: ClassVar = "test"
     list: str
@@ -76,7 +76,7 @@ class FinalScore:
 
 @dataclass(frozen=True)
 class End:
-    """All that a search leaves has been written."""
+    """The search has written all its results."""
 
     kind: ClassVar = "end"
 
@@ -85,10 +85,10 @@ Event = EpochScore | Decision | FinalScore | End
 
 
 class History:
-    """What has happened in a search so far: the curve and decision of every transition, the test, the end."""
+    """The events of a search so far: the curve and decision of each transition, the test, the end."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        """Take events in the order in which they happened."""
+        """Initialize the history with events in chronological order."""
         self._curves: defaultdict[Transition, list[EpochScore]] = defaultdict(list)
         self.decisions: dict[Transition, Decision] = {}
         self.test: FinalScore | None = None
@@ -97,7 +97,7 @@ class History:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Take one more event."""
+        """Append an event."""
         if isinstance(event, EpochScore):
             self._curves[event.transition].append(event)
         elif isinstance(event, Decision):
@@ -109,19 +109,19 @@ class History:
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything has happened."""
+        """Whether there is any score or decision."""
         return bool(self._curves or self.decisions)
 
     def curve(self, transition: Transition) -> tuple[EpochScore, ...]:
-        """Return the points of a transition so far, one for each epoch from 0 on."""
+        """Return the points of a transition's curve so far, one for each epoch from 0 on."""
         return tuple(self._curves.get(transition, ()))
 
     def scores(self, transition: Transition) -> list[float]:
-        """Return the scores of a transition so far, percent; NaN: training diverged."""
+        """Return the scores of a transition's curve so far, percent; NaN: training diverged."""
         return [point.score for point in self.curve(transition)]
 
     def epochs(self) -> list[EpochScore]:
-        """Return the points of all transitions that an epoch of training led to."""
+        """Return the points of all curves that follow an epoch of training, so neither epoch 0 nor divergence."""
         return [point for curve in self._curves.values() for point in curve if point.training]
 
 
@@ -132,7 +132,7 @@ def make_rule(config: RunConfig) -> KneeRule:
 
 
 def write_event(event: Any) -> dict[str, Any]:
-    """Return an event as a line of the journal has it; numbers that are not finite become null in the file."""
+    """Return an event as the fields of a journal line; numbers that are not finite become null in the file."""
     line: dict[str, Any] = {"event": event.kind}
     for name, value in vars(event).items():
         if isinstance(value, Transition):
@@ -147,16 +147,16 @@ def write_event(event: Any) -> dict[str, Any]:
 
 
 def read_history(lines: Iterable[Mapping[str, Any]], graph: Graph, *, source: str, first: int = 1) -> History:
-    """Return what lines as `write_event` returns them say.
+    """Parse lines in the form of `write_event` into a history.
 
     Args:
-        lines: All from the beginning of the search, or of a transition.
-        graph: The graph that is searched.
-        source: Where they stand, for errors, e.g. "journal.jsonl, line".
-        first: Number of the first line there.
+        lines: All lines from the beginning of the search, or of a transition.
+        graph: The graph of the search.
+        source: Prefix of line numbers in errors, e.g. "journal.jsonl, line".
+        first: Number of the first line.
 
     Raises:
-        EventError: A line is no event of a search of this graph, or an epoch is missing or there twice.
+        EventError: A line is not an event of a search of this graph, or an epoch is missing or repeated.
     """
     history = History()
     for number, line in enumerate(lines, start=first):
@@ -169,46 +169,52 @@ def read_history(lines: Iterable[Mapping[str, Any]], graph: Graph, *, source: st
 
 
 def read_event(line: Mapping[str, Any], kinds: Any, *, where: str, transitions: Iterable[Transition] = ()) -> Any:
-    """Return the event that a line of a journal says.
+    """Parse a line of a journal into an event.
 
     Args:
-        line: As `write_event` returns it.
-        kinds: The union of all events that it may be.
+        line: Fields in the form of `write_event`.
+        kinds: The union of the possible events.
         where: File and line, for errors.
-        transitions: Those that it may name.
+        transitions: The transitions that the line may name.
 
     Raises:
-        EventError: A field is missing, unknown, or not what is expected there.
+        EventError: A field is missing, unknown or invalid.
     """
     by_name = {kind.kind: kind for kind in get_args(kinds)}
     found = _Fields(line, where, {str(transition): transition for transition in transitions})
     event = found.take(by_name[found.take_choice("event", by_name)])
     known = write_event(event)
     if unknown := [name for name in line if name not in known]:
-        raise EventError(f"{where}: a field '{unknown[0]}' is not known{suggest(unknown[0], known)}")
+        raise EventError(f"{where}: unknown field '{unknown[0]}'{suggest(unknown[0], known)}")
     return event
 
 
-# What null, as JSON has no such numbers, stands for.
+# Meaning of null, since JSON has neither NaN nor infinity.
 _NULLS = {"score": math.nan, "value": -math.inf, "loss": math.nan, "sd": math.nan}
 _EXPECTED = {int: "a whole number", float: "a number", str: "text", list: "a list"}
 
 
 @dataclass(frozen=True)
 class _Fields:
-    """The fields of a line, which stands there and may name these transitions."""
+    """Typed access to the fields of a line.
+
+    Attributes:
+        line: The fields by name.
+        where: File and line, for errors.
+        edges: The transitions that the line may name, by their text.
+    """
 
     line: Mapping[str, Any]
     where: str
     edges: Mapping[str, Transition]
 
     def take(self, kind: type[Any], prefix: str = "") -> Any:
-        """Return a value of a kind, from the fields that are called as its own behind a prefix."""
+        """Return an instance of a dataclass, from the fields of the line named like its own with a prefix."""
         hints = get_type_hints(kind)
         return kind(**{field.name: self._take(field.name, hints[field.name], prefix=prefix) for field in fields(kind)})
 
     def take_choice(self, name: str, choices: Iterable[str]) -> str:
-        """Return a field that is one of a few words."""
+        """Return a text field whose value must be one of some choices."""
         word: str = self._take_plain(name, str)
         if word not in choices:
             raise EventError(f"{self.where}: {name}: found '{word}'{suggest(word, choices)}")

@@ -1,4 +1,4 @@
-"""Explore the transitions of a search: the doing of `utils.planning.search`."""
+"""Explore the transitions of a search by training: the `explore` function of `utils.planning.search`."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,9 +13,9 @@ from utils.search.weights import WeightFolder, name_of
 
 
 class Explorer:
-    """`explore` and `arrive` of `utils.planning.search.search`: looks a transition up in the journal, or trains it.
+    """The `explore` and `arrive` of `utils.planning.search.search`: look up a transition in the journal, or train it.
 
-    Where there are several workers, others that can be trained at the same time are, ahead of their turn.
+    With several workers, other transitions that are ready are trained at the same time, ahead of their turn.
     """
 
     def __init__(
@@ -27,7 +27,15 @@ class Explorer:
         dispatcher: Dispatcher,
         note: Callable[[EpochScore | Decision], None],
     ) -> None:
-        """Join the parts of a search; `note` adds an event to its journal and so to the history."""
+        """Initialize the explorer.
+
+        Args:
+            config: The search record.
+            history: What the journal holds; `note` adds to it.
+            weights: The search's files with weights.
+            dispatcher: Runs the training of transitions.
+            note: Adds an event to the journal and so to the history.
+        """
         self._graph, self._rule, self._history, self._weights = config.graph, make_rule(config), history, weights
         self._dispatcher, self._note = dispatcher, note
         self._outcomes: dict[Transition, Outcome] = {}
@@ -35,7 +43,7 @@ class Explorer:
         self._ahead: dict[Transition, Decision] = {}
 
     def __call__(self, transition: Transition, path: Steps) -> Outcome:
-        """Return the outcome of a transition from the weights its start state has kept."""
+        """Return the outcome of a transition that starts from the end of a path."""
         decision = self._history.decisions.get(transition)
         if decision is None:
             decision = self._train(transition)
@@ -47,12 +55,12 @@ class Explorer:
         return self._outcomes[transition]
 
     def arrive(self, state: State, path: Steps) -> None:
-        """Note the best path to a state and remove the weights of the others."""
+        """Record the best path to a state and remove weights that are no longer needed."""
         self._best[state] = path
         self._release({})
 
     def _train(self, transition: Transition) -> Decision:
-        """Have a transition trained until its knee is decided, and others at the same time."""
+        """Train a transition until its knee is decided, and other ready transitions in parallel."""
         name = name_of(transition)
         while True:
             self._update_journal(transition)
@@ -63,7 +71,7 @@ class Explorer:
             self._dispatcher.wait()
 
     def _update_journal(self, transition: Transition) -> None:
-        """Add to the journal what the file of a transition has and the journal lacks."""
+        """Add the events in a transition's file that are not in the journal yet."""
         for point in self._read_events(transition).curve(transition)[len(self._history.curve(transition)) :]:
             self._note(point)
 
@@ -77,7 +85,7 @@ class Explorer:
         return Decision(transition, verdict.kind, verdict.epoch, verdict.value) if verdict else None
 
     def _look_up(self, transition: Transition, path: Steps) -> Outcome | None:
-        """Return an outcome that the journal says, or that has been trained ahead of its turn."""
+        """Return the outcome of a transition that is in the journal or was trained ahead of its turn, else None."""
         decision = self._history.decisions.get(transition) or self._ahead.get(transition)
         if decision is None and not self._dispatcher.is_running(name_of(transition)):
             decision = self._decide(transition, self._read_events(transition))
@@ -94,6 +102,6 @@ class Explorer:
         return self._weights.outcome(decision.transition, path, score=decision.value, epochs=decision.epoch)
 
     def _release(self, ahead: Mapping[Transition, Outcome]) -> None:
-        """Remove weights, but not while the journal is read back: what it says later is not known yet."""
+        """Remove unneeded weights, except while the journal is replayed: its later decisions may still need them."""
         if len(self._outcomes) == len(self._history.decisions):
             self._weights.release({**self._outcomes, **ahead}, self._best)

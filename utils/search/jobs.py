@@ -1,8 +1,8 @@
-"""What of a search can be trained at the same time: jobs, who performs them, and what they have shown until their turn.
+"""Jobs of a search that can be trained in parallel, their executors, and the files with their events.
 
-Events enter the journal in the order in which one worker would see them, job after job. What a job shows while another
-one is due is kept in a file of its own, so that neither the plan nor the journal says who was first, and a kill costs a
-job no more than what it has trained since its last checkpoint.
+Events enter the journal job after job, in the order in which a single worker would produce them. A job that runs ahead
+of its turn keeps its events in a file of its own, so neither the plan nor the journal depends on which job finishes
+first, and a killed job loses only what it has trained since its last checkpoint.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ from utils.jsonl import LineFile, open_identified, read_lines
 from utils.search.events import write_event
 from utils.search.result import SEARCH_FOLDER
 
-AHEAD_FOLDER = "ahead"  # of the files of jobs
-ANEW = "use --force (FORCE=1 with run.sh) to move the search aside and start anew"
+AHEAD_FOLDER = "ahead"  # folder of the jobs' files
+START_OVER = "use --force (FORCE=1 with run.sh) to move the search aside and start anew"
 
-Note = Callable[[Any], None]  # takes an event; the disk has it when it returns
+Note = Callable[[Any], None]  # takes an event, which is on the disk when it returns
 
 
 @dataclass(frozen=True)
 class Job:
-    """Something to train whose result hangs on nothing that is not in it.
+    """A training task whose result depends only on its own content.
 
     Attributes:
-        name: Of its file.
-        task: What is trained, as those who perform it know it.
-        known: Its events that the journal has, as lines are read.
+        name: Name of the job and of its file.
+        task: What to train, as `Work.perform` understands it.
+        known: The job's events that are in the journal, as parsed lines.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """What jobs are made of; it travels to other processes.
+    """What a process needs to run the jobs of a search; it is pickled, so its functions are module-level ones.
 
     Attributes:
         config: The search record.
-        make_parts: Returns what the search is made of, on a device; a function of a module.
-        perform: Trains what of a job its known events do not say, given the record, the parts, the job, what takes its
-            events, and the log; a function of a module.
-        identify: Returns what is searched; a function of a module.
+        make_parts: Returns the parts of the search, given the record and a device.
+        perform: Trains the rest of a job beyond its known events, given the record, the parts, the job, a `Note` for
+            new events, and the log.
+        identify: Returns the identity of the search, given the record and the parts.
     """
 
     config: RunConfig
@@ -59,58 +59,63 @@ class Work:
 
 
 class Executor(Protocol):
-    """Who performs jobs, so many at the same time."""
+    """Runs up to `workers` jobs at the same time."""
 
     workers: int
 
     @property
     def running(self) -> Collection[str]:
-        """Names of the jobs that are being performed."""
+        """Names of the running jobs."""
 
     def submit(self, job: Job) -> None:
-        """Begin a job; there are fewer than `workers` running."""
+        """Start a job; fewer than `workers` must be running."""
 
     def cancel(self, name: str) -> None:
-        """Give a running job up."""
+        """Abort a running job."""
 
     def wait(self) -> None:
-        """Return when something has happened, or after a second."""
+        """Return when a job has made progress, or after a second."""
 
 
 class InProcessExecutor:
-    """This process, and those it trains together with: one job after the other."""
+    """An `Executor` that runs jobs one after another in this process and its peers."""
 
     workers = 1
 
     def __init__(self, perform: Callable[[Job], None]) -> None:
-        """Take what performs a job and notes its events."""
+        """Initialize the executor with the function that runs a job to its end."""
         self._perform = perform
         self.running: set[str] = set()
 
     def submit(self, job: Job) -> None:
-        """Perform a job."""
+        """Run a job to its end."""
         self._perform(job)
         self.running.add(job.name)
 
     def cancel(self, name: str) -> None:
-        """Never: a job has ended when `submit` returns."""
+        """Fail: a job has ended when `submit` returns, so there is nothing to abort."""
         raise AssertionError(name)
 
     def wait(self) -> None:
-        """Let the next job begin."""
+        """Mark the job as ended."""
         self.running.clear()
 
 
 class Dispatcher:
-    """Gives jobs out, and hands on what they have shown."""
+    """Starts the jobs of a search on an executor, and reads their events."""
 
     def __init__(self, folder: Path, executor: Executor) -> None:
-        """Take the folder of a search, and who performs its jobs."""
+        """Initialize the dispatcher.
+
+        Args:
+            folder: Folder of the search.
+            executor: Runs the jobs.
+        """
         self._folder, self._executor = folder, executor
         self.workers, self.wait = executor.workers, executor.wait
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Begin the first jobs that there are workers for, and give up those that are none of these."""
+        """Start as many of these jobs as there are free workers, in order, and abort running jobs not among them."""
         wanted = {job.name for job in jobs}
         for name in [name for name in self._executor.running if name not in wanted]:
             self._executor.cancel(name)
@@ -119,50 +124,55 @@ class Dispatcher:
                 self._executor.submit(job)
 
     def run(self, job: Job) -> None:
-        """Have one job performed to its end."""
+        """Run one job to its end."""
         self.start([job])
         while self.is_running(job.name):
             self.wait()
 
     def is_running(self, name: str) -> bool:
-        """Return whether a job is being performed."""
+        """Return whether a job is running."""
         return name in self._executor.running
 
     def read_events(self, name: str) -> list[dict[str, Any]]:
-        """Return the events in the file of a job as lines, none where it has no file: they were noted at once."""
-        return distributed.decide_on_main(lambda: read_lines(job_file(self._folder, name), anew=ANEW)[1:])
+        """Return the events in a job's file as parsed lines; none without a file (in-process jobs note their own)."""
+        return distributed.decide_on_main(lambda: read_lines(job_file(self._folder, name), anew=START_OVER)[1:])
 
     def forget(self, name: str) -> None:
-        """Remove the file of a job, and the folder of these files with the last one."""
+        """Remove the file of a job, and with the last file its folder."""
         if distributed.is_main():
             file = job_file(self._folder, name)
             file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # others are left, or there was none
+            with contextlib.suppress(OSError):  # other files remain, or there is no folder
                 file.parent.rmdir()
 
     def forget_all(self) -> None:
-        """Remove what is left of jobs that were begun and not needed."""
+        """Remove the files of all jobs, such as those that were started but not needed."""
         for file in sorted((self._folder / AHEAD_FOLDER).glob("*.jsonl")) if distributed.is_main() else ():
             self.forget(file.stem)
 
 
 def job_file(folder: Path, name: str) -> Path:
-    """Return the file of a job of a search in a folder."""
+    """Return the file of a job.
+
+    Args:
+        folder: Folder of the search.
+        name: Name of the job.
+    """
     return folder / AHEAD_FOLDER / f"{name}.jsonl"
 
 
 def open_job(work: Work, parts: Any, job: Job) -> tuple[Job, Note]:
-    """Open the file of a job; return the job with all its events so far, and what notes one more.
+    """Open the file of a job; return the job with all its events so far, and the function that appends an event.
 
     Raises:
-        LineFileError: The file is of another search, it is damaged, or the disk refused.
+        LineFileError: The file belongs to another search, it is damaged, or it could not be written.
     """
     identity = {"job": job.name, **work.identify(work.config, parts)}
     files: list[LineFile] = []
 
     def read() -> list[dict[str, Any]]:
         path = job_file(work.config.run_dir / SEARCH_FOLDER, job.name)
-        file, lines = open_identified(path, identity, work="search", anew=ANEW)
+        file, lines = open_identified(path, identity, work="search", anew=START_OVER)
         files.append(file)
         for line in job.known[len(lines) :]:
             file.append(line)

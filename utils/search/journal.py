@@ -1,7 +1,7 @@
-"""The journal of a search: one line per event, on the disk before the search goes on.
+"""The journal of a search: one line per event, written to the disk before the search continues.
 
-The first line says what is searched (graph, configuration, data); a journal of something else is refused by name.
-Rank 0 reads and writes it, every rank knows the same.
+The first line identifies the search (graph, configuration, data); a journal of another search is refused, and the error
+names the differences. Rank 0 reads and writes the file; all ranks have the same history.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,17 +15,17 @@ from utils.search.events import History, write_event
 
 AnyHistory = TypeVar("AnyHistory", History, BudgetedHistory)
 
-_ANEW = (
+_START_OVER = (
     "give this record a name of its own, or use --force (FORCE=1 with run.sh) to move the earlier search aside and "
     "start anew"
 )
 
 
 class SearchJournal(Generic[AnyHistory]):
-    """What has happened in a search, and the file that keeps it.
+    """The journal file of a search and its content.
 
     Attributes:
-        history: What has happened so far.
+        history: All events so far.
     """
 
     def __init__(
@@ -35,31 +35,32 @@ class SearchJournal(Generic[AnyHistory]):
         *,
         read: Callable[[list[dict[str, Any]], str], AnyHistory],
     ) -> None:
-        """Open the journal of a search, or begin it.
+        """Open the journal of a search, or create it.
 
         Args:
             path: The file.
-            identity: What is searched, as plain JSON values by name.
-            read: Returns the history that lines say, the first of which is line 2, and which stand where the text says.
+            identity: The identity of the search, as plain JSON values by name.
+            read: Parses the lines of the file from line 2 on into a history, given the lines and the prefix of their
+                line numbers in errors.
 
         Raises:
-            LineFileError: It is the journal of something else (every difference is named), it is damaged, or the disk
-                refused.
-            EventError: A line of it is no event of this search.
+            LineFileError: The journal belongs to another search (each difference is named), is damaged, or could not be
+                written.
+            EventError: A line is not an event of this search.
         """
         self._file: LineFile | None = None
 
         def open_file() -> AnyHistory:
-            self._file, lines = open_identified(path, identity, work="search", anew=_ANEW)
+            self._file, lines = open_identified(path, identity, work="search", anew=_START_OVER)
             return read(lines, f"{path}, line")
 
         self.history: AnyHistory = distributed.decide_on_main(open_file)
 
     def append(self, event: Any) -> None:
-        """Add an event; the disk has it when this returns.
+        """Append an event, which is on the disk when this returns.
 
         Raises:
-            LineFileError: The disk refused; the file is as it was before.
+            LineFileError: The event could not be written; the file is unchanged.
         """
 
         def write() -> None:

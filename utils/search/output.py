@@ -1,4 +1,4 @@
-"""The files a search leaves for people and programs. No torch."""
+"""Write the result files of a search, for people and programs. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +30,12 @@ from utils.training.epoch_lines import EPOCHS_FILE
 
 
 def record_path(config: RunConfig) -> Path:
-    """Return the file of the record that a search writes."""
+    """Return the path of the record that a search writes."""
     return config.run_dir / f"{path_record_name(config)}.yml"
 
 
 def is_finished(config: RunConfig, history: History) -> bool:
-    """Return whether a search has written everything it writes."""
+    """Return whether a search has written all its files."""
     files = [config.run_dir / name for name in (SEARCH_JSON, SEARCH_PAGE, GRAPH_PICTURE, CURVES_PICTURE)]
     return history.has_ended and all(path.exists() for path in (*files, config.weights_path, record_path(config)))
 
@@ -62,7 +62,7 @@ def _write_result(config: RunConfig, result: SearchResult) -> None:
 
 
 def write_path_record(config: RunConfig, record: RunConfig, *, comments: Sequence[str]) -> None:
-    """Write the record of a path that a search has found, in the form of record/op-*.yml."""
+    """Write the record of a path in the form of record/op-*.yml."""
     sections = own_sections(record)
     del sections["search"]
     write_text_atomically(record_path(config), render_record(sections, base=config.base, comments=comments))
@@ -71,7 +71,7 @@ def write_path_record(config: RunConfig, record: RunConfig, *, comments: Sequenc
 def _describe_path(config: RunConfig, plan: Plan, *, result: SearchResult) -> list[str]:
     comments = [
         f"The path that train_3d_op.py planned from {config.name}: score {plan.score:.2f} "
-        f"({config.search.metric}, 1 clip, centre crop, fitted at the knee).",
+        f"({config.search.metric}, 1 clip, center crop, fitted at the knee).",
         f"{result.selection.text}.",
     ]
     if result.skipped_states:
@@ -80,7 +80,7 @@ def _describe_path(config: RunConfig, plan: Plan, *, result: SearchResult) -> li
 
 
 def path_epochs(history: History, plan: Plan) -> list[dict[str, Any]]:
-    """Return the epochs of the path as lines of log.jsonl, as if train_3d.py had trained its record."""
+    """Return the epochs of a path as lines of log.jsonl, as if train_3d.py had trained its record."""
     lines: list[dict[str, Any]] = []
     for index, step in enumerate(plan.trained_steps):
         for point in history.curve(step.transition)[1 : step.outcome.epochs + 1]:

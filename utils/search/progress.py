@@ -1,4 +1,4 @@
-"""How far a search is: the transition in training and the range of epochs and hours that are left."""
+"""Describe the progress of a search: the transition in training, and the remaining epochs and hours."""
 
 import math
 from collections import defaultdict
@@ -13,11 +13,11 @@ from utils.text import describe_time
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is left of a search, at least and at most.
+    """The remaining work of a search, each at least and at most.
 
     Attributes:
-        epochs: Of all transitions that are not decided.
-        seconds: Those epochs take, at the speed measured so far; 0 where nothing has been measured.
+        epochs: Number of epochs of all undecided transitions.
+        seconds: Time for those epochs at the speed measured so far; 0 if nothing has been measured.
     """
 
     epochs: tuple[int, int]
@@ -25,13 +25,13 @@ class Remaining:
 
 
 def title_of(config: RunConfig, transition: Transition) -> str:
-    """Return 'transition 2/7 (0,0) -> (1,0)'."""
+    """Return the title of a transition, such as 'transition 2/7 (0,0) -> (1,0)'."""
     order = config.graph.exploration_order
     return f"transition {order.index(transition) + 1}/{len(order)} {transition}"
 
 
 def describe_event(config: RunConfig, history: History, event: EpochScore | Decision) -> str:
-    """Return a line on an epoch of a transition, or on how it ended; "" for the score of its start weights."""
+    """Return a log line for an epoch of a transition, or for its decision; "" for the score of its start weights."""
     if isinstance(event, EpochScore):
         return describe_epoch(config, history, transition=event.transition) if event.epoch else ""
     score = f"{event.value:.2f}" if math.isfinite(event.value) else "none"
@@ -39,7 +39,7 @@ def describe_event(config: RunConfig, history: History, event: EpochScore | Deci
 
 
 def describe_epoch(config: RunConfig, history: History, *, transition: Transition) -> str:
-    """Return a line on the last epoch of the transition in training: score, knee so far, what is left."""
+    """Return a log line for the last epoch of a transition: score, knee so far, remaining work."""
     last = history.curve(transition)[-1]
     text = f"  epoch {last.epoch}/{config.search.max_epochs}"
     if last.validation is None or last.training is None:
@@ -56,9 +56,9 @@ def describe_epoch(config: RunConfig, history: History, *, transition: Transitio
 
 
 def estimate_remaining(config: RunConfig, history: History) -> Remaining:
-    """Return what is left of a search.
+    """Return the remaining work of a search.
 
-    An input that has not been trained yet is taken to cost as much for a pixel as those that have.
+    An input that has not been trained yet is assumed to cost as much per pixel as those that have.
     """
     by_input: defaultdict[int, list[float]] = defaultdict(list)
     for point in history.epochs():
@@ -77,11 +77,11 @@ def estimate_remaining(config: RunConfig, history: History) -> Remaining:
 
 
 def _remaining_epochs(config: RunConfig, history: History) -> dict[Transition, tuple[int, int]]:
-    """Return how many more epochs every undecided transition takes, at least and at most."""
+    """Return the minimum and maximum number of further epochs of each undecided transition."""
     rule, left = make_rule(config), {}
     for transition in config.graph.exploration_order:
         if transition not in history.decisions:
             scores = history.scores(transition) or [0.0]
-            over = rule.judge(scores) is not None  # its decision is just about to be written
+            over = rule.judge(scores) is not None  # its decision is about to be written
             left[transition] = (0, 0) if over else rule.epochs_left(scores)
     return left

@@ -1,4 +1,4 @@
-"""What earlier searches have seen as the prior of another: their readouts, weighed less than its own. No torch."""
+"""Turn the readouts of earlier searches into a prior, with less weight than a search's own readouts. No torch."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from utils.files import file_sha256
 from utils.planning.law import Posterior, Readout, fit_posterior
 from utils.sealed import read_sealed_json
 
-TEMPER = 0.3  # power of an earlier search's weights: another network, budget or version of the data is another law
+TEMPER = 0.3  # power of an earlier posterior: with another network, budget or version of the data the law differs
 _SHAPE = ("num_segments", "clip_length", "num_steps", "crop_size")
 
 
 class ReuseError(UserError):
-    """A file of search.reuse that says nothing about this search's inputs."""
+    """A file of search.reuse that is missing or not about this search's inputs."""
 
 
 def identify_reused(config: RunConfig) -> dict[str, str]:
-    """Return the content of every file of search.reuse, by number; a search goes on with these very files."""
+    """Return the SHA-256 of each file of search.reuse, by number: part of the identity of a search."""
     paths = [Path(name) for name in config.search.reuse]
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
@@ -27,13 +27,15 @@ def identify_reused(config: RunConfig) -> dict[str, str]:
 
 
 def read_prior(config: RunConfig, *, tau_scale: float) -> Posterior | None:
-    """Return the posterior that the searches of search.reuse leave, tempered; None where there are none.
+    """Return the tempered posterior of the searches of search.reuse; None if there are none.
 
-    `tau_scale` is the scale of tau, as `fit_posterior` takes it.
+    Args:
+        config: The search record.
+        tau_scale: The scale of tau, as in `fit_posterior`.
 
     Raises:
         SealError: A file is damaged.
-        ReuseError: One is of no budgeted search that has a plan, or of one with other inputs.
+        ReuseError: A file is not from a budgeted search with a plan, or from one with other inputs.
     """
     prior = None
     for name in config.search.reuse:
@@ -45,7 +47,7 @@ def read_prior(config: RunConfig, *, tau_scale: float) -> Posterior | None:
 def _read_readouts(config: RunConfig, path: Path) -> list[Readout]:
     content = read_sealed_json(path)
     if not content.get("is_planned"):
-        raise ReuseError(f"{path}: not the search.json of a budgeted search that has its plan")
+        raise ReuseError(f"{path}: not the search.json of a budgeted search with a plan")
     own = [[getattr(each, key) for key in _SHAPE] for each in config.search.inputs]
     theirs = [_shape(each) for each in content["config"]["search"]["inputs"]]
     if own != theirs:

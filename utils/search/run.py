@@ -1,4 +1,4 @@
-"""Search a record's path: from wherever its journal stands to the plan, its weights and everything that says it."""
+"""Run a path search: from the state of its journal to the plan, its weights and its reports."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -38,7 +38,13 @@ from utils.training.run_folder import save_config
 def search_path(
     config: RunConfig, make_parts: Callable[[RunConfig, torch.device], SearchParts], *, force: bool
 ) -> None:
-    """Search from wherever the journal stands, or anew: with `force` what is there is moved aside; write the result."""
+    """Run a search, or continue it from its journal, and write the results.
+
+    Args:
+        config: The search record.
+        make_parts: Returns the parts of the search, given the record and a device.
+        force: Whether to move an earlier search aside and start over.
+    """
     if not is_coordinator(config):
         return
     work = Work(config, make_parts, train_transition, identify_search)
@@ -77,7 +83,7 @@ def _search_on(
 
 
 def open_journal(path: Path, identity: Mapping[str, Any], *, graph: Graph) -> SearchJournal[History]:
-    """Open the journal of a search of a graph, or begin it."""
+    """Open the journal of a search of a graph, or create it."""
     return SearchJournal(path, identity, read=lambda lines, source: read_history(lines, graph, source=source, first=2))
 
 
@@ -90,7 +96,7 @@ def explore_graph(
     note: Callable[[EpochScore | Decision], None],
     log: logging.Logger,
 ) -> Plan:
-    """Explore every transition that the history does not decide, and return the plan; `note` adds to the history."""
+    """Explore all transitions that are not decided in the history, and return the plan; `note` adds to the history."""
     config = work.config
     weights.keep_initial(lambda: parts.make_network(None), begins=not history.has_begun)
     with open_dispatcher(work, parts, workers=config.search.workers, note=note, log=log) as dispatcher:
@@ -101,7 +107,15 @@ def explore_graph(
 def keep_path(
     config: RunConfig, record: RunConfig, weights: Weights, *, parts: SearchParts, journal: SearchJournal[Any]
 ) -> None:
-    """Write the weights at the end of a path, whose record this is, as the search's own, and test them once."""
+    """Write the weights at the end of a path as the result of the search, and evaluate them once.
+
+    Args:
+        config: The search record.
+        record: The record of the path.
+        weights: The weights.
+        parts: The parts of the search.
+        journal: Receives the score on the evaluation list, unless it has one.
+    """
     about = {"config": record.to_dict(), "list_sha256": parts.training.sha256, CLASS_NAMES: list(parts.class_names)}
     content, position = {"network": weights, **about}, Position(state=len(record.states))
     distributed.decide_on_main(lambda: save_checkpoint(config.weights_path, content, position=position))
@@ -111,7 +125,11 @@ def keep_path(
 
 
 def _report(config: RunConfig, plan: Plan, *, log: logging.Logger) -> None:
-    """Say what came out."""
+    """Log the path.
+
+    Raises:
+        UserError: The path trains no epoch.
+    """
     if not plan.trained_steps:
         raise UserError(
             f"{config.name}: no transition improved on the weights it started from, so there is no path to train; "

@@ -1,4 +1,4 @@
-"""What a search is made of, by those who know data sets and networks."""
+"""The parts of a search, supplied by the code that knows data sets and networks, and the identity of a search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,33 +16,33 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Videos(Protocol):
-    """A list of videos, as far as a search knows it."""
+    """What a search needs of a list of videos."""
 
     @property
     def sha256(self) -> str:
-        """Of its content."""
+        """SHA-256 of the list's content."""
 
     def __len__(self) -> int:
-        """Return how many videos it has."""
+        """Return the number of videos."""
 
 
 @dataclass(frozen=True)
 class SearchParts(Generic[Network]):
-    """Lists, factories and words that a search is joined of.
+    """Video lists, factories and descriptions that a search needs.
 
     Attributes:
         training: The videos that train the states.
         scoring: The videos that score them.
-        class_names: What their classes are called, by number.
-        selection: Both lists in words.
-        start_weights: What the network starts from, in words.
-        make_network: Returns the network with these weights; None: the weights the search starts from.
-        make_trainer: Returns the trainer of a state of a record, given the record, the state's number from 0, the
-            network as it is and the title of the progress bar.
-        make_tester: Returns what evaluates a network on the evaluation list, at the goal.
-        multiply_adds: Returns those of the forward pass of a clip of every input.
-        describe_network: Returns a network in a line.
-        describe_device: Returns what it is trained on, and how precisely.
+        class_names: Names of the classes, by label.
+        selection: Description of both lists.
+        start_weights: Description of the weights that the search starts from.
+        make_network: Returns the network with the given weights; None: the weights that the search starts from.
+        make_trainer: Returns the trainer of a state, given a record, the state's index in it, the network with its
+            current weights, and the title of the progress bar.
+        make_tester: Returns a trainer that evaluates a network on the evaluation list, at the goal.
+        multiply_adds: Returns the multiply-adds of a forward pass of one clip of each input.
+        describe_network: Returns a one-line description of a network.
+        describe_device: Returns a description of the device and the precision.
     """
 
     training: Videos
@@ -59,7 +59,7 @@ class SearchParts(Generic[Network]):
 
 
 def identify_search(config: RunConfig, parts: SearchParts) -> dict[str, Any]:
-    """Return what a search is a search of: its journal is continued for exactly this."""
+    """Return the identity of a search: its journal is continued only if all of these values are the same."""
     return {
         "graph": [str(transition) for transition in config.graph.exploration_order],
         "training videos": f"{len(parts.training)}, SHA-256 {parts.training.sha256}",

@@ -1,10 +1,11 @@
 """Train one transition of a search until the knee of its curve is decided.
 
 A transition is a function of (start weights, state, seed): it starts with a fresh optimizer at a constant rate, and its
-random draws are seeded by its place on the path, exactly as train_3d.py seeds the states of a record. A record of the
-path therefore trains to the very same weights where the search trained on the same videos.
+random generators are seeded by its position on the path, exactly as train_3d.py seeds the states of a record. Training
+a record of the path therefore gives identical weights, if the search trained on the same videos.
 
-Order of an epoch: checkpoint, then journal. A process killed between the two finds the score in the checkpoint.
+After each epoch the checkpoint is written first, then the journal. If the process is killed in between, the score is
+recovered from the checkpoint.
 """
 
 import logging
@@ -34,7 +35,15 @@ from utils.training.state import StateTrainer, checkpoint_content, describe_trai
 def train_transition(
     config: RunConfig, parts: SearchParts, job: Job, note: Callable[[EpochScore], None], log: logging.Logger
 ) -> None:
-    """Train a transition, as `utils.search.jobs.Work` asks for; the job's task is the transition and the path to it."""
+    """Train a transition (`perform` of `utils.search.jobs.Work`).
+
+    Args:
+        config: The search record.
+        parts: The parts of the search.
+        job: The job, whose task is the transition and the path to its start.
+        note: Receives each new point of the curve.
+        log: The log.
+    """
     transition, path = job.task
     folder, identity = config.run_dir / SEARCH_FOLDER, identify_search(config, parts)
     weights = WeightFolder(folder, config.graph, identity=identity, say=log.info)
@@ -44,15 +53,15 @@ def train_transition(
 
 @dataclass
 class _Training:
-    """A transition in training, with what it leaves on the disk; rank 0 writes.
+    """The training of a transition and its files; rank 0 writes.
 
     Attributes:
         config: The search record.
-        parts: What the search is made of.
-        transition: Which.
-        weights: Where its files are.
-        curve: Its points so far.
-        note: Takes every further one.
+        parts: The parts of the search.
+        transition: The transition.
+        weights: The search's files with weights.
+        curve: Points of the curve so far.
+        note: Receives each new point of the curve.
         log: The log.
     """
 
@@ -65,12 +74,12 @@ class _Training:
     log: logging.Logger
 
     def run(self, path: Steps) -> None:
-        """Train from the end of a path until the knee is decided, or the rest of it after a kill."""
+        """Train from the end of a path, or from the last checkpoint, until the knee is decided."""
         title, file = title_of(self.config, self.transition), self.weights.checkpoint(self.transition)
         content, position = self._read(file)
         if len(self.curve) > (len(content["events"]) if content is not None else 1):
             raise CheckpointError(
-                f"{file}: older than the journal {self.weights.path}, or gone; "
+                f"{file}: missing, or older than the journal in {self.weights.path}; "
                 "restore it, or use --force (FORCE=1 with run.sh) to move the search aside and start anew"
             )
         network = self.parts.make_network(self.weights.read(path) if content is None else content["network"])
@@ -80,11 +89,11 @@ class _Training:
             self.log.info(f"{title}: {trainer.describe_setting()}")
         else:
             saved = read_history(content["events"], self.config.graph, source=f"{file}, event").curve(self.transition)
-            for point in saved[len(self.curve) :]:  # the process was killed between checkpoint and journal
+            for point in saved[len(self.curve) :]:  # the process was killed between writing checkpoint and journal
                 self._add(point)
             totals = restore(trainer.learner, content)
             self.log.info(f"continuing {self.transition} after {position.epoch} epochs and {position.step} steps")
-        if not self.curve:  # from the initial state it begins at 0
+        if not self.curve:  # a curve from the initial state starts at 0
             is_first = self.transition.start == INITIAL
             self._add(EpochScore(self.transition, 0, 0.0) if is_first else self._score(trainer, 0))
         while not self._is_decided():
@@ -95,7 +104,7 @@ class _Training:
             self.note(point)
 
     def _read(self, file: Path) -> tuple[dict[str, Any] | None, Position]:
-        """Return the checkpoint to continue from (None: begin) and its position, the same on every rank."""
+        """Return the checkpoint to continue from (None: start) and its position, the same on all ranks."""
         return distributed.decide_on_main(lambda: self.weights.load(file) if file.exists() else (None, Position()))
 
     def save(self, learner: Learner, position: Position, totals: EpochTotals | None) -> None:
@@ -105,7 +114,7 @@ class _Training:
         distributed.decide_on_main(lambda: self.weights.write(path, content, position=position))
 
     def _save_epoch(self, learner: Learner, position: Position) -> None:
-        """Keep the weights of a complete epoch, where it may be a knee, then the checkpoint."""
+        """Write the weights of a complete epoch, if it may be the knee, then the checkpoint."""
         if position.epoch <= self.config.search.horizon:
             path, content = self.weights.epoch(self.transition, position.epoch), {"network": learner.result()}
             distributed.decide_on_main(lambda: self.weights.write(path, content, position=position))
@@ -120,7 +129,7 @@ class _Training:
         return distributed.decide_on_main(lambda: rule.judge(scores) is not None)
 
     def _place_on_path(self, path: Steps) -> tuple[RunConfig, int]:
-        """Return the record of the path so far and this transition, and the transition's place in it."""
+        """Return the record of the path with this transition, and the transition's index in it."""
         states = [self.config.state_config(s.transition.end, epochs=s.outcome.epochs) for s in trained(path)]
         last = self.config.state_config(self.transition.end, epochs=self.config.search.max_epochs)
         return self.config.with_states([*states, last]), len(states)
@@ -135,7 +144,7 @@ class _Training:
         )
 
     def _train_epoch(self, trainer: StateTrainer, position: Position, totals: EpochTotals) -> EpochScore:
-        """Train an epoch, or the rest of one, and score it; an epoch that diverges has no score."""
+        """Train an epoch, or the rest of one, and score it; the score is NaN if training diverges."""
         epoch = position.epoch + 1
         try:
             totals = trainer.train_epoch(position, totals, self).merged()

@@ -1,8 +1,8 @@
-"""The weights that a search keeps while it runs, in output/<record>/search/: which they are, and which can go.
+"""The weights in output/<record>/search/ that a search keeps while it runs.
 
-Kept are the weights of each state or transition that something still needs (at most one file for each state and each
-transition into the state in question), and for each transition being trained one file for each of its epochs, as any of
-them may still become the knee (at most min(max_epochs, horizon)), and one checkpoint to continue from.
+Kept are the weights of each state or transition that are still needed (at most one file for each state and for each
+transition into the state being explored) and, for each transition being trained, one file for each epoch, since any may
+become the knee (at most min(max_epochs, horizon)), and one checkpoint to continue from.
 """
 
 import hashlib
@@ -24,26 +24,26 @@ from utils.training.checkpoint import CheckpointError, Position, load_checkpoint
 
 Weights = dict[str, torch.Tensor]
 
-# What a search writes into the folder of a transition, also what a kill left of it.
+# Files that a search writes into the folder of a transition, including temporary ones left by a kill.
 _OWN = re.compile(r"(current|epoch_\d+)\.pth|\.(current|epoch_\d+)\.pth\.[0-9a-f]+\.tmp")
 
 
 def name_of(transition: Transition) -> str:
-    """Return what the folder of a transition is called, such as "0.0-to-1.0"."""
+    """Return the name of a transition's folder, such as "0.0-to-1.0"."""
     return "-to-".join(str(state).strip("()").replace(",", ".") for state in (transition.start, transition.end))
 
 
 class WeightFolder:
-    """The files with weights; rank 0 reads and removes them."""
+    """The folder with a search's weights; rank 0 reads and removes the files."""
 
     def __init__(self, path: Path, graph: Graph, *, identity: Mapping[str, Any], say: Callable[[str], None]) -> None:
-        """Take over the folder of a search of a graph.
+        """Open the folder.
 
         Args:
             path: The folder.
-            graph: The graph.
-            identity: What is searched: weights of another search are refused.
-            say: Is told of files in the folder that are not the search's.
+            graph: The graph of the search.
+            identity: Identity of the search: weights of another search are refused.
+            say: Reports files in the folder that do not belong to the search.
         """
         self.path, self._graph, self._say = path, graph, say
         self._search = hashlib.sha256(json.dumps(as_json(identity), sort_keys=True).encode()).hexdigest()
@@ -51,9 +51,11 @@ class WeightFolder:
         self._named: set[Path] = set()
 
     def keep_initial(self, make_network: Callable[[], nn.Module], *, begins: bool) -> None:
-        """Write the weights the search starts from, once: a pretrained file may be gone when the search continues.
+        """Write the weights that the search starts from, once: a pretrained file may be gone when the search continues.
 
-        Those of a search that began and failed before it had done anything are replaced (`begins`).
+        Args:
+            make_network: Returns the network with these weights.
+            begins: Whether nothing has been trained yet; then a file of an earlier failed start is replaced.
         """
 
         def keep() -> None:
@@ -63,49 +65,49 @@ class WeightFolder:
         distributed.decide_on_main(keep)
 
     def write(self, path: Path, content: dict[str, Any], *, position: Position) -> None:
-        """Write a checkpoint that says what it is of; rank 0 only."""
+        """Write a checkpoint labeled with its search and path; rank 0 only."""
         save_checkpoint(path, {**content, **self._owner(path)}, position=position)
 
     def load(self, path: Path) -> tuple[dict[str, Any], Position]:
-        """Read a checkpoint that `write` has written to this very place; rank 0 only.
+        """Read a checkpoint that `write` has written to this path; rank 0 only.
 
         Raises:
-            CheckpointError: It is damaged, or of another search, transition or epoch.
+            CheckpointError: It is damaged, or belongs to another search, transition or epoch.
         """
         content, position = load_checkpoint(path)
         if any(content.get(name) != value for name, value in self._owner(path).items()):
-            raise CheckpointError(f"{path}: is of another search, transition or epoch; restore the search's own file")
+            raise CheckpointError(f"{path}: belongs to another search, transition or epoch; restore the original file")
         return content, position
 
     def _owner(self, path: Path) -> dict[str, str]:
         return {"search": self._search, "file": path.relative_to(self.path).as_posix()}
 
     def checkpoint(self, transition: Transition) -> Path:
-        """Return where to continue the training of a transition from."""
+        """Return the path of the checkpoint of a transition in training."""
         return self._folder(transition) / "current.pth"
 
     def epoch(self, transition: Transition, epoch: int) -> Path:
-        """Return where the weights after an epoch of a transition are."""
+        """Return the path of the weights after an epoch of a transition."""
         return self._folder(transition) / f"epoch_{epoch:03d}.pth"
 
     def end(self, path: Steps) -> Path:
-        """Return where the weights at the end of a path are."""
+        """Return the file with the weights at the end of a path."""
         return path[-1].outcome.weights if path else self.initial
 
     def read(self, path: Steps) -> Weights:
-        """Return the weights at the end of a path, the same on every rank."""
+        """Return the weights at the end of a path, the same on all ranks."""
         return distributed.decide_on_main(lambda: self.load(self.end(path))[0]["network"])
 
     def outcome(self, transition: Transition, path: Steps, *, score: float, epochs: int) -> Outcome:
-        """Return an outcome with where its weights are; those at the end of the path stay where nothing was gained."""
+        """Return the outcome of a transition; at 0 epochs its weights are those at the end of the path to its start."""
         return Outcome(score, epochs, self.epoch(transition, epochs) if epochs else self.end(path))
 
     def release(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> None:
-        """Remove the weights that nothing needs any more; what the search did not write stays and is named.
+        """Remove weights that are no longer needed; files that the search did not write are kept and reported.
 
         Args:
-            outcomes: Of the transitions that are decided.
-            best: The best path to each state whose incoming transitions all are.
+            outcomes: Outcomes of the decided transitions.
+            best: The best path to each state whose incoming transitions are all decided.
         """
         if not distributed.is_main():
             return
@@ -120,7 +122,7 @@ class WeightFolder:
                         file.unlink()
                 elif file not in self._named:
                     self._named.add(file)
-                    self._say(f"{file} is not of this search: it is left there")
+                    self._say(f"{file} does not belong to this search and is kept")
             if not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -128,10 +130,10 @@ class WeightFolder:
         return self.path / name_of(transition)
 
     def _needed(self, outcomes: Mapping[Transition, Outcome], best: Mapping[State, Steps]) -> set[Path]:
-        """Return the files that something needs.
+        """Return the files that are still needed.
 
-        They are the best weights of a state with transitions still to explore (or of the goal), and the weights of
-        every transition into a state that is not decided.
+        They are the best weights of each state with transitions still to explore (or of the goal), and the weights of
+        each transition into an undecided state.
         """
         needed = set()
         for state in self._graph.states:

@@ -304,7 +304,7 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
     with pytest.raises(ReuseError, match=r"search.json: its inputs .* are \[\[.*, those of plan-synthetic are"):
         read_prior(other, tau_scale=tau_scale)
     write_sealed_json(file, replace(report, is_planned=False).to_json())
-    with pytest.raises(ReuseError, match="not the search.json of a budgeted search that has its plan"):
+    with pytest.raises(ReuseError, match="not the search.json of a budgeted search with a plan"):
         read_prior(reusing, tau_scale=tau_scale)
     file.unlink()
     with pytest.raises(ReuseError, match=r"search.reuse: no such file .*search.json'"):
@@ -321,7 +321,7 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
             "pilot: found 0.5, expected a whole number",
         ),
         ({"event": "pilot", "pilot": 0, "factors": 1.0, "diverged": -1}, "factors: found 1.0, expected a list"),
-        ({"event": "end", "more": 1}, "a field 'more' is not known"),
+        ({"event": "end", "more": 1}, "unknown field 'more'"),
         ({"event": "costs", "step_seconds": [0.5, None]}, "step_seconds: found None, expected a number"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_history_knows_every_transition_by_itself() -> None:
 @pytest.mark.parametrize(
     ("line", "change", "message"),
     [
-        (1, {"train_los": 1.0}, r"a field 'train_los' is not known; did you mean 'train_loss'\?"),
+        (1, {"train_los": 1.0}, r"unknown field 'train_los'; did you mean 'train_loss'\?"),
         (1, {"train_loss": "2"}, "train_loss: found '2', expected a number"),
         (1, {"train_loss": None}, "train_loss: found None, expected a number"),
         (1, {"epoch": 1.5}, "epoch: found 1.5, expected a whole number"),
@@ -99,7 +99,7 @@ def test_a_history_knows_every_transition_by_itself() -> None:
         (3, {"verdict": "setled"}, r"verdict: found 'setled'; did you mean 'settled'\?"),
         (3, {"event": "decisoin"}, r"event: found 'decisoin'; did you mean 'decision'\?"),
         (3, {"event": 5}, "event: found 5, expected text"),
-        (6, {"epoch": 3}, "a field 'epoch' is not known"),
+        (6, {"epoch": 3}, "unknown field 'epoch'"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_field(line: int, change: dict[str, Any], message: str) -> None:

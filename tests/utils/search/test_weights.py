@@ -95,7 +95,7 @@ def test_files_of_others_stay_and_are_named_once(tmp_path: File) -> None:
     left = {str(file.relative_to(folder.path)) for file in (*foreign, *elsewhere)}
     assert files_in(folder.path) == {"initial.pth", end} | left
     named = [place / "epoch_001.pth.d", place / "my_epoch_001.pth", place / "notes.txt"]
-    assert said == [f"{file} is not of this search: it is left there" for file in named]
+    assert said == [f"{file} does not belong to this search and is kept" for file in named]
 
 
 def test_weights_of_another_search_transition_or_epoch_are_refused(tmp_path: File) -> None:
@@ -108,9 +108,9 @@ def test_weights_of_another_search_transition_or_epoch_are_refused(tmp_path: Fil
     for other in (folder.epoch(first, 3), folder.epoch(second, 2), folder.checkpoint(first), folder.initial):
         other.parent.mkdir(exist_ok=True)
         shutil.copy(path, other)
-        with pytest.raises(CheckpointError, match=f"{other.name}: is of another search, transition or epoch"):
+        with pytest.raises(CheckpointError, match=f"{other.name}: belongs to another search, transition or epoch"):
             folder.load(other)
-    with pytest.raises(CheckpointError, match="is of another search"):
+    with pytest.raises(CheckpointError, match="belongs to another search"):
         WeightFolder(tmp_path, graph, identity={"optimizer.seed": 1}, say=said.append).load(path)
 
 
