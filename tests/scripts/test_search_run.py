@@ -147,9 +147,9 @@ def test_groups_are_held_out_whole_and_counted(make_search: Any, tiny_set: Path,
 def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
     config, result = run(make_search(search=ONE | {"selection": "eval_list"}))
     assert result["selection"]["kind"] == "eval_list"
-    assert "no test of it" in result["selection"]["text"]
+    assert "scores on it are not a test" in result["selection"]["text"]
     for name in ("tiny-path.yml", "search.html", "log.txt"):
-        assert "no test of it" in (config.run_dir / name).read_text(), name
+        assert "scores on it are not a test" in (config.run_dir / name).read_text(), name
     assert result["edges"][0]["scored_clips"] == 25 * result["edges"][0]["epochs_trained"]
 
 

@@ -78,9 +78,9 @@ def test_two_workers_find_what_one_does_through_kills_and_stops(alone: RunConfig
     stopped = search.complete()
     assert (stopped.returncode, stopped.stderr.splitlines()[-1]) == (
         143,
-        "stopped by SIGTERM, what the workers have trained is saved: the same command continues",
+        "stopped by SIGTERM, the progress of the workers is saved: the same command continues",
     )
-    assert "was ended by SIGKILL: it goes on with" in stopped.stdout
+    assert "was ended by SIGKILL: it continues" in stopped.stdout
     search = forked.Process(command(record))
     wait_for(lambda: workers_of(search.pid))
     wait_for(lambda: (config.run_dir / ".workers.lock").exists())

@@ -1,7 +1,7 @@
-"""Workers of this node: groups of processes that share out its GPUs and cores, and train jobs of a search.
+"""Workers on this node: groups of processes that divide its GPUs and cores and train jobs of a search.
 
-A worker that is killed is started anew and goes on with its job where it was saved last. Asked to stop, all of them
-save first.
+A worker that is killed is restarted and continues its job from the last checkpoint. On a stop request all workers save
+first.
 """
 
 import contextlib
@@ -29,21 +29,21 @@ from utils.stopping import Stopped
 from utils.text import say
 from utils.workers import WorkerError, cpu_threads, usable_cores
 
-MAX_DEATHS = 3  # of the workers of one job
-_POLL_SECONDS = 1.0  # seconds between looks at workers that say nothing
-_EXIT_SECONDS = 60.0  # seconds that a worker may take to save
+MAX_DEATHS = 3  # deaths of a job's workers after which the search fails
+_POLL_SECONDS = 1.0  # between checks of workers that send nothing
+_EXIT_SECONDS = 60.0  # that a worker may take to save
 
 
 @dataclass
 class _Group:
-    """Processes that train one job together.
+    """A worker: processes that train one job together.
 
     Attributes:
-        number: Of the worker, from 0.
-        processes: Of it, by rank.
-        pipes: To each of them.
-        job: What it is at.
-        answers: Processes that have finished it.
+        number: Index of the worker, from 0.
+        processes: Its processes, by rank.
+        pipes: Pipes to the processes, by rank.
+        job: The job in training, None if idle.
+        answers: Number of processes that have finished the job.
     """
 
     number: int
@@ -53,18 +53,18 @@ class _Group:
     answers: int = 0
 
     def send(self, job: Job) -> None:
-        """Give every process a job."""
+        """Send a job to all processes."""
         self.job, self.answers = job, 0
         for pipe in self.pipes:
-            with contextlib.suppress(ConnectionError):  # it has just died, which the next look shows
+            with contextlib.suppress(ConnectionError):  # the process has just died, which `wait` notices
                 pipe.send(job)
 
 
 class LocalWorkers:
-    """An `Executor` of groups of processes on this node."""
+    """An `Executor` that runs jobs in groups of processes on this node."""
 
     def __init__(self, work: Work, *, workers: int) -> None:
-        """Share this node out; processes start with their first job."""
+        """Divide this node among the workers; processes start with their first job."""
         self.workers, self._work = workers, work
         self._groups = [_Group(number) for number in range(workers)]
         self._deaths: Counter[str] = Counter()
@@ -74,40 +74,40 @@ class LocalWorkers:
 
     @property
     def running(self) -> set[str]:
-        """Names of the jobs that are being trained."""
+        """Names of the running jobs."""
         return {group.job.name for group in self._groups if group.job is not None}
 
     def submit(self, job: Job) -> None:
-        """Give a job to a worker that has none."""
+        """Give a job to an idle worker."""
         group = next(group for group in self._groups if group.job is None)
         if not group.processes:
             self._start(group)
         group.send(job)
 
     def cancel(self, name: str) -> None:
-        """End the worker of a job."""
+        """Kill the worker of a job."""
         for group in self._groups:
             if group.job is not None and group.job.name == name:
                 _end(group, signal.SIGKILL)
 
     def wait(self) -> None:
-        """Return when a worker has said something or has died, or after a second.
+        """Return when a worker has sent something or has died, or after a second.
 
         Raises:
             Stopped: This process was asked to stop.
-            UserError: A worker has met one, or was killed again and again.
+            UserError: A worker raised it, or the workers of a job died repeatedly.
         """
         pipes = [(pipe, group) for group in self._groups for pipe in group.pipes]
         heard = wait([pipe for pipe, _ in pipes], _POLL_SECONDS)
         for pipe, group in pipes:
             if pipe in heard:
-                with contextlib.suppress(EOFError, ConnectionError):  # it has died
+                with contextlib.suppress(EOFError, ConnectionError):  # the process has died
                     answer = pipe.recv()
                     if isinstance(answer, UserError):
                         raise answer
                     group.answers += 1
         if stopping.requested():
-            raise stopping.stopped("what the workers have trained is saved")
+            raise stopping.stopped("the progress of the workers is saved")
         for group in self._groups:
             if group.answers == len(group.processes):
                 group.job = None
@@ -115,7 +115,7 @@ class LocalWorkers:
                 self._replace(group)
 
     def close(self) -> None:
-        """End all workers; those that train save first."""
+        """End all workers; running jobs are saved first."""
         for group in self._groups:
             for process in group.processes:
                 process.terminate()
@@ -123,7 +123,7 @@ class LocalWorkers:
             _end(group, signal.SIGTERM)
 
     def _replace(self, group: _Group) -> None:
-        """Start a worker that has died anew, with its job."""
+        """Restart a worker that has died, with its job."""
         job, codes = group.job, [process.exitcode for process in group.processes]
         code = next(code for code in codes if code is not None)
         _end(group, signal.SIGKILL)
@@ -131,14 +131,14 @@ class LocalWorkers:
             return
         self._deaths[job.name] += 1
         if code > 0 and code != 128 + signal.SIGTERM:
-            raise WorkerError(f"worker {group.number + 1} has failed at {job.name}; what it said stands above")
+            raise WorkerError(f"worker {group.number + 1} failed at {job.name}; its error is printed above")
         cause = signal.Signals(-code).name if code < 0 else "SIGTERM"
         if self._deaths[job.name] >= MAX_DEATHS:
             raise WorkerError(
                 f"worker {group.number + 1} was ended by {cause} {MAX_DEATHS} times at {job.name} (out of memory?); "
                 "the same command goes on, with fewer search.workers if need be"
             )
-        say(f"worker {group.number + 1} was ended by {cause}: it goes on with {job.name} where that was saved")
+        say(f"worker {group.number + 1} was ended by {cause}: it continues {job.name} from its last checkpoint")
         self._start(group)
         group.send(job)
 
@@ -155,14 +155,14 @@ class LocalWorkers:
             group.pipes.append(ours)
 
     def _variables(self, group: _Group, *, rank: int, port: int) -> Mapping[str, str | None]:
-        """Return what the environment of a process says of its group; None: nothing."""
+        """Return the environment variables that place a process in its group; None: unset."""
         cores, processes = usable_cores(), self.workers * self._each
         threads = min(int(os.environ.get("OMP_NUM_THREADS") or cores), cpu_threads(processes, cores))
         variables: dict[str, str | None] = {
             "LOCAL_RANK": str((group.number * self._each + rank) % self._places),
             "OMP_NUM_THREADS": str(threads),
-            **{name: None for name in os.environ if name.startswith("TORCHELASTIC_")},  # of the launcher's own group
-            "TQDM_POSITION": str(group.number),  # a line of the screen for each progress bar
+            **{name: None for name in os.environ if name.startswith("TORCHELASTIC_")},  # the launcher's
+            "TQDM_POSITION": str(group.number),  # each worker's progress bar has its own line
             "RANK": None,
         }
         if self._each > 1:
@@ -172,7 +172,7 @@ class LocalWorkers:
 
 
 def _end(group: _Group, signum: signal.Signals) -> None:
-    """End the processes of a group with a signal."""
+    """Send a signal to the processes of a group, wait for them, and kill those that do not exit in time."""
     for process in group.processes:
         if process.exitcode is None:
             os.kill(process.pid or 0, signum)
@@ -187,7 +187,7 @@ def _end(group: _Group, signum: signal.Signals) -> None:
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
-    """Have processes that are started in the block begin with other variables."""
+    """Change environment variables for processes that are started in the block; None: unset."""
     before = dict(os.environ)
     os.environ.update({name: value for name, value in variables.items() if value is not None})
     for name, value in variables.items():
@@ -207,11 +207,11 @@ def _free_port() -> int:
 
 
 def _serve(work: Work, pipe: Connection, number: int, parent: int) -> None:
-    """Be a process of a worker: train what comes through the pipe, and answer with None, or with a user's mistake."""
+    """Run a process of a worker: train each job from the pipe, and answer with None or with a UserError."""
     stopping.init_saving_worker()
-    multiprocessing.set_start_method(None, force=True)  # a loader starts its own as it does elsewhere
+    multiprocessing.set_start_method(None, force=True)  # reset, so that loaders start workers as they do elsewhere
     with join_folder(work.config.run_dir):
-        if os.getppid() != parent:  # killed before anybody could see that this process works in the folder
+        if os.getppid() != parent:  # the parent was killed before this process had registered in the folder
             return
         try:
             _train_jobs(work, pipe, number)

@@ -1,7 +1,8 @@
-"""Workers of a cluster: every job of a search is a task of Ray's, which finds it a GPU, or cores, of some node.
+"""Workers on a cluster: each job of a search is a Ray task, which Ray places on a GPU, or on cores, of some node.
 
-All nodes see the same folders under the same names, and have this code and what it needs installed. A worker is one
-process; one that is killed is started anew by Ray, elsewhere if need be, and goes on where its job was saved last.
+All nodes must see the same folders under the same paths, and have this code and its requirements installed. A worker is
+one process; if it is killed, Ray restarts it, on another node if necessary, and it continues its job from the last
+checkpoint.
 """
 
 import os
@@ -18,21 +19,21 @@ from utils.search.jobs import Job, Work, open_job
 from utils.shortage import describe_shortage
 from utils.workers import WorkerError
 
-MAX_RETRIES = 2  # of a job whose worker was killed
-_POLL_SECONDS = 1.0  # seconds between looks at workers that say nothing
-_EXIT_SECONDS = 60.0  # seconds that workers may take to save
+MAX_RETRIES = 2  # restarts of a job whose worker was killed
+_POLL_SECONDS = 1.0  # between checks of the workers
+_EXIT_SECONDS = 60.0  # that workers may take to save
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class RayError(UserError):
-    """Ray is not installed, or has no place for a job."""
+    """Ray is not installed."""
 
 
 class RayWorkers:
-    """An `Executor` of Ray's tasks."""
+    """An `Executor` that runs jobs as Ray tasks."""
 
     def __init__(self, work: Work, *, workers: int) -> None:
-        """Join the cluster that RAY_ADDRESS names or that this node is part of, else begin one of this node alone.
+        """Join the cluster that RAY_ADDRESS names or that this node is part of, or start one on this node alone.
 
         Raises:
             RayError: Ray is not installed.
@@ -49,15 +50,15 @@ class RayWorkers:
 
     @property
     def running(self) -> set[str]:
-        """Names of the jobs that are being trained, or wait for a place."""
+        """Names of the jobs that are running or waiting for resources."""
         return set(self._tasks)
 
     def submit(self, job: Job) -> None:
-        """Hand a job to the cluster."""
+        """Submit a job to the cluster."""
         self._tasks[job.name] = self._train.remote(self._work, job, str(Path.cwd()))
 
     def cancel(self, name: str) -> None:
-        """End the worker of a job."""
+        """Kill the worker of a job."""
         self._ray.cancel(self._tasks.pop(name), force=True)
 
     def wait(self) -> None:
@@ -65,16 +66,16 @@ class RayWorkers:
 
         Raises:
             Stopped: This process was asked to stop.
-            UserError: A worker has met one, or was killed again and again.
+            UserError: A worker raised it, or the workers of a job were killed repeatedly.
         """
         ended, _ = self._ray.wait(list(self._tasks.values()), timeout=_POLL_SECONDS)
         if stopping.requested():
-            raise stopping.stopped("what the workers have trained is saved")
+            raise stopping.stopped("the progress of the workers is saved")
         for name in [name for name, task in self._tasks.items() if task in ended]:
-            lost = self._ray.exceptions
+            errors = self._ray.exceptions
             try:
                 error = self._ray.get(self._tasks.pop(name))
-            except (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.NodeDiedError):
+            except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
                 raise WorkerError(
                     f"a worker was killed {MAX_RETRIES + 1} times at {name} (out of memory?); the same command goes on"
                 ) from None
@@ -82,7 +83,7 @@ class RayWorkers:
                 raise error
 
     def close(self) -> None:
-        """End all workers, which save first, and leave the cluster."""
+        """Stop all workers, which save first, and leave the cluster."""
         for task in self._tasks.values():
             self._ray.cancel(task)
         if self._tasks:
@@ -92,7 +93,7 @@ class RayWorkers:
 
 def _import_ray() -> Any:
     try:
-        import ray  # an optional requirement, a second that searches without it are spared
+        import ray  # an optional requirement; its import takes a second
     except ImportError as error:
         advice = "pip install 'ray>=2.40', or set search.executor: local"
         raise RayError(f"search.executor ray: {error}; {advice}") from None
@@ -100,10 +101,10 @@ def _import_ray() -> Any:
 
 
 def _train(work: Work, job: Job, folder: str) -> UserError | None:
-    """Train a job, in a process of Ray's; return the mistake of a user that it has met, if any."""
+    """Train a job in a Ray worker process; return its UserError, if any."""
     os.chdir(folder)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    stopping.listen()  # Ray asks for a stop as Ctrl-C does
+    stopping.listen()  # Ray requests a stop with SIGINT
     try:
         with join_folder(work.config.run_dir), distributed.session() as device:
             parts = work.make_parts(work.config, device)

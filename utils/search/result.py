@@ -1,4 +1,4 @@
-"""What a search reports: search.json, from which the page and the pictures are drawn. No torch."""
+"""The report of a search: search.json, from which the page and the pictures are drawn. No torch."""
 
 import math
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ GRAPH_PICTURE, CURVES_PICTURE = "search-graph.png", "search-curves.png"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which videos train and which score the states, and in `text` the same as a sentence.
+    """Which videos train the states of a search and which score them.
 
     Attributes:
-        kind: search.selection.
-        list: The file whose videos score the states.
-        videos: How many do.
-        training_videos: How many train.
-        text: The sentence.
-        fraction: How much of every class is held out; this and what follows: None where it does not apply.
-        seed: Of the draw.
-        training_groups: In how many groups the training videos are.
-        groups: In how many the scoring videos are.
+        kind: Value of search.selection.
+        list: The list file of the videos that score the states.
+        videos: Number of videos that score the states.
+        training_videos: Number of videos that train them.
+        text: Description of the selection as a sentence.
+        fraction: Fraction of each class that is held out; this and the following are None if not applicable.
+        seed: Seed of the draw.
+        training_groups: Number of groups of the training videos.
+        groups: Number of groups of the scoring videos.
     """
 
     kind: str
@@ -48,7 +48,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is searched with: the network in a line, the videos, and the multiply-adds of a clip of every input."""
+    """What a report says besides the events.
+
+    Attributes:
+        network: One-line description of the network.
+        selection: The videos.
+        multiply_adds: Multiply-adds of the forward pass of one clip of each input.
+    """
 
     network: str
     selection: Selection
@@ -57,7 +63,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class StateResult:
-    """A state of the graph; score and start of the best transition into it once there is a plan."""
+    """A state of the graph; `score` and `best_from` are of its best incoming transition, None without a plan."""
 
     state: State
     input: int
@@ -70,7 +76,7 @@ class StateResult:
 
 @dataclass(frozen=True)
 class Knee:
-    """The epoch that a transition keeps, and the fitted score there."""
+    """The epoch that a transition keeps, and the fitted score at it."""
 
     epoch: int
     value: float
@@ -78,7 +84,7 @@ class Knee:
 
 @dataclass(frozen=True)
 class Cost:
-    """What training and scoring have taken; clips, frames and multiply-adds (forward) are those that were trained."""
+    """The cost of training and scoring; clips, frames and (forward) multiply-adds count training only."""
 
     epochs_trained: int
     clips: int
@@ -90,7 +96,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class EdgeResult:
-    """A transition: its curve, its knee and what it has cost."""
+    """A transition: its curve, knee and cost."""
 
     start: State
     end: State
@@ -115,7 +121,7 @@ class PathState:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What all transitions have taken, and how much of it is the path itself."""
+    """The cost of all transitions, and the part of it that the path itself costs."""
 
     search: Cost
     path: Cost | None
@@ -123,7 +129,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Everything that a search says, field by field as search.json has it; scores are in percent."""
+    """The content of search.json, field by field; scores are in percent."""
 
     format: int
     record: str
@@ -158,7 +164,7 @@ class SearchResult:
 
 
 def _as_json(value: Any) -> Any:
-    """Return a value as JSON has it: a number that is not finite is null, what is None by default is left out."""
+    """Return a value for JSON: numbers that are not finite become null, and fields that default to None are omitted."""
     if isinstance(value, State):
         return str(value)
     if isinstance(value, RunConfig):
@@ -172,7 +178,7 @@ def _as_json(value: Any) -> Any:
     found: dict[str, Any] = {}
     for field in fields(value):
         part = getattr(value, field.name)
-        if field.name == "cost":  # this and a setting stand beside the other fields
+        if field.name == "cost":  # the fields of a cost and of a setting are merged into the parent's
             found |= vars(part)
         elif field.name == "setting":
             setting = {key: number for key, number in asdict(part).items() if key != "epochs"}
@@ -190,7 +196,14 @@ def path_record_name(config: RunConfig) -> str:
 def describe_selection(
     config: RunConfig, *, training_videos: int, scoring_videos: int, groups: tuple[int, ...] | None
 ) -> Selection:
-    """Return which videos train and which score the states; where `groups` is None, every video is its own group."""
+    """Return the description of the videos that train and score the states.
+
+    Args:
+        config: The search record.
+        training_videos: Number of videos that train the states.
+        scoring_videos: Number of videos that score them.
+        groups: Numbers of groups of the training and of the scoring videos; None: each video is its own group.
+    """
     search, data = config.search, config.dataset
     source, drawn = data.eva_list_file, dict[str, Any]()
     if search.selection == "heldout":
@@ -203,20 +216,20 @@ def describe_selection(
         drawn |= {"training_groups": training, "groups": scoring}
     else:
         text = f"{scoring_videos} videos of the evaluation list {data.eva_list_file} score the states"
-        text += ": the plan is selected on that list, whose scores are no test of it"
+        text += ": the plan is selected on this list, so scores on it are not a test"
     text += f"; every state is scored on {describe_scoring(config)}"
     return Selection(search.selection, source, scoring_videos, training_videos, text, **drawn)
 
 
 def describe_scoring(config: RunConfig) -> str:
-    """Return which clips score the states of a search."""
+    """Return a description of the clips that score the states of a search."""
     if config.search.policy != "released" or config.search.score_input == "own":
         return "clips of its own input"
     return f"the goal's clips ({describe_input(config.evaluation_state)})"
 
 
 def build_result(config: RunConfig, history: History, *, plan: Plan | None, subject: Subject) -> SearchResult:
-    """Collect everything a search says; without a plan, of one that is running."""
+    """Return the report of a search; without a plan, of a search in progress."""
     graph, search = config.graph, config.search
     edges = tuple(
         _edge(config, history, transition=transition, plan=plan, subject=subject)
@@ -293,7 +306,7 @@ def _edge(
 
 
 def _fit(config: RunConfig, scores: list[float], *, decision: Decision | None) -> KneeFit | None:
-    """Return the curve that decided, or that of the scores so far; None for fewer than two."""
+    """Return the curve of the decision, or that of the scores so far; None for fewer than two scores."""
     finite = [score for score in scores if math.isfinite(score)]
     if len(finite) < 2:
         return None
@@ -306,7 +319,7 @@ def _add_up(edges: Sequence[EdgeResult]) -> Cost:
 
 
 def _path_cost(edges: Sequence[EdgeResult], plan: Plan) -> Cost:
-    """Return how much of that is the path itself: of every transition in it, the epochs up to its knee."""
+    """Return the cost of the path itself: for each of its transitions, the epochs up to the knee."""
     by_ends = {(edge.start, edge.end): edge.cost for edge in edges}
     taken = [(by_ends[s.transition.start, s.transition.end], s.outcome.epochs) for s in plan.trained_steps]
     return Cost(
@@ -318,14 +331,17 @@ def _path_cost(edges: Sequence[EdgeResult], plan: Plan) -> Cost:
 
 
 def plan_record(config: RunConfig, plan: Plan) -> RunConfig:
-    """Return the record of a plan: the states that train, one after the other."""
+    """Return the record of a plan: the states that train at least one epoch, in order."""
     return config.with_states(
         [config.state_config(step.transition.end, epochs=step.outcome.epochs) for step in plan.trained_steps]
     )
 
 
 def describe_input(setting: InputConfig) -> str:
-    """Return an input in words: '16 frames, 56 px', '32 frames, every 2nd, 224 px', '8 x 4 frames, 112 px'."""
+    """Return a short description of an input: '16 frames, 56 px', '32 frames, every 2nd, 224 px'.
+
+    Inputs of several segments are '8 x 4 frames, 112 px'.
+    """
     pieces = f"{setting.num_segments} x " if setting.num_segments > 1 else ""
     every = "" if setting.num_steps == 1 else f", every {_ordinal(setting.num_steps)}"
     return f"{pieces}{setting.clip_length} frames{every}, {setting.crop_size} px"
