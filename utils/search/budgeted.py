@@ -1,7 +1,7 @@
-"""Plan a budget inside the training it is for: the peak rates, two pilots, the plan, and the plan trained to its end.
+"""Run a budgeted search: peak rates, pilots and the plan, which is trained to its end.
 
-What comes next is decided by `utils.planning.policy` from the journal alone, so a search that is killed anywhere goes
-on to the same plan. The record of the best path that is known is on the disk from the beginning on.
+The next action is decided by `utils.planning.policy` from the journal alone, so a search that is killed at any point
+continues to the same plan. A record of the best path so far is on the disk from the start.
 """
 
 import contextlib
@@ -53,13 +53,19 @@ from utils.training.run_folder import save_config
 def plan_budget(
     config: RunConfig, make_parts: Callable[[RunConfig, torch.device], BudgetedParts], *, force: bool
 ) -> None:
-    """Plan and train from wherever the journal stands, or anew: with `force` what is there is moved aside."""
+    """Run a budgeted search, or continue it from its journal.
+
+    Args:
+        config: The search record.
+        make_parts: Returns the parts of the search, given the record and a device.
+        force: Whether to move an earlier search aside and start over.
+    """
     if not is_coordinator(config):
         return
     work = Work(config, make_parts, perform, identify)
     with distributed.session() as device:
         parts = make_parts(config, device)
-        if not config.search.budget.hours:  # a mistake shows before anything is written
+        if not config.search.budget.hours:  # raises errors of the record before anything is written
             make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
         with open_run(config, "search", force=force) as log:
             journal = open_journal(config, identify(config, parts))
@@ -69,13 +75,13 @@ def plan_budget(
 
 
 def open_journal(config: RunConfig, identity: Mapping[str, Any]) -> SearchJournal[BudgetedHistory]:
-    """Open the journal of a budgeted search, or begin it."""
+    """Open the journal of a budgeted search, or create it."""
     path = config.run_dir / SEARCH_FOLDER / JOURNAL_FILE
     return SearchJournal(path, identity, read=lambda lines, source: read_history(lines, source=source, first=2))
 
 
 def in_seconds(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tuple[InputSteps, ...]:
-    """Return inputs that cost seconds, where those were measured."""
+    """Return the inputs with costs in seconds if those were measured, else unchanged."""
     if history.costs is None:
         return inputs
     counted = zip(inputs, history.costs.step_seconds, strict=True)
@@ -88,7 +94,7 @@ def _read_events(name: str, dispatcher: Dispatcher) -> list[BudgetedEvent]:
 
 
 class BudgetedSearch:
-    """A budgeted search at work: takes the policy's actions, and notes in the journal what they show."""
+    """Executes the actions of the policy and records their results in the journal."""
 
     def __init__(
         self,
@@ -98,7 +104,14 @@ class BudgetedSearch:
         journal: SearchJournal[BudgetedHistory],
         log: logging.Logger,
     ) -> None:
-        """Take over the parts of a search."""
+        """Initialize the search.
+
+        Args:
+            work: What jobs need in other processes.
+            parts: The parts of the search.
+            journal: The journal, which the search continues from.
+            log: The log.
+        """
         self._work, self._parts, self._journal, self._log = work, parts, journal, log
         self._config, self._folder = work.config, work.config.run_dir / SEARCH_FOLDER
         self._inputs = parts.inputs
@@ -112,7 +125,7 @@ class BudgetedSearch:
 
     @property
     def _first(self) -> float:
-        """Compute of the budget that the search began with."""
+        """Compute of the search's first budget."""
         given = given_budget(self._config, self._inputs)
         return (self._history.budgets or [given])[0].compute
 
@@ -121,7 +134,7 @@ class BudgetedSearch:
         return self._journal.history
 
     def run(self) -> None:
-        """Go on until the plan is trained and everything is written."""
+        """Run until the plan is trained and all results are written."""
         if self._history.has_ended and distributed.decide_on_main(self._config.weights_path.exists):
             self._log.info(f"the search is complete: {record_path(self._config)}")
             return
@@ -133,7 +146,7 @@ class BudgetedSearch:
         self._train_plan(self._make_plan())
 
     def _measure(self) -> tuple[InputSteps, ...]:
-        """Return what the inputs cost in seconds, measured once, by all processes that will train the path."""
+        """Return the inputs with costs in seconds, measured once, by all processes that will train the path."""
         if self._history.costs is None:
             with open_dispatcher(self._work, self._parts, workers=1, note=self._append, log=self._log) as dispatcher:
                 dispatcher.run(Job("costs", MeasureTask()))
@@ -143,13 +156,13 @@ class BudgetedSearch:
         return in_seconds(self._parts.inputs, self._history)
 
     def _append(self, event: BudgetedEvent) -> None:
-        """Add an event to the journal; the first is what the budget is."""
+        """Append an event to the journal, the budget before the first one."""
         if not self._history.budgets:
             self._journal.append(given_budget(self._config, self._inputs))
         self._journal.append(event)
 
     def _make_plan(self) -> TrainPlan:
-        """Try peaks, pilots and what else the policy asks for until there is a plan."""
+        """Run peaks, pilots and all other actions of the policy until there is a plan."""
         self._write()
         runs = Runs(self._config, self._parts, folder=self._folder, log=self._log)
         with self._open_dispatcher(self._config.search.workers) as dispatcher:
@@ -159,7 +172,7 @@ class BudgetedSearch:
                 )
                 if isinstance(actions[0], TrainPlan):
                     dispatcher.forget_all()
-                    for kind in ("peak-*", "check-*", "*-branch*"):  # not needed in the end, or ended by a kill
+                    for kind in ("peak-*", "check-*", "*-branch*"):  # speculative runs, or remains of a kill
                         for folder in sorted(self._folder.glob(kind)):
                             runs.remove(folder.name)
                     return actions[0]
@@ -170,11 +183,7 @@ class BudgetedSearch:
         return open_dispatcher(self._work, self._parts, workers=workers, note=self._note, log=self._log)
 
     def _refuse_diverged(self, action: Action) -> None:
-        """Refuse a pilot at rates at which one has diverged: there are none left.
-
-        Raises:
-            UserError: It is one.
-        """
+        """Raise UserError if an action is a pilot at rates that have diverged before: no lower rates are left."""
         diverged = [pilot.factors for pilot in self._history.diverged_pilots()]
         if isinstance(action, RunPilot) and action.factors in diverged:
             raise UserError(
@@ -183,7 +192,7 @@ class BudgetedSearch:
             )
 
     def _perform(self, actions: Sequence[TrialAction], dispatcher: Dispatcher) -> None:
-        """Have actions performed, until all that the first shows is in the journal."""
+        """Run actions in parallel until all events of the first are in the journal."""
         jobs = [self._job(action) for action in actions]
         first: Trial = jobs[0].task
         while True:
@@ -254,7 +263,7 @@ class BudgetedSearch:
         )
 
     def _write(self) -> None:
-        """Write the record of the best path that is known, and the report."""
+        """Write the record of the best path so far, and the report."""
 
         def write() -> None:
             seen, goal = self._history.seen(), self._policy.budget.goal_only

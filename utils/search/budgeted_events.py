@@ -1,7 +1,7 @@
-"""What happens in a budgeted search as values, and the lines of its journal that they are written as. No torch.
+"""Events of a budgeted search as frozen values, and their encoding as lines of its journal. No torch.
 
-What to do next is a pure function of these events (`utils.planning.policy`): a search that is killed anywhere goes on
-to the same plan.
+The next action is a pure function of these events (`utils.planning.policy`), so a search that is killed at any point
+continues to the same plan.
 """
 
 import bisect
@@ -18,12 +18,12 @@ from utils.search.events import End, FinalScore, read_event
 
 @dataclass(frozen=True)
 class BudgetSet:
-    """What may be spent from here on; the first line of a journal, and one more for every larger budget.
+    """The budget from here on; the first event of a journal, and one for each increase of the budget.
 
     Attributes:
-        compute: In the unit.
-        unit: Of compute: frames x pixels, or seconds.
-        path: What the path of the smaller budget had trained on its own when it was given up for this one.
+        compute: The whole budget, in `unit`.
+        unit: Unit of compute: frames x pixels, or seconds.
+        path: Compute that the path of the smaller budget had spent beyond its pilot when it was abandoned.
     """
 
     kind: ClassVar = "budget"
@@ -34,10 +34,10 @@ class BudgetSet:
 
 @dataclass(frozen=True)
 class SetAside:
-    """The files of the smaller budget's path lie elsewhere: nothing of a path begins before this.
+    """The files of the smaller budget's path have been moved away; no path or pilot starts before this.
 
     Attributes:
-        folder: Where; "": there were none.
+        folder: Where they are now; "": there were none.
     """
 
     kind: ClassVar = "aside"
@@ -46,7 +46,11 @@ class SetAside:
 
 @dataclass(frozen=True)
 class InputCosts:
-    """What the inputs cost on this machine, measured once: the seconds of a training step, loading included."""
+    """Measured cost of each input on this machine.
+
+    Attributes:
+        step_seconds: Seconds of a training step on each input, loading included.
+    """
 
     kind: ClassVar = "costs"
     step_seconds: tuple[float, ...]
@@ -54,17 +58,17 @@ class InputCosts:
 
 @dataclass(frozen=True)
 class PeakScore:
-    """How a short annealed run at a rate ended.
+    """The result of a peak run: a short annealed run at one rate.
 
     Attributes:
-        input: Number of the input.
-        factor: Of its base learning rate, for the budget that the search began with.
-        loss: Mean held-out cross-entropy of clips of that input; NaN: training diverged.
-        sd: Standard deviation of that mean.
+        input: Index of the input.
+        factor: Peak rate as a factor of the input's base learning rate, for the search's first budget.
+        loss: Mean held-out cross-entropy on clips of that input; NaN: training diverged.
+        sd: Standard error of that mean.
         top1: Held-out accuracy, percent.
-        steps: Steps of the run.
-        compute: What they cost, in the unit of the budget: frames x pixels, or seconds.
-        seconds: How long training and scoring took.
+        steps: Number of steps of the run.
+        compute: Compute of these steps, in the unit of the budget.
+        seconds: Time of training and scoring.
     """
 
     kind: ClassVar = "peak"
@@ -80,19 +84,19 @@ class PeakScore:
 
 @dataclass(frozen=True)
 class PilotReadout:
-    """What a pilot shows at one point: `utils.planning.law.Readout`, and how it came about.
+    """A readout of a pilot: the values of `utils.planning.law.Readout`, and how they were measured.
 
     Attributes:
         pilot: Number of the pilot.
-        step: Steps of the pilot so far.
-        branch: Steps of the goal's input over which a copy of it was annealed to zero.
+        step: Number of steps of the pilot so far.
+        branch: Number of steps at the goal over which a copy of the pilot was annealed to zero.
         at: Fraction of the path's compute that the pilot has spent.
-        weighted: Rate-weighted epochs so far on every input, short to long, those of the branch included.
-        loss: Mean held-out cross-entropy at the goal's clip at the end of the branch.
-        sd: Standard deviation of that mean.
+        weighted: Rate-weighted epochs so far on each input, short to long, those of the branch included.
+        loss: Mean held-out cross-entropy on the goal's clip at the end of the branch.
+        sd: Standard error of that mean.
         top1: Held-out accuracy, percent.
-        compute: What the pilot and its branches have spent so far, in the unit of the budget; scoring comes on top.
-        seconds: How long training since the last readout, and this one, took.
+        compute: Compute of the pilot and its branches so far, without scoring, in the unit of the budget.
+        seconds: Time of training since the last readout, and of this readout.
     """
 
     kind: ClassVar = "readout"
@@ -110,13 +114,13 @@ class PilotReadout:
 
 @dataclass(frozen=True)
 class PilotEnd:
-    """A pilot has shown all its readouts, or has diverged: then its rates are too high, and all pilots begin anew.
+    """The end of a pilot: all its readouts are taken, or it diverged, and all pilots restart at lower rates.
 
     Attributes:
         pilot: Number of the pilot.
-        factors: Peak of every input, as factors.
-        diverged: Number of the input in which it diverged, the goal's where a branch did; -1: it did not.
-        compute: What a pilot that diverged and its branches have spent, the part in which it did taken as whole.
+        factors: Peak rate of each input, as a factor of its base learning rate.
+        diverged: Index of the input at which it diverged, the goal's for a branch; -1: it did not.
+        compute: Compute of a pilot that diverged and of its branches; the part that diverged counts in full.
     """
 
     kind: ClassVar = "pilot"
@@ -128,16 +132,16 @@ class PilotEnd:
 
 @dataclass(frozen=True)
 class CheckScore:
-    """How the training of a split of a part of the budget ended.
+    """The result of a run of the check: a split trained on a fraction of the budget.
 
     Attributes:
-        split: Shares of its compute.
-        share: Its part of the budget.
-        loss: Mean held-out cross-entropy at the goal's clip; NaN: training diverged.
-        sd: Standard deviation of that mean.
+        split: Fractions of the run's compute for each input.
+        share: Compute of the run as a fraction of the budget.
+        loss: Mean held-out cross-entropy on the goal's clip; NaN: training diverged.
+        sd: Standard error of that mean.
         top1: Held-out accuracy, percent.
-        losses: Of every held-out video, in the order of the list; none where training diverged.
-        seconds: How long training and scoring took.
+        losses: Loss of each held-out video, in the order of the list; empty if training diverged.
+        seconds: Time of training and scoring.
     """
 
     kind: ClassVar = "check"
@@ -152,14 +156,14 @@ class CheckScore:
 
 @dataclass(frozen=True)
 class Planned:
-    """The plan, once it is known.
+    """The plan.
 
     Attributes:
-        split: Shares of the path's compute, inputs from short to long.
-        gain: Expected worth over "all at the goal", points.
-        spread: Its standard deviation, points.
-        factors: Peak of every input, as factors.
-        compute: Of the path, in the unit of the budget.
+        split: Fractions of the path's compute for each input, short to long.
+        gain: Expected gain over "all at the goal", points.
+        spread: Standard deviation of the gain, points.
+        factors: Peak rate of each input, as a factor of its base learning rate.
+        compute: Compute of the path, in the unit of the budget.
     """
 
     kind: ClassVar = "plan"
@@ -176,42 +180,45 @@ BudgetedEvent = (
 
 
 class BudgetedHistory:
-    """What has happened in a budgeted search so far."""
+    """The events of a budgeted search so far.
+
+    All pilots restart when one diverges or the budget grows.
+    """
 
     def __init__(self, events: Iterable[BudgetedEvent] = ()) -> None:
-        """Take events in the order in which they happened."""
+        """Initialize the history with events in chronological order."""
         self.events: list[BudgetedEvent] = list(events)
 
     def add(self, event: BudgetedEvent) -> None:
-        """Take one more event."""
+        """Append an event."""
         self.events.append(event)
 
     @property
     def budgets(self) -> list[BudgetSet]:
-        """Every budget of the search; each is larger than the one before."""
+        """All budgets of the search, each larger than the one before."""
         return [event for event in self.events if isinstance(event, BudgetSet)]
 
     @property
     def is_set_aside(self) -> bool:
-        """Whether nothing is left of a smaller budget's path where this one's belongs."""
+        """Whether the files of a smaller budget's path, if any, have been moved away."""
         return not self._growths() or any(isinstance(event, SetAside) for event in self._now())
 
     @property
     def attempt(self) -> int:
-        """How many times pilots have begun anew: one has diverged, or the budget has grown."""
+        """Number of restarts of all pilots so far."""
         return len(self._restarts())
 
     @property
     def costs(self) -> InputCosts | None:
-        """What the inputs cost, None where that was not measured."""
+        """The measured cost of the inputs, None if it was not measured."""
         return next((event for event in self.events if isinstance(event, InputCosts)), None)
 
     def peaks(self) -> list[PeakScore]:
-        """Return how every run of a peak ended."""
+        """Return the results of all peak runs."""
         return [event for event in self.events if isinstance(event, PeakScore)]
 
     def checks(self) -> list[CheckScore]:
-        """Return how every run of the check ended; those under a smaller budget were of other lengths."""
+        """Return the results of the check under the current budget; earlier runs had other lengths."""
         return [event for event in self._now() if isinstance(event, CheckScore)]
 
     def diverged_pilots(self) -> list[PilotEnd]:
@@ -219,16 +226,21 @@ class BudgetedHistory:
         return [event for _, event in self._diverged()]
 
     def readouts(self) -> list[PilotReadout]:
-        """Return what pilots have shown, under smaller budgets too; what is before one that diverged does not count."""
+        """Return the readouts since the last divergence of a pilot, including those under smaller budgets."""
         events = self._since(place for place, _ in self._diverged())
         return [event for event in events if isinstance(event, PilotReadout)]
 
     def own_readouts(self) -> list[PilotReadout]:
-        """Return those of `readouts` that pilots of the budget of now have shown."""
+        """Return the readouts since the last restart of all pilots, so under the current budget."""
         return [event for event in self._since(self._restarts()) if isinstance(event, PilotReadout)]
 
     def of_pilot(self, number: int, *, attempt: int) -> list[BudgetedEvent]:
-        """Return what a pilot has shown after pilots had begun anew so many times."""
+        """Return the events of a pilot between two restarts.
+
+        Args:
+            number: Number of the pilot.
+            attempt: Number of restarts before it.
+        """
         bounds = [-1, *self._restarts(), len(self.events)]
         if attempt + 1 >= len(bounds):
             return []
@@ -237,21 +249,21 @@ class BudgetedHistory:
 
     @property
     def plan(self) -> Planned | None:
-        """The plan for the budget of now, None until it is known."""
+        """The plan for the current budget, None until it is made."""
         return next((event for event in self._now() if isinstance(event, Planned)), None)
 
     @property
     def test(self) -> FinalScore | None:
-        """The weights of that plan on the evaluation list."""
+        """The score of that plan's weights on the evaluation list, None until measured."""
         return next((event for event in self._now() if isinstance(event, FinalScore)), None)
 
     @property
     def has_ended(self) -> bool:
-        """Whether everything is written."""
+        """Whether all results for the current budget are written."""
         return any(isinstance(event, End) for event in self._now())
 
     def seen(self) -> Seen:
-        """Return what the policy decides by; rates from that of a pilot that diverged on have diverged."""
+        """Return the results that the policy decides by; rates from a diverged pilot's upwards count as diverged."""
         peaks: dict[int, dict[float, float]] = {}
         for peak in self.peaks():
             peaks.setdefault(peak.input, {})[peak.factor] = peak.loss
@@ -270,28 +282,28 @@ class BudgetedHistory:
         return [(n, one) for n, one in enumerate(self.events) if isinstance(one, PilotEnd) and one.diverged >= 0]
 
     def _growths(self) -> list[int]:
-        """Return the places of all budgets but the first."""
+        """Return the positions of all budgets but the first."""
         return [number for number, event in enumerate(self.events) if isinstance(event, BudgetSet)][1:]
 
     def _restarts(self) -> list[int]:
-        """Return the places of all that has pilots begin anew."""
+        """Return the positions of all events that restart the pilots."""
         return sorted([*self._growths(), *(place for place, _ in self._diverged())])
 
     def _now(self) -> Sequence[BudgetedEvent]:
-        """Return what has happened under the budget of now."""
+        """Return the events under the current budget."""
         return self._since(self._growths())
 
     def _since(self, places: Iterable[int]) -> Sequence[BudgetedEvent]:
-        """Return what has happened since the last of some places, all where there are none."""
+        """Return the events after the last of some positions, all events if there are none."""
         return self.events[max(places, default=-1) + 1 :]
 
     def _scale(self, place: int) -> float:
-        """Return what a rate that was found for the first budget is for the budget at a place."""
+        """Return the factor from rates for the first budget to rates for the budget at a position."""
         given = [event.compute for event in self.events[:place] if isinstance(event, BudgetSet)]
         return rate_at(given[-1], of=given[0]) if given else 1.0
 
     def _carried_over(self) -> frozenset[int]:
-        """Return the pilots of smaller budgets that had led to a plan."""
+        """Return the pilots of smaller budgets that led to a plan."""
         begin, found = max((place for place, _ in self._diverged()), default=-1) + 1, frozenset[int]()
         for growth in self._growths():
             events = self.events[begin:growth]
@@ -301,7 +313,7 @@ class BudgetedHistory:
         return found
 
     def _lost(self) -> tuple[float, int]:
-        """Return what pilots have spent before all began anew for the last time, and how many readouts they had."""
+        """Return the compute of all pilots before the last restart, and the number of their readouts."""
         spent: dict[tuple[int, int], float] = {}
         restarts, readouts = self._restarts(), 0
         for place, event in enumerate(self.events[: max(restarts, default=-1) + 1]):
@@ -317,10 +329,15 @@ def _ended(events: Iterable[BudgetedEvent]) -> frozenset[int]:
 
 
 def read_history(lines: Iterable[Mapping[str, Any]], *, source: str, first: int) -> BudgetedHistory:
-    """Return what lines as `write_event` returns them say; `source` and the number of the `first` are for errors.
+    """Parse lines in the form of `write_event` into a history.
+
+    Args:
+        lines: The lines.
+        source: Prefix of line numbers in errors, e.g. "journal.jsonl, line".
+        first: Number of the first line.
 
     Raises:
-        EventError: A line is no event of a budgeted search.
+        EventError: A line is not an event of a budgeted search.
     """
     return BudgetedHistory(
         read_event(line, BudgetedEvent, where=f"{source} {n}") for n, line in enumerate(lines, first)

@@ -1,4 +1,4 @@
-"""What a budgeted search trains, as jobs: a run of a peak, a pilot, a run of the check, the path of the plan."""
+"""The jobs of a budgeted search: peak runs, pilots, runs of the check, and the path of the plan."""
 
 import logging
 import time
@@ -26,20 +26,20 @@ from utils.search.reuse import identify_reused
 from utils.search.setup import identify_search
 from utils.training.engine import DivergedError
 
-RUN = "run"  # folder of the plan's training
+RUN = "run"  # folder of the path's training
 TrialAction = TryPeak | RunPilot | RunCheck
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run of a peak, a pilot, or a run of the check.
+    """A peak run, a pilot, or a run of the check.
 
     Attributes:
-        action: Which.
-        path: What is left for the path.
-        attempt: Times that pilots have begun anew.
-        inputs: What every input costs.
-        first: Compute of the budget that the search began with.
+        action: The policy's action.
+        path: Budget of the path.
+        attempt: Number of restarts of all pilots so far.
+        inputs: Steps and costs of each input.
+        first: Compute of the search's first budget.
     """
 
     action: TrialAction
@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What its job is called, and its folder."""
+        """Name of the job and of its folder."""
         action = self.action
         if isinstance(action, TryPeak):
             return f"peak-{action.input}-{action.factor:.4g}"
@@ -59,7 +59,7 @@ class Trial:
         return pilot_name(action.number, attempt=self.attempt)
 
     def events(self, history: BudgetedHistory) -> Sequence[BudgetedEvent]:
-        """Return what a history has of it."""
+        """Return the events of this trial in a history."""
         action = self.action
         if isinstance(action, TryPeak):
             return [peak for peak in history.peaks() if (peak.input, peak.factor) == (action.input, action.factor)]
@@ -71,7 +71,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class PathTask:
-    """The path of the plan, and the pilot that it begins with ("": there is none)."""
+    """The training of the plan's path.
+
+    Attributes:
+        record: The record of the path.
+        begin: Name of the pilot that the path continues; "": none.
+    """
 
     record: RunConfig
     begin: str
@@ -79,23 +84,23 @@ class PathTask:
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """The measurement of what the inputs cost."""
+    """The measurement of the cost of the inputs."""
 
 
 def has_ended(events: Sequence[BudgetedEvent]) -> bool:
-    """Return whether the events of a trial are all there are."""
+    """Return whether the events of a trial are complete."""
     return bool(events) and isinstance(events[-1], PeakScore | PilotEnd | CheckScore)
 
 
 def identify(config: RunConfig, parts: BudgetedParts) -> dict[str, object]:
-    """Return what a budgeted search is a search of."""
+    """Return the identity of a budgeted search."""
     return identify_search(config, parts.search) | identify_reused(config)
 
 
 def perform(
     config: RunConfig, parts: BudgetedParts, job: Job, note: Callable[[BudgetedEvent], None], log: logging.Logger
 ) -> None:
-    """Train what a job asks for: `utils.search.jobs.Work`."""
+    """Run a job of a budgeted search (`perform` of `utils.search.jobs.Work`)."""
     runs = Runs(config, parts, folder=config.run_dir / SEARCH_FOLDER, log=log)
     known = read_history(job.known, source=f"{job.name}, event", first=1).events
     if isinstance(job.task, MeasureTask):
@@ -109,7 +114,7 @@ def perform(
 
 @dataclass(frozen=True)
 class _TrialRunner:
-    """A trial, and what it takes to perform it."""
+    """Runs a trial and reports its events to `note`."""
 
     config: RunConfig
     trial: Trial
@@ -118,7 +123,7 @@ class _TrialRunner:
     log: logging.Logger
 
     def perform(self, known: Sequence[BudgetedEvent]) -> None:
-        """Perform the trial, of which these events are known."""
+        """Run the rest of the trial after its known events."""
         action = self.trial.action
         if isinstance(action, RunPilot):
             self._run_pilot(action, known)
@@ -141,7 +146,7 @@ class _TrialRunner:
         return CheckScore(action.split, action.fraction, found.loss, found.sd, found.top1, losses, seconds)
 
     def _train(self, train: Callable[[RunConfig, str], HeldoutLoss], record: RunConfig) -> HeldoutLoss:
-        """Return what a run shows: nothing where training diverged."""
+        """Return the held-out loss after a run, without losses if training diverged."""
         try:
             return train(record, self.trial.name)
         except DivergedError:
@@ -168,14 +173,14 @@ class _TrialRunner:
         self.note(PilotEnd(action.number, action.factors))
 
     def _read(self, action: RunPilot, pilot: Pilot, branch: Branch, *, began: float) -> PilotReadout:
-        """Train a branch, and return what it shows."""
+        """Train a branch and return its readout."""
         found = self.runs.train_short(branch.record, branch.name, start=pilot.name)
         place = branch.begin, branch.steps, branch.at, branch.weighted
         seen, spent = (found.loss, found.sd, found.top1), self._spent(action, pilot, branch)
         return PilotReadout(action.number, *place, *seen, compute=spent, seconds=time.perf_counter() - began)
 
     def _spent(self, action: RunPilot, pilot: Pilot, branch: Branch) -> float:
-        """Return what a pilot and its branches have spent at the end of one of these."""
+        """Return the compute of a pilot and its branches up to the end of a branch."""
         inputs = self.trial.inputs
         branches = sum(each.steps for each in pilot.branches if each.begin <= branch.begin)
         return branch.begin * inputs[action.input].compute + branches * inputs[-1].compute
