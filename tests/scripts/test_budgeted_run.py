@@ -140,7 +140,7 @@ def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budge
     planned = next(line for line in seen if line["event"] == "plan")
     assert 0.8 * planned["compute"] < spent["earlier"] < planned["compute"], "its pilot is counted as one"
     said = (large.run_dir / "log.txt").read_text()
-    assert "the budget has grown to 1.2 times what it was" in said
+    assert "the budget has grown to 1.2 times the last one" in said
     assert f"moved the earlier path to {earlier}" in said
     assert "of this one; they are not run again" in said
     # The same, killed at any moment, also in the middle of the change.
@@ -151,9 +151,9 @@ def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budge
     assert found[0] == found[1]
     assert_equal(weights_of(killed), weights_of(large))
     # A budget only grows, and in the unit that it has.
-    with pytest.raises(ConfigError, match=r"search.budget: smaller than what this search has had, \{epochs: 6\}, "):
+    with pytest.raises(ConfigError, match=r"search.budget: smaller than the \{epochs: 6\} that this search has "):
         run(record)
-    with pytest.raises(ConfigError, match="has counted what it spent in frames x pixels, and would in seconds"):
+    with pytest.raises(ConfigError, match="found a budget in seconds, but this search counts frames x pixels"):
         plan_budget(load_config(record, ["search.budget={hours: 1}"]), helpers.make_budgeted_parts, force=False)
 
 
@@ -176,7 +176,7 @@ def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(whole: Ru
 
 def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: Any, tmp_path: Path) -> None:
     config = load_config(make_budgeted(search={"peaks": [], "budget": {"epochs": 3.5}}))
-    assert "peaks: none are tried" in "\n".join(helpers.describe_search(config))  # --dry-run
+    assert "peaks: none, the rates of the record" in "\n".join(helpers.describe_search(config))  # --dry-run
     device = torch.device("cpu")
     parts = helpers.make_budgeted_parts(config, device)
     policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
@@ -261,7 +261,7 @@ def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path
     assert "less all at the goal" in (config.run_dir / "search.html").read_text()
     assert_equal(weights_of(train_path(config, tmp_path / "again")), weights_of(config))
     with pytest.raises(
-        ConfigError, match=r"search.budget: larger than what this search has studied, \{epochs: 1.5\}, "
+        ConfigError, match=r"search.budget: larger than the \{epochs: 1.5\} that this search has studied, "
     ):
         plan_budget(
             load_config(tmp_path / "studied.yml", ["search.budget={epochs: 2}"]),

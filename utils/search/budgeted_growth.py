@@ -1,8 +1,8 @@
-"""A budget that has grown since its search began: what was seen stays and counts, the path begins anew.
+"""Continue a budgeted search with a larger budget: results are kept and counted, the path is trained again.
 
-It cannot go on, as an envelope falls over the whole budget: under the larger one every step has another rate, and the
-weights would be those of no record. What comes first is the line in the journal, then the earlier path's files go, then
-a line says that they have: a search that is killed in between does the rest.
+The path cannot be continued, because the envelope falls over the whole budget: under the larger one each step has
+another rate, so the weights would match no record. The larger budget is written to the journal first, then the files of
+the earlier path are moved away, then the journal says so; a search that is killed in between does the rest.
 """
 
 import logging
@@ -27,17 +27,23 @@ SECONDS, FRAMES = "seconds", "frames x pixels"
 
 
 def given_budget(config: RunConfig, inputs: Sequence[InputSteps]) -> BudgetSet:
-    """Return the budget of a record as its journal keeps it."""
+    """Return the budget of a record as an event."""
     return BudgetSet(budget_compute(config, inputs), SECONDS if config.search.budget.hours else FRAMES)
 
 
 def take_budget(
     config: RunConfig, journal: SearchJournal[BudgetedHistory], inputs: Sequence[InputSteps], *, log: logging.Logger
 ) -> None:
-    """Go on with a record's budget where it is larger than the journal's last, and set the earlier path aside.
+    """Adopt a record's budget if it is larger than the last one in the journal, and move the earlier path away.
+
+    Args:
+        config: The search record.
+        journal: The journal.
+        inputs: Steps and costs of each input.
+        log: The log.
 
     Raises:
-        ConfigError: It is smaller, or in a unit that cannot be compared.
+        ConfigError: The budget is smaller, or in another unit.
     """
     history = journal.history
     if not history.budgets:
@@ -48,23 +54,30 @@ def take_budget(
         path = distributed.decide_on_main(lambda: _trained_alone(config, history, inputs))
         journal.append(BudgetSet(given.compute, given.unit, path))
         log.info(
-            f"the budget has grown to {given.compute / last.compute:.4g} times what it was: what was seen stays, and "
-            "what it has cost counts in the larger one; the path begins anew, as its rate falls over the whole budget"
+            f"the budget has grown to {given.compute / last.compute:.4g} times the last one: earlier results are kept, "
+            "and their cost counts; the path is trained again, as its rate falls over the whole budget"
         )
         if path:
-            log.info(f"the earlier path's {path / given.compute:.1%} of the larger budget are not counted in it")
+            log.info(f"the earlier path took {path / given.compute:.1%} of the larger budget, which is not counted")
     if not history.is_set_aside:
         folder = distributed.decide_on_main(lambda: _set_aside(config))
         journal.append(SetAside(folder))
         if folder:
             log.info(f"moved the earlier path to {folder}")
     if (seen := history.seen()).lost:
-        what = "are not run again" if seen.carried_over else "had led to no plan and begin anew"
+        what = "are not run again" if seen.carried_over else "led to no plan and are run again"
         log.info(f"pilots under smaller budgets have cost {seen.lost / given.compute:.1%} of this one; they {what}")
 
 
 def _refuse(config: RunConfig, given: BudgetSet, last: BudgetSet, *, goal: float) -> None:
-    """Refuse a budget that is smaller than one before, or in another unit."""
+    """Raise ConfigError for a budget that is smaller than the last one, or in another unit.
+
+    Args:
+        config: The search record.
+        given: The record's budget.
+        last: The last budget in the journal.
+        goal: Compute of an epoch at the goal.
+    """
     where, pixels = f"{config.sources['search.budget']}: search.budget", config.search.inputs[-1].crop_size ** 2
     if given.unit == SECONDS or last.unit == SECONDS:
         had = f"{{hours: {last.compute / 3600:.6g}}}"
@@ -72,26 +85,26 @@ def _refuse(config: RunConfig, given: BudgetSet, last: BudgetSet, *, goal: float
         had = f"{{epochs: {last.compute / goal:.6g}}}"
     else:
         had = f"{{frames: {last.compute / pixels:.6g}}}"
-    anew = "give this record a name of its own, or use --force to move the earlier search aside and start anew"
+    start_over = "give this record a name of its own, or use --force to move the earlier search aside and start anew"
     if given.unit != last.unit:
         raise ConfigError(
-            f"{where}: this search has counted what it spent in {last.unit}, and would in {given.unit} with this "
-            f"budget; name it in the unit that it has, or {anew}"
+            f"{where}: found a budget in {given.unit}, but this search counts {last.unit}; give it in that unit, or "
+            f"{start_over}"
         )
     if given.compute > last.compute and config.search.policy == "studied":
         raise ConfigError(
-            f"{where}: larger than what this search has studied, {had}, of which the runs of its check are parts; "
-            f"{anew}; search.reuse takes over what it has seen"
+            f"{where}: larger than the {had} that this search has studied, of which the runs of its check are "
+            f"fractions; {start_over}; search.reuse takes over its results"
         )
     if given.compute < last.compute:
         raise ConfigError(
-            f"{where}: smaller than what this search has had, {had}, which is spent or planned for already; a budget "
-            f"may only grow: name that or more, or {anew}"
+            f"{where}: smaller than the {had} that this search has already spent or planned for; a budget can only "
+            f"grow: set that or more, or {start_over}"
         )
 
 
 def _trained_alone(config: RunConfig, history: BudgetedHistory, inputs: Sequence[InputSteps]) -> float:
-    """Return what the path has trained beyond the pilot that it began with, as its last checkpoint says."""
+    """Return the compute of the path beyond the pilot that it continued, by its last checkpoint."""
     planned, file = history.plan, config.run_dir / SEARCH_FOLDER / RUN / "current.pth"
     if planned is None or not file.exists():
         return 0.0
@@ -106,9 +119,10 @@ def _trained_alone(config: RunConfig, history: BudgetedHistory, inputs: Sequence
 
 
 def _set_aside(config: RunConfig) -> str:
-    """Move what a path has left to earlier-NNN; runs of peaks that have not ended stay, they go on as they are.
+    """Move the files of a path to earlier-NNN and return that folder, "" if there are none.
 
-    Records, page and log are copied, so that there always are some.
+    Unfinished peak runs stay, since they continue unchanged. Records, page and log are copied, so that they exist at
+    any time.
     """
     folder = config.run_dir / SEARCH_FOLDER
     copied = {config.saved_path.name, record_path(config).name, SEARCH_JSON, SEARCH_PAGE, "log.txt"}

@@ -1,4 +1,4 @@
-"""A budgeted search in numbers: its policy, and the records that its actions train. No torch, no files."""
+"""Build the policy of a budgeted search, and the records that its actions train. No torch, no files."""
 
 import math
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from utils.planning.peaks import PeakRule, rate_at
 from utils.planning.policy import BRANCH_COST, COOL_DOWN, READ_AT, BudgetedPolicy, RunCheck, RunPilot, Seen, TryPeak
 from utils.planning.studied import CHECK_RUNS, StudiedPolicy
 
-PEAK_FRACTION = 1 / 64  # of the budget: one annealed run of a peak
-MAX_FOR_PEAKS = 0.25  # of the budget: all of them together
-PILOT_FRACTION = 1 / 32  # of the path
-# Times search.least_steps: about the fewest steps of a pilot. What is read half-way, branch included, has then more
-# steps than a peak's run, the fewest in which something is learned.
+PEAK_FRACTION = 1 / 64  # compute of one peak run, as a fraction of the budget
+MAX_FOR_PEAKS = 0.25  # compute of all peak runs, as a fraction of the budget
+PILOT_FRACTION = 1 / 32  # compute of a pilot, as a fraction of the path's
+# Least steps of a pilot, in units of search.least_steps (approximate). The first readout, at half the pilot plus its
+# branch, then has more steps than a peak run, the fewest in which something is learned.
 MIN_PILOT_RUNS = 3
-STUDIED_PILOT = 1 / 8  # of the budget: a pilot of the studied policy
-MAX_PILOT_FRACTION = 1 / 16  # the smallest fraction of a split; a budget of which a pilot would be more has none
-STATISTICS_BATCHES = 8  # micro-batches of the goal that batch norm is computed anew on, before a readout
-FORWARD_COST = 1 / 3  # of the compute of training a clip: what scoring one takes
-# A rate's loss has this standard deviation on so many videos that all runs are scored on; it falls as 1 / sqrt.
+STUDIED_PILOT = 1 / 8  # compute of a pilot of the studied policy, as a fraction of the budget
+MAX_PILOT_FRACTION = 1 / 16  # a split's smallest fraction; there are no pilots if they would need more
+STATISTICS_BATCHES = 8  # micro-batches at the goal on which batch norm statistics are computed before a readout
+FORWARD_COST = 1 / 3  # compute of scoring a clip, as a fraction of training it
+# Standard deviation of a run's loss on this number of videos, which all runs are scored on; proportional to 1 / sqrt.
 REFERENCE_SD, REFERENCE_VIDEOS = 0.02, 500
 
 
 @dataclass(frozen=True)
 class InputSteps:
-    """What an input costs.
+    """Steps and cost of an input.
 
     Attributes:
-        per_epoch: Steps of an epoch.
-        compute: Of a step: frames x pixels, or seconds where the budget is of hours.
+        per_epoch: Number of steps of an epoch.
+        compute: Compute of a step: frames x pixels, or seconds if the budget is in hours.
     """
 
     per_epoch: int
@@ -45,15 +45,15 @@ class InputSteps:
 
 @dataclass(frozen=True)
 class Branch:
-    """What is read of a pilot: a copy of it, annealed to zero at the goal, which nothing goes on from.
+    """A branch, which reads a pilot: a copy that is annealed to zero at the goal, measured and discarded.
 
     Attributes:
-        name: Of its folder.
-        record: Of its training, one state at the goal.
-        begin: Steps of the pilot before it.
-        at: Fraction of the path's compute that these are.
-        steps: Its own.
-        weighted: Rate-weighted epochs on every input, its own included.
+        name: Name of its folder.
+        record: Record of its training, a single state at the goal.
+        begin: Number of steps of the pilot before it.
+        at: Fraction of the path's compute that these steps are.
+        steps: Number of steps of the branch.
+        weighted: Rate-weighted epochs on each input, those of the branch included.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Branch:
 
 @dataclass(frozen=True)
 class Pilot:
-    """The beginning of the first state of a path, which has more of it.
+    """The beginning of the first state of a path.
 
     Attributes:
-        name: Of its folder.
-        record: The path.
-        branches: What is read of it; it ends where the last one begins.
+        name: Name of its folder.
+        record: Record of the path; its first state is longer than the pilot.
+        branches: The branches that read it; the pilot ends where the last one begins.
     """
 
     name: str
@@ -82,17 +82,17 @@ class Pilot:
 def make_policy(
     config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int, first: float = 0.0
 ) -> BudgetedPolicy:
-    """Return the policy of a budgeted or studied record.
+    """Return the policy of a record whose search.policy is budgeted or studied.
 
     Args:
         config: The record.
-        inputs: What its inputs cost.
-        scoring_videos: How many score a run.
-        first: Compute of the budget that the search began with; 0: this one. Runs of peaks stay as long as they were
-            then: only losses of equally long runs can be compared.
+        inputs: Steps and costs of each input.
+        scoring_videos: Number of videos that score a run.
+        first: Compute of the search's first budget; 0: this one. Peak runs keep the length that they had then, since
+            only losses of equally long runs are comparable.
 
     Raises:
-        ConfigError: The budget, or the overhead, is too small to plan anything with it.
+        ConfigError: The budget, or the overhead, is too small to plan anything.
     """
     search, goal, compute = config.search, config.search.inputs[-1], budget_compute(config, inputs)
     least = search.least_steps * max(each.compute for each in inputs)
@@ -118,17 +118,17 @@ def make_policy(
 
 
 def _check_warmup(config: RunConfig, fraction: float) -> None:
-    """Refuse a warm-up that pilots of this fraction of the path would not leave."""
+    """Raise ConfigError if the warm-up is not over at the end of a pilot, which is this fraction of the path."""
     warmup = config.optimizer.envelope_warmup
     if 0 < fraction <= warmup:
         raise ConfigError(
             f"{config.sources['optimizer.envelope_warmup']}: optimizer.envelope_warmup: found {warmup:g}, but pilots "
-            f"are {fraction:.3g} of the path and would see the warm-up only; use {fraction / 4:.2g} at most"
+            f"are {fraction:.3g} of the path and would only see the warm-up; use at most {fraction / 4:.2g}"
         )
 
 
 def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> BudgetedPolicy:
-    """Return the policy that plans inside its budget, with pilots where these are not too much of it."""
+    """Return the policy that plans inside its budget, without pilots if they would take too much of it."""
     left = policy.budget.compute - policy.max_for_peaks - policy.readout * 2 * len(READ_AT)
     fraction = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / left) if left > 0 else math.inf
     policy = replace(policy, pilot_fraction=fraction if fraction <= MAX_PILOT_FRACTION else 0.0)
@@ -136,14 +136,14 @@ def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goa
         enough = _as_budget(config, 2 * (least + policy.readout) / MAX_FOR_PEAKS, goal)
         raise ConfigError(
             f"{config.sources['search.budget']}: search.budget: too small to try two of search.peaks with "
-            f"search.least_steps ({config.search.least_steps}) steps; planning needs at least {{{enough}}}; train "
-            "a record that is written by hand in its place"
+            f"search.least_steps ({config.search.least_steps}) steps; planning needs at least {{{enough}}}; give that, "
+            "or train a record written by hand"
         )
     return policy
 
 
 def _study(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: InputSteps) -> StudiedPolicy:
-    """Return the policy that plans on top of its budget; what pilots leave of the overhead is for peaks and checks."""
+    """Return the policy that plans on top of its budget; peaks and checks share the overhead that pilots leave."""
     overhead = config.search.overhead * policy.budget.compute
     studied = StudiedPolicy(**vars(policy) | {"pilot_fraction": STUDIED_PILOT}, overhead=overhead)
     if len(policy.budget.costs) > 1 and STUDIED_PILOT * policy.budget.compute < least:
@@ -164,12 +164,12 @@ def _study(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: Inp
 
 
 def _as_budget(config: RunConfig, compute: float, goal: InputSteps) -> str:
-    """Return compute as search.budget says it."""
+    """Return compute in the notation of search.budget."""
     return f"hours: {compute / 3600:.3g}" if config.search.budget.hours else f"epochs: {compute / goal.epoch:.3g}"
 
 
 def count_batches(config: RunConfig) -> int:
-    """Return the micro-batches that batch norm is computed anew on."""
+    """Return the number of micro-batches on which batch norm statistics are computed before a readout."""
     return max(config.optimizer.precise_bn, STATISTICS_BATCHES)
 
 
@@ -180,9 +180,9 @@ def path_envelope(config: RunConfig) -> Envelope:
 
 
 def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps], *, first: float) -> RunConfig:
-    """Return the record of a peak's run: one input, annealed over what it may spend, at the rate of so short a run.
+    """Return the record of a peak run: one input, annealed over the run's compute.
 
-    Its factor is for the budget that the search began with, `first`.
+    The action's factor is for the search's first budget, `first`; it is converted to the length of the run (`rate_at`).
     """
     steps = max(1, round(action.compute / inputs[action.input].compute))
     factor = action.factor * rate_at(action.compute, of=first)
@@ -190,7 +190,7 @@ def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps]
 
 
 def budget_compute(config: RunConfig, inputs: Sequence[InputSteps]) -> float:
-    """Return the whole budget, in the unit of the inputs' compute."""
+    """Return the whole budget in the unit of the inputs' compute."""
     budget = config.search.budget
     frames = budget.frames * config.search.inputs[-1].crop_size ** 2
     return budget.epochs * inputs[-1].epoch or frames or 3600 * budget.hours
@@ -201,8 +201,8 @@ def path_record(
 ) -> RunConfig:
     """Return the record of a split of a path's compute.
 
-    Its envelope spans the compute as it is, not as its states come out in whole steps: the beginnings of two splits are
-    the same steps.
+    Its envelope spans the exact compute, not that of the states rounded to whole steps, so that two splits that begin
+    with the same input have identical first steps.
     """
     states = []
     for number, fraction in enumerate(split):
@@ -220,15 +220,15 @@ def _state(config: RunConfig, number: int, *, factor: float, steps: int, inputs:
 
 
 def pilot_name(number: int, *, attempt: int) -> str:
-    """Return the name of a pilot after pilots had begun anew so many times."""
+    """Return the name of a pilot after `attempt` restarts of all pilots."""
     return f"pilot-{number}-{attempt}"
 
 
 def make_pilot(
     config: RunConfig, action: RunPilot, *, path: Budget, inputs: Sequence[InputSteps], attempt: int
 ) -> Pilot:
-    """Return what a pilot trains; its record is the beginning of every path that begins with its input."""
-    # Longer than the pilot, and with the goal as its last state, as every path has it.
+    """Return the training of a pilot; it is the beginning of any path that begins with its input."""
+    # The record is longer than the pilot, and its last state is the goal, as in any path.
     split = tuple((one + goal) / 2 for one, goal in zip(path.only(action.input), path.goal_only, strict=True))
     record = path_record(config, split, factors=action.factors, compute=path.compute, inputs=inputs)
     name, per_step = pilot_name(action.number, attempt=attempt), inputs[action.input].compute
@@ -245,9 +245,9 @@ def make_pilot(
 
 
 def branch_record(config: RunConfig, factor: float, *, steps: int, inputs: Sequence[InputSteps]) -> RunConfig:
-    """Return the record of a cool-down: the goal's input, from this factor of its rate linearly to zero.
+    """Return the record of a cool-down: the goal's input, from a factor of its base rate linearly to zero.
 
-    Its clips are drawn with another seed: those of the steps that a pilot begins with, it has seen.
+    It uses another seed, because the pilot has already trained on the clips that its own seed draws first.
     """
     settings = replace(config.optimizer, envelope="linear", envelope_warmup=0.0, seed=config.optimizer.seed + 1)
     state = _state(config, len(inputs) - 1, factor=factor, steps=steps, inputs=inputs)
@@ -255,13 +255,13 @@ def branch_record(config: RunConfig, factor: float, *, steps: int, inputs: Seque
 
 
 def check_record(config: RunConfig, action: RunCheck, inputs: Sequence[InputSteps]) -> RunConfig:
-    """Return the record of a run of the check: a split of a part of the budget, annealed to its end."""
+    """Return the record of a run of the check: a split on a fraction of the budget, annealed to zero."""
     compute = action.fraction * budget_compute(config, inputs)
     return path_record(config, action.split, factors=action.factors, compute=compute, inputs=inputs)
 
 
 def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[InputSteps]) -> list[str]:
-    """Return what the budget is and what planning takes of it at most."""
+    """Return lines of text on the budget and the most that planning takes of it."""
     budget, goal = policy.budget, inputs[-1]
     peaks = int(policy.max_for_peaks / (policy.peak_compute + policy.readout))
     costs = " : ".join(f"{cost / budget.costs[-1]:.3g}" for cost in budget.costs)
@@ -269,9 +269,9 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
     lines = [
         f"budget: {budget.compute / goal.epoch:.4g} epochs of the goal's input ({budget.compute:.4g} {unit}); "
         f"an epoch of the inputs costs {costs}",
-        f"peaks: {peaks} runs at most of {policy.peak_compute / budget.compute:.2%} of the budget each"
+        f"peaks: at most {peaks} runs of {policy.peak_compute / budget.compute:.2%} of the budget each"
         if peaks
-        else "peaks: none are tried, the rates are those that are written",
+        else "peaks: none, the rates of the record are used",
         _describe_pilots(policy, goal),
         f"readouts: {policy.readout / budget.compute:.2%} of the budget each, one for each peak and "
         f"{len(READ_AT) * len(policy.pilots)} of the pilots",
@@ -279,17 +279,17 @@ def describe_budget(config: RunConfig, policy: BudgetedPolicy, inputs: Sequence[
     if not isinstance(policy, StudiedPolicy):
         return [*lines, "all of this is inside the budget"]
     rounds = " and ".join(f"{count} runs of {part:g} of it" for count, part in zip((3, 2), CHECK_RUNS, strict=True))
-    cap = f"all of this is on top of the budget, {policy.overhead / budget.compute:.2f} of it at most"
+    cap = f"all of this is on top of the budget, at most {policy.overhead / budget.compute:.2f} of it"
     return [*lines, f"check: {rounds}, a readout each, as far as they fit", cap]
 
 
 def _describe_pilots(policy: BudgetedPolicy, goal: InputSteps) -> str:
-    """Return what the pilots are and what of them is lost."""
-    part, why = policy.pilot_fraction, "they would take too much of so small a budget; the plan is all at the goal"
+    """Return a line of text on the pilots and the compute that is lost with them."""
+    part, why = policy.pilot_fraction, "they would take too much of this budget; the plan is all at the goal"
     if not policy.pilots:
         return f"pilots: none, {why if policy.budget.goal else 'there is one input'}"
     return (
         f"pilots: {len(policy.pilots)} of {part:.2%} of the path ({part * policy.budget.compute / goal.compute:.0f} "
-        f"steps of the goal) each, read by branches of {part * BRANCH_COST:.2%}; branches and what the plan does not "
-        f"begin with are lost, {policy.lost_fraction:.2%} at most"
+        f"steps of the goal) each, read by branches of {part * BRANCH_COST:.2%}; branches, and pilots that the plan "
+        f"does not continue, are lost, at most {policy.lost_fraction:.2%}"
     )

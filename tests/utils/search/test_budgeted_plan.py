@@ -212,7 +212,7 @@ def test_a_peak_has_the_fewest_steps_that_mean_something(config: RunConfig) -> N
         "1,125 steps of the budget, 60 here"
     )
     assert "pilots: none" in "\n".join(describe_budget(config, policy, INPUTS))
-    assert "peaks: 3 runs at most of 5.33% of the budget each" in "\n".join(describe_budget(config, policy, INPUTS))
+    assert "peaks: at most 3 runs of 5.33% of the budget each" in "\n".join(describe_budget(config, policy, INPUTS))
 
 
 def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> None:
@@ -269,7 +269,7 @@ def test_a_studied_plan_pays_on_top_of_its_path_and_the_cap_holds(studied: RunCo
     assert page.count("pilot at") >= 3
     said = "\n".join(describe_budget(studied, policy, INPUTS))
     assert "pilots: 3 of 12.50% of the path (562 steps of the goal) each" in said
-    assert "on top of the budget, 1.00 of it at most" in said
+    assert "on top of the budget, at most 1.00 of it" in said
 
 
 def test_what_is_too_little_to_study_is_refused(studied: RunConfig) -> None:
