@@ -1,4 +1,4 @@
-"""The page of a budgeted search: what was tried, what the plan is and why. No torch."""
+"""The HTML page of a budgeted search: results, the plan and the reasons for it. No torch."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def _percent(fraction: float) -> str:
 
 
 def _outcome(run: PeakScore | PilotReadout | CheckComparison) -> tuple[str, str]:
-    """Return the held-out loss and top-1 of a run."""
+    """Return the held-out loss and top-1 of a run as text."""
     return (f"{run.loss:.4f} ± {run.sd:.4f}", f"{run.top1:.1f}") if math.isfinite(run.loss) else ("diverged", "")
 
 
@@ -43,11 +43,11 @@ def describe_plan(report: BudgetedReport) -> str:
     """Return the plan in a sentence."""
     if report.plan.split[-1] == 1:
         if not report.is_planned:
-            return "Until the pilots have ended, the best path that is known is all at the goal."
-        return "The plan is all at the goal: no shorter input promises more than nothing."
+            return "Until the pilots have ended, the best known path is all at the goal."
+        return "The plan is all at the goal: no shorter input has a positive expected gain."
     parts = zip(report.plan.split, _names(report), strict=True)
     said = ", then ".join(f"{_percent(fraction)} of the compute at {name}" for fraction, name in parts if fraction)
-    return f"The plan is {said}: {report.plan.gain:.1f} ± {report.plan.spread:.1f} points more are expected of it."
+    return f"The plan is {said}: its expected gain is {report.plan.gain:.1f} ± {report.plan.spread:.1f} points."
 
 
 def _render_head(report: BudgetedReport) -> Element:
@@ -78,9 +78,9 @@ def _render_peaks(report: BudgetedReport) -> Element:
             rate, factor = f"{base * peak.factor:.3g}", f"{peak.factor:.3g}"
             rows.append(table_row([("th", name), *numbers(rate, factor, *_outcome(peak), str(peak.steps))]))
     text = (
-        "Short runs, each annealed to zero, from low to high until the held-out loss turns."
+        "Short runs, each annealed to zero, from low to high until the held-out loss rises."
         if rows
-        else "No rate was tried: those that are written are taken."
+        else "No rate was tried: those of the record are used."
     )
     head = [("", "input"), *numbers("rate", "factor", "held-out loss", "top-1, %", "steps")]
     chart = _chart(curves, names, "held-out loss over log2(factor)")
@@ -88,7 +88,7 @@ def _render_peaks(report: BudgetedReport) -> Element:
 
 
 def _render_readouts(report: BudgetedReport) -> Element:
-    inputs = (-1, *range(len(_names(report)) - 1))  # of the inputs, by pilot
+    inputs = (-1, *range(len(_names(report)) - 1))  # index of the input, by pilot
     names = [f"pilot at {_names(report)[number]}" for number in inputs]
     rows = [
         table_row([("th", names[r.pilot]), *numbers(f"{100 * r.at:.2f}", str(r.branch), *_outcome(r))])
@@ -96,8 +96,8 @@ def _render_readouts(report: BudgetedReport) -> Element:
     ]
     curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in range(len(names))]
     text = (
-        "Pilots are beginnings of the path. A copy of each was trained on at the goal, its rate falling to zero, and "
-        "scored there: a branch, which nothing goes on from."
+        "Pilots are beginnings of the path. A branch reads a pilot: a copy was trained further at the goal while its "
+        "rate fell to zero, and scored there."
     )
     head = [("", "pilot"), *numbers("% of the path", "steps of the branch", "held-out loss", "top-1, %")]
     chart = _chart(curves, names, "held-out loss of a branch over % of the path where it begins")
@@ -110,8 +110,9 @@ def _render_checks(report: BudgetedReport) -> Element:
         less = f"{each.less:+.4f} ± {each.less_sd:.4f}" if math.isfinite(each.less) else ""
         rows.append(table_row(numbers(f"{each.share:g}", *map(_percent, each.split), *_outcome(each), less)))
     text = (
-        "Splits trained to their end on a part of the budget. The difference is by video; from a quarter of the budget "
-        "on it drops a split where it is more than twice its standard deviation, else the law decides, with these runs."
+        "Splits trained to their end on a fraction of the budget. Differences are paired by video. From a quarter of "
+        "the budget on, one of more than twice its standard deviation drops a split; else the law decides, with these "
+        "runs as readouts."
     )
     head = numbers("of the budget", *_names(report), "held-out loss", "top-1, %", "less all at the goal")
     return section("check", "Check", element("p", text), table("check", head, rows))
@@ -136,8 +137,8 @@ def _render_marginal(report: BudgetedReport) -> Element:
         for number in range(len(report.config.search.inputs))
     ]
     text = (
-        "What a budget more of an input would gain, points, at each fraction of the path. Where the goal's curve "
-        "crosses a shorter input's, the path leaves that one: the knee of a budgeted path."
+        "The gain from more compute on an input, in points per budget, at each fraction of the path. The path leaves a "
+        "shorter input where the goal's curve crosses it: the knee of a budgeted path."
     )
     chart = _chart(curves, _names(report), "points per budget over the fraction of the path")
     return section("marginal", "Marginal worth", element("p", text), *chart)
@@ -149,7 +150,7 @@ def _render_pareto(report: BudgetedReport) -> Element:
         for factor, split, loss in report.pareto
     ]
     head = [("", "budget"), *numbers(*_names(report), "expected loss")]
-    text = "The best split of other budgets by the same law; the goal's share grows with the budget."
+    text = "The best split of other budgets by the same law; the fraction at the goal grows with the budget."
     return section("pareto", "Other budgets", element("p", text), table("other budgets", head, rows))
 
 
@@ -172,7 +173,7 @@ def _render_spent(report: BudgetedReport) -> Element:
 
 
 def _chart(curves: Sequence[Points], names: Sequence[str], about: str) -> list[Element]:
-    """Return a chart of curves, each with its name at its end; none where there is nothing to draw."""
+    """Return a chart of curves, each labeled at its end; nothing for fewer than two points."""
     points = [point for curve in curves for point in curve]
     if len(points) < 2:
         return []

@@ -1,4 +1,4 @@
-"""What a budgeted search reports: search.json, from which its page is drawn. No torch."""
+"""The report of a budgeted search: search.json, from which its page is drawn. No torch."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -16,15 +16,22 @@ from utils.search.events import FinalScore
 from utils.search.result import path_record_name
 
 FORMAT = 1
-BEST_SPLITS = 10  # of the table that are kept
+BEST_SPLITS = 10  # number of splits of the table that are reported
 OTHER_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # the Pareto set, fractions of the path's budget
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Compute, in the budget's unit: peaks' runs, scoring, pilots that are lost, branches, the check, and the path.
+    """Compute spent, in the unit of the budget.
 
-    What the paths of smaller budgets had trained, `earlier`, comes on top of the budget.
+    Attributes:
+        peaks: Peak runs.
+        readouts: Scoring of all runs.
+        lost: Pilots that the path does not continue; branches included for pilots before the last restart.
+        branches: Branches since the last restart.
+        checks: Runs of the check.
+        path: The path of the plan.
+        earlier: Paths of smaller budgets, which come on top of the budget.
     """
 
     peaks: float
@@ -38,11 +45,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class CheckComparison:
-    """A run of the check, as `CheckScore` has it, beside that of all at the goal.
+    """A run of the check compared with the run of "all at the goal" on the same compute.
 
     Attributes:
-        split, share, loss, sd, top1: Of the run.
-        less: Mean of its loss less that of all at the goal, video by video; NaN where there is none.
+        split, share, loss, sd, top1: As in `CheckScore`.
+        less: Mean difference of its losses to those of all at the goal, paired by video; NaN if there is none.
         less_sd: Standard deviation of that mean.
     """
 
@@ -57,25 +64,25 @@ class CheckComparison:
 
 @dataclass(frozen=True)
 class BudgetedReport:
-    """Everything that a budgeted search says, field by field as search.json has it.
+    """The content of a budgeted search's search.json, field by field.
 
     Attributes:
-        format: Of the file.
-        record: The search.
+        format: Version of the file format.
+        record: Name of the search record.
         complete: Whether the plan is trained.
-        budget: Compute: frames x pixels, or seconds.
-        costs: Cost of an epoch of every input, as a fraction of the goal's.
-        peaks: How every rate that was tried ended; its factor is for this budget.
-        readouts: What the pilots have shown.
-        checks: What the runs of the check have shown.
-        plan: The best path that is known.
-        is_planned: Whether that is the plan; until then it is all at the goal.
+        budget: Compute of the whole budget: frames x pixels, or seconds.
+        costs: Cost of an epoch on each input, as a fraction of the goal's.
+        peaks: Results of the peak runs; their factors are converted to this budget.
+        readouts: Readouts of the pilots.
+        checks: Results of the check.
+        plan: The best path so far.
+        is_planned: Whether `plan` is the plan; until then it is all at the goal.
         splits: The best splits with their expected gains.
         pareto: The best split of other budgets: fraction of this one, the split, expected held-out loss.
-        marginal: Points per budget that more of every input would gain, along the path.
-        spent: What of the budget went where.
-        path_record: The file of the path's record.
-        test: The weights of the plan on the evaluation list.
+        marginal: Marginal worth of each input along the path, points per budget.
+        spent: Compute spent, by purpose.
+        path_record: File name of the path's record.
+        test: Score of the plan's weights on the evaluation list.
         config: The search record.
     """
 
@@ -105,7 +112,7 @@ class BudgetedReport:
 def build_report(
     config: RunConfig, history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned
 ) -> BudgetedReport:
-    """Collect everything a budgeted search says; `planned` is the best path that is known."""
+    """Return the report of a budgeted search; `planned` is the best path so far."""
     path = replace(policy.budget, compute=planned.compute)
     posterior = policy.posterior(history.seen()) if history.plan else None
     splits = policy.choose(posterior, path).table
@@ -131,7 +138,7 @@ def build_report(
 
 
 def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned) -> Spent:
-    """Return what was spent; pilots before all began anew are lost as a whole, branches and all."""
+    """Return the compute spent; pilots before the last restart count as lost together with their branches."""
     seen, own, path = history.seen(), history.own_readouts(), planned.compute
     lost = seen.ended - seen.carried_over - {policy.pilot_of(planned.split)} if history.plan else ()
     return Spent(
@@ -146,7 +153,7 @@ def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planne
 
 
 def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[CheckComparison, ...]:
-    """Return the runs of the check, each beside that of all at the goal."""
+    """Return the runs of the check, each compared with that of all at the goal."""
     checks, found = history.seen().checks, []
     at_goal = {check.fraction: check for check in checks if check.split == goal_only}
     for check, event in zip(checks, history.checks(), strict=True):
@@ -157,7 +164,7 @@ def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[CheckCompariso
 
 
 def _pareto(posterior: Posterior, path: Budget, *, policy: BudgetedPolicy) -> tuple[tuple[float, Split, float], ...]:
-    """Return the best split of other budgets, with the loss that is expected of it."""
+    """Return the best split of other budgets, with its expected loss."""
     found = []
     for factor in OTHER_BUDGETS:
         budget = replace(path, compute=path.compute * factor)

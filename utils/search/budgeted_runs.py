@@ -1,8 +1,7 @@
-"""Train what a budgeted search tries: peaks' runs, pilots, their branches, and the plan that a pilot goes on as.
+"""Train the runs of a budgeted search: peak runs, pilots, branches, the check, and the path that continues a pilot.
 
-Each is the training of a record in a folder of its own, with everything that train_3d.py keeps, so each continues where
-it was killed. A pilot stops inside a state: its checkpoint is the one that training of a longer state would
-leave there.
+Each run trains a record in a folder of its own, with all the files that train_3d.py writes, so it continues from where
+it was killed. A pilot stops inside a state: its checkpoint is the one that training the longer state would write there.
 """
 
 import contextlib
@@ -33,12 +32,12 @@ from utils.training.state import StateTrainer, TrainingRecord, restore
 
 @dataclass(frozen=True)
 class BudgetedParts:
-    """What a budgeted search is joined of.
+    """The parts of a budgeted search.
 
     Attributes:
-        search: Lists, factories and words; a state is scored on clips of its own input.
-        inputs: What every input costs.
-        measure: Returns the seconds of a training step of every input.
+        search: Lists, factories and descriptions; a state is scored on clips of its own input.
+        inputs: Steps and costs of each input, in frames x pixels.
+        measure: Returns the seconds of a training step on each input.
     """
 
     search: SearchParts[Any]
@@ -48,10 +47,10 @@ class BudgetedParts:
 
 @dataclass(frozen=True)
 class HeldoutLoss:
-    """What held-out videos say of a network.
+    """Loss and accuracy of a network on the held-out videos.
 
     Attributes:
-        losses: Cross-entropy of every video, in the order of the list; none where one is not finite.
+        losses: Cross-entropy of each video, in the order of the list; empty if one is not finite.
         top1: Accuracy, percent.
     """
 
@@ -60,20 +59,25 @@ class HeldoutLoss:
 
     @property
     def loss(self) -> float:
-        """Mean of the losses, NaN of none."""
+        """Mean of the losses, NaN if there are none."""
         return mean_loss(self.losses)[0]
 
     @property
     def sd(self) -> float:
-        """Standard deviation of that mean."""
+        """Standard error of that mean."""
         return mean_loss(self.losses)[1]
 
 
 @torch.inference_mode()
 def heldout_loss(learner: Learner, batches: Iterable[Any]) -> HeldoutLoss:
-    """Return the losses of a network as it is, over all ranks."""
+    """Return the held-out loss of a network in its current state, gathered from all ranks.
+
+    Args:
+        learner: Its network is scored in evaluation mode.
+        batches: This rank's batches of the held-out videos.
+    """
     learner.network.eval()
-    own: list[tuple[int, float, bool]] = []  # video, loss, right
+    own: list[tuple[int, float, bool]] = []  # video, loss, whether the prediction is right
     for batch in batches:
         if len(batch.labels):
             clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
@@ -90,7 +94,7 @@ def heldout_loss(learner: Learner, batches: Iterable[Any]) -> HeldoutLoss:
 
 
 def read_out(trainer: StateTrainer) -> HeldoutLoss:
-    """Return the held-out loss of a state's network, with batch norm computed anew where it is not frozen."""
+    """Return the held-out loss of a state's network, after recomputing batch norm statistics unless they are frozen."""
     if not trainer.state.frozen_bn:
         trainer.recalculate_statistics()
     assert trainer.validation is not None
@@ -98,32 +102,39 @@ def read_out(trainer: StateTrainer) -> HeldoutLoss:
 
 
 class Runs:
-    """Folders of what a search trains, and the training in them."""
+    """Trains the runs of a search, each in a subfolder of the search's folder."""
 
     def __init__(self, config: RunConfig, parts: BudgetedParts, *, folder: Path, log: logging.Logger) -> None:
-        """Train in a folder of the search's."""
+        """Initialize the runs.
+
+        Args:
+            config: The search record.
+            parts: The parts of the search.
+            folder: The search's folder.
+            log: The log.
+        """
         self._config, self._parts, self._folder, self._log = config, parts, folder, log
 
     def _place(self, record: RunConfig, name: str) -> RunConfig:
-        """Return a record that is trained in a folder of this name."""
+        """Return a record changed to be trained in the subfolder `name`."""
         logs = replace(record.logging, output_dir=str(self._folder), save_freq=0)
         return replace(record, name=name, logging=logs)
 
     def _open(self, record: RunConfig, name: str) -> TrainingRecord:
-        """Return what keeps a training in a folder of this name."""
+        """Return the files of a training in the subfolder `name`."""
         config, parts = self._place(record, name), self._parts.search
         return TrainingRecord(config, self._log, list_sha256=parts.training.sha256, class_names=parts.class_names)
 
     def train_short(self, record: RunConfig, name: str, *, start: str = "") -> HeldoutLoss:
-        """Train a record of one state to its end, and return its loss at its own clip; its files stay.
+        """Train a record of a single state to its end; return the held-out loss on its own clips. Its files are kept.
 
         Args:
-            record: Of a peak's run, or of a branch.
-            name: Of its folder.
-            start: Of the folder of the pilot from whose end, momenta included, it begins; "": the start weights.
+            record: Record of a peak run or a branch.
+            name: Name of its folder.
+            start: Name of the pilot to start from, momenta included; "": the start weights of the search.
 
         Raises:
-            DivergedError: It diverged.
+            DivergedError: Training diverged, or the held-out loss is not finite.
         """
         settings = replace(record.optimizer, precise_bn=count_batches(self._config))
         keeper, parts = self._open(replace(record, optimizer=settings), name), self._parts.search
@@ -146,10 +157,17 @@ class Runs:
         return found
 
     def train_check(self, record: RunConfig, name: str) -> HeldoutLoss:
-        """Train a record to its end, and return the loss at the clip of its last state, if finite; its files stay.
+        """Train a record to its end; return the held-out loss on the clips of its last state. Its files are kept.
+
+        Args:
+            record: Record of a run of the check.
+            name: Name of its folder.
+
+        Returns:
+            The loss; without losses if one is not finite.
 
         Raises:
-            DivergedError: It diverged.
+            DivergedError: Training diverged.
         """
         self.train_plan(replace(record, optimizer=replace(record.optimizer, eva_inter_freq=2**30)), name, begin="")
         content = distributed.decide_on_main(lambda: self._load(name))
@@ -159,7 +177,7 @@ class Runs:
         return read_out(self._parts.search.make_trainer(reading, last, network, name))
 
     def remove(self, name: str) -> None:
-        """Remove the files of a run that nothing needs any more; what it did not write stays, and its folder."""
+        """Remove the files of a run; a folder with files that the run did not write is kept with these."""
         if not distributed.is_main():
             return
         folder = self._folder / name
@@ -167,16 +185,20 @@ class Runs:
         written = (folder / "current.pth", folder / EPOCHS_FILE, self._place(self._config, name).saved_path)
         for file in (*written, *curves.glob("events.out.tfevents.*")):
             file.unlink(missing_ok=True)
-        remove_temporaries(folder)  # of a worker that was ended while it wrote
+        remove_temporaries(folder)  # of a worker that was killed while writing
         for emptied in (curves, folder):
-            with contextlib.suppress(OSError):  # something else lies there, or the run never came so far
+            with contextlib.suppress(OSError):  # it holds other files, or the run has not created it
                 emptied.rmdir()
 
     def train_pilot(self, pilot: Pilot, until: int) -> None:
-        """Train a pilot up to a step, and leave its checkpoint as training of the path stands there.
+        """Train a pilot up to a step; its checkpoint is the one that training the path would write there.
+
+        Args:
+            pilot: The pilot.
+            until: Number of steps after which it stops.
 
         Raises:
-            DivergedError: It diverged.
+            DivergedError: Training diverged.
         """
         keeper, parts = self._open(pilot.record, pilot.name), self._parts.search
         content, position = keeper.read()
@@ -201,7 +223,13 @@ class Runs:
         return load_checkpoint(self._folder / name / "current.pth")[0]
 
     def train_plan(self, record: RunConfig, name: str, *, begin: str) -> None:
-        """Train a path, from the end of the pilot that it begins with (""; there is none)."""
+        """Train a path to its end.
+
+        Args:
+            record: Record of the path.
+            name: Name of its folder.
+            begin: Name of the pilot that it continues; "": none.
+        """
         config, parts = self._place(record, name), self._parts.search
         distributed.decide_on_main(lambda: self._begin(config, begin))
         train_states(
@@ -215,7 +243,7 @@ class Runs:
         )
 
     def _begin(self, config: RunConfig, begin: str) -> None:
-        """Make the end of a pilot the place where a path's training stands; what is there already stays."""
+        """Copy the end of a pilot as the checkpoint of a path, unless the path has one."""
         if config.weights_path.exists() or not begin:
             return
         source = self._folder / begin
