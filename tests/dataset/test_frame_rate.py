@@ -230,8 +230,8 @@ def test_a_clip_is_the_same_before_and_after_decoding_has_shown_that_a_frame_is_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dataset.format=LMDB"], r"sampler\.frame_rate: LMDB keeps no times; set dataset\.picture_rate"),
-        (["dataset.picture_rate=25"], r"dataset\.picture_rate: RAW files say their own times; set it to 0"),
+        (["dataset.format=LMDB"], r"sampler\.frame_rate: LMDB has no time stamps; set dataset\.picture_rate"),
+        (["dataset.picture_rate=25"], r"dataset\.picture_rate: RAW files have time stamps; set it to 0"),
         (["sampler.frame_rate=-1"], r"sampler\.frame_rate: found -1\.0, must be at least 0"),
     ],
 )

@@ -250,7 +250,7 @@ def test_a_path_is_searched(make_torchvision: MakeTorchvision) -> None:
         ("mvit_v2_s", [], r"clip_length: state 1 has clips of 2 frames .*needs exactly 16 frames"),
         ("mvit_v2_s", ["sampler.clip_length=16"], r"dataset.crop_size: found 24 in state 1; .*224 x 224 pixels"),
         ("s3d", [], r"state 1 has clips of 2 frames .*torchvision/s3d needs at least 5 frames"),
-        ("r3d_18", ["network.base_width=24"], r"network.base_width: torchvision/r3d_18 has one width; set 64"),
+        ("r3d_18", ["network.base_width=24"], r"network.base_width: torchvision/r3d_18 has a fixed width; set 64"),
         ("r3d_18", ["network.transfer_weights=true", "network.remove_fc=true"], "extends no 2D network"),
         ("r3d_81", [], r"net_name: no network is called 'torchvision/r3d_81'; did you mean torchvision/r3d_18"),
     ],
@@ -313,7 +313,7 @@ def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_wi
     config.saved_path.write_text(yaml.safe_dump(sections))
     save_checkpoint(config.weights_path, content, position=Position(state=1))
     old = "'dataset.mean=[0.485, 0.456, 0.406]' 'dataset.std=[0.229, 0.224, 0.225]'"
-    with pytest.raises(ConfigError, match=re.escape(f"normalize as the weights were trained: {old}")):
+    with pytest.raises(ConfigError, match=re.escape(f"set that of the weights: {old}")):
         make_trained_network(config, config.weights_path)
     with pytest.raises(ConfigError, match=r"dataset\.mean: was \[0\.485, .* restore the values"):
         helpers.train(config, force=False)

@@ -176,8 +176,8 @@ def test_pooling_choices(name: str) -> None:
     [
         ("vit_t_p16", {"pooling_name": "PoolingMax"}, "pooling_name: vit_t_p16 classifies a token"),
         ("torchvision/mvit_v2_s", {"pooling_name": "PoolingMax", "base_width": 64}, "classifies a token"),
-        ("s3d", {"stochastic_depth": 0.1}, "stochastic_depth: s3d has no residual branches to leave out"),
-        ("torchvision/r3d_18", {"base_width": 8}, "base_width: torchvision/r3d_18 has one width; set 64"),
+        ("s3d", {"stochastic_depth": 0.1}, "stochastic_depth: s3d has no residual branches to drop"),
+        ("torchvision/r3d_18", {"base_width": 8}, "base_width: torchvision/r3d_18 has a fixed width; set 64"),
         ("vit_b_p32", {"image_size": 48}, "image_size: vit_b_p32 needs .*multiple of 32, not 48 x 48"),
         ("torchvision/mvit_v1_b", {"base_width": 64}, "exactly 16 frames, 224 x 224 pixels, not 32 x 32"),
     ],

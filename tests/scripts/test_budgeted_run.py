@@ -342,12 +342,12 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
 @pytest.mark.parametrize(
     ("search", "optimizer", "message"),
     [
-        ({"budget": {}}, {}, r"tiny.yml: search.budget: search.policy budgeted needs one number of epochs, hours or"),
+        ({"budget": {}}, {}, r"tiny.yml: search.budget: search.policy budgeted needs one of epochs, hours and"),
         ({"budget": {"epoch": 2}}, {}, r"search.budget.epoch: unknown key; did you mean 'epochs'"),
-        ({"budget": {"epochs": 2, "frames": 3}}, {}, r"search.budget: search.policy budgeted needs one number"),
+        ({"budget": {"epochs": 2, "frames": 3}}, {}, r"search.budget: search.policy budgeted needs one of epochs"),
         ({"budget": 20}, {}, r"search.budget: found 20, expected one of"),
-        ({"peaks": [2, 1]}, {}, r"search.peaks: found \[2.0, 1.0\], expected rising factors"),
-        ({}, {"envelope": "none"}, r"optimizer.envelope: search.policy budgeted plans under one"),
+        ({"peaks": [2, 1]}, {}, r"search.peaks: found \[2.0, 1.0\], expected increasing factors"),
+        ({}, {"envelope": "none"}, r"optimizer.envelope: search.policy budgeted needs an envelope"),
     ],
 )
 def test_mistakes_are_named(make_budgeted: Any, search: Any, optimizer: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The configuration of an experiment: from YAML files and the command line to a frozen `RunConfig`. No torch."""
+"""Configuration: parse YAML files and the command line into a frozen `RunConfig`. No torch."""
 
 from utils.config.load import load_config
 from utils.config.schema import RunConfig

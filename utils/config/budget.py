@@ -1,4 +1,4 @@
-"""A budget becomes epochs: what every state of a path may train for its share of it."""
+"""Convert the budget of a path to epochs of its states."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,18 +11,18 @@ from utils.config.values import ConfigError
 def divide_budget(
     config: RunConfig, *, clips_per_epoch: Sequence[int], seconds_per_clip: Sequence[float] = ()
 ) -> RunConfig:
-    """Return the record with the epochs that its budget comes to in every state.
+    """Return the record with the epochs that its budget amounts to in every state.
 
     A budget of epochs or frames of the goal's input is counted in frames x pixels, one of hours in seconds of training
     steps, loading included.
 
     Args:
         config: A record with a budget.
-        clips_per_epoch: Of every state.
-        seconds_per_clip: Of every state, measured; for a budget of hours.
+        clips_per_epoch: Clips per epoch of every state.
+        seconds_per_clip: Measured seconds per clip of every state, for a budget of hours.
 
     Raises:
-        ConfigError: The warm-up does not fit into what a state gets, or the budget is beyond all use.
+        ConfigError: The warm-up is longer than a state, or the budget is too small.
     """
     budget, goal = config.optimizer.budget, config.states[-1]
     costs: Sequence[float] = [state.pixels_per_clip for state in config.states]

@@ -1,4 +1,4 @@
-"""Combinations of values that could only fail later: refused when the configuration is parsed, by key."""
+"""Refuse combinations of values that would fail later, when the configuration is parsed."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,34 +8,34 @@ from utils.config.values import ConfigError
 from utils.parts import FORMATS, flow_formats
 from utils.planning.graph import GraphError
 
-ROUNDING = 1e-6  # what shares may be off 1 together
-Refusals = Iterator[tuple[str, str]]  # keys, and what is wrong with their values; the first one counts
+ROUNDING = 1e-6  # tolerance of the sum of shares around 1
+Refusals = Iterator[tuple[str, str]]  # (key, what is wrong with its value); the first one is raised
 
 
 def check_config(config: RunConfig) -> None:
-    """Refuse combinations of values that cannot work.
+    """Refuse invalid combinations of values.
 
     Raises:
-        ConfigError: The first that is found, with its file and key.
+        ConfigError: The first one found, with its file and key.
     """
     _refuse(config, _check_clips, _check_network, _check_rates, _check_normalization)
     _refuse(config, _check_budget, _check_selection, _check_small_sets, _check_training)
 
 
 def check_warmup(config: RunConfig) -> None:
-    """Refuse a warm-up that does not fit into the epochs of every state.
+    """Refuse a warm-up that is not shorter than every state.
 
     Raises:
-        ConfigError: It does not fit into one.
+        ConfigError: It is not shorter than one of them.
     """
     _refuse(config, _check_warmup)
 
 
 def check_search(config: RunConfig) -> None:
-    """Refuse a search that cannot work; the states of the configuration are not needed.
+    """Refuse an invalid search section; the states of the configuration are not used.
 
     Raises:
-        ConfigError: The first mistake that is found, with its file and key.
+        ConfigError: The first error found, with its file and key.
     """
     _refuse(config, _check_search)
 
@@ -71,7 +71,7 @@ def _check_clips(config: RunConfig) -> Refusals:
 
 
 def _check_network(config: RunConfig) -> Refusals:
-    """Refuse settings that this network does not have."""
+    """Refuse settings that the network does not support."""
     net = config.network
     for name, message in network_names.list_refusals(
         net.net_name,
@@ -82,18 +82,18 @@ def _check_network(config: RunConfig) -> Refusals:
     ):
         yield f"network.{name}", message
     if net.transfer_weights and network_names.TRANSFER in network_names.find_row(net.net_name).lacks:
-        yield "network.transfer_weights", f"{net.net_name} extends no 2D network; load a file of its own weights"
+        yield "network.transfer_weights", f"{net.net_name} extends no 2D network; load weights of {net.net_name} itself"
 
 
 def _check_rates(config: RunConfig) -> Refusals:
-    """Refuse clips by seconds of videos that say no times, and rates of pictures that nothing asks for."""
+    """Refuse a frame_rate for videos without time stamps, and a picture_rate for videos that have them."""
     data, rate = config.dataset, config.sampler.frame_rate
     has_times = FORMATS[data.format].has_times
     if rate and not has_times and not data.picture_rate:
-        cause = f"{data.format} keeps no times; set dataset.picture_rate to the frames a second of all its videos"
+        cause = f"{data.format} has no time stamps; set dataset.picture_rate to the frames per second of all its videos"
         yield "sampler.frame_rate", f"{cause} (python -m dataset.prepare lmdb --fps 15 makes them so)"
     if data.picture_rate and has_times:
-        yield "dataset.picture_rate", f"{data.format} files say their own times; set it to 0"
+        yield "dataset.picture_rate", f"{data.format} files have time stamps; set it to 0"
 
 
 def _check_normalization(config: RunConfig) -> Refusals:
@@ -103,15 +103,15 @@ def _check_normalization(config: RunConfig) -> Refusals:
         if len(values) != channels:
             yield f"dataset.{key}", f"found {len(values)} numbers, expected {channels} ({kind}) or []"
     if not all(0 <= value <= 1 for value in data.mean):
-        cause = "expected numbers of 0..1, of which bytes / 255 are (123.675 is 0.485)"
+        cause = "expected numbers of 0..1, the scale of bytes / 255 (0.485, not 123.675)"
         yield "dataset.mean", f"found {list(data.mean)}, {cause}"
     if not all(0 < value <= 1 for value in data.std):
-        yield "dataset.std", f"found {list(data.std)}, expected numbers above 0, up to 1 (58.395 is 0.229)"
+        yield "dataset.std", f"found {list(data.std)}, expected numbers above 0, up to 1 (0.229, not 58.395)"
 
 
 def _check_training(config: RunConfig) -> Refusals:
     settings, data, network = config.optimizer, config.dataset, config.network
-    if not settings.budget.is_given:  # else the states have no epochs yet
+    if not settings.budget.is_given:  # otherwise the states have no epochs yet
         yield from _check_warmup(config)
     if settings.envelope == "none" and settings.lr_scheduler == "step" and not settings.lr_decay_epochs:
         yield "optimizer.lr_decay_epochs", "lr_scheduler step needs the epochs of the decays, e.g. [30, 60]"
@@ -120,25 +120,25 @@ def _check_training(config: RunConfig) -> Refusals:
         expected = "two fractions of the frame's area such as [0.5, 1.0]"
         yield "dataset.crop_scale", f"found {list(scale)}, expected {expected}"
     if data.flip_labels and data.no_horizontal_flip:
-        cause = "clips that are never flipped exchange no labels; set dataset.no_horizontal_flip: false"
+        cause = "labels are only swapped for flipped clips; set dataset.no_horizontal_flip: false"
         yield "dataset.flip_labels", cause
     if data.use_flow and not FORMATS[data.format].has_flow:
-        yield "dataset.use_flow", f"{data.format} holds no optical flow; dataset.format must be {flow_formats()}"
+        yield "dataset.use_flow", f"{data.format} has no optical flow; set dataset.format to {flow_formats()}"
     if data.use_flow and data.use_fore:
-        yield "dataset.use_fore", "the mean frame is subtracted from RGB; it cannot be used with use_flow"
+        yield "dataset.use_fore", "the mean frame is subtracted from RGB only; set use_fore or use_flow to false"
     if network.transfer_weights and not network.remove_fc:
-        cause = "a 2D network's classifier is not transferred; set network.remove_fc: true"
+        cause = "the classifier of a 2D network is not transferred; set network.remove_fc: true"
         yield "network.transfer_weights", cause
     if settings.nesterov and settings.momentum == 0 and not settings.adamw_solver:
-        yield "optimizer.nesterov", "Nesterov needs a momentum above 0"
+        yield "optimizer.nesterov", "Nesterov momentum needs optimizer.momentum above 0"
 
 
 def _check_small_sets(config: RunConfig) -> Refusals:
     settings = config.optimizer
     if settings.class_weights != "none" and config.sampler.balance != "none":
-        yield "optimizer.class_weights", "sampler.balance balances the classes already; set one of them to none"
+        yield "optimizer.class_weights", "sampler.balance already balances the classes; set one of the two to none"
     if settings.frozen_stages and not config.network.pretrained_model:
-        cause = "random weights would stay random; set network.pretrained_model, or 0"
+        cause = "random weights would stay random; set network.pretrained_model, or set it to 0"
         yield "optimizer.frozen_stages", cause
 
 
@@ -146,14 +146,14 @@ def _check_selection(config: RunConfig) -> Refusals:
     settings = config.optimizer
     if settings.select == "last":
         if settings.patience:
-            yield "optimizer.patience", "it needs a held-out part to look at; set optimizer.select: best"
+            yield "optimizer.patience", "early stopping needs a held-out part; set optimizer.select: best"
         return
     if not settings.eva_inter:
-        yield "optimizer.eva_inter", "optimizer.select best chooses by validation; set it to true"
+        yield "optimizer.eva_inter", "optimizer.select best needs validation; set it to true"
     if settings.heldout_fraction == 0:
-        yield "optimizer.heldout_fraction", "nothing would be held out; give a fraction such as 0.15"
+        yield "optimizer.heldout_fraction", "nothing would be held out; set a fraction such as 0.15"
     if settings.keep_momentum and len(config.states) > 1:
-        cause = "the momenta of a state's last epoch are not those of its best; set optimizer.select: last"
+        cause = "the momenta of a state's last epoch do not belong to its best epoch; set optimizer.select: last"
         yield "optimizer.keep_momentum", cause
 
 
@@ -162,7 +162,7 @@ def _check_warmup(config: RunConfig) -> Refusals:
     for index, state in enumerate(config.states, start=1):
         if settings.envelope == "none" and 0 < settings.warmup_epoch >= state.epochs:
             lengths = f"{settings.warmup_epoch:g} epochs of warm-up do not fit into the {state.epochs:g} epochs"
-            yield "optimizer.warmup_epoch", f"{lengths} of state {index}; a negative number means none"
+            yield "optimizer.warmup_epoch", f"{lengths} of state {index}; lower it, or set -1 for no warm-up"
 
 
 def _check_budget(config: RunConfig) -> Refusals:
@@ -173,7 +173,7 @@ def _check_budget(config: RunConfig) -> Refusals:
         found = f"found {shares}, which add up to {sum(shares):g}"
         yield "optimizer.shares", f"{found}; give each of the {len(shares)} states its fraction of the budget"
     if not budget.is_given and any(share != 1 for share in shares):
-        yield "optimizer.shares", "there is no budget to share; set optimizer.budget, e.g. {epochs: 20}"
+        yield "optimizer.shares", "there is no budget to divide; set optimizer.budget, e.g. {epochs: 20}"
 
 
 def _check_search(config: RunConfig) -> Refusals:
@@ -185,15 +185,15 @@ def _check_search(config: RunConfig) -> Refusals:
         ("keep_momentum", is_released and settings.keep_momentum),
     ):
         if is_set:
-            what = "a search trains its transitions at constant rates with fresh optimizers"
+            what = "a search trains its transitions at constant rates with fresh optimizers; leave it at its default"
             yield f"optimizer.{key}", what if is_released else "a search has search.budget; leave it empty"
     if settings.select != "last":
-        yield "optimizer.select", "a search chooses epochs by its own rules; set it to last"
+        yield "optimizer.select", "a search selects epochs by its own rules; set it to last"
     factors = search.lr_factors
     if not factors or min(factors) <= 0 or list(factors) != sorted(set(factors), reverse=True):
-        yield "search.lr_factors", f"found {list(factors)}, expected factors from high to low: [1.0, 0.1, 0.01]"
+        yield "search.lr_factors", f"found {list(factors)}, expected decreasing factors such as [1.0, 0.1, 0.01]"
     try:
-        _ = config.graph  # built here, once
+        _ = config.graph  # cached
     except GraphError as error:
         yield "search.graph", str(error)
     if search.max_epochs < search.attempt_epochs:
@@ -202,17 +202,17 @@ def _check_search(config: RunConfig) -> Refusals:
     if not is_released:
         yield from _check_budgeted(config)
     if search.selection == "heldout" and search.heldout_fraction == 0:
-        yield "search.heldout_fraction", "nothing would be held out; give a fraction of the list, such as 0.1"
+        yield "search.heldout_fraction", "nothing would be held out; set a fraction such as 0.1"
 
 
 def _check_budgeted(config: RunConfig) -> Refusals:
     search = config.search
     if config.optimizer.envelope == "none":
-        yield "optimizer.envelope", f"search.policy {search.policy} plans under one, e.g. linear"
+        yield "optimizer.envelope", f"search.policy {search.policy} needs an envelope, e.g. linear"
     if config.optimizer.envelope_epochs:
         yield "optimizer.envelope_epochs", f"search.policy {search.policy} sets it; leave it at 0"
     if search.budget.num_units != 1:
-        expected = f"search.policy {search.policy} needs one number of epochs, hours or frames, e.g. {{epochs: 20}}"
+        expected = f"search.policy {search.policy} needs one of epochs, hours and frames, e.g. {{epochs: 20}}"
         yield "search.budget", expected
     if list(search.peaks) != sorted(set(search.peaks)) or not all(factor > 0 for factor in search.peaks):
-        yield "search.peaks", f"found {list(search.peaks)}, expected rising factors such as [0.5, 1, 2, 4]"
+        yield "search.peaks", f"found {list(search.peaks)}, expected increasing factors such as [0.5, 1, 2, 4]"

@@ -1,4 +1,4 @@
-"""How a key of a record is declared: its meaning, its limits and what it changes."""
+"""Declare the keys of a record: meaning, limits and scope."""
 
 import dataclasses
 import functools
@@ -6,13 +6,13 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-# What changes when a key changes: the trained weights, only the scores, neither, what the files that it names hold, or
-# the trained weights while a larger value continues.
-# This decides what a run, a search and scores are continued with: nothing else says which keys count.
+# The scope of a key: what a change of its value changes. The trained weights; only the scores; neither; the content of
+# the files that it names; or the trained weights, except that a search may continue with a larger value.
+# The scopes alone decide with which changes a run, a search and scores may be resumed.
 TRAINING, EVALUATION, NEITHER, CONTENT, LARGER = "training", "evaluation", "neither", "content", "larger"
 
-# What has to hold between a number and each kind of limit. at_most is far above anything that was ever trained: it is
-# there where a slip of the keyboard would cost the machine.
+# The relation of a number to each kind of limit. at_most is far above any value ever trained: it guards against typing
+# errors that would exhaust the machine.
 LIMITS = {"at_least": operator.ge, "above": operator.gt, "below": operator.lt, "at_most": operator.le}
 
 
@@ -22,20 +22,20 @@ def key(
     """Declare a configuration key.
 
     Args:
-        meaning: What the key says, with its units and examples: docs/config.md and editors show it.
-        scope: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER: what a change of this key changes.
-        choices: The values allowed; empty for any.
+        meaning: Description with units and examples, shown in docs/config.md and by editors.
+        scope: What a change of the key changes: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER.
+        choices: The allowed values; empty: any.
         released: Whether the paper's released code has the key.
-        limits: Of the number, by the names of LIMITS.
+        limits: Limits of the number, by the names of LIMITS.
     """
     assert limits.keys() <= LIMITS.keys(), limits
     said = {"meaning": meaning, "scope": scope, "choices": choices, "released": released, "limits": limits}
     return dataclasses.field(metadata=said)
 
 
-own_key = functools.partial(key, released=False)  # a key that this project added
+own_key = functools.partial(key, released=False)  # a key added by this project
 
 
 def declaration(owner: type, name: str) -> Mapping[str, Any]:
-    """Return what `key` said of a key of a section's class."""
+    """Return the metadata that `key` declared for a field of a section's class."""
     return next(field.metadata for field in dataclasses.fields(owner) if field.name == name)

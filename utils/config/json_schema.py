@@ -1,6 +1,6 @@
-"""The JSON Schema of records and base configs, for editors: completion, descriptions, and mistakes while typing.
+"""The JSON Schema of records and base configs, for completion, descriptions and validation in editors.
 
-It says of single values what `utils.config.values` says; combinations of values are checked by `load_config` alone.
+It validates single values like `utils.config.values`; only `load_config` checks combinations of values.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def build_schema() -> Schema:
         section: {
             "description": " ".join((owner.__doc__ or "").split()),
             **_mapping(section_keys(section)),
-            "type": ["object", "null"],  # a section with nothing below it
+            "type": ["object", "null"],  # null: an empty section
         }
         for section, owner in SECTIONS.items()
     }
@@ -44,7 +44,7 @@ def build_schema() -> Schema:
 
 
 def _mapping(keys: Iterable[Key]) -> Schema:
-    """Return the schema of a mapping that has these keys and no others; none has to be there, as files are layers."""
+    """Return the schema of a mapping with these keys and no others; none is required, because files are merged."""
     return {"type": "object", "additionalProperties": False, "properties": {key.name: _value(key) for key in keys}}
 
 
@@ -60,14 +60,14 @@ def _value(key: Key) -> Schema:
 
 
 def _typed(kind: Any) -> Schema:
-    """Return what JSON Schema calls a type of the configuration."""
+    """Return the JSON Schema of a type of the configuration."""
     if dataclasses.is_dataclass(kind):
         return _mapping(input_keys(kind))  # type: ignore[arg-type]
     if get_origin(kind) is not tuple:
         return {"type": TYPE_NAMES[kind]}
     item = get_args(kind)[0]
     entries = {"type": "array", "items": _typed(item)}
-    # One word, or one input, may stand without its list.
+    # A single word or input may be written without a list.
     return _either(_typed(item), entries) if item in (str, InputConfig) else entries
 
 

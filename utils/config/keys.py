@@ -1,4 +1,4 @@
-"""The keys of a record as values: what the schema declares of each, with its default, for whoever describes them."""
+"""List the keys of a record with their declarations and defaults, for documentation and editors."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ class Key:
     """One key of a section, or of an entry of search.inputs.
 
     Attributes:
-        name: Without its section.
-        kind: The type of its value: int, float, bool, str or a tuple of one of these or of InputConfig.
-        meaning: What it says.
-        scope: What a change of it changes: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER.
-        choices: The values allowed; empty for any.
-        limits: Of the number, by the names of `utils.config.declaring.LIMITS`.
+        name: Name without the section.
+        kind: Type of the value: int, float, bool, str or a tuple of one of these or of InputConfig.
+        meaning: Description.
+        scope: What a change of the key changes: TRAINING, EVALUATION, NEITHER, CONTENT or LARGER.
+        choices: The allowed values; empty: any.
+        limits: Limits of the number, by the names of `utils.config.declaring.LIMITS`.
         released: Whether the paper's released code has the key.
-        default: What base_config/default.yml says; None where it says nothing.
-        is_per_state: Whether a list of values makes a state of each.
+        default: Value in base_config/default.yml; None if it has none.
+        is_per_state: Whether a list has one value per state.
     """
 
     name: str
@@ -48,7 +48,7 @@ def section_keys(section: str) -> Iterator[Key]:
 
 
 def input_keys(owner: type = InputConfig) -> Iterator[Key]:
-    """Yield the keys of an entry of search.inputs, or of another value that has keys of its own."""
+    """Yield the keys of an entry of search.inputs, or of another nested value."""
     for f in dataclasses.fields(owner):
         yield _make(owner, f.name)
 

@@ -1,7 +1,7 @@
-"""Parse an experiment once: default.yml <- base config <- record <- command line, into frozen dataclasses.
+"""Parse an experiment once, default.yml <- base config <- record <- command line, into frozen dataclasses.
 
-Past `load_config` nobody sees a dictionary: an unknown key, a wrong type or an impossible combination is an error here,
-in one line that names the file, the section and the key. No torch is imported, so that a mistake shows at once.
+No dictionary leaves `load_config`. An unknown key, a wrong type or an invalid combination is an error here, in one line
+that names the file, the section and the key. torch is not imported, so that errors show at once.
 """
 
 import dataclasses
@@ -27,21 +27,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Load a record.
 
     Args:
-        path: The record's YAML file; its `base` names a base config, looked up from the record's working directory
-            and then from the project's root.
-        overrides: `section.key=value` words; the value is read as YAML.
+        path: The record's YAML file; the base config named by its `base` is looked up from the working directory, then
+            from the project's root.
+        overrides: `section.key=value` words; the value is parsed as YAML.
 
     Returns:
         The validated configuration.
 
     Raises:
-        ConfigError, YamlError: with one line that says where and what to do.
+        ConfigError, YamlError: The record is invalid; the message is one line that says where and what to do.
     """
     return load_sections(read_yaml(Path(path)), Path(path), overrides)
 
 
 def load_sections(record: Mapping[str, Any], path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Load a record as `load_config` does, from what its file holds."""
+    """Load a record like `load_config`, from the parsed content of its file."""
     base = record.get("base")
     settings = _merge_base(base, path)
     _merge_layer(settings, {name: values for name, values in record.items() if name != "base"}, _display(path))
@@ -60,13 +60,13 @@ def _merge_base(base: Any, record_path: Path) -> Settings:
 
 
 def own_sections(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return the sections of a record of this configuration: of `to_dict` what its base does not say already.
+    """Return the sections of a record with this configuration: the values that differ from those of its base.
 
-    The keys of states are all there, as lists.
+    All keys of states are included, as lists.
     """
     base = _merge_base(config.base or None, Path(config.name))
     own = normalization(config.network.net_name, use_flow=config.dataset.use_flow)
-    if config.normalization == own:  # it goes with the network's name
+    if config.normalization == own:  # implied by the network's name
         config = replace(config, dataset=replace(config.dataset, mean=(), std=()))
     sections = {
         name: {
@@ -85,14 +85,14 @@ def own_sections(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def _display(path: Path) -> str:
-    """Show a path from the working directory where it lies below it."""
+    """Return a path relative to the working directory if it is below it, else unchanged."""
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(path)
 
 
 def find_file(path: Path) -> Path:
-    """Return where a file that a record names is: from the working directory, or else from the project's root.
+    """Look a file named by a record up from the working directory, then from the project's root.
 
-    Where it is in neither, the path is returned as it is.
+    A path found in neither is returned unchanged.
     """
     return next((folder / path for folder in (Path(), PROJECT_ROOT) if (folder / path).is_file()), path)
 
@@ -132,7 +132,7 @@ def _merge_override(settings: Settings, word: str) -> None:
     source = f"command line ({word[:100]})"
     if section not in SECTIONS:
         raise ConfigError(f"{source}: {section}: unknown section{suggest(section, SECTIONS)}")
-    # `key=` is how a shell says "empty"; YAML reads nothing as null, which no key takes.
+    # `key=` means an empty string; YAML would parse it as null, which no key accepts.
     value = parse_yaml(text, source=source) if text.strip() else ""
     _set(settings, section, key, Setting(value, source))
 
@@ -179,7 +179,7 @@ def _build(name: str, settings: Settings) -> RunConfig:
 
 
 def _build_inputs(settings: Settings) -> tuple[InputConfig, ...]:
-    """Return the inputs of a search; a key that an input leaves out has the record's own value."""
+    """Return the inputs of a search; a key omitted from an input has the record's own value."""
     setting = settings["search"]["inputs"]
     entries = setting.value if isinstance(setting.value, list) else [setting.value]
     known = [f.name for f in dataclasses.fields(InputConfig)]
@@ -211,7 +211,7 @@ def _parse(section: str, key: str, setting: Setting) -> Any:
 
 
 def _build_states(settings: Settings) -> tuple[StateConfig, ...]:
-    """Transpose the lists of a multi-state record; a value that is no list holds for every state."""
+    """Transpose the lists of a multi-state record; a value that is not a list applies to every state."""
     named = [(section, key, settings[section][key]) for section, keys in STATE_KEYS.items() for key in keys]
     lists = [(f"{section}.{key}", setting) for section, key, setting in named if isinstance(setting.value, list)]
     lengths = {name: len(setting.value) for name, setting in lists}

@@ -1,9 +1,9 @@
-"""The names a record may give as `net_name`, and what can be said of them without building a network.
+"""The table of network names, and the properties of networks that are known without building them. No torch.
 
-A name is `<family>_<backbone>`: the family says how a 2D network's convolutions become space-time ones, the backbone
-which 2D network it is. `<backbone>` alone is that 2D network on every frame, `torchvision/<name>` one of torchvision's
-video networks. Here is the table of names; the architectures of the released ones are the tables of `model.registry`, a
-row of another network says where it is made (docs/extending.md). This module needs no torch.
+A name is `<family>_<backbone>`: the family defines how the convolutions of a 2D network become spatio-temporal, the
+backbone is the 2D network. `<backbone>` alone is the 2D network applied to every frame, `torchvision/<name>` one of
+torchvision's video networks. The architectures of the released networks are in the tables of `model.registry`; the rows
+of other networks name their constructors (docs/extending.md).
 """
 
 import difflib
@@ -28,30 +28,30 @@ EFFICIENTNETS = tuple(f"eftnet_b{number}" for number in range(9))
 VITS = ("vit_t_p16", "vit_s_p16", "vit_b_p16", "vit_b_p32", "vit_l_p16", "vit_l_p32")
 DISTILLED_VITS = ("vit_deit_t_p16", "vit_deit_s_p16", "vit_deit_b_p16")
 
-# The family of the 2D networks themselves, run on every frame; its names are the backbones'.
+# The family of 2D networks applied to every frame; its names are those of the backbones.
 FRAMES = ""
 TORCHVISION = "torchvision"
 
-# Temporal stride behind the stem, and so the frames a clip must have there: the second head of DG pools four to one.
+# Temporal stride after the stem, and so the minimum frames there: the second head of DG pools four frames to one.
 DUAL_HEAD_STRIDE = 4
 
-# Channels of a ResNet's first stage in the published networks; the widths of other networks are for the same value.
+# Channels of a ResNet's first stage in the published networks; other networks have their published widths at it.
 PUBLISHED_WIDTH = 64
 
-# Frames that torchvision's networks need: MViT is made for one length and size of clips, S3D halves time three times.
+# Frames that torchvision's networks need: MViT has one clip length and size, S3D halves time three times.
 MVIT_FRAMES, MVIT_SIZE = 16, 224
 S3D_FRAMES = 5
-# The smallest pictures whose last map S3D can still halve: five halvings, the last of them without padding.
+# Minimum side of S3D's input, pixels: it halves the maps five times, the last time without padding.
 S3D_SIZE = 17
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """What weights were trained on: a value v of 0..1 becomes (v - mean) / std of its channel.
+    """The normalization of inputs: a value v of 0..1 becomes (v - mean) / std of its channel.
 
     Attributes:
-        mean: One number a channel, of 0..1.
-        std: One number a channel, above 0.
+        mean: One number per channel, of 0..1.
+        std: One number per channel, above 0.
     """
 
     mean: tuple[float, ...]
@@ -62,28 +62,29 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FLOW = Normalization((0.5, 0.5), (0.229, 0.229))
 _KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _MVIT = Normalization((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
-# torchvision's published video weights were trained with these; its Swin transformers with ImageNet's.
+# The normalization of torchvision's published video weights; its Swin transformers have ImageNet's.
 _OWN_NORMALIZATIONS = {
     **{f"{TORCHVISION}/{name}": _KINETICS for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
     **{f"{TORCHVISION}/{name}": _MVIT for name in ("mvit_v1_b", "mvit_v2_s")},
 }
 
-# How the last feature map becomes one vector (`network.pooling_name`).
+# The final poolings of a feature map to a vector (`network.pooling_name`).
 POOLING_NAMES = ("PoolingAverage", "PoolingMax")
-# What network.early_stride may be.
+# The values of network.early_stride.
 EARLY_STRIDES = (1, 2, 4)
 
 
 class UnknownNetworkError(UserError):
-    """No network has this name; the message lists the nearest ones."""
+    """No network has this name; the message lists similar ones."""
 
 
 @dataclass(frozen=True)
 class NetworkName:
-    """A network's name in its two parts.
+    """The two parts of a network's name.
 
     Attributes:
-        family: How space and time are convolved, e.g. "dg_p3d"; "" for frame by frame, "torchvision" for its networks.
+        family: The kind of space-time convolution, e.g. "dg_p3d"; "" for frame by frame, "torchvision" for its
+            networks.
         backbone: The 2D network it extends, e.g. "resnet50", the source of `model.inflate`; "" for S3D, which extends
             none; torchvision's own name for its networks.
     """
@@ -92,7 +93,7 @@ class NetworkName:
     backbone: str
 
     def __str__(self) -> str:
-        """Join the parts."""
+        """Return the full name."""
         if self.family == TORCHVISION:
             return f"{TORCHVISION}/{self.backbone}"
         return "_".join(part for part in (self.family, self.backbone) if part)
@@ -100,14 +101,14 @@ class NetworkName:
 
 @dataclass(frozen=True)
 class ClipLimits:
-    """What clips a network takes.
+    """The clips that a network accepts.
 
     Attributes:
-        min_frames: Fewest frames.
-        max_frames: Most frames; None: any number.
-        image_size: The one height and width; None: any.
-        patch: Height and width are multiples of this.
-        min_size: Smallest height and width.
+        min_frames: Minimum number of frames.
+        max_frames: Maximum number of frames; None: any.
+        image_size: Required height and width, pixels; None: any.
+        patch: Divisor of height and width, pixels.
+        min_size: Minimum height and width, pixels.
     """
 
     min_frames: int = 1
@@ -117,7 +118,7 @@ class ClipLimits:
     min_size: int = 1
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the limits in words."""
         frames = f"at least {self.min_frames} frame{'s' if self.min_frames > 1 else ''}"
         if self.max_frames is not None:
             frames = f"exactly {self.max_frames} frames"
@@ -128,31 +129,31 @@ class ClipLimits:
         return frames + (f", sides a multiple of {self.patch}" if self.patch > 1 else "")
 
     def takes_frames(self, frames: int) -> bool:
-        """Say whether clips may have this many frames."""
+        """Return whether clips may have this many frames."""
         return self.min_frames <= frames and (self.max_frames is None or frames <= self.max_frames)
 
     def takes_size(self, size: int) -> bool:
-        """Say whether clips may be size x size pixels."""
+        """Return whether clips may be size x size pixels."""
         fits = size >= self.min_size and size % self.patch == 0
         return fits and (self.image_size is None or size == self.image_size)
 
 
-# Settings that not every network has (`Row.lacks`).
+# Settings that not every network supports (`Row.lacks`).
 POOLING, WIDTH, DEPTH, TRANSFER = "pooling_name", "base_width", "stochastic_depth", "transfer_weights"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table of networks: families that come with the same backbones.
+    """A row of the table of networks: every family combined with every backbone.
 
     Attributes:
-        families: Every one makes a network of every backbone.
-        backbones: As in NetworkName.
-        home: Where a network that the tables of `model.registry` do not have is made, as "module:name": a
-            model.resnet3d.Family for ResNets, a model.resnet3d.Backbone for those families, or what makes the network
-            of its NetworkOptions.
-        strides: Fewest frames of a clip, in units of early_stride; 0: one frame, as no stem strides time.
-        lacks: What the networks do not have of POOLING, WIDTH, DEPTH, TRANSFER; to set it is refused.
+        families: Families, as in NetworkName.
+        backbones: Backbones, as in NetworkName.
+        home: For a network outside the tables of `model.registry`, the "module:name" of a model.resnet3d.Family for
+            ResNets, of a model.resnet3d.Backbone for those families, or of a function from NetworkOptions to the
+            network.
+        strides: Minimum frames of a clip, in units of early_stride; 0: one frame, as no stem strides time.
+        lacks: Unsupported settings among POOLING, WIDTH, DEPTH, TRANSFER; setting one is an error.
     """
 
     families: tuple[str, ...]
@@ -163,11 +164,11 @@ class Row:
 
     @property
     def names(self) -> "list[NetworkName]":
-        """The names of its networks, family by family."""
+        """The names of the row's networks, family by family."""
         return [NetworkName(family, backbone) for family in self.families for backbone in self.backbones]
 
 
-# The networks of the paper's released code; no more are added here.
+# The networks of the paper's released code; new networks do not go here.
 RELEASED = (
     Row((FRAMES,), (*RESNETS, "resnext103_64x4d", *EFFICIENTNETS), strides=0),
     Row((FRAMES,), (*VITS, *DISTILLED_VITS), strides=0, lacks=(POOLING,)),
@@ -181,7 +182,7 @@ RELEASED = (
     Row(("dg_p3d",), (*RESNETS, "resnext103_64x4d"), strides=DUAL_HEAD_STRIDE),
 )
 
-# All others: torchvision's, and yours.
+# All other networks: torchvision's, and yours.
 OTHERS: tuple[Row, ...] = (
     Row((TORCHVISION,), ("r3d_18", "mc3_18", "r2plus1d_18"), strides=0, lacks=(WIDTH, TRANSFER)),
     Row((TORCHVISION,), ("s3d",), strides=0, lacks=(WIDTH, DEPTH, TRANSFER)),
@@ -191,21 +192,21 @@ OTHERS: tuple[Row, ...] = (
 
 _ROWS = {str(name): row for row in (*RELEASED, *OTHERS) for name in row.names}
 _NAMES = {str(name): name for row in (*RELEASED, *OTHERS) for name in row.names}
-# torchvision's video networks, in `torchvision/<name>`.
+# torchvision's names of its video networks.
 TORCHVISION_VIDEO = tuple(name.backbone for name in _NAMES.values() if name.family == TORCHVISION)
 
 
 def list_names(*, released: bool = False) -> list[str]:
-    """List the names a record may give, family by family.
+    """List the names of networks, family by family.
 
     Args:
-        released: Only those of the paper's released code.
+        released: Only the networks of the paper's released code.
     """
     return [str(name) for row in (RELEASED if released else (*RELEASED, *OTHERS)) for name in row.names]
 
 
 def find_row(net_name: str) -> Row:
-    """Return the row of the table that a network is of.
+    """Return the row of the table that contains a network.
 
     Raises:
         UnknownNetworkError: No network has this name.
@@ -228,7 +229,7 @@ def parse_name(net_name: str) -> NetworkName:
 
 
 def clip_limits(net_name: str, early_stride: int) -> ClipLimits:
-    """Give the clips that a network takes, whose stem, if it has such a one, takes `early_stride` frames to one.
+    """Return the clips that a network accepts; a temporal stem, if it has one, has stride `early_stride`.
 
     Raises:
         UnknownNetworkError: No network has this name.
@@ -244,14 +245,14 @@ def clip_limits(net_name: str, early_stride: int) -> ClipLimits:
 
 
 def normalization(net_name: str, *, use_flow: bool) -> Normalization:
-    """Give the numbers that the published weights of a network, those of its 2D network or none, were trained with."""
+    """Return the normalization of a network's published weights or of its 2D network's, ImageNet's by default."""
     return FLOW if use_flow else _OWN_NORMALIZATIONS.get(net_name, IMAGENET)
 
 
 def list_refusals(
     net_name: str, *, pooling_name: str, base_width: int, stochastic_depth: float, image_size: int
 ) -> list[tuple[str, str]]:
-    """List the settings that a network does not have, as (key, what is wrong and what to set instead).
+    """List the settings that a network does not support, as (key, what is wrong and what to set instead).
 
     Raises:
         UnknownNetworkError: No network has this name.
@@ -259,11 +260,11 @@ def list_refusals(
     lacks, limits = find_row(net_name).lacks, clip_limits(net_name, 1)
     found = []
     if POOLING in lacks and pooling_name != POOLING_NAMES[0]:
-        found.append((POOLING, f"{net_name} classifies a token, it has no last pooling; set {POOLING_NAMES[0]}"))
+        found.append((POOLING, f"{net_name} classifies a token and has no final pooling; set {POOLING_NAMES[0]}"))
     if WIDTH in lacks and base_width != PUBLISHED_WIDTH:
-        found.append((WIDTH, f"{net_name} has one width; set {PUBLISHED_WIDTH}"))
+        found.append((WIDTH, f"{net_name} has a fixed width; set {PUBLISHED_WIDTH}"))
     if DEPTH in lacks and stochastic_depth > 0:
-        found.append((DEPTH, f"{net_name} has no residual branches to leave out; set 0"))
+        found.append((DEPTH, f"{net_name} has no residual branches to drop; set 0"))
     if not limits.takes_size(image_size):
         found.append(("image_size", f"{net_name} needs {limits}, not {image_size} x {image_size} pixels"))
     return found

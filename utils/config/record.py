@@ -1,4 +1,4 @@
-"""Configurations as records: the YAML file of a path, as record/op-*.yml are, and in what two of them differ."""
+"""Write a configuration as a record, and compare two configurations."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ def render_record(sections: Mapping[str, Mapping[str, Any]], *, base: str, comme
     """Return the text of a record.
 
     Args:
-        sections: Its sections and keys, plain values; empty sections are left out.
-        base: The base config, "" for none.
-        comments: Lines in front.
+        sections: Sections and keys, plain values; empty sections are omitted.
+        base: The base config; "": none.
+        comments: Comment lines at the top.
 
     Returns:
-        YAML; every value is written as JSON, which YAML reads as the same value.
+        YAML; every value is written as JSON, which YAML parses to the same value.
     """
     lines = [f"# {comment}" for comment in comments]
     if base:
@@ -36,12 +36,12 @@ def _render(value: Any) -> str:
         return f"[{', '.join(map(_render, value))}]"
     text = json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and "e" in text and "." not in text:
-        return text.replace("e", ".0e")  # YAML 1.1 takes 1e-05 for a word
+        return text.replace("e", ".0e")  # YAML 1.1 parses 1e-05 as a string
     return text
 
 
 def training_values(config: RunConfig) -> dict[str, Any]:
-    """Return the value of every key whose change changes the trained weights, by 'section.key'."""
+    """Return the values of the keys that affect the trained weights, by 'section.key'."""
     sections = replace(config, optimizer=_acting_schedule(config)).to_dict()
     without_meaning = "epochs" if config.optimizer.budget.is_given else "shares"
     return {
@@ -55,13 +55,12 @@ def training_values(config: RunConfig) -> dict[str, Any]:
 
 
 def _acting_schedule(config: RunConfig) -> OptimizerConfig:
-    """Return the optimizer with the schedule as it acts: decays that no state reaches are none.
+    """Return the optimizer section in a canonical form: settings without effect get fixed values.
 
-    The released records say "constant rate" with a step at epoch 1,000,000; written so or as `constant`, it is the same
-    training.
+    The released records express a constant rate as a step at epoch 1,000,000; it is the same training as `constant`.
     """
     settings = config.optimizer
-    if settings.select == "last":  # then nothing is held out
+    if settings.select == "last":  # nothing is held out
         settings = replace(settings, heldout_fraction=0.0, heldout_seed=0)
     if settings.envelope != "none":
         return replace(settings, lr_scheduler="", lr_decay_epochs=(), lr_decay_rate=1.0, warmup_epoch=-1.0)
@@ -75,12 +74,12 @@ def _acting_schedule(config: RunConfig) -> OptimizerConfig:
 
 
 def with_longer_states(old: RunConfig, new: RunConfig, *, first_state: int) -> RunConfig:
-    """Return a configuration with the epochs of another one where training may go on for more of them.
+    """Return `old` with the longer epochs of `new` in the states that can be extended.
 
-    That is in states from `first_state` on, where both have a constant rate: their first epochs are then the same.
+    States from `first_state` on can, if both configurations have a constant rate: their first epochs are then equal.
     """
     constant = all(_acting_schedule(config).lr_scheduler == "constant" for config in (old, new))
-    is_whole = old.states[-1].epochs == int(old.states[-1].epochs)  # a last epoch that was cut short has no rest
+    is_whole = old.states[-1].epochs == int(old.states[-1].epochs)  # a partial last epoch cannot be completed
     if not constant or not is_whole or len(old.states) != len(new.states):
         return old
     longer = [
@@ -91,7 +90,7 @@ def with_longer_states(old: RunConfig, new: RunConfig, *, first_state: int) -> R
 
 
 def list_differences(new: RunConfig, old: RunConfig) -> list[str]:
-    """Return 'section.key: was OLD, is NEW' for every key whose change changes the trained weights."""
+    """Return 'section.key: was OLD, is NEW' for every changed key that affects the trained weights."""
     before, after = training_values(old), training_values(new)
     names = [*after, *(name for name in before if name not in after)]
     return [

@@ -1,4 +1,4 @@
-"""What a run was made with: its config.yml, and what a checkpoint says of itself. Both may be older than a key."""
+"""Read the configuration saved with a run, in config.yml or a checkpoint; both may be older than some keys."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,26 +13,26 @@ from utils.sealed import require_sealed_text
 
 
 def load_saved_config(path: Path) -> RunConfig:
-    """Load the config.yml of a run, with the numbers that the run normalised with.
+    """Load the config.yml of a run, with the normalization that the run used.
 
     Raises:
-        SealError: It was damaged or changed.
+        SealError: The file was corrupted or edited.
     """
     require_sealed_text(path)
     return saved_config(read_yaml(path), path)
 
 
 def saved_config(sections: Mapping[str, Any], path: Path) -> RunConfig:
-    """Return the effective configuration that a file of a run holds, with the numbers that the run normalised with."""
+    """Return the configuration of a run from its saved sections, with the normalization that the run used."""
     used = saved_normalization(sections)
     dataset = {**sections["dataset"], "mean": list(used.mean), "std": list(used.std)}
     return load_sections({**sections, "dataset": dataset}, path)
 
 
 def saved_normalization(sections: Mapping[str, Any]) -> Normalization:
-    """Return the numbers that a run normalised with, from its effective configuration.
+    """Return the normalization that a run used, from its saved sections.
 
-    A run that is older than dataset.mean had ImageNet's, or flow's, whatever its network.
+    Runs older than the key dataset.mean used that of ImageNet or of flow for every network.
     """
     data = sections["dataset"]
     if "mean" in data:
@@ -41,10 +41,10 @@ def saved_normalization(sections: Mapping[str, Any]) -> Normalization:
 
 
 def clip_differences(content: Mapping[str, Any], config: RunConfig) -> list[str]:
-    """Return 'section.key: was X, is Y' for what the last state's clips were in training and are not in a record.
+    """Return 'section.key: was X, is Y' for every setting of the last state's clips that differs from a record.
 
     Args:
-        content: Of a file of weights; only a checkpoint of this project says its configuration, in "config".
+        content: Content of a weight file; only checkpoints of this project have a "config".
         config: The record.
     """
     if not isinstance(content.get("config"), dict):
@@ -66,15 +66,15 @@ def _last(value: Any) -> Any:
 
 
 def require_normalization(content: Mapping[str, Any], config: RunConfig, *, path: Path) -> None:
-    """Refuse weights that were trained with other numbers than a record normalises with.
+    """Refuse weights that were trained with another normalization than a record's.
 
     Args:
-        content: Of the file; only a checkpoint of this project says its numbers, in "config".
+        content: Content of the file; only checkpoints of this project have a "config".
         config: The record.
         path: The file.
 
     Raises:
-        ConfigError: The numbers differ; names both and the way out.
+        ConfigError: The normalizations differ; the message has both and what to set.
     """
     if not isinstance(content.get("config"), dict):
         return
@@ -83,6 +83,6 @@ def require_normalization(content: Mapping[str, Any], config: RunConfig, *, path
         found = f"dataset.mean {list(config.dataset.mean)}, dataset.std {list(config.dataset.std)}"
         mend = f"'dataset.mean={list(trained.mean)}' 'dataset.std={list(trained.std)}'"
         raise ConfigError(
-            f"{path} was trained on clips that were normalised otherwise than those of {config.name} ({found}); "
-            f"normalise as the weights were trained: {mend}"
+            f"{path} was trained with another normalization than that of {config.name} ({found}); "
+            f"set that of the weights: {mend}"
         )

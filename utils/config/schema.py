@@ -1,4 +1,4 @@
-"""A whole experiment, as all code past `load_config` sees it; its keys are those of `utils.config.sections`."""
+"""The configuration of an experiment as a frozen value; its keys are those of `utils.config.sections`."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ from utils.config.sections import (
 from utils.config.values import ConfigError
 from utils.planning.graph import Graph, State, build_graph
 
-OWN_WEIGHTS = "output/current.pth"  # the released records' way to say "what this record has trained"
+OWN_WEIGHTS = "output/current.pth"  # stands for the weights that the record has trained, as in the released records
 
 
 SECTIONS: dict[str, type] = {
@@ -36,7 +36,7 @@ SECTIONS: dict[str, type] = {
     "search": SearchConfig,
 }
 
-# In which section of a record each key of StateConfig is written.
+# The section of a record in which each key of StateConfig is written.
 STATE_KEYS: dict[str, tuple[str, ...]] = {
     "dataset": ("crop_size",),
     "optimizer": ("epochs", "shares", "base_learning_rate"),
@@ -52,10 +52,20 @@ def owner_of(section: str, key: str) -> type:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One experiment, ready to use.
+    """The validated configuration of an experiment.
 
-    `states` has one entry per state of the path (a plain run has one). A search record has the goal of its graph there:
-    the setting that what it finds is evaluated at.
+    Attributes:
+        name: Name of the record.
+        dataset: Section dataset.
+        optimizer: Section optimizer.
+        sampler: Section sampler.
+        network: Section network.
+        logging: Section logging.
+        search: Section search.
+        states: The states of the path, one for a plain record; for a search record the goal of its graph, at which its
+            result is evaluated.
+        base: The base config, "" if there is none.
+        sources: File or command-line word that set each key, by 'section.key'.
     """
 
     name: str
@@ -71,70 +81,79 @@ class RunConfig:
 
     @property
     def run_dir(self) -> Path:
-        """The folder of everything this record writes."""
+        """The output folder of this record."""
         return Path(self.logging.output_dir) / self.name
 
     @property
     def saved_path(self) -> Path:
-        """The effective configuration as it was trained."""
+        """The file of the effective configuration of training."""
         return self.run_dir / "config.yml"
 
     @property
     def weights_path(self) -> Path:
-        """The checkpoint that training writes and continues from."""
+        """The checkpoint that training writes and resumes from."""
         return self.run_dir / "current.pth"
 
     @property
     def eva_model(self) -> Path:
-        """The weights that extraction evaluates."""
+        """The file of the evaluated weights."""
         named = self.network.eva_model
         return self.weights_path if named in ("", OWN_WEIGHTS) else Path(named)
 
     @property
     def normalization(self) -> Normalization:
-        """What clips go through before the network."""
+        """The normalization of clips."""
         return Normalization(self.dataset.mean, self.dataset.std)
 
     @property
     def evaluation_state(self) -> StateConfig:
-        """The last state, the goal of a search, with the clips of the final evaluation."""
+        """The last state (of a search, the goal) with the clips of the final evaluation."""
         return replace(self.states[-1], num_segments=self.sampler.eva_num_segments)
 
     def clip_shape(self, state: InputConfig) -> ClipShape:
-        """Return which frames make the clips of a state."""
+        """Return the frames of a state's clips."""
         return replace(state.clip_shape, frame_rate=self.sampler.frame_rate)
 
     @property
     def is_search(self) -> bool:
-        """Whether the record describes a search for a path (train_3d_op.py) and not a path to train (train_3d.py)."""
+        """Whether the record is a search (train_3d_op.py) rather than a path to train (train_3d.py)."""
         return bool(self.search.inputs)
 
     @functools.cached_property
     def graph(self) -> Graph:
-        """The candidate graph of a search, built once.
+        """The candidate graph of a search, cached.
 
         Raises:
-            GraphError: search.graph is none that can be searched.
+            GraphError: search.graph is not a graph that can be searched.
         """
         search = self.search
         return build_graph(search.graph, num_inputs=len(search.inputs), num_levels=len(search.lr_factors))
 
     def state_config(self, state: State, *, epochs: float) -> StateConfig:
-        """Return the setting of a state of the graph."""
+        """Return the configuration of a state of the graph, trained for `epochs` epochs."""
         chosen = self.search.inputs[state.input]
         rate = float(f"{chosen.base_learning_rate * self.search.lr_factors[state.level]:.12g}")  # 0.07 x 0.1 is 0.007
         return StateConfig(**{**dataclasses.asdict(chosen), "base_learning_rate": rate, "epochs": epochs, "shares": 1})
 
     def epochs_before(self, state_index: int) -> float:
-        """Return the epochs of all states before one, of the whole path for their number."""
+        """Return the total epochs of the states before `state_index`."""
         return sum((state.epochs for state in self.states[:state_index]), start=0)
 
     def with_states(self, states: Sequence[StateConfig]) -> "RunConfig":
-        """Return the plain record that trains states one after the other, otherwise as this one."""
+        """Return this configuration as a plain record with other states."""
         return replace(self, states=tuple(states), search=replace(self.search, inputs=()))
 
     def require_file(self, section: str, key: str, *, hint: str) -> Path:
-        """Return the path under a key, which must exist; the error names the key and its file."""
+        """Return the path that is the value of a key.
+
+        Args:
+            section: Section of the key.
+            key: The key.
+            hint: What to do if there is no such file.
+
+        Raises:
+            ConfigError: There is no such file; names the key and the file that sets it.
+        """
         named = getattr(getattr(self, section), key)
         if not named or not Path(named).exists():  # Path("") is the working directory, which exists
             source = self.sources.get(f"{section}.{key}", self.name)
@@ -142,7 +161,7 @@ class RunConfig:
         return Path(named)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the effective configuration in the form of a record (without `base`)."""
+        """Return the effective configuration as the sections of a record, without `base`."""
         sections: dict[str, dict[str, Any]] = {}
         for name in SECTIONS:
             values = dataclasses.asdict(getattr(self, name))
@@ -158,7 +177,7 @@ class RunConfig:
 
 
 def _written(value: Any) -> Any:
-    """Return a value as a record says it: lists, and of a budget the one number that is given."""
+    """Return a value as a record writes it: tuples as lists, a budget without the units that are 0."""
     if isinstance(value, dict):
         return {key: number for key, number in value.items() if number}
     return list(value) if isinstance(value, tuple) else value

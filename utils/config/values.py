@@ -1,4 +1,4 @@
-"""Single values of a configuration: from what stands in a file to what its declaration allows, or one precise line."""
+"""Check single values of a configuration against their declarations."""
 
 import dataclasses
 import difflib
@@ -11,19 +11,19 @@ from utils.errors import UserError
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be used: names file, section, key, what was found and what is allowed."""
+    """The configuration is invalid; the message has file, section, key, the value found and the values allowed."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A value as it stands in a file or on the command line, before its type is checked."""
+    """An unchecked value and its source, a file or a command-line word."""
 
     value: Any
     source: str
 
 
 def suggest(word: Any, known: Iterable[str], *, otherwise: str = "; known: {}") -> str:
-    """Return '; did you mean X?', or where nothing is near what is to be said of all that is known."""
+    """Return '; did you mean X?' for a near match, else `otherwise` with all known names."""
     names = list(known)
     close = difflib.get_close_matches(str(word), names, n=1)
     return f"; did you mean '{close[0]}'?" if close else otherwise.format(", ".join(names))
@@ -35,11 +35,11 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
     Args:
         owner: The section's class.
         key: The key in it.
-        setting: The value and where it stands.
-        name: What errors call it, e.g. "sampler.batch_size".
+        setting: The value and its source.
+        name: Name of the key in errors, e.g. "sampler.batch_size".
 
     Raises:
-        ConfigError: Not the type, not among the choices or outside the limits.
+        ConfigError: The value has the wrong type, is not among the choices or is outside the limits.
     """
     where, kind = f"{setting.source}: {name}", get_type_hints(owner)[key]
     if dataclasses.is_dataclass(kind):
@@ -57,7 +57,7 @@ def parse_value(owner: type, key: str, setting: Setting, *, name: str) -> Any:
 
 
 def _parse_keys(owner: Any, setting: Setting, *, name: str) -> Any:
-    """Check a value that has keys of its own, numbers that are 0 where they are left out."""
+    """Check a nested value of optional numbers, whose default is 0."""
     known = [f.name for f in dataclasses.fields(owner)]
     if not isinstance(setting.value, dict):
         raise ConfigError(f"{setting.source}: {name}: found {shown(setting.value)}, expected one of {known}: a number")
@@ -69,7 +69,7 @@ def _parse_keys(owner: Any, setting: Setting, *, name: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return what was found as an error quotes it: the beginning, if it is long."""
+    """Return the representation of a value for an error message, truncated to 100 characters."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}..."
 
@@ -81,7 +81,7 @@ def _coerce(value: Any, expected: type, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{where}: found {shown(value)}, expected a list such as [30, 60]")
         return tuple(_coerce(item, get_args(expected)[0], where) for item in value)
-    if expected == int | float:  # a whole number stays one
+    if expected == int | float:  # keep the type that was written
         expected = int if type(value) is int else float
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

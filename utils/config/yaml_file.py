@@ -1,4 +1,4 @@
-"""Read YAML without its three traps: `1e-4` is a number, `off` is a word, and a key given twice is an error."""
+"""Parse YAML without its usual traps: `1e-4` is a number, `off` is a string, and a duplicate key is an error."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ _MOST_CHARACTERS, _MOST_VALUES, _MOST_DIGITS = 200_000, 10_000, 20
 
 
 class YamlError(UserError):
-    """A YAML file or value that cannot be read."""
+    """A YAML file or value cannot be parsed."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, list | dict):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a scalar", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -40,7 +40,7 @@ def _whole_number(_loader: yaml.SafeLoader, node: yaml.Node) -> int:
     return int(node.value)
 
 
-_Loader.yaml_implicit_resolvers = {}  # of this class alone: none of the YAML 1.1 readings
+_Loader.yaml_implicit_resolvers = {}  # of this class only: drop the YAML 1.1 resolvers
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
@@ -53,21 +53,21 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
-    """Return how many values a node stands for when its aliases are written out: a few of them may mean billions.
+    """Return the number of values of a node with its aliases expanded; a few aliases can stand for billions.
 
     Args:
-        node: What was parsed.
-        counted: The counts of nodes seen so far, by their id.
+        node: The parsed node.
+        counted: Counts of the nodes seen so far, by id.
     """
     if id(node) not in counted:
-        counted[id(node)] = _MOST_VALUES + 1  # unless it is inside itself
+        counted[id(node)] = _MOST_VALUES + 1  # the count of a node that contains itself
         children = [] if isinstance(node, yaml.ScalarNode) else node.value
         flat = itertools.chain(*children) if isinstance(node, yaml.MappingNode) else children
         counted[id(node)] = 1 + sum(_count_values(child, counted) for child in flat)
     return counted[id(node)]
 
 
-@functools.lru_cache(maxsize=32)  # default.yml and the base configs stand behind every record: half of its load's time
+@functools.lru_cache(maxsize=32)  # every record loads default.yml and a base config: half of the time of a load
 def _compose(text: str) -> yaml.Node | None:
     loader = _Loader(text)
     try:
@@ -81,12 +81,12 @@ def _construct(text: str, *, source: str) -> Any:
     if node is None:
         return None
     if _count_values(node, {}) > _MOST_VALUES:
-        raise YamlError(f"{source}: stands for more than {_MOST_VALUES} values, its aliases (*name) written out")
+        raise YamlError(f"{source}: has more than {_MOST_VALUES} values with its aliases (*name) expanded")
     return _Loader("").construct_document(node)
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
-    """Parse YAML text; `source` (a file's path or a command-line argument) stands in front of every error."""
+    """Parse YAML text; errors begin with `source`, a file's path or a command-line word."""
     if len(text) > _MOST_CHARACTERS:
         raise YamlError(f"{source}: has {len(text)} characters; a record has at most {_MOST_CHARACTERS}")
     try:

@@ -85,7 +85,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
 
 def test_never_flipping_and_exchanging_labels_contradict(make_record: MakeRecord) -> None:
     path = make_record(dataset={"flip_labels": True, "no_horizontal_flip": True})
-    with pytest.raises(ConfigError, match="dataset.flip_labels: clips that are never flipped exchange no labels"):
+    with pytest.raises(ConfigError, match="dataset.flip_labels: labels are only swapped for flipped clips"):
         load_config(path)
 
 

@@ -27,10 +27,10 @@ KEYS = [
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, "record.yml: stands for more than 10000 values, its aliases"),
-        (f"{BOMB}search: {{inputs: *a9}}", "stands for more than 10000 values"),
-        ("a: &a [*a]", "stands for more than 10000 values"),
-        ("a: &a {b: *a}", "stands for more than 10000 values"),
+        (BOMB, "record.yml: has more than 10000 values with its aliases"),
+        (f"{BOMB}search: {{inputs: *a9}}", "has more than 10000 values"),
+        ("a: &a [*a]", "has more than 10000 values"),
+        ("a: &a {b: *a}", "has more than 10000 values"),
         (f"a: {'[' * 1500}{']' * 1500}", "record.yml: not valid YAML: brackets or lists are nested too deep"),
         ("- " * 5000 + "x", "nested too deep"),
         ("a: " * 100_000, "a record has at most 200000"),

@@ -75,8 +75,8 @@ def test_the_command_checks_and_writes_without_torch(tmp_path: Path) -> None:
     missing = run("--check")
     assert (missing.returncode, missing.stderr) == (1, "")
     assert missing.stdout == (
-        f"{SCHEMA} is not what utils/config/sections.py and base_config/default.yml say; "
-        "write it: python -m utils.config.reference\n"
+        f"{SCHEMA} does not match utils/config/sections.py and base_config/default.yml; "
+        "run: python -m utils.config.reference\n"
     )
     assert not (tmp_path / SCHEMA).exists()
 

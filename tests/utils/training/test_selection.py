@@ -45,7 +45,10 @@ def test_it_is_the_latest_of_the_highest_scores_and_waits_for_a_higher_one(seed:
             ["optimizer.select=best", "optimizer.keep_momentum=true", "optimizer.epochs=[1, 2]"],
             r"optimizer\.keep_momentum: .*set optimizer\.select: last",
         ),
-        (["optimizer.class_weights=sqrt", "sampler.balance=sqrt"], r"optimizer\.class_weights: .*one of them to none"),
+        (
+            ["optimizer.class_weights=sqrt", "sampler.balance=sqrt"],
+            r"optimizer\.class_weights: .*one of the two to none",
+        ),
         (["sampler.balance=evenly"], r"sampler\.balance: found 'evenly', allowed: none, balanced, sqrt"),
     ],
 )
