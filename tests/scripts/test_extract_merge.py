@@ -262,7 +262,7 @@ def test_a_finished_extraction_is_not_done_again(extracted: Path) -> None:
     before = sorted(folder.iterdir())
     extract(extracted)
     assert sorted(folder.iterdir()) == before
-    assert "all scores are there" in (folder.parent / "log.txt").read_text()
+    assert "the scores are complete" in (folder.parent / "log.txt").read_text()
 
 
 def run_pair(*words: str) -> list[subprocess.CompletedProcess[str]]:
@@ -324,7 +324,7 @@ def test_a_missing_video_is_named_in_the_result_and_never_replaced(
     assert sorted(folder.iterdir()) == before
     capsys.readouterr()
     merge(record, *overrides)
-    assert "is already there for these scores" in capsys.readouterr().out
+    assert "is the result of these scores" in capsys.readouterr().out
 
 
 def test_a_video_that_is_repaired_later_completes_the_scores_and_renews_the_result(
@@ -371,7 +371,7 @@ def test_scores_of_the_older_layout_are_refused_and_force_makes_new_ones(extract
 def test_other_weights_are_refused_and_force_moves_the_earlier_scores(extracted: Path) -> None:
     earlier = merge(extracted)
     save_weights(extracted, seed=1)
-    with pytest.raises(UserError, match=r"checkpoint_sha256 .* another record name, .* --force"):
+    with pytest.raises(UserError, match=r"checkpoint_sha256 .* Rename the record, .* --force"):
         extract(extracted)
     with pytest.raises(UserError, match="checkpoint_sha256"):
         merge(extracted)
@@ -393,9 +393,9 @@ def test_other_weights_are_refused_and_force_moves_the_earlier_scores(extracted:
 )
 def test_another_protocol_is_refused(record: Path, change: str, said: str) -> None:
     extract(record, crops=(1,))
-    with pytest.raises(UserError, match=f"holds scores of something else: {said}"):
+    with pytest.raises(UserError, match=f"holds scores of another evaluation: {said}"):
         extract(record, change, crops=(0,))
-    with pytest.raises(UserError, match=f"holds scores of something else: {said}"):
+    with pytest.raises(UserError, match=f"holds scores of another evaluation: {said}"):
         merge(record, change)
 
 
@@ -455,11 +455,11 @@ def test_a_result_says_when_the_training_had_another_configuration(record: Path)
 
 def test_missing_things_are_said_with_the_command_that_makes_them(make_record: MakeRecord) -> None:
     bare = make_record("bare")
-    with pytest.raises(UserError, match=r"bare/current\.pth is not there; train them with: TRAIN"):
+    with pytest.raises(UserError, match=r"bare/current\.pth: no such file; train them with: TRAIN"):
         extract(bare)
-    with pytest.raises(UserError, match=r"other\.pth is not there; network\.eva_model must name a file"):
+    with pytest.raises(UserError, match=r"other\.pth: no such file; network\.eva_model must name a file"):
         extract(bare, "network.eva_model=other.pth")
-    with pytest.raises(UserError, match="no scores in .*bare/scores; make them with: EXTRACT"):
+    with pytest.raises(UserError, match="no scores in .*bare/scores; extract them with: EXTRACT"):
         merge(bare)
 
 
@@ -497,5 +497,5 @@ def test_one_crop_from_the_command_line_is_a_gap_that_merging_names(record: Path
     assert f"merge them with: python merge_score.py --config_file {record} dataset.num_workers=2" in done.stdout
     gaps = forked.run(command("merge_score.py", record))
     assert gaps.returncode == 2
-    assert "50 of 75 (video, crop) pairs are not there, e.g. video 0 crop 0+2" in gaps.stderr
+    assert "50 of 75 (video, crop) pairs are missing, e.g. video 0 crop 0+2" in gaps.stderr
     assert f"complete them with: python extract_score_3d.py --config_file {record}" in gaps.stderr

@@ -1,1 +1,1 @@
-"""Evaluation: scores of views of videos, where they are kept, what they are of, and the result made of them."""
+"""Evaluation: scoring the views of videos, storing the scores, and merging them into a result."""

@@ -1,4 +1,4 @@
-"""What a network answers to each video of a list: predictions.csv, and the answers that are furthest from the truth."""
+"""The best classes of every evaluated video: predictions.csv, and the worst errors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -14,13 +14,13 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Answers:
-    """The classes that score highest for N videos; of equal scores the lower class comes first.
+    """The five best classes of N videos; ties are in the order of class numbers.
 
     Attributes:
-        videos: Which lines of the list, int64 [N].
-        labels: Their classes, int64 [N].
-        guesses: Classes, the best first, int64 [N, 5]; fewer where there are fewer classes.
-        scores: Their probabilities, the means over all views, float64 [N, 5].
+        videos: Indices of the videos in the list, int64 [N].
+        labels: True classes, int64 [N].
+        guesses: Best classes in decreasing order, int64 [N, 5], or [N, classes] if there are fewer.
+        scores: Probabilities of the guesses, means over all views, float64 [N, 5].
         own: Probability of the true class, float64 [N].
     """
 
@@ -31,7 +31,7 @@ class Answers:
     own: NDArray[np.float64]
 
     def most_wrong(self, count: int) -> list["Mistake"]:
-        """Return the wrong answers that score furthest above the true class, at most so many, the worst first."""
+        """Return up to `count` errors with the largest margin over the true class, the worst first."""
         wrong = np.flatnonzero(self.guesses[:, 0] != self.labels)
         order = np.argsort(self.own[wrong] - self.scores[wrong, 0], kind="stable")
         columns = (self.videos, self.labels, self.guesses[:, 0], self.own, self.scores[:, 0])
@@ -39,7 +39,7 @@ class Answers:
 
 
 class Mistake(NamedTuple):
-    """A wrong answer: the video, its class and the class it was taken for, and the probabilities of the two."""
+    """A misclassified video: its index, true and predicted class, and the probabilities of the two (own, score)."""
 
     video: int
     label: int
@@ -49,10 +49,16 @@ class Mistake(NamedTuple):
 
 
 def answer(videos: NDArray[np.int64], labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Answers:
-    """Return the answers of a block: probabilities float64 [N, classes], with the videos and labels they are of."""
+    """Return the best classes of a block of videos.
+
+    Args:
+        videos: Indices of the videos in the list, int64 [N].
+        labels: True classes, [N].
+        scores: Mean probabilities, float64 [N, classes].
+    """
     rows, rest = np.arange(len(scores)), scores.copy()
     guesses = np.empty((len(scores), min(_TOP, scores.shape[1])), dtype=np.int64)
-    for rank in range(guesses.shape[1]):  # far cheaper than to sort hundreds of classes, and ties come as in argmax
+    for rank in range(guesses.shape[1]):  # much cheaper than sorting hundreds of classes, with the ties of argmax
         guesses[:, rank] = rest.argmax(axis=1)
         rest[rows, guesses[:, rank]] = -1.0
     own = scores[rows, labels]
@@ -60,17 +66,17 @@ def answer(videos: NDArray[np.int64], labels: NDArray[np.integer], scores: NDArr
 
 
 def join_answers(blocks: Sequence[Answers]) -> Answers:
-    """Return the answers of all blocks, at least one."""
+    """Concatenate the answers of one or more blocks."""
     return Answers(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Answers)))
 
 
 def render_predictions(answers: Answers, *, path_of: Callable[[int], str], class_names: Sequence[str]) -> str:
-    """Return predictions.csv: a row for each scored video, its class, and the best five with their probabilities.
+    """Return the text of predictions.csv: one row per scored video with its true class and its best five.
 
     Args:
-        answers: Of the videos.
-        path_of: The path of a video.
-        class_names: By number.
+        answers: Best classes of the videos.
+        path_of: Returns the path of a video, given its index.
+        class_names: Class names in the order of the logits.
     """
     ranks = range(1, answers.guesses.shape[1] + 1)
     columns = (name for rank in ranks for name in (f"guess_{rank}", f"score_{rank}"))

@@ -1,6 +1,6 @@
-"""Score what has no score yet: rank 0 finds what that is, every process scores its part, a round at a time.
+"""Score the videos that have no scores yet: rank 0 finds them, every process scores its part, in rounds.
 
-What is scored until a kill, an error or a full disk is written, and the same command goes on from there.
+Scores are written as the extraction proceeds; after a kill, an error or a full disk the same command resumes it.
 """
 
 import functools
@@ -40,24 +40,24 @@ from utils.text import describe_time
 from utils.training.precision import Precision
 
 VideoCrops = tuple[int, tuple[int, ...]]
-# Videos that each process scores before all of them compare notes: how far they are, and whether one met an error.
+# Videos per process and round; after a round the processes exchange progress, errors and requests to stop.
 _ROUND = 16
 
 
 class ExtractionError(UserError):
-    """An extraction that cannot go on."""
+    """The extraction cannot continue."""
 
 
 class Frames(Protocol):
-    """What is needed of one video for every one of its views; `dataset.video_dataset.VideoFrames` says it in full."""
+    """The decoded frames of a video for all of its views; implemented by `dataset.video_dataset.VideoFrames`."""
 
     @property
     def frames(self) -> torch.Tensor:
-        """Its distinct frames, uint8 [U, C, H, W]."""
+        """The distinct frames, uint8 [U, C, H, W]."""
 
     @property
     def clip_frames(self) -> torch.Tensor:
-        """Which of them make up each clip, int64 [clips, T]."""
+        """Indices into `frames` of every clip, int64 [clips, T]."""
 
     @property
     def missing(self) -> str:
@@ -65,18 +65,18 @@ class Frames(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should hear about the video."""
+        """Messages about the video for the log."""
 
 
 @dataclass(frozen=True)
 class ExtractionParts:
-    """What an extraction is joined of, by those who know data sets and networks.
+    """The data and the network of an extraction, provided by the composition root.
 
     Attributes:
         videos: The evaluation list.
-        precision: Of the forward pass.
-        load: Reads the weights; returns what scores views, and the network in words.
-        read: Returns the frames of videos, given their numbers, one after the other.
+        precision: Precision of the forward pass.
+        load: Loads the weights; returns the scorer, and a description of the network.
+        read: Yields the frames of videos, given their indices in the list.
     """
 
     videos: EvaluationList
@@ -85,19 +85,19 @@ class ExtractionParts:
     read: Callable[[Sequence[int]], Iterable[Frames]]
 
 
-# Of a video, float32 [clips, crops, classes], or why there are none.
+# Logits of a video, float32 [clips, crops, classes], or the reason why there are none.
 Scores = NDArray[np.float32] | str
 Result = tuple[tuple[VideoCrops, Frames], Scores]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What rank 0 found to be done.
+    """The work found by rank 0.
 
     Attributes:
-        manifest: What the scores are of.
-        pending: Videos and, of each, the crops to score.
-        missing: Why videos were recorded as missing before.
+        manifest: Manifest of the scores.
+        pending: (video, crops to score) for every video that lacks scores.
+        missing: Recorded reasons of missing videos, by video.
     """
 
     manifest: Manifest
@@ -107,7 +107,15 @@ class Task:
 
 @dataclass
 class Round:
-    """What one process did in a round."""
+    """The outcome of a round in one process.
+
+    Attributes:
+        scored: Videos scored.
+        missing: Videos that could not be scored.
+        notes: Messages for the log.
+        problem: Message of the error that ended the round; empty if none.
+        is_to_stop: Whether the process was asked to stop.
+    """
 
     scored: int = 0
     missing: int = 0
@@ -125,25 +133,25 @@ def extract_scores(
     trained_by: str,
     merged_by: str,
 ) -> None:
-    """Score what has no score yet.
+    """Score the videos that have no scores yet.
 
     Args:
         config: The record.
-        parts: What looks at its videos.
-        crops: The crops to score.
+        parts: Data and network of the extraction.
+        crops: Indices of the crops to score.
         force: Move earlier scores and results aside first.
-        trained_by: The command that makes the weights, for messages.
-        merged_by: The command that comes next, for messages.
+        trained_by: The command that trains the weights, for messages.
+        merged_by: The command that merges the scores, for messages.
 
     Raises:
-        UserError: On every process.
+        UserError: Weights, scores or videos cannot be used; raised on every process.
     """
     folder, log = scores_folder(config), open_log(config.run_dir, "extract")
     task = distributed.decide_on_main(
         lambda: _plan(config, parts, crops=crops, force=force, trained_by=trained_by, log=log)
     )
     if not task.pending:
-        log.info(f"all scores are there: {folder}; merge them with: {merged_by}")
+        log.info(f"the scores are complete: {folder}; merge them with: {merged_by}")
         return
     scorer, network = distributed.agree(parts.load)
     own = task.pending[distributed.rank() :: distributed.world_size()]
@@ -167,7 +175,7 @@ def _plan(
     trained_by: str,
     log: logging.Logger,
 ) -> Task:
-    """Open the folder of scores and find what is lacking in it; corrupt parts are set aside."""
+    """Open the folder of scores and return the work left; corrupt parts are set aside."""
     folder, count = scores_folder(config), len(parts.videos)
     manifest = make_manifest(
         config,
@@ -198,10 +206,10 @@ def _plan(
 def _score(
     scorer: ViewScorer, item: tuple[VideoCrops, Frames], *, config: RunConfig, path_of: Callable[[int], str]
 ) -> Scores:
-    """Return a video's scores, or why it has none.
+    """Return the logits of a video, or the reason why there are none.
 
     Raises:
-        ExtractionError: Its logits are NaN or infinite, and such videos are not to be skipped.
+        ExtractionError: The logits are NaN or infinite, and dataset.on_error is raise.
     """
     (number, crops), frames = item
     if frames.missing:
@@ -220,17 +228,17 @@ def _score(
 
 
 def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: logging.Logger) -> None:
-    """Write this process's part, a round at a time; an error of one process stops all of them after the round.
+    """Write the scores of this process in rounds; an error in one process stops all of them after the round.
 
     Args:
         folder: The folder of scores.
-        task: What all processes together have to do.
-        results: Of this process's part.
-        log: Of this process.
+        task: The work of all processes.
+        results: Yields the scores of this process's videos.
+        log: Log of this process.
 
     Raises:
-        ExtractionError: On every process, with the first message of any.
-        Stopped: One of them was asked to stop.
+        ExtractionError: Some process met an error; raised on every process with the first message.
+        Stopped: Some process was asked to stop.
     """
     began, remaining, scored, missing = time.monotonic(), iter(results), 0, 0
     num_rounds = math.ceil(len(task.pending) / (distributed.world_size() * _ROUND))
@@ -255,7 +263,7 @@ def score_pending(folder: Path, task: Task, results: Iterable[Result], *, log: l
             missing += sum(one.missing for one in everyone)
             bar.update(scored + missing - bar.n)
             if any(one.is_to_stop for one in everyone):
-                raise stopping.stopped(f"{scored} videos scored since the start are kept")
+                raise stopping.stopped(f"the scores of {scored} videos are saved")
     unread = f", {missing} could not be read or scored" if missing else ""
     log.info(f"{scored} videos scored in {describe_time(time.monotonic() - began)}{unread}")
 
@@ -268,7 +276,7 @@ def _score_round(
     is_last: bool,
     advance: Callable[[], object],
 ) -> Round:
-    """Write some videos' scores; a user's mistake is returned, so that the other processes hear of it."""
+    """Write the scores of a round; a `UserError` is returned as a message, so that all processes can raise it."""
     done = Round()
     try:
         for ((video, crops), frames), scores in results:

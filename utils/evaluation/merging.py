@@ -1,4 +1,4 @@
-"""Merge the scores of a record into its result. No torch here."""
+"""Merge the scores of a record into its result. No torch."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -50,20 +50,21 @@ def merge_scores(
     Args:
         config: The record.
         videos: Its evaluation list.
-        class_names: By number.
-        draw: Writes the pictures and the page of a result.
-        extracted_by: The command that makes its scores, for messages.
-        force: Merge again although the result is there.
+        class_names: Class names in the order of the logits.
+        draw: Writes the pictures and the page of the result.
+        extracted_by: The command that extracts the scores, for messages.
+        force: Merge again even if there is a result of these scores.
 
     Raises:
-        UserError: No scores, scores of something else, gaps, or a file that cannot be read or written.
+        UserError: There are no scores, they are of another evaluation or incomplete, or a file cannot be read or
+            written.
     """
     manifest = _read_own_manifest(config, videos, extracted_by=extracted_by)
     with lock_folder(config.run_dir):
         index = index_scores(scores_folder(config), manifest)
         index.require_complete(completed_by=extracted_by)
         if not force and (summary := _read_summary(config.run_dir, index.digest)):
-            say(f"{config.run_dir / RESULT_TEXT} is already there for these scores (--force merges again)", summary)
+            say(f"{config.run_dir / RESULT_TEXT} is the result of these scores (--force merges again)", summary)
             return
         metrics, answers, missing = _count(config, index, videos, extracted_by=extracted_by)
         history = read_history(config)
@@ -75,7 +76,7 @@ def merge_scores(
 
 
 def _write_result(config: RunConfig, result: dict[str, Any], *, predictions: str, draw: Callable[[], None]) -> None:
-    """Write the files of a result, the one for programs last: where it is, the others are."""
+    """Write the files of a result; result.json comes last and so implies that the others exist."""
     if (earlier := move_to_earlier(config.run_dir, RESULT_FILES)) is not None:
         say(f"moved the earlier result to {earlier}")
     write_text_atomically(config.run_dir / PREDICTIONS, predictions)
@@ -86,12 +87,12 @@ def _write_result(config: RunConfig, result: dict[str, Any], *, predictions: str
 
 
 def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_by: str) -> Manifest:
-    """Read the manifest of the record's scores and make sure that they are what the record asks for."""
+    """Read the manifest of the record's scores, and check that they are those of this configuration."""
     folder = scores_folder(config)
     found = read_manifest(folder)
     if found is None:
-        raise EvaluationError(f"there are no scores in {folder}; make them with: {extracted_by}")
-    is_there = config.eva_model.is_file()  # weights may be deleted once the scores are made
+        raise EvaluationError(f"there are no scores in {folder}; extract them with: {extracted_by}")
+    is_there = config.eva_model.is_file()  # weights may be deleted after the extraction
     expected = make_manifest(
         config,
         videos,
@@ -105,10 +106,10 @@ def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_b
 def _count(
     config: RunConfig, index: ScoreIndex, videos: EvaluationList, *, extracted_by: str
 ) -> tuple[Metrics, Answers, dict[int, str]]:
-    """Return the accuracies over the scored videos, what each was taken for, and why the others are missing.
+    """Return the accuracies over the scored videos, their best classes, and the reasons of missing videos.
 
     Raises:
-        ScoresError: Logits are NaN or infinite, and such videos are not to be skipped, or all are such.
+        ScoresError: Logits are NaN or infinite and dataset.on_error is raise, or all videos are missing.
     """
     missing = dict(index.missing)
 
@@ -116,8 +117,8 @@ def _count(
         cause = f"{videos.path_of(video)}: {problem}"
         if config.dataset.on_error != "skip":
             raise ScoresError(
-                f"{cause}; score these videos again with: {extracted_by}, or count them as missing with "
-                "dataset.on_error=skip"
+                f"{cause}; score these videos again with: {extracted_by}, or set dataset.on_error=skip to count them "
+                "as missing"
             )
         missing[video] = cause
 
@@ -132,7 +133,7 @@ def _count(
 
 
 def _read_summary(run_dir: Path, digest: str) -> str:
-    """Return the summary of the result that is there, "" unless it is complete, of these scores and in all metrics."""
+    """Return the summary of the existing result; "" unless it is complete, of these scores and has all metrics."""
     try:
         result = read_sealed_json(run_dir / RESULT_JSON)
         files = (RESULT_TEXT, RESULT_PAGE, PREDICTIONS, CONFUSION_PICTURE)

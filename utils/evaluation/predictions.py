@@ -1,4 +1,4 @@
-"""What a network says of videos: as text, JSON and CSV. No torch here."""
+"""Predictions for videos, and their form as text, JSON and CSV. No torch."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ SEGMENT_COLUMNS = ("video", "begin", "end", "label", "class", "score", "windows"
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One class and its probability."""
+    """A class and its probability."""
 
     label: int
     name: str
@@ -26,15 +26,15 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A clip of a video, and the piece of the video that it speaks for: the pieces of all follow one another.
+    """The scores of a clip, and the interval of the video they stand for; intervals are consecutive.
 
     Attributes:
-        begin: Of the piece, seconds.
-        end: Of the piece, seconds.
-        first_frame: Of the piece.
+        begin: Start of the interval, seconds.
+        end: End of the interval, seconds.
+        first_frame: First frame of the interval.
         scores: Probabilities of all classes, float [classes].
-        seen: First and last frame that the network was shown.
-        features: What the classifiers saw, float [channels]; empty unless asked for.
+        seen: First and last frame of the clip.
+        features: Input of the classifiers, float [channels]; empty unless requested.
     """
 
     begin: float
@@ -47,7 +47,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Windows one after the other with the same best class; its score is the mean of theirs. Times are seconds."""
+    """Consecutive windows with the same best class and their mean score; begin and end are in seconds."""
 
     begin: float
     end: float
@@ -57,15 +57,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is known of one video.
+    """The prediction for one video.
 
     Attributes:
-        video: Its path.
-        num_frames: That it has.
-        seconds: That it takes.
-        guesses: The best classes, the best first; none where the video could not be read.
-        windows: The same over time, where that was asked for.
-        error: Why the video could not be read, or something of it not be written.
+        video: Path of the video.
+        num_frames: Number of frames.
+        seconds: Duration, seconds.
+        guesses: Best classes in decreasing order; none if the video could not be read.
+        windows: Scores over time, if requested.
+        error: Why the video could not be read or an output not be written; empty if neither.
     """
 
     video: str
@@ -77,13 +77,13 @@ class Prediction:
 
 
 def best_guesses(scores: NDArray[np.floating], names: Sequence[str], *, top_k: int) -> tuple[Guess, ...]:
-    """Return the classes with the highest scores; of equal ones the lower class number comes first."""
+    """Return the `top_k` classes with the highest scores; ties are in the order of class numbers."""
     order = np.argsort(-scores, kind="stable")[:top_k]
     return tuple(Guess(int(label), names[label], float(scores[label])) for label in order)
 
 
 def merge_windows(windows: Iterable[Window], names: Sequence[str]) -> tuple[Segment, ...]:
-    """Merge neighbouring windows that have the same best class."""
+    """Merge consecutive windows that have the same best class."""
     segments = []
     for label, group in itertools.groupby(windows, key=lambda window: int(np.argmax(window.scores))):
         same = list(group)
@@ -93,14 +93,14 @@ def merge_windows(windows: Iterable[Window], names: Sequence[str]) -> tuple[Segm
 
 
 def describe(prediction: Prediction) -> str:
-    """Return a video's classes as lines."""
+    """Return a prediction as lines of text."""
     lines = [f"{one_line(prediction.video)} ({prediction.num_frames} frames, {prediction.seconds:.1f} s)"]
     lines += [f"  {100 * guess.score:6.2f} %  {one_line(guess.name)}" for guess in prediction.guesses]
     return "\n".join(lines)
 
 
 def as_json(prediction: Prediction, names: Sequence[str], *, top_k: int) -> dict[str, object]:
-    """Return all that is known of a video as the object that --json writes."""
+    """Return a prediction as the object that --json writes."""
     error = {"error": prediction.error} if prediction.error else {}
     if not prediction.guesses:
         return {"video": prediction.video, **error}
@@ -127,7 +127,7 @@ def _as_list(guesses: Sequence[Guess]) -> list[dict[str, object]]:
 
 
 def guess_rows(prediction: Prediction) -> list[tuple[object, ...]]:
-    """Return a row of GUESS_COLUMNS for each rank; a video that could not be read has one, with the cause."""
+    """Return a row of GUESS_COLUMNS per rank; a video that could not be read has one row with the cause."""
     video, error = prediction.video, prediction.error
     return [
         (video, rank, guess.label, guess.name, f"{guess.score:.6f}", error)
@@ -136,7 +136,7 @@ def guess_rows(prediction: Prediction) -> list[tuple[object, ...]]:
 
 
 def segment_rows(prediction: Prediction, names: Sequence[str]) -> list[tuple[object, ...]]:
-    """Return a row of SEGMENT_COLUMNS for each segment; a video that could not be read has one, with the cause."""
+    """Return a row of SEGMENT_COLUMNS per segment; a video that could not be read has one row with the cause."""
     video, error = prediction.video, prediction.error
     return [
         (video, f"{one.begin:.3f}", f"{one.end:.3f}", one.guess.label, one.guess.name, f"{one.guess.score:.6f}",
@@ -146,7 +146,7 @@ def segment_rows(prediction: Prediction, names: Sequence[str]) -> list[tuple[obj
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as lines of CSV."""
+    """Return rows as CSV text."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -1,8 +1,8 @@
-"""How the final evaluation looks at videos beside how the training did, and whether their accuracies agree.
+"""Compare the protocol of the final evaluation with that of training, and their accuracies.
 
-Numbers of two protocols are two numbers. Validation of a training looks at a clip as the training does: a
-final evaluation that looks at it otherwise (larger, say) may find the same weights far worse or better, and nothing in
-either number shows it. So whatever is done otherwise is in the result by name, and both numbers where they disagree.
+Accuracies of different protocols are not comparable. Validation uses clips like those of training. A final evaluation
+with other clips (larger ones, say) may find the same weights far worse or better, and neither number shows why. So the
+result names every difference, and gives both numbers if they disagree.
 """
 
 import math
@@ -16,8 +16,8 @@ from utils.config.saved import load_saved_config
 from utils.evaluation.scores import Manifest
 from utils.training.epoch_lines import reached_epochs, read_epochs
 
-CROP_NAMES = ("centre", "top left", "bottom right")
-# Accuracies further apart than so many standard deviations of their difference disagree: by chance 1 pair in 22 is.
+CROP_NAMES = ("center", "top left", "bottom right")
+# Accuracies disagree if they differ by more than this many standard deviations: by chance 1 pair in 22 does.
 DEVIATIONS = 2.0
 SPREAD_RULE = (
     f"{DEVIATIONS:g} sqrt(p (1-p) (1/n1 + 1/n2)), {DEVIATIONS:g} standard deviations of the difference of two binomial "
@@ -27,10 +27,10 @@ SPREAD_RULE = (
 
 @dataclass(frozen=True)
 class Trained:
-    """How the weights of a result were trained.
+    """The training of the evaluated weights.
 
     Attributes:
-        config: What they were trained with; the last state is the one that counts.
+        config: Configuration of the training; comparisons use the last state.
         epochs: The lines of log.jsonl, at least one.
     """
 
@@ -39,12 +39,12 @@ class Trained:
 
     @property
     def best_epoch(self) -> int | None:
-        """Epoch of the last state that the weights are of, None for the last one."""
+        """Epoch of the last state that the weights are from; None: its last epoch."""
         return self.epochs[-1].get("best_epoch")
 
     @property
     def kept(self) -> Mapping[str, Any]:
-        """The line of the epoch that the weights are of."""
+        """The line of the epoch that the weights are from."""
         last = self.epochs[-1]
         if self.best_epoch is None:
             return last
@@ -52,7 +52,7 @@ class Trained:
 
     @property
     def validation(self) -> Mapping[str, Any] | None:
-        """The last line with a validation up to the epoch that the weights are of, None when there was none."""
+        """The last line with validation up to the epoch that the weights are from; None if there is none."""
         end = self.kept["total_epoch"]
         return next(
             (line for line in reversed(self.epochs) if "eval_top1" in line and line["total_epoch"] <= end), None
@@ -60,7 +60,7 @@ class Trained:
 
     @property
     def scores_heldout(self) -> bool:
-        """Whether validation was on a part of the training list."""
+        """Whether validation used a held-out part of the training list."""
         if self.config.is_search:
             return self.config.search.selection == "heldout"
         return self.config.optimizer.select == "best"
@@ -68,12 +68,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class History:
-    """What is known of the training behind the weights of a result.
+    """What is known of the training of the evaluated weights.
 
     Attributes:
-        trained: How they were trained, None where that is not known.
-        progress: Epochs trained and epochs of the record, None for weights that are not the record's own.
-        differences: In what the configuration of the training was another one.
+        trained: The training; None if unknown.
+        progress: Epochs trained and epochs of the record; None for weights that the record has not trained.
+        differences: 'section.key: was X, is Y' for every change of the record since training.
     """
 
     trained: Trained | None = None
@@ -82,13 +82,13 @@ class History:
 
 
 def read_history(config: RunConfig) -> History:
-    """Return what is known of the training behind a record's weights: nothing of those from elsewhere.
+    """Return what is known of the training of a record's weights; nothing for weights from elsewhere.
 
-    Training refuses to go on with a changed record; evaluating its weights is no mistake (dataset.on_error=skip, say),
-    so the result names what differs.
+    Training refuses to resume with a changed record. Evaluation accepts one (with dataset.on_error=skip, say), and the
+    result names the differences.
 
     Raises:
-        UserError: log.jsonl or config.yml are damaged.
+        UserError: log.jsonl or config.yml is corrupt.
     """
     if config.eva_model != config.weights_path:
         return History()
@@ -97,15 +97,16 @@ def read_history(config: RunConfig) -> History:
     differences = list_differences(config, saved)
     if not epochs:
         return History(differences=differences)
-    planned = saved if config.optimizer.budget.is_given else config  # with the epochs that the budget came to
+    planned = saved if config.optimizer.budget.is_given else config  # saved has the epochs of the budget
     whole = planned.epochs_before(len(planned.states))
-    progress = None if config.is_search else (reached_epochs(planned, epochs[-1]), whole)  # it is as long as it is
+    # The epochs of a search are not known in advance.
+    progress = None if config.is_search else (reached_epochs(planned, epochs[-1]), whole)
     return History(Trained(saved, epochs), progress, differences)
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """One thing that both sides do in some way, in words; None where a side does not know."""
+    """A property of the protocol in words, of training and of the final evaluation; None if unknown."""
 
     name: str
     training: Callable[[Trained], str | None]
@@ -121,13 +122,13 @@ def _frames(num_segments: int, clip_length: int) -> str:
 
 
 def spacing(num_steps: int, frame_rate: float) -> str:
-    """Return the distance between the frames of a clip in words; a rate of 0 is the videos' own."""
+    """Return the distance between the frames of a clip in words; a frame rate of 0 is that of the video."""
     text = "consecutive" if num_steps == 1 else f"every {num_steps} frames"
     return f"{text} at {frame_rate:g} a second" if frame_rate else text
 
 
-def normalisation(mean: Sequence[float], std: Sequence[float]) -> str:
-    """Return what is subtracted from the values of a frame, and what they are divided by, in words."""
+def normalization(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Return the mean and the standard deviation of a normalization in words."""
     return f"mean {' '.join(f'{value:g}' for value in mean)}, std {' '.join(f'{value:g}' for value in std)}"
 
 
@@ -140,7 +141,7 @@ def _videos_of_validation(trained: Trained) -> str | None:
     return None if line is None else str(line["eval_videos"] + line["eval_missing"])
 
 
-# What the network gets to see of a clip: the training, its validation and the final one should agree in it.
+# The clip as the network sees it: training, validation and the final evaluation should agree.
 CLIP_ASPECTS = (
     Aspect("crop size", lambda t: _pixels(t.config.states[-1].crop_size), lambda m: _pixels(m.crop_size)),
     Aspect(
@@ -154,15 +155,15 @@ CLIP_ASPECTS = (
         lambda m: spacing(m.num_steps, m.frame_rate),
     ),
     Aspect(
-        "normalisation",
-        lambda t: normalisation(t.config.dataset.mean, t.config.dataset.std),
-        lambda m: normalisation(m.mean, m.std),
+        "normalization",
+        lambda t: normalization(t.config.dataset.mean, t.config.dataset.std),
+        lambda m: normalization(m.mean, m.std),
     ),
     Aspect("flow", lambda t: _yes(t.config.dataset.use_flow), lambda m: _yes(m.use_flow)),
     Aspect("use_fore", lambda t: _yes(t.config.dataset.use_fore), lambda m: _yes(m.use_fore)),
     Aspect("precision", lambda t: t.epochs[-1].get("precision"), lambda m: m.precision),
 )
-# What a final evaluation is meant to do otherwise than validation, and what else may part their accuracies.
+# Where the final evaluation differs from validation by design, and other causes of different accuracies.
 VIEW_ASPECTS = (
     Aspect("clips", lambda _: "1 a video", lambda m: f"{m.num_clips} a video"),
     Aspect("crops", lambda _: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
@@ -184,7 +185,7 @@ VIEW_ASPECTS = (
 
 
 def differences(aspects: Sequence[Aspect], trained: Trained, manifest: Manifest) -> list[dict[str, str]]:
-    """Return {what, training, here} of the aspects that differ; what a side does not know is left out."""
+    """Return {what, training, here} for every aspect that differs; unknown ones are omitted."""
     found = []
     for aspect in aspects:
         before, now = aspect.training(trained), aspect.final(manifest)
@@ -194,10 +195,10 @@ def differences(aspects: Sequence[Aspect], trained: Trained, manifest: Manifest)
 
 
 def spread(first: float, second: float, *, videos: tuple[int, int]) -> float:
-    """Return how far two accuracies (fractions of 1) of so many videos each may be apart by chance: see SPREAD_RULE.
+    """Return the difference of two accuracies (fractions of 1) that chance explains, see SPREAD_RULE.
 
-    A video counts once, however many of its views are behind an accuracy: views of a video are right together. Both
-    may be of the same videos; then they keep closer together than this says, which is on the safe side.
+    A video counts once, whatever its number of views, because the views of a video are correlated. Accuracies of the
+    same videos differ less than this, so the rule is conservative.
     """
     pooled = (first * videos[0] + second * videos[1]) / sum(videos)
     return DEVIATIONS * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / videos[0] + 1 / videos[1]))
@@ -206,17 +207,17 @@ def spread(first: float, second: float, *, videos: tuple[int, int]) -> float:
 def compare_with_validation(
     trained: Trained, manifest: Manifest, *, accuracies: Mapping[str, float], num_videos: int
 ) -> dict[str, Any] | None:
-    """Set a result beside the last validation of the training.
+    """Compare a result with the last validation during training.
 
     Args:
-        trained: How the weights were trained.
-        manifest: What the scores of the result are of.
-        accuracies: The result's top-1, fractions of 1, by name.
-        num_videos: The videos they are of.
+        trained: The training of the weights.
+        manifest: Manifest of the result's scores.
+        accuracies: Top-1 accuracies of the result, fractions of 1, by name.
+        num_videos: Videos of these accuracies.
 
     Returns:
-        In plain types: validation, what the final one does otherwise, and of each accuracy whether it agrees;
-        None when there was no validation.
+        In plain types: the accuracies of validation, the differences in protocol, and whether each accuracy agrees;
+        None if there was no validation.
     """
     line = trained.validation
     if line is None:

@@ -1,4 +1,4 @@
-"""What the evaluation of a record is: whose scores, where they are, and which commands make them. No torch here."""
+"""Identify the evaluation of a record: its manifest, its folder of scores, and the commands around it. No torch."""
 
 import shlex
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ TRAIN_SCRIPT, SEARCH_SCRIPT = "train_3d.py", "train_3d_op.py"
 
 
 class EvaluationError(UserError):
-    """An evaluation that cannot be made: names what is not there."""
+    """The evaluation cannot be run; the message names what is missing."""
 
 
 class EvaluationList(Protocol):
-    """The videos of an evaluation, as far as their scores are concerned; `dataset.listing.VideoList` says it in full.
+    """The videos of an evaluation; implemented by `dataset.listing.VideoList`.
 
     Attributes:
-        sha256: Of the list file.
+        sha256: SHA-256 of the list file.
     """
 
     sha256: str
@@ -36,10 +36,10 @@ class EvaluationList(Protocol):
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Class of every video, int32 [videos]."""
+        """Classes of the videos, int32 [videos]."""
 
     def path_of(self, index: int, /) -> str:
-        """Return a video's path, given its number."""
+        """Return the path of a video, given its index."""
 
 
 def scores_folder(config: RunConfig) -> Path:
@@ -48,12 +48,12 @@ def scores_folder(config: RunConfig) -> Path:
 
 
 def command_line(script: str, config_file: Path, overrides: Sequence[str]) -> str:
-    """Return the command of a script for the same record, to be copied from a message."""
+    """Return the command that runs a script with a record, for messages."""
     return shlex.join(["python", script, "--config_file", str(config_file), *overrides])
 
 
 def choose_crops(config: RunConfig, crop_idx: int | None) -> tuple[int, ...]:
-    """Return the crops to score: one, or all of the record."""
+    """Return the crops to score: crop_idx, or all crops of the record if it is None."""
     count = config.dataset.eva_num_crop
     if crop_idx is None:
         return tuple(range(count))
@@ -63,7 +63,11 @@ def choose_crops(config: RunConfig, crop_idx: int | None) -> tuple[int, ...]:
 
 
 def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:
-    """Return the SHA-256 of the weights that are evaluated.
+    """Return the SHA-256 of the evaluated weights.
+
+    Args:
+        config: The record.
+        trained_by: The command that trains the weights, for the message.
 
     Raises:
         EvaluationError: There is no such file.
@@ -71,18 +75,18 @@ def checkpoint_sha256(config: RunConfig, *, trained_by: str) -> str:
     if not config.eva_model.is_file():
         is_own = config.eva_model == config.weights_path
         hint = f"train them with: {trained_by}" if is_own else "network.eva_model must name a file"
-        raise EvaluationError(f"no weights to evaluate: {config.eva_model} is not there; {hint}")
+        raise EvaluationError(f"no weights to evaluate: {config.eva_model}: no such file; {hint}")
     return file_sha256(config.eva_model)
 
 
 def make_manifest(config: RunConfig, videos: EvaluationList, *, checkpoint_sha256: str, precision: str) -> Manifest:
-    """Return what scores made with this configuration are of.
+    """Return the manifest of the scores of this configuration.
 
     Args:
         config: The record; clips have the geometry of its last state.
         videos: Its evaluation list.
-        checkpoint_sha256: Of the weights.
-        precision: Type of the forward pass, e.g. "float32": a CPU and a GPU may differ in it.
+        checkpoint_sha256: SHA-256 of the weights.
+        precision: Type of the forward pass, e.g. "float32"; it may differ between a CPU and a GPU.
     """
     net, data, state = config.network, config.dataset, config.states[-1]
     return Manifest(

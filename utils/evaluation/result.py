@@ -1,8 +1,8 @@
-"""What a merge reports: result.json for programs, result.txt for people.
+"""The result of an evaluation: result.json for programs, result.txt for people.
 
-Both name the protocol of every number, and what of it is not as in training. The headline is the mean of probabilities
-over all views; the "max-top-k mean" of logits, as the paper's released code has it, is there too, as what it is: its k
-is chosen on the labels it is evaluated with.
+Both give the protocol of every number and its differences from training. The headline is the accuracy by the mean of
+the probabilities over all views. The "max-top-k mean" of logits of the paper's released code is reported too, with a
+warning: its k is chosen on the labels it is evaluated with.
 """
 
 import math
@@ -21,7 +21,7 @@ from utils.evaluation.protocol import (
     Trained,
     compare_with_validation,
     differences,
-    normalisation,
+    normalization,
     spacing,
 )
 from utils.evaluation.provenance import EvaluationList
@@ -35,7 +35,7 @@ from utils.training.epoch_lines import STOPPED_EARLY, TrainingCost, add_up_costs
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_PAGE, PREDICTIONS = "result.html", "predictions.csv"
 RESULT_FILES = (RESULT_TEXT, RESULT_JSON, RESULT_PAGE, PREDICTIONS, CONFUSION_PICTURE, CURVES_PICTURE)
-# What each row of accuracies is made of: what a network gives are logits, of which softmax makes probabilities.
+# The scores behind each row of accuracies; probabilities are the softmax of the network's logits.
 SCORES = {
     "video": "mean of the probabilities over all views",
     "clip": "logits of one view by itself",
@@ -53,16 +53,16 @@ def build_result(
     class_names: Sequence[str],
     history: History,
 ) -> dict[str, Any]:
-    """Collect everything a result says, in plain types; accuracies are fractions of 1.
+    """Return the content of result.json in plain types; accuracies are fractions of 1.
 
     Args:
         config: The record.
-        videos: Its evaluation list, scored or missing.
-        index: The scores.
+        videos: Its evaluation list.
+        index: Index of the scores.
         metrics: Accuracies over the scored videos.
-        missing: Number and cause of each video that could not be scored.
-        class_names: One for each class.
-        history: Of the weights.
+        missing: Causes of missing videos, by index in the list.
+        class_names: Class names in the order of the logits.
+        history: What is known of the training of the weights.
     """
     manifest = index.manifest
     return {
@@ -151,7 +151,7 @@ def _checkpoint(manifest: Manifest, history: History) -> dict[str, Any]:
 
 
 def _cost(trained: Trained) -> dict[str, Any] | None:
-    """Return what training has taken, by state and together; None where its log is older than these numbers."""
+    """Return the cost of training by state and in total; None if the log is too old to contain it."""
     if not say_costs(trained.epochs):
         return None
     states = [{"state": state + 1, **asdict(cost)} for state, cost in costs_of_states(trained.epochs).items()]
@@ -163,7 +163,7 @@ def _by_k(accuracies: Mapping[int, float]) -> dict[str, float]:
 
 
 def _missing_counted_wrong(metrics: Metrics, labels: NDArray[np.integer]) -> dict[str, float]:
-    """Accuracies over all videos of the list, as if every missing one had been answered wrong."""
+    """Return the accuracies over all videos of the list, missing ones counted as wrong."""
     fraction = metrics.num_videos / len(labels)
     totals = np.bincount(labels, minlength=len(metrics.confusion))
     per_class = np.diag(metrics.confusion)[totals > 0] / totals[totals > 0]
@@ -171,18 +171,18 @@ def _missing_counted_wrong(metrics: Metrics, labels: NDArray[np.integer]) -> dic
 
 
 def render_summary(result: Mapping[str, Any]) -> str:
-    """Return the table of accuracies."""
+    """Return the table of accuracies as text."""
     return "\n".join(_accuracy_lines(result))
 
 
 def render_text(result: Mapping[str, Any], config_yaml: str) -> str:
-    """Lay a result out for people."""
+    """Return the text of result.txt."""
     protocol = result["protocol"]
     sections = [
         f"{result['record']}: video top-1 {_percent(result['metrics']['video']['top1']).strip()}\n",
         "\n".join(_accuracy_lines(result)),
         "Protocol\n" + "\n".join(f"  {name:15}{value}" for name, value in protocol_rows(result)),
-        "Classes (fraction of a class's scored videos that are predicted right)\n" + "\n".join(_class_lines(result)),
+        "Classes (fraction of the class's scored videos predicted correctly)\n" + "\n".join(_class_lines(result)),
     ]
     if result["missing"]:
         shown = "\n".join(f"  {video['path']}: {video['cause']}" for video in result["missing"])
@@ -218,25 +218,25 @@ def _accuracy_lines(result: Mapping[str, Any]) -> list[str]:
     lines += _capped_lines(protocol)
     empty = sum(not entry["videos"] for entry in result["classes"])
     if empty:
-        lines.append(f"The mean of classes leaves out {empty} classes without a scored video.")
+        lines.append(f"The mean of classes omits {empty} classes without a scored video.")
     by_k = " ".join(f"{100 * top1:.2f}" for top1 in metrics["max_top_k"]["top1_for_each_k"])
     lines += [
         "",
-        "(*) As the paper's released code does it: logits, mean over crops, then for each class by itself the mean of",
-        "    the k clips that score it highest. This k was chosen because it gives the best top-1 on these very",
-        "    labels, so the row is optimistic: quote the first row.",
+        "(*) As in the paper's released code: mean of the logits over crops, then for every class separately the mean",
+        "    of the k clips that score it highest. This k was chosen for the best top-1 on these very labels, so the",
+        "    row is optimistic: quote the first row.",
         f"    Top-1 for k = 1 .. {protocol['num_clips']}: {by_k}",
     ]
     return lines + _disagreement_lines(result["quick_evaluation"], num_videos=protocol["num_scored"])
 
 
 def _further_names(video: Mapping[str, float]) -> list[str]:
-    """Name the numbers that have no column of their own."""
+    """Return the names of the metrics that have no column of their own."""
     return [name for name in video if name in METRICS and name != "mean_class"]
 
 
 def _capped_lines(protocol: Mapping[str, Any]) -> list[str]:
-    """Say which top-k are others in truth: k is at most classes - 1."""
+    """Return a line that names the top-k whose k is capped at classes - 1, if any."""
     capped = [k for k in TOP_KS if protocol["top_k"][f"top{k}"] < k]
     if not capped:
         return []
@@ -246,7 +246,7 @@ def _capped_lines(protocol: Mapping[str, Any]) -> list[str]:
 
 
 def _disagreement_lines(validation: Mapping[str, Any] | None, *, num_videos: int) -> list[str]:
-    """Say both numbers where validation and the result disagree, and what may be the cause."""
+    """Return lines with both accuracies and possible causes, if validation and the result disagree."""
     if validation is None or validation["agrees"]:
         return []
     compared = validation["compared"]
@@ -264,27 +264,27 @@ def _disagreement_lines(validation: Mapping[str, Any] | None, *, num_videos: int
         f"    Spread: {validation['rule']}.",
     ]
     if not validation["differs"]:
-        return [*lines, "    Nothing of the protocol differs: were videos, lists or weights changed since?"]
+        return [*lines, "    The protocols do not differ: were videos, lists or weights changed since?"]
     width = max(len(one["what"]) for one in validation["differs"]) + 2
     differs = [
         f"      {one['what']:{width}}{one['training']} there, {one['here']} here" for one in validation["differs"]
     ]
-    return [*lines, "    What is done otherwise:", *differs]
+    return [*lines, "    Differences:", *differs]
 
 
 def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what every number of a result is of, as names and values."""
+    """Return the protocol of a result as rows of (name, value)."""
     protocol, checkpoint = result["protocol"], result["checkpoint"]
     pieces = f"{protocol['num_segments']} x {protocol['clip_length']} frames"
     apart = spacing(protocol["num_steps"], protocol["frame_rate"])
     rows = [
         ("list", f"{protocol['list']} (sha256 {protocol['list_sha256'][:16]})"),
         ("videos", f"{protocol['num_scored']} scored of {protocol['num_videos']}, {protocol['num_missing']} missing"),
-        ("clips", f"{protocol['num_clips']} a video, each of {pieces}, {apart}"),
+        ("clips", f"{protocol['num_clips']} per video, each of {pieces}, {apart}"),
         ("crops", f"{protocol['num_crops']} of {protocol['crop_size']} pixels: {', '.join(protocol['crops'])}"),
-        ("normalised", f"values of 0..1, {normalisation(protocol['mean'], protocol['std'])}"),
+        ("normalization", f"values of 0..1, {normalization(protocol['mean'], protocol['std'])}"),
         *(("score" if row == "video" else "", f"{row}: {made}") for row, made in protocol["score"].items()),
-        ("", "of equal scores the lower class number comes first"),
+        ("", "ties: the lower class number comes first"),
         ("precision", protocol["precision"]),
         ("network", checkpoint["network"]),
         ("checkpoint", f"{checkpoint['path']} (sha256 {checkpoint['sha256']})"),
@@ -301,7 +301,7 @@ def protocol_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cost_rows(cost: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Return what the training took, and each of several states."""
+    """Return rows with the cost of training, in total and by state if there are several."""
     if cost is None:
         return []
     rows = [("training took", str(TrainingCost(**cost["run"])))]
@@ -312,18 +312,18 @@ def _cost_rows(cost: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _training_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return rows of the protocol: what is not as in training, marked, and what validation said."""
+    """Return rows with the differences from training, marked, and the accuracy of validation."""
     differs, validation = result["protocol"]["differs_from_training"], result["quick_evaluation"]
     if differs is None:
-        return [("training", "not known: the weights are not those that this record has trained")]
+        return [("training", "unknown: the weights were not trained by this record")]
     rows = [("(!) " + one["what"], f"{one['here']}, BUT {one['training']} IN TRAINING") for one in differs]
     if not rows:
         same = ", ".join(aspect.name for aspect in CLIP_ASPECTS)
-        rows = [("training", f"nothing is known to differ of {same}")]
+        rows = [("training", f"no known difference in {same}")]
     if validation is not None:
         verdict = "agrees within the spread" if validation["agrees"] else "DISAGREES, see above"
         score = f"top-1 {100 * validation['top1']:.2f} % of {validation['videos']} videos"
-        rows.append(("validation", f"{score}, 1 clip, centre crop, after epoch {validation['epoch']}: {verdict}"))
+        rows.append(("validation", f"{score}, 1 clip, center crop, after epoch {validation['epoch']}: {verdict}"))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Which row of which part file holds a (video, crop): coverage, continuing, and reading in the order of the list."""
+"""Index the rows of all part files by (video, crop): check coverage, find gaps, read in the order of the list."""
 
 import functools
 import hashlib
@@ -22,10 +22,10 @@ from utils.evaluation.scores import (
 from utils.files import FileError
 
 _ABSENT = -1
-# Parts that are kept in memory while reading in the order of the list: each process writes its own as it goes, so
-# neighbouring videos are spread over as many parts as there were processes (times the crops, if extracted one by one).
+# Parts cached while reading in the order of the list: every process writes its own parts, so consecutive videos are
+# spread over as many parts as there were processes (times the crops, if extracted one by one).
 _PARTS_IN_MEMORY = 64
-_TORN_ADVICE = "run the extraction again: it keeps this file aside and scores its videos again"
+_CORRUPT_HINT = "run the extraction again: it sets this file aside and scores its videos again"
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class ScoreIndex:
     """The rows of all parts of a folder.
 
     Attributes:
-        manifest: What the scores are of.
+        manifest: Manifest of the scores.
         parts: The part files.
-        part_of: int32 [videos, crops], number of the part that holds the row, -1 where there is none.
-        row_of: int32 [videos, crops], the row in that part.
-        missing: Why a video could not be read, for videos without a row for every crop.
+        part_of: Index of the part that has the row, int32 [videos, crops], -1 if there is none.
+        row_of: Row in that part, int32 [videos, crops].
+        missing: Why a video could not be scored, by video, for videos without a row for every crop.
     """
 
     manifest: Manifest
@@ -53,12 +53,12 @@ class ScoreIndex:
 
     @property
     def digest(self) -> str:
-        """Changes with every part that comes or goes; parts are never written twice under one name."""
+        """A hash of the set of parts; parts are never rewritten under the same name."""
         lines = [self.manifest.fingerprint, *(f"{part.name} {part.stat().st_size}" for part in self.parts)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def pending(self, crops: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
-        """Return (video, its crops without a row) for every video that lacks one, in the order of the list."""
+        """Return (video, crops without a row) for every video that lacks one, in the order of the list."""
         absent = self.part_of[:, list(crops)] == _ABSENT
         return [
             (int(video), tuple(crop for crop, lacks in zip(crops, absent[video], strict=True) if lacks))
@@ -66,10 +66,10 @@ class ScoreIndex:
         ]
 
     def require_complete(self, *, completed_by: str) -> None:
-        """Raise a ScoresError unless every (video, crop) has a row or its video is declared missing.
+        """Raise a ScoresError unless every (video, crop) has a row or its video is recorded as missing.
 
         Args:
-            completed_by: The command that fills the gaps, for the message.
+            completed_by: The command that completes the scores, for the message.
         """
         crops = tuple(range(self.manifest.num_crops))
         gaps = [(video, lacking) for video, lacking in self.pending(crops) if video not in self.missing]
@@ -77,7 +77,7 @@ class ScoreIndex:
             count = sum(len(lacking) for _, lacking in gaps)
             first = ", ".join(f"video {video} crop {'+'.join(map(str, lacking))}" for video, lacking in gaps[:3])
             raise ScoresError(
-                f"the scores are incomplete: {count} of {self.part_of.size} (video, crop) pairs are not there, e.g. "
+                f"the scores are incomplete: {count} of {self.part_of.size} (video, crop) pairs are missing, e.g. "
                 f"{first} (videos counted from 0); complete them with: {completed_by}"
             )
         if not len(self.scored_videos):
@@ -89,12 +89,13 @@ class ScoreIndex:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield (videos [N], logits [N, crops, clips, classes]) of all scored videos in the order of the list.
 
-        The order, and so every result, is the same whatever processes wrote the parts. Memory: a few parts.
+        The order, and so every result, does not depend on the processes that wrote the parts. Only a few parts are in
+        memory at a time.
 
         Args:
-            size: Videos of a block, at most.
-            on_broken: Called with a video whose logits are NaN or infinite, and with what was found where; the video is
-                left out then. Without it that is an error.
+            size: Maximum videos per block.
+            on_broken: Called with each video whose logits are NaN or infinite, and a description; the video is then
+                left out. None: such a video is an error.
 
         Raises:
             ScoresError: A part is corrupt, or (without `on_broken`) a logit is NaN or infinite.
@@ -118,11 +119,11 @@ class ScoreIndex:
                 yield videos[finite], scores[finite]
 
     def _read(self, number: int) -> tuple[NDArray[np.float32], dict[int, int]]:
-        """Return the scores of a part, [videos, clips, crops, classes], and where in them each crop is."""
+        """Return the scores of a part, [videos, clips, crops, classes], and the position of each crop in them."""
         try:
             part = read_part(self.parts[number], self.manifest)
         except CorruptPartError as error:
-            raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
+            raise ScoresError(f"{error}; {_CORRUPT_HINT}") from error
         return part.scores, {crop: axis for axis, crop in enumerate(part.crops.tolist())}
 
     def _report_broken(
@@ -131,23 +132,23 @@ class ScoreIndex:
         parts = sorted({str(self.parts[number]) for number in self.part_of[video]})
         problem = f"{describe_broken(scores)} ({', '.join(parts)})"
         if on_broken is None:
-            raise ScoresError(f"video {video} (counted from 0): {problem}; {_TORN_ADVICE}")
+            raise ScoresError(f"video {video} (counted from 0): {problem}; {_CORRUPT_HINT}")
         on_broken(video, problem)
 
 
 def index_scores(
     folder: Path, manifest: Manifest, *, on_corrupt: Callable[[Path, CorruptPartError], None] | None = None
 ) -> ScoreIndex:
-    """Note where every row of a folder is. Only with `on_corrupt` are the scores themselves read and checked.
+    """Index the rows of all parts of a folder; the scores themselves are read and checked only with `on_corrupt`.
 
     Args:
         folder: The folder of scores.
         manifest: Its manifest.
-        on_corrupt: Called with a part that cannot be read or has logits that are NaN or infinite; it then counts as
-            not there. Without it that is an error.
+        on_corrupt: Called with each part that cannot be read or has NaN or infinite logits; the part is then ignored.
+            None: such a part is an error.
 
     Raises:
-        ScoresError: A corrupt part (without `on_corrupt`), a part of other scores, or a row that is there twice.
+        ScoresError: A part is corrupt (without `on_corrupt`) or of other scores, or a row occurs twice.
     """
     part_of = np.full((manifest.num_videos, manifest.num_crops), _ABSENT, dtype=np.int32)
     row_of = part_of.copy()
@@ -160,7 +161,7 @@ def index_scores(
                 raise CorruptPartError(f"{path}: {broken}")
         except CorruptPartError as error:
             if on_corrupt is None:
-                raise ScoresError(f"{error}; {_TORN_ADVICE}") from error
+                raise ScoresError(f"{error}; {_CORRUPT_HINT}") from error
             on_corrupt(path, error)
             continue
         rows = np.ix_(part.videos, part.crops)
@@ -181,14 +182,14 @@ def _require_single(part: Part, earlier: NDArray[np.int32], paths: list[Path]) -
         row, column = taken[0] if len(taken) else (0, 0)
         other = paths[earlier[row, column]].name if len(taken) else "itself"
         raise ScoresError(
-            f"{len(taken) + repeated} (video, crop) pairs are there twice, e.g. video {part.videos[row]} crop "
+            f"{len(taken) + repeated} (video, crop) pairs occur twice, e.g. video {part.videos[row]} crop "
             f"{part.crops[column]} in {part.path} and {other}: two extractions ran at the same time. Move one of the "
-            "two files away and run the extraction again, which fills what is then lacking"
+            "two files away and run the extraction again, which fills the gaps"
         )
 
 
 def keep_corrupt_part(path: Path) -> Path:
-    """Rename a corrupt part so that it is no longer read, and return its new name; nothing is deleted."""
+    """Rename a corrupt part so that it is no longer read; return its new path."""
     aside = path.with_name(f"corrupt-{secrets.token_hex(2)}-{path.name}")
     try:
         path.rename(aside)

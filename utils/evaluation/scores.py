@@ -1,17 +1,17 @@
-"""Scores on disk: one row of logits per (video, clip, crop), whatever the number of processes that made them.
+"""The file format of scores: one row of logits per (video, clip, crop), for any number of processes.
 
-A folder of scores holds `manifest.json`, which says what the scores are of, and part files `part-*.npz`, each written
-whole or not at all. A video is known by its line in the list, counted from 0. A part holds
+A folder of scores has `manifest.json`, which identifies the evaluation, and part files `part-*.npz`, each written
+atomically. Videos are identified by their line in the list, from 0. A part has the arrays
 
-    layout           int64, the number of this layout; parts of layout 1 have none and hold probabilities
+    layout           int64, version of this format; parts of version 1 have none and store probabilities
     fingerprint      text, that of the manifest
     videos           int64 [V]
-    crops            int64 [C], the crops every video of this part has been scored on
-    scores           float32 [V, clips, C, classes], logits as the network gives them, its heads joined
+    crops            int64 [C], the crops on which every video of this part was scored
+    scores           float32 [V, clips, C, classes], logits of the network, its heads fused
     missing_videos   int64 [M], videos that could not be scored (on these crops)
     missing_causes   text [M]
 
-Nothing here needs torch, so that merging starts at once and runs anywhere.
+This module does not import torch, so that merging starts at once and runs anywhere.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from utils.sealed import unseal, write_sealed_json
 MANIFEST_NAME = "manifest.json"
 SCORES_FOLDER = "scores"
 PART_PATTERN = "part-*.npz"
-_LAYOUT = 2  # 1: probabilities, of which the logits cannot be had back
+_LAYOUT = 2  # 1: probabilities, from which logits cannot be recovered
 _START_ANEW = (
     "extract_score_3d.py --force moves the earlier scores and results aside and scores the videos again (the training "
     "stays)"
@@ -43,16 +43,16 @@ _START_ANEW = (
 
 
 class ScoresError(UserError):
-    """Scores that cannot be used: names the file or what differs, and the way out."""
+    """Scores cannot be used; the message names the file or the differences, and what to do."""
 
 
 class CorruptPartError(ScoresError):
-    """A part file that cannot be read."""
+    """A part file is corrupt."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of scores is of; all but paths, list file and versions, which inform, must agree to join."""
+    """The identity of a folder of scores; paths, list file and versions only inform, all else must match to merge."""
 
     network: str
     checkpoint_sha256: str
@@ -75,18 +75,18 @@ class Manifest:
     checkpoint: str
     list_file: str
     versions: dict[str, str]
-    frame_rate: float = 0.0  # older manifests do not say it
+    frame_rate: float = 0.0  # absent from older manifests
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields that make two sets of scores the same or not; a rate of 0, the videos' own, is not among them."""
+        """The fields that must match for scores to belong together; a frame_rate of 0 is omitted, as it once was."""
         left_out = ("root_path", "checkpoint", "list_file", "versions", *(() if self.frame_rate else ("frame_rate",)))
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of the identity and the layout of parts."""
-        # With the root of the first extraction, which the manifest keeps when the videos are moved.
+        """A hash of the identity and the version of the format, 16 hexadecimal digits."""
+        # It includes the root of the first extraction, which the manifest keeps when the videos are moved.
         content = json.dumps({"layout": _LAYOUT, **self.identity, "root_path": self.root_path}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -96,7 +96,7 @@ class Manifest:
         return self.num_clips, self.num_classes
 
     def differences(self, other: "Manifest") -> list[str]:
-        """Return 'num_clips 10, now 20' for every field of the identity in which `other` differs."""
+        """Return texts such as 'num_clips 10, now 20' for every field of the identity that differs in `other`."""
         found = []
         for key in {**self.identity, **other.identity}:
             value, new = getattr(self, key), getattr(other, key)
@@ -118,17 +118,17 @@ class Part:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of a folder of scores, None when there is none.
+    """Read the manifest of a folder of scores; None if there is none.
 
     Raises:
-        ScoresError: The file is not a manifest of this layout.
+        ScoresError: The file is not a manifest of this version.
     """
     path = folder / MANIFEST_NAME
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_text("utf-8"))
-        if "sha256" in content:  # those of earlier versions have none; a damaged key is none of a manifest's
+        if "sha256" in content:  # absent in earlier versions; a corrupted key would be an unknown field below
             content = unseal(content, path)
         layout = content.pop("layout")
         if layout != _LAYOUT:
@@ -144,10 +144,10 @@ def _describe_layout(layout: Any) -> str:
 
 
 def open_scores(folder: Path, manifest: Manifest) -> Manifest:
-    """Start a folder of scores, or make sure that the scores in it are of the same thing; return its manifest.
+    """Create a folder of scores, or check that the scores in it match; return its manifest.
 
     Raises:
-        ScoresError: The folder holds scores of something else; says of what.
+        ScoresError: The folder has scores of another evaluation; the message names the differences.
     """
     found = read_manifest(folder)
     if found is None or not any(folder.glob(PART_PATTERN)):
@@ -159,11 +159,11 @@ def open_scores(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def require_same(folder: Path, found: Manifest, expected: Manifest) -> None:
-    """Raise a ScoresError that names the differences between two manifests, if there are any."""
+    """Raise a ScoresError if two manifests differ; the message names the differences."""
     differences = found.differences(expected)
     if differences:
         raise ScoresError(
-            f"{folder} holds scores of something else: {'; '.join(differences)}. Use another record name, or run "
+            f"{folder} holds scores of another evaluation: {'; '.join(differences)}. Rename the record, or run "
             "extract_score_3d.py --force, which moves the earlier scores and results aside (the training stays)"
         )
 
@@ -173,12 +173,12 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
 
     Args:
         path: The file.
-        manifest: Of the folder of scores.
-        with_scores: Read the scores; otherwise they are all 0, in no memory, and damage within them goes unnoticed.
+        manifest: Manifest of the folder of scores.
+        with_scores: Read the scores; otherwise they are zeros that take no memory, and damage in them goes unnoticed.
 
     Raises:
         CorruptPartError: The file is truncated or corrupt (every member has a checksum).
-        ScoresError: The file is whole, but of other scores.
+        ScoresError: The file is intact, but of another evaluation.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -199,10 +199,10 @@ def read_part(path: Path, manifest: Manifest, *, with_scores: bool = True) -> Pa
 
 
 def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple[Part, str, int]:
-    """Return the content of a part, its fingerprint and its layout."""
+    """Return the content of a part, its fingerprint and its version of the format."""
 
     def array(name: str) -> NDArray[Any]:
-        # Reading the whole member first makes zipfile compare its checksum before anything is parsed.
+        # Read the whole member first: zipfile then verifies its checksum before anything is parsed.
         return np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
     missing = zip(array("missing_videos").tolist(), array("missing_causes").tolist(), strict=True)
@@ -213,7 +213,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, *, with_scores: bool) -> tuple
 
 
 def _unread_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Return an array of the shape and type of a member, of zeros that take no memory."""
+    """Return zeros of the shape and type of a member, in a broadcast array that takes no memory."""
     with archive.open(f"{name}.npy") as member:
         np.lib.format.read_magic(member)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
@@ -221,10 +221,10 @@ def _unread_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 def describe_broken(scores: NDArray[np.floating]) -> str:
-    """Say which views of a video have scores that are NaN or infinite, "" when there are none.
+    """Return how many views of a video have NaN or infinite scores, in words; "" if none has.
 
     Args:
-        scores: [..., classes], a video's views.
+        scores: Logits of the video's views, [..., classes].
     """
     broken = np.count_nonzero(~np.isfinite(scores).all(axis=-1))
     views = scores.size // scores.shape[-1]
@@ -232,22 +232,22 @@ def describe_broken(scores: NDArray[np.floating]) -> str:
 
 
 class PartWriter:
-    """Collects the scores of a process and writes them a part at a time.
+    """Collects the scores of a process and writes them in parts.
 
-    Part names carry a random token, so that processes and runs never write to each other's files.
+    Names of parts have a random token, so that processes and runs never write to each other's files.
     """
 
     def __init__(
         self, folder: Path, manifest: Manifest, *, rank: int, videos_per_part: int = 16, seconds_per_part: float = 60.0
     ) -> None:
-        """Write to a folder that `open_scores` has opened.
+        """Write to a folder opened by `open_scores`.
 
         Args:
             folder: The folder of scores.
-            manifest: What the scores are of.
-            rank: Number of this process, for the eye only.
-            videos_per_part: A part is written after so many videos,
-            seconds_per_part: Or after so much time: a kill costs no more than that.
+            manifest: Its manifest.
+            rank: Rank of this process, shown in the names of parts.
+            videos_per_part: Maximum videos per part.
+            seconds_per_part: Maximum seconds between parts, the most work that a kill can lose.
         """
         self._folder = folder
         self._manifest = manifest
@@ -261,15 +261,15 @@ class PartWriter:
         self._started = time.monotonic()
 
     def __enter__(self) -> "PartWriter":
-        """Begin; the block's end writes what is left."""
+        """Return the writer; the end of the block writes the rest."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is left, however the scoring ended."""
+        """Write the rest, also after an error."""
         self.flush()
 
     def add(self, video: int, crops: tuple[int, ...], scores: NDArray[np.float32]) -> None:
-        """Add a video's logits [clips, crops, classes], all finite: a video with others is missing.
+        """Add the logits of a video, float32 [clips, crops, classes], all finite.
 
         Raises:
             ScoresError: A score is NaN or infinite.
@@ -284,13 +284,13 @@ class PartWriter:
         self._flush_if_due()
 
     def add_missing(self, video: int, crops: tuple[int, ...], cause: str) -> None:
-        """Record that a video cannot be scored, and why."""
+        """Record a video that cannot be scored, and the cause."""
         self._begin(crops)
         self._missing[video] = cause
         self._flush_if_due()
 
     def flush(self) -> None:
-        """Write what has been added since the last part."""
+        """Write the scores added since the last part."""
         scores, missing, crops = self._scores, self._missing, self._crops
         self._scores, self._missing = {}, {}
         self._started = time.monotonic()

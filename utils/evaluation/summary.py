@@ -1,10 +1,10 @@
-"""Mean and spread of results over splits, folds or seeds: a table of every setting that was run several times.
+"""Mean and standard deviation of results over splits, folds or seeds: a table for every setting.
 
   python -m utils.evaluation.summary output/hmdb51-split1 output/hmdb51-split2 output/hmdb51-split3
 
-Each OUTPUT is the folder of a record whose scores are merged. Runs that differ in nothing but their lists, seeds and
-starting weights are one setting; others get a table each, with the keys that tell them apart. The standard deviation is
-that of a sample (n - 1): how far apart single runs are, not how sure their mean is.
+Each OUTPUT is the folder of a record whose scores are merged. Runs that differ only in lists, seeds and initial weights
+are runs of one setting; every setting gets a table, titled by the keys that differ. The standard deviation is that of a
+sample (n - 1): the spread of single runs, not the uncertainty of their mean.
 """
 
 import argparse
@@ -25,30 +25,30 @@ from utils.evaluation.result import RESULT_JSON
 from utils.sealed import read_sealed_json
 from utils.text import count, say
 
-# What the runs of a setting may differ in beside the content of files (lists, videos, starting weights).
+# Keys in which runs of a setting may differ, besides the content of files (lists, videos, initial weights).
 SEEDS = ("optimizer.seed", "optimizer.heldout_seed", "search.heldout_seed")
 COLUMNS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean of classes"}
 
 
 class SummaryError(UserError):
-    """Results that no mean can be taken of."""
+    """Results cannot be averaged."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A result, as far as a summary knows it.
+    """The result of a run.
 
     Attributes:
-        name: Its folder.
-        setting: Keys that must be equal to take a mean, by 'section.key'.
+        name: Folder of the run.
+        setting: Values that must be equal within a setting, by 'section.key'.
         seeds: Values of SEEDS.
-        list_name: Its evaluation list.
-        list_sha256: Of that list's content.
-        classes: Names of its classes.
-        num_scored: Videos that it is of.
-        num_missing: Videos of the list that it is not of.
-        accuracies: Fractions of 1, by COLUMNS.
-        digest: Of its scores.
+        list_name: Path of the evaluation list.
+        list_sha256: SHA-256 of that list's content.
+        classes: Class names.
+        num_scored: Scored videos.
+        num_missing: Missing videos of the list.
+        accuracies: Fractions of 1, by the keys of COLUMNS.
+        digest: Digest of the scores.
     """
 
     name: str
@@ -67,17 +67,17 @@ def read_run(folder: Path) -> Run:
     """Read the result in a record's folder.
 
     Raises:
-        SummaryError: There is none, or its training is not complete.
-        SealError: It is damaged.
+        SummaryError: There is no result, or its training is not complete.
+        SealError: The result is corrupt.
     """
     path = folder / RESULT_JSON
     if not path.is_file():
-        raise SummaryError(f"{folder}: no {RESULT_JSON} in it; merge_score.py writes it into the folder of its record")
+        raise SummaryError(f"{folder}: has no {RESULT_JSON}; create it with merge_score.py")
     result = read_sealed_json(path)
     checkpoint, protocol = result["checkpoint"], result["protocol"]
     done, planned = checkpoint["epochs_trained"], checkpoint["epochs_of_record"]
     if done is not None and done < planned:
-        raise SummaryError(f"{path}: of {done:g} of {planned:g} epochs; complete the training first, or leave it out")
+        raise SummaryError(f"{path}: trained for {done:g} of {planned:g} epochs; complete the training, or omit it")
     values = _values(saved_config(result["config"], path))
     return Run(
         name=str(folder),
@@ -94,7 +94,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _values(config: RunConfig) -> dict[str, Any]:
-    """Return the keys whose change changes weights or scores, by 'section.key'."""
+    """Return the values of the keys that affect weights or scores, by 'section.key'."""
     sections = config.to_dict()
     return {
         f"{section}.{key.name}": sections[section][key.name]
@@ -105,14 +105,14 @@ def _values(config: RunConfig) -> dict[str, Any]:
 
 
 def group_runs(runs: Sequence[Run]) -> list[list[Run]]:
-    """Put the runs of a setting together, in the order of the first of each.
+    """Group runs by setting, in the order of the first run of each.
 
     Raises:
-        SummaryError: A result is there twice, or runs of a setting have other classes.
+        SummaryError: Two results have the same scores, or runs of a setting have different classes.
     """
     for first, second in itertools.combinations(runs, 2):
         if first.digest == second.digest:
-            raise SummaryError(f"{first.name} and {second.name} are results of the same scores; give one of them")
+            raise SummaryError(f"{first.name} and {second.name} are results of the same scores; omit one of them")
     groups: list[list[Run]] = []
     for run in runs:
         same = next((group for group in groups if group[0].setting == run.setting), None)
@@ -120,13 +120,13 @@ def group_runs(runs: Sequence[Run]) -> list[list[Run]]:
             groups.append([run])
             continue
         if same[0].classes != run.classes:
-            raise SummaryError(f"{run.name} has other classes than {same[0].name}; no mean is taken of the two")
+            raise SummaryError(f"{run.name} and {same[0].name} have different classes and cannot be averaged")
         same.append(run)
     return groups
 
 
 def render(groups: Sequence[Sequence[Run]]) -> str:
-    """Return a table in Markdown for each setting."""
+    """Return a Markdown table for every setting."""
     settings = [group[0].setting for group in groups]
     apart = [name for name in settings[0] if any(other[name] != settings[0][name] for other in settings)]
     titles = [", ".join(f"{name} {setting[name]}" for name in apart) for setting in settings]
@@ -152,7 +152,7 @@ def _table(runs: Sequence[Run]) -> list[str]:
 
 
 def _totals(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Return rows below the runs; a single one has none."""
+    """Return the summary rows below the runs of a setting."""
     if len(runs) == 1:
         return [("one run: no spread", [""] * len(COLUMNS))]
     columns = [[100 * run.accuracies[name] for run in runs] for name in COLUMNS]
@@ -161,7 +161,7 @@ def _totals(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         ("standard deviation", [f"{statistics.stdev(values):.2f}" for values in columns]),
         ("lowest, highest", [f"{min(values):.2f}, {max(values):.2f}" for values in columns]),
     ]
-    if len({run.list_sha256 for run in runs}) == len(runs):  # of seeds it would be the mean once more
+    if len({run.list_sha256 for run in runs}) == len(runs):  # over seeds it would equal the mean
         total = sum(run.num_scored for run in runs)
         pooled = [sum(run.accuracies[name] * run.num_scored for run in runs) / total for name in ("top1", "top5")]
         rows.append((f"all {total} videos together", [*(f"{100 * value:.2f}" for value in pooled), ""]))
@@ -169,7 +169,7 @@ def _totals(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def main() -> None:
-    """Read the results, then print their tables."""
+    """Parse the command line, read the results and print their tables."""
     parser = Parser(
         prog="python -m utils.evaluation.summary",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""Scores of the views of a video: clips and crops are cut from its decoded frames on the device, a few at a time."""
+"""Score the views of a video: clips and crops are cut from its decoded frames on the device, in small batches."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +17,13 @@ CropPosition = Callable[..., tuple[int, int]]
 Item = TypeVar("Item")
 Scores = TypeVar("Scores")
 
-# Videos that a CPU scores side by side. Networks as small as CPUs can run leave its cores idle between their many small
-# operations; more videos at a time would want the memory of more activations.
+# Videos that a CPU scores concurrently. Networks small enough for a CPU leave cores idle between their many small
+# operations; more videos at a time would need memory for more activations.
 CPU_VIDEOS = 2
 
 
 class Normalizer(Protocol):
-    """From bytes to network input."""
+    """Normalization of uint8 clips to network input."""
 
     def __call__(self, clips: torch.Tensor, *, out: torch.Tensor) -> object:
         """Write clips uint8 [N, T, H, W, C] to float32 [N, C, T, H, W]."""
@@ -32,14 +32,14 @@ class Normalizer(Protocol):
 def cut_view(
     frames: torch.Tensor, rows: torch.Tensor, crop_position: CropPosition, *, size: int, crop: int
 ) -> torch.Tensor:
-    """Cut one view out of a video's frames, as the network sees it before it is normalised.
+    """Cut one view out of a video's frames, before normalization.
 
     Args:
         frames: The video's distinct frames, uint8 [U, C, H, W], no side shorter than `size`.
-        rows: Which of them make up the clip, int64 [T], on the CPU.
+        rows: Indices into `frames` of the clip, int64 [T], on the CPU.
         crop_position: (height, width, size, *, crop_idx) to (top, left).
         size: Side of the crop, pixels.
-        crop: Number of the crop.
+        crop: Index of the crop, from 0.
 
     Returns:
         uint8 [T, C, size, size].
@@ -52,17 +52,17 @@ def cut_view(
 class ViewScorer:
     """Scores videos with a network in evaluation mode.
 
-    The views of a video are scored by themselves and in a fixed order, at most `batch_size` in a forward pass, so that
-    the scores of a video do not depend on the process it comes to or on the videos before it.
+    A forward pass has views of one video only, at most `batch_size` and in a fixed order, so that the scores of a video
+    do not depend on the process that scores it or on the videos before it.
 
     Attributes:
-        network: On `device`, in evaluation mode; its `fuse` joins the heads.
-        normalize: From bytes to network input.
+        network: Network on `device`, in evaluation mode; its `fuse` joins the heads.
+        normalize: uint8 clips to network input.
         crop_position: (height, width, size, *, crop_idx) to (top, left).
         crop_size: Side of a crop, pixels.
-        batch_size: Views of one forward pass.
+        batch_size: Maximum views per forward pass.
         dtype: Autocast type; None is float32.
-        device: Where the network is.
+        device: Device of the network.
     """
 
     network: nn.Module
@@ -74,16 +74,16 @@ class ViewScorer:
     device: torch.device
 
     def __call__(self, frames: torch.Tensor, clip_frames: torch.Tensor, crops: tuple[int, ...]) -> NDArray[np.float32]:
-        """Score every clip on every crop asked for.
+        """Score every clip on every requested crop.
 
         Args:
             frames: The video's distinct frames, uint8 [U, C, H, W], no side shorter than crop_size.
-            clip_frames: Which of them make up each clip, int64 [clips, T], on the CPU.
-            crops: Numbers of crops.
+            clip_frames: Indices into `frames` of every clip, int64 [clips, T], on the CPU.
+            crops: Indices of crops.
 
         Returns:
-            Logits, the heads joined, float32 [clips, crops, classes]; not finite where the weights or the precision
-            give nothing better.
+            Fused logits, float32 [clips, crops, classes]; NaN or infinite if weights have diverged or the precision
+            overflows.
         """
         with torch.inference_mode():
             frames = frames.to(self.device, non_blocking=True)
@@ -108,15 +108,15 @@ class ViewScorer:
 def score_ahead(
     items: Iterable[Item], score: Callable[[Item], Scores], *, device: torch.device
 ) -> Iterator[tuple[Item, Scores]]:
-    """Score items in their order, on a CPU a few at a time in threads that share out its threads of torch.
+    """Score items in their order; on a CPU, CPU_VIDEOS at a time in threads that divide torch's threads.
 
     Args:
-        items: What is to be scored. An error of theirs comes in its turn, behind all that came before it.
-        score: From an item to its scores, the same whichever thread calls it.
-        device: Where it computes; the items of a GPU, which is busy with one, are scored one by one.
+        items: Items to score. An error raised by the iterable is raised after the scores of all earlier items.
+        score: Maps an item to its scores; thread-safe.
+        device: Device of the scorer; on a GPU, which one item keeps busy, items are scored one by one.
 
     Yields:
-        Each item with its scores.
+        Every item with its scores.
     """
     if device.type != "cpu":
         for item in items:
@@ -135,7 +135,7 @@ def score_ahead(
                     failure = error
                 else:
                     started.append((item, pool.submit(score, item)))
-                    del item  # or its memory would not be used again
+                    del item  # free its memory
             if started:
                 done, scores = started.popleft()
                 yield done, scores.result()

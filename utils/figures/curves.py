@@ -115,7 +115,7 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     for (_, color, name), end in zip(curves, ends, strict=True):
         height = min(end, height - 8)
         _write_behind(axes, f"{name} {end:.1f}%", (x, height), color)
-    _name_panel(axes, "validation\n(1 clip, centre crop)")
+    _name_panel(axes, "validation\n(1 clip, center crop)")
 
 
 def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:

@@ -182,7 +182,7 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: Validat
     text = f"epoch {epoch}/{epochs}: loss {totals.loss_sum / totals.clips:.4f}, {totals.seconds:.1f} s"
     text += f", {totals.clips / totals.seconds:.1f} clips/s, waiting for data {totals.waiting / totals.seconds:.0%}"
     if score is not None:
-        text += f"; 1 clip, centre crop: top-1 {score.top1:.2f}%, top-3 {score.top3:.2f}%, top-5 {score.top5:.2f}%"
+        text += f"; 1 clip, center crop: top-1 {score.top1:.2f}%, top-3 {score.top3:.2f}%, top-5 {score.top5:.2f}%"
         text += f" of {score.videos} videos" + (f", {score.missing} unreadable" if score.missing else "")
     return text + (f"; {totals.skipped} unreadable videos replaced" if totals.skipped else "")
 

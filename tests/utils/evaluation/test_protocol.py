@@ -57,7 +57,7 @@ def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
         (
             {"mean": [0.45] * 3},
             (
-                "normalisation",
+                "normalization",
                 "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
                 "mean 0.45 0.45 0.45, std 0.229 0.224 0.225",
             ),
@@ -164,7 +164,7 @@ def test_agreement_is_said_and_so_is_what_is_not_known(config: RunConfig) -> Non
     text = render_text(make_result(trained=Trained(config, [line_of(clip)])), "")
     assert "agrees within the spread" in text
     assert "DISAGREE" not in text
-    assert "training       not known: the weights are not those that this" in render_text(agreeing, "")
+    assert "training       unknown: the weights were not trained by this" in render_text(agreeing, "")
     assert agreeing["protocol"]["differs_from_training"] is None
 
 

@@ -85,7 +85,7 @@ def test_nothing_missing_makes_the_two_rows_equal() -> None:
 def test_a_class_without_a_video_is_none_and_is_said() -> None:
     result = make_result(classes_used=4)
     assert [entry["accuracy"] is None for entry in result["classes"]] == [False] * 4 + [True] * 2
-    assert "leaves out 2 classes without a scored video" in render_summary(result)
+    assert "omits 2 classes without a scored video" in render_summary(result)
     assert re.search(r"class 5 +no video", render_text(result, ""))
 
 
@@ -105,7 +105,7 @@ def test_the_text_holds_every_accuracy_of_the_table() -> None:
 def test_the_text_says_that_the_k_of_max_top_k_is_chosen_on_the_labels() -> None:
     text = render_summary(make_result())
     assert re.search(r"video, logits: max-top-k mean, k = \d of 4 clips \(\*\)", text)
-    assert "chosen because it" in text
+    assert "chosen for the best top-1" in text
     assert "optimistic: quote the first row" in text
 
 
@@ -292,7 +292,7 @@ def test_pictures_need_neither_pyplot_nor_torch() -> None:
 
 def test_the_protocol_says_what_clips_were_normalised_with() -> None:
     text = render_text(make_result(), "")
-    assert "  normalised     values of 0..1, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n" in text
+    assert "  normalization  values of 0..1, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n" in text
 
 
 def test_a_training_that_has_stopped_early_says_when_and_with_which_epoch(make_record: MakeRecord) -> None:

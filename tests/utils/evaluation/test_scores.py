@@ -155,7 +155,7 @@ def test_a_row_that_is_there_twice_is_an_error_that_names_both_files(folder):
     write_share(folder, manifest, [0, 1], videos_per_part=9)
     write_share(folder, manifest, [1, 2], crops=(2,), rank=1)
     first, second = sorted(folder.glob("part-*"))
-    with pytest.raises(ScoresError, match=r"1 .video, crop. pairs are there twice, e\.g\. video 1 crop 2") as caught:
+    with pytest.raises(ScoresError, match=r"1 .video, crop. pairs occur twice, e\.g\. video 1 crop 2") as caught:
         index_scores(folder, manifest)
     assert first.name in str(caught.value)
     assert second.name in str(caught.value)
@@ -185,7 +185,7 @@ def test_scores_of_something_else_are_an_error_that_names_the_difference(folder,
     with pytest.raises(ScoresError) as caught:
         open_scores(folder, make_manifest(**change))
     assert said in str(caught.value)
-    assert "another record name" in str(caught.value)
+    assert "Rename the record" in str(caught.value)
     assert "--force" in str(caught.value)
 
 

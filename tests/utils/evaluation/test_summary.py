@@ -71,12 +71,12 @@ def test_what_no_mean_is_taken_of_is_refused(write: Write, tmp_path: Path) -> No
     with pytest.raises(SummaryError, match=r"first and .*again are results of the same scores"):
         group_runs([first, again])
     other = write("other", classes=[{"name": "else", "videos": 1, "accuracy": 0.5}])
-    with pytest.raises(SummaryError, match=r"other has other classes than .*first"):
+    with pytest.raises(SummaryError, match=r"other and .*first have different classes"):
         group_runs([first, other])
     checkpoint = {"epochs_trained": 2, "epochs_of_record": 6}
-    with pytest.raises(SummaryError, match=r"of 2 of 6 epochs; complete the training first"):
+    with pytest.raises(SummaryError, match=r"trained for 2 of 6 epochs; complete the training"):
         write("short", checkpoint=checkpoint)
-    with pytest.raises(SummaryError, match=r"nothing: no result\.json in it; merge_score\.py writes it"):
+    with pytest.raises(SummaryError, match=r"nothing: has no result\.json; create it with merge_score\.py"):
         read_run(tmp_path / "nothing")
 
 
