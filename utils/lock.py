@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Lock a folder, so that one process at a time works in it."""
 
 import contextlib
 import errno
@@ -18,27 +18,27 @@ from utils.files import FileError, remove_temporaries
 from utils.text import say
 
 LOCK_FILE, WORKERS_FILE = ".lock", ".workers.lock"
-_LEAVING = 40.0  # seconds for workers whose parent was killed: they save and end
-_TAKEN = (errno.EACCES, errno.EAGAIN)
+_WORKER_EXIT_SECONDS = 40.0  # for workers whose parent was killed to save and exit
+_LOCKED = (errno.EACCES, errno.EAGAIN)
 
 
 class LockError(UserError):
-    """A folder in which another process is at work."""
+    """Another process works in the folder."""
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder for the block, and remove half-written files that killed ones left in it.
+    """Lock a folder for the block, and remove temporary files that killed processes left in it.
 
-    The lock is one of `fcntl.lockf`: it ends with the process that holds it, however that ends. Those of `flock` would
-    live on in loader workers that it has forked.
+    The lock is one of `fcntl.lockf`, which the kernel releases when its process ends, whatever the cause. A `flock`
+    would survive in forked loader workers.
 
     Args:
-        folder: The folder; it is made when absent.
+        folder: The folder; it is created if absent.
 
     Raises:
-        LockError: Another process holds it; says which.
-        FileError: The folder cannot be made or written.
+        LockError: Another process holds the lock; the message names it.
+        FileError: The folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,31 +61,31 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def join_folder(folder: Path) -> Iterator[None]:
-    """Say for the block that this process works in a folder for the one that has locked it, and after its death."""
+    """Mark this process for the block as a worker of the one that has locked the folder, even after that one died."""
     with (folder / WORKERS_FILE).open("a+") as file:
-        with contextlib.suppress(OSError):  # no locks here, as the one that has the folder has said
+        with contextlib.suppress(OSError):  # a file system without locks, which lock_folder has reported
             fcntl.lockf(file, fcntl.LOCK_SH)
         yield
 
 
 def _wait_for_workers(folder: Path) -> None:
-    """Wait until the workers of a process that was killed have ended.
+    """Wait until the workers of a killed process have ended.
 
     Raises:
-        LockError: They have not in time.
+        LockError: They have not within _WORKER_EXIT_SECONDS.
     """
-    path, end = folder / WORKERS_FILE, time.monotonic() + _LEAVING
+    path, end = folder / WORKERS_FILE, time.monotonic() + _WORKER_EXIT_SECONDS
     while path.exists():
         with path.open("a+") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno in _TAKEN and time.monotonic() < end:
+                if error.errno in _LOCKED and time.monotonic() < end:
                     time.sleep(0.2)
                     continue
-                if error.errno in _TAKEN:
+                if error.errno in _LOCKED:
                     cause = "is in use by workers of an earlier process"
-                    raise LockError(f"{folder} {cause}; wait until they end, or end them") from None
+                    raise LockError(f"{folder} {cause}; wait until they end, or stop them") from None
             path.unlink(missing_ok=True)
 
 
@@ -97,12 +97,12 @@ def _open_locked(folder: Path) -> IO[str]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in _LOCKED:
                 with file:
                     holder = file.read().strip() or "an unknown process"
-                raise LockError(f"{folder} is in use by {holder}; wait until it ends, or end it") from None
-            say(f"{folder}: its file system has no locks ({error.strerror}); start nothing else that works in it")
+                raise LockError(f"{folder} is in use by {holder}; wait until it ends, or stop it") from None
+            say(f"{folder}: its file system has no locks ({error.strerror}); run no other process in this folder")
             return file
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             return file
-        file.close()  # its holder has just removed it
+        file.close()  # removed by its holder in the meantime

@@ -108,7 +108,7 @@ def test_workers_of_a_killed_holder_are_waited_for(tmp_path: Path, monkeypatch: 
         assert worker.stdout is not None and worker.stdin is not None
         assert worker.stdout.readline() == "joined\n"
         with monkeypatch.context() as patch:
-            patch.setattr(lock, "_LEAVING", 0.0)
+            patch.setattr(lock, "_WORKER_EXIT_SECONDS", 0.0)
             with pytest.raises(LockError, match="in use by workers of an earlier process"), lock_folder(tmp_path):
                 pass
         ending = threading.Timer(0.3, worker.terminate)
