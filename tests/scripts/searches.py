@@ -1,4 +1,4 @@
-"""Small searches of the tiny set, for the tests of train_3d_op.py."""
+"""Small searches on the tiny data set, for the tests of train_3d_op.py."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ def make_search(make_record: MakeRecord) -> Any:
 
 
 def run(record: Path, *overrides: str, force: bool = False) -> tuple[RunConfig, dict[str, Any]]:
-    """Search in this process; return the configuration and search.json."""
+    """Run a search in this process; return the configuration and search.json."""
     config = load_config(record, overrides)
     search_path(config, helpers.make_search_parts, force=force)
     return config, read_result(config)
@@ -54,7 +54,7 @@ def weights_of(config: RunConfig) -> dict[str, torch.Tensor]:
 
 
 def decisions(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Everything of the edges that does not depend on the clock."""
+    """Return the fields of the edges that do not depend on the clock."""
     return [{key: value for key, value in edge.items() if key != "seconds"} for edge in result["edges"]]
 
 

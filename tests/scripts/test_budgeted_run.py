@@ -47,7 +47,7 @@ def write_budgeted(make: MakeRecord, name: str = "tiny", **sections: dict[str, A
     """Write a record of a small budgeted search; keywords of sections are merged over it."""
     merged: dict[str, dict[str, Any]] = {
         "search": SPACE | sections.pop("search", {}),
-        "sampler": {"batch_size": 2},  # the least budget is counted in steps
+        "sampler": {"batch_size": 2},  # the smallest budget is counted in steps
         "optimizer": {"warmup_epoch": -1, "amp": "off", "envelope": "linear", "envelope_warmup": 0.01}
         | sections.pop("optimizer", {}),
     }
@@ -61,7 +61,7 @@ def make_budgeted(make_record: MakeRecord) -> Any:
 
 
 def run(record: Path) -> RunConfig:
-    """Plan in this process."""
+    """Run a budgeted search in this process."""
     config = load_config(record)
     plan_budget(config, helpers.make_budgeted_parts, force=False)
     return config
@@ -69,7 +69,7 @@ def run(record: Path) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def whole(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """The search of one process that nobody stops; a test that changes its folder takes a copy."""
+    """Return a search by one process without interruption; a test that changes its folder must copy it."""
     return run(write_budgeted(functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("whole")), "first"))
 
 
@@ -78,26 +78,26 @@ def weights_of(config: RunConfig) -> dict[str, torch.Tensor]:
 
 
 def journal_of(config: RunConfig) -> list[dict[str, Any]]:
-    """Everything of the journal that does not depend on the clock."""
+    """Return the lines of a journal without the fields that depend on the clock."""
     lines = map(json.loads, (config.run_dir / "search/journal.jsonl").read_text().splitlines()[1:])
     return [{key: value for key, value in line.items() if key not in ("seconds", "crc32")} for line in lines]
 
 
 def train_path(config: RunConfig, folder: Path) -> RunConfig:
-    """Train the record that a search has written from its start."""
+    """Train the record that a search has written, from its start."""
     path = load_config(config.run_dir / f"{config.name}-path.yml", [f"logging.output_dir={folder}"])
     helpers.train(path, force=False)
     return path
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_trains(
+def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(
     whole: RunConfig, make_budgeted: Any, tmp_path: Path
 ) -> None:
     said, journal = (whole.run_dir / "log.txt").read_text(), journal_of(whole)
     events = [line["event"] for line in journal]
     assert events[:3] == ["budget", "peak", "peak"]
     assert events[-3:] == ["plan", "test", "end"]
-    assert journal[2]["loss"] is None, "a rate that diverges is an answer"
+    assert journal[2]["loss"] is None, "a rate that diverges is a result"
     assert journal[-3]["factors"] == [1.0, 1.0]
     assert "budget: 5 epochs of the goal's input" in said
     assert said.index("budget: 5 epochs") < said.index("epoch 1/1")
@@ -113,8 +113,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_plan_which_its_record_train
     assert ours.read_text().count("\n") == theirs.read_text().count("\n")
 
 
-def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budgeted: Any, tmp_path: Path) -> None:
-    """Killed in the middle of the change, too."""
+def test_a_larger_budget_continues_from_earlier_results(whole: RunConfig, make_budgeted: Any, tmp_path: Path) -> None:
+    """Also when killed in the middle of the change."""
     record = make_budgeted("first")
     small = load_config(record)
     for name in ("first", "second"):
@@ -130,15 +130,15 @@ def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budge
     assert set(events[2:-3]) <= {"peak"}, "pilots are not run again"
     assert events[-3:] == ["plan", "test", "end"]
     assert journal[-3]["factors"][-1] == pytest.approx((10 / 12) ** HORIZON)
-    # The weights are those of the record that it has written, from its start.
+    # Training the written record from its start gives the same weights.
     assert_equal(weights_of(train_path(large, tmp_path / "again")), weights_of(large))
-    # The earlier path is whole in a folder, and what it has trained is said.
+    # The earlier path is complete in its folder, and its compute is reported.
     earlier = small.run_dir / "earlier-001"
     assert_equal(load_checkpoint(earlier / "current.pth")[0]["network"], weights)
     assert load_config(earlier / "first-path.yml").states != load_config(large.run_dir / "first-path.yml").states
     spent = json.loads((large.run_dir / "search.json").read_text())["spent"]
     planned = next(line for line in seen if line["event"] == "plan")
-    assert 0.8 * planned["compute"] < spent["earlier"] < planned["compute"], "its pilot is counted as one"
+    assert 0.8 * planned["compute"] < spent["earlier"] < planned["compute"], "its pilot is counted as a pilot"
     said = (large.run_dir / "log.txt").read_text()
     assert "the budget has grown to 1.2 times the last one" in said
     assert f"moved the earlier path to {earlier}" in said
@@ -150,15 +150,15 @@ def test_a_larger_budget_goes_on_with_what_was_seen(whole: RunConfig, make_budge
     found = [[line for line in lines if line["event"] != "aside"] for lines in (journal_of(killed), journal)]
     assert found[0] == found[1]
     assert_equal(weights_of(killed), weights_of(large))
-    # A budget only grows, and in the unit that it has.
+    # A budget can only grow, and in its own unit.
     with pytest.raises(ConfigError, match=r"search.budget: smaller than the \{epochs: 6\} that this search has "):
         run(record)
     with pytest.raises(ConfigError, match="found a budget in seconds, but this search counts frames x pixels"):
         plan_budget(load_config(record, ["search.budget={hours: 1}"]), helpers.make_budgeted_parts, force=False)
 
 
-def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(whole: RunConfig, make_budgeted: Any) -> None:
-    """Peaks and pilots are trained by workers of one process, as alone; the plan by one of two."""
+def test_two_workers_of_two_processes_find_the_plan_of_one(whole: RunConfig, make_budgeted: Any) -> None:
+    """Peaks and pilots are trained by workers of one process each, the path by both processes together."""
     record = make_budgeted("together", search={"workers": 2})
     done = forked.run([sys.executable, "-m", "tests.stopped_ranks", record, "2", "train"], check=True)
     assert done.stdout.endswith("[0, 0]\n"), done.stderr[-3000:]
@@ -169,12 +169,12 @@ def test_two_workers_that_share_out_two_processes_find_the_plan_of_one(whole: Ru
     folders = [each.run_dir / "search" for each in (together, whole)]
     pilots = [load_checkpoint(folder / "pilot-0-0/current.pth")[0]["network"] for folder in folders]
     assert_equal(pilots[0], pilots[1])
-    # A run of a peak that was begun ahead of its turn, and not needed, has left nothing.
+    # A speculative peak run that was not needed has left no files.
     left = [{path.name for path in folder.iterdir()} for folder in folders]
     assert left[0] == left[1]
 
 
-def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: Any, tmp_path: Path) -> None:
+def test_continuing_a_short_pilot_gives_the_weights_of_the_path(make_budgeted: Any, tmp_path: Path) -> None:
     config = load_config(make_budgeted(search={"peaks": [], "budget": {"epochs": 3.5}}))
     assert "peaks: none, the rates of the record" in "\n".join(helpers.describe_search(config))  # --dry-run
     device = torch.device("cpu")
@@ -196,7 +196,7 @@ def test_a_short_pilot_goes_on_as_the_path_that_begins_with_it(make_budgeted: An
     assert_equal(ends[0]["network"], ends[1]["network"])
 
 
-def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_budgeted: Any) -> None:
+def test_a_readout_does_not_depend_on_running_statistics(make_budgeted: Any) -> None:
     config = load_config(make_budgeted())
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     record = path_record(config, (0.0, 1.0), factors=(1.0, 1.0), compute=parts.inputs[-1].epoch, inputs=parts.inputs)
@@ -211,7 +211,7 @@ def test_a_readout_does_not_hang_on_the_running_statistics_of_a_few_steps(make_b
     assert len(found.losses) == 4
 
 
-def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make_budgeted: Any) -> None:
+def test_a_branch_that_diverges_ends_the_pilot_and_does_not_change_it(make_budgeted: Any) -> None:
     config = load_config(make_budgeted(search={"peaks": []}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
@@ -225,20 +225,20 @@ def test_a_branch_that_diverges_is_an_answer_and_the_pilot_is_as_without_it(make
         pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=len(ends))
         if goal > 1:
             assert [(type(event), event.diverged) for event in events] == [(PilotEnd, 1)], "the goal's rate is to blame"
-            assert events[0].compute == spent, "the branch counts as whole"
+            assert events[0].compute == spent, "the whole branch counts"
             Runs(config, parts, folder=place, log=logging.getLogger("test")).train_pilot(
                 pilot, pilot.branches[-1].begin
             )
         else:
             assert [type(event) for event in events] == [PilotReadout, PilotReadout, PilotEnd]
             spent = events[0].compute
-        assert [folder.name for folder in place.glob("*branch*")] == [], "nothing is left of branches"
+        assert [folder.name for folder in place.glob("*branch*")] == [], "branches are removed"
         ends.append(load_checkpoint(place / pilot.name / "current.pth")[0])
     assert_equal(ends[0]["network"], ends[1]["network"])
 
 
 def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path: Path) -> None:
-    """What another search has seen says that short first is better: too little is learned here to say anything."""
+    """The prior of another search favors short inputs first, as too little is learned here to favor anything."""
     base = load_config(make_budgeted("seen"))
     places = ((0.0, 1.0, 2.0), (0.0, 2.0, 1.7), (3.0, 0.2, 1.2), (6.0, 0.4, 0.8))
     readouts = [{"pilot": 0, "at": 0.1, "weighted": [a, b], "loss": loss, "sd": 0.01} for a, b, loss in places]
@@ -270,7 +270,7 @@ def test_a_studied_plan_is_checked_and_then_trained(make_budgeted: Any, tmp_path
         )
 
 
-def test_only_what_a_run_has_written_is_removed(make_budgeted: Any, tmp_path: Path) -> None:
+def test_only_files_that_a_run_has_written_are_removed(make_budgeted: Any, tmp_path: Path) -> None:
     config, place = load_config(make_budgeted()), tmp_path / "search"
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     runs = Runs(config, parts, folder=place, log=logging.getLogger("test"))
@@ -285,20 +285,20 @@ def test_only_what_a_run_has_written_is_removed(make_budgeted: Any, tmp_path: Pa
     assert sorted(place.rglob("*")) == [place / "theirs", place / "theirs/notes.txt"]
 
 
-def test_where_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:
+def test_if_every_rate_diverges_one_line_says_so(make_budgeted: Any) -> None:
     record = make_budgeted(search={"peaks": []}, optimizer={"base_learning_rate": 1.0e30})
     with pytest.raises(UserError, match="diverged at every rate"):
         run(record)
     config = load_config(record)
     assert [line["event"] for line in journal_of(config)] == ["budget", "pilot"]
-    assert load_config(config.run_dir / "tiny-path.yml").states[-1].crop_size == 24  # a record is there from the start
+    assert load_config(config.run_dir / "tiny-path.yml").states[-1].crop_size == 24  # there is a record from the start
 
 
-def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: Any) -> None:
+def test_budgets_in_hours_use_costs_that_are_measured_once(make_budgeted: Any) -> None:
     record = make_budgeted(search={"budget": {"hours": 1e-6}})
     assert "measured when the search begins" in "\n".join(helpers.describe_search(load_config(record)))  # --dry-run
     found = set()
-    for _ in range(2):  # of any machine: both inputs have been measured, and 20 steps of them fit into no 3.6 ms
+    for _ in range(2):  # on any machine, as 20 measured steps of both inputs take more than 3.6 ms
         with pytest.raises(ConfigError, match=r"search.budget: too small .*needs at least \{hours: ") as caught:
             run(record)
         found.add(str(caught.value))
@@ -309,7 +309,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     # A quarter of it for two runs of a step, each with a readout: 4 videos and 8 batches of 2, a third of a step.
     two = 2 * (max(costs["step_seconds"]) + (4 + 8 * 2) / 2 / 3 * costs["step_seconds"][-1])
     assert f"hours: {two / 0.25 / 3600:.3g}" in found.pop()
-    # As if a step had taken half a second and one: 90 s are 90 steps of the goal, 5 epochs.
+    # If steps took half a second and one second, 90 s are 90 steps of the goal, 5 epochs.
     config = load_config(make_budgeted("known", search={"budget": {"hours": 90 / 3600}}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     open_journal(config, identify(config, parts)).append(InputCosts((0.5, 1.0)))
@@ -319,7 +319,7 @@ def test_hours_are_divided_by_what_the_inputs_cost_measured_once(make_budgeted: 
     assert "an epoch of the inputs costs 0.5 : 1" in said
     assert [line["event"] for line in journal_of(config)][:3] == ["costs", "budget", "peak"]
     assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
-    # What it has seen is the prior of another search, of another budget.
+    # Its readouts are the prior of another search with another budget.
     reuse = [str(config.run_dir / "search.json")]
     other = run(make_budgeted("other", search={"budget": {"epochs": 7}, "peaks": [], "reuse": reuse}))
     policy = make_policy(other, parts.inputs, scoring_videos=len(parts.search.scoring))
@@ -355,7 +355,7 @@ def test_mistakes_are_named(make_budgeted: Any, search: Any, optimizer: Any, mes
         load_config(make_budgeted(search=search, optimizer=optimizer))
 
 
-def test_a_budget_that_planning_would_eat_is_refused(make_budgeted: Any) -> None:
+def test_a_budget_too_small_to_plan_is_refused(make_budgeted: Any) -> None:
     with pytest.raises(ConfigError, match=r"too small .*needs at least \{epochs: 1.93\}"):
         run(make_budgeted(search={"budget": {"epochs": 1.5}}))
     with pytest.raises(ConfigError, match=r"optimizer.envelope_warmup: found 0.2, but pilots are"):

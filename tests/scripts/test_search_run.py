@@ -38,20 +38,20 @@ OWN_FILES = {
 
 @pytest.fixture(scope="module")
 def searched(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
-    """The whole space, searched."""
+    """Return a search of the whole space."""
     return run(write_search(functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("searched"))))
 
 
 @pytest.fixture(scope="module")
 def small(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
-    """One transition, searched."""
+    """Return a search of one transition."""
     make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("small"))
     return run(write_search(make, search=ONE))
 
 
 @pytest.fixture
 def copied(small: tuple[RunConfig, dict[str, Any]], make_search: Any) -> Path:
-    """The record of that search, whose folder the test may change."""
+    """Return the record of that search, with a copy of its folder that the test may change."""
     record = make_search(search=ONE)
     shutil.copytree(small[0].run_dir, load_config(record).run_dir)
     return record
@@ -65,7 +65,7 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(
     assert len(result["edges"]) == len(config.graph.transitions) == 7
     names = {path.name for path in config.run_dir.iterdir()}
     assert names == OWN_FILES | {"current.pth", "tiny-path.yml", "search"}
-    # The plan is what dynamic programming makes of the recorded edges.
+    # Dynamic programming on the recorded edges gives the same plan.
     edges = {f"{edge['start']} -> {edge['end']}": edge for edge in result["edges"]}
 
     def recorded(transition: Any, _path: Any) -> Outcome:
@@ -76,14 +76,14 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(
     assert result["score"] == plan.score
     trained = [(str(step.transition.end), step.outcome.epochs) for step in plan.trained_steps]
     assert [(state["state"], state["epochs"]) for state in result["path"]] == trained
-    # The record of the path has these states, and says where its weights are evaluated.
+    # The record of the path has these states, and the evaluation settings of the search.
     path = load_config(config.run_dir / "tiny-path.yml")
     assert path.states == tuple(
         config.state_config(step.transition.end, epochs=step.outcome.epochs) for step in plan.trained_steps
     )
     assert not path.is_search
     assert (path.dataset, path.network, path.sampler) == (config.dataset, config.network, config.sampler)
-    # Every epoch of every edge trained and scored what it says.
+    # The counts of each edge are those of its epochs.
     for edge in result["edges"]:
         assert 1 <= edge["epochs_trained"] <= 2
         batch = 4
@@ -92,7 +92,7 @@ def test_a_search_leaves_a_plan_that_follows_from_its_scores(
         points = edge["epochs_trained"] + (edge["start"] != "initial")
         assert edge["scored_clips"] == 12 * points
         assert (edge["start"] == "initial") == (edge["scores"][0] == 0.0 and edge["scored_clips"] % 24 in (0, 12))
-    # Only what is needed is left: the weights of the start and of the goal.
+    # Only the weights of the start and of the goal are left.
     left = sorted(
         str(file.relative_to(config.run_dir / "search")) for file in (config.run_dir / "search").rglob("*.pth")
     )
@@ -144,7 +144,7 @@ def test_groups_are_held_out_whole_and_counted(make_search: Any, tiny_set: Path,
         assert said in (config.run_dir / name).read_text(), name
 
 
-def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
+def test_selection_on_the_evaluation_list_is_reported(make_search: Any) -> None:
     config, result = run(make_search(search=ONE | {"selection": "eval_list"}))
     assert result["selection"]["kind"] == "eval_list"
     assert "scores on it are not a test" in result["selection"]["text"]
@@ -156,7 +156,7 @@ def test_selection_on_the_evaluation_list_is_said(make_search: Any) -> None:
 def test_the_record_of_the_path_trains_to_the_weights_of_the_search(
     make_search: Any, tiny_set: Path, tmp_path: Path
 ) -> None:
-    """With the whole training list in the search, and so the same videos for both; scored where scores must rise."""
+    """Both train on the whole list; the search scores on the training videos, where scores must rise."""
     few = tmp_path / "few_list.txt"
     few.write_text("".join((tiny_set / "train_list.txt").read_text().splitlines(keepends=True)[:18]))
     data = {"list_file": str(few), "eva_list_file": str(few)}
@@ -178,7 +178,7 @@ def test_the_record_of_the_path_trains_to_the_weights_of_the_search(
 def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
     score_input: str, make_search: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same weights have the same score as the end of one transition and as the start of the next: on the goal."""
+    """Scored on the goal's clips, the end of a transition and the start of the next have the same score."""
     seen: list[int] = []
     original = make_validation_loader
 
@@ -196,7 +196,7 @@ def test_scores_of_states_are_of_one_clip_unless_asked_otherwise(
     first, second = result["edges"]
     if first["knee"]["epoch"] == 1:
         assert (second["scores"][0] == first["scores"][1]) == (score_input == "goal")
-    assert seen == ([32, 32, 32] if score_input == "goal" else [8, 16, 32])  # frames; at last the test
+    assert seen == ([32, 32, 32] if score_input == "goal" else [8, 16, 32])  # frames; the last is the test
     assert result["score_input"] == score_input
     said = "the goal's clips (2 x 16 frames, every 2nd, 24 px)" if score_input == "goal" else "clips of its own input"
     assert result["selection"]["text"].endswith(f"every state is scored on {said}")
@@ -210,7 +210,7 @@ def test_a_finished_search_is_left_alone(copied: Path, capsys: pytest.CaptureFix
     assert "the search is complete" in capsys.readouterr().out
     before.pop(config.run_dir / "config.yml")
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    (config.run_dir / "search.html").unlink()  # what is missing is written again, nothing is trained again
+    (config.run_dir / "search.html").unlink()  # missing files are written again without training
     (config.run_dir / "current.pth").unlink()
     journal = (config.run_dir / "search/journal.jsonl").read_text()
     run(record)
@@ -233,7 +233,7 @@ def test_a_search_of_another_record_is_refused(copied: Path, make_search: Any) -
         changed = {**change, "search": ONE | change.get("search", {})}
         with pytest.raises(ConfigError, match=named):
             run(make_search(**changed))
-        config.saved_path.unlink()  # the journal itself holds it too
+        config.saved_path.unlink()  # the journal holds the configuration too
         with pytest.raises(LineFileError, match=named):
             run(make_search(**changed))
         config.saved_path.write_text(saved)
@@ -241,7 +241,7 @@ def test_a_search_of_another_record_is_refused(copied: Path, make_search: Any) -
 
 @pytest.mark.usefixtures("copied")
 def test_scores_of_two_clips_are_never_in_one_journal(make_search: Any) -> None:
-    """The clip of the final evaluation, no key of a training, scores the states; with score_input own it does not."""
+    """The clip of the final evaluation, which is not a training key, scores the states unless score_input is own."""
     found = r"scoring clips: was .*\(16 frames, 24 px\), is .*\(2 x 16 frames, 24 px\)"
     with pytest.raises(LineFileError, match=found):
         run(make_search(search=ONE, sampler={"eva_num_segments": 2}))
@@ -260,10 +260,10 @@ def test_a_search_of_another_list_is_refused(make_search: Any, tmp_path: Path, t
         run(record)
 
 
-def test_training_that_diverges_is_hopeless_and_the_search_goes_on(
+def test_a_diverged_transition_is_hopeless_and_the_search_continues(
     make_search: Any, tiny_set: Path, tmp_path: Path
 ) -> None:
-    """Scored on the four videos that it learns by heart, whose score rises on every processor."""
+    """Scored on its four training videos, whose score rises on every processor."""
     lists = few_videos(tiny_set, tmp_path, num_train=4, num_test=0)
     steep = {"lr_factors": [1e12, 1.0], "graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "initial -> (1,1)"]}
     _, result = run(
@@ -281,7 +281,7 @@ def test_training_that_diverges_is_hopeless_and_the_search_goes_on(
     assert result["path"][-1]["state"] == "(1,1)"
 
 
-def test_nothing_but_divergence_ends_in_one_line_and_a_page(make_search: Any) -> None:
+def test_a_search_in_which_all_diverges_ends_with_one_line_and_a_page(make_search: Any) -> None:
     record = make_search(search=ONE, optimizer={"base_learning_rate": 1e20, "clip_gradient": 0})
     for _ in range(2):
         with pytest.raises(UserError, match="no transition improved"):
@@ -291,7 +291,7 @@ def test_nothing_but_divergence_ends_in_one_line_and_a_page(make_search: Any) ->
     assert not config.weights_path.exists()
 
 
-def test_what_is_no_search_is_refused(make_search: Any, make_record: MakeRecord) -> None:
+def test_records_of_the_wrong_kind_are_refused(make_search: Any, make_record: MakeRecord) -> None:
     for script, record in (("train_3d_op.py", make_record("plain")), ("train_3d.py", make_search("space"))):
         done = forked.run([sys.executable, script, "--config_file", record])
         assert done.returncode == 2
@@ -312,7 +312,7 @@ def test_a_dry_run_draws_and_counts(make_search: Any) -> None:
     assert "at least 7 epochs" in missing
 
 
-def test_the_costs_of_a_search_lie_in_the_range_it_said(searched: tuple[RunConfig, dict[str, Any]]) -> None:
+def test_the_cost_of_a_search_is_in_the_previewed_range(searched: tuple[RunConfig, dict[str, Any]]) -> None:
     config, result = searched
     said = "\n".join(helpers.describe_search(config))
     ledger = result["ledger"]["search"]

@@ -1,4 +1,4 @@
-"""train_3d_op.py killed at any moment, on a full disk, without its checkpoint, and with two processes."""
+"""train_3d_op.py killed at random moments, on a full disk, without its checkpoint, and with two processes."""
 
 import functools
 import logging
@@ -25,7 +25,7 @@ SMALL = {"graph": ["initial -> (0,0)", "(0,0) -> (1,1)", "(0,0) -> (0,1)", "(0,1
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
-    """A search that nothing has stopped."""
+    """Return a search that ran without interruption."""
     make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("undisturbed"))
     return run(write_search(make, "first", search=SMALL))
 
@@ -48,7 +48,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_plan_and_weights(
     assert ours.replace(*folders).replace("second", "first") == theirs
 
 
-def test_a_lost_checkpoint_is_named(make_search: Any) -> None:
+def test_a_missing_checkpoint_is_reported(make_search: Any) -> None:
     record = make_search(search={"graph": ["initial -> (1,1)"], "max_epochs": 3, "attempt_epochs": 3})
     program = (
         "import os, signal, sys\n"
@@ -87,7 +87,7 @@ def test_a_full_disk_stops_it_and_it_continues(undisturbed: tuple[RunConfig, dic
     assert_equal(weights_of(config), weights_of(whole))
 
 
-def test_a_log_that_cannot_be_written_stops_in_one_line() -> None:
+def test_a_log_that_cannot_be_written_is_an_error() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     log = _FileHandler(Path("/dev/full"))

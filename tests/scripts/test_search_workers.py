@@ -1,4 +1,4 @@
-"""train_3d_op.py with search.workers: the same plan, journal and weights as with one, through kills and stops."""
+"""train_3d_op.py with search.workers: the same plan, journal and weights as with one, despite kills and stops."""
 
 import contextlib
 import errno
@@ -34,20 +34,20 @@ CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_
 
 
 def journal_of(config: RunConfig) -> list[dict[str, Any]]:
-    """The lines of a journal without what hangs on the clock."""
+    """Return the lines of a journal without the fields that depend on the clock."""
     lines = map(json.loads, (config.run_dir / "search/journal.jsonl").read_text().splitlines())
     return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
 
 
 @pytest.fixture(scope="module")
 def alone(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """The search of one worker."""
+    """Return a search with one worker."""
     make = functools.partial(write_record, tiny_set, tmp_path_factory.mktemp("alone"))
     return run(write_search(make, search=SPACE))[0]
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
-    """Return what is found as soon as it is."""
+    """Poll a function until its result is true, and return it."""
     end = time.monotonic() + 120
     while not (result := found()):
         assert time.monotonic() < end
@@ -56,7 +56,7 @@ def wait_for(found: Callable[[], Any]) -> Any:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The workers of a process."""
+    """Return the process ids of the workers of a process."""
     own = []
     for path in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):  # it has ended
@@ -65,7 +65,7 @@ def workers_of(pid: int) -> list[int]:
     return own
 
 
-def test_two_workers_find_what_one_does_through_kills_and_stops(alone: RunConfig, make_search: Any) -> None:
+def test_two_workers_give_the_results_of_one_despite_kills_and_stops(alone: RunConfig, make_search: Any) -> None:
     record = make_search(search=SPACE | {"workers": 2})
     config = load_config(record)
     folder = config.run_dir / "search"
@@ -73,7 +73,7 @@ def test_two_workers_find_what_one_does_through_kills_and_stops(alone: RunConfig
     wait_for(lambda: list(folder.glob("*/current.pth")))
     (killed,) = workers_of(search.pid)  # processes start with their first job
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: {*workers_of(search.pid)} - {killed})  # it was started anew
+    wait_for(lambda: {*workers_of(search.pid)} - {killed})  # it was restarted
     search.send_signal(signal.SIGTERM)
     stopped = search.complete()
     assert (stopped.returncode, stopped.stderr.splitlines()[-1]) == (
@@ -86,7 +86,7 @@ def test_two_workers_find_what_one_does_through_kills_and_stops(alone: RunConfig
     wait_for(lambda: (config.run_dir / ".workers.lock").exists())
     search.kill()
     search.complete()
-    _, result = run(record)  # it waits for the workers of the one that was killed
+    _, result = run(record)  # it waits for the workers of the killed search
     assert journal_of(config)[1:] == journal_of(alone)[1:]
     assert decisions(result) == decisions(read_result(alone))
     assert_equal(weights_of(config), weights_of(alone))
@@ -95,7 +95,7 @@ def test_two_workers_find_what_one_does_through_kills_and_stops(alone: RunConfig
 
 
 def kill_one_of_ray() -> bool:
-    """Kill a worker of Ray's, if one is training."""
+    """Kill a Ray worker, if one is training; return whether one was."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended
             if path.read_bytes().startswith(b"ray::_train"):
@@ -104,13 +104,13 @@ def kill_one_of_ray() -> bool:
     return False
 
 
-def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any) -> None:
-    """A local cluster of Ray's, one of whose workers is killed."""
+def test_a_cluster_gives_the_results_of_one_worker(alone: RunConfig, make_search: Any) -> None:
+    """The cluster is local, and one of its workers is killed."""
     pytest.importorskip("ray", reason="Ray is optional: pip install 'ray>=2.40'")
     record = make_search(search=SPACE | {"workers": 2, "executor": "ray"})
     config = load_config(record)
     trained = lambda: list(config.run_dir.glob("search/*/current.pth"))  # noqa: E731
-    home, pipe = {**os.environ, "HOME": str(record.parent)}, subprocess.PIPE  # where Ray keeps a token
+    home, pipe = {**os.environ, "HOME": str(record.parent)}, subprocess.PIPE  # Ray stores a token there
     with subprocess.Popen(command(record), cwd=ROOT, env=home, stdout=pipe, stderr=pipe, text=True) as search:
         wait_for(lambda: (trained() and kill_one_of_ray()) or search.poll() is not None)
         is_running, (_, errors) = search.poll() is None, search.communicate()
@@ -120,7 +120,7 @@ def test_a_cluster_finds_what_one_worker_does(alone: RunConfig, make_search: Any
     assert_equal(weights_of(config), weights_of(alone))
 
 
-def test_what_a_node_of_a_cluster_lacks_is_handed_to_the_search(make_search: Any) -> None:
+def test_a_full_disk_of_a_cluster_node_is_reported_to_the_search(make_search: Any) -> None:
     def lack(_config: RunConfig, _device: torch.device) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x")
 

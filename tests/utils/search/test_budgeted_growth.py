@@ -1,4 +1,4 @@
-"""A budget that grows: what a journal of a smaller one says for the larger, in closed forms."""
+"""A budget that grows: what the journal of a smaller budget means for the larger, with closed-form losses."""
 
 import logging
 import math
@@ -44,13 +44,13 @@ def grown(config: RunConfig, times: float) -> RunConfig:
 
 @pytest.fixture
 def journal(config: RunConfig) -> list[BudgetedEvent]:
-    """A search that has ended, and the first lines of one of twice its budget."""
+    """Return the events of a complete search, and the first ones of its continuation with twice the budget."""
     compute = budget_compute(config, INPUTS)
     events = [BudgetSet(compute, UNIT), *train_closed_form(config), End()]
     return [*events, BudgetSet(2 * compute, UNIT, path=0.5 * compute), SetAside("earlier-001")]
 
 
-def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
+def test_results_are_converted_and_their_cost_counts_and_there_is_a_new_plan(
     config: RunConfig, journal: list[BudgetedEvent]
 ) -> None:
     history, large = BudgetedHistory(journal), grown(config, 2)
@@ -60,20 +60,20 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     assert (history.plan, history.test, history.has_ended) == (None, None, False)
     seen = history.seen()
     assert seen.carried_over == seen.ended != frozenset()
-    # A check of the smaller budget says how splits of that one end: it is made anew.
+    # A check of the smaller budget is about shorter paths, so it is repeated.
     check = CheckScore(policy.budget.goal_only, 1 / 8, 1.5, 0.02, 50.0, (1.5,), 1.0)
     for place, checks in ((-2, 0), (len(journal), 1)):
         assert len(BudgetedHistory([*journal[:place], check, *journal[place:]]).seen().checks) == checks
-    # A rate stands for one that is lower by 2^-0.3; what was written stays as it is written.
+    # A rate that was found stands for one lower by 2^-0.3; the rate of the record is not converted.
     assert policy.factors(seen) == pytest.approx([factor * 0.5**HORIZON for factor in old.factors])
     assert policy.factors(replace(seen, peaks={})) == (1.0, 1.0, 1.0)
-    # Everything that planning has taken so far counts, pilots as a whole: no path goes on from them.
+    # All planning so far counts, with the whole pilots, since no path continues them.
     pilots = [[each for each in history.readouts() if each.pilot == number] for number in (0, 1)]
     peaks = sum(peak.compute + policy.readout for peak in history.peaks())
     spent = peaks + sum(pilot[-1].compute for pilot in pilots) + policy.readout * len(history.readouts())
     path = policy.path_budget(seen)
     assert path.compute == pytest.approx(2 * first - spent)
-    # There is more money for peaks, and no pilot is run again.
+    # There is compute for more peaks, and no pilot is run again.
     action = policy.next_action(seen)
     while isinstance(action, TryPeak):
         history.add(PeakScore(action.input, action.factor, 9.0, 0.02, 50.0, 30, action.compute, 1.0))
@@ -82,7 +82,7 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     path = policy.path_budget(history.seen())
     posterior = fit_posterior(history.seen().readouts, tau_scale=path.tau_scale)
     assert action.plan == choose_split(posterior, path, min_goal=policy.min_goal, min_first=policy.pilot_fraction)
-    # The page says what the earlier path has trained, on top of the budget.
+    # The page states the compute of the earlier path, on top of the budget.
     chosen = action.plan.chosen
     history.add(planned := Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute))
     report = build_report(large, history, policy=policy, planned=planned)
@@ -93,8 +93,8 @@ def test_what_was_seen_is_converted_and_paid_for_and_the_plan_is_chosen_anew(
     assert report.peaks[0].factor == pytest.approx(history.peaks()[0].factor * 0.5**HORIZON)
 
 
-def test_a_run_of_a_peak_is_the_same_under_every_budget(config: RunConfig) -> None:
-    """So one that was killed goes on, and losses are those of equally long runs."""
+def test_a_peak_run_is_the_same_under_every_budget(config: RunConfig) -> None:
+    """So a killed one continues, and losses are those of equally long runs."""
     first = budget_compute(config, INPUTS)
     policies = [make_policy(each, INPUTS, scoring_videos=500, first=first) for each in (config, grown(config, 3))]
     assert policies[0] == make_policy(config, INPUTS, scoring_videos=500)
@@ -105,10 +105,10 @@ def test_a_run_of_a_peak_is_the_same_under_every_budget(config: RunConfig) -> No
     assert policies[1].max_for_peaks == 3 * policies[0].max_for_peaks
 
 
-def test_what_an_unfinished_path_had_trained_is_said(
+def test_the_compute_of_an_abandoned_path_is_recorded(
     config: RunConfig, journal: list[BudgetedEvent], tmp_path: Path
 ) -> None:
-    """By its last checkpoint, without the pilot that it began with."""
+    """It is taken from the last checkpoint, without the pilot that the path continued."""
     small = replace(config, logging=replace(config.logging, output_dir=str(tmp_path)))
     run, parts = small.run_dir / "search" / "run", journal[: journal.index(End())]
     planned = parts[-1]
@@ -129,8 +129,8 @@ def test_what_an_unfinished_path_had_trained_is_said(
     assert (small.run_dir / "earlier-001" / "search" / "run" / "current.pth").exists()
 
 
-def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal: list[BudgetedEvent]) -> None:
-    """Their readouts stay; one that diverges at a converted rate names the very rates that were tried."""
+def test_pilots_that_led_to_no_plan_are_run_again(config: RunConfig, journal: list[BudgetedEvent]) -> None:
+    """Their readouts are kept; a pilot that diverges at a converted rate rules out the rates that were tried."""
     cut = next(place for place, event in enumerate(journal) if isinstance(event, PilotEnd))
     small = journal[: cut + 1]  # the goal's pilot has ended, the other has not begun
     first = budget_compute(config, INPUTS)
@@ -154,7 +154,7 @@ def test_pilots_that_had_led_to_no_plan_are_run_anew(config: RunConfig, journal:
     assert {factor for factor, loss in after.items() if math.isnan(loss)} == {
         factor for factor in tried if factor * policy.scale >= action.factors[2] * (1 - 1e-9) or factor > 8
     }
-    # Under a third budget: by the first and the last.
+    # Under a third budget rates are converted from the first to the last.
     history.add(BudgetSet(8 * first, UNIT))
     assert history.attempt == 3
     largest = make_policy(grown(config, 8), INPUTS, scoring_videos=500, first=first)

@@ -1,4 +1,4 @@
-"""The pure part of a budgeted search: journal lines, records of actions, and the loop on losses of closed forms."""
+"""The pure part of a budgeted search: journal lines, records of actions, and the loop driven by closed-form losses."""
 
 import json
 import math
@@ -53,15 +53,15 @@ def config() -> RunConfig:
     )
 
 
-LOST = 2e6  # frames x pixels
+LOST = 2e6  # compute of a pilot that diverges, frames x pixels
 
 
 def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) -> list[BudgetedEvent]:
-    """Drive the policy as the search does, from its journal alone; losses are closed forms, nothing is trained."""
+    """Return the events of a search with closed-form losses, driven from its journal alone; nothing is trained."""
     policy = make_policy(config, INPUTS, scoring_videos=500)
     events: list[BudgetedEvent] = []
     for _ in range(100):
-        # Every time from the lines of the journal, as after a kill.
+        # Parse the lines of the journal each time, as after a kill.
         lines = [write_event(event) for event in events]
         history = read_history([plain(line) for line in lines], source="journal, line", first=2)
         action = policy.next_action(history.seen())
@@ -91,28 +91,28 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
             chosen = action.plan.chosen
             compute = policy.path_budget(history.seen()).compute
             return [*events, Planned(chosen.split, chosen.gain, chosen.spread, action.factors, compute)]
-    raise AssertionError("the policy came to no plan")
+    raise AssertionError("the policy has not made a plan")
 
 
 def plain(line: dict[str, Any]) -> dict[str, Any]:
-    """Return a line as JSON gives it back."""
+    """Return a line as JSON reads it back."""
     return as_json(line)
 
 
-def test_the_plan_follows_from_the_journal_and_pays_its_way(config: RunConfig) -> None:
+def test_the_plan_follows_from_the_journal_and_all_costs_add_up_to_the_budget(config: RunConfig) -> None:
     events = train_closed_form(config)
     kinds = [type(event) for event in events]
     assert kinds.index(PilotReadout) > max(i for i, kind in enumerate(kinds) if kind is PeakScore)
     history, policy = BudgetedHistory(events), make_policy(config, INPUTS, scoring_videos=500)
     plan = history.plan
     assert plan is not None
-    # The best peak of the closed form, at both ends; an input between goes by the shortest.
+    # The best peak of the closed form, at both ends; the input in between uses the shortest's.
     assert plan.factors == (4.0, 4.0, 4.0)
-    # Cheap inputs teach as much a rate-weighted epoch: the plan begins with them.
+    # A rate-weighted epoch teaches as much on cheap inputs, so the plan begins with them.
     assert plan.split[0] > 0
     assert plan.split[-1] >= 0.5
     assert plan.gain > 0
-    # Peaks, path and what is lost are the budget, and no more.
+    # Peaks, path and lost compute add up to the budget.
     peaks = sum(peak.compute + policy.readout for peak in history.peaks())
     assert peaks <= 0.25 * policy.budget.compute
     branches = sum(readout.branch for readout in history.readouts()) * INPUTS[-1].compute
@@ -120,14 +120,14 @@ def test_the_plan_follows_from_the_journal_and_pays_its_way(config: RunConfig) -
     assert peaks + plan.compute + lost + branches == pytest.approx(policy.budget.compute, rel=1e-3), "whole steps"
 
 
-def test_a_pilot_that_diverges_lowers_the_peaks_and_all_pilots_begin_anew(config: RunConfig) -> None:
+def test_a_pilot_that_diverges_lowers_the_peaks_and_restarts_all_pilots(config: RunConfig) -> None:
     events = train_closed_form(config, diverges_above=3)
     history = BudgetedHistory(events)
     assert [end.factors[-1] for end in history.diverged_pilots()] == [4.0]
     assert history.plan is not None
     assert history.plan.factors[-1] < 4
     assert {readout.pilot for readout in history.readouts()} == {GOAL_PILOT, SHORT_PILOT}
-    # What it had spent is spent: the path is of what is left.
+    # The compute that it had spent is deducted from the path.
     policy = make_policy(config, INPUTS, scoring_videos=500)
     peaks = sum(peak.compute + policy.readout for peak in history.peaks())
     branches = sum(readout.branch for readout in history.readouts()) * INPUTS[-1].compute
@@ -135,7 +135,7 @@ def test_a_pilot_that_diverges_lowers_the_peaks_and_all_pilots_begin_anew(config
     assert peaks + history.plan.compute + lost + branches == pytest.approx(policy.budget.compute, rel=1e-3)
 
 
-def test_what_every_split_begins_with_are_the_same_steps(config: RunConfig) -> None:
+def test_all_splits_have_the_same_envelope_and_compute(config: RunConfig) -> None:
     policy = make_policy(config, INPUTS, scoring_videos=500)
     path = policy.path_budget(Seen())
     records = [
@@ -165,7 +165,7 @@ def test_a_branch_is_a_quarter_of_the_compute_so_far_at_the_goal_from_the_rate_o
     own, goal = INPUTS[place], INPUTS[-1]
     half, step = policy.pilot_fraction / 2, own.compute / path.compute
     assert [branch.at for branch in pilot.branches] == pytest.approx([half, 2 * half], abs=step)
-    # What it is the beginning of: a path with more of this input, under the envelope of every path.
+    # It is the beginning of a path with more of this input, under the common envelope.
     assert pilot.record.states[0].epochs * own.per_epoch > pilot.branches[-1].begin
     longer = path_record(config, path.goal_only, factors=action.factors, compute=path.compute, inputs=INPUTS)
     assert pilot.record.optimizer == longer.optimizer
@@ -178,7 +178,7 @@ def test_a_branch_is_a_quarter_of_the_compute_so_far_at_the_goal_from_the_rate_o
         assert (settings.envelope, settings.envelope_warmup, settings.envelope_epochs) == ("linear", 0.0, 0.0)
         begins = path.envelope.factor(branch.at)
         assert state.base_learning_rate == pytest.approx(3 * config.search.inputs[-1].base_learning_rate * begins)
-        # Its weight in the law: the sum of the rates of its steps, in units of the peak, beside the pilot's.
+        # Its rate-weighted epochs: the sum of the rates of its steps, in units of the peak, on top of the pilot's.
         rates = sum(begins * (1 - (step + 0.5) / branch.steps) for step in range(branch.steps))
         alone = path.weighted_epochs(path.only(place), until=branch.at)
         more = [after - before for after, before in zip(branch.weighted, alone, strict=True)]
@@ -194,12 +194,12 @@ def test_the_records_of_the_experiment_have_pilots_from_four_times_their_budget_
     costs = [6.0 * setting.pixels_per_clip for setting in hard.search.inputs]
     policy = make_policy(hard, [InputSteps(400, compute) for compute in costs], scoring_videos=100)
     assert bool(policy.pilots) == (cost is not None)
-    if cost is not None:  # with the peaks that such a search has: three, one between, and two at the short input
+    if cost is not None:  # with the peaks of such a search: three, the refinement, and two at the short input
         seen = Seen({0: {1.0: 1.0, 2.0: 1.1}, 1: {0.25: 1.2, 1.0: 1.0, 4.0: 1.3, 2.0: 1.1}})
         assert 1 - policy.path_budget(seen).compute / policy.budget.compute < cost
 
 
-def test_a_peak_has_the_fewest_steps_that_mean_something(config: RunConfig) -> None:
+def test_a_peak_run_has_at_least_the_least_steps(config: RunConfig) -> None:
     small = replace(config, search=replace(config.search, budget=replace(config.search.budget, epochs=15)))
     policy = make_policy(small, INPUTS, scoring_videos=500)
     action = policy.next_action(Seen())
@@ -215,7 +215,7 @@ def test_a_peak_has_the_fewest_steps_that_mean_something(config: RunConfig) -> N
     assert "peaks: at most 3 runs of 5.33% of the budget each" in "\n".join(describe_budget(config, policy, INPUTS))
 
 
-def test_what_was_seen_is_in_search_json_and_on_the_page(config: RunConfig) -> None:
+def test_results_are_in_search_json_and_on_the_page(config: RunConfig) -> None:
     events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
     before = Planned(policy.budget.goal_only, 0.0, 0.0, (1.0, 1.0, 1.0), policy.budget.compute)
     early = build_report(config, BudgetedHistory(), policy=policy, planned=before)
@@ -244,7 +244,7 @@ def studied(config: RunConfig) -> RunConfig:
     return replace(config, search=replace(config.search, policy="studied", overhead=1.0))
 
 
-def test_a_studied_plan_pays_on_top_of_its_path_and_the_cap_holds(studied: RunConfig) -> None:
+def test_studied_planning_comes_on_top_of_the_path_and_keeps_to_the_cap(studied: RunConfig) -> None:
     events, policy = train_closed_form(studied), make_policy(studied, INPUTS, scoring_videos=500)
     history = BudgetedHistory(events)
     assert isinstance(policy, StudiedPolicy)
@@ -256,7 +256,7 @@ def test_a_studied_plan_pays_on_top_of_its_path_and_the_cap_holds(studied: RunCo
     spent = asdict(report.spent)
     assert spent["path"] == report.budget
     assert report.budget / 2 < sum(spent.values()) - spent["path"] < report.budget
-    assert spent["lost"] == pytest.approx(2 / 8 * report.budget), "the plan goes on from one of three"
+    assert spent["lost"] == pytest.approx(2 / 8 * report.budget), "the plan continues one of three"
     pilot = policy.pilot_of(history.plan.split)
     assert pilot is not None and policy.pilots[pilot] == 0
     content = json.loads(json.dumps(as_json(report.to_json())))
@@ -272,7 +272,7 @@ def test_a_studied_plan_pays_on_top_of_its_path_and_the_cap_holds(studied: RunCo
     assert "on top of the budget, at most 1.00 of it" in said
 
 
-def test_what_is_too_little_to_study_is_refused(studied: RunConfig) -> None:
+def test_too_small_an_overhead_or_budget_to_study_is_refused(studied: RunConfig) -> None:
     with pytest.raises(ConfigError, match=r"search.overhead: found 0.5, but .* take 0.59 of the budget"):
         make_policy(replace(studied, search=replace(studied.search, overhead=0.5)), INPUTS, scoring_videos=500)
     small = replace(studied, search=replace(studied.search, budget=replace(studied.search.budget, epochs=18)))
@@ -295,11 +295,11 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
     assert prior.log_weights == pytest.approx(fitted.tempered(0.3).log_weights)
     assert read_prior(config, tau_scale=tau_scale) is None
     assert identify_reused(reusing) == {"reused search 1": file_sha256(file)}
-    # What is said of the plan is said with it, and is surer.
+    # The report uses the prior, and some gains are less uncertain with it.
     sure = build_report(config, history, policy=replace(policy, prior=prior), planned=history.plan)
     spreads = [{each.split: each.spread for each in one.splits} for one in (sure, report)]
     assert any(spreads[0][split] < spreads[1][split] for split in spreads[0].keys() & spreads[1].keys())
-    # What cannot be used is named.
+    # Errors name the file that cannot be used.
     other = replace(reusing, search=replace(reusing.search, inputs=reusing.search.inputs[1:]))
     with pytest.raises(ReuseError, match=r"search.json: its inputs .* are \[\[.*, those of plan-synthetic are"):
         read_prior(other, tau_scale=tau_scale)
@@ -325,6 +325,6 @@ def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig,
         ({"event": "costs", "step_seconds": [0.5, None]}, "step_seconds: found None, expected a number"),
     ],
 )
-def test_what_is_no_event_is_named(line: dict[str, Any], message: str) -> None:
+def test_lines_that_are_not_events_are_refused(line: dict[str, Any], message: str) -> None:
     with pytest.raises(EventError, match=message):
         read_history([line], source="journal, line", first=2)

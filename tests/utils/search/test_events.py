@@ -1,4 +1,4 @@
-"""Events of a search: lines that were written come back as what they were; lines that are wrong are named."""
+"""Events of a search: lines read back as the events that were written; errors name invalid lines."""
 
 import json
 import math
@@ -48,7 +48,7 @@ EVENTS: list[Event] = [
     FinalScore("list.txt", 25.0, 50.0, 75.0, 50.0, videos=25, missing=0),
     End(),
 ]
-# As journals have always had them.
+# The format of existing journals.
 LINES: list[dict[str, Any]] = [
     {"event": "score", "edge": "initial -> (0,0)", "epoch": 0, "score": 0.0}
     | {"clips": 0, "seconds": 0.0, "scored_clips": 0, "scoring_seconds": 0.0},
@@ -68,13 +68,13 @@ LINES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(("event", "line"), list(zip(EVENTS, LINES, strict=True)))
-def test_an_event_is_its_line(event: Any, line: dict[str, Any]) -> None:
+def test_an_event_is_written_as_its_line_and_read_back(event: Any, line: dict[str, Any]) -> None:
     assert json.dumps(as_json(write_event(event))) == json.dumps(line)
     found = read_event(line, Event, where="here", transitions=GRAPH.transitions)
-    assert repr(found) == repr(event)  # NaN is unlike itself
+    assert repr(found) == repr(event)  # NaN differs from itself
 
 
-def test_a_history_knows_every_transition_by_itself() -> None:
+def test_a_history_separates_transitions() -> None:
     history = read_history(LINES, GRAPH, source="here")
     assert history.curve(FIRST)[:2] == (START, EPOCH)
     assert history.scores(FIRST)[:2] == [0.0, 50.0] and math.isnan(history.scores(FIRST)[2])
@@ -102,7 +102,7 @@ def test_a_history_knows_every_transition_by_itself() -> None:
         (6, {"epoch": 3}, "unknown field 'epoch'"),
     ],
 )
-def test_a_wrong_line_is_named_with_its_field(line: int, change: dict[str, Any], message: str) -> None:
+def test_errors_name_the_line_and_the_field(line: int, change: dict[str, Any], message: str) -> None:
     lines = [*LINES[:line], LINES[line] | change, *LINES[line + 1 :]]
     with pytest.raises(EventError, match=rf"^journal\.jsonl, line {line + 2}: {message}"):
         read_history(lines, GRAPH, source="journal.jsonl, line", first=2)

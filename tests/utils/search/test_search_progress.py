@@ -1,4 +1,4 @@
-"""What a running search says of itself, from journals whose outcome is known; and the record that it writes."""
+"""The progress messages of a search, from journals with a known outcome, and the record that it writes."""
 
 import functools
 import math
@@ -31,7 +31,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
 
 @functools.cache
 def simulate(config: RunConfig, curve: Any) -> list[Event]:
-    """The events of a whole search whose edge number n has the score curve(n, epoch)."""
+    """Return the events of a whole search in which transition number n has the scores curve(n, epoch)."""
     events: list[Event] = []
     order, rule = config.graph.exploration_order, make_rule(config)
 
@@ -50,7 +50,7 @@ def simulate(config: RunConfig, curve: Any) -> list[Event]:
 
 
 def point(config: RunConfig, transition: Transition, epoch: int, score: float) -> EpochScore:
-    """A point of a curve as training leaves it."""
+    """Return a point of a curve as training writes it."""
     frames = config.search.inputs[transition.end.input].num_frames
     validation = ValidationScore(50.0, 60.0, 70.0, 60.0, videos=120, missing=0)
     training = EpochTraining(1.0, 0.1, "float32", 9.0, 0.0, frames, 0)
@@ -63,7 +63,7 @@ def noisy(number: int, epoch: int) -> float:
     return 60 - 40 * math.exp(-rate * epoch) - 0.5 * epoch + math.sin(7 * number + 3 * epoch)
 
 
-def test_what_is_left_lies_in_the_range_at_every_moment(config: RunConfig) -> None:
+def test_the_remaining_work_is_always_in_the_estimated_range(config: RunConfig) -> None:
     events = simulate(config, noisy)
     epochs = History(events).epochs()
     assert {decision.verdict for decision in History(events).decisions.values()} == {"settled", "capped", "hopeless"}
@@ -71,14 +71,14 @@ def test_what_is_left_lies_in_the_range_at_every_moment(config: RunConfig) -> No
         history = History(events[:count])
         done, left = len(history.epochs()), estimate_remaining(config, history)
         assert left.epochs[0] <= len(epochs) - done <= left.epochs[1], f"after {count} events"
-        if done > 12:  # two inputs have been trained: the third is taken to cost as much a frame, and here it does
+        if done > 12:  # two inputs have been trained: the third is assumed to cost as much per frame, and here it does
             seconds = sum(point.seconds for point in epochs[done:])
             assert left.seconds[0] - 1e-6 <= seconds <= left.seconds[1] + 1e-6
     assert estimate_remaining(config, History(events)).epochs == (0, 0)
     assert estimate_remaining(config, History()).seconds == (0.0, 0.0)
 
 
-def test_an_input_of_larger_frames_costs_as_much_more(config: RunConfig) -> None:
+def test_the_cost_of_an_input_is_proportional_to_its_pixels(config: RunConfig) -> None:
     inputs = (replace(config.search.inputs[0], crop_size=28), replace(config.search.inputs[0], crop_size=56))
     edges = ("initial -> (0,0)", "(0,0) -> (1,0)")
     config = replace(config, search=replace(config.search, inputs=inputs, lr_factors=(1.0,), graph=edges))
@@ -89,7 +89,7 @@ def test_an_input_of_larger_frames_costs_as_much_more(config: RunConfig) -> None
     assert left.seconds == pytest.approx((3 * 8.0, 6 * 8.0)), "four times the pixels"
 
 
-def test_an_epoch_is_said_with_its_knee_and_what_is_left(config: RunConfig) -> None:
+def test_an_epoch_is_logged_with_its_knee_and_the_remaining_work(config: RunConfig) -> None:
     first = config.graph.exploration_order[0]
     rising = History(simulate(config, noisy)).curve(first)
     text = describe_epoch(config, History(rising[:3]), transition=first)
@@ -100,7 +100,7 @@ def test_an_epoch_is_said_with_its_knee_and_what_is_left(config: RunConfig) -> N
     assert text == "  epoch 2/6: training diverged"
 
 
-def test_the_cost_that_is_said_bounds_what_a_search_takes(config: RunConfig) -> None:
+def test_the_previewed_cost_bounds_that_of_a_search(config: RunConfig) -> None:
     lines = describe_cost(config, clips_per_epoch=[480, 480, 480], scoring_videos=120, weight_bytes=10**8)
     assert lines[0] == "at least 54 epochs (3 a transition), at most 108 (6 a transition)"
     # 18 transitions; point 0 of the two from the initial state is not scored.

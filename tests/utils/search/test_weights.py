@@ -1,4 +1,4 @@
-"""The weights a search keeps: whatever is still needed at every moment, nothing else in the end, and others' files."""
+"""The weights that a search keeps: those still needed at any moment, nothing else at the end, and foreign files."""
 
 import random
 import shutil
@@ -16,7 +16,7 @@ GRAPHS = [build_graph("extended", num_inputs=3, num_levels=3), build_graph("basi
 
 
 class Exploration:
-    """Explores with files of a few bytes: every epoch leaves one, the knee is one of them or none."""
+    """Explores with small files: each epoch writes one, and the knee is at one of them or at 0."""
 
     def __init__(self, folder: WeightFolder, seed: int) -> None:
         self.folder, self.rng = folder, random.Random(seed)
@@ -26,7 +26,7 @@ class Exploration:
         folder.initial.write_text("initial")
 
     def __call__(self, transition: Transition, path: Path) -> Outcome:
-        steps = trained(path)  # a state that is passed through hands on the weights it got
+        steps = trained(path)  # a state without training passes on the weights it got
         assert self.folder.end(path).read_text() == (str(steps[-1].transition) if steps else "initial")
         epochs = self.rng.randint(1, 4)
         for epoch in range(1, epochs + 1):
@@ -34,7 +34,7 @@ class Exploration:
             file.parent.mkdir(exist_ok=True)
             file.write_text(str(transition))
         self.folder.checkpoint(transition).touch()
-        (file.parent / ".current.pth.0a1b2c3d.tmp").touch()  # a kill left it
+        (file.parent / ".current.pth.0a1b2c3d.tmp").touch()  # left by a kill
         knee = self.rng.randint(0, epochs)
         file = self.folder.epoch(transition, knee) if knee else self.folder.end(path)
         self.outcomes[transition] = Outcome(self.rng.random(), knee, file)
@@ -52,7 +52,7 @@ def files_in(folder: File) -> set[str]:
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=("extended", "basic"))
 @pytest.mark.parametrize("seed", range(10))
-def test_what_is_needed_is_there_and_in_the_end_nothing_else(graph: Graph, seed: int, tmp_path: File) -> None:
+def test_needed_weights_are_kept_and_nothing_else_at_the_end(graph: Graph, seed: int, tmp_path: File) -> None:
     folder = WeightFolder(tmp_path / "search", graph, identity={}, say=pytest.fail)
     explore = Exploration(folder, seed)
     plan = search(graph, explore, arrive=explore.arrive)
@@ -61,7 +61,7 @@ def test_what_is_needed_is_there_and_in_the_end_nothing_else(graph: Graph, seed:
     assert len(list(folder.path.iterdir())) == len({"initial.pth", end.parts[0]}), "no empty folder is left"
 
 
-def test_transitions_that_are_not_decided_keep_what_they_have(tmp_path: File) -> None:
+def test_undecided_transitions_keep_their_files(tmp_path: File) -> None:
     graph, said = GRAPHS[1], list[str]()
     folder = WeightFolder(tmp_path, graph, identity={}, say=said.append)
     first, second = graph.exploration_order[:2]
@@ -70,15 +70,15 @@ def test_transitions_that_are_not_decided_keep_what_they_have(tmp_path: File) ->
         for file in (folder.checkpoint(transition), folder.epoch(transition, 1), folder.epoch(transition, 1234)):
             file.touch()
     before = files_in(tmp_path)
-    folder.release({}, {})  # nothing is decided: any of them may be in training
+    folder.release({}, {})  # none is decided, so any may be in training
     assert files_in(tmp_path) == before
-    folder.release({second: folder.outcome(second, (), score=1.0, epochs=1)}, {})  # it was, ahead of the first
+    folder.release({second: folder.outcome(second, (), score=1.0, epochs=1)}, {})  # decided out of order
     kept = {folder.epoch(second, 1), folder.checkpoint(first), folder.epoch(first, 1), folder.epoch(first, 1234)}
     assert files_in(tmp_path) == {str(file.relative_to(tmp_path)) for file in kept}
     assert said == []
 
 
-def test_files_of_others_stay_and_are_named_once(tmp_path: File) -> None:
+def test_foreign_files_are_kept_and_reported_once(tmp_path: File) -> None:
     graph, said = GRAPHS[1], list[str]()
     folder = WeightFolder(tmp_path / "search", graph, identity={}, say=said.append)
     explore = Exploration(folder, seed=0)
@@ -114,7 +114,7 @@ def test_weights_of_another_search_transition_or_epoch_are_refused(tmp_path: Fil
         WeightFolder(tmp_path, graph, identity={"optimizer.seed": 1}, say=said.append).load(path)
 
 
-def test_start_weights_are_written_once_but_anew_where_nothing_has_begun(tmp_path: File) -> None:
+def test_start_weights_are_written_once_but_replaced_if_nothing_has_been_trained(tmp_path: File) -> None:
     folder = WeightFolder(tmp_path, GRAPHS[1], identity={}, say=pytest.fail)
     for seed, begins in ((0, True), (1, True), (2, False)):
         torch.manual_seed(seed)
