@@ -5,7 +5,7 @@ nearly all of them for the paper's search.
 
   python benchmarks/planning.py [--problems 200] [--first 3000] [--epochs 60] [--policies NAME ...]
 
-Budgeted policies are those of today, with five peaks, runs of 60 steps at least, losses no better than a guess, and
+Budgeted policies are those of today, with five peaks, runs of 60 steps at least, losses no better than chance, and
 pilots that are read by cool-downs. They have two kinds of rows. "power 0.3": the best rate falls as the planner takes
 it. "any power": as the problem has it. "1,000 steps" is a budget so small that runs of peaks take 6% each and there are
 no pilots; the others have 8,000 steps. "peak only" plans all at the goal: what is missing to the row above is the
@@ -45,7 +45,7 @@ from utils.planning.graph import Transition, build_graph
 from utils.planning.knee import KneeRule
 from utils.planning.law import Readout
 from utils.planning.peaks import HORIZON, PeakRule
-from utils.planning.policy import COOL_DOWN, READ_AT, BudgetedPolicy, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.policy import COOL_DOWN, READ_AT, BudgetedPolicy, Observations, RunPilot, TrainPlan, TryPeak
 from utils.planning.search import Outcome, search
 from utils.planning.search import Path as Steps
 from utils.search.budgeted_plan import MAX_FOR_PEAKS, MAX_PILOT_FRACTION, MIN_PILOT_RUNS, PEAK_FRACTION, PILOT_FRACTION
@@ -174,7 +174,7 @@ def make_policy(problem: Problem, compute: float, *, min_goal: float, least: flo
     share = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / (compute - most - 2 * len(READ_AT) * readout))
     return BudgetedPolicy(
         Budget(compute, problem.costs, LINEAR),
-        PeakRule(PEAKS, tolerance=1.4 * REFERENCE_SD, guess=problem.floor + problem.height),
+        PeakRule(PEAKS, tolerance=1.4 * REFERENCE_SD, chance_loss=problem.floor + problem.height),
         peak_compute=max(compute * PEAK_FRACTION, least),
         max_for_peaks=most,
         pilot_fraction=share if share <= MAX_PILOT_FRACTION else 0.0,
@@ -185,7 +185,7 @@ def make_policy(problem: Problem, compute: float, *, min_goal: float, least: flo
 
 def plan_and_train(world: World, policy: BudgetedPolicy) -> tuple[float, float]:
     """Spend a budget as the budgeted policy does; return the worth of the path and what planning has cost."""
-    compute, seen = policy.budget.compute, Seen()
+    compute, seen = policy.budget.compute, Observations()
     misfit = (policy.peak_compute / compute) ** (world.problem.horizon - HORIZON)
     while True:
         action = policy.next_action(seen)

@@ -21,7 +21,7 @@ from utils.config import ConfigError, RunConfig, load_config
 from utils.errors import UserError
 from utils.jsonl import LineFileError
 from utils.planning.peaks import HORIZON
-from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TrainPlan
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, Observations, RunPilot, TrainPlan
 from utils.sealed import write_sealed_json
 from utils.search.budgeted import open_journal, plan_budget
 from utils.search.budgeted_events import InputCosts, PilotEnd, PilotReadout
@@ -180,8 +180,8 @@ def test_continuing_a_short_pilot_gives_the_weights_of_the_path(make_budgeted: A
     device = torch.device("cpu")
     parts = helpers.make_budgeted_parts(config, device)
     policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
-    path = policy.path_budget(Seen())
-    action = policy.next_action(Seen(ended=frozenset({GOAL_PILOT})))
+    path = policy.path_budget(Observations())
+    action = policy.next_action(Observations(ended=frozenset({GOAL_PILOT})))
     assert isinstance(action, RunPilot)
     pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=0)
     runs = Runs(config, parts, folder=tmp_path / "search", log=logging.getLogger("test"))
@@ -215,11 +215,11 @@ def test_a_branch_that_diverges_ends_the_pilot_and_does_not_change_it(make_budge
     config = load_config(make_budgeted(search={"peaks": []}))
     parts = helpers.make_budgeted_parts(config, torch.device("cpu"))
     policy = make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
-    path, ends, spent = policy.path_budget(Seen()), list[dict[str, Any]](), 0.0
+    path, ends, spent = policy.path_budget(Observations()), list[dict[str, Any]](), 0.0
     for goal in (1.0, 1.0e30):
         events: list[Any] = []
         action = RunPilot(SHORT_PILOT, 0, policy.pilot_fraction, (1.0, goal))
-        trial = Trial(action, path, attempt=len(ends), inputs=parts.inputs, first=policy.budget.compute)
+        trial = Trial(action, path, attempt=len(ends), inputs=parts.inputs, first_budget=policy.budget.compute)
         perform(config, parts, Job(trial.name, trial), events.append, logging.getLogger("test"))
         place = config.run_dir / "search"
         pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=len(ends))
@@ -329,7 +329,7 @@ def test_budgets_in_hours_use_costs_that_are_measured_once(make_budgeted: Any) -
     )
     gains = []
     for each in (replace(policy, prior=prior), policy):
-        action = each.next_action(history.seen())
+        action = each.next_action(history.observations())
         assert isinstance(action, TrainPlan)
         gains.append({one.split: one.gain for one in action.plan.table})
     assert history.plan is not None

@@ -28,12 +28,12 @@ class PeakRule:
         factors: Factors of the base learning rate, increasing; tried from the lowest on.
         tolerance: Losses that differ by no more than this count as equal: the standard deviation of the difference of
             two runs.
-        guess: Loss of a uniform prediction. Runs that end above it have learned nothing and count as equal.
+        chance_loss: Loss of a uniform prediction. Runs that end above it have learned nothing and count as equal.
     """
 
     factors: tuple[float, ...]
     tolerance: float = 0.0
-    guess: float = math.inf
+    chance_loss: float = math.inf
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -83,8 +83,8 @@ class PeakRule:
         return same[(len(same) - 1) // 2]
 
     def has_learned(self, loss: float) -> bool:
-        """Return whether a loss is better than a guess by more than the tolerance."""
-        return loss < self.guess - self.tolerance
+        """Return whether a loss is better than chance by more than the tolerance."""
+        return loss < self.chance_loss - self.tolerance
 
     def _loss(self, losses: Mapping[float, float], factor: float) -> float:
-        return min(losses[factor], self.guess) if math.isfinite(losses[factor]) else math.inf
+        return min(losses[factor], self.chance_loss) if math.isfinite(losses[factor]) else math.inf

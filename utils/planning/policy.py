@@ -102,7 +102,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observations:
     """The results so far, in the order of the journal.
 
     Attributes:
@@ -151,12 +151,12 @@ class BudgetedPolicy:
     readout: float = 0.0
     scale: float = 1.0
 
-    def next_action(self, seen: Seen) -> Action:
+    def next_action(self, seen: Observations) -> Action:
         """Return the next action."""
         action, posterior = self.next_trial(seen), self.posterior(seen)
         return action or TrainPlan(self.choose(posterior, self.path_budget(seen)), self.factors(seen), posterior)
 
-    def next_trial(self, seen: Seen) -> TryPeak | RunPilot | None:
+    def next_trial(self, seen: Observations) -> TryPeak | RunPilot | None:
         """Return the next peak or pilot to run, None when all have ended."""
         if action := self._next_peak(seen):
             return action
@@ -185,7 +185,7 @@ class BudgetedPolicy:
         begins = fraction >= self.pilot_fraction
         return next((pilot for pilot, place in self.pilots.items() if place == first and begins), None)
 
-    def next_actions(self, seen: Seen, most: int) -> list[Action]:
+    def next_actions(self, seen: Observations, most: int) -> list[Action]:
         """Return the next action and actions that can run in parallel with it.
 
         The others are speculative: they follow if each peak run turns out better than all before it, and no pilot
@@ -205,13 +205,13 @@ class BudgetedPolicy:
             actions.append(following)
         return actions
 
-    def posterior(self, seen: Seen) -> Posterior | None:
-        """Return the posterior given readouts and prior; None without a prior if no readout beats a guess."""
+    def posterior(self, seen: Observations) -> Posterior | None:
+        """Return the posterior given readouts and prior; None without a prior if no readout beats chance."""
         if self.prior is None and not any(self.rule.has_learned(readout.loss) for readout in seen.readouts):
             return None
         return fit_posterior(seen.readouts, tau_scale=self.path_budget(seen).tau_scale, prior=self.prior)
 
-    def path_budget(self, seen: Seen) -> Budget:
+    def path_budget(self, seen: Observations) -> Budget:
         """Return the budget of the path: the whole less peak runs, readouts, branches and one pilot.
 
         One pilot continues as the path, the other is lost. All of this is deducted before the first pilot, so that
@@ -229,11 +229,11 @@ class BudgetedPolicy:
         count = len(self.pilots)
         return self.pilot_fraction * (count - 1 + count * BRANCH_COST) if count else 0.0
 
-    def spent_on_peaks(self, seen: Seen, *, more: int = 0) -> float:
+    def spent_on_peaks(self, seen: Observations, *, more: int = 0) -> float:
         """Return the compute of all peak runs so far, and of `more` further ones, readouts included."""
         return (self.peak_compute + self.readout) * (more + sum(map(len, seen.peaks.values())))
 
-    def factors(self, seen: Seen) -> tuple[float, ...]:
+    def factors(self, seen: Observations) -> tuple[float, ...]:
         """Return the peak factor of each input: its own best, else the goal's, else 1, the rate of the record."""
         bests = [self.rule.best(seen.peaks.get(number, {})) for number in range(len(self.budget.costs))]
         found = [None if best is None else best * self.scale for best in bests]
@@ -242,7 +242,7 @@ class BudgetedPolicy:
         shortest = fallback if found[0] is None else found[0]
         return (*(shortest if each is None else each for each in found[:-1]), fallback)
 
-    def _expect(self, action: Action, seen: Seen) -> Seen:
+    def _expect(self, action: Action, seen: Observations) -> Observations:
         """Return the results after an action that ends well: a peak run better than all before, no divergence."""
         if isinstance(action, TryPeak):
             losses = seen.peaks.get(action.input, {})
@@ -252,7 +252,7 @@ class BudgetedPolicy:
             return replace(seen, checks=(*seen.checks, Check(action.split, action.fraction, ())))
         return replace(seen, ended=seen.ended | {action.number}) if isinstance(action, RunPilot) else seen
 
-    def _next_peak(self, seen: Seen) -> TryPeak | None:
+    def _next_peak(self, seen: Observations) -> TryPeak | None:
         """Return the next peak run: at the goal by the rule, then at the shortest input around the goal's best."""
         if self.spent_on_peaks(seen, more=1) > self.max_for_peaks:
             return None

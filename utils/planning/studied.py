@@ -24,8 +24,8 @@ from utils.planning.policy import (
     Action,
     BudgetedPolicy,
     Check,
+    Observations,
     RunCheck,
-    Seen,
     TrainPlan,
 )
 
@@ -46,7 +46,7 @@ class StudiedPolicy(BudgetedPolicy):
 
     overhead: float = math.inf
 
-    def next_action(self, seen: Seen) -> Action:
+    def next_action(self, seen: Observations) -> Action:
         """Return the next action."""
         action = self.next_trial(seen)
         if action is not None:
@@ -60,7 +60,7 @@ class StudiedPolicy(BudgetedPolicy):
             plan = replace(plan, chosen=weigh_splits(posterior, self.budget, left[:1])[0])
         return TrainPlan(plan, self.factors(seen), posterior)
 
-    def path_budget(self, seen: Seen) -> Budget:  # noqa: ARG002 - overrides a method that uses it
+    def path_budget(self, seen: Observations) -> Budget:  # noqa: ARG002 - overrides a method that uses it
         """Return the whole budget: planning comes on top of it."""
         return self.budget
 
@@ -80,7 +80,7 @@ class StudiedPolicy(BudgetedPolicy):
         """Compute of all pilots and branches as a fraction of the path's; the path may still continue one of them."""
         return len(self.pilots) * self.pilot_fraction * (1 + BRANCH_COST)
 
-    def posterior(self, seen: Seen) -> Posterior | None:
+    def posterior(self, seen: Observations) -> Posterior | None:
         """Return the posterior given readouts, checks and prior, or None as in `BudgetedPolicy`."""
         of_checks = tuple(self._readout(check) for check in seen.checks)
         return super().posterior(replace(seen, readouts=(*seen.readouts, *of_checks)))
@@ -89,7 +89,7 @@ class StudiedPolicy(BudgetedPolicy):
         """Return the compute of all pilots, branches and their readouts."""
         return self.lost_fraction * self.budget.compute + len(self.pilots) * len(READ_AT) * self.readout
 
-    def eliminate(self, seen: Seen) -> tuple[list[Split], RunCheck | None]:
+    def eliminate(self, seen: Observations) -> tuple[list[Split], RunCheck | None]:
         """Return the remaining splits, the most promising first, and the next run of the check (None: it has ended).
 
         Splits that the cap has no compute for are left out, the last first; a round with fewer than two splits ends the
@@ -110,7 +110,7 @@ class StudiedPolicy(BudgetedPolicy):
             left = self._keep([done[split] for split in left], known)
         return left, None
 
-    def _candidates(self, seen: Seen) -> list[Split]:
+    def _candidates(self, seen: Observations) -> list[Split]:
         """Return the split preferred after the pilots, all at the goal, and the best that differs enough from both."""
         posterior = self.posterior(replace(seen, checks=()))
         if posterior is None:
@@ -120,7 +120,7 @@ class StudiedPolicy(BudgetedPolicy):
         far = (each.split for each in plan.table if all(_distance(each.split, other) > MIN_DISTANCE for other in found))
         return [*found, *itertools.islice(far, 1)]
 
-    def _keep(self, done: Sequence[Check], known: Seen) -> list[Split]:
+    def _keep(self, done: Sequence[Check], known: Observations) -> list[Split]:
         """Return the two most promising splits of a round, or one if it beats the other significantly.
 
         Args:

@@ -30,7 +30,7 @@ from utils.search.budgeted_events import (
     Planned,
     read_history,
 )
-from utils.search.budgeted_growth import given_budget, take_budget
+from utils.search.budgeted_growth import adopt_budget, given_budget
 from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy, path_record, pilot_name
 from utils.search.budgeted_report import build_report
@@ -43,7 +43,7 @@ from utils.search.journal import SearchJournal
 from utils.search.output import record_path, write_path_record
 from utils.search.result import JOURNAL_FILE, SEARCH_FOLDER, SEARCH_JSON, SEARCH_PAGE
 from utils.search.reuse import read_prior
-from utils.search.run import keep_path
+from utils.search.run import finish_path
 from utils.training.checkpoint import load_checkpoint
 from utils.training.epoch_lines import EPOCHS_FILE, read_epochs
 from utils.training.run import open_run
@@ -69,7 +69,7 @@ def plan_budget(
             make_policy(config, parts.inputs, scoring_videos=len(parts.search.scoring))
         with open_run(config, "search", force=force) as log:
             journal = open_journal(config, identify(config, parts))
-            take_budget(config, journal, in_seconds(parts.inputs, journal.history), log=log)
+            adopt_budget(config, journal, with_measured_costs(parts.inputs, journal.history), log=log)
             distributed.decide_on_main(lambda: save_config(config))
             BudgetedSearch(work, parts, journal=journal, log=log).run()
 
@@ -80,7 +80,7 @@ def open_journal(config: RunConfig, identity: Mapping[str, Any]) -> SearchJourna
     return SearchJournal(path, identity, read=lambda lines, source: read_history(lines, source=source, first=2))
 
 
-def in_seconds(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tuple[InputSteps, ...]:
+def with_measured_costs(inputs: tuple[InputSteps, ...], history: BudgetedHistory) -> tuple[InputSteps, ...]:
     """Return the inputs with costs in seconds if those were measured, else unchanged."""
     if history.costs is None:
         return inputs
@@ -119,12 +119,12 @@ class BudgetedSearch:
     @functools.cached_property
     def _policy(self) -> BudgetedPolicy:
         videos = len(self._parts.search.scoring)
-        policy = make_policy(self._config, self._inputs, scoring_videos=videos, first=self._first)
+        policy = make_policy(self._config, self._inputs, scoring_videos=videos, first_budget=self._first_budget)
         tau_scale = policy.budget.tau_scale
         return replace(policy, prior=distributed.decide_on_main(lambda: read_prior(self._config, tau_scale=tau_scale)))
 
     @property
-    def _first(self) -> float:
+    def _first_budget(self) -> float:
         """Compute of the search's first budget."""
         given = given_budget(self._config, self._inputs)
         return (self._history.budgets or [given])[0].compute
@@ -153,7 +153,7 @@ class BudgetedSearch:
                 for event in _read_events("costs", dispatcher):
                     self._append(event)
                 dispatcher.forget("costs")
-        return in_seconds(self._parts.inputs, self._history)
+        return with_measured_costs(self._parts.inputs, self._history)
 
     def _append(self, event: BudgetedEvent) -> None:
         """Append an event to the journal, the budget before the first one."""
@@ -168,7 +168,7 @@ class BudgetedSearch:
         with self._open_dispatcher(self._config.search.workers) as dispatcher:
             while True:
                 actions = distributed.decide_on_main(
-                    lambda: self._policy.next_actions(self._history.seen(), 2 * dispatcher.workers)
+                    lambda: self._policy.next_actions(self._history.observations(), 2 * dispatcher.workers)
                 )
                 if isinstance(actions[0], TrainPlan):
                     dispatcher.forget_all()
@@ -210,8 +210,8 @@ class BudgetedSearch:
             dispatcher.wait()
 
     def _job(self, action: TrialAction) -> Job:
-        path = self._policy.path_budget(self._history.seen())
-        trial = Trial(action, path, self._history.attempt, self._inputs, self._first)
+        path = self._policy.path_budget(self._history.observations())
+        trial = Trial(action, path, self._history.attempt, self._inputs, self._first_budget)
         return Job(trial.name, trial, [as_json(write_event(event)) for event in trial.events(self._history)])
 
     def _note(self, event: BudgetedEvent) -> None:
@@ -228,7 +228,7 @@ class BudgetedSearch:
             split = ", ".join(f"{fraction:.1%}" for fraction in event.split)
             return f"check at {event.share:g} of the budget, {split} on the inputs: {found}"
         if not (math.isnan(event.loss) or self._policy.rule.has_learned(event.loss)):
-            found += ": no better than a guess"
+            found += ": no better than chance"
         factor = event.factor * self._policy.scale
         rate = self._config.search.inputs[event.input].base_learning_rate * factor
         return f"peak of input {event.input}: rate {rate:.6g} (x{factor:.4g}), {event.steps} steps: {found}"
@@ -236,7 +236,7 @@ class BudgetedSearch:
     def _train_plan(self, action: TrainPlan) -> None:
         planned = self._history.plan
         if planned is None:
-            chosen, path = action.plan.chosen, self._policy.path_budget(self._history.seen())
+            chosen, path = action.plan.chosen, self._policy.path_budget(self._history.observations())
             planned = Planned(chosen.split, chosen.gain, chosen.spread, action.factors, path.compute)
             self._append(planned)
             self._write()
@@ -244,7 +244,7 @@ class BudgetedSearch:
         gain = f"expected gain over all at the goal {planned.gain:.2f} +- {planned.spread:.2f} points"
         self._log.info(f"plan: {split} of the compute on the inputs, short to long; {gain}")
         record = self._record(planned)
-        pilot = None if self._history.seen().carried_over else self._policy.pilot_of(planned.split)
+        pilot = None if self._history.observations().carried_over else self._policy.pilot_of(planned.split)
         task = PathTask(record, "" if pilot is None else pilot_name(pilot, attempt=self._history.attempt))
         with self._open_dispatcher(1) as dispatcher:
             dispatcher.run(Job(RUN, task))
@@ -252,7 +252,7 @@ class BudgetedSearch:
         content = distributed.decide_on_main(lambda: load_checkpoint(self._folder / RUN / "current.pth")[0])
         epochs = self._config.run_dir / EPOCHS_FILE
         distributed.decide_on_main(lambda: write_lines(epochs, read_epochs(self._folder / RUN)))
-        keep_path(self._config, record, content["network"], parts=self._parts.search, journal=self._journal)
+        finish_path(self._config, record, content["network"], parts=self._parts.search, journal=self._journal)
         self._journal.append(End())
         self._write()
         self._log.info(f"path: {record_path(self._config)}; weights: {self._config.weights_path}")
@@ -266,7 +266,7 @@ class BudgetedSearch:
         """Write the record of the best path so far, and the report."""
 
         def write() -> None:
-            seen, goal = self._history.seen(), self._policy.budget.goal_only
+            seen, goal = self._history.observations(), self._policy.budget.goal_only
             path = self._policy.path_budget(seen)
             planned = self._history.plan or Planned(goal, 0.0, 0.0, self._policy.factors(seen), path.compute)
             stage = "planned" if self._history.plan else "knows so far (all at the goal, at the best rate so far)"

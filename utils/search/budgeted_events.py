@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from utils.planning.law import Readout
 from utils.planning.peaks import rate_at
-from utils.planning.policy import Check, Seen
+from utils.planning.policy import Check, Observations
 from utils.search.events import End, FinalScore, read_event
 
 
@@ -262,7 +262,7 @@ class BudgetedHistory:
         """Whether all results for the current budget are written."""
         return any(isinstance(event, End) for event in self._now())
 
-    def seen(self) -> Seen:
+    def observations(self) -> Observations:
         """Return the results that the policy decides by; rates from a diverged pilot's upwards count as diverged."""
         peaks: dict[int, dict[float, float]] = {}
         for peak in self.peaks():
@@ -276,7 +276,7 @@ class BudgetedHistory:
         carried_over, (lost, lost_readouts) = self._carried_over(), self._lost()
         ended = _ended(self._since(self._restarts()))
         checks = tuple(Check(each.split, each.share, each.losses) for each in self.checks())
-        return Seen(peaks, readouts, ended | carried_over, carried_over, lost, lost_readouts, checks)
+        return Observations(peaks, readouts, ended | carried_over, carried_over, lost, lost_readouts, checks)
 
     def _diverged(self) -> list[tuple[int, PilotEnd]]:
         return [(n, one) for n, one in enumerate(self.events) if isinstance(one, PilotEnd) and one.diverged >= 0]

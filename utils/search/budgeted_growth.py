@@ -31,7 +31,7 @@ def given_budget(config: RunConfig, inputs: Sequence[InputSteps]) -> BudgetSet:
     return BudgetSet(budget_compute(config, inputs), SECONDS if config.search.budget.hours else FRAMES)
 
 
-def take_budget(
+def adopt_budget(
     config: RunConfig, journal: SearchJournal[BudgetedHistory], inputs: Sequence[InputSteps], *, log: logging.Logger
 ) -> None:
     """Adopt a record's budget if it is larger than the last one in the journal, and move the earlier path away.
@@ -49,9 +49,9 @@ def take_budget(
     if not history.budgets:
         return
     given, last, goal = given_budget(config, inputs), history.budgets[-1], inputs[-1].epoch
-    _refuse(config, given, last, goal=goal)
+    _check_budget(config, given, last, goal=goal)
     if given.compute > last.compute:
-        path = distributed.decide_on_main(lambda: _trained_alone(config, history, inputs))
+        path = distributed.decide_on_main(lambda: _abandoned_compute(config, history, inputs))
         journal.append(BudgetSet(given.compute, given.unit, path))
         log.info(
             f"the budget has grown to {given.compute / last.compute:.4g} times the last one: earlier results are kept, "
@@ -60,16 +60,16 @@ def take_budget(
         if path:
             log.info(f"the earlier path took {path / given.compute:.1%} of the larger budget, which is not counted")
     if not history.is_set_aside:
-        folder = distributed.decide_on_main(lambda: _set_aside(config))
+        folder = distributed.decide_on_main(lambda: _move_path(config))
         journal.append(SetAside(folder))
         if folder:
             log.info(f"moved the earlier path to {folder}")
-    if (seen := history.seen()).lost:
+    if (seen := history.observations()).lost:
         what = "are not run again" if seen.carried_over else "led to no plan and are run again"
         log.info(f"pilots under smaller budgets have cost {seen.lost / given.compute:.1%} of this one; they {what}")
 
 
-def _refuse(config: RunConfig, given: BudgetSet, last: BudgetSet, *, goal: float) -> None:
+def _check_budget(config: RunConfig, given: BudgetSet, last: BudgetSet, *, goal: float) -> None:
     """Raise ConfigError for a budget that is smaller than the last one, or in another unit.
 
     Args:
@@ -103,7 +103,7 @@ def _refuse(config: RunConfig, given: BudgetSet, last: BudgetSet, *, goal: float
         )
 
 
-def _trained_alone(config: RunConfig, history: BudgetedHistory, inputs: Sequence[InputSteps]) -> float:
+def _abandoned_compute(config: RunConfig, history: BudgetedHistory, inputs: Sequence[InputSteps]) -> float:
     """Return the compute of the path beyond the pilot that it continued, by its last checkpoint."""
     planned, file = history.plan, config.run_dir / SEARCH_FOLDER / RUN / "current.pth"
     if planned is None or not file.exists():
@@ -118,7 +118,7 @@ def _trained_alone(config: RunConfig, history: BudgetedHistory, inputs: Sequence
     return max(0.0, spent - max(pilot, default=0.0) * planned.compute)
 
 
-def _set_aside(config: RunConfig) -> str:
+def _move_path(config: RunConfig) -> str:
     """Move the files of a path to earlier-NNN and return that folder, "" if there are none.
 
     Unfinished peak runs stay, since they continue unchanged. Records, page and log are copied, so that they exist at

@@ -8,7 +8,16 @@ from utils.config import ConfigError, RunConfig, StateConfig
 from utils.planning.budget import Budget, Split
 from utils.planning.envelope import Envelope
 from utils.planning.peaks import PeakRule, rate_at
-from utils.planning.policy import BRANCH_COST, COOL_DOWN, READ_AT, BudgetedPolicy, RunCheck, RunPilot, Seen, TryPeak
+from utils.planning.policy import (
+    BRANCH_COST,
+    COOL_DOWN,
+    READ_AT,
+    BudgetedPolicy,
+    Observations,
+    RunCheck,
+    RunPilot,
+    TryPeak,
+)
 from utils.planning.studied import CHECK_RUNS, StudiedPolicy
 
 PEAK_FRACTION = 1 / 64  # compute of one peak run, as a fraction of the budget
@@ -80,7 +89,7 @@ class Pilot:
 
 
 def make_policy(
-    config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int, first: float = 0.0
+    config: RunConfig, inputs: Sequence[InputSteps], *, scoring_videos: int, first_budget: float = 0.0
 ) -> BudgetedPolicy:
     """Return the policy of a record whose search.policy is budgeted or studied.
 
@@ -88,8 +97,8 @@ def make_policy(
         config: The record.
         inputs: Steps and costs of each input.
         scoring_videos: Number of videos that score a run.
-        first: Compute of the search's first budget; 0: this one. Peak runs keep the length that they had then, since
-            only losses of equally long runs are comparable.
+        first_budget: Compute of the search's first budget; 0: this one. Peak runs keep the length that they had then,
+            since only losses of equally long runs are comparable.
 
     Raises:
         ConfigError: The budget, or the overhead, is too small to plan anything.
@@ -102,12 +111,12 @@ def make_policy(
         PeakRule(
             search.peaks,
             tolerance=1.4 * REFERENCE_SD * (REFERENCE_VIDEOS / scoring_videos) ** 0.5,
-            guess=math.log(config.dataset.num_classes),
+            chance_loss=math.log(config.dataset.num_classes),
         ),
-        peak_compute=max((first or compute) * PEAK_FRACTION, least),
+        peak_compute=max((first_budget or compute) * PEAK_FRACTION, least),
         max_for_peaks=compute * MAX_FOR_PEAKS if search.peaks else 0.0,
         readout=FORWARD_COST * clips / (step * config.optimizer.num_gpu) * inputs[-1].compute,
-        scale=rate_at(compute, of=first or compute),
+        scale=rate_at(compute, of=first_budget or compute),
     )
     if search.policy == "studied":
         policy = _study(config, policy, least=MIN_PILOT_RUNS * least, goal=inputs[-1])
@@ -132,7 +141,7 @@ def _plan_inside(config: RunConfig, policy: BudgetedPolicy, *, least: float, goa
     left = policy.budget.compute - policy.max_for_peaks - policy.readout * 2 * len(READ_AT)
     fraction = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / left) if left > 0 else math.inf
     policy = replace(policy, pilot_fraction=fraction if fraction <= MAX_PILOT_FRACTION else 0.0)
-    if not policy.pilot_fraction and policy.spent_on_peaks(Seen(), more=2) > policy.max_for_peaks:
+    if not policy.pilot_fraction and policy.spent_on_peaks(Observations(), more=2) > policy.max_for_peaks:
         enough = _as_budget(config, 2 * (least + policy.readout) / MAX_FOR_PEAKS, goal)
         raise ConfigError(
             f"{config.sources['search.budget']}: search.budget: too small to try two of search.peaks with "
@@ -153,7 +162,7 @@ def _study(config: RunConfig, policy: BudgetedPolicy, *, least: float, goal: Inp
             f"{{{_as_budget(config, least / STUDIED_PILOT, goal)}}}"
         )
     left = overhead - studied.spent_on_pilots()
-    needed = studied.spent_on_peaks(Seen(), more=2) if config.search.peaks else 0.0
+    needed = studied.spent_on_peaks(Observations(), more=2) if config.search.peaks else 0.0
     if left < needed:
         enough = (overhead - left + needed) / policy.budget.compute
         raise ConfigError(
@@ -179,13 +188,13 @@ def path_envelope(config: RunConfig) -> Envelope:
     return Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier)
 
 
-def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps], *, first: float) -> RunConfig:
+def peak_record(config: RunConfig, action: TryPeak, inputs: Sequence[InputSteps], *, first_budget: float) -> RunConfig:
     """Return the record of a peak run: one input, annealed over the run's compute.
 
-    The action's factor is for the search's first budget, `first`; it is converted to the length of the run (`rate_at`).
+    The action's factor is for the search's first budget; it is converted to the length of the run (`rate_at`).
     """
     steps = max(1, round(action.compute / inputs[action.input].compute))
-    factor = action.factor * rate_at(action.compute, of=first)
+    factor = action.factor * rate_at(action.compute, of=first_budget)
     return config.with_states([_state(config, action.input, factor=factor, steps=steps, inputs=inputs)])
 
 

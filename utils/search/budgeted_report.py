@@ -114,7 +114,7 @@ def build_report(
 ) -> BudgetedReport:
     """Return the report of a budgeted search; `planned` is the best path so far."""
     path = replace(policy.budget, compute=planned.compute)
-    posterior = policy.posterior(history.seen()) if history.plan else None
+    posterior = policy.posterior(history.observations()) if history.plan else None
     splits = policy.choose(posterior, path).table
     return BudgetedReport(
         format=FORMAT,
@@ -139,7 +139,7 @@ def build_report(
 
 def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planned) -> Spent:
     """Return the compute spent; pilots before the last restart count as lost together with their branches."""
-    seen, own, path = history.seen(), history.own_readouts(), planned.compute
+    seen, own, path = history.observations(), history.own_readouts(), planned.compute
     lost = seen.ended - seen.carried_over - {policy.pilot_of(planned.split)} if history.plan else ()
     return Spent(
         peaks=sum(peak.compute for peak in history.peaks()),
@@ -154,7 +154,7 @@ def _add_up(history: BudgetedHistory, *, policy: BudgetedPolicy, planned: Planne
 
 def _compare(history: BudgetedHistory, goal_only: Split) -> tuple[CheckComparison, ...]:
     """Return the runs of the check, each compared with that of all at the goal."""
-    checks, found = history.seen().checks, []
+    checks, found = history.observations().checks, []
     at_goal = {check.fraction: check for check in checks if check.split == goal_only}
     for check, event in zip(checks, history.checks(), strict=True):
         other = at_goal.get(check.fraction, check)

@@ -39,14 +39,14 @@ class Trial:
         path: Budget of the path.
         attempt: Number of restarts of all pilots so far.
         inputs: Steps and costs of each input.
-        first: Compute of the search's first budget.
+        first_budget: Compute of the search's first budget.
     """
 
     action: TrialAction
     path: Budget
     attempt: int
     inputs: tuple[InputSteps, ...]
-    first: float
+    first_budget: float
 
     @property
     def name(self) -> str:
@@ -133,7 +133,7 @@ class _TrialRunner:
 
     def _try_peak(self, action: TryPeak) -> PeakScore:
         began, own = time.perf_counter(), self.trial.inputs[action.input]
-        record = peak_record(self.config, action, self.trial.inputs, first=self.trial.first)
+        record = peak_record(self.config, action, self.trial.inputs, first_budget=self.trial.first_budget)
         steps = round(record.states[0].epochs * own.per_epoch)
         found = self._train(self.runs.train_short, record)
         spent = {"compute": steps * own.compute, "seconds": time.perf_counter() - began}

@@ -76,7 +76,7 @@ def _search_on(
 
     plan = explore_graph(work, parts, history=journal.history, weights=weights, note=note, log=log)
     if plan.trained_steps:
-        keep_path(config, plan_record(config, plan), weights.read(plan.steps), parts=parts, journal=journal)
+        finish_path(config, plan_record(config, plan), weights.read(plan.steps), parts=parts, journal=journal)
     distributed.decide_on_main(lambda: write_plan(config, journal.history, plan=plan, subject=subject))
     _report(config, plan, log=log)
     journal.append(End())
@@ -104,7 +104,7 @@ def explore_graph(
         return search(config.graph, explore, arrive=explore.arrive)
 
 
-def keep_path(
+def finish_path(
     config: RunConfig, record: RunConfig, weights: Weights, *, parts: SearchParts, journal: SearchJournal[Any]
 ) -> None:
     """Write the weights at the end of a path as the result of the search, and evaluate them once.

@@ -69,11 +69,11 @@ def test_smooth_curves_end_within_a_step_of_their_minimum() -> None:
 
 
 def test_runs_that_learned_nothing_do_not_decide() -> None:
-    """Losses above that of a guess are noise: neither the lowest nor the median of them is the peak."""
-    rule = PeakRule((0.25, 1.0, 4.0), tolerance=0.05, guess=math.log(12))
+    """Losses above chance are noise: neither the lowest nor the median of them is the peak."""
+    rule = PeakRule((0.25, 1.0, 4.0), tolerance=0.05, chance_loss=math.log(12))
     nothing = {0.25: 2.44, 1.0: 2.60, 4.0: 2.75}
     assert rule.next_factor({0.25: 2.44}) == 1.0
-    assert rule.next_factor({0.25: 2.44, 1.0: 2.60}) == 4.0, "a rise among losses above a guess does not count"
+    assert rule.next_factor({0.25: 2.44, 1.0: 2.60}) == 4.0, "a rise among losses above chance does not count"
     assert rule.next_factor(nothing) is None
     assert rule.best(nothing) == 1.0, "the rate of the record"
     assert rule.best({**nothing, 1.0: math.nan}) == 0.25, "where training did not diverge"

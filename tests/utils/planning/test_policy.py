@@ -18,8 +18,8 @@ from utils.planning.policy import (
     SHORT_PILOT,
     Action,
     BudgetedPolicy,
+    Observations,
     RunPilot,
-    Seen,
     TrainPlan,
     TryPeak,
 )
@@ -31,8 +31,8 @@ POLICY = BudgetedPolicy(BUDGET, RULE, peak_compute=1.0, max_for_peaks=10.0)
 
 def drive(
     policy: BudgetedPolicy, peak_loss: Callable[[int, float], float], readout_loss: Callable[[tuple[float, ...]], float]
-) -> tuple[list[Action], Seen]:
-    seen, actions = Seen(), list[Action]()
+) -> tuple[list[Action], Observations]:
+    seen, actions = Observations(), list[Action]()
     while True:
         action = policy.next_action(seen)
         assert policy.next_action(seen) == action  # a pure function of the results
@@ -141,8 +141,8 @@ def test_readouts_are_inside_the_budget() -> None:
 
 
 def test_pilots_that_learned_nothing_leave_the_goal_alone() -> None:
-    """By these readouts, which are no better than a guess, short inputs would look good."""
-    policy = replace(POLICY, rule=replace(RULE, guess=2.0))
+    """By these readouts, which are no better than chance, short inputs would look good."""
+    policy = replace(POLICY, rule=replace(RULE, chance_loss=2.0))
     for more, is_alone in ((2.0, True), (0.0, False)):
         actions, seen = drive(policy, lambda _number, f: math.log(f) ** 2, functools.partial(raised_power_law, more))
         plan = actions[-1]
@@ -173,17 +173,17 @@ def test_parallel_actions_begin_with_the_next_action() -> None:
     optimum = {0: 4.0, 2: 2.0}
     _, seen = drive(POLICY, lambda number, f: math.log(f / optimum[number]) ** 2, power_law)
 
-    def asked(seen: Seen, most: int) -> list[object]:
+    def asked(seen: Observations, most: int) -> list[object]:
         actions = POLICY.next_actions(seen, most)
         assert actions[0] == POLICY.next_action(seen)
         assert len(actions) <= most
         return [each.factor if isinstance(each, TryPeak) else getattr(each, "number", "plan") for each in actions]
 
     goal = seen.peaks[2]
-    begun = Seen({2: {factor: goal[factor] for factor in (0.5, 1.0)}})
+    begun = Observations({2: {factor: goal[factor] for factor in (0.5, 1.0)}})
     assert asked(begun, 1) == [2.0]
     assert asked(begun, 3) == [2.0, 4.0, 8.0]
-    turned = Seen({2: {factor: goal[factor] for factor in (0.5, 1.0, 2.0, 4.0)}})
+    turned = Observations({2: {factor: goal[factor] for factor in (0.5, 1.0, 2.0, 4.0)}})
     assert asked(turned, 2)[0] == pytest.approx(math.sqrt(2))
-    assert asked(Seen(seen.peaks), 4) == [GOAL_PILOT, SHORT_PILOT]
+    assert asked(Observations(seen.peaks), 4) == [GOAL_PILOT, SHORT_PILOT]
     assert asked(seen, 4) == ["plan"]

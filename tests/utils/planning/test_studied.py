@@ -10,7 +10,17 @@ import pytest
 from tests.utils.planning.test_policy import BUDGET, RULE, power_law
 from utils.planning.budget import Split
 from utils.planning.law import RUN_SD, Readout
-from utils.planning.policy import BRANCH_COST, COOL_DOWN, READ_AT, Check, RunCheck, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.policy import (
+    BRANCH_COST,
+    COOL_DOWN,
+    READ_AT,
+    Check,
+    Observations,
+    RunCheck,
+    RunPilot,
+    TrainPlan,
+    TryPeak,
+)
 from utils.planning.studied import MIN_DISTANCE, StudiedPolicy, _distance, paired_difference
 
 POLICY = StudiedPolicy(
@@ -27,9 +37,11 @@ def law(action: RunCheck, more: float = 0.0) -> tuple[float, ...]:
     return tuple((power_law(part.weighted_epochs(action.split)) + more + VIDEOS - VIDEOS.mean()).tolist())
 
 
-def drive(policy: StudiedPolicy, show: Losses = law) -> tuple[list[TryPeak | RunPilot | RunCheck], TrainPlan, Seen]:
+def drive(
+    policy: StudiedPolicy, show: Losses = law
+) -> tuple[list[TryPeak | RunPilot | RunCheck], TrainPlan, Observations]:
     """Return all actions before the plan, the plan, and the results."""
-    seen, actions = Seen(), []
+    seen, actions = Observations(), []
     while not isinstance(action := policy.next_action(seen), TrainPlan):
         assert policy.next_action(seen) == action, "a pure function of the results"
         actions.append(action)

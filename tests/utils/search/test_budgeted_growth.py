@@ -12,7 +12,7 @@ from utils.config import RunConfig
 from utils.planning.budget import choose_split
 from utils.planning.law import fit_posterior
 from utils.planning.peaks import HORIZON
-from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunPilot, Seen, TrainPlan, TryPeak
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, Observations, RunPilot, TrainPlan, TryPeak
 from utils.search.budgeted_events import (
     BudgetedEvent,
     BudgetedHistory,
@@ -24,7 +24,7 @@ from utils.search.budgeted_events import (
     Planned,
     SetAside,
 )
-from utils.search.budgeted_growth import take_budget
+from utils.search.budgeted_growth import adopt_budget
 from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import budget_compute, make_policy, peak_record
 from utils.search.budgeted_report import build_report
@@ -55,15 +55,15 @@ def test_results_are_converted_and_their_cost_counts_and_there_is_a_new_plan(
 ) -> None:
     history, large = BudgetedHistory(journal), grown(config, 2)
     first = history.budgets[0].compute
-    policy = make_policy(large, INPUTS, scoring_videos=500, first=first)
+    policy = make_policy(large, INPUTS, scoring_videos=500, first_budget=first)
     old = next(event for event in journal if isinstance(event, Planned))
     assert (history.plan, history.test, history.has_ended) == (None, None, False)
-    seen = history.seen()
+    seen = history.observations()
     assert seen.carried_over == seen.ended != frozenset()
     # A check of the smaller budget is about shorter paths, so it is repeated.
     check = CheckScore(policy.budget.goal_only, 1 / 8, 1.5, 0.02, 50.0, (1.5,), 1.0)
     for place, checks in ((-2, 0), (len(journal), 1)):
-        assert len(BudgetedHistory([*journal[:place], check, *journal[place:]]).seen().checks) == checks
+        assert len(BudgetedHistory([*journal[:place], check, *journal[place:]]).observations().checks) == checks
     # A rate that was found stands for one lower by 2^-0.3; the rate of the record is not converted.
     assert policy.factors(seen) == pytest.approx([factor * 0.5**HORIZON for factor in old.factors])
     assert policy.factors(replace(seen, peaks={})) == (1.0, 1.0, 1.0)
@@ -77,10 +77,10 @@ def test_results_are_converted_and_their_cost_counts_and_there_is_a_new_plan(
     action = policy.next_action(seen)
     while isinstance(action, TryPeak):
         history.add(PeakScore(action.input, action.factor, 9.0, 0.02, 50.0, 30, action.compute, 1.0))
-        action = policy.next_action(history.seen())
+        action = policy.next_action(history.observations())
     assert isinstance(action, TrainPlan)
-    path = policy.path_budget(history.seen())
-    posterior = fit_posterior(history.seen().readouts, tau_scale=path.tau_scale)
+    path = policy.path_budget(history.observations())
+    posterior = fit_posterior(history.observations().readouts, tau_scale=path.tau_scale)
     assert action.plan == choose_split(posterior, path, min_goal=policy.min_goal, min_first=policy.pilot_fraction)
     # The page states the compute of the earlier path, on top of the budget.
     chosen = action.plan.chosen
@@ -96,11 +96,13 @@ def test_results_are_converted_and_their_cost_counts_and_there_is_a_new_plan(
 def test_a_peak_run_is_the_same_under_every_budget(config: RunConfig) -> None:
     """So a killed one continues, and losses are those of equally long runs."""
     first = budget_compute(config, INPUTS)
-    policies = [make_policy(each, INPUTS, scoring_videos=500, first=first) for each in (config, grown(config, 3))]
+    policies = [
+        make_policy(each, INPUTS, scoring_videos=500, first_budget=first) for each in (config, grown(config, 3))
+    ]
     assert policies[0] == make_policy(config, INPUTS, scoring_videos=500)
-    actions = [policy.next_action(Seen({2: {0.25: 2.0, 1.0: 1.5}})) for policy in policies]
+    actions = [policy.next_action(Observations({2: {0.25: 2.0, 1.0: 1.5}})) for policy in policies]
     assert isinstance(actions[0], TryPeak) and actions[0] == actions[1]
-    records = [peak_record(each, actions[0], INPUTS, first=first) for each in (config, grown(config, 3))]
+    records = [peak_record(each, actions[0], INPUTS, first_budget=first) for each in (config, grown(config, 3))]
     assert records[0].states == records[1].states
     assert policies[1].max_for_peaks == 3 * policies[0].max_for_peaks
 
@@ -120,7 +122,7 @@ def test_the_compute_of_an_abandoned_path_is_recorded(
         file = SearchJournal(tmp_path / f"{len(paths)}.jsonl", {}, read=lambda lines, _: BudgetedHistory())
         for event in parts:
             file.append(event)
-        take_budget(grown(small, 2), file, INPUTS, log=logging.getLogger("test"))
+        adopt_budget(grown(small, 2), file, INPUTS, log=logging.getLogger("test"))
         paths.append(file.history.budgets[-1].path + pilot * planned.compute * bool(file.history.budgets[-1].path))
     used = [number for number, fraction in enumerate(planned.split) if fraction > 0]
     short, second = (40 * 75 + 3) * INPUTS[0].compute, 2 * INPUTS[used[1]].epoch
@@ -139,17 +141,17 @@ def test_pilots_that_led_to_no_plan_are_run_again(config: RunConfig, journal: li
     assert history.attempt == 1
     assert history.of_pilot(GOAL_PILOT, attempt=0) == [e for e in small if isinstance(e, PilotReadout | PilotEnd)]
     assert history.of_pilot(GOAL_PILOT, attempt=1) == []
-    seen = history.seen()
+    seen = history.observations()
     assert (seen.ended, seen.lost_readouts) == (frozenset(), len(seen.readouts))
     assert seen.lost == history.readouts()[-1].compute
-    policy = replace(make_policy(grown(config, 2), INPUTS, scoring_videos=500, first=first), max_for_peaks=0.0)
+    policy = replace(make_policy(grown(config, 2), INPUTS, scoring_videos=500, first_budget=first), max_for_peaks=0.0)
     action = policy.next_action(seen)
     assert isinstance(action, RunPilot) and action.number == GOAL_PILOT
     paths = [policy.path_budget(each).compute for each in (seen, replace(seen, lost=0.0, lost_readouts=0))]
     assert paths[1] - paths[0] > 0.9 * (seen.lost + policy.readout * seen.lost_readouts)
     tried = set(seen.peaks[2])
     history.add(PilotEnd(GOAL_PILOT, action.factors, 2))
-    after = history.seen().peaks[2]
+    after = history.observations().peaks[2]
     assert after.keys() == tried
     assert {factor for factor, loss in after.items() if math.isnan(loss)} == {
         factor for factor in tried if factor * policy.scale >= action.factors[2] * (1 - 1e-9) or factor > 8
@@ -157,7 +159,7 @@ def test_pilots_that_led_to_no_plan_are_run_again(config: RunConfig, journal: li
     # Under a third budget rates are converted from the first to the last.
     history.add(BudgetSet(8 * first, UNIT))
     assert history.attempt == 3
-    largest = make_policy(grown(config, 8), INPUTS, scoring_videos=500, first=first)
+    largest = make_policy(grown(config, 8), INPUTS, scoring_videos=500, first_budget=first)
     best = largest.rule.best(after)
     assert best is not None
-    assert largest.factors(history.seen())[2] == pytest.approx(best * 0.125**HORIZON)
+    assert largest.factors(history.observations())[2] == pytest.approx(best * 0.125**HORIZON)

@@ -13,7 +13,7 @@ from utils.files import file_sha256
 from utils.jsonl import as_json
 from utils.planning.law import fit_posterior
 from utils.planning.peaks import HORIZON
-from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, RunCheck, RunPilot, Seen, TryPeak
+from utils.planning.policy import GOAL_PILOT, SHORT_PILOT, Observations, RunCheck, RunPilot, TryPeak
 from utils.planning.studied import StudiedPolicy
 from utils.sealed import write_sealed_json
 from utils.search.budgeted_events import (
@@ -64,7 +64,7 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
         # Parse the lines of the journal each time, as after a kill.
         lines = [write_event(event) for event in events]
         history = read_history([plain(line) for line in lines], source="journal, line", first=2)
-        action = policy.next_action(history.seen())
+        action = policy.next_action(history.observations())
         if isinstance(action, TryPeak):
             loss = 1.5 + 0.3 * math.log2(action.factor / 4) ** 2 if action.factor <= 8 else math.nan
             events.append(PeakScore(action.input, action.factor, loss, 0.02, 50.0, 30, action.compute, 1.0))
@@ -72,7 +72,7 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
             if action.factors[-1] > diverges_above:
                 events.append(PilotEnd(action.number, action.factors, len(INPUTS) - 1, LOST))
                 continue
-            path = policy.path_budget(history.seen())
+            path = policy.path_budget(history.observations())
             pilot = make_pilot(config, action, path=path, inputs=INPUTS, attempt=0)
             spent = 0.0
             for branch in pilot.branches:
@@ -89,7 +89,7 @@ def train_closed_form(config: RunConfig, *, diverges_above: float = math.inf) ->
             events.append(CheckScore(action.split, action.fraction, loss, 0.05, 50.0, losses, 1.0))
         else:
             chosen = action.plan.chosen
-            compute = policy.path_budget(history.seen()).compute
+            compute = policy.path_budget(history.observations()).compute
             return [*events, Planned(chosen.split, chosen.gain, chosen.spread, action.factors, compute)]
     raise AssertionError("the policy has not made a plan")
 
@@ -137,7 +137,7 @@ def test_a_pilot_that_diverges_lowers_the_peaks_and_restarts_all_pilots(config: 
 
 def test_all_splits_have_the_same_envelope_and_compute(config: RunConfig) -> None:
     policy = make_policy(config, INPUTS, scoring_videos=500)
-    path = policy.path_budget(Seen())
+    path = policy.path_budget(Observations())
     records = [
         path_record(config, split, factors=(1.0, 2.0, 3.0), compute=path.compute, inputs=INPUTS)
         for split in ((0.25, 0.0, 0.75), (0.125, 0.25, 0.625), (0.0, 0.0, 1.0))
@@ -159,7 +159,7 @@ def test_a_branch_is_a_quarter_of_the_compute_so_far_at_the_goal_from_the_rate_o
     config: RunConfig, number: int
 ) -> None:
     policy = make_policy(config, INPUTS, scoring_videos=500)
-    path, place = policy.path_budget(Seen()), policy.pilots[number]
+    path, place = policy.path_budget(Observations()), policy.pilots[number]
     action = RunPilot(number, place, policy.pilot_fraction, (1.0, 1.0, 3.0))
     pilot = make_pilot(config, action, path=path, inputs=INPUTS, attempt=0)
     own, goal = INPUTS[place], INPUTS[-1]
@@ -195,16 +195,16 @@ def test_the_records_of_the_experiment_have_pilots_from_four_times_their_budget_
     policy = make_policy(hard, [InputSteps(400, compute) for compute in costs], scoring_videos=100)
     assert bool(policy.pilots) == (cost is not None)
     if cost is not None:  # with the peaks of such a search: three, the refinement, and two at the short input
-        seen = Seen({0: {1.0: 1.0, 2.0: 1.1}, 1: {0.25: 1.2, 1.0: 1.0, 4.0: 1.3, 2.0: 1.1}})
+        seen = Observations({0: {1.0: 1.0, 2.0: 1.1}, 1: {0.25: 1.2, 1.0: 1.0, 4.0: 1.3, 2.0: 1.1}})
         assert 1 - policy.path_budget(seen).compute / policy.budget.compute < cost
 
 
 def test_a_peak_run_has_at_least_the_least_steps(config: RunConfig) -> None:
     small = replace(config, search=replace(config.search, budget=replace(config.search.budget, epochs=15)))
     policy = make_policy(small, INPUTS, scoring_videos=500)
-    action = policy.next_action(Seen())
+    action = policy.next_action(Observations())
     assert isinstance(action, TryPeak)
-    record = peak_record(small, action, INPUTS, first=policy.budget.compute)
+    record = peak_record(small, action, INPUTS, first_budget=policy.budget.compute)
     assert record.states[0].epochs * INPUTS[-1].per_epoch == pytest.approx(config.search.least_steps)
     assert record.optimizer.envelope_epochs == 0, "annealed to zero over its own steps"
     rate = config.search.inputs[-1].base_learning_rate * action.factor
@@ -283,14 +283,14 @@ def test_too_small_an_overhead_or_budget_to_study_is_refused(studied: RunConfig)
 def test_readouts_of_other_searches_are_the_prior_of_this_one(config: RunConfig, tmp_path: Path) -> None:
     events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
     history = BudgetedHistory(events)
-    tau_scale = policy.path_budget(history.seen()).tau_scale  # the grid of the posterior that it is compared with
+    tau_scale = policy.path_budget(history.observations()).tau_scale  # the same grid as in the comparison below
     assert history.plan is not None
     report = build_report(config, history, policy=policy, planned=history.plan)
     file = tmp_path / "search.json"
     write_sealed_json(file, report.to_json())
     reusing = replace(config, search=replace(config.search, reuse=(str(file),)))
     prior = read_prior(reusing, tau_scale=tau_scale)
-    fitted = fit_posterior(history.seen().readouts, tau_scale=tau_scale)
+    fitted = fit_posterior(history.observations().readouts, tau_scale=tau_scale)
     assert prior is not None and fitted is not None
     assert prior.log_weights == pytest.approx(fitted.tempered(0.3).log_weights)
     assert read_prior(config, tau_scale=tau_scale) is None
