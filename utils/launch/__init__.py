@@ -1,1 +1,1 @@
-"""How scripts are started: torchrun, and whether what they need is installed. No torch."""
+"""Start scripts: torchrun, and the check of requirements. No torch."""

@@ -1,4 +1,4 @@
-"""The command `python -m utils.launch`: mistakes end in one line."""
+"""The command `python -m utils.launch`; user errors end in one line."""
 
 from utils.cli import run_script
 from utils.launch.torchrun import launch

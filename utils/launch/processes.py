@@ -1,4 +1,4 @@
-"""The processes of a run: torchrun starts them, and the exit code is that of the one that knows why it ended."""
+"""Start the processes of a run with torchrun, and exit with the code of the process that reported its error."""
 
 import logging
 import signal
@@ -15,15 +15,14 @@ from utils.text import say
 
 
 def count_gpus() -> int:
-    """Return the GPUs that torch sees."""
+    """Return the number of GPUs that torch can use."""
     return torch.cuda.device_count()
 
 
 def choose_exit_code(codes: Sequence[int]) -> int:
-    """Return the exit code of a run from those of its processes that failed.
+    """Return the exit code of a run, given those of its failed processes.
 
-    That of a mistake comes first, then that of a stop. A process that was killed, a bug, or one that has lost another
-    gives 1.
+    A user error takes precedence over a stop. A process that was killed, a bug or a lost peer gives 1.
     """
     if any(code < 0 and code != -signal.SIGTERM for code in codes):
         return 1
@@ -31,8 +30,8 @@ def choose_exit_code(codes: Sequence[int]) -> int:
 
 
 def start_processes(arguments: list[str]) -> None:
-    """Run torchrun with its arguments; exit with the code of the process that said why it failed."""
-    # A process that ends with an exit code has said why; torchrun's own report of it would only repeat that it did.
+    """Run torchrun with these arguments; exit with the code of the process that reported its error."""
+    # Processes that exit with a code have reported their error: torchrun's report would repeat it.
     for part in ("agent.server", "multiprocessing"):
         logging.getLogger(f"torch.distributed.elastic.{part}.api").setLevel(logging.CRITICAL)
     try:
@@ -43,6 +42,6 @@ def start_processes(arguments: list[str]) -> None:
                 cause = " (out of memory?)" if failure.signal_name() == "SIGKILL" else ""
                 say(f"process {failed_rank} was ended by {failure.signal_name()}{cause}", file=sys.stderr)
         sys.exit(choose_exit_code([failure.exitcode for failure in error.failures.values()]))
-    except SignalException as error:  # its processes have had the signal too, and have ended
+    except SignalException as error:  # the processes got the signal too, and have ended
         stopping.ignore_signals()
         sys.exit(128 + error.sigval)

@@ -1,8 +1,8 @@
-"""Say which requirements the running Python does not satisfy: `python utils/launch/requirements_check.py FILE ...`.
+"""Print the requirements that this Python does not satisfy: `python utils/launch/requirements_check.py FILE ...`.
 
-Exit code 0 and no output when all are satisfied. Runs before anything is installed, in environments without pip too: it
-needs the standard library alone. A line such as `torch==2.13.0  # or torch>=2.6` is what pip installs, and what else
-will do.
+Exit code 0 and no output if all are satisfied. It runs before anything is installed, also in environments without pip,
+so it uses only the standard library. A line such as `torch==2.13.0  # or torch>=2.6` has the version that pip installs
+and the versions that are accepted.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:(==|>=)\s*([\w.+]+))?")
 
 
 def unsatisfied(path: Path) -> list[str]:
-    """Return the requirements of a file that are missing or have another version."""
+    """Return the requirements of a file that are not installed or have another version."""
     found = []
     for line in path.read_text().splitlines():
         installed, _, comment = (part.strip() for part in line.partition("#"))
@@ -26,7 +26,7 @@ def unsatisfied(path: Path) -> list[str]:
 
 
 def _describe(requirement: str) -> str:
-    """Return what is wrong with a requirement, "" if nothing is."""
+    """Return a description of an unsatisfied requirement; "" if it is satisfied."""
     parsed = _REQUIREMENT.fullmatch(requirement)
     if parsed is None:
         raise SystemExit(f"error: requirement '{requirement}': expected NAME, NAME==VERSION or NAME>=VERSION")
@@ -37,7 +37,7 @@ def _describe(requirement: str) -> str:
         return f"{requirement} (not installed)"
     if wanted and not is_satisfied(version, relation, wanted):
         return f"{requirement} (found {version})"
-    # Built for one torch each: a torchvision of another one does not load.
+    # A torchvision wheel is built for one version of torch and does not load with another.
     needs = importlib.metadata.requires(name) if name == "torchvision" else None
     made_for = next((need.removeprefix("torch==") for need in needs or () if need.startswith("torch==")), "")
     if made_for and not is_satisfied(torch := importlib.metadata.version("torch"), "==", made_for):
@@ -46,7 +46,7 @@ def _describe(requirement: str) -> str:
 
 
 def is_satisfied(version: str, relation: str, wanted: str) -> bool:
-    """Return whether a version is the wanted release, or at least that; '2.13.0+cpu' and '2.13' are release 2.13.0."""
+    """Return whether a version is (==) or is at least (>=) a release; '2.13.0+cpu' and '2.13' are release 2.13.0."""
     mine, theirs = _release(version), _release(wanted)
     return mine == theirs if relation == "==" else mine >= theirs
 

@@ -1,9 +1,9 @@
-"""torchrun for run.sh: one process per visible GPU (one on a CPU), no traceback when a process has said why it ends.
+"""Run a script with torchrun: one process per visible GPU (one on a CPU), no traceback for reported errors.
 
   python -m utils.launch train_3d.py --config_file record/X.yml
 
-NPROC sets the number of processes of this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are torchrun's. A single
-process on a CPU is the script itself, without torchrun. DEVICE=cpu leaves GPUs alone.
+NPROC sets the number of processes on this node; NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are those of torchrun. A
+single process on a CPU runs the script itself, without torchrun. DEVICE=cpu disables GPUs.
 """
 
 import os
@@ -16,14 +16,14 @@ from utils.workers import cpu_threads, usable_cores
 
 
 class LaunchError(UserError):
-    """A number of processes, a node or a port that is none."""
+    """An invalid number of processes, node or port."""
 
 
 def read_number(name: str, environment: Mapping[str, str], *, default: int, at_least: int = 1) -> int:
-    """Return a whole number of the environment; empty means the default.
+    """Return a whole number from an environment variable; unset or empty means the default.
 
     Raises:
-        LaunchError: It is none, or too small.
+        LaunchError: It is not a whole number from `at_least` to 99999.
     """
     word = environment.get(name) or str(default)
     if not (word.isascii() and word.isdigit() and len(word) < 6 and int(word) >= at_least):
@@ -32,10 +32,15 @@ def read_number(name: str, environment: Mapping[str, str], *, default: int, at_l
 
 
 def torchrun_arguments(script: list[str], environment: Mapping[str, str], *, gpus: int) -> list[str]:
-    """Return torchrun's arguments for a script and its arguments.
+    """Return torchrun's arguments.
+
+    Args:
+        script: The script and its arguments.
+        environment: NPROC, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT are read.
+        gpus: Visible GPUs of this node.
 
     Raises:
-        LaunchError: A number of the environment that is none.
+        LaunchError: A number in the environment is invalid.
     """
     processes = read_number("NPROC", environment, default=max(1, gpus))
     nodes = read_number("NNODES", environment, default=1)
@@ -43,9 +48,9 @@ def torchrun_arguments(script: list[str], environment: Mapping[str, str], *, gpu
     port = read_number("MASTER_PORT", environment, default=29500)
     arguments = ["--nproc_per_node", str(processes), "--nnodes", str(nodes)]
     if nodes == 1 and not environment.get("MASTER_PORT"):
-        return [*arguments, "--standalone", *script]  # a free port of its own: several runs on one machine
+        return [*arguments, "--standalone", *script]  # picks a free port, so that several runs share a machine
     if node >= nodes:
-        raise LaunchError(f"NODE_RANK={node}: nodes are counted from 0, and NNODES is {nodes}")
+        raise LaunchError(f"NODE_RANK={node}: expected a number from 0 to {nodes - 1}, as NNODES is {nodes}")
     arguments += ["--node_rank", str(node), "--master_addr", environment.get("MASTER_ADDR") or "127.0.0.1"]
     return [*arguments, "--master_port", str(port), *script]
 
@@ -55,7 +60,7 @@ def _share_cores(processes: int) -> None:
 
 
 def launch() -> None:
-    """Run the script; exit with the code of the process that said why it failed."""
+    """Run the script; exit with the code of the process that reported its error."""
     processes = read_number("NPROC", os.environ, default=1)
     build = read_build()
     if build is not None:
@@ -64,7 +69,7 @@ def launch() -> None:
         if is_without_gpu and processes == read_number("NNODES", os.environ, default=1) == 1:
             _share_cores(1)
             os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])
-    # torch, 2 s that one process without a GPU, which takes this process's place above, would spend twice
+    # imports torch, 2 s that a single process without a GPU, which replaces this one above, does not need twice
     from utils.launch.processes import count_gpus, start_processes
 
     gpus = count_gpus()

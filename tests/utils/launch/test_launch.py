@@ -105,7 +105,7 @@ def test_the_exit_code_is_that_of_the_process_that_knows_why(codes: list[int], e
         ({"NPROC": "0"}, "NPROC=0: expected a whole number from 1"),
         ({"NPROC": "9" * 5000}, "expected a whole number"),
         ({"NNODES": "2:4"}, "NNODES=2:4: expected"),
-        ({"NNODES": "2", "NODE_RANK": "2"}, "NODE_RANK=2: nodes are counted from 0, and NNODES is 2"),
+        ({"NNODES": "2", "NODE_RANK": "2"}, "NODE_RANK=2: expected a number from 0 to 1, as NNODES is 2"),
         ({"MASTER_PORT": "http"}, "MASTER_PORT=http: expected"),
     ],
 )
