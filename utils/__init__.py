@@ -1,1 +1,1 @@
-"""Configuration, training loop, checkpoints, scores, reports: nothing here knows a network or a data set."""
+"""Configuration, training, checkpoints, scores and reports, independent of networks and data sets."""

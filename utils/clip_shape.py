@@ -1,17 +1,17 @@
-"""The shape of a clip in time, as one value from a record's states to the data sets."""
+"""The temporal shape of a clip, shared by configuration, data sets and scoring."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ClipShape:
-    """Which frames make a clip, wherever in a video it is.
+    """The frames of a clip relative to its position in a video.
 
     Attributes:
-        num_segments: Pieces that the clip is put together from.
-        clip_length: Frames of a piece.
-        num_steps: Distance between the frames of a piece.
-        frame_rate: Frames a second that all of this is counted in; 0: whatever frames a video has.
+        num_segments: Segments per clip.
+        clip_length: Frames per segment.
+        num_steps: Distance between the frames of a segment, frames.
+        frame_rate: Frames per second at which frames are counted; 0: the frames of the video as they are.
     """
 
     num_segments: int
@@ -21,10 +21,10 @@ class ClipShape:
 
     @property
     def num_frames(self) -> int:
-        """Frames of the clip: what the network sees as T."""
+        """Frames per clip: T of the network's input."""
         return self.num_segments * self.clip_length
 
     @property
     def span(self) -> int:
-        """Frames of the video that a piece reaches over, and those that it steps over."""
+        """Frames of the video that a segment spans, the skipped ones after its last frame included."""
         return self.clip_length * self.num_steps

@@ -1,6 +1,6 @@
-"""One process or many: the same code runs either way.
+"""Collectives and process groups; the same code runs in one process or many.
 
-Started by plain `python` there is one process and no process group; started by torchrun there is one per GPU (nccl) or
+Under plain `python` there is one process and no process group; under torchrun there is one process per GPU (nccl) or
 per CPU worker (gloo). Rank 0 decides, the decision is broadcast, and all ranks act on the broadcast value.
 """
 
@@ -25,33 +25,33 @@ from utils.errors import UserError
 from utils.gpus import Build, require_usable
 
 Value = TypeVar("Value")
-# Rank 0 may verify a large data set or write a large checkpoint while the others wait at a collective.
+# The other ranks wait at a collective while rank 0 verifies a large data set or writes a large checkpoint.
 TIMEOUT = timedelta(hours=2)
-_SIOCGIFADDR = 0x8915  # Linux: the address of an interface
+_SIOCGIFADDR = 0x8915  # Linux ioctl: get the address of an interface
 
 
 class DistributedError(UserError):
-    """A process layout that cannot work."""
+    """The number of processes does not fit the machine."""
 
 
 def rank() -> int:
-    """Return the number of this process among all processes of all nodes."""
+    """Return the rank of this process among the processes of all nodes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Return the number of processes of all nodes."""
+    """Return the number of processes on all nodes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Return whether this process is the one that writes and prints."""
+    """Return whether this process is rank 0, which writes and prints."""
     return rank() == 0
 
 
 @contextlib.contextmanager
 def session() -> Iterator[torch.device]:
-    """Join the process group, if torchrun started this process, and yield the device of this process."""
+    """Join the process group if torchrun started this process; yield the device of this process."""
     device = local_device()
     if "RANK" not in os.environ:
         yield device
@@ -69,17 +69,17 @@ def session() -> Iterator[torch.device]:
 
 
 def choose_interface(environment: MutableMapping[str, str]) -> None:
-    """Let the CPUs of several nodes talk over the network that reaches the first of them (GLOO_SOCKET_IFNAME).
+    """Set GLOO_SOCKET_IFNAME to the interface that reaches the first node, for runs on several nodes.
 
-    gloo takes the address that the machine's own name has, which on many is 127.0.0.1: nobody else reaches that.
+    gloo's default is the address of the host name, which on many machines is 127.0.0.1 and unreachable from others.
     """
     is_one_node = environment.get("LOCAL_WORLD_SIZE") == environment["WORLD_SIZE"]
     if is_one_node or "GLOO_SOCKET_IFNAME" in environment or sys.platform != "linux":
         return
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((environment["MASTER_ADDR"], 1))  # sends nothing
-        except OSError:  # no address of IPv4: gloo's own choice stays
+            probe.connect((environment["MASTER_ADDR"], 1))  # a UDP socket sends nothing here
+        except OSError:  # no IPv4 address: keep gloo's default
             return
         own = probe.getsockname()[0]
         for _, name in socket.if_nameindex():
@@ -90,14 +90,14 @@ def choose_interface(environment: MutableMapping[str, str]) -> None:
 
 
 def local_device() -> torch.device:
-    """Return the device of this process: a GPU, if torch can use one.
+    """Return the device of this process: a GPU if torch can use one, else the CPU.
 
     Raises:
-        GpuError: A GPU is there, torch cannot use it, and nobody has said that the CPU will do (DEVICE=cpu).
+        GpuError: The machine has a GPU that torch cannot use, and DEVICE=cpu is not set.
         DistributedError: There are more processes than GPUs.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks on a GPU that it cannot use: the error below has them
+        warnings.simplefilter("ignore")  # torch warns about a GPU that it cannot use; the error below says the same
         is_usable = torch.cuda.is_available()
     if not is_usable:
         require_usable(Build(torch.__version__, torch.version.cuda, torch.version.hip), reason=_refusal_of_gpu())
@@ -113,7 +113,7 @@ def local_device() -> torch.device:
 
 
 def _refusal_of_gpu() -> str:
-    """Return torch's own words on why there is no GPU for it."""
+    """Return torch's reason for not using a GPU."""
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
@@ -128,7 +128,7 @@ def barrier() -> None:
 
 
 def broadcast_object(value: Value) -> Value:
-    """Return rank 0's value on every rank (tensors travel on the CPU)."""
+    """Return rank 0's value on every rank; tensors must be on the CPU."""
     if world_size() == 1:
         return value
     box: list[Any] = [value if is_main() else None]
@@ -146,7 +146,7 @@ def gather_objects(value: Value) -> list[Value]:
 
 
 def is_on_any_rank(claim: bool) -> bool:
-    """Return whether a claim holds on some rank: one number through the CPUs, which waits for no GPU."""
+    """Return whether a claim holds on any rank: a reduction of one number between CPUs, which waits for no GPU."""
     if world_size() == 1:
         return claim
     found = torch.tensor(int(claim))
@@ -156,12 +156,12 @@ def is_on_any_rank(claim: bool) -> bool:
 
 @functools.cache
 def _cpu_group() -> dist.ProcessGroup | None:
-    """Return the group of all processes that talks between CPUs; None is the default one."""
+    """Return a gloo group of all processes; None is the default group."""
     return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=TIMEOUT)
 
 
 def decide_on_main(decide: Callable[[], Value]) -> Value:
-    """Run something on rank 0; return its value, or raise its `UserError`, on every rank."""
+    """Call a function on rank 0; return its value, or raise its `UserError`, on every rank."""
     value, error = broadcast_object(_attempt(decide) if is_main() else (None, None))
     if error is not None:
         raise error
@@ -169,7 +169,7 @@ def decide_on_main(decide: Callable[[], Value]) -> Value:
 
 
 def agree(act: Callable[[], Value]) -> Value:
-    """Run something on every rank and return each its own value; a `UserError` of any is raised on all."""
+    """Call a function on every rank and return its own value on each; a `UserError` on any rank is raised on all."""
     value, own_error = _attempt(act)
     for error in gather_objects(own_error):
         if error is not None:
@@ -181,13 +181,13 @@ def _attempt(act: Callable[[], Value]) -> tuple[Value | None, UserError | None]:
     try:
         return act(), None
     except UserError as error:
-        error.on_every_rank = True  # it is raised on all of them, so one says it
+        error.on_every_rank = True  # raised on all ranks, so that one of them prints it
         return None, error
 
 
 @contextlib.contextmanager
 def hold_on_main(enter: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
-    """Hold something on rank 0 for the block, such as a lock; its `UserError` on entering is raised on every rank."""
+    """Enter a context such as a lock on rank 0 for the block; a `UserError` on entering is raised on every rank."""
     with contextlib.ExitStack() as stack:
         decide_on_main(lambda: stack.enter_context(enter()))
         yield
@@ -203,14 +203,14 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def wrap(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return the network as training calls it: with several processes, one that averages gradients over them.
+    """Return the network as training calls it: itself, or in DistributedDataParallel if there are several processes.
 
-    Not with static_graph, which fails an assertion of torch 2.13 when the first backward pass is one under no_sync.
+    static_graph is not used: in torch 2.13 it fails an assertion if the first backward pass runs under no_sync.
     """
     if world_size() == 1:
         return network
     with warnings.catch_warnings():
-        # torch 2.13 has another name for broadcast_buffers, which older versions do not know.
+        # torch 2.13 renamed broadcast_buffers; older versions do not have the new name.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(
             network,
@@ -221,7 +221,7 @@ def wrap(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def average_buffers(network: nn.Module) -> None:
-    """Give every rank the mean of all ranks' running statistics, so that all evaluate the same network."""
+    """Average the running statistics over all ranks, so that all evaluate the same network."""
     if world_size() == 1:
         return
     for buffer in network.buffers():

@@ -1,4 +1,4 @@
-"""Writing and keeping files so that neither a kill nor a full disk costs what was there before."""
+"""Write files so that neither a kill nor a full disk destroys existing content."""
 
 import errno
 import hashlib
@@ -16,26 +16,26 @@ from typing import IO
 from utils.errors import UserError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-# What reading a damaged zip file can end in (tried by flipping every bit): zipfile has no common exception.
+# Exceptions from reading a corrupt zip file, found by flipping every bit: zipfile has no common base class.
 ZIP_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_FOLDER_FLAG = 0x10  # of a member's attributes, as DOS has it: C libraries read such a member as empty
-_BLOCK = 1 << 22
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # of write_atomically
+_FOLDER_FLAG = 0x10  # MS-DOS attribute of a member: C libraries read a folder as empty
+_BLOCK = 1 << 22  # bytes
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # names of write_atomically's temporary files
 
 
 class FileError(UserError):
-    """A file that cannot be written: names it and the cause."""
+    """A file cannot be written; the message names it and the cause."""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that at any moment either the old content or the whole new one is under its name.
+    """Write a file so that at any moment it has either the old content or all of the new one.
 
     Args:
-        path: The file; its folder is made when absent.
-        write: Gets the open binary file and writes the content.
+        path: The file; its folder is created if absent.
+        write: Writes the content to the open binary file.
 
     Raises:
-        FileError: A full disk or any other refusal of the system. What was under the name before is still there.
+        FileError: The disk is full or the system refuses; the old content is kept.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -54,15 +54,15 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """`write_atomically` for UTF-8 text."""
+    """Write UTF-8 text like `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append UTF-8 text to a file that only grows, such as a log.
+    """Append UTF-8 text to a file, such as a log.
 
     Raises:
-        FileError: A full disk or any other refusal of the system.
+        FileError: The disk is full or the system refuses.
     """
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -72,12 +72,12 @@ def append_text(path: Path, text: str) -> None:
 
 
 def append_json(path: Path, entry: object) -> None:
-    """Add an entry to a file that holds a JSON list as `json.dumps(..., indent=2)` does, in lines of its own.
+    """Append an entry to a file with a JSON list, formatted as `json.dumps(..., indent=2)`.
 
-    The list is whole again after every entry; without any, "[" and "]" are a line each.
+    The file is valid JSON after every call. An empty list must be "[" and "]" on a line each.
 
     Raises:
-        FileError: A full disk or any other refusal of the system.
+        FileError: The disk is full or the system refuses.
     """
     end = b"\n]\n"
     text = json.dumps([entry], indent=2, ensure_ascii=False)[1:].encode("utf-8", "backslashreplace") + b"\n"
@@ -90,7 +90,7 @@ def append_json(path: Path, entry: object) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed calls of `write_atomically` have left in a folder and those in it; nobody may be writing."""
+    """Remove the temporary files of killed `write_atomically` calls below a folder; no process may be writing there."""
     for path in folder.rglob(".*.tmp"):
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -100,12 +100,15 @@ def move_to_earlier(run_dir: Path, names: Iterable[str], *, copied: Iterable[str
     """Move files and folders of a run into `run_dir/earlier-NNN`, the next free number.
 
     Args:
-        run_dir: Of the run.
-        names: What is moved; paths in it.
-        copied: Files that go along, and stay too.
+        run_dir: Folder of the run.
+        names: Paths below run_dir to move.
+        copied: Names of files to copy along.
 
     Returns:
-        The folder they are in now, None when there was nothing to move.
+        The new folder; None if there was nothing to move.
+
+    Raises:
+        FileError: The system refuses.
     """
     present = [name for name in names if (run_dir / name).exists()]
     if not present:
@@ -127,7 +130,7 @@ def move_to_earlier(run_dir: Path, names: Iterable[str], *, copied: Iterable[str
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -136,8 +139,8 @@ def file_sha256(path: Path) -> str:
 
 
 def find_zip_damage(file: IO[bytes]) -> str:
-    """Read every member of a zip file and compare it with its checksum; return what is wrong, "" when nothing is."""
-    member = "the list of its members"
+    """Verify the checksum of every member of a zip file; return what is wrong, "" if nothing is."""
+    member = "the list of members"
     try:
         with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
@@ -153,7 +156,7 @@ def find_zip_damage(file: IO[bytes]) -> str:
 
 
 def describe_refusal(path: Path, error: OSError) -> str:
-    """Return in one line why a file cannot be written, and what to do."""
+    """Return one line on why a file cannot be written, and what to do."""
     if error.errno in _DISK_FULL:
-        return f"{path}: no space left on the disk; free some and run the same command again, what is written is safe"
+        return f"{path}: no space left on the disk; free some and run the same command again (written files are safe)"
     return f"{path}: cannot be written ({error.strerror or error})"

@@ -1,4 +1,4 @@
-"""Which GPUs a machine has and why torch cannot use them: nothing runs on the CPU by accident. No torch."""
+"""Find GPUs and explain why torch cannot use them, so that nothing runs on the CPU by accident. No torch."""
 
 import importlib.util
 import os
@@ -11,20 +11,25 @@ from pathlib import Path
 from utils.errors import UserError
 
 _HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-# One of these is there for each GPU, if only for the small boards' one: NVIDIA's drivers make them.
+# Device files of NVIDIA's drivers; the last three patterns are those of embedded boards.
 _NVIDIA_FILES = ("dev/nvidia[0-9]*", "dev/nvhost*", "dev/nvmap", "dev/nvgpu*")
-# CUDA's major version: the oldest driver for Linux that runs it, and torch's index of builds for it
+# CUDA's major version: the oldest Linux driver that supports it, and the name of torch's wheel index
 # (docs.nvidia.com/deploy/cuda-compatibility, "minor version compatibility").
 _DRIVERS = {13: ((580,), "cu130"), 12: ((525, 60), "cu126"), 11: ((450, 80), "cu118")}
 
 
 class GpuError(UserError):
-    """A GPU that is there and cannot be used."""
+    """The machine has a GPU that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """The make of a GPU that is not hidden, "" for none, and its driver's version, "" where nothing says it."""
+    """A visible GPU.
+
+    Attributes:
+        make: "NVIDIA" or "AMD"; "": there is none.
+        driver: Version of the driver; "": unknown.
+    """
 
     make: str = ""
     driver: str = ""
@@ -32,7 +37,13 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Build:
-    """The torch that is installed: its version, and those of CUDA and HIP that it is built for, None for neither."""
+    """The installed build of torch.
+
+    Attributes:
+        version: Version of torch.
+        cuda: CUDA version of the build; None: built without.
+        hip: HIP version of the build; None: built without.
+    """
 
     version: str
     cuda: str | None
@@ -40,20 +51,20 @@ class Build:
 
 
 def hide_gpus_on_request(environment: MutableMapping[str, str]) -> None:
-    """Let DEVICE=cpu hide all GPUs from torch, which must not have been asked for one yet.
+    """Hide all GPUs from torch if DEVICE=cpu; must run before torch's first use of a GPU.
 
     Raises:
-        GpuError: DEVICE is anything else.
+        GpuError: DEVICE is anything but empty or cpu.
     """
     device = environment.get("DEVICE", "")
     if device not in ("", "cpu"):
-        raise GpuError(f"DEVICE={device}: must be cpu, or not be set: a GPU is taken where there is one")
+        raise GpuError(f"DEVICE={device}: expected cpu, or nothing: a GPU is used if there is one")
     if device:
         environment.update(dict.fromkeys(_HIDING, ""))
 
 
 def find_gpu(environment: Mapping[str, str] = os.environ, *, root: Path = Path("/")) -> Gpu:
-    """Return the GPU that drivers have made files for below `root`."""
+    """Return the GPU whose driver has device files below `root`, if it is not hidden by the environment."""
     if any(environment.get(name) in ("", "-1") for name in _HIDING):
         return Gpu()
     is_windows_guest = (root / "dev/dxg").exists() and (root / "usr/lib/wsl/lib/nvidia-smi").exists()
@@ -65,7 +76,7 @@ def find_gpu(environment: Mapping[str, str] = os.environ, *, root: Path = Path("
 
 
 def read_build() -> Build | None:
-    """Return what torch is installed, without importing it, which takes seconds; None without one."""
+    """Return the installed build of torch without importing it, which takes seconds; None if there is none."""
     torch = importlib.util.find_spec("torch")
     if torch is None or not torch.submodule_search_locations:
         return None
@@ -74,12 +85,12 @@ def read_build() -> Build | None:
 
 
 def explain_unusable(gpu: Gpu, build: Build, *, reason: str = "") -> str:
-    """Return why a build of torch cannot use a GPU and the commands that mend it, "" where it should be able to.
+    """Return why a build of torch cannot use a GPU and what to do; "" if there is no known reason.
 
     Args:
-        gpu: What is there.
-        build: What is installed.
-        reason: torch's own words, if it was asked for the GPU and refused.
+        gpu: The GPU of the machine.
+        build: The installed build of torch.
+        reason: torch's reason for not using the GPU; "" if torch was not asked.
     """
     driver = tuple(int(number) for number in gpu.driver.split(".") if number)
     index = next((index for least, index in _DRIVERS.values() if driver >= least), "cu126")
@@ -97,14 +108,14 @@ def explain_unusable(gpu: Gpu, build: Build, *, reason: str = "") -> str:
         problem = f"a GPU of {gpu.make}, and torch {build.version} cannot use it: {reason}; `nvidia-smi` must list it"
     else:
         return ""
-    return f"this machine has {problem}; DEVICE=cpu goes on on the CPU"
+    return f"this machine has {problem}; set DEVICE=cpu to run on the CPU"
 
 
 def require_usable(build: Build, *, reason: str = "") -> None:
-    """Refuse a GPU that is there and cannot be used.
+    """Raise an error if the machine has a GPU that torch cannot use.
 
     Raises:
-        GpuError: See `explain_unusable`.
+        GpuError: It has; the message is that of `explain_unusable`.
     """
     if problem := explain_unusable(find_gpu(), build, reason=reason):
         raise GpuError(problem)

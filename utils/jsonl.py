@@ -1,8 +1,8 @@
-"""Files of JSON lines that only grow: journals of long work and the log of epochs.
+"""Append-only files of JSON lines with checksums: journals and the log of epochs.
 
-Every line is an object whose last entry, "crc32", is the checksum of all lines up to it, its own content included: what
-is changed, lost, doubled or put elsewhere in the file does not match, and is refused with the number of its line. A
-process that is killed while it writes leaves a truncated last line, on which nobody has acted: it is dropped.
+Every line is an object whose last entry, "crc32", is the checksum of all lines up to and including it. A line that was
+changed, lost, duplicated or moved does not match and is refused with its number. A process killed while writing leaves
+a truncated last line, which nothing depends on yet: it is dropped.
 """
 
 import errno
@@ -25,30 +25,30 @@ _LINE = re.compile(rb'(\{.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
 
 
 class LineFileError(UserError):
-    """A file of lines that is damaged, belongs to something else, or cannot be read or written."""
+    """A file of lines is corrupt, belongs to something else, or cannot be read or written."""
 
     on_every_rank = False
 
 
 class LineFile:
-    """The lines of a file, in memory and on the disk.
+    """The lines of a file, in memory and on disk.
 
     Attributes:
-        path: Of the file.
-        lines: Every line in its order, without checksums.
+        path: Path of the file.
+        lines: The lines in order, without checksums.
     """
 
     def __init__(self, path: Path, *, anew: str, sync_seconds: float = 0.0) -> None:
-        """Read a file that goes on, or will begin with the first line.
+        """Read the file if it exists; otherwise the first line creates it.
 
         Args:
-            path: The file; its folder is made when absent.
-            anew: What to do where the file cannot be used, e.g. "move it away to search anew".
-            sync_seconds: Seconds between waits for the disk. A kill never costs a line that was appended, a power cut
-                those of so many seconds.
+            path: The file; its folder is created if absent.
+            anew: What to do if the file cannot be used, for messages, e.g. "move it away to search anew".
+            sync_seconds: Minimum seconds between calls of fsync. A kill never loses an appended line, a power failure
+                loses those of at most this many seconds.
 
         Raises:
-            LineFileError: It is damaged or cannot be read.
+            LineFileError: The file is corrupt or cannot be read.
         """
         self.path = path
         self.lines: list[dict[str, Any]] = []
@@ -61,10 +61,10 @@ class LineFile:
             self.keep(len(self.lines))
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Write a line that has entries; numbers that are not finite become null.
+        """Append a non-empty object; numbers that are not finite become null.
 
         Raises:
-            LineFileError: The disk refused, the file is as it was before; or another process writes to it too.
+            LineFileError: The file cannot be written and is unchanged, or another process writes to it too.
         """
         plain = as_json(line)
         text, checksum = _encode(plain, self._checksums[-1])
@@ -72,7 +72,7 @@ class LineFile:
         self._note(plain, checksum, self._ends[-1] + len(text))
 
     def keep(self, count: int) -> None:
-        """Cut off all lines behind the first `count`."""
+        """Truncate the file to its first `count` lines."""
         del self.lines[count:], self._checksums[count + 1 :], self._ends[count + 1 :]
         try:
             if self.path.exists():
@@ -91,44 +91,44 @@ class LineFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as file:
                 if file.seek(0, os.SEEK_END) != begin:
-                    raise LineFileError(f"{self.path}: another process writes to it too; end one of the two")
+                    raise LineFileError(f"{self.path}: another process writes to it too; stop one of the two")
                 try:
                     if file.write(text) < len(text):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     if time.monotonic() - self._synced >= self._sync_seconds:
                         os.fsync(file.fileno())
                         self._synced = time.monotonic()
-                except BaseException:  # Ctrl-C too: half a line must not stay in front of the next one
+                except BaseException:  # Ctrl-C too: a partial line must not precede the next one
                     os.ftruncate(file.fileno(), begin)
                     raise
         except OSError as error:
             cause = f"cannot be written ({error.strerror})"
-            raise LineFileError(f"{self.path}: {cause}; what it holds is safe, the same command continues") from None
+            raise LineFileError(f"{self.path}: {cause}; its lines are safe, the same command continues") from None
 
 
 def open_identified(
     path: Path, identity: Mapping[str, Any], *, work: str, anew: str, sync_seconds: float = 0.0
 ) -> tuple[LineFile, list[dict[str, Any]]]:
-    """Open or begin a file whose first line says what it belongs to.
+    """Open or create a file whose first line identifies its owner.
 
     Args:
-        path: The file; its folder is made when absent.
-        identity: What it belongs to, as plain JSON values by name.
-        work: What that is called, e.g. "search".
-        anew: What to do where the file cannot be used.
-        sync_seconds: As `LineFile` takes it.
+        path: The file; its folder is created if absent.
+        identity: The owner as JSON values by name.
+        work: Kind of owner for messages, e.g. "search".
+        anew: What to do if the file cannot be used, for messages.
+        sync_seconds: As in `LineFile`.
 
     Returns:
-        The file, and its lines behind the first.
+        The file, and its lines after the first.
 
     Raises:
-        LineFileError: It belongs to something else (every difference is named), it is damaged, of an earlier version,
-            or the disk refused.
+        LineFileError: The file has another owner (the message names every difference), is corrupt or of an earlier
+            version, or cannot be written.
     """
     file = LineFile(path, anew=anew, sync_seconds=sync_seconds)
     new = as_json(identity)
     header = {"format": FORMAT, "identity": new}
-    if len(file.lines) < 2 and file.lines != [header]:  # nothing was done yet, for whatever it was begun
+    if len(file.lines) < 2 and file.lines != [header]:  # no content yet: any owner may take it
         file.keep(0)
         file.append(header)
     old = file.lines[0].get("identity")
@@ -142,16 +142,20 @@ def open_identified(
 
 
 def read_lines(path: Path, *, anew: str) -> list[dict[str, Any]]:
-    """Read the lines of a file, none where it is not there; the file is left as it is.
+    """Read the lines of a file without changing it; none if there is no file.
+
+    Args:
+        path: The file.
+        anew: What to do if the file cannot be used, for messages.
 
     Raises:
-        LineFileError: It is damaged or cannot be read; `anew` says what to do then.
+        LineFileError: The file is corrupt or cannot be read.
     """
     return [line for line, _, _ in _parse(_read_bytes(path), path=path, anew=anew)]
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write a whole file of lines, which replaces an earlier one."""
+    """Write a file of lines atomically, replacing an existing one."""
     text, checksum = b"", 0
     for line in lines:
         encoded, checksum = _encode(as_json(line), checksum)
@@ -160,7 +164,7 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as JSON has it: tuples are lists, keys are text, a number that is not finite is null."""
+    """Convert a value to JSON types: tuples to lists, keys to text, numbers that are not finite to None."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -169,7 +173,7 @@ def as_json(value: Any) -> Any:
 
 
 def _encode(line: dict[str, Any], checksum: int) -> tuple[bytes, int]:
-    """Return the bytes of a line and its checksum, which goes on from that of the line before."""
+    """Return the bytes of a line and its checksum, which continues that of the previous line."""
     content = json.dumps(line, allow_nan=False)[:-1].encode()
     checksum = zlib.crc32(content, checksum)
     return content + b', "crc32": "%08x"}\n' % checksum, checksum
@@ -185,7 +189,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _parse(content: bytes, *, path: Path, anew: str) -> list[tuple[dict[str, Any], int, int]]:
-    """Return every whole line, its checksum, and where it ends."""
+    """Return every complete line, its checksum, and the offset of its end, bytes."""
     *whole, rest = content.split(b"\n")
     parsed: list[tuple[dict[str, Any], int, int]] = []
     checksum = end = 0
@@ -198,7 +202,7 @@ def _parse(content: bytes, *, path: Path, anew: str) -> list[tuple[dict[str, Any
             raise LineFileError(f"{path}, line {number}: {cause}; restore the file, or {anew}")
         end += len(text) + 1
         parsed.append((json.loads(match[1] + b"}"), checksum, end))
-    if (complete := _LINE.match(rest)) and complete.end() < len(rest):  # not what a kill leaves of a line
+    if (complete := _LINE.match(rest)) and complete.end() < len(rest):  # a kill truncates, it adds nothing
         raise LineFileError(f"{path}, line {len(whole) + 1}: damaged; restore the file, or {anew}")
     return parsed
 

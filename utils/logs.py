@@ -1,4 +1,4 @@
-"""What a run says: lines on the screen and in log.txt."""
+"""Log a run to the screen and to log.txt."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from utils.text import printable, say
 
 
 class _ScreenHandler(logging.Handler):
-    """Prints above the progress bar instead of through it."""
+    """Print lines above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode():
@@ -19,7 +19,7 @@ class _ScreenHandler(logging.Handler):
 
 
 class _FileHandler(logging.Handler):
-    """Appends to a file that is open only while a line is written: nothing to close, and the folder may be moved."""
+    """Append lines to a file that is open only during a write, so that the folder may be moved."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _FileHandler(logging.Handler):
 
 
 def open_log(run_dir: Path, script: str) -> logging.Logger:
-    """Return the logger of a script: rank 0 writes to the screen and to run_dir/log.txt, other ranks stay silent."""
+    """Return the logger of a script: rank 0 writes to the screen and to run_dir/log.txt, other ranks are silent."""
     logger = logging.getLogger(f"planning.{script}")
     logger.propagate = False
     logger.handlers.clear()

@@ -1,9 +1,9 @@
-"""Accuracies from scores, by way of one number per prediction: the rank of the true class.
+"""Accuracies from scores, computed from one number per prediction: the rank of the true class.
 
-The rank is how many classes come before the true one when the classes are put in order of falling score. A prediction
-counts for top-k when its rank is below k, and below classes - 1: no accuracy is 100% by definition. Equal scores are
-ordered by class number, the lower first, as `argmax` does, so the predicted class is always the one of rank 0 and a tie
-counts the same whatever made the scores.
+The rank is the number of classes before the true one in the order of decreasing scores. A prediction counts for top-k
+if its rank is below k and below classes - 1, so that no accuracy is 100% by definition. Ties are in the order of class
+numbers, as in `argmax`, so the predicted class always has rank 0, and a tie does not depend on how scores were
+computed.
 """
 
 import math
@@ -19,12 +19,21 @@ TOP_KS = (1, 3, 5)
 
 
 class MetricsError(UserError):
-    """Scores that no accuracy can be made of."""
+    """No accuracy can be computed from the scores."""
 
 
 @dataclass(frozen=True)
 class ValidationScore:
-    """Accuracy of one clip a video, in percent; `mean` is what a search compares states by."""
+    """Accuracies of one clip per video, percent; `mean` of the three is the default metric of a search.
+
+    Attributes:
+        top1: Top-1 accuracy, percent.
+        top3: Top-3 accuracy, percent, with k capped by `counted_ranks`.
+        top5: Top-5 accuracy, percent, with k capped by `counted_ranks`.
+        mean: Mean of the three, percent.
+        videos: Scored videos.
+        missing: Unreadable videos.
+    """
 
     top1: float
     top3: float
@@ -35,26 +44,23 @@ class ValidationScore:
 
 
 def counted_ranks(num_classes: int) -> dict[int, int]:
-    """Return what top-1, top-3 and top-5 mean for this many classes: the ranks that count, at most classes - 1.
-
-    The released search caps k so, too.
-    """
+    """Return the effective k of top-1, top-3 and top-5: at most classes - 1, as in the released search."""
     return {k: min(k, max(num_classes - 1, 1)) for k in TOP_KS}
 
 
 def top_k_hits(ranks: NDArray[np.int64], num_classes: int) -> dict[int, int]:
-    """How many predictions are right for top-1, top-3 and top-5: the one place that decides it."""
+    """Return the number of correct predictions for top-1, top-3 and top-5."""
     return {k: int(np.count_nonzero(ranks < counted)) for k, counted in counted_ranks(num_classes).items()}
 
 
 def top_k_accuracies(ranks: NDArray[np.int64], num_classes: int) -> dict[int, float]:
-    """Fractions of predictions that are right for top-1, top-3 and top-5, nan when there is none."""
+    """Return the fractions of correct predictions for top-1, top-3 and top-5; nan if there are no predictions."""
     return {k: hits / ranks.size if ranks.size else math.nan for k, hits in top_k_hits(ranks, num_classes).items()}
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax over the last axis of finite logits [..., classes], in their own type."""
-    with np.errstate(over="ignore"):  # a difference of more than the type holds is a probability of 0
+    """Return the softmax over the last axis of finite logits [..., classes], in their own type."""
+    with np.errstate(over="ignore"):  # a difference that overflows is a probability of 0
         powers = logits - logits.max(axis=-1, keepdims=True)
     np.exp(powers, out=powers)
     powers /= powers.sum(axis=-1, keepdims=True)
@@ -62,20 +68,21 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Ranks of the true classes, 0 for the best.
+    """Return the ranks of the true classes, 0 for the best.
 
     Args:
-        scores: [..., classes], finite.
-        labels: Class numbers, of any shape that broadcasts against scores.shape[:-1].
+        scores: Finite scores, [..., classes].
+        labels: True classes, of any shape that broadcasts against scores.shape[:-1].
 
     Returns:
-        int64 [...]: the number of classes with a higher score, or the same score and a lower class number.
+        int64 [...], the number of classes with a higher score, or the same score and a lower class number.
 
     Raises:
-        MetricsError: A score is NaN or infinite: nothing is higher than NaN, so its rank would be 0, a right answer.
+        MetricsError: A score is NaN or infinite. No score is higher than NaN, so its rank would be 0, a correct
+            prediction.
     """
     if not np.isfinite(scores).all():
-        raise MetricsError("scores that are NaN or infinite have no order; whose they are must be found before")
+        raise MetricsError("NaN or infinite scores have no order; remove the videos that have them first")
     labels = np.broadcast_to(labels, scores.shape[:-1])[..., None]
     own = np.take_along_axis(scores, labels, axis=-1)
     higher = np.count_nonzero(scores > own, axis=-1)
@@ -84,14 +91,14 @@ def label_ranks(scores: NDArray[np.floating], labels: NDArray[np.integer]) -> ND
 
 
 def max_top_k_ranks(clip_scores: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Ranks by the "max-top-k mean" of the paper's released code, for every k at once.
+    """Return the ranks by the "max-top-k mean" of the paper's released code, for every k at once.
 
-    For each class by itself the scores of a video's clips are sorted; its score is the mean of the k highest, so that a
-    class may be judged by other clips than its neighbour. k = clips is the plain mean.
+    The score of a class is the mean of its k highest clip scores, so different classes may use different clips. With
+    k = clips it is the mean over all clips.
 
     Args:
-        clip_scores: [videos, clips, classes], already averaged over crops; the released code's are logits.
-        labels: [videos].
+        clip_scores: Scores averaged over crops, [videos, clips, classes]; logits in the released code.
+        labels: True classes, [videos].
 
     Returns:
         int64 [videos, clips]; column k - 1 belongs to k.
@@ -104,23 +111,23 @@ def max_top_k_ranks(clip_scores: NDArray[np.floating], labels: NDArray[np.intege
 def confusion_matrix(
     labels: NDArray[np.integer], predictions: NDArray[np.integer], num_classes: int
 ) -> NDArray[np.int64]:
-    """Count the videos of each [true class, predicted class]."""
+    """Return the number of videos per [true class, predicted class], int64 [classes, classes]."""
     cells = np.asarray(labels, dtype=np.int64) * num_classes + predictions
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def class_accuracies(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the fraction of each class's videos that are predicted right [classes], nan where it has none."""
+    """Return the fraction of each class's videos predicted correctly, [classes]; nan for a class without videos."""
     totals = confusion.sum(axis=1)
     return np.divide(np.diag(confusion), totals, out=np.full(len(confusion), np.nan), where=totals > 0)
 
 
 def mean_class_accuracy(ranks: NDArray[np.int64], labels: NDArray[np.integer], num_classes: int) -> float:
-    """Mean of the classes' top-1; classes without a video are left out.
+    """Return the mean of the classes' top-1 accuracies, without classes that have no videos.
 
     Args:
-        ranks: Of the true classes, [videos].
-        labels: The true classes, [videos].
+        ranks: Ranks of the true classes, [videos].
+        labels: True classes, [videos].
         num_classes: Number of classes.
     """
     totals = np.bincount(labels, minlength=num_classes)
@@ -130,17 +137,17 @@ def mean_class_accuracy(ranks: NDArray[np.int64], labels: NDArray[np.integer], n
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `ViewMetrics` has counted. Accuracies are fractions of 1, keyed by k.
+    """The result of `ViewMetrics`. Accuracies are fractions of 1, keyed by k of top-k.
 
     Attributes:
         num_videos: Videos counted.
-        video: By the mean of the probabilities of all views of a video.
-        clip: Of one view by itself.
-        best_k: Clips of the best row by top-1 of the released code's max-top-k mean, which is one of logits.
-        max_top_k: That row.
-        max_top_k_top1: Top-1 of all its rows; that of all clips is the mean of the logits of all views.
-        further: utils.parts.METRICS by name, by `video`.
-        confusion: int64 [true class, predicted class], by `video`.
+        video: Accuracies by the mean of the probabilities over all views of a video.
+        clip: Accuracies of single views.
+        best_k: The k of the released code's max-top-k mean (of logits) with the best top-1.
+        max_top_k: Accuracies by the max-top-k mean with that k.
+        max_top_k_top1: Top-1 by the max-top-k mean for k = 1, 2, ...; the last is by the mean logits of all views.
+        further: utils.parts.METRICS by name, by the scores of `video`.
+        confusion: Videos by the scores of `video`, int64 [true class, predicted class].
     """
 
     num_videos: int
@@ -154,10 +161,10 @@ class Metrics:
 
 
 class ViewMetrics:
-    """Counts over blocks of videos, so that the scores of a large list never have to be in memory together."""
+    """Accumulate metrics over blocks of videos, so that the scores of a large list need not fit in memory."""
 
     def __init__(self, num_classes: int) -> None:
-        """Start with nothing counted, for scores of `num_classes` classes."""
+        """Start without videos, for scores of `num_classes` classes."""
         self._confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
         self._labels: list[NDArray[np.integer]] = []
         self._video_ranks: list[NDArray[np.int64]] = []
@@ -166,9 +173,13 @@ class ViewMetrics:
         self._num_views = 0
 
     def add(self, logits: NDArray[np.float32], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Count a block: logits [videos, crops, clips, classes], labels [videos].
+        """Add a block of videos.
 
-        Means are taken in float64 and over each video alone, so the block a video comes in changes nothing.
+        Means are computed in float64 and for every video alone, so results do not depend on the blocks.
+
+        Args:
+            logits: Finite logits, float32 [videos, crops, clips, classes].
+            labels: True classes, [videos].
 
         Returns:
             The mean probabilities of the videos, float64 [videos, classes].
@@ -176,7 +187,7 @@ class ViewMetrics:
         Raises:
             MetricsError: A logit is NaN or infinite.
         """
-        view_ranks = label_ranks(logits, labels[:, None, None])  # a view's probabilities are in the order of its logits
+        view_ranks = label_ranks(logits, labels[:, None, None])  # softmax keeps the order within a view
         self._num_views += view_ranks.size
         for k, hits in top_k_hits(view_ranks, len(self._confusion)).items():
             self._clip_hits[k] += hits
@@ -188,7 +199,7 @@ class ViewMetrics:
         return mean
 
     def result(self) -> Metrics:
-        """Return the accuracies of everything added; at least one video must have been."""
+        """Return the metrics of all videos added, at least one."""
         video_ranks, labels = np.concatenate(self._video_ranks), np.concatenate(self._labels)
         by_k = np.concatenate(self._max_top_k_ranks)
         top1 = tuple(float(value) for value in np.mean(by_k < 1, axis=0))

@@ -1,6 +1,6 @@
-"""What records and results name beside networks, and where each is, as "module:name": reading names imports nothing.
+"""Registries of formats, augmentations and metrics as "module:name", so that listing names imports nothing.
 
-A row more is all that a new format, augmentation or metric needs beside its own file (docs/extending.md).
+A new format, augmentation or metric needs its own file and a row here (docs/extending.md).
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Format:
-    """A way to store videos.
+    """A storage format of videos.
 
     Attributes:
-        home: Makes a dataset.readers.FrameReader of the root of the videos, and of `use_flow=` and `max_pixels=` where
-            it has them.
-        has_flow: It can hold optical flow.
-        has_limit: Its pictures may be of any size, so dataset.max_pixels bounds them.
-        has_times: Its reader knows when frames are shown; others need dataset.picture_rate for clips by seconds.
+        home: "module:name" of a function that opens a dataset.readers.FrameReader, given the root of the videos, and
+            `use_flow=` and `max_pixels=` if has_flow and has_limit are set.
+        has_flow: Whether it can store optical flow.
+        has_limit: Whether pictures may have any size, so that dataset.max_pixels must limit them.
+        has_times: Whether frames have time stamps; others need dataset.picture_rate for sampler.frame_rate.
     """
 
     home: str
@@ -33,7 +33,7 @@ FORMATS = {
     "LMDB": Format("dataset.readers.lmdb:open_lmdb", has_flow=True, has_limit=True),
 }
 
-# dataset.transform_type: each is a dataset.transforms.recipes.Recipe.
+# dataset.transform_type: names of dataset.transforms.recipes.Recipe values.
 TRANSFORMS = {
     "default": "dataset.transforms.recipes:DEFAULT",
     "rand_augment": "dataset.transforms.recipes:RAND_AUGMENT",
@@ -41,18 +41,18 @@ TRANSFORMS = {
 }
 
 
-# Further numbers of a result's videos, functions as utils.metrics.mean_class_accuracy is one.
+# Further metrics of a result, functions with the signature of utils.metrics.mean_class_accuracy.
 METRICS = {
     "mean_class": "utils.metrics:mean_class_accuracy",
 }
 
 
 def find_part(home: str) -> Any:
-    """Import what stands under "module:name"."""
+    """Import the object "module:name"."""
     module, name = home.split(":")
     return getattr(import_module(module), name)
 
 
 def flow_formats() -> str:
-    """Name the formats that can hold optical flow."""
+    """Return the names of the formats that can store optical flow, joined by "or"."""
     return " or ".join(name for name, format in FORMATS.items() if format.has_flow)

@@ -1,4 +1,4 @@
-"""JSON and YAML files that carry a checksum of what they say, so that a changed bit is refused and never believed."""
+"""JSON and YAML files with a checksum of their content, so that any change is detected."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ _TITLE = re.compile(r"# (.*), sha256 of the lines below: ([0-9a-f]{64})")
 
 
 class SealError(UserError):
-    """A file whose content is not what was written."""
+    """A file is corrupt, or was changed since it was written."""
 
 
 def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -27,10 +27,10 @@ def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
-    """Read a file of `write_sealed_json`, without its checksum.
+    """Read a file of `write_sealed_json`; return its content without the checksum.
 
     Raises:
-        SealError: It is not there, cannot be read, is damaged or has no checksum, as in earlier versions.
+        SealError: The file is absent, unreadable or corrupt, or has no checksum, as in earlier versions.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -42,7 +42,11 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
 
 
 def unseal(content: Any, path: Path) -> dict[str, Any]:
-    """Return what `write_sealed_json` wrote to a file without its checksum, or raise a SealError."""
+    """Return the parsed content of a file of `write_sealed_json` without its checksum.
+
+    Raises:
+        SealError: The checksum is absent or does not match.
+    """
     entries = content if isinstance(content, dict) else {}
     rest = {name: value for name, value in entries.items() if name != _KEY}
     if not rest or entries.get(_KEY) != _digest(rest):
@@ -52,20 +56,20 @@ def unseal(content: Any, path: Path) -> dict[str, Any]:
 
 
 def _digest(content: Any) -> str:
-    """Checksum of a value, however it is laid out."""
+    """Return the checksum of a JSON value, independent of its formatting."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def seal_text(text: str, title: str) -> str:
-    """Return a text with a comment in front that has a title and the checksum of the text."""
+    """Return a text preceded by a comment with a title and the checksum of the text."""
     return f"# {title}, sha256 of the lines below: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
 def require_sealed_text(path: Path) -> None:
-    """Refuse a file of `seal_text` that was damaged; one that has no checksum, of an earlier version, is taken.
+    """Verify the checksum of a file of `seal_text`; a file without one, of an earlier version, is accepted.
 
     Raises:
-        SealError: It is damaged.
+        SealError: The checksum does not match.
     """
     title, _, text = path.read_bytes().partition(b"\n")
     match = _TITLE.fullmatch(title.decode("utf-8", "replace"))

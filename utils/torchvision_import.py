@@ -1,6 +1,6 @@
-"""Import torchvision also where its compiled operators do not load, as a CUDA build does not on a CPU-only torch.
+"""Import torchvision even if its compiled operators do not load, e.g. a CUDA build on a CPU-only torch.
 
-Only parts of torchvision that need none of its compiled operators can be used then: networks and most transforms.
+Only the parts that need no compiled operators then work: networks and most transforms.
 """
 
 import importlib
@@ -8,18 +8,18 @@ from types import ModuleType
 
 import torch
 
-# Operators that torchvision gives a second implementation while it is imported, so that they must be declared.
+# Operators for which torchvision registers an implementation at import, so that they must be declared.
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
-# A library's declarations last as long as the object.
+# Declarations last as long as their library object.
 _libraries: list[torch.library.Library] = []
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision; where that fails for want of its operator nms, declare the operator and import again.
+    """Import torchvision; if its operator nms does not exist, declare it and import again.
 
     Raises:
         ImportError: torchvision is not installed.

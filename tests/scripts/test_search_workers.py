@@ -130,7 +130,7 @@ def test_a_full_disk_of_a_cluster_node_is_reported_to_the_search(make_search: An
     work = Work(config, lack, unused, unused)
     with contextlib.chdir(ROOT):
         error = _train(work, Job("first", None), str(ROOT))
-    assert str(error).startswith("/data/x: No space left on device; choose another place")
+    assert str(error).startswith("/data/x: No space left on device; use another folder")
 
 
 def test_a_cluster_needs_ray(make_search: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_the_driver_says_its_version(kind: str, tmp_path: Path) -> None:
 )
 def test_what_was_found_and_what_mends_it(gpu: Gpu, build: Build, parts: tuple[str, ...]) -> None:
     said = explain_unusable(gpu, build)
-    assert [part for part in (*parts, "DEVICE=cpu goes on on the CPU") if part not in said] == []
+    assert [part for part in (*parts, "set DEVICE=cpu to run on the CPU") if part not in said] == []
     assert "\n" not in said
 
 

@@ -58,10 +58,10 @@ def open_too_many() -> None:
         (allocate_array, r"out of memory \(Unable to allocate 1\..*\); halve sampler.batch_size"),
         (fail_on_a_gpu, r"out of memory \(CUDA out of memory\); halve sampler.batch_size"),
         (fail_to_share, r"shared memory is full \(.*\); make /dev/shm larger .*--shm-size"),
-        (make_a_folder_below_a_file, r".*test_shortage.py/output: Not a directory; choose another place"),
+        (make_a_folder_below_a_file, r".*test_shortage.py/output: Not a directory; use another folder"),
         pytest.param(
             write_to_a_full_disk,
-            r"No space left on device; choose another place",
+            r"No space left on device; use another folder",
             marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full"),
         ),
         (open_too_many, r".*Too many open files: raise the limit \(ulimit -n 65536\), or lower dataset.num_workers"),
