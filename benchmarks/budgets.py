@@ -163,7 +163,7 @@ class Setting:
 Run = Callable[[str, int, Setting], Result]
 
 
-def plain(*, rate: float, envelope: str = "linear", share: float = 1.0, short: float = 0.0) -> Run:
+def fixed(*, rate: float, envelope: str = "linear", share: float = 1.0, short: float = 0.0) -> Run:
     """Return a run of a path that is written down.
 
     Args:
@@ -229,14 +229,14 @@ def _states(search: RunConfig, *, share: float, short: float) -> list[StateConfi
 
 
 RUNS: dict[str, Run] = {
-    **{f"linear x{rate:g}": plain(rate=rate) for rate in RATES},
+    **{f"linear x{rate:g}": fixed(rate=rate) for rate in RATES},
     **{f"budgeted x{rate:g}": budgeted(SPARSE, rate=rate) for rate in RATES},
     "budgeted, dense": budgeted(DENSE, rate=1.0),
-    "a quarter short": plain(rate=1.0, short=QUARTER),
-    **{f"fifth x{rate:g}": plain(rate=rate, share=FIFTH) for rate in FIVE},
-    **{f"linear x{rate:g}": plain(rate=rate) for rate in FIVE if rate not in RATES},
-    **{f"cosine x{rate:g}": plain(rate=rate, envelope="cosine") for rate in RATES},
-    "steps": plain(rate=1.0, envelope="steps"),
+    "a quarter short": fixed(rate=1.0, short=QUARTER),
+    **{f"fifth x{rate:g}": fixed(rate=rate, share=FIFTH) for rate in FIVE},
+    **{f"linear x{rate:g}": fixed(rate=rate) for rate in FIVE if rate not in RATES},
+    **{f"cosine x{rate:g}": fixed(rate=rate, envelope="cosine") for rate in RATES},
+    "steps": fixed(rate=1.0, envelope="steps"),
     PAPER: released,
 }
 TICKS = (0.2, 0.5, 1, 2, 5)  # of the axis of costs

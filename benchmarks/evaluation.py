@@ -1,10 +1,10 @@
 """Seconds a video of evaluation with 10 clips x 3 crops against the baseline: loading alone, and whole extractions.
 
-Loading ends with normalized float views on the device (a GPU if there is one), as the network takes them. Ours is what
-extract_score_3d.py runs, with a network that looks at nothing; the baseline has one item of its loader for each view
-(plain_evaluation.py). The videos, which it makes itself, are of 340 x 256 pixels: no resize for crops of 256. A whole
-extraction (--network) is the script extract_score_3d.py against the script plain_evaluation.py, start-up and all, on
-random weights; the scores are compared. A ratio is the median over the repeats, with the smallest and largest.
+Loading ends with normalized float views on the device (a GPU if there is one), the network's input. Ours is what
+extract_score_3d.py runs, with a network that ignores its input; the baseline loads one item per view
+(baseline_evaluation.py). The benchmark makes its own videos of 340 x 256 pixels: no resize for crops of 256. A whole
+extraction (--network) is the script extract_score_3d.py against the script baseline_evaluation.py, including start-up,
+with random weights; the scores are compared. A ratio is the median over the repeats, with the smallest and largest.
 
     python benchmarks/evaluation.py --sizes 256 224
     python benchmarks/evaluation.py --stores LMDB RAW-250 --sizes 112 --network 8 --videos 200 --repeats 1
@@ -26,10 +26,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import helpers
+from benchmarks.baseline_evaluation import make_baseline_loader
 from benchmarks.loader import STORES, make_data
 from benchmarks.measuring import ROOT, Parser, alternate, describe_machine, ratio_text, seconds_of
 from benchmarks.memory import link_video
-from benchmarks.plain_evaluation import make_plain_loader
 from dataset.build import make_views_loader, read_evaluation_list
 from dataset.listing import read_list
 from model.build import make_initial_network
@@ -40,26 +40,26 @@ from utils.evaluation.scores import read_manifest
 from utils.metrics import probabilities
 
 
-class Blind(nn.Module):
-    """A network that takes views and looks at none."""
+class NullNetwork(nn.Module):
+    """A network that ignores its input."""
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Return scores of one class."""
+        """Return zero scores of one class, [N, 1]."""
         return clips.new_zeros((len(clips), 1))
 
     def fuse(self, heads: torch.Tensor) -> torch.Tensor:
-        """Return its only head."""
+        """Return the only head."""
         return heads
 
 
 def make_record(options: argparse.Namespace, root: Path, *, store: str, crop_size: int) -> Path:
-    """Write a record with random weights whose list is the videos of a store, again and again under other names."""
+    """Write a record with random weights; its list repeats the videos of a store under different names."""
     folder = root / f"{store}-{crop_size}"
     distinct = read_list(root / f"{store}.txt")
     lines = []
     for number in range(options.videos):
         video = distinct[number % len(distinct)]
-        link = root / store / f"again{number}{Path(video.path).suffix}"
+        link = root / store / f"copy{number}{Path(video.path).suffix}"
         if not link.exists():
             link_video(root / store / video.path, link)
         lines.append(f"{link.name} {video.num_frames} {video.label}\n")
@@ -86,12 +86,12 @@ def make_record(options: argparse.Namespace, root: Path, *, store: str, crop_siz
 
 
 def load_ours(record: Path) -> float:
-    """Make every view as extract_score_3d.py does; return seconds a video."""
+    """Load every view as extract_score_3d.py does; return seconds per video."""
     config = load_config(record)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     videos = read_evaluation_list(config)
     crops = tuple(range(config.dataset.eva_num_crop))
-    scorer = helpers.make_view_scorer(config, network=Blind(), dtype=None, device=device)
+    scorer = helpers.make_view_scorer(config, network=NullNetwork(), dtype=None, device=device)
 
     def load() -> None:
         for video in make_views_loader(config, videos=videos, indices=range(len(videos))):
@@ -100,11 +100,11 @@ def load_ours(record: Path) -> float:
     return seconds_of(load) / len(videos)
 
 
-def load_plainly(record: Path) -> float:
-    """Make every view as the baseline does; return seconds a video."""
+def load_baseline(record: Path) -> float:
+    """Load every view as the baseline does; return seconds per video."""
     config = load_config(record)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loader = make_plain_loader(config)
+    loader = make_baseline_loader(config)
 
     def load() -> None:
         for views in loader:
@@ -114,61 +114,65 @@ def load_plainly(record: Path) -> float:
 
 
 def run(*words: str) -> float:
-    """Run a script of this project on its threads; return seconds."""
+    """Run a script of this project with one OpenMP thread unless set otherwise; return seconds."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     command = [sys.executable, *words]
     return seconds_of(lambda: subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True))
 
 
 def extract(record: Path) -> float:
-    """Run our extraction as a user does; return seconds a video."""
+    """Run our extraction as a user does; return seconds per video."""
     seconds = run("-m", "utils.launch", "extract_score_3d.py", "--config_file", str(record), "--force")
     return seconds / len(read_evaluation_list(load_config(record)))
 
 
-def extract_plainly(record: Path) -> float:
-    """Run the plain extraction; return seconds a video."""
-    words = ["--config_file", str(record), "--output", str(record.with_name("plain.npy"))]
-    return run("benchmarks/plain_evaluation.py", *words) / len(read_evaluation_list(load_config(record)))
+def extract_baseline(record: Path) -> float:
+    """Run the baseline extraction; return seconds per video."""
+    words = ["--config_file", str(record), "--output", str(record.with_name("baseline.npy"))]
+    return run("benchmarks/baseline_evaluation.py", *words) / len(read_evaluation_list(load_config(record)))
 
 
 def compare_scores(record: Path) -> tuple[float, float]:
-    """Return the largest difference of two extractions' logits and the fraction of videos with the same best class."""
+    """Return the largest difference of both extractions' logits, and the fraction of videos with equal top class."""
     folder = scores_folder(load_config(record))
     manifest = read_manifest(folder)
     assert manifest is not None
     ours = np.concatenate([scores for _, scores in index_scores(folder, manifest).blocks()]).swapaxes(1, 2)
-    plain = np.load(record.with_name("plain.npy"))
-    best = [probabilities(scores).mean(axis=(1, 2)).argmax(axis=1) for scores in (ours, plain)]
-    return float(np.abs(ours - plain).max()), float((best[0] == best[1]).mean())
+    baseline = np.load(record.with_name("baseline.npy"))
+    best = [probabilities(scores).mean(axis=(1, 2)).argmax(axis=1) for scores in (ours, baseline)]
+    return float(np.abs(ours - baseline).max()), float((best[0] == best[1]).mean())
 
 
 def measure(options: argparse.Namespace, record: Path, title: str) -> None:
-    """Run in alternation and print a line."""
-    plainly, as_ours = (extract_plainly, extract) if options.network else (load_plainly, load_ours)
-    ways = {"plain": lambda _: plainly(record), "ours": lambda _: as_ours(record)}
-    plain, ours = alternate(ways, repeats=options.repeats).values()
+    """Measure ours and the baseline in alternation and print a line."""
+    as_baseline, as_ours = (extract_baseline, extract) if options.network else (load_baseline, load_ours)
+    runs = {"baseline": lambda _: as_baseline(record), "ours": lambda _: as_ours(record)}
+    baseline, ours = alternate(runs, repeats=options.repeats).values()
     scores = "{:.1e}, {:.1%}".format(*compare_scores(record)) if options.network else ""
-    medians = f"{statistics.median(plain):10.3f}{statistics.median(ours):10.3f}"
-    print(f"{title:16}{medians}   {ratio_text(plain, ours):24}{scores}", flush=True)
+    medians = f"{statistics.median(baseline):10.3f}{statistics.median(ours):10.3f}"
+    print(f"{title:16}{medians}   {ratio_text(baseline, ours):24}{scores}", flush=True)
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
-    parser.add_number("--videos", 12, "of the list")
-    parser.add_number("--distinct", 12, "videos to make, listed again under other names")
-    parser.add_number("--frames", 300, "of each video")
+    parser.add_number("--videos", 12, "length of the list")
+    parser.add_number("--distinct", 12, "videos to make; the list repeats them under other names")
+    parser.add_number("--frames", 300, "frames per video")
     parser.add_number("--workers", 2, "processes of each loader")
-    parser.add_number("--clips", 10, "a video, and views of a batch")
-    parser.add_number("--crops", 3, "a clip")
-    parser.add_number("--length", 16, "frames a clip")
-    parser.add_number("--steps", 1, "between the frames of a clip")
+    parser.add_number("--clips", 10, "clips per video, and views per batch")
+    parser.add_number("--crops", 3, "crops per clip")
+    parser.add_number("--length", 16, "frames per clip")
+    parser.add_number("--steps", 1, "distance of a clip's frames")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256], help="sides of the crops, in pixels (256)")
-    parser.add_number("--repeats", 3, "runs of each way")
+    parser.add_number("--repeats", 3, "runs of ours and of the baseline")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
-    parser.add_argument("--network", type=int, help="whole extractions, by p3d_resnet18 of this width (loading alone)")
-    parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
+    parser.add_argument(
+        "--network",
+        type=int,
+        help="measure whole extractions, with p3d_resnet18 of this width (default: loading alone)",
+    )
+    parser.add_argument("--root", type=Path, help="folder to keep the videos in (default: temporary)")
     return parser.parse_args()
 
 
@@ -177,7 +181,7 @@ def main() -> None:
     options = parse_options()
     torch.set_num_threads(1)
     print(describe_machine())
-    print(f"{'store, size':16}{'plain':>10}{'ours':>10}   {'s a video; plain / ours':24}", end="")
+    print(f"{'store, size':16}{'baseline':>10}{'ours':>10}   {'s a video; baseline / ours':24}", end="")
     print("largest difference of logits, same best class" if options.network else "")
     with tempfile.TemporaryDirectory() as temporary:
         root = options.root or Path(temporary)

@@ -76,7 +76,7 @@ def run_part(part: str, command: list[str], *, device: str) -> bool:
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--parts", nargs="+", choices=TINY, default=list(TINY))

@@ -139,7 +139,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--network", default="dg_p3d_resnet50")

@@ -1,4 +1,4 @@
-"""What the benchmarks of loading share: videos that are made for them, our loader and others'."""
+"""Helpers of the benchmarks of loading: generated videos, our loader and others' loaders."""
 
 import argparse
 import time
@@ -25,13 +25,13 @@ from dataset.writers.stores import FrameFolders, VideoEnvironments
 from utils.clip_shape import ClipShape
 
 HEIGHT, WIDTH = 256, 340
-# Folder, format and distance of key frames.
+# Format and distance of key frames, by the name of the folder.
 STORES = {"RAW-250": ("RAW", 250), "RAW-12": ("RAW", 12), "FRAME": ("FRAME", 0), "LMDB": ("LMDB", 0)}
 TRANSFORM_TYPES = ("default", "rand_augment")
 
 
 def make_frames(number: int, num_frames: int) -> np.ndarray:
-    """Draw a pan with zoom over a texture with the spectrum of photographs, moving discs and the noise of a sensor."""
+    """Draw a pan with zoom over a texture with the spectrum of photographs, moving discs and sensor noise."""
     rng = np.random.default_rng(number)
     size = 640
     texture = np.zeros((size, size, 3), np.float32)
@@ -57,13 +57,13 @@ def make_frames(number: int, num_frames: int) -> np.ndarray:
 
 
 def write_video(path: Path, frames: np.ndarray, *, key_interval: int) -> None:
-    """Encode with x264 at its defaults, but for the distance of key frames."""
+    """Encode with x264's defaults, except for the distance of key frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_h264(frames, rate=30, options={"crf": "23", "g": str(key_interval)}))
 
 
 def make_data(root: Path, *, videos: int, frames: int) -> None:
-    """Write every store and its list below a folder, unless they are there."""
+    """Write every store and its list below `root`, unless they exist."""
     if (root / "done").exists():
         return
     lists: dict[str, list[str]] = {name: [] for name in STORES}
@@ -83,10 +83,10 @@ def make_data(root: Path, *, videos: int, frames: int) -> None:
 
 
 class Keys:
-    """Batches of (epoch, video): `clips` of them, all videos one after the other, others for another `repeat`."""
+    """Batch sampler of (epoch, video) keys: `clips` per repeat, cycling through the videos; new epochs per repeat."""
 
     def __init__(self, *, videos: int, clips: int, batch: int) -> None:
-        """Begin with repeat 0."""
+        """Start with repeat 0."""
         self.videos, self.clips, self.batch = videos, clips, batch
         self.repeat = 0
 
@@ -95,7 +95,7 @@ class Keys:
         return -(-self.clips // self.batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Give the batches of this repeat."""
+        """Yield the batches of this repeat."""
         keys = [(self.repeat * self.clips + number, number % self.videos) for number in range(self.clips)]
         for start in range(0, self.clips, self.batch):
             yield keys[start : start + self.batch]
@@ -103,14 +103,14 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A loader, the batches that it is given, and what makes device floats of a batch of it."""
+    """A loader, its batch sampler, and a function from its batches to floats on the device."""
 
     loader: DataLoader
     keys: Keys
     finish: Callable[[Any], torch.Tensor]
 
     def run(self, repeat: int) -> float:
-        """Load one repeat's clips; clips per second."""
+        """Load the clips of a repeat; return clips per second."""
         self.keys.repeat = repeat
         clips = 0
         start = time.perf_counter()
@@ -122,10 +122,10 @@ class Contender:
 
 
 def make_ours(options: argparse.Namespace, videos: VideoList, reader: FrameReader, transform: Any) -> Contender:
-    """Make our loader, of `options.workers` processes."""
+    """Return our loader, with `options.workers` processes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     normalizer = ClipNormalizer()
-    # Network input is kept and written again: new memory costs more than what is written to it.
+    # The network's input is reused: allocating memory costs more than writing to it.
     memory = torch.empty((options.batch, 3, options.length, options.size, options.size), device=device)
     keys = Keys(videos=len(videos), clips=options.clips, batch=options.batch)
     loader = VideoLoader(
@@ -145,14 +145,14 @@ def make_ours(options: argparse.Namespace, videos: VideoList, reader: FrameReade
 
 
 def make_transform(options: argparse.Namespace, transform_type: str) -> TrainTransform:
-    """Build our transform of that name."""
+    """Build our transform of the given type."""
     return build_train_transform(
         transform_type, crop_size=options.size, ra_n=options.ra_n, ra_m=options.ra_m, horizontal_flip=True
     )
 
 
-def make_plain(options: argparse.Namespace, videos: VideoList, clips: Dataset, **settings: Any) -> Contender:
-    """Make a loader of clips that are floats already, [C, T, H, W]; `settings` are DataLoader's."""
+def make_peer_loader(options: argparse.Namespace, videos: VideoList, clips: Dataset, **settings: Any) -> Contender:
+    """Return a DataLoader of clips that are floats already, [C, T, H, W]; `settings` are its further arguments."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     keys = Keys(videos=len(videos), clips=options.clips, batch=options.batch)
     loader = DataLoader(clips, batch_sampler=keys, num_workers=options.workers, persistent_workers=True, **settings)
@@ -167,8 +167,8 @@ def add_loader_options(parser: Parser, *, videos: int, clips: int, repeats: int)
     parser.add_number("--batch", 8, "clips a batch")
     parser.add_number("--length", 16, "frames a clip")
     parser.add_number("--size", 224, "of the crop, in pixels")
-    parser.add_number("--clips", clips, "a repeat")
+    parser.add_number("--clips", clips, "clips per repeat")
     parser.add_number("--repeats", repeats, "timed runs of each contender, after one that is not")
     parser.add_number("--ra_n", 2, "operations of rand_augment")
     parser.add_number("--ra_m", 9, "their magnitude of 30")
-    parser.add_argument("--root", type=Path, help="folder for the videos, to keep and use again (a temporary one)")
+    parser.add_argument("--root", type=Path, help="folder to keep the videos in (default: temporary)")

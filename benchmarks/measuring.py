@@ -1,4 +1,4 @@
-"""What measurements share: what they were made on, how they take turns, ratios of their repeats, memory."""
+"""Helpers of all benchmarks: description of the machine, alternating measurements, ratios of repeats, memory."""
 
 import argparse
 import os
@@ -21,26 +21,26 @@ MEGABYTE = 2**20
 
 
 class Parser(argparse.ArgumentParser):
-    """A benchmark's command line, whose help is the script's docstring."""
+    """A benchmark's command line; its help is the script's docstring."""
 
     def __init__(self, description: str | None) -> None:
-        """Begin without options."""
+        """Create a parser without options."""
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def add_number(self, name: str, default: float, about: str) -> None:
-        """Add an option whose default is a number."""
+        """Add an option with a numeric default, which its help shows."""
         self.add_argument(name, type=type(default), default=default, help=f"{about} ({default:g})")
 
     def add_clips(self, *, batch: int, size: int, frames: int = 16, base_width: int = 64) -> None:
-        """Add what a network and the random clips that it is given look like; the numbers are defaults."""
+        """Add options for a network and its random clips; the arguments are the defaults."""
         self.add_number("--base_width", base_width, "channels of the first stage")
-        self.add_number("--batch", batch, "clips at a time")
-        self.add_number("--frames", frames, "of a clip")
-        self.add_number("--size", size, "of a clip, in pixels")
+        self.add_number("--batch", batch, "clips per batch")
+        self.add_number("--frames", frames, "frames per clip")
+        self.add_number("--size", size, "height and width of a clip, pixels")
 
 
 def describe_machine() -> str:
-    """Cores, processor and versions, in a line or two."""
+    """Return cores, processor, GPU and versions, in two lines."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
@@ -55,9 +55,9 @@ def describe_machine() -> str:
 
 
 def peak_resident_bytes() -> int:
-    """Return the most memory that this process has had (Linux).
+    """Return the peak resident memory of this process, in bytes (Linux).
 
-    Not getrusage's ru_maxrss: a new program starts with the peak of the process that started it.
+    getrusage's ru_maxrss is not used, since a new program inherits the peak of the process that started it.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
@@ -65,13 +65,13 @@ def peak_resident_bytes() -> int:
 
 
 def wait(device: torch.device) -> None:
-    """Wait until a device has done everything."""
+    """Wait until a device has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_of(act: Callable[[], object], device: torch.device = CPU) -> float:
-    """Return how long a call takes, what it leaves to a device included."""
+    """Return the seconds that a call takes, including the work that it queues on a device."""
     wait(device)
     began = time.perf_counter()
     act()
@@ -82,15 +82,15 @@ def seconds_of(act: Callable[[], object], device: torch.device = CPU) -> float:
 def alternate(
     measures: Mapping[Name, Callable[[int], Value]], *, repeats: int, untimed: int = 0
 ) -> dict[Name, list[Value]]:
-    """Let measurements take turns, so that a machine that becomes slower does so for all of them.
+    """Measure in alternation, so that a machine that becomes slower does so for all measurements.
 
     Args:
-        measures: By name what makes a measurement, given the number of the repeat.
-        repeats: How many count.
-        untimed: Repeats before those, which find their kernels and their memory.
+        measures: Functions from the index of the repeat to a measurement, by name.
+        repeats: Number of repeats that count.
+        untimed: Number of warm-up repeats before these.
 
     Returns:
-        What was measured by name and repeat.
+        The measurements of all repeats, by name.
     """
     found: dict[Name, list[Value]] = {name: [] for name in measures}
     for repeat in range(untimed + repeats):
@@ -104,24 +104,24 @@ def alternate(
 def spread_text(
     values: Sequence[float], *, digits: int = 2, middle: Callable[[Sequence[float]], float] = statistics.median
 ) -> str:
-    """Return the middle of repeats, the smallest and the largest."""
+    """Return the median (or another `middle`) of repeats, the smallest and the largest, as text."""
     return f"{middle(values):.{digits}f} [{min(values):.{digits}f}..{max(values):.{digits}f}]"
 
 
 def ratio_text(numerators: Sequence[float], denominators: Sequence[float]) -> str:
-    """Return the median of the paired ratios, and their range."""
+    """Return the median of the paired ratios, and their range, as text."""
     return f"{spread_text([above / below for above, below in zip(numerators, denominators, strict=True)]):>19}"
 
 
 class Memory(NamedTuple):
-    """What a process alone has, in MB: all of it, and what it has written (no pages of files)."""
+    """Private memory of a process, MB: all of it, and the part that it has written (without mapped files)."""
 
     private: float
     written: float
 
 
 def own_memory() -> Memory:
-    """Memory of this process."""
+    """Return the private memory of this process (Linux)."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
     sizes = {name: int(rest.split()[0]) * 1024 / MEGABYTE for name, rest in (line.split(":") for line in lines)}
     return Memory(sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Private_Dirty"])

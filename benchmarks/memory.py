@@ -1,9 +1,9 @@
 """Memory of a loader's worker over thousands of opened videos.
 
-Some small videos are listed again and again under other names, so that every visit opens a video that the worker has
-not seen. The worker, of a loader of training clips, says after every clip how much memory is its own: what it shares
-with no other process, and how much of that it has written (the rest is pages of files, which the system takes back when
-it needs room). Linux only.
+A list repeats some small videos under different names, so that every clip opens a file that the worker has not opened
+before. The worker, of a loader of training clips, reports its private memory after every clip: what it shares with no
+other process, and how much of that it has written (the rest is mapped files, which the system can reclaim). Linux
+only.
 
     python benchmarks/memory.py
 """
@@ -45,7 +45,7 @@ class WatchedClips(Dataset):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> tuple[ClipSample, Memory]:
-        """Return a clip and its process's memory."""
+        """Return a clip and the memory of its process."""
         return self.clips[0, index], own_memory()
 
 
@@ -54,7 +54,7 @@ def _as_it_is(item: tuple[ClipSample, Memory]) -> tuple[ClipSample, Memory]:
 
 
 def make_videos(folder: Path, store: str, *, distinct: int, listed: int) -> VideoList:
-    """Write videos of a format, and list them under so many names."""
+    """Write `distinct` videos of a format, and list them under `listed` names."""
     make_store, encode = FORMATS[store]
     videos = make_store(folder)
     rng = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def make_videos(folder: Path, store: str, *, distinct: int, listed: int) -> Vide
 
 
 def link_video(source: Path, target: Path) -> None:
-    """Give a video, a file or a folder, another name; a copy if it is LMDB, which a process cannot open twice."""
+    """Link a video, a file or a folder, to another name; copy LMDB, which a process cannot open twice."""
     if source.is_dir():
         is_lmdb = (source / "data.mdb").exists()
         shutil.copytree(source, target, copy_function=shutil.copy if is_lmdb else os.link)
@@ -80,7 +80,7 @@ def link_video(source: Path, target: Path) -> None:
 
 
 def watch_worker(folder: Path, store: str, videos: VideoList) -> list[Memory]:
-    """Return the memory of a loader's only worker after each of the videos."""
+    """Return the memory of a loader's only worker after each video."""
     transform = build_train_transform("default", crop_size=SIDE, ra_n=0, ra_m=0, horizontal_flip=True)
     reader = open_reader(store, folder)
     clips = TrainingClips(videos, reader, transform, shape=ClipShape(1, LENGTH, 1), seed=(0,))
@@ -91,9 +91,9 @@ def watch_worker(folder: Path, store: str, videos: VideoList) -> list[Memory]:
 
 
 def measure_workers(root: Path, *, stores: Sequence[str], distinct: int, after: Sequence[int]) -> None:
-    """Print a worker's memory by the number of videos it has opened."""
+    """Print a worker's memory by the number of videos that it has opened."""
     titles = "".join(f"{f'{count:,}':>16}" for count in after)
-    print(f"a loader's worker, MB of its own (of that, written) after opening so many videos\n{'':8}{titles}")
+    print(f"private memory of a loader's worker, MB (written part), by opened videos\n{'':8}{titles}")
     for store in stores:
         folder = root / store
         memory = watch_worker(folder, store, make_videos(folder, store, distinct=distinct, listed=max(after)))
@@ -104,8 +104,10 @@ def measure_workers(root: Path, *, stores: Sequence[str], distinct: int, after: 
 def main() -> None:
     """Make the videos, measure, print."""
     parser = Parser(__doc__)
-    parser.add_number("--distinct", 300, "videos to make of each format")
-    parser.add_argument("--after", type=int, nargs="+", default=[100, 1000, 2500, 5000], help="opened videos")
+    parser.add_number("--distinct", 300, "videos to make per format")
+    parser.add_argument(
+        "--after", type=int, nargs="+", default=[100, 1000, 2500, 5000], help="numbers of opened videos"
+    )
     parser.add_argument("--stores", nargs="+", choices=STORES, default=STORES)
     options = parser.parse_args()
     print(describe_machine())

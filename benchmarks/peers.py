@@ -54,7 +54,7 @@ from benchmarks.loader import (
     add_loader_options,
     make_data,
     make_ours,
-    make_plain,
+    make_peer_loader,
     make_transform,
 )
 from benchmarks.measuring import Parser, alternate, describe_machine, ratio_text, seconds_of
@@ -188,7 +188,7 @@ def make_contenders(
     )
     ours = make_ours(options, videos, open_reader(format, folder), make_transform(options, transform_type))
     return {"ours": ours} | {
-        name: clips if isinstance(clips, str) else make_plain(options, videos, clips, worker_init_fn=worker_init)
+        name: clips if isinstance(clips, str) else make_peer_loader(options, videos, clips, worker_init_fn=worker_init)
         for name, clips in others.items()
     }
 
@@ -226,7 +226,7 @@ def describe_peers() -> str:
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     add_loader_options(parser, videos=6, clips=32, repeats=3)
     parser.add_number("--decoded", 12, "clips a reader decodes a repeat")

@@ -63,7 +63,7 @@ LINEAR = Envelope("linear", warmup=0.05)
 Policy = Callable[[World, float], tuple[float, float]]  # world, compute -> worth at equal path, at equal total compute
 
 
-def plain(split: Split, shape: str = "linear") -> Policy:
+def fixed(split: Split, shape: str = "linear") -> Policy:
     """Return a schedule that is written down: it costs nothing to find."""
 
     def train(world: World, compute: float) -> tuple[float, float]:
@@ -226,10 +226,10 @@ def _own_loss(problem: Problem, weights: Weights, number: int) -> float:
 
 BASELINE = "linear at the goal"
 POLICIES: dict[str, Policy] = {
-    BASELINE: plain((0.0, 0.0, 1.0)),
-    "cosine at the goal": plain((0.0, 0.0, 1.0), "cosine"),
-    "steps at the goal": plain((0.0, 0.0, 1.0), "steps"),
-    "a quarter short, linear": plain((0.25, 0.0, 0.75)),
+    BASELINE: fixed((0.0, 0.0, 1.0)),
+    "cosine at the goal": fixed((0.0, 0.0, 1.0), "cosine"),
+    "steps at the goal": fixed((0.0, 0.0, 1.0), "steps"),
+    "a quarter short, linear": fixed((0.25, 0.0, 0.75)),
     "random path": random_path,
     "released search": released,
     "five peaks at the goal": five_peaks,

@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--network", default="dg_p3d_resnet18")
     parser.add_clips(batch=8, size=32, frames=4, base_width=8)

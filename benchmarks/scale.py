@@ -144,10 +144,10 @@ def report_list(options: argparse.Namespace, root: Path) -> None:
         f"a list of {options.list:,} videos: read in {cost.seconds:.2f} s; {cost.kept:.0f} MB, {cost.peak:.0f} at most"
     )
     packed = read_list(path)
-    plain = [(video.path, video.label) for video in packed]
+    tuples = [(video.path, video.label) for video in packed]
     print(f"MB that each worker adds by going through it\n{'workers':10}{'ours':>22}{'baseline':>22}")
     for workers in WORKERS:
-        cells = (spread_text(added_memory(videos, workers=workers), digits=1) for videos in (packed, plain))
+        cells = (spread_text(added_memory(videos, workers=workers), digits=1) for videos in (packed, tuples))
         print(f"{workers:<10}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
 
 
@@ -188,7 +188,7 @@ def merge(config: RunConfig) -> None:
     merge_score.merge(config, extracted_by="this benchmark", force=True)
 
 
-def merge_plainly(config: RunConfig) -> list[float]:
+def merge_baseline(config: RunConfig) -> list[float]:
     """Return top-1, 3 and 5 as the baseline finds them: one array, softmax and sorts in float64, full ones.
 
     The first of both rows of a result comes back; the released one, of the logits' k highest clips, is computed too.
@@ -269,20 +269,20 @@ def measure_baseline(options: argparse.Namespace, root: Path) -> None:
         move_to_earlier(config.run_dir, RESULT_FILES)
         return measure(merge, config)
 
-    ways = {"ours": merge_anew, "baseline": lambda _: measure(merge_plainly, config)}
+    ways = {"ours": merge_anew, "baseline": lambda _: measure(merge_baseline, config)}
     found = alternate(ways, repeats=options.repeats)
     for name, costs in found.items():
         seconds, _, memory = (statistics.median(column) for column in zip(*costs, strict=True))
         print(f"{name:12}{seconds:8.2f} s{memory:8.2f} GB")
-    ours, plain = ([cost.seconds for cost in costs] for costs in found.values())
-    print(f"plain / ours: {ratio_text(plain, ours).strip()} in time")
+    ours, baseline = ([cost.seconds for cost in costs] for costs in found.values())
+    print(f"baseline / ours: {ratio_text(baseline, ours).strip()} in time")
 
 
 PARTS = {"workers": measure_workers, "list": report_list, "merging": measure_merging, "baseline": measure_baseline}
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     add_loader_options(parser, videos=6, clips=48, repeats=3)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="of workers (1 2 4 8)")

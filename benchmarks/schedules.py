@@ -174,7 +174,7 @@ def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--config_file", type=Path, required=True, help="the search record, already searched")
     parser.add_argument("--by_hand", type=Path, help="a record whose states are the hand-written schedule")

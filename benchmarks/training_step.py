@@ -89,7 +89,7 @@ class Variant:
 
 BF16 = torch.bfloat16
 VARIANTS = {
-    "plain": Variant(),
+    "baseline": Variant(),
     "tf32": Variant(tf32=True),
     "fused": Variant(fused=True),  # the optimizer alone
     "last": Variant(fused=True, channels_last=True),
@@ -247,7 +247,7 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
         notes[name] = first, peak_mebibytes(stepper), *errors
         steppers[name] = stepper
 
-    try_variant("plain")
+    try_variant("baseline")
     for name in options.variants:
         attempt(name, partial(try_variant, name))
     calls = {
@@ -256,17 +256,18 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
     }
     seconds = alternate(calls, repeats=options.repeats, untimed=1)
     print(
-        f"{net_name:24}{'s':>8}{'first':>8}{'MiB':>8}   {'plain / this':24}{'error of logits':>16}{'of gradients':>14}"
+        f"{net_name:24}{'s':>8}{'first':>8}{'MiB':>8}   {'baseline / this':24}"
+        f"{'error of logits':>16}{'of gradients':>14}"
     )
     for name, times in seconds.items():
         first, memory, logits, gradients = notes[name]
-        told = f"{statistics.median(times):8.3f}{first:8.1f}{memory:8.1f}   {ratio_text(seconds['plain'], times):24}"
+        told = f"{statistics.median(times):8.3f}{first:8.1f}{memory:8.1f}   {ratio_text(seconds['baseline'], times):24}"
         print(f"  {name:22}{told}{logits:16.1e}{gradients:14.1e}", flush=True)
 
 
 def print_profile(options: argparse.Namespace, net_name: str) -> None:
     """Print where a step's time goes, by operation, for every variant."""
-    for name in ["plain", *options.variants]:
+    for name in ["baseline", *options.variants]:
         stepper = make_stepper(options, net_name, VARIANTS[name], batch=options.batch)
         stepper.step()
         is_on_gpu = stepper.device.type == "cuda"
@@ -281,11 +282,11 @@ def print_profile(options: argparse.Namespace, net_name: str) -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """Run the command line."""
+    """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--networks", nargs="+", default=["dg_p3d_resnet50"])
-    others = [name for name in VARIANTS if name != "plain"]
+    others = [name for name in VARIANTS if name != "baseline"]
     parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "last", "bf16"])
     parser.add_clips(batch=2, size=112)
     parser.add_number("--repeats", 7, "timed steps of each variant, after one that is not")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import loader, measuring, scale, startup
-from benchmarks.plain_evaluation import FETCHERS
+from benchmarks.baseline_evaluation import FETCHERS
 from dataset.listing import read_list
 from dataset.readers import open_reader
 from tests.conftest import ROOT
@@ -39,10 +39,10 @@ def test_the_baseline_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatc
     config = scale.make_record(tmp_path, 40)
     scale.merge(config)
     video = json.loads((config.run_dir / "result.json").read_text())["metrics"]["video"]
-    found = scale.merge_plainly(config)
+    found = scale.merge_baseline(config)
     assert found == pytest.approx([video["top1"], video["top3"], video["top5"]])
     assert 0 < found[0] <= 1
-    cost = scale.measure(scale.merge_plainly, config)
+    cost = scale.measure(scale.merge_baseline, config)
     assert cost.seconds > 0 and cost.processor > 0
     assert cost.memory > 0.01
 

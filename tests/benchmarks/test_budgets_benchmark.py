@@ -58,7 +58,7 @@ def test_a_path_by_hand_and_a_planned_one_spend_the_same(
         spent = sum(state.epochs * videos * state.pixels_per_clip for state in states)
         assert spent == pytest.approx(share * 1440 * search.search.inputs[-1].crop_size ** 2)
     setting = budgets.Setting(tmp_path)
-    by_hand = budgets.plain(rate=1.0, share=0.25, short=0.25)("by hand", 3, setting)
+    by_hand = budgets.fixed(rate=1.0, share=0.25, short=0.25)("by hand", 3, setting)
     planned = budgets.budgeted(record, rate=1.0)("planned", 3, setting)
     assert 0 <= by_hand.top1 <= 100
     assert (by_hand.compute, by_hand.seed) == (0.25, 3)

@@ -9,7 +9,7 @@ import pytest
 
 import helpers
 from benchmarks import evaluation, loader, measuring, memory, scale
-from benchmarks.plain_evaluation import extract_plainly
+from benchmarks.baseline_evaluation import extract_baseline
 from dataset.listing import VideoRecord, list_of
 from tests import forked
 from utils.config import load_config
@@ -73,7 +73,7 @@ def test_both_ways_give_the_scores_of_the_same_views(
     manifest = read_manifest(scores_folder(config))
     assert manifest is not None
     ours = np.concatenate([scores for _, scores in index_scores(scores_folder(config), manifest).blocks()])
-    plain = extract_plainly(config)
+    plain = extract_baseline(config)
     assert plain.shape == (3, 2, 3, 20)
     np.testing.assert_allclose(plain, ours.swapaxes(1, 2), atol=tolerance)
     views = plain[:2].reshape(-1, 20)  # of two different videos

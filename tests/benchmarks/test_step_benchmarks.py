@@ -23,7 +23,7 @@ def test_variants_of_a_step_are_timed_and_compared(
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
     lines = capsys.readouterr().out.splitlines()[-4:]
-    assert [line.split()[0] for line in lines] == ["plain", "fused", "last", "bf16"]
+    assert [line.split()[0] for line in lines] == ["baseline", "fused", "last", "bf16"]
     *exact, rough = [float(line.split()[-2]) for line in lines]
     assert all(0 < error < 1e-4 for error in exact)
     assert 1e-4 < rough < 0.3

@@ -1,10 +1,9 @@
 """The baseline of extracting scores: one item of the loader for each crop of each clip.
 
 Every item opens its video, decodes the frames of one clip, resizes and crops them one by one with Pillow and stacks
-them as normalized floats; the network takes batches of those. It scores the same views as extract_score_3d.py, with the
-same weights.
+them as normalized floats; the network takes batches of these. The views and weights are those of extract_score_3d.py.
 
-    python benchmarks/plain_evaluation.py --config_file RECORD --output scores.npy
+    python benchmarks/baseline_evaluation.py --config_file RECORD --output scores.npy
 """
 
 import io
@@ -34,17 +33,17 @@ Images = list[Image.Image]
 
 
 def capture_frames(path: Path, numbers: Sequence[int]) -> Images:
-    """Frames of a video file by OpenCV."""
+    """Read frames of a video file with OpenCV."""
     return [Image.fromarray(frame) for frame in capture_arrays(cv2.VideoCapture(str(path)), numbers)]
 
 
 def open_frames(path: Path, numbers: Sequence[int]) -> Images:
-    """Frames of a folder of JPEGs."""
+    """Read frames of a folder of JPEGs."""
     return [Image.open(path / f"{number + 1:05d}.jpg").convert("RGB") for number in numbers]
 
 
 def fetch_frames(path: Path, numbers: Sequence[int]) -> Images:
-    """Frames of an LMDB environment that is opened for them alone."""
+    """Read frames of an LMDB environment, which is opened for each call."""
     with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
         data = [transaction.get(b"%06d.jpg" % (number + 1)) or b"" for number in numbers]
     return [Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in data]
@@ -54,13 +53,13 @@ FETCHERS = {"RAW": capture_frames, "FRAME": open_frames, "LMDB": fetch_frames}
 
 
 def normalized(image: Image.Image) -> torch.Tensor:
-    """Float32 [C, H, W] of an image, as torchvision's ToTensor and Normalize make it."""
+    """Return an image as float32 [C, H, W], like torchvision's ToTensor and Normalize."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
     return pixels.sub_(torch.tensor(IMAGENET.mean).view(3, 1, 1)).div_(torch.tensor(IMAGENET.std).view(3, 1, 1))
 
 
-class PlainViews(Dataset[torch.Tensor]):
-    """Every view of a record's evaluation list as normalized floats [C, T, H, W], crop after crop of the whole list."""
+class BaselineViews(Dataset[torch.Tensor]):
+    """All views of a record's evaluation list as normalized floats [C, T, H, W]; the crop index varies slowest."""
 
     def __init__(self, config: RunConfig) -> None:
         """Read the record's evaluation list."""
@@ -76,7 +75,7 @@ class PlainViews(Dataset[torch.Tensor]):
         return int(np.prod(self.shape))
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """Make a view."""
+        """Return a view, float32 [C, T, H, W]."""
         crop, video, clip = (int(number) for number in np.unravel_index(index, self.shape))
         record = self.videos[video]
         numbers = spread_clips(record.num_frames, self.clip_shape, num_clips=self.shape[2])[clip]
@@ -92,31 +91,31 @@ class PlainViews(Dataset[torch.Tensor]):
         return image.crop((left, top, left + size, top + size))
 
 
-def make_plain_loader(config: RunConfig) -> DataLoader:
-    """Batches of views in the order of PlainViews."""
+def make_baseline_loader(config: RunConfig) -> DataLoader:
+    """Return a loader of batches of views in the order of BaselineViews."""
     return DataLoader(
-        PlainViews(config), batch_size=config.states[-1].batch_size, num_workers=config.dataset.num_workers
+        BaselineViews(config), batch_size=config.states[-1].batch_size, num_workers=config.dataset.num_workers
     )
 
 
-def extract_plainly(config: RunConfig) -> np.ndarray:
-    """Logits float32 [videos, clips, crops, classes]."""
+def extract_baseline(config: RunConfig) -> np.ndarray:
+    """Return the logits, float32 [videos, clips, crops, classes]."""
     network = make_trained_network(config, config.eva_model).eval()
-    loader, scores = make_plain_loader(config), []
+    loader, scores = make_baseline_loader(config), []
     with torch.no_grad():
         for clips in loader:
             scores.append(network.fuse(network(clips)))
-    views = torch.cat(scores).unflatten(0, loader.dataset.shape)  # type: ignore[attr-defined]  # PlainViews
+    views = torch.cat(scores).unflatten(0, loader.dataset.shape)  # type: ignore[attr-defined]  # BaselineViews
     return views.permute(1, 2, 0, 3).numpy()
 
 
 def main() -> None:
-    """Extract and save."""
+    """Extract and save the logits."""
     parser = Parser(__doc__)
     parser.add_argument("--config_file", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    np.save(options.output, extract_plainly(load_config(options.config_file)))
+    np.save(options.output, extract_baseline(load_config(options.config_file)))
 
 
 if __name__ == "__main__":
