@@ -1,16 +1,16 @@
-"""Everything that is to be known of a GPU, in one command of minutes; without a GPU it says so and exits with 2.
+"""All GPU benchmarks in one command of minutes; without a GPU it says so and exits with 2.
 
 steps         float32, TF32, bf16, channels last, fused SGD, CUDA graphs, compile: time, memory and results
               (training_step.py)
-limits        what the convolutions reach of the rate of a matrix product; largest batch; waiting for the loader
-              (gpu_step.py)
+limits        rate of the convolutions as a fraction of a matrix product's; largest batch; time spent waiting for the
+              loader (gpu_step.py)
 convolutions  3D convolutions of cuDNN that are wrong in half precision, or slower than in float32 (gpu_convolutions.py)
 precision     loss curves of 200 steps in bf16 and in float32, three seeds (precision.py)
-run           the embedded experiment: training, scores, result (run.sh, what stands on its last lines)
+run           the embedded experiment: training, scores, result (run.sh)
 search        the embedded search, then its scores and result
 
-Each part is a command that is printed, with its seconds, and can be run by itself; one that fails does not stop the
-others, and the last line names it. What the embedded parts write goes to --output.
+Each part is one command, which is printed with its duration and can be run on its own; if a part fails, the others
+still run, and the last line names it. The embedded parts write to --output.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --parts convolutions run
@@ -32,7 +32,7 @@ from benchmarks.measuring import ROOT, Parser
 from benchmarks.training_step import require_gpu
 
 VARIANTS = ["tf32", "fused", "blocks", "bf16", "bf16-last", "bf16-tries", "bf16-graphs", "bf16-compile", "bf16-both"]
-# Of the commands of each part: options that make them tiny, for a CPU.
+# Options that make the command of each part tiny, for a CPU.
 SMALL = "--device cpu --base_width 8 --frames 8 --size 32 --batch 2 --repeats 1"
 ONE_VIEW = "network.base_width=8 dataset.eva_num_crop=1 sampler.eva_num_clips=1"
 TINY = {
@@ -66,7 +66,7 @@ def make_commands(options: argparse.Namespace, output: Path) -> dict[str, list[s
 
 
 def run_part(part: str, command: list[str], *, device: str) -> bool:
-    """Run a part's command on a device; return whether it ended well."""
+    """Run the command of a part on a device; return whether it succeeded."""
     print(f"== {part}: {' '.join(command)}", flush=True)
     environment = {"PYTHON": sys.executable, **os.environ} | ({"DEVICE": "cpu"} if device == "cpu" else {})
     began = time.perf_counter()
@@ -81,12 +81,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--parts", nargs="+", choices=TINY, default=list(TINY))
     parser.add_number("--workers", 16, "processes of the loader that feeds the steps")
-    parser.add_argument("--output", type=Path, help="folder for runs of the embedded experiment (a temporary one)")
+    parser.add_argument("--output", type=Path, help="folder for runs of the embedded experiment (default: temporary)")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run the parts that are asked for; end with 1 if one failed."""
+    """Run the chosen parts; exit with 1 if one failed."""
     options = parse_options()
     require_gpu(options.device)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,8 +1,8 @@
-"""Two faults of cuDNN to look for: 3D convolutions that are wrong in half precision, or slower in it than in float32.
+"""Look for two faults of cuDNN: 3D convolutions that are wrong in half precision, or slower than in float32.
 
-Every distinct convolution of a network, of the clips of a training: output and both gradients in bf16 and fp16, in both
-memory formats, against float64 on the CPU, and the time of forward and backward pass against float32 (without TF32) in
-the same memory format. Printed are the forms that are wrong or slow, and the worst of all.
+For every distinct convolution of a network on training clips, output and both gradients in bf16 and fp16, in both
+memory formats, are compared with float64 on the CPU, and the time of forward and backward pass with float32 (without
+TF32) in the same memory format. The forms that are wrong or slow are printed, and the worst of all.
 
     python benchmarks/gpu_convolutions.py
 """
@@ -27,11 +27,11 @@ from benchmarks.training_step import Variant, attempt, require_gpu
 from layers.convolution_check import LIMITS, Form, largest_error
 
 HALVES = (torch.bfloat16, torch.float16)
-SLOW = 1.1  # times the time of float32; less is noise
+SLOW = 1.1  # time / time of float32; smaller ratios are noise
 
 
 def forms_of(options: argparse.Namespace) -> list[Form]:
-    """Return the distinct convolutions of the network on a clip, 2D ones as 3D ones are."""
+    """Return the distinct convolutions, 2D and 3D, of the network on a clip."""
     network = model.create_model(
         options.network, num_classes=10, base_width=options.base_width, image_size=options.size
     ).eval()
@@ -52,7 +52,7 @@ def forms_of(options: argparse.Namespace) -> list[Form]:
 
 
 def form_seconds(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> float:
-    """Return the median time of forward and backward pass on the device."""
+    """Return the median seconds of forward and backward pass on the device."""
     device, dimensions = torch.device(options.device), len(form.kernel)
     last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
     memory_format = last if form.channels_last else torch.contiguous_format
@@ -67,12 +67,12 @@ def form_seconds(form: Form, dtype: torch.dtype, options: argparse.Namespace) ->
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """Return the name of a type."""
+    """Return the name of a dtype without "torch."."""
     return str(dtype).removeprefix("torch.")
 
 
 def try_form(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> tuple[float, float]:
-    """Return the largest difference from float64 and the time over that in float32; say what is too much."""
+    """Return the largest error against float64 and the time / time of float32; print them if too large."""
     error = largest_error(form, dtype, device=torch.device(options.device))
     with Variant().surroundings():
         slowness = form_seconds(form, dtype, options) / form_seconds(form, torch.float32, options)
@@ -85,7 +85,7 @@ def try_form(form: Form, dtype: torch.dtype, options: argparse.Namespace) -> tup
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Try every convolution in both memory formats and types; print what is wrong or slow, and how many were tried."""
+    """Try every convolution in both memory formats and dtypes; print the wrong and slow ones, and a summary."""
     cases = list(itertools.product(forms_of(options), (False, True), HALVES))
     tried = []
     for form, last, dtype in cases:
@@ -113,7 +113,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Try, print; without a GPU say so."""
+    """Measure and print; without a GPU say so."""
     options = parse_options()
     require_gpu(options.device)
     print(describe_machine())

@@ -1,14 +1,14 @@
-"""How well a training step uses a GPU; without one it says so and exits with 2.
+"""How well a training step uses a GPU; without a GPU it says so and exits with 2.
 
-What the convolutions reach of the rate of a large bf16 matrix product; the largest batch that fits; the fraction of its
-time that this batch waits for the loader. A step is that of training_step.py, whose variants are named here. A
-measurement that cannot be made says why, and the next one begins.
+The rate of the convolutions as a fraction of that of a large bf16 matrix product; the largest batch that fits; the
+fraction of time that training at this batch size waits for the loader. Steps and variants are those of
+training_step.py. A measurement that fails prints the reason, and the next one begins.
 
     python benchmarks/gpu_step.py
     python benchmarks/gpu_step.py --network i3d_resnet50 --batch 16 --workers 8
 
-benchmarks/gpu.py runs it with all else that is to be known of a GPU. It has not been run on a GPU yet: its parts are
-tested on a CPU, with tiny sizes (--device cpu).
+benchmarks/gpu.py runs it with the other GPU benchmarks. It has not been run on a GPU yet: its parts are tested on a
+CPU, with tiny sizes (--device cpu).
 """
 
 import argparse
@@ -31,11 +31,11 @@ from benchmarks.training_step import BF16, VARIANTS, attempt, make_stepper, reco
 from dataset.listing import read_list
 from dataset.readers import open_reader
 
-BEST = "bf16-last"  # what the largest batch and the loader are measured with
+BEST = "bf16-last"  # variant for the largest batch and the loader
 
 
 def matmul_rate(options: argparse.Namespace) -> float:
-    """Operations a second (a multiply-add is two) of a large bf16 matrix product."""
+    """Return the operations per second (two for a multiply-add) of a large bf16 matrix product."""
     device, side = torch.device(options.device), options.matmul
     left, right = (torch.randn(side, side, device=device, dtype=BF16) for _ in range(2))
     seconds = [
@@ -46,7 +46,7 @@ def matmul_rate(options: argparse.Namespace) -> float:
 
 
 def measure_convolutions(options: argparse.Namespace, name: str, rate: float) -> None:
-    """Print what the convolutions of a step reach of the rate of a matrix product."""
+    """Print the rate of a step's convolutions, and its fraction of `rate`, a matrix product's operations per second."""
     stepper = make_stepper(options, options.network, VARIANTS[name], batch=options.batch)
     with FlopCounterMode(display=False) as counter:
         stepper.differentiate()
@@ -70,7 +70,7 @@ def measure_convolutions(options: argparse.Namespace, name: str, rate: float) ->
 
 
 def largest_batch(fits: Callable[[int], bool], *, limit: int) -> int:
-    """Return the largest batch up to a limit that fits, found by doubling and halving; 0 if not even one does."""
+    """Return the largest batch up to `limit` that fits, found by doubling and bisection; 0 if not even 1 fits."""
     good, bad = 0, limit + 1
     guess = 1
     while good + 1 < bad:
@@ -84,7 +84,7 @@ def largest_batch(fits: Callable[[int], bool], *, limit: int) -> int:
 
 
 def batch_fits(options: argparse.Namespace, batch: int) -> bool:
-    """Try two steps of a batch."""
+    """Return whether two steps of a batch run without exhausting the memory."""
     try:
         stepper = make_stepper(options, options.network, VARIANTS[BEST], batch=batch)
         stepper.step()
@@ -99,7 +99,7 @@ def batch_fits(options: argparse.Namespace, batch: int) -> bool:
 
 
 def measure_loader(options: argparse.Namespace, root: Path, *, store: str, batch: int) -> None:
-    """Print the fraction of its time that training on encoded videos waits for the loader."""
+    """Print the fraction of time that training on encoded videos waits for the loader."""
     clips = batch * (options.repeats + options.warmup)
     loading = {"batch": batch, "clips": clips, "length": options.frames, "ra_n": 1, "ra_m": 9}
     loading_options = argparse.Namespace(**vars(options) | loading)
@@ -120,7 +120,7 @@ def measure_loader(options: argparse.Namespace, root: Path, *, store: str, batch
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Make all measurements, one after the other."""
+    """Run all measurements."""
     print(f"convolutions: {options.network}, {options.batch} clips of {options.frames} x {options.size}^2")
     rate = attempt("bf16 matrix product", partial(matmul_rate, options))
     if rate is not None:
@@ -129,7 +129,7 @@ def measure(options: argparse.Namespace) -> None:
     print("largest batch that fits")
     largest = attempt(BEST, lambda: largest_batch(partial(batch_fits, options), limit=options.largest))
     print(f"  {BEST:28}{'-' if largest is None else largest} of at most {options.largest}")
-    # Somewhat below the largest: the allocator needs room when clips of the loader lie beside those of the step.
+    # Somewhat below the largest, since the loader's clips need memory in addition to those of the step.
     batch = options.batch if largest is None else max(1, int(largest * 0.9))
     print("waiting for the loader")
     with tempfile.TemporaryDirectory() as root:
@@ -144,21 +144,21 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--network", default="dg_p3d_resnet50")
     parser.add_clips(batch=32, size=224)
-    parser.add_number("--largest", 1024, "batch that is not exceeded")
+    parser.add_number("--largest", 1024, "upper limit of the largest batch")
     parser.add_number("--matmul", 8192, "side of the matrices")
-    parser.add_number("--repeats", 20, "timed products, and steps that the loader feeds")
-    parser.add_number("--warmup", 5, "steps before those")
+    parser.add_number("--repeats", 20, "timed products, and timed steps fed by the loader")
+    parser.add_number("--warmup", 5, "untimed steps before these")
     parser.add_number("--workers", 8, "processes of the loader")
-    parser.add_number("--videos", 12, "to make for the loader")
-    parser.add_number("--video_frames", 300, "of each")
+    parser.add_number("--videos", 12, "videos to make for the loader")
+    parser.add_number("--video_frames", 300, "frames per video")
     parser.add_argument(
-        "--stores", nargs="+", choices=STORES, default=["RAW-12", "LMDB"], help="of benchmarks/loader.py"
+        "--stores", nargs="+", choices=STORES, default=["RAW-12", "LMDB"], help="stores of benchmarks/loader.py"
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print; without a GPU say so."""
+    """Measure and print; without a GPU say so."""
     options = parse_options()
     require_gpu(options.device)
     print(describe_machine())

@@ -1,8 +1,8 @@
-"""Loss curves in bf16 and in float32, over seeds: is the difference between them more than that between seeds?
+"""Compare loss curves in bf16 and float32 over seeds: do the dtypes differ more than the seeds?
 
-A small network learns random patterns under noise, from the same seeds in both types. Every line is a part of the
-training: the mean loss in float32 with the range of the seeds, the same in bf16, and whether the mean in bf16 lies in
-the range of float32. Without bf16 instructions this takes longer, with the same numbers.
+A small network learns random patterns with noise, with the same seeds in both dtypes. Each line is a part of the
+training: the mean loss in float32 with the range over seeds, the same in bf16, and whether the mean in bf16 lies within
+the range of float32. Without bf16 instructions the results are the same, but take longer.
 
     python benchmarks/precision.py
 """
@@ -23,7 +23,7 @@ from utils.training.precision import has_bf16
 
 
 def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> list[float]:
-    """Return the mean loss of every part of a training."""
+    """Train with one seed; return the mean loss of every part of the training."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     network = model.create_model(
@@ -46,7 +46,7 @@ def train(options: argparse.Namespace, seed: int, dtype: torch.dtype | None) -> 
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Train with every seed in both types and print a line for each part."""
+    """Train with every seed in both dtypes and print a line for each part."""
     curves = {dtype: [train(options, seed, dtype) for seed in range(options.seeds)] for dtype in (None, torch.bfloat16)}
     print(f"{'steps':12}{'float32':26}{'bf16':26}bf16's mean")
     length = options.steps // options.parts
@@ -62,17 +62,17 @@ def parse_options() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--network", default="dg_p3d_resnet18")
     parser.add_clips(batch=8, size=32, frames=4, base_width=8)
-    parser.add_number("--seeds", 5, "trainings in each type")
-    parser.add_number("--steps", 80, "of a training")
-    parser.add_number("--parts", 8, "of a training that are printed")
-    parser.add_number("--classes", 10, "patterns")
-    parser.add_number("--noise", 2.0, "deviation, the patterns' being 1")
+    parser.add_number("--seeds", 5, "trainings in each dtype")
+    parser.add_number("--steps", 80, "steps per training")
+    parser.add_number("--parts", 8, "parts of a training, one line each")
+    parser.add_number("--classes", 10, "number of patterns")
+    parser.add_number("--noise", 2.0, "standard deviation; that of the patterns is 1")
     parser.add_number("--rate", 0.02, "learning rate")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Train, print."""
+    """Train and print."""
     options = parse_options()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"{describe_machine()}\n{'bf16' if has_bf16(device) else 'no bf16'} instructions; {options.network}")

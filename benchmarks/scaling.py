@@ -1,8 +1,9 @@
-"""Clips a second of two processes on two cores, against one process with one thread and with two.
+"""Clips per second of two processes on two cores, against one process with one thread and with two.
 
-Every setting trains in processes of its own: random clips, `micro_batches` forward and backward passes a step, then the
-optimizer. Two processes exchange gradients by gloo: after the last micro-batch of a step (no_sync on the others, what
-training does) or after every one. The settings run in alternation; the ratio is to one thread in the same repeat.
+Every setting trains in processes of its own on random clips: a step has `micro_batches` forward and backward passes,
+then the optimizer. Two processes all-reduce gradients by gloo: after the last micro-batch of a step (no_sync on the
+others, as training does) or after every one. The settings run in alternation; the ratio is to one thread in the same
+repeat.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --network p3d_resnet18 --batch 2
@@ -34,7 +35,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Setting:
-    """Processes, threads of each, and what the processes exchange when."""
+    """Number of processes, threads of each, and whether gradients are all-reduced once per step or per micro-batch."""
 
     processes: int
     threads: int
@@ -45,12 +46,12 @@ SETTINGS = {
     "1 process, 1 thread": Setting(1, 1),
     "1 process, 2 threads": Setting(1, 2),
     "2 processes": Setting(2, 1),
-    "2 processes, always in step": Setting(2, 1, syncs_once=False),
+    "2 processes, always in sync": Setting(2, 1, syncs_once=False),
 }
 
 
 def run_steps(options: argparse.Namespace, setting: Setting) -> float:
-    """Train as one of the setting's processes; return the clips a second of all of them."""
+    """Train as one of the setting's processes; return the clips per second of all of them."""
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
     network = model.create_model(options.network, num_classes=CLASSES, image_size=options.size)
@@ -61,7 +62,7 @@ def run_steps(options: argparse.Namespace, setting: Setting) -> float:
     labels = torch.arange(options.batch)
     began = 0.0
     for step in range(options.steps + 1):
-        if step == 1:  # the first one finds its kernels and its memory
+        if step == 1:  # step 0 is a warm-up
             began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         for micro in range(options.micro_batches):
@@ -74,14 +75,14 @@ def run_steps(options: argparse.Namespace, setting: Setting) -> float:
 
 
 def run_setting(name: str) -> float:
-    """Start a setting's processes and return the clips a second that the slowest of them reports."""
+    """Run a setting's processes; return the clips per second that the slowest of them reports."""
     setting = SETTINGS[name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(setting.threads), "CUDA_VISIBLE_DEVICES": ""}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(setting.processes)]
     command = [sys.executable, *torchrun, __file__, *sys.argv[1:], "--setting", name]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
     if done.returncode:
-        sys.exit(f"scaling.py: {name} failed; what it said stands above")
+        sys.exit(f"scaling.py: {name} failed; see its output above")
     return float(done.stdout)
 
 
@@ -105,18 +106,18 @@ def parse_options() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
     parser.add_argument("--network", default="dg_p3d_resnet50")
-    parser.add_number("--batch", 1, "clips of a micro-batch")
-    parser.add_number("--micro_batches", 4, "of a step")
-    parser.add_number("--frames", 16, "of a clip")
-    parser.add_number("--size", 112, "of a clip, in pixels")
-    parser.add_number("--steps", 1, "timed in a repeat, after one that is not")
-    parser.add_number("--repeats", 3, "of every setting")
+    parser.add_number("--batch", 1, "clips per micro-batch")
+    parser.add_number("--micro_batches", 4, "micro-batches per step")
+    parser.add_number("--frames", 16, "frames per clip")
+    parser.add_number("--size", 112, "height and width of a clip, pixels")
+    parser.add_number("--steps", 1, "timed steps per repeat, after an untimed one")
+    parser.add_number("--repeats", 3, "repeats of every setting")
     parser.add_argument("--setting", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure; or be one process of a setting."""
+    """Measure; or, with --setting, run as one process of a setting."""
     options = parse_options()
     if options.setting is None:
         print(describe_machine())

@@ -1,8 +1,7 @@
-"""How long a user waits: for --help, for the error of a mistyped key, for the first training step.
+"""Start-up time: of --help, of the error of a mistyped key, up to the first training step.
 
-The embedded data set must be there (python -m dataset.synthetic.embedded --config_file
-record/synthetic-dg-p3d-resnet18.yml). The time of importing torch alone stands beside them: no training can begin
-before that.
+The embedded data set must exist (python -m dataset.synthetic.embedded --config_file
+record/synthetic-dg-p3d-resnet18.yml). The time of `import torch` is measured, too, as a lower bound.
 
     python benchmarks/startup.py
 """
@@ -28,13 +27,13 @@ RECORD = ("--config_file", "record/synthetic-dg-p3d-resnet18.yml")
 
 
 def run(words: Sequence[str], _repeat: int) -> float:
-    """Return how long a command of Python takes."""
+    """Return the seconds that a Python command takes."""
     command = [sys.executable, *words]
     return seconds_of(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=False))
 
 
 def wait_for_first_step(_repeat: int) -> float:
-    """Return how long train_3d.py, started as run.sh does, takes to its first step; then it is stopped."""
+    """Return the seconds that train_3d.py, started as by run.sh, takes to its first step; then kill it."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["-m", "utils.launch", "train_3d.py", *RECORD, f"logging.output_dir={folder}", "logging.print_freq=1"]
         began = time.perf_counter()
@@ -54,9 +53,9 @@ def wait_for_first_step(_repeat: int) -> float:
 
 
 def main() -> None:
-    """Measure in alternation, print medians."""
+    """Measure in alternation and print medians."""
     parser = Parser(__doc__)
-    parser.add_number("--repeats", 5, "runs of each")
+    parser.add_number("--repeats", 5, "runs of each command")
     options = parser.parse_args()
     measures: dict[str, Callable[[int], float]] = {
         **{f"{script} --help": partial(run, (script, "--help")) for script in SCRIPTS},

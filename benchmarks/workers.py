@@ -1,10 +1,10 @@
-"""Seconds of a search with one worker and with two (`search.workers`), in alternation, and whether both find the same.
+"""Seconds of a search with one worker and with several (`search.workers`), and whether both find the same.
 
-A `released` search whose transitions can be trained side by side, and the peaks and pilots of a `budgeted` one, on the
-embedded set. Every search is a process of its own, start-up included, with one thread a worker; each pair ends with the
-ratio of its seconds. The journals of a pair must be the same but for the clock.
+A `released` search whose transitions can be trained concurrently, and the peaks and pilots of a `budgeted` one, on the
+embedded set, in alternation. Every search is a process of its own, including start-up, with one thread per worker. The
+journals of a pair must be equal except for times.
 
-    python benchmarks/workers.py                        # sets data up in data/workers, minutes a repeat on two cores
+    python benchmarks/workers.py                        # makes data in data/workers; minutes per repeat on two cores
     python benchmarks/workers.py --workers 4 --repeats 3 --policies budgeted
 """
 
@@ -26,7 +26,7 @@ from dataset.synthetic import make_synthetic
 
 CLOCKS = ("crc32", "seconds", "scoring_seconds", "clips_per_second", "data_wait_share")
 SPACES: dict[str, dict[str, Any]] = {
-    # Three transitions side by side, then three into the goal, each as soon as its start state is decided.
+    # Three concurrent transitions, then three into the goal, each as soon as its start state is decided.
     "released": {
         "inputs": [{"clip_length": 8}, {"clip_length": 16}],
         "lr_factors": [1.0, 0.3],
@@ -41,7 +41,7 @@ SPACES: dict[str, dict[str, Any]] = {
         "attempt_epochs": 2,
         "max_epochs": 4,
     },
-    # About 600 steps: up to four runs of peaks of 20 each, two pilots, and the path, which is one training either way.
+    # About 600 steps: up to four runs of peaks of 20 steps each, two pilots, and the path, which is a single training.
     "budgeted": {
         "inputs": [{"crop_size": 40}, {"crop_size": 56}],
         "policy": "budgeted",
@@ -78,7 +78,7 @@ def write_record(folder: Path, data: Path, *, policy: str, workers: int, name: s
 
 
 def search(record: Path) -> tuple[float, list[dict[str, Any]]]:
-    """Run a search; return its seconds, and its journal without what hangs on the clock."""
+    """Run a search; return its seconds, and its journal without times."""
     words = [sys.executable, "train_3d_op.py", "--config_file", str(record)]
     began = time.perf_counter()
     subprocess.run(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
@@ -107,10 +107,10 @@ def compare(policy: str, data: Path, *, workers: int, repeats: int) -> None:
 
 
 def main() -> None:
-    """Compare what the command line names."""
+    """Compare the chosen policies."""
     parser = Parser(__doc__)
-    parser.add_number("--workers", 2, "beside one worker")
-    parser.add_number("--repeats", 3, "searches of each")
+    parser.add_number("--workers", 2, "workers that are compared with one")
+    parser.add_number("--repeats", 3, "pairs of searches per policy")
     parser.add_argument("--policies", nargs="+", choices=SPACES, default=list(SPACES))
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "workers")
     options = parser.parse_args()
