@@ -1,7 +1,7 @@
-"""Augmentation and whole loaders as they are written with other projects: torchcodec with torchvision v2, mmaction2.
+"""Augmentation and whole loaders written with other projects: torchcodec with torchvision v2, and mmaction2.
 
-Frames and boxes are drawn as in our loader, and every loader ends with normalized floats. RandAugment is torchvision's
-in both: 14 operations, of which 13 are among our 16.
+Frames and crops are drawn as in our loader, and every loader ends with normalized floats. Both use torchvision's
+RandAugment: 14 operations, of which 13 are among our 16.
 """
 
 import functools
@@ -26,12 +26,12 @@ from utils.config.network_names import IMAGENET
 from utils.torchvision_import import import_torchvision
 
 CROP_SCALE = (0.2, 1.0)
-MAGNITUDES = 31  # of RandAugment: 0 to 30, as ours
-BLUR_SIDE = 13  # of the kernel for sigmas up to 2
+MAGNITUDES = 31  # magnitudes of RandAugment: 0 to 30, as ours
+BLUR_SIDE = 13  # side of the kernel, pixels, for sigmas up to 2
 
 
 def decode_images(images: Sequence[bytes]) -> np.ndarray:
-    """Decode JPEGs by OpenCV, the fastest decoder that users have at hand: uint8 [N, H, W, 3]."""
+    """Decode JPEGs with OpenCV, the fastest of the common decoders: uint8 [N, H, W, 3]."""
     decoded = (cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in images)
     return np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in decoded if frame is not None])
 
@@ -43,7 +43,7 @@ def read_folder(path: Path, numbers: Sequence[int]) -> np.ndarray:
 
 @functools.cache
 def _environment(path: Path) -> lmdb.Environment:
-    """Open an environment for good, as one of a whole data set would be."""
+    """Open an environment and keep it open, as one does with an LMDB of a whole data set."""
     return lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
 
 
@@ -54,7 +54,7 @@ def read_environment(path: Path, numbers: Sequence[int]) -> np.ndarray:
 
 
 def video_operations(transform_type: str, *, size: int, ra_n: int, ra_m: int) -> list[Callable[..., Any]]:
-    """Return torchvision v2's counterpart of our transform of a name, for uint8 [T, C, H, W]."""
+    """Return torchvision v2's counterpart of our transform, for uint8 [T, C, H, W]."""
     import_torchvision()
     v2 = importlib.import_module("torchvision.transforms.v2")
     if transform_type == "default":
@@ -70,23 +70,23 @@ def video_operations(transform_type: str, *, size: int, ra_n: int, ra_m: int) ->
 
 @dataclass(frozen=True)
 class TensorTransform:
-    """A chain of torchvision v2's operations on a clip, and how the clip is given to it."""
+    """A chain of torchvision v2's operations, and the conversion of a clip to its input."""
 
     chain: Callable[[Any], torch.Tensor]
     wrap: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.contiguous
 
     def __call__(self, clip: np.ndarray, _rng: np.random.Generator) -> torch.Tensor:
-        """Return [T, C, H, W] of a clip uint8 [T, H, W, C]."""
+        """Transform a clip, uint8 [T, H, W, C], to [T, C, H, W]."""
         return self.chain(self.wrap(torch.from_numpy(clip).permute(0, 3, 1, 2)))
 
 
 def keep(frames: torch.Tensor) -> torch.Tensor:
-    """Leave frames as torchcodec gives them: channels last in memory."""
+    """Return frames unchanged: channels last in memory, as from torchcodec."""
     return frames
 
 
 def make_video_transforms(transform_type: str, **settings: int) -> dict[str, TensorTransform]:
-    """Return v2 on bytes, as planes, as torchcodec gives them, and as tv_tensors.Video."""
+    """Return v2 on uint8 clips: contiguous planes, channels last as from torchcodec, and tv_tensors.Video."""
     operations = video_operations(transform_type, **settings)
     chain = importlib.import_module("torchvision.transforms.v2").Compose(operations)
     video = importlib.import_module("torchvision.tv_tensors").Video
@@ -98,7 +98,7 @@ def make_video_transforms(transform_type: str, **settings: int) -> dict[str, Ten
 
 
 def make_float_transform(transform_type: str, **settings: int) -> TensorTransform:
-    """Return v2 up to normalized floats [T, C, H, W]."""
+    """Return v2 including normalization, to floats [T, C, H, W]."""
     operations = video_operations(transform_type, **settings)
     v2 = importlib.import_module("torchvision.transforms.v2")
     floats = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(IMAGENET.mean), list(IMAGENET.std))]
@@ -109,16 +109,16 @@ Frames = list[np.ndarray]
 
 
 def jitter_frames(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Change brightness, contrast, saturation and hue frame by frame, in random order."""
+    """Jitter brightness, contrast, saturation and hue frame by frame, in random order."""
     bright, contrast, saturation = rng.uniform(0.6, 1.4, 3).tolist()
-    turn = int(rng.uniform(-0.1, 0.1) * 180)
+    hue_shift = int(rng.uniform(-0.1, 0.1) * 180)
 
     def gray(frame: np.ndarray) -> np.ndarray:
         return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
-    def turned(frame: np.ndarray) -> np.ndarray:
+    def shift_hue(frame: np.ndarray) -> np.ndarray:
         hue, rest, value = cv2.split(cv2.cvtColor(frame, cv2.COLOR_RGB2HSV))
-        hue = ((hue.astype(np.int16) + turn) % 180).astype(np.uint8)
+        hue = ((hue.astype(np.int16) + hue_shift) % 180).astype(np.uint8)
         return cv2.cvtColor(cv2.merge([hue, rest, value]), cv2.COLOR_HSV2RGB)
 
     changes: list[Callable[[np.ndarray], np.ndarray]] = [
@@ -127,7 +127,7 @@ def jitter_frames(frames: Frames, rng: np.random.Generator) -> Frames:
         lambda frame: cv2.addWeighted(
             frame, saturation, cv2.cvtColor(gray(frame), cv2.COLOR_GRAY2RGB), 1 - saturation, 0
         ),
-        turned,
+        shift_hue,
     ]
     for index in rng.permutation(len(changes)):
         frames = [changes[index](frame) for frame in frames]
@@ -136,16 +136,16 @@ def jitter_frames(frames: Frames, rng: np.random.Generator) -> Frames:
 
 @dataclass(frozen=True)
 class FrameTransform:
-    """The chain of an mmaction2 pipeline: OpenCV on one frame after the other, normalized floats [T, C, H, W].
+    """An mmaction2 pipeline: OpenCV frame by frame, then normalized floats [T, C, H, W].
 
-    `randaugment` is torchvision's operation, which mmaction2 wraps; none for the transform `default`.
+    `randaugment` is torchvision's, which mmaction2 wraps; None for the transform `default`.
     """
 
     size: int
     randaugment: Callable[[torch.Tensor], torch.Tensor] | None
 
     def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """Make the floats of a clip uint8 [T, H, W, C]."""
+        """Transform a clip, uint8 [T, H, W, C], to normalized floats [T, C, H, W]."""
         top, left, height, width = draw_crop(clip.shape[1], clip.shape[2], scale=CROP_SCALE, rng=rng)
         size = (self.size, self.size)
         frames = [cv2.resize(frame[top : top + height, left : left + width], size) for frame in clip]
@@ -175,7 +175,7 @@ class FrameTransform:
 
 
 def make_frame_transform(transform_type: str, *, size: int, ra_n: int, ra_m: int) -> FrameTransform:
-    """Return mmaction2's counterpart of our transform of a name."""
+    """Return mmaction2's counterpart of our transform."""
     import_torchvision()
     transforms = importlib.import_module("torchvision.transforms")
     return FrameTransform(size, None if transform_type == "default" else transforms.RandAugment(ra_n, ra_m, MAGNITUDES))
@@ -193,7 +193,7 @@ class PeerClips(Dataset):
         transform: Callable[[np.ndarray, np.random.Generator], torch.Tensor],
         length: int,
     ) -> None:
-        """Wire the data set; `length` in frames."""
+        """Create the data set; `length` is the length of a clip, frames."""
         self.videos, self.root, self.read, self.transform = videos, root, read, transform
         self.shape = ClipShape(1, length, 1)
 
@@ -202,17 +202,17 @@ class PeerClips(Dataset):
         return len(self.videos)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        """Make the clip and the label of (epoch, index)."""
+        """Return the clip and the label of (epoch, index)."""
         epoch, index = key
         rng = np.random.default_rng((0, epoch, index))
-        torch.manual_seed(int(rng.integers(2**31)))  # which torchvision draws from
+        torch.manual_seed(int(rng.integers(2**31)))  # seeds torchvision's draws
         record = self.videos[index]
         numbers = draw_clip(record.num_frames, self.shape, rng=rng)
         return self.transform(self.read(self.root / record.path, numbers.tolist()), rng), record.label
 
 
 def read_by(format: str, *, module: str, reader: Reader) -> Reader | str:
-    """Return what reads a format: of video files that reader, or the reason why its module does not load."""
+    """Return the reader of a format: for video files `reader`, or the reason why its module does not load."""
     if format != "RAW":
         return read_folder if format == "FRAME" else read_environment
     found = load_module(module)
@@ -222,7 +222,7 @@ def read_by(format: str, *, module: str, reader: Reader) -> Reader | str:
 def make_peer_clips(
     videos: VideoList, folder: Path, *, format: str, transform_type: str, length: int, settings: dict[str, int]
 ) -> dict[str, PeerClips | str]:
-    """Return the data sets of both loaders by name; for one that cannot be had, the reason."""
+    """Return the data sets of both loaders by name; for one that is not available, the reason."""
     parts: dict[str, tuple[Reader | str, Any]] = {
         "torchcodec + v2": (
             read_by(format, module="torchcodec.decoders", reader=TorchCodec("exact")),

@@ -1,4 +1,4 @@
-"""Readers of video files by other projects, each used as its documentation shows it, with one thread for decoding."""
+"""Video readers of other projects, each used as in its documentation, with one decoding thread."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -15,27 +15,27 @@ from dataset.listing import VideoRecord
 from dataset.readers import ReadError, open_reader
 from dataset.readers.frame_reader import FrameReader
 
-SEEK_GAP = 16  # frames; a shorter gap is decoded through
+SEEK_GAP = 16  # frames; shorter gaps are decoded, not seeked over
 
 
 class ReadFailure(RuntimeError):
-    """A reader did not give the frames that it was asked for."""
+    """A reader failed to return the requested frames."""
 
 
 class Reader(Protocol):
     """Reads frames of a video file."""
 
     def __call__(self, path: Path, numbers: Sequence[int], /) -> np.ndarray:
-        """Return frames by their numbers, ascending: uint8 [N, H, W, 3].
+        """Return the frames with the given ascending numbers, uint8 [N, H, W, 3].
 
         Raises:
-            ReadFailure: They do not come.
+            ReadFailure: The reader fails.
         """
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Our reader, one for all calls or a new one each, which has no time stamps of earlier calls."""
+    """Our reader; `make` returns the same reader for all calls, or a new one, which has no time stamps yet."""
 
     make: Callable[[], FrameReader]
 
@@ -75,7 +75,7 @@ def read_decord(path: Path, numbers: Sequence[int]) -> np.ndarray:
 
 
 def read_pyav(path: Path, numbers: Sequence[int]) -> np.ndarray:
-    """See Reader: a seek to the first frame's time, then decoding; a frame's number is its time by the mean rate."""
+    """See Reader: seek to the first frame's time, then decode; a frame's number is its time x the mean frame rate."""
     frames: dict[int, np.ndarray] = {}
     try:
         with av.open(str(path)) as container:
@@ -93,12 +93,12 @@ def read_pyav(path: Path, numbers: Sequence[int]) -> np.ndarray:
     except av.FFmpegError as error:
         raise ReadFailure(str(error)) from None
     if len(frames) < len(numbers):
-        raise ReadFailure(f"{len(numbers) - len(frames)} frames did not come")
+        raise ReadFailure(f"{len(numbers) - len(frames)} frames are missing")
     return np.stack([frames[number] for number in numbers])
 
 
 def capture_arrays(capture: cv2.VideoCapture, numbers: Sequence[int]) -> list[np.ndarray]:
-    """Frames uint8 [H, W, 3] of an opened video by OpenCV, in the order asked (ascending)."""
+    """Return frames, uint8 [H, W, 3] each, of a video opened by OpenCV, by ascending number."""
     frames, position = [], 0
     for number in numbers:
         if not 0 <= number - position <= SEEK_GAP:
@@ -113,7 +113,7 @@ def capture_arrays(capture: cv2.VideoCapture, numbers: Sequence[int]) -> list[np
 
 
 def read_opencv(path: Path, numbers: Sequence[int]) -> np.ndarray:
-    """See Reader: VideoCapture, set to a frame's number where it lies far ahead."""
+    """See Reader: VideoCapture, which seeks to a frame's number if it is far ahead."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         return np.stack(capture_arrays(capture, numbers))
@@ -122,7 +122,7 @@ def read_opencv(path: Path, numbers: Sequence[int]) -> np.ndarray:
 
 
 def load_module(name: str) -> ModuleType | str:
-    """Import another project's module; where that fails, return the reason in a line."""
+    """Import a module of another project; if that fails, return the reason in one line."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
@@ -130,7 +130,7 @@ def load_module(name: str) -> ModuleType | str:
 
 
 def make_readers() -> tuple[dict[str, Reader], dict[str, str]]:
-    """Return the readers by name, ours first, and the reasons of those that cannot be loaded."""
+    """Return the readers by name, ours first, and the reasons why others cannot be loaded."""
     kept = open_reader("RAW", ".")
     readers: dict[str, Reader] = {
         "ours": Ours(lambda: kept),
@@ -155,7 +155,7 @@ def make_readers() -> tuple[dict[str, Reader], dict[str, str]]:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many frames a reader was asked for, refused, had right, and had right to the last bit."""
+    """Number of frames that were requested, refused, right, and right and bit-equal."""
 
     asked: int = 0
     refused: int = 0
@@ -163,19 +163,19 @@ class Accuracy:
     same: int = 0
 
     def __add__(self, other: "Accuracy") -> "Accuracy":
-        """Add up."""
+        """Add the counts."""
         return Accuracy(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
-        """Show right of asked, whether in slightly other colors (~), and how many were wrong; the rest was refused."""
+        """Show right / requested frames, "~" for slightly different colors, and the number of wrong frames."""
         wrong = self.asked - self.refused - self.right
         return f"{self.right}/{self.asked}" + "~" * (self.same < self.right) + f" ({wrong} wrong)" * (wrong > 0)
 
 
 def check_reader(read: Reader, path: Path, clips: Sequence[Sequence[int]], truth: np.ndarray) -> Accuracy:
-    """Compare a reader's clips with all frames as a decode from the start gives them, uint8 [T, H, W, 3].
+    """Compare a reader's clips with all frames of a decode from the start, `truth`, uint8 [T, H, W, 3].
 
-    A frame is right where none of them is nearer than the one asked for: another conversion of colors does no harm.
+    A frame is right if the requested frame of `truth` is the nearest one, so that color conversions may differ.
     """
     small = truth[:, ::4, ::4].astype(np.int16)
     found = Accuracy()
@@ -192,7 +192,7 @@ def check_reader(read: Reader, path: Path, clips: Sequence[Sequence[int]], truth
 
 
 def _is_nearest(frame: np.ndarray, number: int, small: np.ndarray) -> bool:
-    """Return whether a frame is nearer to that one, of all that were made small, than to the others."""
+    """Return whether `small[number]` is the nearest of the subsampled frames `small` to a frame."""
     thinned = frame[::4, ::4]
     if thinned.shape != small.shape[1:]:
         return False

@@ -1,26 +1,28 @@
-r"""Our reader, transforms, loader against others': torchcodec, decord2, PyAV, OpenCV, torchvision v2, mmaction2's way.
+r"""Our reader, transforms and loader against torchcodec, decord2, PyAV, OpenCV, torchvision v2 and mmaction2.
 
 Four parts, each with its table; a ratio is other / ours in time (ours / other in clips per second), the median of
 paired repeats, smallest and largest in brackets, so that above 1 ours is faster:
 
-decoding      milliseconds a clip of 340 x 256 from H.264 with a key frame every 12 and 250 frames, 16 frames in a row
-              ("dense") and 8 frames 4 apart ("sparse"); one thread each; each call opens the file anew. "ours" has seen
-              the files before, "ours, new files" has not. Behind it, how many frames are those of a
-              decode from the start.
-accuracy      the same count on files on which readers differ; "~" are the right pictures in slightly other colors;
-              what is neither right nor "wrong" ended in an error
-augmentation  milliseconds a clip of 16 frames for `default` and `rand_augment`, bytes to bytes of 224 x 224, one thread
-loaders       clips per second with worker processes, up to normalized floats: as a user writes it from torchcodec and
-              torchvision v2, and as mmaction2 has it (decord, OpenCV frame by frame, floats from the workers);
-              both decode the JPEGs of FRAME and LMDB by OpenCV, as we do
+decoding      milliseconds per clip of 340 x 256 from H.264 with a key frame every 12 or 250 frames, 16 consecutive
+              frames ("dense") or 8 frames at a distance of 4 ("sparse"); one thread each; each call opens the file
+              again. "ours" has indexed the files before, "ours, new files" has not. Then the number of frames that
+              equal those of a decode from the start.
+accuracy      the same count on files on which readers differ; "~" marks right frames in slightly different colors;
+              frames that are neither right nor "wrong" ended in an error
+augmentation  milliseconds per clip of 16 frames for `default` and `rand_augment`, uint8 to uint8 of 224 x 224, one
+              thread
+loaders       clips per second with worker processes, up to normalized floats: as a user writes it with torchcodec and
+              torchvision v2, and mmaction2's pipeline (decord, OpenCV frame by frame, floats from the workers);
+              both decode the JPEGs of FRAME and LMDB with OpenCV, as we do
 
-What is not installed is skipped by name. torchcodec and decord2 are no requirements; outside of the environment:
+Packages that are not installed are skipped by name. torchcodec and decord2 are not required; install them outside of
+the environment:
 
     python -m pip install --no-deps --target peers torchcodec==0.13.0 decord2
 
-torchcodec 0.13 is the last that loads beside a torch for CPUs (0.11 to 0.13 do with torch 2.13; the wheels behind it
-want CUDA's libraries). It takes FFmpeg's libraries from the system (`apt-get install ffmpeg`), or those inside PyAV's
-wheel under the names that they have there, which gives both the same decoder:
+torchcodec 0.13 is the last version that loads with a CPU build of torch (0.11 to 0.13 do with torch 2.13; later wheels
+require CUDA's libraries). It uses FFmpeg's libraries of the system (`apt-get install ffmpeg`), or those in PyAV's wheel
+under FFmpeg's names, which gives both the same decoder:
 
     mkdir ffmpeg && for library in .venv/lib/python3*/site-packages/av.libs/*; do
         name=$(basename "$library"); ln -s "$PWD/$library" ffmpeg/
@@ -28,7 +30,7 @@ wheel under the names that they have there, which gives both the same decoder:
     done
     PYTHONPATH=peers LD_LIBRARY_PATH=ffmpeg python benchmarks/peers.py 2> decoders.txt
 
-pytest is needed, whose videos are those of the part `accuracy`. Close other programs first.
+The part `accuracy` uses videos of the tests, which need pytest. Close other programs first.
 """
 
 import argparse
@@ -69,7 +71,7 @@ from tests.videos import sequential_frames
 from utils.clip_shape import ClipShape
 
 SHAPES = {"dense": ClipShape(1, 16, 1), "sparse": ClipShape(1, 8, 4)}
-# Names in tests.video_kinds: files that a reader may number in another way than by the frames that a player shows.
+# Names in tests.video_kinds: files whose frames a reader may number differently from the frames that a player shows.
 KINDS = (
     *("B-frames", "open groups", "variable rate", "edit list", "edit list within a group", "late start"),
     *("transport stream", "within a group", "avi, mpeg4", "interlaced"),
@@ -78,12 +80,12 @@ Clips = list[tuple[Path, list[int]]]
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, int]:
-    """Return what the transforms depend on."""
+    """Return the settings of the transforms."""
     return {"size": options.size, "ra_n": options.ra_n, "ra_m": options.ra_m}
 
 
 def draw_clips(videos: VideoList, folder: Path, shape: ClipShape, *, count: int, repeat: int) -> Clips:
-    """Draw clips of the videos in turn."""
+    """Draw `count` clips, cycling through the videos."""
     rng = np.random.default_rng((repeat, count))
     records = [videos[number % len(videos)] for number in range(count)]
     return [(folder / record.path, draw_clip(record.num_frames, shape, rng=rng).tolist()) for record in records]
@@ -92,7 +94,7 @@ def draw_clips(videos: VideoList, folder: Path, shape: ClipShape, *, count: int,
 def report_times(
     acts: Mapping[str, Callable[[int], None]], notes: Mapping[str, object], *, count: int, repeats: int
 ) -> None:
-    """Call all in alternation, each doing `count` things; print milliseconds of one, ratios to the first, and notes."""
+    """Call all in alternation, each for `count` clips; print milliseconds per clip, ratios to ours, and notes."""
 
     def measure(act: Callable[[int], None], repeat: int) -> float:
         return 1000 * seconds_of(partial(act, repeat)) / count
@@ -110,7 +112,7 @@ def decode(reader: Reader, clips: list[Clips], repeat: int) -> None:
 
 
 def measure_decoding(options: argparse.Namespace, root: Path) -> None:
-    """Print times and accuracy of the readers on the videos of the loaders."""
+    """Print times and accuracy of the readers on the loaders' videos."""
     readers, skipped = make_readers()
     for name, reason in skipped.items():
         print(f"  {name}: skipped: {reason}")
@@ -121,7 +123,7 @@ def measure_decoding(options: argparse.Namespace, root: Path) -> None:
                 draw_clips(videos, folder, shape, count=options.decoded, repeat=repeat)
                 for repeat in range(options.repeats + 1)
             ]
-            print(f"decoding, {store}, {shape_name}: a clip, / ours, right frames")
+            print(f"decoding, {store}, {shape_name}: per clip, / ours, right frames")
             acts = {name: partial(decode, reader, clips) for name, reader in readers.items()}
             notes = check_readers(readers, clips[0][: len(videos)])
             report_times(acts, notes, count=options.decoded, repeats=options.repeats)
@@ -138,7 +140,7 @@ def check_readers(readers: Mapping[str, Reader], clips: Clips) -> dict[str, Accu
 
 
 def measure_accuracy(_options: argparse.Namespace, root: Path) -> None:
-    """Print how many frames of odd files are right, a line for each file and a column for each reader."""
+    """Print the number of right frames of unusual files, one line per file and one column per reader."""
     readers, _ = make_readers()
     print(f"{'right frames of clips of 8':26}" + "".join(f"{name:>20}" for name in readers))
     for number, kind in enumerate(KINDS):
@@ -165,13 +167,13 @@ def measure_augmentation(options: argparse.Namespace, root: Path) -> None:
             "ours": make_transform(options, transform_type),
             **make_video_transforms(transform_type, **settings_of(options)),
         }
-        print(f"augmentation, {transform_type}: a clip, / ours")
+        print(f"augmentation, {transform_type}: per clip, / ours")
         acts = {name: partial(augment, it, frames, options.augmented) for name, it in transforms.items()}
         report_times(acts, {}, count=options.augmented, repeats=options.repeats)
 
 
 def augment(transform: Callable[..., object], frames: list[np.ndarray], count: int, repeat: int) -> None:
-    """Change so many clips, drawn from the number of the repeat."""
+    """Transform `count` clips; the repeat seeds the random draws."""
     for number in range(count):
         torch.manual_seed(1000 * repeat + number)
         transform(frames[number % len(frames)], np.random.default_rng((repeat, number)))
@@ -180,7 +182,7 @@ def augment(transform: Callable[..., object], frames: list[np.ndarray], count: i
 def make_contenders(
     options: argparse.Namespace, root: Path, *, store: str, transform_type: str
 ) -> dict[str, Contender | str]:
-    """Make our loader and the others by name; for one that cannot be had, the reason."""
+    """Return our loader and the others by name; for one that is not available, the reason."""
     format, folder = STORES[store][0], root / store
     videos, settings = read_list(root / f"{store}.txt"), settings_of(options)
     others = make_peer_clips(
@@ -198,7 +200,7 @@ def measure_loaders(options: argparse.Namespace, root: Path) -> None:
     for store in options.stores:
         for transform_type in TRANSFORM_TYPES:
             found = make_contenders(options, root, store=store, transform_type=transform_type)
-            print(f"loader, {store}, {transform_type}: clips/s, ours / it")
+            print(f"loader, {store}, {transform_type}: clips/s, ours / this")
             runs = {name: it.run for name, it in found.items() if isinstance(it, Contender)}
             speeds = alternate(runs, repeats=options.repeats, untimed=1)
             for name, it in found.items():
@@ -229,8 +231,8 @@ def parse_options() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
     add_loader_options(parser, videos=6, clips=32, repeats=3)
-    parser.add_number("--decoded", 12, "clips a reader decodes a repeat")
-    parser.add_number("--augmented", 12, "clips a transform changes a repeat")
+    parser.add_number("--decoded", 12, "clips decoded per reader and repeat")
+    parser.add_number("--augmented", 12, "clips transformed per transform and repeat")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     return parser.parse_args()
@@ -239,7 +241,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     """Make the videos, measure, print."""
     options = parse_options()
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it fails on interlaced videos, once more for each frame
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silences an error for each frame of interlaced videos
     torch.set_num_threads(1)  # as in a loader's worker
     cv2.setNumThreads(0)
     print(f"{describe_machine()}\n{describe_peers()}", flush=True)

@@ -1,14 +1,15 @@
-"""What grows with the data set and the machine: the loader's throughput, a list of 650,000 videos, merging.
+"""Scaling with the data set and the machine: the loader's throughput, a list of 650,000 videos, merging.
 
-workers   clips per second of our loader with 1, 2, 4 and 8 worker processes, over those with one, and that over the
-          cores that they can use; medians of paired repeats
-list      a list of the size of Kinetics-700: seconds to read and check it, and memory, in a process of its own; what
-          each of several forked processes, as a loader's workers are, adds by going through it, beside a Python list
-          of (path, label)
-merging   merge_score.py for two small lists and a tenth of that one, 30 views x 400 classes, in processor time: what
-          the small ones say of the tenth by a straight line, what it takes, and what both larger ones say of the whole
-baseline  merge_score.py, pictures included, for a list of the size of Kinetics-400 (0.95 GB of logits), in alternation
-          with every part read into one array, float64, sorted; each in a process of its own
+workers   clips per second of our loader with 1, 2, 4 and 8 worker processes, relative to one, and divided by the number
+          of cores that they can use; medians of paired repeats
+list      a list of the size of Kinetics-700: seconds to read and check it, and memory, in a process of its own; memory
+          that iterating over it adds to each of several forked processes, like a loader's workers, compared with a
+          Python list of (path, label)
+merging   merge_score.py for two small lists and a tenth of that one, 30 views x 400 classes, in processor time: the
+          tenth is predicted from the small ones by a straight line and measured, the whole is predicted from the
+          larger two
+baseline  merge_score.py, including figures, for a list of the size of Kinetics-400 (0.95 GB of logits), in alternation
+          with a baseline that reads all parts into one array, float64, and sorts it; each in a process of its own
 
     python benchmarks/scale.py
     python benchmarks/scale.py --parts baseline
@@ -56,13 +57,13 @@ from utils.evaluation.scores import PartWriter, open_scores
 from utils.files import move_to_earlier
 
 CLASSES, CLIPS, CROPS = 400, 10, 3
-LONG_LIST = 650_000  # of Kinetics-700
-WORKERS = (1, 2, 4, 8)  # that go through it
-FRACTIONS = (200, 50, 10)  # of the list that is merged, ascending; the last is predicted by the others
+LONG_LIST = 650_000  # videos of Kinetics-700
+WORKERS = (1, 2, 4, 8)  # processes that iterate over it
+FRACTIONS = (200, 50, 10)  # denominators of the fractions that are merged; the last one is predicted by the others
 
 
 def measure_workers(options: argparse.Namespace, root: Path) -> None:
-    """Print the loader's clips per second by the number of its workers."""
+    """Print the loader's clips per second by number of workers."""
     make_data(root, videos=options.videos, frames=options.frames)
     cores = len(os.sched_getaffinity(0))
     for store in options.stores:
@@ -79,7 +80,7 @@ def measure_workers(options: argparse.Namespace, root: Path) -> None:
         runs = {workers: contender.run for workers, contender in contenders.items()}
         speeds = alternate(runs, repeats=options.repeats, untimed=1)
         base = speeds[options.counts[0]]
-        print(f"{store}, default: workers, clips/s, / {options.counts[0]} worker, and a core")
+        print(f"{store}, default: workers, clips/s, / {options.counts[0]} worker, and per core")
         for workers, found in speeds.items():
             used = min(workers, cores)
             ratios = f"{ratio_text(found, base)} {ratio_text([speed / used for speed in found], base)}"
@@ -87,7 +88,7 @@ def measure_workers(options: argparse.Namespace, root: Path) -> None:
 
 
 class ListCost(NamedTuple):
-    """Seconds to read a list; MB that the process has more afterwards, and that it has at most."""
+    """Seconds to read a list, MB that the process keeps afterward, and MB at the peak."""
 
     seconds: float
     kept: float
@@ -95,7 +96,7 @@ class ListCost(NamedTuple):
 
 
 def measure_list(path: Path) -> ListCost:
-    """Read a list and measure what it takes in this process."""
+    """Read a list and measure its cost in this process."""
     before, peak = own_memory().written, peak_resident_bytes()
     began = time.perf_counter()
     videos = read_list(path)
@@ -105,13 +106,13 @@ def measure_list(path: Path) -> ListCost:
     return ListCost(seconds, kept, peak / MEGABYTE)
 
 
-def go_through(videos: Sequence) -> int:
-    """Touch every video of a list."""
+def iterate(videos: Sequence) -> int:
+    """Access every video of a list."""
     return sum(len(video.path if isinstance(video, VideoRecord) else video[0]) for video in videos)
 
 
 def added_memory(videos: Sequence, *, workers: int) -> list[float]:
-    """Return the MB that become private to each of so many forked processes that go through a list together."""
+    """Return the MB that become private to each of `workers` forked processes that iterate over a list together."""
     context = multiprocessing.get_context("fork")
     together = context.Barrier(workers)
     pipes = [context.Pipe(duplex=False) for _ in range(workers)]
@@ -125,10 +126,10 @@ def added_memory(videos: Sequence, *, workers: int) -> list[float]:
 
 
 def _report_added(videos: Sequence, together: Barrier, report: Connection) -> None:
-    go_through(videos[:1])
-    together.wait()  # what a process shares counts as its own when all others are gone
+    iterate(videos[:1])
+    together.wait()  # shared pages count as private once all other processes have ended
     before = own_memory().private
-    go_through(videos)
+    iterate(videos)
     together.wait()
     after = own_memory().private
     together.wait()
@@ -136,29 +137,27 @@ def _report_added(videos: Sequence, together: Barrier, report: Connection) -> No
 
 
 def report_list(options: argparse.Namespace, root: Path) -> None:
-    """Print what a long list takes, and what each of several workers adds to it."""
+    """Print the cost of a long list, and the memory that each of several workers adds."""
     path = write_list(root / "long.txt", options.list)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         cost = pool.apply(measure_list, (path,))
-    print(
-        f"a list of {options.list:,} videos: read in {cost.seconds:.2f} s; {cost.kept:.0f} MB, {cost.peak:.0f} at most"
-    )
+    print(f"a list of {options.list:,} videos: read in {cost.seconds:.2f} s; {cost.kept:.0f} MB, peak {cost.peak:.0f}")
     packed = read_list(path)
     tuples = [(video.path, video.label) for video in packed]
-    print(f"MB that each worker adds by going through it\n{'workers':10}{'ours':>22}{'baseline':>22}")
+    print(f"MB that each worker adds by iterating over it\n{'workers':10}{'ours':>22}{'baseline':>22}")
     for workers in WORKERS:
         cells = (spread_text(added_memory(videos, workers=workers), digits=1) for videos in (packed, tuples))
         print(f"{workers:<10}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
 
 
 def write_list(path: Path, videos: int) -> Path:
-    """Write a list with so many videos."""
+    """Write a list of `videos` videos."""
     path.write_text("".join(f"class {i % CLASSES}/video_{i:08d}.mp4 300 {i % CLASSES}\n" for i in range(videos)))
     return path
 
 
 def make_record(root: Path, videos: int) -> RunConfig:
-    """Write a record whose logits are complete: random ones, where the true class is often high."""
+    """Write a record with complete scores: random logits with a high true class."""
     listed = str(write_list(root / "list.txt", videos))
     record = {
         "base": "base_config/kinetics_base.yml",
@@ -184,14 +183,14 @@ def make_record(root: Path, videos: int) -> RunConfig:
 
 
 def merge(config: RunConfig) -> None:
-    """Our way: merge_score.py."""
+    """Merge as merge_score.py does."""
     merge_score.merge(config, extracted_by="this benchmark", force=True)
 
 
 def merge_baseline(config: RunConfig) -> list[float]:
-    """Return top-1, 3 and 5 as the baseline finds them: one array, softmax and sorts in float64, full ones.
+    """Return top-1, 3 and 5 computed by the baseline: one array, softmax and full sorts in float64.
 
-    The first of both rows of a result comes back; the released one, of the logits' k highest clips, is computed too.
+    The released code's row of the result, of the logits' k highest clips, is computed, too, but not returned.
     """
     labels = read_list(config.dataset.eva_list_file).labels
     scores = np.zeros((len(labels), CLIPS, CROPS, CLASSES), dtype=np.float32)
@@ -210,13 +209,13 @@ def merge_baseline(config: RunConfig) -> list[float]:
 
 
 def _accuracies(scores: np.ndarray, labels: np.ndarray) -> list[float]:
-    """Top-1, 3 and 5 of scores [videos, classes], by sorting all of them."""
+    """Return top-1, 3 and 5 of scores [videos, classes] by a full sort."""
     order = np.argsort(-scores, axis=1)[:, :5]
     return [float((order[:, :n] == labels[:, None]).any(axis=1).mean()) for n in (1, 3, 5)]
 
 
 class Cost(NamedTuple):
-    """Seconds; those of processor time, which other processes hardly change; the most memory, in GB."""
+    """Wall-clock seconds, processor seconds (hardly affected by other processes), and peak memory, GB."""
 
     seconds: float
     processor: float
@@ -224,7 +223,7 @@ class Cost(NamedTuple):
 
 
 def measure(run: Callable[[RunConfig], object], config: RunConfig) -> Cost:
-    """Run in a process of its own; return what that took."""
+    """Run in a process of its own; return the cost."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_timed, (run, config))
 
@@ -237,14 +236,14 @@ def _timed(run: Callable[[RunConfig], object], config: RunConfig) -> Cost:
 
 
 def through(points: Sequence[tuple[int, float]], size: int) -> float:
-    """Return the value at a size of the straight line through the last two points."""
+    """Extrapolate the straight line through the last two points to `size`."""
     first, second = points[-2:]
     slope = (second[1] - first[1]) / (second[0] - first[0])
     return second[1] + slope * (size - second[0])
 
 
 def measure_merging(options: argparse.Namespace, root: Path) -> None:
-    """Print what merging takes at three sizes, and what follows for the whole list."""
+    """Print the cost of merging at three sizes, and the prediction for the whole list."""
     points: list[tuple[int, float]] = []
     for fraction in FRACTIONS:
         videos = options.list // fraction
@@ -258,19 +257,20 @@ def measure_merging(options: argparse.Namespace, root: Path) -> None:
             f"{cost.memory:.2f} GB",
             flush=True,
         )
-    print(f"merging {options.list:8,} videos: {through(points, options.list):.0f} s of processor time by the last two")
+    predicted = through(points, options.list)
+    print(f"merging {options.list:8,} videos: {predicted:.0f} s of processor time, predicted by the last two")
 
 
 def measure_baseline(options: argparse.Namespace, root: Path) -> None:
-    """Print seconds and memory of merging, and of the baseline."""
+    """Print seconds and memory of merging, ours and the baseline."""
     config = make_record(root, options.merged)
 
     def merge_anew(_repeat: int) -> Cost:
         move_to_earlier(config.run_dir, RESULT_FILES)
         return measure(merge, config)
 
-    ways = {"ours": merge_anew, "baseline": lambda _: measure(merge_baseline, config)}
-    found = alternate(ways, repeats=options.repeats)
+    runs = {"ours": merge_anew, "baseline": lambda _: measure(merge_baseline, config)}
+    found = alternate(runs, repeats=options.repeats)
     for name, costs in found.items():
         seconds, _, memory = (statistics.median(column) for column in zip(*costs, strict=True))
         print(f"{name:12}{seconds:8.2f} s{memory:8.2f} GB")
@@ -285,7 +285,7 @@ def parse_options() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
     add_loader_options(parser, videos=6, clips=48, repeats=3)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="of workers (1 2 4 8)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of workers (1 2 4 8)")
     parser.add_number("--list", LONG_LIST, "videos of the long list")
     parser.add_number("--merged", 19_796, "videos of the part baseline")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=["RAW-12", "LMDB"])
@@ -294,9 +294,9 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and print the parts that are asked for."""
+    """Measure and print the chosen parts."""
     options = parse_options()
-    torch.set_num_threads(1)  # threads that wait for each other spin, on cores that the workers need
+    torch.set_num_threads(1)  # waiting threads would spin on cores that the workers need
     print(describe_machine(), flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         for part in options.parts:

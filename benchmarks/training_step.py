@@ -1,17 +1,17 @@
-"""Time, memory and errors of a training step: variants against plain float32 in one process, in alternation.
+"""Time, memory and errors of a training step: variants against float32 in one process, in alternation.
 
-A step is forward pass, loss, backward pass, clipping of the gradient and the optimizer (SGD with Nesterov momentum), on
-random clips, without dropout. The ratio is a repeat's plain step to the same repeat's step of the variant, so above 1
-is faster. MiB is the most that forward and backward pass have at once beyond weights, gradients and clips. The error is
-the largest difference of a step's logits and of its gradients from float64, over the largest number there; that of
-plain float32 stands in the first line. "first" is the first forward and backward pass, in which torch.compile compiles.
-A variant that cannot be run says why.
+A step is forward pass, loss, backward pass, gradient clipping and optimizer (SGD with Nesterov momentum), on random
+clips, without dropout. The baseline, in the first line, is float32 with all options off. A ratio is the time of the
+baseline's step over that of the variant's in the same repeat, so above 1 is faster. MiB is the peak memory of forward
+and backward pass in addition to weights, gradients and clips. The error is the largest difference of a step's logits
+and gradients from float64, over the largest float64 value. "first" is the time of the first forward and backward pass,
+in which torch.compile compiles. A variant that fails prints the reason.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --networks i3d_resnet50 --variants fused --threads 1
     python benchmarks/training_step.py --variants blocks  # network.checkpoint_blocks
-    python benchmarks/training_step.py --forward          # evaluation: the forward pass alone
-    python benchmarks/training_step.py --profile          # where the step's time goes, by kind of operation
+    python benchmarks/training_step.py --forward          # evaluation: forward pass only
+    python benchmarks/training_step.py --profile          # a step's time by operation
     python benchmarks/training_step.py --device cuda --batch 32 --size 224
 """
 
@@ -48,18 +48,18 @@ NO_GPU = 2
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run a step.
+    """A variant of a step.
 
     Attributes:
-        dtype: Autocast type; None is float32.
-        fused: Whether the optimizer is torch's fused one; None: as torch chooses.
+        dtype: Dtype of autocast; None: float32.
+        fused: Whether the optimizer is fused; None: torch's default.
         channels_last: network.layout=channels_last.
         blocks: network.checkpoint_blocks.
         has_own: Whether convolutions are rewritten where torch's have wrong gradients (layers/convolutions.py).
-        tf32: On a GPU, float32 is multiplied in TF32.
-        tries: cuDNN tries its algorithms first.
-        graphed: The network runs as CUDA graphs.
-        compiled: torch.compile's mode, "" for none.
+        tf32: Whether a GPU multiplies float32 in TF32.
+        tries: Whether cuDNN benchmarks its algorithms.
+        graphed: Whether the network runs as CUDA graphs.
+        compiled: Mode of torch.compile, "" for none.
     """
 
     dtype: torch.dtype | None = None
@@ -74,14 +74,14 @@ class Variant:
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """Tell torch's libraries, and layers.convolutions, what is allowed for a while."""
+        """Set the flags of torch's backends and of layers.convolutions within the context."""
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        torchs = mock.patch.object(convolutions, "is_at_risk", lambda _conv, _x: False)
+        torch_padding = mock.patch.object(convolutions, "is_at_risk", lambda _conv, _x: False)
         before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
         matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
         cudnn.benchmark = self.tries
         try:
-            with nullcontext() if self.has_own else torchs:
+            with nullcontext() if self.has_own else torch_padding:
                 yield
         finally:
             matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
@@ -98,7 +98,7 @@ VARIANTS = {
     "bf16": Variant(BF16, fused=True),
     "bf16-torch": Variant(BF16, fused=True, has_own=False),  # gradients may be anything
     "bf16-last": Variant(BF16, fused=True, channels_last=True),
-    "bf16-tries": Variant(BF16, fused=True, channels_last=True, tries=True),  # this and the next: for a GPU
+    "bf16-tries": Variant(BF16, fused=True, channels_last=True, tries=True),  # this and the following: for a GPU
     "bf16-graphs": Variant(BF16, fused=True, channels_last=True, tries=True, graphed=True),
     "bf16-compile": Variant(BF16, fused=True, channels_last=True, tries=True, compiled="default"),
     "bf16-both": Variant(BF16, fused=True, channels_last=True, tries=True, compiled="reduce-overhead"),
@@ -106,10 +106,10 @@ VARIANTS = {
 
 
 class Stepper:
-    """A network, arranged for a variant, its optimizer and the clips of a step, all on the network's device."""
+    """A network set up for a variant, its optimizer and the clips of a step, all on the network's device."""
 
     def __init__(self, variant: Variant, network: VideoNetwork, clips: Tensor, *, rate: float = 1e-3) -> None:
-        """Arrange the network itself."""
+        """Set up `network`, in place."""
         self.variant, self.network, self.clips, self.device = variant, network, clips, clips.device
         if variant.channels_last:
             use_channels_last(network)
@@ -128,7 +128,7 @@ class Stepper:
                 self.run = cast(VideoNetwork, torch.cuda.make_graphed_callables(network, (clips,)))
 
     def differentiate(self) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run forward and backward pass, whose gradients add to those there are; return loss and logits."""
+        """Run forward and backward pass, accumulating gradients; return loss and logits."""
         with self.variant.surroundings():
             with autocast(self.device, self.variant.dtype):
                 heads = self.run(self.clips)
@@ -152,7 +152,7 @@ class Stepper:
 
 
 def make_stepper(options: argparse.Namespace, net_name: str, variant: Variant, *, batch: int) -> Stepper:
-    """Make a network and clips, the same for all variants, on the device of `options`."""
+    """Build a stepper on the device of `options`; weights and clips are the same for all variants."""
     torch.manual_seed(0)
     network = model.create_model(
         net_name, num_classes=CLASSES, image_size=options.size, base_width=options.base_width, dropout_ratio=0.0
@@ -162,14 +162,14 @@ def make_stepper(options: argparse.Namespace, net_name: str, variant: Variant, *
 
 
 def require_gpu(device: str) -> None:
-    """End the script with one line where a GPU is wanted and there is none."""
+    """Exit with one line if `device` is a GPU and there is none."""
     if device == "cuda" and not torch.cuda.is_available():
         print(f"{Path(sys.argv[0]).name}: torch sees no GPU, so there is nothing to measure", file=sys.stderr)
         sys.exit(NO_GPU)
 
 
 def attempt(name: str, act: Callable[[], Value]) -> Value | None:
-    """Return a measurement; if the device or torch refuses, say why, and return None."""
+    """Return a measurement; if it fails, print the reason and return None."""
     try:
         return act()
     except (RuntimeError, NotImplementedError, OSError) as error:  # torch's own errors are RuntimeErrors
@@ -180,7 +180,7 @@ def attempt(name: str, act: Callable[[], Value]) -> Value | None:
 
 
 def record(stepper: Stepper, act: Callable[[], object], *, memory: bool = False) -> profile:
-    """Return a profile of what a stepper does."""
+    """Profile `act` on the device of a stepper."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if stepper.device.type == "cuda" else [])]
     with profile(activities=activities, profile_memory=memory) as found:
         act()
@@ -189,7 +189,7 @@ def record(stepper: Stepper, act: Callable[[], object], *, memory: bool = False)
 
 
 def peak_mebibytes(stepper: Stepper) -> float:
-    """Return the most memory that forward and backward pass have at once beyond what is there, gradients among it."""
+    """Return the peak MiB that forward and backward pass allocate in addition to what exists, including gradients."""
     if stepper.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -202,13 +202,13 @@ def peak_mebibytes(stepper: Stepper) -> float:
 
 @dataclass(frozen=True)
 class Exact:
-    """Logits and gradients of a step in float64, and the largest number among each."""
+    """Logits and gradients of a step in float64."""
 
     logits: Tensor
     gradients: list[Tensor | None]
 
     def errors(self, heads: tuple[Tensor, ...], network: nn.Module) -> tuple[float, float]:
-        """Return the largest differences of logits and of gradients from these, over the largest number here."""
+        """Return the largest differences of logits and gradients from these, over the largest value of each."""
         pairs = [
             (found.grad.double(), expected)
             for found, expected in zip(network.parameters(), self.gradients, strict=True)
@@ -221,7 +221,7 @@ class Exact:
 
 
 def make_exact(stepper: Stepper) -> Exact:
-    """Differentiate in float64."""
+    """Compute logits and gradients in float64; the stepper is converted."""
     stepper.network.double()
     stepper.clips = stepper.clips.double()
     _, heads = stepper.differentiate()
@@ -236,7 +236,7 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
         stepper.network.train(not options.forward)
         return stepper
 
-    exact = make_exact(make(Variant(blocks=True)))  # in no more memory than float32 takes
+    exact = make_exact(make(Variant(blocks=True)))  # checkpointed: in no more memory than float32 takes
     steppers: dict[str, Stepper] = {}
     notes: dict[str, tuple[float, ...]] = {}
 
@@ -266,7 +266,7 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
 
 
 def print_profile(options: argparse.Namespace, net_name: str) -> None:
-    """Print where a step's time goes, by operation, for every variant."""
+    """Print the time of a step by operation, for every variant."""
     for name in ["baseline", *options.variants]:
         stepper = make_stepper(options, net_name, VARIANTS[name], batch=options.batch)
         stepper.step()
@@ -289,15 +289,15 @@ def parse_options() -> argparse.Namespace:
     others = [name for name in VARIANTS if name != "baseline"]
     parser.add_argument("--variants", nargs="+", choices=others, default=["fused", "last", "bf16"])
     parser.add_clips(batch=2, size=112)
-    parser.add_number("--repeats", 7, "timed steps of each variant, after one that is not")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (as it chooses)")
+    parser.add_number("--repeats", 7, "timed steps of each variant, after an untimed one")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default: its own)")
     parser.add_argument("--forward", action="store_true", help="time forward passes in evaluation mode")
-    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument("--profile", action="store_true", help="print the time by operation")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, print; without the GPU that is asked for say so."""
+    """Measure and print; without the requested GPU say so."""
     options = parse_options()
     require_gpu(options.device)
     torch.set_num_threads(options.threads)
