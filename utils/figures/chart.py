@@ -1,7 +1,7 @@
-"""Charts in SVG: axes with round numbers."""
+"""Charts in SVG: axes with round numbers, and curves with a legend."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -9,9 +9,13 @@ from utils.figures.markup import element
 from utils.figures.svg import line_data
 
 Range = tuple[float, float]
+Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 340, 204  # of a chart, pixels
 _MUTED, _GRID = "var(--muted)", "var(--grid)"
+# Color and dashes of each curve in turn: they can be told apart without colors, too.
+_STROKES = (("blue", ""), ("orange", "7 3"), ("green", "2 3"), ("purple", "9 3 2 3"), ("red", "4 4"))
+_MARKED = 30  # curves of fewer points have a dot at each
 
 
 class Frame(NamedTuple):
@@ -52,12 +56,21 @@ def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[fl
     return [k * step for k in range(first, last + 1)]
 
 
-def draw_axes(frame: Frame, *, x_name: str) -> Iterator[Element]:
-    """Yield the axes of a chart: lines, ticks and numbers, which are whole on the horizontal axis.
+def _plain(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def draw_axes(
+    frame: Frame, *, x_name: str, y_name: str = "", whole: bool = True, x_text: Callable[[float], str] = _plain
+) -> Iterator[Element]:
+    """Yield the axes of a chart: lines, ticks and numbers.
 
     Args:
         frame: The plot area.
-        x_name: Name of the horizontal axis.
+        x_name: Name of the horizontal axis, with its unit.
+        y_name: Name of the vertical axis, with its unit, written above it.
+        whole: Whether the ticks of the horizontal axis are whole numbers.
+        x_text: Writes the number of such a tick.
     """
     left, right, bottom = frame.left, frame.right, frame.bottom
     words = {"font_size": 11, "fill": _MUTED}
@@ -65,10 +78,58 @@ def draw_axes(frame: Frame, *, x_name: str) -> Iterator[Element]:
         y = frame.y(value)
         yield element("path", d=line_data([(left, y), (right, y)]), stroke=_GRID)
         place = {"x": left - 7, "y": y, "text_anchor": "end", "dominant_baseline": "central"}
-        yield element("text", f"{value:.10g}", kind="tick y", **place, **words)
-    for value in ticks(*frame.x_range, most=8, whole=True):
+        yield element("text", _plain(value), kind="tick y", **place, **words)
+    for value in ticks(*frame.x_range, most=8, whole=whole):
         x = frame.x(value)
         yield element("path", d=line_data([(x, bottom), (x, bottom + 4)]), stroke=_MUTED)
-        yield element("text", f"{value:.0f}", kind="tick x", x=x, y=bottom + 17, text_anchor="middle", **words)
+        yield element("text", x_text(value), kind="tick x", x=x, y=bottom + 17, text_anchor="middle", **words)
     yield element("path", d=line_data([(left, bottom), (right, bottom)]), stroke=_MUTED)
     yield element("text", x_name, x=right, y=HEIGHT - 4, text_anchor="end", **words)
+    if y_name:
+        yield element("text", y_name, x=4, y=frame.top - 11, **words)
+
+
+def curves_chart(
+    curves: Mapping[str, Points],
+    *,
+    x_name: str,
+    y_name: str,
+    whole: bool = False,
+    x_text: Callable[[float], str] = _plain,
+) -> Element:
+    """Return a figure of curves over one another, with a legend.
+
+    Args:
+        curves: Points of each curve, from left to right, by its name; at least one point in all.
+        x_name: Name of the horizontal axis, with its unit.
+        y_name: Name of the vertical axis, with its unit.
+        whole: Whether the ticks of the horizontal axis are whole numbers.
+        x_text: Writes the number of such a tick.
+    """
+    xs, ys = zip(*(point for points in curves.values() for point in points), strict=True)
+    heights = _widen(ys, 0.06)
+    longest = max(len(_plain(value)) for value in ticks(*heights, most=8))
+    frame = Frame(_widen(xs, 0.03), heights, left=max(42.0, 9 + 0.62 * 11 * longest))
+    about = f"{y_name} over {x_name}: {', '.join(curves)}"
+    drawn, items = [], []
+    for number, (name, points) in enumerate(curves.items()):
+        color, dashes = _STROKES[number % len(_STROKES)]
+        style = {"fill": "none", "stroke": f"var(--{color})", "stroke_width": 2, "stroke_dasharray": dashes}
+        placed = [(frame.x(x), frame.y(y)) for x, y in points]
+        drawn.append(element("path", d=line_data(placed), kind="curve", **style))
+        if len(points) < _MARKED:
+            drawn += [element("circle", cx=x, cy=y, r=3, fill=style["stroke"]) for x, y in placed]
+        sample = element("path", d=line_data([(1, 6), (39, 6)]), **style)
+        box = element("svg", sample, viewBox="0 0 40 12", width=40, height=12, aria_hidden="true")
+        items.append(element("li", box, f" {name}"))
+    axes = draw_axes(frame, x_name=x_name, y_name=y_name, whole=whole, x_text=x_text)
+    size = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "font_size": 12}
+    svg = element("svg", *axes, *drawn, kind="chart", role="img", aria_label=about, **size)
+    return element("figure", svg, element("ul", *items, kind="legend"))
+
+
+def _widen(values: Sequence[float], margin: float) -> Range:
+    """Return the range of some values with a margin at both ends, a fraction of it; around a single value, of it."""
+    low, high = min(values), max(values)
+    pad = margin * (high - low or abs(high) or 1.0)
+    return low - pad, high + pad

@@ -1,29 +1,31 @@
 """The HTML page of a budgeted search: results, the plan and the reasons for it. No torch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 from xml.etree.ElementTree import Element
 
-from utils.figures.markup import element, facts, numbers, render_document, section, table, table_row
-from utils.figures.svg import line_data
+from utils.figures.chart import Points, curves_chart
+from utils.figures.markup import element, facts, note, numbers, render_document, section, table, table_row
 from utils.search.budgeted_events import PeakScore, PilotReadout
 from utils.search.budgeted_report import BudgetedReport, CheckComparison
+from utils.search.page.labels import PROTOCOL
+from utils.search.page.status import reload_script, render_status
 from utils.search.result import describe_input
+from utils.text import count
 
-_WIDTH, _HEIGHT, _MARGIN = 640, 220, 40
-_COLORS = ("blue", "orange", "green", "purple")
-
-Points = Sequence[tuple[float, float]]
+_POINTS = "points of 100·exp(−loss/2)"  # what gains are in: `utils.planning.budget.worth`
 
 
 def render_budgeted_page(report: BudgetedReport) -> str:
-    """Return the whole page."""
+    """Return the page of a budgeted search that runs or has finished."""
     sections = [_render_head(report), _render_peaks(report), _render_readouts(report)]
     sections += [_render_checks(report)] if report.checks else []
-    sections += [_render_splits(report)]
+    sections += [_render_splits(report)] if report.is_planned else []
     if report.marginal:
         sections += [_render_marginal(report), _render_pareto(report)]
-    return render_document(f"Plan of {report.record}", *sections, _render_spent(report))
+    title, script = f"Plan of {report.record}", reload_script(is_complete=report.complete)
+    return render_document(title, *sections, _render_spent(report), script=script)
 
 
 def _names(report: BudgetedReport) -> list[str]:
@@ -41,67 +43,100 @@ def _outcome(run: PeakScore | PilotReadout | CheckComparison) -> tuple[str, str]
 
 def describe_plan(report: BudgetedReport) -> str:
     """Return the plan in a sentence."""
+    if not report.is_planned:
+        return "There is no plan until the pilots have ended: all compute goes to the goal's input."
     if report.plan.split[-1] == 1:
-        if not report.is_planned:
-            return "Until the pilots have ended, the best known path is all at the goal."
-        return "The plan is all at the goal: no shorter input has a positive expected gain."
+        return "The plan spends all compute at the goal's input: no shorter input promises a gain."
     parts = zip(report.plan.split, _names(report), strict=True)
-    said = ", then ".join(f"{_percent(fraction)} of the compute at {name}" for fraction, name in parts if fraction)
-    return f"The plan is {said}: its expected gain is {report.plan.gain:.1f} ± {report.plan.spread:.1f} points."
+    (fraction, name), *later = [part for part in parts if part[0]]
+    rest = "".join(f", then {_percent(fraction)} at {name}" for fraction, name in later)
+    return f"The plan spends {_percent(fraction)} of the path's compute at {name}{rest}."
+
+
+def _describe_status(report: BudgetedReport) -> str:
+    if report.complete:
+        return "Search finished: the path is trained"
+    if report.is_planned:
+        return "Searching: the plan is made, its path is in training"
+    if report.checks:
+        return "Searching: splits are compared"
+    return f"Searching: {'peak rates' if report.config.search.peaks and not report.readouts else 'pilots'}"
 
 
 def _render_head(report: BudgetedReport) -> Element:
-    spent = report.spent
-    planning = (spent.peaks + spent.readouts + spent.lost + spent.branches + spent.checks) / report.budget
-    goal = report.config.search.inputs[-1]
-    rate = f"{goal.base_learning_rate * report.plan.factors[-1]:.3g}"
-    entries = [
-        ("rate at the goal", rate, f"{report.plan.factors[-1]:g} times the record's"),
-        ("expected gain", f"{report.plan.gain:.1f}", f"± {report.plan.spread:.1f} points over all at the goal"),
-        ("planning", _percent(planning), "of the budget, readouts included"),
-    ]
-    if report.test:
-        entries.append(("top-1", f"{report.test.top1:.1f}%", f"{report.test.videos} test videos, 1 clip"))
     return element(
-        "header", element("h1", f"Plan of {report.record}"), element("p", describe_plan(report)), facts(entries)
+        "header",
+        render_status(_describe_status(report), is_complete=report.complete),
+        element("h1", f"Plan of {report.record}"),
+        note(describe_plan(report)),
+        facts(_list_facts(report)),
     )
+
+
+def _list_facts(report: BudgetedReport) -> Iterator[tuple[str, str, str]]:
+    """Yield the numbers of the headline: what they are of, the number, and a line about it."""
+    spent, plan, factor = report.spent, report.plan, report.plan.factors[-1]
+    rate = f"{report.config.search.inputs[-1].base_learning_rate * factor:.3g}"
+    yield "Peak rate at the goal", rate, "the record's" if factor == 1 else f"{factor:g} times the record's"
+    if report.is_planned:
+        yield "Expected gain", f"{plan.gain:.1f} points", f"± {plan.spread:.1f}, over all at the goal; {_POINTS}"
+    planning = (spent.peaks + spent.readouts + spent.lost + spent.branches + spent.checks) / report.budget
+    whole = "on top of the budget" if report.config.search.policy == "studied" else "of the budget"
+    yield "Planning", _percent(planning), f"{whole}, readouts included"
+    if test := report.test:
+        missing = f", {test.missing} missing" if test.missing else ""
+        videos = f"{count(test.videos, 'video')} of {test.list}{missing}"
+        yield "Test, top-1", f"{test.top1:.1f}%", f"once at the end, {PROTOCOL}; {videos}"
 
 
 def _render_peaks(report: BudgetedReport) -> Element:
-    names, rows, curves = _names(report), [], []
-    for number, name in enumerate(names):
+    rows, curves = [], {}
+    for number, name in enumerate(_names(report)):
         tried = sorted((peak for peak in report.peaks if peak.input == number), key=lambda peak: peak.factor)
-        points = [(math.log2(peak.factor), peak.loss) for peak in tried if math.isfinite(peak.loss)]
-        curves.append(points)
+        curves[name] = [(math.log2(peak.factor), peak.loss) for peak in tried if math.isfinite(peak.loss)]
         base = report.config.search.inputs[number].base_learning_rate
         for peak in tried:
             rate, factor = f"{base * peak.factor:.3g}", f"{peak.factor:.3g}"
-            rows.append(table_row([("th", name), *numbers(rate, factor, *_outcome(peak), str(peak.steps))]))
-    text = (
-        "Short runs, each annealed to zero, from low to high until the held-out loss rises."
-        if rows
-        else "No rate was tried: those of the record are used."
-    )
+            rows.append(table_row([("th", name), *numbers(rate, factor, *_outcome(peak), f"{peak.steps:,}")]))
+    if not rows:
+        waits = report.config.search.peaks and not (report.readouts or report.is_planned)
+        text = "No rate has been tried yet." if waits else "No rates were tried: the record's are used."
+        return section("peaks", "Peak rate", note(text))
+    text = "Short runs at rising rates, each annealed to zero, until the held-out loss rises."
     head = [("", "input"), *numbers("rate", "factor", "held-out loss", "top-1, %", "steps")]
-    chart = _chart(curves, names, "held-out loss over log2(factor)")
-    return section("peaks", "Peak rate", element("p", text), *chart, table("peaks", head, rows))
+    axes = {"x_name": "factor of the record's rate", "y_name": "held-out loss", "x_text": lambda x: f"{2**x:.4g}"}
+    shown = _beside(curves, table("peaks", head, rows), whole=True, **axes)
+    return section("peaks", "Peak rate", note(text), shown)
 
 
 def _render_readouts(report: BudgetedReport) -> Element:
-    inputs = (-1, *range(len(_names(report)) - 1))  # index of the input, by pilot
-    names = [f"pilot at {_names(report)[number]}" for number in inputs]
+    inputs = (-1, *range(len(_names(report)) - 1))  # of the inputs, by pilot
+    names = [_names(report)[number] for number in inputs]
     rows = [
-        table_row([("th", names[r.pilot]), *numbers(f"{100 * r.at:.2f}", str(r.branch), *_outcome(r))])
+        table_row([("th", names[r.pilot]), *numbers(f"{100 * r.at:.2f}", f"{r.branch:,}", *_outcome(r))])
         for r in report.readouts
     ]
-    curves = [[(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot] for pilot in range(len(names))]
     text = (
-        "Pilots are beginnings of the path. A branch reads a pilot: a copy was trained further at the goal while its "
-        "rate fell to zero, and scored there."
+        "A pilot is the beginning of a path. At each readout a copy of it, a branch, is trained on at the goal's input "
+        "while its rate falls to zero, and scored there; nothing goes on from a branch."
     )
-    head = [("", "pilot"), *numbers("% of the path", "steps of the branch", "held-out loss", "top-1, %")]
-    chart = _chart(curves, names, "held-out loss of a branch over % of the path where it begins")
-    return section("pilots", "Pilots", element("p", text), *chart, table("readouts", head, rows))
+    if not rows:
+        return section("pilots", "Pilots", note(text, f" {'None was run.' if report.is_planned else 'None yet.'}"))
+    curves = {
+        name: [(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot and math.isfinite(r.loss)]
+        for pilot, name in enumerate(names)
+    }
+    head = [("", "pilot at"), *numbers("% of the path", "steps of the branch", "held-out loss", "top-1, %")]
+    axes = {"x_name": "start of the branch, % of the path", "y_name": "held-out loss of the branch"}
+    return section("pilots", "Pilots", note(text), _beside(curves, table("readouts", head, rows), **axes))
+
+
+def _beside(curves: Mapping[str, Points], values: Element, **axes: Any) -> Element:
+    """Return a table with a chart of it, beside one another on a desk; the table alone for fewer than two points."""
+    drawn = {name: points for name, points in curves.items() if points}
+    if sum(map(len, drawn.values())) < 2:
+        return values
+    return element("div", curves_chart(drawn, **axes), values, kind="beside")
 
 
 def _render_checks(report: BudgetedReport) -> Element:
@@ -110,12 +145,12 @@ def _render_checks(report: BudgetedReport) -> Element:
         less = f"{each.less:+.4f} ± {each.less_sd:.4f}" if math.isfinite(each.less) else ""
         rows.append(table_row(numbers(f"{each.share:g}", *map(_percent, each.split), *_outcome(each), less)))
     text = (
-        "Splits trained to their end on a fraction of the budget. Differences are paired by video. From a quarter of "
-        "the budget on, one of more than twice its standard deviation drops a split; else the law decides, with these "
-        "runs as readouts."
+        "Splits trained to their end on a fraction of the budget, compared video by video with all compute at the "
+        "goal. From a quarter of the budget on, a split is dropped where its loss is higher by more than twice the "
+        "standard deviation of the difference; otherwise the fitted law decides, which these runs are part of."
     )
-    head = numbers("of the budget", *_names(report), "held-out loss", "top-1, %", "less all at the goal")
-    return section("check", "Check", element("p", text), table("check", head, rows))
+    head = numbers("fraction of the budget", *_names(report), "held-out loss", "top-1, %", "loss less all at the goal")
+    return section("check", "Check", note(text), table("check", head, rows))
 
 
 def _render_splits(report: BudgetedReport) -> Element:
@@ -127,31 +162,35 @@ def _render_splits(report: BudgetedReport) -> Element:
         for each in report.splits
     ]
     head = numbers(*_names(report), "expected gain, points")
-    return section("plan", "Splits", element("p", describe_plan(report)), table("splits", head, rows))
+    text = (
+        "The best splits of the path's compute over the inputs, with what they are expected to gain over all compute "
+        f"at the goal, in {_POINTS}; the plan is marked."
+    )
+    return section("plan", "Splits", note(text), table("splits", head, rows))
 
 
 def _render_marginal(report: BudgetedReport) -> Element:
-    count = len(report.marginal)
-    curves = [
-        [((k + 0.5) / count, row[number]) for k, row in enumerate(report.marginal)]
-        for number in range(len(report.config.search.inputs))
-    ]
+    points = len(report.marginal)
+    curves = {
+        name: [(100 * (k + 0.5) / points, row[number]) for k, row in enumerate(report.marginal)]
+        for number, name in enumerate(_names(report))
+    }
     text = (
-        "The gain from more compute on an input, in points per budget, at each fraction of the path. The path leaves a "
-        "shorter input where the goal's curve crosses it: the knee of a budgeted path."
+        "What more compute on an input would gain, at each place of the path. Where the goal's curve rises above that "
+        "of a shorter input, the path leaves that input: the knee of a budgeted path."
     )
-    chart = _chart(curves, _names(report), "points per budget over the fraction of the path")
-    return section("marginal", "Marginal worth", element("p", text), *chart)
+    chart = curves_chart(curves, x_name="% of the path", y_name="points per budget")
+    return section("marginal", "Marginal worth", note(text), element("div", chart, kind="beside"))
 
 
 def _render_pareto(report: BudgetedReport) -> Element:
     rows = [
-        table_row([("th", f"{factor:g} x"), *numbers(*map(_percent, split), f"{loss:.3f}")])
+        table_row([("th", f"{factor:g} ×"), *numbers(*map(_percent, split), f"{loss:.3f}")])
         for factor, split, loss in report.pareto
     ]
-    head = [("", "budget"), *numbers(*_names(report), "expected loss")]
-    text = "The best split of other budgets by the same law; the fraction at the goal grows with the budget."
-    return section("pareto", "Other budgets", element("p", text), table("other budgets", head, rows))
+    head = [("", "budget"), *numbers(*_names(report), "expected held-out loss")]
+    text = "The best split of other budgets by the same law, as multiples of the path's."
+    return section("pareto", "Other budgets", note(text), table("other budgets", head, rows))
 
 
 def _render_spent(report: BudgetedReport) -> Element:
@@ -160,41 +199,13 @@ def _render_spent(report: BudgetedReport) -> Element:
         ("readouts", report.spent.readouts),
         ("pilots that are lost", report.spent.lost),
         ("branches", report.spent.branches),
-        ("the check", report.spent.checks),
-        ("the path", report.spent.path),
+        ("check", report.spent.checks),
+        ("path" if report.is_planned else "path, as far as it is known", report.spent.path),
     )
     if report.spent.earlier:
         parts += (("paths of smaller budgets, on top of it", report.spent.earlier),)
     rows = [table_row([("th", name), *numbers(_percent(value / report.budget))]) for name, value in parts]
-    unit = "seconds of training steps" if report.config.search.budget.hours else "frames x pixels of training clips"
-    text = f"Compute is {unit}; a clip that is only scored counts a third."
-    head = [("", ""), *numbers("of the budget")]
-    return section("spent", "Budget", element("p", text), table("budget", head, rows))
-
-
-def _chart(curves: Sequence[Points], names: Sequence[str], about: str) -> list[Element]:
-    """Return a chart of curves, each labeled at its end; nothing for fewer than two points."""
-    points = [point for curve in curves for point in curve]
-    if len(points) < 2:
-        return []
-    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
-
-    def place(point: tuple[float, float]) -> tuple[float, float]:
-        x = (point[0] - left) / (right - left or 1)
-        y = (point[1] - low) / (high - low or 1)
-        return _MARGIN + x * (_WIDTH - 5 * _MARGIN), _HEIGHT - _MARGIN - y * (_HEIGHT - 2 * _MARGIN)
-
-    drawn: list[Element] = [element("text", about, x=_MARGIN, y=16, fill="var(--muted)")]
-    for number, (curve, name) in enumerate(zip(curves, names, strict=True)):
-        if not curve:
-            continue
-        color, placed = f"var(--{_COLORS[number % len(_COLORS)]})", [place(point) for point in curve]
-        drawn.append(element("path", d=line_data(placed), fill="none", stroke=color, stroke_width=2))
-        x, y = placed[-1]
-        drawn.append(element("text", name, x=x + 8, y=y + 12.0 * number, fill=color))
-    for value, y in ((high, float(_MARGIN)), (low, float(_HEIGHT - _MARGIN))):
-        drawn.append(element("text", f"{value:.3g}", x=2, y=y, fill="var(--muted)"))
-    for value, x in ((left, float(_MARGIN)), (right, float(_WIDTH - 4 * _MARGIN))):
-        drawn.append(element("text", f"{value:.3g}", x=x, y=_HEIGHT - 10, fill="var(--muted)"))
-    box = f"0 0 {_WIDTH} {_HEIGHT}"
-    return [element("svg", *drawn, viewBox=box, width=_WIDTH, font_size=12, role="img", aria_label=about)]
+    unit = "seconds of training steps" if report.config.search.budget.hours else "frames × pixels of training clips"
+    text = f"Compute is counted in {unit}; a clip that is only scored counts a third."
+    head = [("", "what"), *numbers("% of the budget")]
+    return section("spent", "Budget", note(text), table("budget", head, rows))

@@ -219,7 +219,7 @@ def test_results_are_in_search_json_and_on_the_page(config: RunConfig) -> None:
     events, policy = train_closed_form(config), make_policy(config, INPUTS, scoring_videos=500)
     before = Planned(policy.budget.goal_only, 0.0, 0.0, (1.0, 1.0, 1.0), policy.budget.compute)
     early = build_report(config, BudgetedHistory(), policy=policy, planned=before)
-    assert "Until the pilots have ended" in render_budgeted_page(early)
+    assert "There is no plan until the pilots have ended" in render_budgeted_page(early)
     history = BudgetedHistory(events)
     assert history.plan is not None
     report = build_report(config, history, policy=policy, planned=history.plan)
@@ -231,12 +231,11 @@ def test_results_are_in_search_json_and_on_the_page(config: RunConfig) -> None:
     losses = [loss for _, _, loss in report.pareto]
     assert losses == sorted(losses, reverse=True), "a larger budget is expected to end lower"
     page = render_budgeted_page(report)
-    assert "The plan is" in page
-    assert page.count("<svg") == 3
+    assert "The plan spends" in page
     assert f'<td class="number">{history.readouts()[0].branch}</td>' in page
     at_goal = replace(history.plan, split=policy.budget.goal_only)
     only = build_report(config, history, policy=policy, planned=at_goal)
-    assert "The plan is all at the goal" in render_budgeted_page(only)
+    assert "The plan spends all compute at the goal's input" in render_budgeted_page(only)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +265,6 @@ def test_studied_planning_comes_on_top_of_the_path_and_keeps_to_the_cap(studied:
     assert other["less"] == pytest.approx(other["loss"] - at_goal["loss"])
     page = render_budgeted_page(report)
     assert "less all at the goal" in page
-    assert page.count("pilot at") >= 3
     said = "\n".join(describe_budget(studied, policy, INPUTS))
     assert "pilots: 3 of 12.50% of the path (562 steps of the goal) each" in said
     assert "on top of the budget, at most 1.00 of it" in said

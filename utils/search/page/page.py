@@ -1,7 +1,6 @@
 """search.html: all a search says, as one file that any browser reads without a network or scripts."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
@@ -12,10 +11,10 @@ from utils.search.page import labels
 from utils.search.page.drawings import curve_svg, graph_svg, legend
 from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Ranges, number
 from utils.search.page.layout import COMPACT, WIDE
+from utils.search.page.status import reload_script, render_status
 from utils.search.result import EdgeResult, SearchResult, describe_input
 from utils.text import count, describe_time
 
-_RELOAD = Path(__file__).with_name("reload.js")
 _FIT_KEYS = ("a", "b", "c", "d", "e", "residual")
 
 
@@ -31,7 +30,7 @@ def render_page(result: SearchResult) -> str:
         _render_edges(result),
         _render_ledger(result),
         _render_configuration(result),
-        script="" if is_complete else _RELOAD.read_text("utf-8"),
+        script=reload_script(is_complete=is_complete),
     )
 
 
@@ -40,17 +39,16 @@ def _render_head(result: SearchResult) -> Element:
     of_all = f"{decided} of {count(len(result.edges), 'transition')} decided"
     progress: list[Element] = []
     if result.complete:
-        status = [element("span", f"Search finished: {of_all}", kind="status")]
+        status = f"Search finished: {of_all}"
     else:
-        refresh = element("span", "reload the page to see how far it is", kind="refresh", id="refresh")
-        status = [element("span", f"Searching: {of_all}", kind="status running"), refresh]
+        status = f"Searching: {of_all}"
         progress = [
             element("progress", of_all, max=len(result.edges), value=decided, aria_label=of_all),
             note(" ".join(_describe_training(result))),
         ]
     return element(
         "header",
-        element("div", *status, kind="top"),
+        render_status(status, is_complete=result.complete),
         element("h1", result.record),
         note(result.network),
         *progress,
