@@ -1,54 +1,55 @@
-r"""Does planning a budget pay? Schedules of equal compute with a written rate that is off by a factor of 4, or right.
+r"""Does planning a budget pay off? Schedules of equal compute whose configured rate is right, or off by a factor of 4.
 
-The set is `python -m dataset.synthetic` under heavy noise; the records are record/plan-hard-sparse.yml, whose
-first input costs a 4.5th of the goal's, and record/plan-hard-dense.yml, whose first input is as dear as the goal's. The
-budget C is the record's: 6,300 clips of the goal, 1,050 steps. Compute is frames x pixels of the clips trained on, a
-clip that is only scored counts a third; the test videos are not counted. Every schedule is under one linear envelope
-unless it says otherwise. For every seed, with the written rate BEST / 4, BEST and 4 BEST:
+The data set is `python -m dataset.synthetic` with heavy noise; the records are record/plan-hard-sparse.yml, whose first
+input costs a 4.5th of the goal's, and record/plan-hard-dense.yml, whose first input costs as much as the goal's. The
+budget C is the record's: 6,300 clips of the goal, 1,050 steps. Compute is frames x pixels of the clips trained on; a
+clip that is only scored counts a third; the test videos are not counted. Every schedule has one linear envelope unless
+it says otherwise. For every seed, with the configured rate BEST / 4, BEST and 4 BEST:
 
   linear      all at the goal
-  budgeted    search.policy budgeted, planning anew; everything it does is inside C
+  budgeted    search.policy budgeted, planning included: everything is paid from C
   cosine      all at the goal
 
 and at BEST alone
 
-  budgeted, dense      the same on the dense record: what planning costs where it should refuse the short input
+  budgeted, dense      the same on the dense record: the cost of planning where it should reject the short input
   a quarter short      a quarter of the compute at the short input, then the goal
-  steps                all at the goal, the rate a tenth from half of it on, a hundredth from three quarters on
+  steps                all at the goal, the rate x 0.1 from half of the compute on, x 0.01 from three quarters on
   five peaks, a fifth  BEST times 1/4, 1/2, 1, 2, 4 at C / 5 each, the best of them: equal total compute
   five peaks in full   the same at C each: five times the compute
   the paper's search   its graph of these two inputs and rates of BEST, a tenth and a hundredth, one epoch beyond a knee
-                       and three at most a transition, so that a path costs about C; what it explores comes on top
+                       and three at most per transition, so that a path costs about C; exploration comes on top
 
-Of five peaks the best on the test videos is taken, which favors them. Score: top-1 of one clip (center crop) of 1,200
-test videos. Runs with one seed begin with the same weights; intervals are of Student's t over seeds, for differences
-over the paired ones. What is finished is not done again: interrupt it whenever you like, and add seeds later.
+The best of five peaks is chosen on the test videos, which favors them. Score: top-1 of one clip (center crop) of 1,200
+test videos. Runs with the same seed start from the same weights; intervals are Student's t over seeds, for differences
+over paired seeds. Finished runs are not repeated: interrupt it at any time, and add seeds later.
 
     OMP_NUM_THREADS=1 python benchmarks/budgets.py --seeds 0 1 2 3 --output output/budgets
 
-The figure and the table go to the output folder; a seed counts when all of its runs are there. Parts and larger
-budgets: `--runs NAME ...` trains and compares these rows only, `--times 4` has four times the budget, `--noise 400`
-heavier noise, which keeps a longer training from saturating.
+Figure and table are written to the output folder; a seed counts once all of its runs are finished. Parts and larger
+budgets: `--runs NAME ...` trains and compares these rows only, `--times 4` multiplies the budget by four, `--noise 400`
+adds heavier noise, which keeps a longer training from saturating.
 
-Written down before the first run. Primary comparison: budgeted less linear at equal total compute, at 4 BEST and at
-BEST / 4; targets +10 points at both, at BEST not more than 1 point or the interval behind, against five peaks in full
-not behind at a fifth of their compute. Predictions, points: linear 83 at BEST, 69 at BEST / 4, 79 at 4 BEST; budgeted
-less linear 0 at 4 BEST, +9 at BEST / 4, -5 at BEST (a quarter of C goes into planning, on the steep part of the curve);
-five peaks, a fifth: 35 below linear at BEST; five peaks in full: 1 above it; a quarter short: +1; cosine and steps:
-within 2 of linear; dense: 5 below linear, all at the goal. While the set was chosen one seed of linear gave 78.7, 83.8,
-81.0, 78.9 and 69.1 at 0.005, 0.01, 0.02, 0.04 and 0.08.
+Written before the first run. Primary comparison: budgeted less linear at equal total compute, at 4 BEST and at BEST /
+4; targets +10 points at both, at BEST at most 1 point or the interval behind, and not behind five peaks in full at a
+fifth of their compute. Predictions, points: linear 83 at BEST, 69 at BEST / 4, 79 at 4 BEST; budgeted less linear 0 at
+4 BEST, +9 at BEST / 4, -5 at BEST (a quarter of C goes into planning, on the steep part of the curve); five peaks, a
+fifth: 35 below linear at BEST; five peaks in full: 1 above it; a quarter short: +1; cosine and steps: within 2 of
+linear; dense: 5 below linear, all at the goal. While the data set was chosen, one seed of linear gave 78.7, 83.8, 81.0,
+78.9 and 69.1 at 0.005, 0.01, 0.02, 0.04 and 0.08.
 
-The planner changed twice in view of what it did here. Its short runs had 30 steps, in which little or nothing is
-learned, and it planned by their noise: 80.8, 86.2 and 61.2 at BEST / 4, 85.6, 78.1 and 61.2 at BEST, 85.6, 78.1 and
-74.0 at 4 BEST (seeds 0, 1, 2; the very first version 32.8). Since then they have 60, a budget as small as this one has
-no pilots, and so the plan is all at the goal. Prediction for this version, points less linear: +14 at BEST / 4, -3 at
-BEST, 0 at 4 BEST. Losses of runs of 60 steps of seeds 0, 2 and 3 were seen before; seeds from 4 on are new to it.
+The planner was changed twice because of these results. Its short runs had 30 steps, in which little or nothing is
+learned, and it planned on their noise: 80.8, 86.2 and 61.2 at BEST / 4, 85.6, 78.1 and 61.2 at BEST, 85.6, 78.1 and
+74.0 at 4 BEST (seeds 0, 1, 2; the very first version 32.8). Since then they have 60 steps, and a budget as small as
+this one has no pilots, so that the plan is all at the goal. Prediction for this version, points minus linear: +14 at
+BEST / 4, -3 at BEST, 0 at 4 BEST. Losses of runs of 60 steps of seeds 0, 2 and 3 had been seen before; seeds from 4 on
+are unseen.
 
 A budget with pilots (`--times 4 --noise 400 --runs "linear x0.25" "linear x1" "a quarter short" "budgeted x0.25"
-"budgeted x1" "budgeted, dense"`), written down before its first run, nothing of it tuned: linear x1 75, linear x0.25 12
+"budgeted x1" "budgeted, dense"`), written before its first run, nothing of it tuned: linear x1 75, linear x0.25 12
 below it, a quarter short +2; budgeted less linear +10 at BEST / 4 and -1 at BEST, on the dense record -2 and all at the
-goal, on the sparse one with a short beginning in at least half of the plans. The paper's search (seeds 0 to 2, 1 C):
-55 at 5 C.
+goal, on the sparse one with the short input first in at least half of the plans. The paper's search (seeds 0 to 2, 1
+C): 55 at 5 C.
 """
 
 import math
@@ -78,8 +79,8 @@ from utils.search.result import SEARCH_JSON
 from utils.search.run import search_path
 from utils.training.epoch_lines import read_epochs
 
-NOISE = 250.0  # gray levels: sprites are hardly seen in one frame
-BEST = 0.01  # of 0.005, 0.01, 0.02, 0.04, 0.08 the best peak of linear at the goal, seed 0, when the set was chosen
+NOISE = 250.0  # gray levels: sprites are hardly visible in one frame
+BEST = 0.01  # best peak of linear at the goal among 0.005, 0.01, 0.02, 0.04, 0.08; seed 0, while choosing the data set
 SPARSE, DENSE = (Path(f"record/plan-hard-{name}.yml") for name in ("sparse", "dense"))
 RATES = (0.25, 1.0, 4.0)  # factors of BEST
 FIVE = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -102,15 +103,15 @@ T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.20
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
         run: Name of the run.
-        seed: Its seed.
-        top1: Of the test videos, percent.
-        compute: All that was spent, as a fraction of C.
-        seconds: Wall clock, of an idle machine or not.
-        plan: Of a budgeted run: shares of the inputs, and the factor of the written rate at the goal.
+        seed: Seed of the run.
+        top1: Top-1 of the test videos, percent.
+        compute: Total compute as a fraction of C.
+        seconds: Wall-clock time, whether the machine was idle or not.
+        plan: For a budgeted run, the fractions of the inputs, and the factor of the configured rate at the goal.
     """
 
     run: str
@@ -123,12 +124,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs have in common.
+    """Settings shared by all runs.
 
     Attributes:
-        folder: Where runs and results lie.
+        folder: Folder of runs and results.
         times: Factor of the records' budget.
-        noise: Of the videos, gray levels.
+        noise: Noise of the videos, gray levels.
     """
 
     folder: Path
@@ -137,15 +138,15 @@ class Setting:
 
     @property
     def root(self) -> str:
-        """Folder of the videos."""
+        """The folder of the videos."""
         return "data/hard" if self.noise == NOISE else f"data/hard-{self.noise:g}"
 
     def make_videos(self) -> None:
-        """Make the videos, unless they are there."""
+        """Make the videos, unless they exist."""
         make_synthetic(self.root, num_train=2400, num_test=1200, size=48, noise=self.noise, format="LMDB_SET", seed=7)
 
     def load(self, record: Path, name: str, *, seed: int, rate: float, overrides: Sequence[str] = ()) -> RunConfig:
-        """Return the configuration of a run, in a folder of its own."""
+        """Return the configuration of a run, with its own folder; `rate` is a factor of BEST."""
         frames = load_config(record).search.budget.frames
         ours = [f"optimizer.base_learning_rate={BEST * rate:g}", f"optimizer.seed={seed}"]
         if self.times != 1:
@@ -164,13 +165,13 @@ Run = Callable[[str, int, Setting], Result]
 
 
 def fixed(*, rate: float, envelope: str = "linear", share: float = 1.0, short: float = 0.0) -> Run:
-    """Return a run of a path that is written down.
+    """Return a run of a fixed path.
 
     Args:
-        rate: Factor of BEST.
-        envelope: Shape of the rate.
-        share: Fraction of C that it spends.
-        short: Fraction of that for the short input.
+        rate: Learning rate, as a factor of BEST.
+        envelope: Shape of the rate over the path.
+        share: Fraction of C that the run spends.
+        short: Fraction of the run's compute at the short input.
     """
 
     def train(name: str, seed: int, setting: Setting) -> Result:
@@ -186,7 +187,7 @@ def fixed(*, rate: float, envelope: str = "linear", share: float = 1.0, short: f
 
 
 def budgeted(record: Path, *, rate: float) -> Run:
-    """Return a run that plans its budget."""
+    """Return a run that plans its budget; `rate` is a factor of BEST."""
 
     def train(name: str, seed: int, setting: Setting) -> Result:
         config = setting.load(record, name, seed=seed, rate=rate)
@@ -202,7 +203,7 @@ def budgeted(record: Path, *, rate: float) -> Run:
 
 
 def released(name: str, seed: int, setting: Setting) -> Result:
-    """Run the paper's search at BEST; all that it explores counts."""
+    """Run the paper's search at BEST; exploration counts as compute."""
     config = setting.load(SPARSE, name, seed=seed, rate=1.0, overrides=RELEASED)
     started, goal = time.perf_counter(), config.search.inputs[-1]
     search_path(config, helpers.make_search_parts, force=False)
@@ -217,7 +218,7 @@ def released(name: str, seed: int, setting: Setting) -> Result:
 
 
 def _states(search: RunConfig, *, share: float, short: float) -> list[StateConfig]:
-    """Return the states that spend a share of the budget, a fraction `short` of it at the first input."""
+    """Return the states that spend the fraction `share` of the budget, `short` of that at the first input."""
     videos, goal = len(read_training_list(search)), len(search.search.inputs) - 1
     states = []
     for number, fraction in ((0, short), (goal, 1 - short)):
@@ -239,14 +240,14 @@ RUNS: dict[str, Run] = {
     "steps": fixed(rate=1.0, envelope="steps"),
     PAPER: released,
 }
-TICKS = (0.2, 0.5, 1, 2, 5)  # of the axis of costs
+TICKS = (0.2, 0.5, 1, 2, 5)  # of the compute axis
 COLORS = {"linear": BLUE, "budgeted": ORANGE, "cosine": GREEN}
-# Rows of the table that are not one run: the best of several.
+# Rows of the table that are the best of several runs.
 BEST_OF = {
     "five peaks, a fifth each": tuple(f"fifth x{rate:g}" for rate in FIVE),
     "five peaks in full": tuple(f"linear x{rate:g}" for rate in FIVE),
 }
-# Rows and what they are compared with.
+# Rows, and the run that each is compared with.
 ROWS = {
     **{f"linear x{rate:g}": f"linear x{rate:g}" for rate in RATES},
     **{f"budgeted x{rate:g}": f"linear x{rate:g}" for rate in RATES},
@@ -256,7 +257,7 @@ ROWS = {
 
 
 def train_seeds(seeds: Sequence[int], setting: Setting, *, names: Sequence[str]) -> list[Result]:
-    """Train what is not there yet of these runs; return everything that is there."""
+    """Train the runs that are not finished yet; return all finished results."""
     file = LineFile(setting.folder / "results.jsonl", anew="move it away; finished runs are not trained again")
     done = {(line["run"], line["seed"]) for line in file.lines}
     for seed in seeds:
@@ -267,7 +268,7 @@ def train_seeds(seeds: Sequence[int], setting: Setting, *, names: Sequence[str])
 
 
 def collect(results: Sequence[Result], names: Sequence[str]) -> dict[str, dict[int, Result]]:
-    """Return every row's results by seed, of the seeds for which all of these runs are there."""
+    """Return the results of every row by seed, for the seeds that have finished all of these runs."""
     by_run: dict[str, dict[int, Result]] = {name: {} for name in names}
     for result in results:
         if result.run in by_run:
@@ -288,7 +289,7 @@ def collect(results: Sequence[Result], names: Sequence[str]) -> dict[str, dict[i
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and the half width of its 95% interval; NaN of one value."""
+    """Return the mean and the half width of its 95% interval, NaN for a single value."""
     if len(values) < 2:
         return values[0], math.nan
     half = T[len(values) - 2] * statistics.stdev(values) / math.sqrt(len(values))
@@ -298,7 +299,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def render_table(rows: dict[str, dict[int, Result]]) -> list[str]:
     """Return the lines of a Markdown table."""
     lines = [
-        "| schedule | compute / C | top-1, % | less linear at the same rate, points | seconds | plans |",
+        "| schedule | compute / C | top-1, % | minus linear at the same rate, points | seconds | plans |",
         "|---|---|---|---|---|---|",
     ]
     for name, base in ROWS.items():
@@ -319,7 +320,7 @@ def render_table(rows: dict[str, dict[int, Result]]) -> list[str]:
 
 
 def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
-    """Draw the top-1 of every schedule with its interval, and beside it against all that it has cost."""
+    """Draw the top-1 of every schedule with its interval, and beside it top-1 against total compute."""
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     by_name, by_cost = figure.subplots(1, 2, sharex=False, width_ratios=(1.3, 1))
     shown = [name for name in ROWS if rows.get(name)]
@@ -341,7 +342,7 @@ def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
     by_cost.set_xscale("log")
     by_cost.minorticks_off()
     by_cost.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
-    by_cost.set_xlabel("all that it has cost, planning included, C", color=MUTED)
+    by_cost.set_xlabel("total compute, including planning, C", color=MUTED)
     by_cost.set_ylabel("top-1, %", color=MUTED)
     by_name.set_yticks(range(len(shown)), shown)
     by_name.invert_yaxis()
@@ -354,13 +355,13 @@ def draw(rows: dict[str, dict[int, Result]], target: Path) -> None:
 
 
 def main() -> None:
-    """Train what is left; print the table and draw the figure of the seeds that are complete."""
+    """Train unfinished runs; print the table and draw the figure of the complete seeds."""
     parser = Parser(__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one after the other (0 1 2)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds to run, in this order (0 1 2)")
     parser.add_argument("--output", type=Path, default=Path("output/budgets"), help="folder (output/budgets)")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS, metavar="NAME", help=", ".join(RUNS))
     parser.add_number("--times", 1.0, "factor of the records' budget")
-    parser.add_number("--noise", NOISE, "of the videos, gray levels")
+    parser.add_number("--noise", NOISE, "noise of the videos, gray levels")
     options = parser.parse_args()
     setting = Setting(options.output, options.times, options.noise)
     setting.make_videos()

@@ -1,19 +1,20 @@
-"""Policies of planning on simulated problems: what each gains at equal compute of the path, and of everything.
+"""Compare planning policies on simulated problems, at equal compute of the path and at equal total compute.
 
-What a problem is, `benchmarks/simulated.py` says. A readout costs a thousandth of the budget. No torch; five minutes,
+`benchmarks/simulated.py` defines the problems. A readout costs a thousandth of the budget. No torch; five minutes,
 nearly all of them for the paper's search.
 
   python benchmarks/planning.py [--problems 200] [--first 3000] [--epochs 60] [--policies NAME ...]
 
-Budgeted policies are those of today, with five peaks, runs of 60 steps at least, losses no better than chance, and
-pilots that are read by cool-downs. They have two kinds of rows. "power 0.3": the best rate falls as the planner takes
-it. "any power": as the problem has it. "1,000 steps" is a budget so small that runs of peaks take 6% each and there are
-no pilots; the others have 8,000 steps. "peak only" plans all at the goal: what is missing to the row above is the
-split's own worth, which should be where the shortest input is cheap (a quarter of the goal's cost at most, or less).
+Budgeted policies are the current ones, with five peaks, runs of at least 60 steps, detection of losses no better than a
+guess, and pilots that are read after cool-downs. They have two kinds of rows. "power 0.3": the best rate falls with the
+power that the planner assumes. "any power": with the problem's own power. "1,000 steps" is a budget so small that runs
+of peaks take 6% each and there are no pilots; the others have 8,000 steps. "peak only" plans all at the goal: its
+difference to the row above is the value of the split, which should be found where the shortest input is cheap (at most
+a quarter of the goal's cost).
 
-Gains are points of 100 exp(-loss / 2) over "linear to zero at the goal" at the written rate. Problems below 1000 were
-used while the policies were written; the default ones were not. What is simulated says how policies compare under these
-assumptions, not what a data set gives.
+Gains are points of 100 exp(-loss / 2) over "linear to zero at the goal" at the configured rate. Problems below 1000
+were used while the policies were developed; the default ones were not. The simulation says how policies compare under
+these assumptions, not what they gain on a data set.
 
 Predicted before the first run of this version (equal total compute; all, too low, within 2, too high, cheap):
   budgeted, power 0.3               +11,  +9, +0.5, +29, +12
@@ -53,18 +54,18 @@ from utils.search.budgeted_plan import MAX_FOR_PEAKS, MAX_PILOT_FRACTION, MIN_PI
 RATES = (1.0, 0.1, 0.01)  # levels of the released lattice
 PEAKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # search.peaks
 LEAST_STEPS = 60  # search.least_steps
-READOUT = 1e-3  # of the budget: what one costs
-REFERENCE_SD = 0.02  # of a held-out loss, of 500 videos that are the same in all runs
-SCORING_NOISE = 0.8  # points of a raw score, from epoch to epoch
-CHEAP = 0.25  # of the goal's cost: an input on which a split should gain
+READOUT = 1e-3  # cost of a readout, as a fraction of the budget
+REFERENCE_SD = 0.02  # standard deviation of a held-out loss on 500 videos, the same in all runs
+SCORING_NOISE = 0.8  # standard deviation of a score from epoch to epoch, points
+CHEAP = 0.25  # cost / goal's cost of an input up to which a split should gain
 
 
 LINEAR = Envelope("linear", warmup=0.05)
-Policy = Callable[[World, float], tuple[float, float]]  # world, compute -> worth at equal path, at equal total compute
+Policy = Callable[[World, float], tuple[float, float]]  # (world, compute) -> scores at equal path, total compute
 
 
 def fixed(split: Split, shape: str = "linear") -> Policy:
-    """Return a schedule that is written down: it costs nothing to find."""
+    """Return a fixed schedule, whose planning costs nothing."""
 
     def train(world: World, compute: float) -> tuple[float, float]:
         envelope = Envelope(shape, warmup=0.05)
@@ -75,7 +76,7 @@ def fixed(split: Split, shape: str = "linear") -> Policy:
 
 
 def five_peaks(world: World, compute: float) -> tuple[float, float]:
-    """Train the goal in full at five peaks and keep the best; at equal total compute each has a fifth."""
+    """Train the goal with five peaks and keep the best; at equal total compute each gets a fifth."""
 
     def best(each: float) -> float:
         return max(
@@ -87,7 +88,7 @@ def five_peaks(world: World, compute: float) -> tuple[float, float]:
 
 
 def random_path(world: World, compute: float) -> tuple[float, float]:
-    """Walk at random through inputs and falling rates of the lattice, constant rates, at the written peak."""
+    """Train a random path of the lattice, to longer inputs and lower rates; the rate of a state is constant."""
     rng = random.Random(world.problem.seed)
     stages = sorted((rng.randrange(3), rng.randrange(3)) for _ in range(4))
     stages = [(max(i for i, _ in stages[: k + 1]), level) for k, (_, level) in enumerate(stages)] + [(2, 2)]
@@ -101,14 +102,14 @@ def random_path(world: World, compute: float) -> tuple[float, float]:
 
 
 def constant_epochs(problem: Problem, weights: Weights, number: int, *, epochs: float, rate: float) -> Weights:
-    """Train some epochs at a constant rate, in small steps."""
+    """Train `epochs` epochs at a constant rate, in steps of at most a quarter of an epoch."""
     for _ in range(pieces := max(1, math.ceil(4 * epochs))):
         weights = weights.trained(problem, number, epochs=epochs / pieces, rate=rate)
     return weights
 
 
 def released(world: World, compute: float) -> tuple[float, float]:
-    """Search the extended lattice as the paper does, with the product's own search and knee rule."""
+    """Search the extended lattice as the paper does, with this project's search and knee rule."""
     problem = world.problem
     graph = build_graph(["extended"], num_inputs=3, num_levels=3)
     longest = max(8, round(compute / 4))
@@ -147,12 +148,12 @@ def _raw_score(world: World, weights: Weights) -> float:
 
 
 def planned(*, min_goal: float = MIN_GOAL, steps: int = 8000, horizon: float | None = None) -> Policy:
-    """Return the budgeted policy for a budget of so many steps of the goal's input.
+    """Return the budgeted policy.
 
     Args:
-        min_goal: Of `BudgetedPolicy`; 1: it finds the peak only.
-        steps: Of the goal's input in the budget.
-        horizon: The power that the best rate falls with; None: the problem's own.
+        min_goal: As in `BudgetedPolicy`; 1: it finds the peak only.
+        steps: Budget in steps of the goal's input.
+        horizon: Power with which the best rate falls with the length of a run; None: the problem's own.
     """
 
     def train(world: World, compute: float) -> tuple[float, float]:
@@ -169,7 +170,7 @@ def planned(*, min_goal: float = MIN_GOAL, steps: int = 8000, horizon: float | N
 
 
 def make_policy(problem: Problem, compute: float, *, min_goal: float, least: float) -> BudgetedPolicy:
-    """Return the budgeted policy of a budget, as the product makes it; `least` is the compute of the fewest steps."""
+    """Return the policy for a budget as this project builds it; `least` is the compute of the shortest run."""
     most, readout = compute * MAX_FOR_PEAKS, compute * READOUT
     share = max(PILOT_FRACTION, MIN_PILOT_RUNS * least / (compute - most - 2 * len(READ_AT) * readout))
     return BudgetedPolicy(
@@ -184,12 +185,12 @@ def make_policy(problem: Problem, compute: float, *, min_goal: float, least: flo
 
 
 def plan_and_train(world: World, policy: BudgetedPolicy) -> tuple[float, float]:
-    """Spend a budget as the budgeted policy does; return the worth of the path and what planning has cost."""
+    """Spend a budget with a policy; return the score of the path and the compute of planning."""
     compute, seen = policy.budget.compute, Observations()
     misfit = (policy.peak_compute / compute) ** (world.problem.horizon - HORIZON)
     while True:
         action = policy.next_action(seen)
-        if isinstance(action, TryPeak):  # at a rate that is right for its length if the world's power is the planner's
+        if isinstance(action, TryPeak):  # the rate fits the run's length if the world has the planner's power
             only = tuple(float(number == action.input) for number in range(3))
             (weights,) = world.train(only, compute=action.compute, envelope=LINEAR, rates=(action.factor * misfit,) * 3)
             loss = world.read(_own_loss(world.problem, weights, action.input), REFERENCE_SD)
@@ -205,7 +206,7 @@ def plan_and_train(world: World, policy: BudgetedPolicy) -> tuple[float, float]:
 
 
 def _run_pilot(world: World, pilot: RunPilot, path: Budget) -> list[Readout]:
-    """Train a pilot; return what its branches show."""
+    """Train a pilot; return the readouts of its branches."""
     only, rates, readouts = path.only(pilot.input), pilot.factors, []
     found = world.train(only, compute=path.compute, envelope=LINEAR, rates=rates, until=pilot.until, places=READ_AT)
     for at, weights in zip((place * pilot.until for place in READ_AT), found, strict=True):
@@ -217,7 +218,7 @@ def _run_pilot(world: World, pilot: RunPilot, path: Budget) -> list[Readout]:
 
 
 def _own_loss(problem: Problem, weights: Weights, number: int) -> float:
-    """Return the loss at an input's own clip: of the components that it teaches."""
+    """Return the loss at an input's own clip, which depends only on the components that the input teaches."""
     if weights.diverged:
         return math.inf
     seen = Weights(tuple(t if number >= m else math.inf for m, t in enumerate(weights.taught)), weights.rate)
@@ -243,7 +244,7 @@ POLICIES: dict[str, Policy] = {
 
 
 def describe(gains: NDArray[np.float64]) -> str:
-    """Return means at equal path and total compute with their standard errors, then tenth percentile and worst."""
+    """Return means at equal path and total compute with standard errors, then tenth percentile and worst."""
     errors = gains.std(axis=0) / math.sqrt(len(gains))
     means = [f"{mean:.1f} ± {error:.1f}" for mean, error in zip(gains.mean(axis=0), errors, strict=True)]
     return " | ".join([*means, f"{np.percentile(gains[:, 1], 10):.1f}", f"{gains[:, 1].min():.1f}"])

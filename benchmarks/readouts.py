@@ -1,23 +1,23 @@
-r"""Do the planner's readouts rank checkpoints by what they are worth?
+r"""Do the planner's readouts rank checkpoints by their final loss?
 
 Checkpoints of record/plan-hard-sparse.yml at a 32nd, an eighth and a quarter of its budget: none, half or all of that
-at the short input and the rest at the goal, two seeds, at BEST; and none and all at 0.3 BEST. What each is worth is the
-held-out loss after the rest of the budget at the goal, under the one envelope. It is compared, by rank correlation,
-with what can be read at the checkpoint: the held-out loss at the goal of the weights as they are, and after a branch,
-which the planner uses: a copy is trained on at the goal for a quarter of the compute so far, the rate falling to zero
-from where it stands. Batch norm is computed anew for all.
+at the short input and the rest at the goal, two seeds, at BEST; and none and all at 0.3 BEST. The worth of each is the
+held-out loss after the rest of the budget at the goal, under the same envelope. It is compared, by rank correlation,
+with readouts at the checkpoint: the held-out loss at the goal of the weights as they are, and after a branch, which the
+planner uses: a copy is trained further at the goal for a quarter of the compute so far, its rate falling from the
+current one to zero. Batch norm's statistics are recomputed for all.
 
     OMP_NUM_THREADS=1 python benchmarks/readouts.py --output output/readouts
 
-24 checkpoints, a quarter of an hour on a core, and the videos of benchmarks/budgets.py where they are not there yet;
-interrupt it whenever you like. An earlier version, at a quarter of the budget alone, compared the average of the
-weights over the last tenth of the steps: 0.31 of six checkpoints at one rate, as the weights as they are, and a branch
-0.89. So the planner reads branches.
+24 checkpoints, a quarter of an hour on a core, and the videos of benchmarks/budgets.py unless they exist; interrupt it
+at any time. An earlier version, at a quarter of the budget alone, also compared the average of the weights over the
+last tenth of the steps: 0.31 for six checkpoints at one rate, the same as the weights as they are, and 0.89 for a
+branch. Hence the planner reads branches.
 
-Written down before the first run of this version, rank correlation of branches with the loss at the end, of six
-checkpoints at one rate: 0.9 at a quarter, 0.7 at an eighth (131 steps, of the branch 33), 0.2 at a 32nd (33 and 8
-steps, in which nothing is learned). The planner's pilots have about 180 steps at least. Where it is below 0.4, pilots
-of that size should not be read. Found: -0.09, 0.03 and -0.03 (docs/search.md).
+Written before the first run of this version, rank correlation of branches with the final loss, for six checkpoints at
+one rate: 0.9 at a quarter, 0.7 at an eighth (131 steps, of the branch 33), 0.2 at a 32nd (33 and 8
+steps, in which nothing is learned). The planner's pilots have about 180 steps at least. If it is below 0.4,
+pilots of that size should not be read. Found: -0.09, 0.03 and -0.03 (docs/search.md).
 """
 
 import logging
@@ -43,7 +43,7 @@ from utils.search.budgeted_plan import branch_record, budget_compute, count_batc
 from utils.search.budgeted_runs import BudgetedParts, Runs, read_out
 from utils.training.checkpoint import load_checkpoint
 
-PLACES = (1 / 32, 1 / 8, 1 / 4)  # of the budget
+PLACES = (1 / 32, 1 / 8, 1 / 4)  # fractions of the budget
 # Place, fraction of it at the short input, factor of BEST, seed.
 CASES = tuple(
     (at, *case)
@@ -57,15 +57,15 @@ CASES = tuple(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint shows, and what it is worth.
+    """The readouts of a checkpoint, and its final loss.
 
     Attributes:
-        at: Fraction of the budget that it has spent.
-        part: Of that at the short input.
-        rate: Factor of BEST.
-        seed: Of the run.
+        at: Fraction of the budget that is spent.
+        part: Fraction of that at the short input.
+        rate: Learning rate, as a factor of BEST.
+        seed: Seed of the run.
         raw: Held-out loss at the goal of the weights as they are.
-        branch: After a branch.
+        branch: Held-out loss at the goal after a branch.
         worth: Held-out loss at the end of the budget.
     """
 
@@ -79,7 +79,7 @@ class Checkpoint:
 
 
 def measure(at: float, part: float, rate: float, seed: int, *, folder: Path) -> Checkpoint:
-    """Train to the checkpoint, read it, and train its path to the end."""
+    """Train to the checkpoint, read it out, and train its path to the end."""
     overrides = [f"optimizer.base_learning_rate={BEST * rate:g}", f"optimizer.seed={seed}", "search.readout_videos=240"]
     config, short = load_config(SPARSE, overrides), at * part
     place = folder / f"{short:g}-{rate:g}-{seed}"
@@ -110,13 +110,13 @@ def score(config: RunConfig, parts: BudgetedParts, path: Path) -> float:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Spearman's coefficient; values are all different."""
+    """Return Spearman's coefficient of sequences without ties."""
     ranks = [np.argsort(np.argsort(values)).tolist() for values in (first, second)]
     return statistics.correlation(*ranks)
 
 
 def main() -> None:
-    """Measure what is left, and print the table."""
+    """Measure the unfinished checkpoints and print the table."""
     parser = Parser(__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/readouts"), help="folder (output/readouts)")
     options = parser.parse_args()

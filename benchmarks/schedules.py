@@ -1,19 +1,19 @@
-r"""Is the planned path worth it? Schedules of equal length, several seeds each, on the test list of a search record.
+r"""Is the planned path worth it? Compare schedules of equal length over several seeds, on the test list of a search.
 
 After the search of a record (train_3d_op.py) this trains, for every seed, as many clips as the planned path has:
 
   planned        the record of the path, from the start, on the whole training list
-  cosine         one state at the highest rate for each input: warm-up of an epoch, then cosine to zero
+  cosine         one state at the highest rate, for each input: warm-up of an epoch, then cosine to zero
   by hand        a hand-written short-to-long path with steps of the rate, its epochs scaled
-  random path    a random walk through the graph to its goal, its epochs divided at random, another one for each seed
+  random path    a random walk through the graph to its goal, with randomly divided epochs, different for each seed
 
-and, at the compute (frames x pixels) that the longest input takes for as many epochs, with one envelope:
+and, at the compute (frames x pixels) of the longest input for the same number of epochs, with one envelope:
 
   linear         one state at the longest input: a linear decay to zero, the baseline of budgets
   quarter short  a quarter of the compute at the first input, the rest at the longest, under the same envelope
 
 then extracts and merges, and prints mean, smallest and largest top-1. Every run is evaluated with the clip of its last
-state. What is finished is not done again: interrupt it whenever you like.
+state. Finished runs are not repeated: interrupt it at any time.
 
     python train_3d_op.py --config_file record/search-synthetic-dg-p3d-resnet18.yml
     python benchmarks/schedules.py --config_file record/search-synthetic-dg-p3d-resnet18.yml \
@@ -43,13 +43,13 @@ from utils.sealed import read_sealed_json
 from utils.search.output import record_path
 from utils.search.result import describe_input
 
-QUARTER = 0.25  # of the compute at the short input
-WARMUP_EPOCHS = 1.0  # in front of the cosine, as in the base configs
+QUARTER = 0.25  # fraction of the compute at the short input
+WARMUP_EPOCHS = 1.0  # before the cosine, as in the base configs
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One way to spend the clips: a record for each seed."""
+    """A schedule: its name, a description of its states, and a record per seed."""
 
     name: str
     about: str
@@ -57,7 +57,7 @@ class Schedule:
 
 
 def scale_epochs(epochs: Sequence[float], total: int) -> list[int]:
-    """Return epochs in the same proportion that add up to `total`, at least one each.
+    """Scale epochs to integers that add up to `total`, at least one each.
 
     Raises:
         ConfigError: There are fewer epochs than states.
@@ -73,7 +73,7 @@ def scale_epochs(epochs: Sequence[float], total: int) -> list[int]:
 
 
 def walk_at_random(search: RunConfig, total: int, rng: random.Random) -> list[StateConfig]:
-    """Return the states of a random path to the goal; of `total` epochs each of its states has a random fraction."""
+    """Return the states of a random path to the goal, with `total` epochs randomly divided among them."""
     graph = search.graph
     dead = set(graph.dead_ends)
     state, path = INITIAL, list[State]()
@@ -81,13 +81,13 @@ def walk_at_random(search: RunConfig, total: int, rng: random.Random) -> list[St
         ends = [transition.end for transition in graph.outgoing(state) if transition.end not in dead]
         state = rng.choice(ends)
         path.append(state)
-    path = path[-total:]  # fewer epochs than states: the last ones
+    path = path[-total:]  # the last states, if there are fewer epochs than states
     cuts = [0, *sorted(rng.sample(range(1, total), len(path) - 1)), total]
     return [search.state_config(s, epochs=b - a) for s, a, b in zip(path, cuts, cuts[1:], strict=False)]
 
 
 def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | None, seeds: int) -> list[Schedule]:
-    """Return all schedules; `total` epochs each, of the same number of clips, or of the compute of so many."""
+    """Return all schedules, of the number of clips of the planned path, or of the compute of as many epochs."""
     total = round(planned.epochs_before(len(planned.states)))
     constant = search.with_states(planned.states)
     schedules = [_repeat("planned", constant, planned.states, seeds)]
@@ -105,7 +105,7 @@ def make_schedules(search: RunConfig, planned: RunConfig, by_hand: RunConfig | N
     schedules += _under_one_envelope(search, constant, total, seeds)
     walks = [walk_at_random(search, total, random.Random(seed)) for seed in range(seeds)]
     records = [_seeded(constant, "random path", states, seed) for seed, states in enumerate(walks)]
-    schedules.append(Schedule("random path", "another one for each seed", records))
+    schedules.append(Schedule("random path", "different for each seed", records))
     return schedules
 
 
@@ -137,12 +137,12 @@ def _seeded(config: RunConfig, name: str, states: Sequence[StateConfig], seed: i
 
 
 def describe_states(states: Sequence[StateConfig]) -> str:
-    """Return states as 'epochs x (input, rate)' in their order."""
+    """Describe states, in order, as 'epochs x (input, rate)'."""
     return "; ".join(f"{s.epochs:g} x ({describe_input(s)}, {s.base_learning_rate:g})" for s in states)
 
 
 def count_clips(config: RunConfig) -> tuple[int, int]:
-    """Return how many clips and frames a record trains."""
+    """Return the number of clips and of frames that a record trains on."""
     videos = len(read_training_list(config))
     plans = zip(make_plans(config), config.states, strict=True)
     clips = [round(plan.clips_per_epoch(videos) * state.epochs) for plan, state in plans]
@@ -150,7 +150,7 @@ def count_clips(config: RunConfig) -> tuple[int, int]:
 
 
 def run(config: RunConfig) -> tuple[float, float]:
-    """Train, extract and merge a record, or what is left of it; return video and clip top-1 in percent."""
+    """Train, extract and merge a record, or its unfinished steps; return video and clip top-1, percent."""
     helpers.train(config, force=False)
     crops = choose_crops(config, None)
     helpers.extract(config, crops=crops, force=False, trained_by="this benchmark", merged_by="this benchmark")
@@ -160,7 +160,7 @@ def run(config: RunConfig) -> tuple[float, float]:
 
 
 def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
-    """Return the lines of a Markdown table; scores are percent of the test list."""
+    """Return the lines of a Markdown table; scores are top-1 on the test list, percent."""
     lines = [
         "| schedule | clips | frames | video top-1 | clip top-1 | states: epochs x (input, rate) |",
         "|---|---|---|---|---|---|",
@@ -176,19 +176,19 @@ def render_table(schedules: Sequence[Schedule], results: Sequence[Sequence[tuple
 def parse_options() -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(__doc__)
-    parser.add_argument("--config_file", type=Path, required=True, help="the search record, already searched")
+    parser.add_argument("--config_file", type=Path, required=True, help="search record whose search is finished")
     parser.add_argument("--by_hand", type=Path, help="a record whose states are the hand-written schedule")
-    parser.add_number("--seeds", 3, "runs of each schedule")
+    parser.add_number("--seeds", 3, "runs per schedule")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="as for train_3d_op.py")
     return parser.parse_intermixed_args()
 
 
 def main() -> None:
-    """Train what is left, print the table."""
+    """Train unfinished runs and print the table."""
     options = parse_options()
     search = load_config(options.config_file, options.overrides)
     if not search.is_search or not record_path(search).exists():
-        raise ConfigError(f"{record_path(search)} is not there; run train_3d_op.py --config_file {options.config_file}")
+        raise ConfigError(f"{record_path(search)}: not found; run train_3d_op.py --config_file {options.config_file}")
     folder = str(search.run_dir / "schedules")
     planned = load_config(record_path(search))
     by_hand = load_config(options.by_hand) if options.by_hand else None

@@ -1,10 +1,10 @@
-"""Simulated problems for `benchmarks/planning.py`: tasks that are learned in closed forms, and what training shows.
+"""Simulated problems for `benchmarks/planning.py`: closed-form learning curves with noisy measurements.
 
 A problem is a task of three components, each taught by every input at least as long as it, with its own size, power and
-time scale (the planner's law has one power and one scale for all, so it is never exactly true), a loss by noise that is
-proportional to the rate at the end, a cost of adaptation after a change of input, a rate above which training diverges,
-a best rate that falls with the length of a run to a power of 0.15 to 0.45, and a user whose rate is wrong by a factor
-of up to 4 either way. No torch.
+time scale (the planner's law has one power and one scale for all, so it is never exactly true); a loss from gradient
+noise that is proportional to the final rate; a cost of adaptation after a change of input; a rate above which training
+diverges; a best rate that falls with the length of a run to a power of 0.15 to 0.45; and a user whose rate is wrong by
+a factor of up to 4 either way. No torch.
 """
 
 import functools
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from utils.planning.budget import Split
 from utils.planning.envelope import Envelope
 
-STEPS, COOLING = 256, 16  # of the integration of a whole budget, and of a cool-down
-RATE_FADES, CHANGE_FADES = 0.05, 0.25  # epochs in which the noise of a rate, and a change of input, are forgotten
+STEPS, COOLING = 256, 16  # integration steps of a whole budget, and of a cool-down
+RATE_FADES, CHANGE_FADES = 0.05, 0.25  # time constants, epochs: of a rate's noise, and of a change of input
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Problem:
     """A task and a user.
 
     Attributes:
-        costs: Seconds of an epoch on every input; the goal's is 1.
-        parts, powers, scales: Of each component: size, power, and epochs at the best rate.
-        height, floor: Loss before training, less the floor; the loss that no training removes.
-        noise: Loss per rate (1: the best) while the rate is not annealed.
-        adaptation: Loss right after a change of input; it fades within a quarter of an epoch.
-        best: The best rate, as a factor of the written one.
-        limit: Training diverges above this factor of the best rate.
-        seed: For the noise of what is measured.
-        horizon: The power of a run's length that its best rate falls with; `best` is that of the whole budget.
+        costs: Cost of an epoch on every input, relative to the goal's.
+        parts, powers, scales: Size, power, and time scale (epochs at the best rate) of each component.
+        height, floor: Loss before training minus the floor; loss that no training removes.
+        noise: Loss per unit of the rate (1: the best rate) that annealing removes.
+        adaptation: Loss right after a change of input; it decays with a time constant of a quarter of an epoch.
+        best: Best rate for the whole budget, as a factor of the configured one.
+        limit: Factor of the best rate above which training diverges.
+        seed: Seed of the noise of measurements.
+        horizon: The best rate of a run is proportional to its length to the power of -horizon.
     """
 
     costs: tuple[float, ...]
@@ -53,12 +53,12 @@ class Problem:
     horizon: float
 
     def worth(self, loss: float) -> float:
-        """Return the score of a loss, points."""
+        """Return the score of a loss, points in [0, 100]."""
         return 100 * math.exp(-loss / 2) if math.isfinite(loss) else 0.0
 
 
 def draw_problem(seed: int, epochs: float) -> Problem:
-    """Draw a problem for budgets around `epochs` epochs of the goal."""
+    """Draw a random problem for budgets of about `epochs` epochs of the goal."""
     rng = random.Random(seed)
     shortest = rng.uniform(0.06, 0.6)
     cuts = sorted((rng.random(), rng.random()))
@@ -80,14 +80,14 @@ def draw_problem(seed: int, epochs: float) -> Problem:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network stands: rate-weighted epochs that each component was taught, the rate's noise, what fades.
+    """State of a training.
 
     Attributes:
-        taught: Of every component.
+        taught: Rate-weighted epochs of each component.
         rate: Average rate of the last steps, as a factor of the best rate.
-        input: The input trained last; -1: none.
-        fading: Loss of adaptation that is left.
-        diverged: Whether it is lost.
+        input: Index of the input trained last; -1: none.
+        fading: Remaining loss of adaptation.
+        diverged: Whether training has diverged.
     """
 
     taught: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -109,10 +109,10 @@ class Weights:
         return problem.floor + problem.height * sum(left) + problem.noise * self.rate + self.fading
 
     def trained(self, problem: Problem, number: int, *, epochs: float, rate: float) -> "Weights":
-        """Return the weights after some epochs on an input at a rate, a factor of the written one.
+        """Return the weights after some epochs on input `number` at a rate, a factor of the configured one.
 
-        Progress is in proportion to the rate below the best and falls beyond it: at half the best rate 0.62 of the
-        best, at twice 0.5.
+        Progress is proportional to the rate well below the best one and falls above it: 0.62 of the best at half the
+        best rate, 0.5 at twice.
         """
         relative = rate / problem.best
         if self.diverged or relative > problem.limit:
@@ -127,19 +127,19 @@ class Weights:
 
 @functools.cache
 def envelope_factors(envelope: Envelope, until: float, steps: int) -> NDArray[np.float64]:
-    """Return the envelope's factor in the middle of every step of the beginning of a path, [steps]."""
+    """Return the envelope's factor at the midpoint of every step from 0 to `until` of a path, [steps]."""
     return np.array([envelope.factor(until * (step + 0.5) / steps) for step in range(steps)])
 
 
 @dataclass(frozen=True)
 class World:
-    """A problem in use: what is measured is noisy."""
+    """A problem with noisy measurements."""
 
     problem: Problem
 
     @functools.cached_property
     def rng(self) -> np.random.Generator:
-        """Where the noise of what is measured comes from."""
+        """The generator of the measurements' noise."""
         return np.random.default_rng(self.problem.seed)
 
     def train(
@@ -152,9 +152,10 @@ class World:
         until: float = 1.0,
         places: Sequence[float] = (1.0,),
     ) -> list[Weights]:
-        """Train the beginning of a path; return the weights at places of it, fractions, as `Weights.trained` has them.
+        """Train the beginning of a path, up to the fraction `until`; return the weights at fractions `places` of it.
 
-        All steps of the integration at once: what a step adds to a sum that fades is added as it is at the place.
+        Equals repeated `Weights.trained`, vectorized over the steps of the integration: each step's contribution to a
+        decaying sum is discounted to the place.
         """
         problem, steps = self.problem, max(16, round(STEPS * until))
         middles = until * (np.arange(steps) + 0.5) / steps
@@ -177,7 +178,7 @@ class World:
         return found
 
     def cool_down(self, weights: Weights, *, epochs: float, rate: float) -> Weights:
-        """Train on at the goal, the rate falling linearly to zero; return the weights."""
+        """Continue at the goal with a rate falling linearly to zero; return the weights."""
         for step in range(COOLING):
             weights = weights.trained(
                 self.problem, 2, epochs=epochs / COOLING, rate=rate * (1 - (step + 0.5) / COOLING)
@@ -185,10 +186,10 @@ class World:
         return weights
 
     def finish(self, split: Split, *, compute: float, envelope: Envelope, rates: Sequence[float]) -> float:
-        """Train a path to its end; return its worth."""
+        """Train a path to its end; return its score."""
         (weights,) = self.train(split, compute=compute, envelope=envelope, rates=rates)
         return self.problem.worth(weights.loss(self.problem))
 
     def read(self, loss: float, sd: float) -> float:
-        """Return a loss as it is measured."""
+        """Return a noisy measurement of a loss, with standard deviation `sd`."""
         return loss + float(self.rng.normal(0, sd)) if math.isfinite(loss) else math.inf

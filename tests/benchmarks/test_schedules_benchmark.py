@@ -64,7 +64,7 @@ def test_it_compares_a_searched_record(
     arguments = ["schedules.py", "--config_file", str(record), "--seeds", "1"]
     by_hand = ["--by_hand", "record/op-synthetic-dg-p3d-resnet18.yml"]
     monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(ConfigError, match=r"tiny-path\.yml is not there; run train_3d_op\.py"):
+    with pytest.raises(ConfigError, match=r"tiny-path\.yml: not found; run train_3d_op\.py"):
         schedules.main()
     search_path(load_config(record), helpers.make_search_parts, force=False)
     schedules.main()
