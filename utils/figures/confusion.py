@@ -15,7 +15,7 @@ from utils.metrics import class_accuracies
 
 _COLORS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
 # Up to so many classes every cell has its number written in it; up to so many the axes name every class.
-_WRITTEN_CELLS, _NAMED_CLASSES = 24, 64
+WRITTEN_CELLS, _NAMED_CLASSES = 24, 64
 _LONGEST_NAME = 26
 
 
@@ -34,7 +34,7 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
     totals = confusion.sum(axis=1, keepdims=True)
     fractions = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
     names = [_shorten(name) for name in class_names]
-    if len(names) <= _WRITTEN_CELLS:
+    if len(names) <= WRITTEN_CELLS:
         figure, axes, bar_axes = _small_layout(names)
         _write_cells(axes, fractions)
     else:

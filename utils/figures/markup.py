@@ -7,7 +7,8 @@ from xml.etree.ElementTree import Element, tostring
 
 from utils.figures.style import PALETTE
 
-Cells = Sequence[tuple[str, str]]
+Content = Element | str
+Cells = Sequence[tuple[str, Content]]
 
 _STYLE = Path(__file__).with_name("page.css")
 # Nothing but what is in the file itself may be loaded, whatever is written in a record.
@@ -67,6 +68,17 @@ def image(content: bytes, kind: str, words: str) -> Element:
     return element("img", src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt=words)
 
 
+def scroll_box(content: Element, about: str, *, kind: str) -> Element:
+    """Return a box that scrolls, by the keyboard too, where its content is wider than the page.
+
+    Args:
+        content: What is in it.
+        about: What that is, for those who hear the page.
+        kind: Its classes.
+    """
+    return element("div", content, kind=kind, role="region", tabindex=0, aria_label=about)
+
+
 def table(about: str, head: Cells, rows: Iterable[Element], *, kind: str = "") -> Element:
     """Return a table in a box of its own, which scrolls where the page is narrower.
 
@@ -74,23 +86,37 @@ def table(about: str, head: Cells, rows: Iterable[Element], *, kind: str = "") -
         about: What it is of, for those who hear the page.
         head: The columns' kinds and names.
         rows: See `table_row`.
-        kind: "dense" for many columns.
+        kind: "dense" for many columns, "tall" for any number of rows: these scroll under their head.
     """
     columns = (element("th", text, scope="col", kind=shape) for shape, text in head)
     whole = element("table", element("thead", element("tr", *columns)), element("tbody", *rows))
-    return element("div", whole, kind=f"scroll {kind}", role="region", tabindex=0, aria_label=f"Table: {about}")
+    return scroll_box(whole, f"Table: {about}", kind=f"scroll {kind}")
 
 
-def numbers(*texts: str) -> list[tuple[str, str]]:
+def numbers(*texts: str) -> list[tuple[str, Content]]:
     """Return cells of a row, or columns of a table, that hold numbers."""
     return [("number", text) for text in texts]
 
 
 def table_row(cells: Cells, *, kind: str = "", name: str = "") -> Element:
-    """Return a row of a table: the kinds and texts of its cells, "number" or "", "th" for its heading."""
-    return element("tr", *(
-        element("th", text, scope="row") if shape == "th" else element("td", text, kind=shape) for shape, text in cells
-    ), kind=kind, id=name)  # fmt: skip
+    """Return a row of a table.
+
+    Args:
+        cells: Their kinds and contents: "", "number", "wide" for text that wraps; "th" or "th wide" for the heading.
+        kind: Of the row.
+        name: Its id.
+    """
+    return element("tr", *(_cell(shape.split(), content) for shape, content in cells), kind=kind, id=name)
+
+
+def _cell(shapes: Sequence[str], content: Content) -> Element:
+    kind = " ".join(shape for shape in shapes if shape != "th")
+    return element("th", content, scope="row", kind=kind) if "th" in shapes else element("td", content, kind=kind)
+
+
+def isolate(name: str) -> Element:
+    """Return a name of any script, which leaves the order of the words around it alone."""
+    return element("bdi", name)
 
 
 def render(node: Element) -> str:

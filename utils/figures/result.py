@@ -10,9 +10,23 @@ import numpy as np
 from utils.config import RunConfig
 from utils.evaluation.answers import Mistake
 from utils.evaluation.result import CONFUSION_PICTURE, CURVES_PICTURE, RESULT_PAGE, protocol_rows, render_summary
-from utils.figures.confusion import confusion_figure
+from utils.figures.confusion import WRITTEN_CELLS, confusion_figure
 from utils.figures.curves import curves_figure
-from utils.figures.markup import element, facts, image, note, render_document, section, table, table_row, warning
+from utils.figures.markup import (
+    Content,
+    element,
+    facts,
+    image,
+    isolate,
+    note,
+    numbers,
+    render_document,
+    scroll_box,
+    section,
+    table,
+    table_row,
+    warning,
+)
 from utils.figures.style import save_figure
 from utils.files import write_text_atomically
 from utils.metrics import Metrics
@@ -60,7 +74,7 @@ def draw_result(
         config.name,
         _render_head(result),
         _render_mistakes(mistakes, class_names),
-        _render_picture(config.run_dir / CONFUSION_PICTURE, "confusion", "Confusion matrix"),
+        _render_confusion(config.run_dir / CONFUSION_PICTURE, metrics),
         _render_classes(result, metrics),
         *([_render_picture(config.run_dir / CURVES_PICTURE, "curves", "Training")] if epochs else []),
         _render_protocol(result, config.to_yaml()),
@@ -69,8 +83,13 @@ def draw_result(
 
 
 def _render_head(result: Mapping[str, Any]) -> Element:
-    checkpoint, validation = result["checkpoint"], result["quick_evaluation"]
+    checkpoint, validation, protocol = result["checkpoint"], result["quick_evaluation"], result["protocol"]
     warnings = []
+    if protocol["num_missing"]:
+        words = f"{protocol['num_missing']:,} of {count(protocol['num_videos'], 'video')} missing:"
+        wrong = result["metrics"]["video_missing_counted_wrong"]
+        text = f"with them counted as wrong, top-1 is {100 * wrong['top1']:.2f}%. They are listed under Protocol."
+        warnings.append(warning(words, text))
     if checkpoint["epochs_trained"] is not None and checkpoint["epochs_trained"] < checkpoint["epochs_of_record"]:
         trained = f"{checkpoint['epochs_trained']} of {count(checkpoint['epochs_of_record'], 'epoch')}"
         warnings.append(warning("The training is not complete:", f"{trained}."))
@@ -84,13 +103,14 @@ def _render_head(result: Mapping[str, Any]) -> Element:
 
 def _list_facts(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     protocol, video, clip = result["protocol"], result["metrics"]["video"], result["metrics"]["clip"]
-    tops = f"top-3 {100 * video['top3']:.2f}, top-5 {100 * video['top5']:.2f}"
+    tops = {protocol["top_k"][name]: video[name] for name in ("top3", "top5")}  # of few classes k is less
+    more = "".join(f"top-{k} {100 * accuracy:.2f}%; " for k, accuracy in tops.items() if k > 1)
     views = f"mean of the probabilities of {count(protocol['num_views'], 'view')}"
-    yield "Video, top-1", f"{100 * video['top1']:.2f}%", f"{tops}; {views}"
+    yield "Video, top-1", f"{100 * video['top1']:.2f}%", f"{more}{views}"
     yield "Mean of classes", f"{100 * video['mean_class']:.2f}%", "top-1 of every class, each counted alike"
     yield "Clip, top-1", f"{100 * clip['top1']:.2f}%", "one view by itself"
-    missing = f"; {protocol['num_missing']} missing" if protocol["num_missing"] else ""
-    yield "Videos", f"{protocol['num_scored']:,}", f"of {protocol['list']}{missing}"
+    missing = f"; {protocol['num_missing']:,} missing" if protocol["num_missing"] else ""
+    yield "Videos", f"{protocol['num_scored']:,}", f"of {protocol['num_videos']:,} in {protocol['list']}{missing}"
 
 
 def _render_mistakes(mistakes: Sequence[Shown], class_names: Sequence[str]) -> Element:
@@ -98,14 +118,13 @@ def _render_mistakes(mistakes: Sequence[Shown], class_names: Sequence[str]) -> E
         return section("mistakes", "Mistakes", note("No video was taken for another class."))
     figures = []
     for number, ((_, label, guess, own, score), path, strip) in enumerate(mistakes, start=1):
-        name = f"{number}. {path}"
-        answer = element("span", f"{class_names[guess]} {100 * score:.1f}%", kind="verdict diverged")
-        truth = f"{class_names[label]} {100 * own:.1f}%"
+        answer = element("span", isolate(class_names[guess]), f" {100 * score:.1f}%", kind="verdict diverged")
+        truth = isolate(class_names[label]), f" {100 * own:.1f}%"
         caption = (
-            element("span", element("span", name, kind="name"), kind="head"),
-            element("span", "taken for ", answer, f"; is {truth}", kind="sub"),
+            element("span", element("span", f"{number}. ", isolate(path)), kind="head"),
+            element("span", "taken for ", answer, "; is ", *truth, kind="sub"),
         )
-        figures.append(element("figure", element("figcaption", *caption), _render_strip(strip, name)))
+        figures.append(element("figure", element("figcaption", *caption), _render_strip(strip, f"Frames of {path}")))
     text = "The wrong answers that score furthest above the true class. All answers are in predictions.csv."
     return section("mistakes", "Most wrong", note(text), element("div", *figures, kind="charts"))
 
@@ -114,33 +133,41 @@ def _render_strip(strip: bytes | str, name: str) -> Element:
     return note(f"no picture: {strip}") if isinstance(strip, str) else image(strip, "jpeg", name)
 
 
-def _render_picture(path: Path, name: str, title: str) -> Element:
-    return section(name, title, element("div", image(path.read_bytes(), "png", title), kind="picture"))
+def _render_picture(path: Path, name: str, title: str, *, kind: str = "picture") -> Element:
+    return section(name, title, scroll_box(image(path.read_bytes(), "png", title), title, kind=kind))
+
+
+def _render_confusion(path: Path, metrics: Metrics) -> Element:
+    is_large = len(metrics.confusion) > WRITTEN_CELLS
+    return _render_picture(path, "confusion", "Confusion matrix", kind="picture large" if is_large else "picture")
 
 
 def _render_classes(result: Mapping[str, Any], metrics: Metrics) -> Element:
-    """Return a row for each class: what it is right in, and what it is most often taken for."""
+    """Return a row for each class: its accuracy, and the class that it is most often taken for."""
     mistaken = metrics.confusion * ~np.eye(len(metrics.confusion), dtype=bool)
     others = mistaken.argmax(axis=1)
     rows = []
     for label, entry in enumerate(result["classes"]):
         times, other = int(mistaken[label, others[label]]), result["classes"][int(others[label])]["name"]
         accuracy = "–" if entry["accuracy"] is None else f"{100 * entry['accuracy']:.1f}"
-        cells = [("number", str(label)), ("th", entry["name"]), ("number", f"{entry['videos']:,}")]
-        cells += [("number", accuracy), ("", f"{other} ({times})" if times else "")]
+        taken_for: Content = element("span", isolate(other), f" ({times})") if times else ""
+        name, videos = isolate(entry["name"]), f"{entry['videos']:,}"
+        cells = [*numbers(str(label)), ("th wide", name), *numbers(videos, accuracy), ("wide", taken_for)]
         rows.append(table_row(cells, kind="" if entry["videos"] else "idle"))
-    head = [("number", "#"), ("", "class"), ("number", "videos"), ("number", "right, %"), ("", "most often taken for")]
-    return section("classes", "Classes", table("classes", head, rows))
+    head = [*numbers("#"), ("", "class"), *numbers("videos", "accuracy, %"), ("", "most often taken for")]
+    return section("classes", "Classes", table("classes", head, rows, kind="tall"))
 
 
 def _render_protocol(result: Mapping[str, Any], configuration: str) -> Element:
     rows = [table_row([("th", name), ("wide", value)]) for name, value in protocol_rows(result)]
-    values = element("details", element("summary", "Effective configuration"), element("pre", configuration))
+    values = element(
+        "details", element("summary", "Effective configuration"), element("pre", configuration, tabindex=0)
+    )
     content = [
-        element("pre", render_summary(result)),
+        element("pre", render_summary(result), tabindex=0),
         table("protocol", [("", "what"), ("", "how")], rows),
     ]
     if result["missing"]:
-        lost = [table_row([("th", video["path"]), ("wide", video["cause"])]) for video in result["missing"]]
-        content.append(table("missing videos", [("", "missing video"), ("", "cause")], lost))
+        lost = [table_row([("th wide", isolate(lost["path"])), ("wide", lost["cause"])]) for lost in result["missing"]]
+        content.append(table("missing videos", [("", "missing video"), ("", "cause")], lost, kind="tall"))
     return section("protocol", "Protocol", *content, values)

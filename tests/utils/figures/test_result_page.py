@@ -1,5 +1,6 @@
 """result.html says what the result says; names never become markup; what must not be missed is there."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ def test_mistakes_have_a_picture_or_a_cause(config: RunConfig) -> None:
 def test_classes_say_what_they_are_taken_for(config: RunConfig) -> None:
     rows = table_of(draw(config, make_result(classes_used=5)), "classes")
     assert [row["most often taken for"] for row in rows] == ["class 2 (2)", "", "", "", "", ""]
-    assert (rows[5]["videos"], rows[5]["right, %"]) == ("0", "–")
+    assert (rows[5]["videos"], rows[5]["accuracy, %"]) == ("0", "–")
     result = make_result(classes_used=5)
-    assert [row["right, %"] for row in rows[:5]] == [f"{100 * c['accuracy']:.1f}" for c in result["classes"][:5]]
+    assert [row["accuracy, %"] for row in rows[:5]] == [f"{100 * c['accuracy']:.1f}" for c in result["classes"][:5]]
 
 
 def test_the_headline_and_the_protocol_are_those_of_the_result(config: RunConfig) -> None:
@@ -59,12 +60,52 @@ def test_the_headline_and_the_protocol_are_those_of_the_result(config: RunConfig
     facts = [fact.text for fact in page.find("div", "fact")]
     assert facts[0].startswith(f"Video, top-1{100 * result['metrics']['video']['top1']:.2f}%top-3 ")
     assert facts[2].startswith(f"Clip, top-1{100 * result['metrics']['clip']['top1']:.2f}%")
-    assert "1 missing" in facts[3]
+    assert facts[3] == "Videos40of 41 in data/list.txt; 1 missing"
     assert {row["what"]: row["how"] for row in table_of(page, "protocol")}["videos"] == "40 scored of 41, 1 missing"
     assert "No video was taken for another class." in page.text
-    assert not page.find("div", "warning")
+    (warning,) = page.find("div", "warning")
+    wrong = result["metrics"]["video_missing_counted_wrong"]["top1"]
+    assert warning.text.startswith(f"⚠ 1 of 41 videos missing: with them counted as wrong, top-1 is {100 * wrong:.2f}%")
 
 
 def test_an_incomplete_training_is_said_loudly(config: RunConfig) -> None:
     (warning,) = draw(config, make_result(training_progress=(3, 8))).find("div", "warning")
     assert warning.text == "⚠ The training is not complete: 3 of 8 epochs."
+
+
+def test_a_sound_result_has_no_warning(config: RunConfig) -> None:
+    assert not draw(config, make_result()).find("div", "warning")
+
+
+@pytest.mark.parametrize(("num_classes", "tops"), [(2, []), (3, ["2"]), (4, ["3"]), (5, ["3", "4"]), (6, ["3", "5"])])
+def test_a_capped_top_k_has_its_true_name(config: RunConfig, num_classes: int, tops: list[str]) -> None:
+    result = make_result(num_classes=num_classes)
+    result["classes"] = make_result()["classes"]  # those of what `draw` draws
+    fact = draw(config, result).find("div", "fact")[0].text
+    assert re.findall(r"top-(\d) ", fact) == tops
+
+
+def test_names_leave_the_words_around_them_alone(config: RunConfig) -> None:
+    """Long ones wrap, and those written from the right do not take the numbers behind them along."""
+    result = make_result(missing=1, classes_used=5)
+    names = [f"{name} {'x' * 90}" for name in ("שלום", "مرحبا", "a", "b", "c", "d")]
+    for entry, name in zip(result["classes"], names, strict=True):
+        entry["name"] = name
+    result["missing"][0]["path"] = "שלום.mp4"
+    page = draw(config, result, mistakes=(Shown(Mistake(7, 0, 1, 0.125, 0.75), "שלום/v.mp4", b"\xff\xd8"),))
+    isolated = [name.text for name in page.find("bdi")]
+    assert isolated == ["שלום/v.mp4", names[1], names[0], names[0], names[2], *names[1:], "שלום.mp4"]
+    for cell in page.find("table")[0].find("bdi"):
+        assert any("wide" in box.kinds and cell in box.walk() for box in [*page.find("th"), *page.find("td")])
+    style = page.find_one("style").text
+    assert ".head .verdict { white-space: nowrap; }" in style
+    assert re.search(r"figcaption \{[^}]*overflow-wrap: anywhere", style)
+    assert re.search(r"\.wide \{[^}]*overflow-wrap: anywhere", style)
+
+
+def test_what_scrolls_is_reached_by_the_keyboard(config: RunConfig) -> None:
+    page = draw(config, make_result(missing=1))
+    boxes = [*page.find("div", "scroll"), *page.find("div", "picture"), *page.find("pre")]
+    assert len(boxes) == 6
+    assert all(box.get("tabindex") == "0" for box in boxes)
+    assert all(image.get("alt") for image in page.find("img"))

@@ -6,7 +6,18 @@ from xml.etree.ElementTree import Element
 
 import yaml
 
-from utils.figures.markup import element, facts, note, numbers, render_document, section, table, table_row, warning
+from utils.figures.markup import (
+    element,
+    facts,
+    note,
+    numbers,
+    render_document,
+    scroll_box,
+    section,
+    table,
+    table_row,
+    warning,
+)
 from utils.search.page import labels
 from utils.search.page.drawings import curve_svg, graph_svg, legend
 from utils.search.page.labels import METRICS, NOTHING, PROTOCOL, Ranges, number
@@ -113,7 +124,7 @@ def _render_graph(result: SearchResult) -> Element:
     graphs = []
     for name, sizes in (("wide", WIDE), ("compact", COMPACT)):
         svg = graph_svg(result, sizes, name=f"graph-{name}", anchors=anchors)
-        graphs.append(element("div", svg, kind=f"graph {name}", role="region", aria_label=f"Graph, {name}", tabindex=0))
+        graphs.append(scroll_box(svg, f"Graph, {name}", kind=f"graph {name}"))
     return section("graph", "Graph", note(text), legend(labels.describe_roles(result)), *graphs)
 
 
@@ -253,5 +264,5 @@ def _render_configuration(result: SearchResult) -> Element:
         f"at {count(result.max_epochs, 'epoch')}, hopeless when its knee is at 0: the start weights stay."
     )
     text = yaml.safe_dump(result.config.to_dict(), sort_keys=False, allow_unicode=True, width=100)
-    values = element("details", element("summary", "All values of the record"), element("pre", text))
+    values = element("details", element("summary", "All values of the record"), element("pre", text, tabindex=0))
     return section("configuration", "Configuration", note(rules), values)
