@@ -20,11 +20,23 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 ZIP_ERRORS = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _FOLDER_FLAG = 0x10  # MS-DOS attribute of a member: C libraries read a folder as empty
 _BLOCK = 1 << 22  # bytes
+_MAX_NAME = 255  # bytes, on Linux's file systems
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # names of write_atomically's temporary files
 
 
 class FileError(UserError):
     """A file cannot be written; the message names it and the cause."""
+
+
+def name_beside(path: Path, suffix: str) -> Path:
+    """Return the temporary name of a file or folder that is being written: `.NAME` and a suffix.
+
+    A digest replaces a name that would become longer than file systems allow.
+    """
+    hidden = f".{path.name}{suffix}"
+    if len(os.fsencode(hidden)) > _MAX_NAME:
+        hidden = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{suffix}"
+    return path.with_name(hidden)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -37,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         FileError: The disk is full or the system refuses; the old content is kept.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = name_beside(path, f".{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

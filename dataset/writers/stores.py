@@ -18,7 +18,7 @@ from dataset.listing import below
 from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index
-from utils.files import write_atomically
+from utils.files import name_beside, write_atomically
 
 LMDB_PAGE = 4096
 _LEAST_FREE = 1 << 20  # free bytes below which the disk counts as full; about what LMDB adds for a short video
@@ -39,7 +39,7 @@ class Store(Protocol):
 @contextmanager
 def _appearing_folder(target: Path) -> Iterator[Path]:
     """Yield a new temporary folder that replaces the target if the block succeeds."""
-    partial = target.with_name(f".{target.name}.partial")
+    partial = name_beside(target, ".partial")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)

@@ -98,6 +98,18 @@ def test_what_belongs_together_still_does_when_it_is_converted(made: Made) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_names_may_be_as_long_as_the_file_system_has_them(kind: str, encoded: Path, tmp_path: Path) -> None:
+    """Two that differ at their ends alone."""
+    names = ["ü" * 124 + f"{end}.mp4" for end in ("one", "two")]
+    for name in names:
+        shutil.copy(encoded / "a/one.mp4", tmp_path / name)
+    listed = tmp_path / "set_train_list.txt"
+    listed.write_text("".join(f"{name} 30 0\n" for name in names))
+    made = Made(listed, tmp_path, tmp_path / "out")
+    assert numbers_of(run(kind.split(",")[0], made, *KINDS[kind][1]), KINDS[kind][0], made.out) == [[*range(30)]] * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_format_has_the_frames_of_the_source(kind: str, made: Made) -> None:
     format, words = KINDS[kind]
     new_list = run(kind.split(",")[0], made, *words)
