@@ -68,6 +68,8 @@ def run(
     """
     if intent and not record:
         raise PrepareError(f"--intent {intent} is of a record: say where that goes, e.g. --record record/my-videos.yml")
+    if record and record.suffix != ".yml":
+        raise PrepareError(f"--record {record}: a record's name ends in .yml, or run.sh does not find it")
     annotations = read(root, **own)
     made = make_lists(annotations, root, output=output, name=name, workers=workers, measure=measure)
     if record:
