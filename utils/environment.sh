@@ -1,5 +1,5 @@
 # Sourced by run.sh and tests/run.sh: use_environment FILE... sets PYTHON to an interpreter that satisfies these
-# requirement files: the active one if it does, else .venv in the project's root, made and filled as needed.
+# requirement files: the active one if it does, else .venv in the project's root, created and filled as needed.
 
 use_environment() {
     local candidate file found lacking=""
@@ -12,7 +12,7 @@ use_environment() {
         lacking=${lacking:-${found:-}}
     done
     if [ "${NNODES:-1}" != 1 ]; then
-        echo "error: no environment that satisfies $*, and several nodes would make .venv at once; before: bash run.sh --setup" >&2
+        echo "error: no environment satisfies $*, and several nodes would create .venv at once; first run: bash run.sh --setup" >&2
         return 2
     fi
     candidate=${PYTHON:-python3}
@@ -23,12 +23,12 @@ use_environment() {
         [ -z "$lacking" ] || echo "$candidate lacks $(echo "$lacking" | paste -s -d , -)"
         echo "setting up .venv (once)"
         "$candidate" -m venv .venv \
-            || { echo "error: .venv cannot be made; is the venv module installed (Debian: python3-venv)?" >&2; return 2; }
+            || { echo "error: .venv cannot be created; is the venv module installed (Debian: python3-venv)?" >&2; return 2; }
     fi
     for file in "$@"; do
         echo "installing $file into .venv"
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$file" \
-            || { echo "error: pip could not install $file; its own message stands above" >&2; return 2; }
+            || { echo "error: pip could not install $file; see its message above" >&2; return 2; }
     done
     PYTHON=.venv/bin/python
 }
