@@ -198,12 +198,12 @@ def _parse(content: bytes, *, path: Path, anew: str) -> list[tuple[dict[str, Any
         checksum = zlib.crc32(match[1], checksum) if match else checksum
         if match is None or checksum != int(match[2], 16):
             is_older = match is None and _is_object(text)
-            cause = "it has no checksum, as in earlier versions of this project" if is_older else "damaged"
+            cause = "no checksum, as in earlier versions of this project" if is_older else "corrupt"
             raise LineFileError(f"{path}, line {number}: {cause}; restore the file, or {anew}")
         end += len(text) + 1
         parsed.append((json.loads(match[1] + b"}"), checksum, end))
     if (complete := _LINE.match(rest)) and complete.end() < len(rest):  # a kill truncates, it adds nothing
-        raise LineFileError(f"{path}, line {len(whole) + 1}: damaged; restore the file, or {anew}")
+        raise LineFileError(f"{path}, line {len(whole) + 1}: corrupt; restore the file, or {anew}")
     return parsed
 
 

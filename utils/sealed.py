@@ -37,7 +37,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SealError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise SealError(f"{path}: damaged, it is not JSON ({error})") from None
+        raise SealError(f"{path}: corrupt, it is not JSON ({error})") from None
     return unseal(content, path)
 
 
@@ -50,7 +50,7 @@ def unseal(content: Any, path: Path) -> dict[str, Any]:
     entries = content if isinstance(content, dict) else {}
     rest = {name: value for name, value in entries.items() if name != _KEY}
     if not rest or entries.get(_KEY) != _digest(rest):
-        cause = "damaged, or changed since it was written" if _KEY in entries else "no checksum, as in earlier versions"
+        cause = "corrupt, or changed since it was written" if _KEY in entries else "no checksum, as in earlier versions"
         raise SealError(f"{path}: {cause}")
     return rest
 
@@ -73,6 +73,6 @@ def require_sealed_text(path: Path) -> None:
     """
     title, _, text = path.read_bytes().partition(b"\n")
     match = _TITLE.fullmatch(title.decode("utf-8", "replace"))
-    is_damaged = _KEY.encode() in title if match is None else hashlib.sha256(text).hexdigest() != match[2]
-    if is_damaged:
-        raise SealError(f"{path}: damaged, or changed since it was written; restore it, or remove it")
+    is_corrupt = _KEY.encode() in title if match is None else hashlib.sha256(text).hexdigest() != match[2]
+    if is_corrupt:
+        raise SealError(f"{path}: corrupt, or changed since it was written; restore it, or remove it")

@@ -82,13 +82,13 @@ def test_flipped_bits_are_refused(path: Path) -> None:
 def test_lines_that_are_lost_moved_doubled_or_others_are_refused(path: Path, damage: Any) -> None:
     LineFile(path, anew="").append({"n": 3})
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
-    with pytest.raises(LineFileError, match="damaged"):
+    with pytest.raises(LineFileError, match="corrupt"):
         read(path)
 
 
 def test_lines_of_earlier_versions_are_refused_as_such(path: Path) -> None:
     path.write_text('{"epoch": 1}\n')
-    with pytest.raises(LineFileError, match=r"line 1: it has no checksum, as in earlier versions.*start anew"):
+    with pytest.raises(LineFileError, match=r"line 1: no checksum, as in earlier versions.*start anew"):
         read(path)
 
 

@@ -49,7 +49,7 @@ def test_flipped_bits_of_json_are_refused_or_change_nothing(tmp_path: Path) -> N
         ("{", "it is not JSON"),
         ("[]", "no checksum"),
         ("1", "no checksum"),
-        ('{"sha256": 1}', "damaged"),
+        ('{"sha256": 1}', "corrupt"),
         (None, "read"),
     ],
 )

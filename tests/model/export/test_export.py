@@ -180,7 +180,7 @@ def test_a_corrupt_folder_is_refused(record: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ExportError, match=r"my-videos\.safetensors: missing"):
         read_exported(folder)
     sidecar.write_text(text.replace("0.4", "0.5"))
-    with pytest.raises(SealError, match=r"my-videos\.json: damaged, or changed"):
+    with pytest.raises(SealError, match=r"my-videos\.json: corrupt, or changed"):
         read_exported(folder)
     sidecar.unlink()
     with pytest.raises(ExportError, match="found no JSON file; expected the one that python -m model.export writes"):
