@@ -1,1 +1,1 @@
-"""From what people download to the lists, frames and checks that training needs: `python -m dataset.prepare`."""
+"""Dataset preparation, `python -m dataset.prepare`: lists, conversions, checks, and a record for your own videos."""

@@ -1,11 +1,11 @@
-"""Prepare data sets: lists from official annotations, other formats, checks, pictures, speed.
+"""Prepare datasets: make lists, convert formats, check, browse and benchmark.
 
   python -m dataset.prepare kinetics --annotations train=train.csv --annotations val=val.csv --root /data/kinetics
   python -m dataset.prepare lmdb --list dataset/kinetics_video_val_list.txt --root /data/kinetics --output /data/lmdb
   python -m dataset.prepare check --list dataset/kinetics_frame128_val_list.txt --root /data/lmdb --format LMDB
 
-Every command has a --help, shows its progress, goes on where it was killed when it is given again, and overwrites
-nothing. docs/data has a page for each data set.
+Every command has a --help, shows its progress, continues after a kill when it is run again, and overwrites nothing.
+docs/data has a page for each dataset.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from utils.parts import find_part
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command.
+    """A subcommand.
 
     Attributes:
-        help: A line about it.
+        help: One line of help.
         add_arguments: Adds its options to a parser.
-        run: Takes them by name and returns how many videos were refused. A "module:name" is imported when it is run:
-            torch is there once the command line is known to be right.
-        takes_overrides: Words of the form section.key=value may stand behind the options.
+        run: Takes the options by name and returns the number of rejected videos. A "module:name" is imported only after
+            the command line has been parsed, as importing torch takes seconds.
+        takes_overrides: Whether section.key=value arguments may follow the options.
     """
 
     help: str
@@ -48,7 +48,7 @@ def list_command(
     add_arguments: Callable[[argparse.ArgumentParser], None],
     read: Callable[..., Annotations],
 ) -> Command:
-    """Return a command that writes the lists of what `read` makes of its own options."""
+    """Return a command that writes lists of the annotations that `read` returns for the command's own options."""
 
     def run(*, root: Path, output: Path, name: str, workers: int, measure: Measure, **own: Any) -> int:
         lists.make_lists(read(**own), root, output=output, name=name, workers=workers, measure=measure)
@@ -80,7 +80,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run a command; exit code 1 says that videos were refused."""
+    """Run the command line; exit with 1 if videos were rejected."""
     parser = Parser(
         prog="python -m dataset.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
-"""Which settings suit a set of videos, and why: a survey in, choices out. No files, no torch.
+"""Choose settings for a set of videos, each with a reason: a survey in, choices out. No files, no torch.
 
-The numbers come from trainings of small sets from random weights (docs/data/own-videos.md): of all settings the peak
-rate matters most, then that a clip shows the whole of a short action.
+The constants come from training small sets from random weights (docs/data/own-videos.md): of all settings the peak
+learning rate matters most, then that a clip covers the whole of a short action.
 """
 
 import re
@@ -16,24 +16,24 @@ Intent = Literal["motion", "appearance"]
 INTENTS: tuple[Intent, ...] = ("motion", "appearance")
 Value = bool | int | float | str | list[float]
 
-_SHORT_SECONDS = (8.0, 15.0)  # median and 95th percentile of videos that are an action each
-_WINDOW_SECONDS = 2.5  # that a clip of a longer video spans
-_FRAMES = 16  # of a clip that shows motion
-_STILLS = 4  # frames of a clip that shows looks, over the whole video
-_PASSED = 60  # frames that are decoded on the way to one that is asked for alone, where key frames are far apart
-_STILLS_LEAD = 0.2  # by which one frame must beat guessing where looks are to tell the classes apart
-_CLIPS = 13_000  # that a training shows at least, over all epochs
-_EPOCHS = (30, 150)
-_COPY_SECONDS = 60.0  # of decoding in all epochs, from which on a copy is worth two more commands
-_COPY_MARGIN = 1.25  # short side of the copy over the crop's: crops of a part of the picture stay as sharp
-# Training videos from which on a wider network and larger crops are chosen; width, crop of motion, crop of appearance.
+_SHORT_SECONDS = (8.0, 15.0)  # largest median and 95th percentile of videos that show one action each
+_WINDOW_SECONDS = 2.5  # span of a clip of longer videos
+_FRAMES = 16  # frames of a clip for motion
+_STILLS = 4  # frames of a clip for appearance, spread over the whole video
+_PASSED = 60  # frames decoded to reach a single one, where key frames are far apart
+_STILLS_LEAD = 0.2  # accuracy of one frame above chance from which on appearance distinguishes the classes
+_CLIPS = 13_000  # clips that a training takes at least, over all epochs
+_EPOCHS = (30, 150)  # fewest and most epochs
+_COPY_SECONDS = 60.0  # decoding time of all epochs from which on a copy is worth its extra commands
+_COPY_MARGIN = 1.25  # short side of the copy over the crop size, so that crops of a part of the frame stay sharp
+# From how many training videos on; width of the network, crop size for motion, crop size for appearance.
 _SIZES = ((0, 16, 64, 96), (3000, 32, 112, 112), (30000, 64, 112, 160))
 _SIDED = re.compile(r"(?<![a-z])(left|right|clockwise|anticlockwise|counterclockwise|cw|ccw)(?:wards?)?(?![a-z])")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A key of the record, its value, and why; an empty reason says that there was nothing to choose."""
+    """A key of the record, its value and the reason; an empty reason means that there was no choice."""
 
     section: str
     key: str
@@ -43,14 +43,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a record is to say.
+    """The settings chosen for a record.
 
     Attributes:
-        intent: What tells the classes apart.
-        why: How that is known.
+        intent: What distinguishes the classes.
+        why: How that was decided.
         choices: Keys in the order of the record.
-        copy_side: Short side of the frames of a copy that is made first, pixels; 0: the videos are read as they are.
-        copy_reason: Why a copy is made, or is not.
+        copy_side: Short side of a downscaled copy to train from, pixels; 0 to read the original videos.
+        copy_reason: Why a copy is made or not.
     """
 
     intent: Intent
@@ -66,17 +66,17 @@ class Advice:
 
 
 def advise(found: Survey, intent: Intent | None) -> Advice:
-    """Choose settings for the videos of a survey; `intent` is what the user says of them."""
+    """Choose settings for the videos of a survey; `intent` is the user's choice, None to guess it."""
     intent, why = (intent, "as --intent says") if intent else _guess_intent(found)
     width, crop = _size(found.num_videos, intent)
     epochs = min(max(round(_CLIPS / found.num_videos / 10) * 10, _EPOCHS[0]), _EPOCHS[1])
     span, sampling = _sampling(found, intent)
     copy_side, copy_reason = _copy(found, crop, reads=epochs * found.num_videos, span=span)
     many = f"{found.num_videos:,} training videos"
-    detail = f"{many}: finer details would be learned by heart" if width < 64 else many
+    detail = f"{many}: finer details would be memorized" if width < 64 else many
     choices = (
         Choice("dataset", "crop_size", crop, detail),
-        Choice("dataset", "eva_crop_size", crop, "as in training: of another size the accuracy may be quite another"),
+        Choice("dataset", "eva_crop_size", crop, "as in training: at another size the accuracy may differ much"),
         _flip(found.class_names, intent),
         *([_foreground(found)] if intent == "motion" else []),
         *sampling,
@@ -87,7 +87,7 @@ def advise(found: Survey, intent: Intent | None) -> Advice:
 
 
 def _guess_intent(found: Survey) -> tuple[Intent, str]:
-    """Return what tells the classes apart, and how that is seen: by their names, or by single frames."""
+    """Return what distinguishes the classes, judged by their names and by single frames, and the reason."""
     if sided := [name for name in found.class_names if _has_side(name)]:
         return "motion", f"class '{sided[0]}' has a direction in its name"
     told = (
@@ -99,12 +99,12 @@ def _guess_intent(found: Survey) -> tuple[Intent, str]:
 
 
 def _has_side(name: str) -> bool:
-    """Say whether a class name has a direction that a mirror turns around: 'SwipeLeft', 'turn counter-clockwise'."""
+    """Return whether a class name has a direction that a mirror reverses: 'SwipeLeft', 'turn counter-clockwise'."""
     return bool(_SIDED.search(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
 
 
 def _size(num_videos: int, intent: Intent) -> tuple[int, int]:
-    """Return width and crop for so many training videos."""
+    """Return the width of the network and the crop size for a number of training videos."""
     _, width, *crops = next(row for row in reversed(_SIZES) if num_videos >= row[0])
     return width, crops[INTENTS.index(intent)]
 
@@ -114,16 +114,16 @@ def _flip(names: Sequence[str], intent: Intent) -> Choice:
     reason = f"'{sided}' is another class in a mirror" if sided else "a mirrored motion may be another class"
     if sided or intent == "motion":
         return Choice("dataset", "no_horizontal_flip", True, reason)
-    return Choice("dataset", "no_horizontal_flip", False, "no class name has a side: a mirrored clip is one more")
+    return Choice("dataset", "no_horizontal_flip", False, "no class name has a side: mirrored clips are more data")
 
 
 def _foreground(found: Survey) -> Choice:
     told = f"one frame tells {100 * found.stills:.0f}%, guessing {100 * found.chance:.0f}%"
-    return Choice("dataset", "use_fore", True, f"what stands still is taken away ({told})")
+    return Choice("dataset", "use_fore", True, f"still content is subtracted ({told})")
 
 
 def _sampling(found: Survey, intent: Intent) -> tuple[float, tuple[Choice, ...]]:
-    """Return how many frames are decoded for a clip, and the keys that say which it takes."""
+    """Return the number of frames decoded for a clip, and the keys of frame sampling."""
     _, median, long = found.seconds
     if intent == "appearance":
         reason = f"a frame of every quarter of the video ({median:.1f} s): single frames tell"
@@ -143,7 +143,7 @@ def _sampling(found: Survey, intent: Intent) -> tuple[float, tuple[Choice, ...]]
 
 
 def _spread(frames: int, reason: str) -> tuple[Choice, ...]:
-    """Return the keys of clips of single frames over the whole video."""
+    """Return the keys of clips of single frames, spread over the whole video."""
     return (
         Choice("sampler", "num_segments", frames, reason),
         Choice("sampler", "clip_length", 1),
@@ -153,13 +153,13 @@ def _spread(frames: int, reason: str) -> tuple[Choice, ...]:
 
 
 def _copy(found: Survey, crop: int, *, reads: int, span: float) -> tuple[int, str]:
-    """Return the short side of a copy that is worth making, 0 for none, and why.
+    """Return the short side of a downscaled copy, pixels, or 0 if none is worth making, and the reason.
 
     Args:
         found: The survey.
-        crop: Of the training, pixels.
-        reads: Clips that a training reads.
-        span: Frames that are decoded for a clip.
+        crop: Crop size of the training, pixels.
+        reads: Number of clips that a training reads.
+        span: Number of frames decoded for a clip.
     """
     seconds = found.decode_seconds * min(span, found.frames)
     every, once = reads * seconds, found.num_videos * found.frames * found.decode_seconds

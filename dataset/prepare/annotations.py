@@ -1,4 +1,4 @@
-"""What an official annotation says, whatever its format: classes, and the videos of every split."""
+"""The common form of all annotations (classes, and the videos of every split), and readers of text formats."""
 
 import csv
 import io
@@ -11,25 +11,25 @@ from typing import Any, Literal
 
 from utils.errors import UserError
 
-Kind = Literal["file", "folder"]  # what a video is: a file, or a folder of pictures
+Kind = Literal["file", "folder"]  # a video is a file, or a folder of images
 
 
 class PrepareError(UserError):
-    """A data set that cannot be prepared as asked: names the file and line and says what to do."""
+    """A dataset cannot be prepared as requested; the message names file and line and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One video, or a segment of one, that an annotation asks for.
+    """A video, or a segment of one, of an annotation.
 
     Attributes:
-        stem: Its file name without the suffix, or its folder's name.
-        label: Its class, from 0.
-        where: File and line that say so, for messages.
-        folders: Names of folders it may lie in; they decide between several files of that name.
-        seconds: Begin and end of a segment, None for the whole video.
-        path: Path below the root, where that is known already.
-        group: What it stays together with where a part of a list is held out; "": nothing but its own segments.
+        stem: File name without suffix, or name of the folder.
+        label: Class index, from 0.
+        where: File and line of the annotation, for messages.
+        folders: Names of folders that it may be in; they decide between several files of that name.
+        seconds: Start and end of a segment, seconds; None for the whole video.
+        path: Path relative to the root, if known.
+        group: Group that is never divided when a list is split; "" for the segments of this video alone.
     """
 
     stem: str
@@ -42,23 +42,23 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Name for messages."""
         name = f"{self.folders[0]}/{self.stem}" if self.folders else self.stem
         return name if self.seconds is None else f"{name} [{self.seconds[0]:g} s - {self.seconds[1]:g} s]"
 
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """All of a data set's annotation.
+    """The annotations of a dataset.
 
     Attributes:
-        name: What its lists are called where the user does not say: NAME_<split>_list.txt.
-        classes: Names; their positions are the labels.
+        name: Default name of the lists, NAME_<split>_list.txt.
+        classes: Class names in the order of labels.
         splits: Entries by split, e.g. `train` and `val`.
-        files: The annotation files it was read from.
-        notes: What a user should know about it.
-        left_out: Path and reason of what is below the root and in no split.
-        kind: What a video is.
+        files: The annotation files.
+        notes: Notes for the user.
+        left_out: Path and reason of files below the root that are in no split.
+        kind: Whether a video is a file or a folder.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Annotations:
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text; a byte order mark is left out, any line ending becomes a newline.
+    """Read a UTF-8 text file, without byte order mark and with newlines as line endings.
 
     Raises:
-        PrepareError: No such file, or not such text.
+        PrepareError: The file cannot be read, or is not UTF-8.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -86,7 +86,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Read the lines that are not blank, with their numbers and without space around them.
+    """Return the stripped, non-blank lines of a file, with their line numbers from 1.
 
     Raises:
         PrepareError: The file cannot be read, or has no such line.
@@ -99,17 +99,17 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def read_csv(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read a table with a header line.
+    """Read a CSV file with a header line.
 
     Args:
         path: The file.
-        columns: Names that must be in the header; others are passed over.
+        columns: Required column names; other columns are ignored.
 
     Yields:
-        Line number and the values by column.
+        Line number, and the values by column name.
 
     Raises:
-        PrepareError: A column is missing, or a row has too few values.
+        PrepareError: A column is missing, or a value is empty.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True)
     header = [name.strip() for name in reader.fieldnames or ()]
@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        PrepareError: It cannot be read or is no JSON.
+        PrepareError: The file cannot be read, or is not JSON.
     """
     text = read_text(path)
     try:
@@ -136,14 +136,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_class_file(path: Path) -> tuple[str, ...]:
-    """Read one class name a line; the first is class 0.
+    """Read a file with one class name per line, class 0 first.
 
     Raises:
-        PrepareError: The file cannot be read, or has a name twice.
+        PrepareError: The file cannot be read, or has a duplicate name.
     """
     names = [name for _, name in read_lines(path)]
     if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-        raise PrepareError(f"{path}: class '{twice}' is there twice")
+        raise PrepareError(f"{path}: class '{twice}' is listed twice")
     return tuple(names)
 
 
@@ -151,13 +151,13 @@ def class_number(name: str, numbers: Mapping[str, int], *, where: str, source: s
     """Return the label of a class name.
 
     Args:
-        name: Name of the class.
+        name: Class name.
         numbers: Labels by class name.
-        where: File and line that name the class.
-        source: Where the classes come from.
+        where: File and line that name the class, for messages.
+        source: File that defines the classes, for messages.
 
     Raises:
-        PrepareError: There is no such class.
+        PrepareError: The class does not exist.
     """
     if name not in numbers:
         raise PrepareError(f"{where}: class '{name}' is not one of the {len(numbers)} of {source}")
@@ -165,12 +165,12 @@ def class_number(name: str, numbers: Mapping[str, int], *, where: str, source: s
 
 
 def without_repeats(entries: Sequence[Entry], *, notes: list[str], split: str) -> list[Entry]:
-    """Leave out entries that stand in an annotation more than once, and note how many.
+    """Drop duplicate entries, and note how many.
 
-    A segment may have several classes, and is then a line for each.
+    A segment may have several classes and is then listed once for each.
 
     Raises:
-        PrepareError: The same video has two classes.
+        PrepareError: A whole video has two classes.
     """
     seen: dict[tuple, Entry] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What is below a folder: its videos, in whatever container, and what is left out of them with the reason."""
+"""Find the videos below a folder, in any container, and report all other files with a reason."""
 
 import itertools
 import os
@@ -18,25 +18,26 @@ from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile, cause_of
 from utils.text import one_line
 
-# A file of such a name is meant as a video: that it cannot be read is a fault. Any other is one if FFmpeg opens it.
+# Files with these suffixes are taken for videos, and are errors if they cannot be read. Any other file is a video if
+# FFmpeg opens it as one.
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".ogv", ".y4m")
     + (".mts", ".m2ts", ".vob", ".asf", ".3g2", ".f4v", ".mxf", ".qt", ".divx", ".rm", ".rmvb", ".m2v", ".mpe", ".dv")
 )
-# Formats of FFmpeg that show something, but no video: characters as they stood on a screen, lists of other files.
+# FFmpeg formats that are no videos: text rendered as a terminal screen, and playlists.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 _LIST_FORMATS = frozenset({"hls", "concat", "dash", "imf"})
-_PROBED_BYTES = "65536"  # to recognize a format; with FFmpeg's own megabyte a file of numbers takes 0.1 s
+_PROBED_BYTES = "65536"  # read to detect a format; with FFmpeg's default of 1 MB a file of numbers takes 0.1 s
 _SHOWN_NAMES = 5
 
 
 class MissingError(PrepareError):
-    """A video that is not to be had; the message is the cause alone."""
+    """A video cannot be found; the message is the cause only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something below a folder, by its path from there; `reason` says why it is left out, where it is."""
+    """An item below a folder, by relative path; `reason` says why an item of kind "left out" is left out."""
 
     path: str
     kind: Kind | Literal["left out"]
@@ -45,12 +46,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is below a folder, by paths from there, sorted.
+    """All items below a folder, by relative path, sorted.
 
     Attributes:
-        videos: All videos.
-        folders: All folders.
-        left_out: Path and reason of all else.
+        videos: Paths of all videos.
+        folders: Paths of all folders.
+        left_out: Path and reason of everything else.
     """
 
     videos: tuple[str, ...]
@@ -59,7 +60,7 @@ class Found:
 
 
 def walk(root: Path) -> Iterator[Item]:
-    """Give all there is below a root, each folder once, real ones before links to them."""
+    """Yield all items below a root; each folder once, by its real path before any link to it."""
     seen: set[str] = set()
     folders, links = [""], list[str]()
     while folders or links:
@@ -88,7 +89,7 @@ def walk(root: Path) -> Iterator[Item]:
 def _item(entry: os.DirEntry[str], path: str) -> Item:
     if entry.name.startswith("."):
         return Item(path, "left out", "hidden")
-    target = Path(entry.path)  # follows links, and does not mind those to themselves
+    target = Path(entry.path)  # its is_dir follows links, and is False for a link to itself
     if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and target.is_dir()):
         return Item(path, "folder")
     if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and target.is_file()):
@@ -97,10 +98,10 @@ def _item(entry: os.DirEntry[str], path: str) -> Item:
 
 
 def find_videos(root: Path) -> Found:
-    """Find all videos below a folder, links included; a file that is not called a video is opened to see.
+    """Find all videos below a folder, following links; files without a video suffix are probed with FFmpeg.
 
     Raises:
-        PrepareError: There is no such folder.
+        PrepareError: The folder does not exist.
     """
     if not root.is_dir():
         raise PrepareError(f"the root of the videos, {root}, is no folder")
@@ -117,12 +118,12 @@ def find_videos(root: Path) -> Found:
 
 
 def is_video(name: str) -> bool:
-    """Say whether a file is called a video by its suffix."""
+    """Return whether a file name has a video suffix."""
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def refusal(path: Path) -> str:
-    """Return why a file is no video, as FFmpeg sees it; empty if it is one."""
+    """Return why FFmpeg does not open a file as a video; empty if it does."""
     try:
         av.open(f"file:{path}", options={"formatprobesize": _PROBED_BYTES}, metadata_errors="replace").close()
         with VideoFile(path) as video:
@@ -132,7 +133,7 @@ def refusal(path: Path) -> str:
                 return "a list of other files"
             pictures = len(list(itertools.islice(video.packets_from_start(), 2)))
             if video.format_name == "image2" or video.format_name.endswith("_pipe") or pictures < 2:
-                return "a still picture"
+                return "a still image"
             if next(video.frames_from_start(), None) is None:
                 return "no video: no frame of it can be decoded"
     except av.error.FFmpegError as error:
@@ -143,12 +144,12 @@ def refusal(path: Path) -> str:
 
 
 def read_cause(error: ReadError, path: Path) -> str:
-    """Return why a video cannot be read, without its name."""
+    """Return the message of a ReadError without the name of the video."""
     return str(error).removeprefix(f"cannot read the video {path}: ")
 
 
 def describe_left_out(left_out: Iterable[tuple[str, str]]) -> list[str]:
-    """Return a line for each reason: how often, and the first names."""
+    """Return a line for each reason, with the number of items and the first names."""
     names: dict[str, list[str]] = defaultdict(list)
     for path, reason in left_out:
         names[reason].append(one_line(path))
@@ -160,17 +161,17 @@ def describe_left_out(left_out: Iterable[tuple[str, str]]) -> list[str]:
 
 
 class VideoTree:
-    """All videos of a kind below a root, by name."""
+    """Looks up videos below a root by name."""
 
     def __init__(self, root: Path, kind: Kind = "file") -> None:
-        """Take a root, which is walked once, links included, when a video is looked for.
+        """Use a root folder; it is walked once, following links, at the first lookup.
 
         Args:
             root: Folder of the videos.
-            kind: What a video is.
+            kind: Whether a video is a file or a folder.
 
         Raises:
-            PrepareError: There is no such folder.
+            PrepareError: The folder does not exist.
         """
         if not root.is_dir():
             raise PrepareError(f"the root of the videos, {root}, is no folder")
@@ -179,7 +180,7 @@ class VideoTree:
 
     @cached_property
     def _paths(self) -> dict[str, list[str]]:
-        """Paths below the root by the name that they are looked for."""
+        """Paths relative to the root, by name."""
         paths: dict[str, list[str]] = defaultdict(list)
         for item in walk(self.root):
             if item.kind == self._kind:
@@ -188,15 +189,15 @@ class VideoTree:
         return paths
 
     def find(self, entry: Entry) -> str:
-        """Return the path, below the root, of an entry's video.
+        """Return the path of an entry's video, relative to the root.
 
         Raises:
-            MissingError: There is none, or there are several and nothing decides between them.
+            MissingError: There is no such video, or several and the entry's folders do not decide between them.
         """
         if entry.path:
             return entry.path
         if self._kind == "folder" and "/" not in entry.stem and (self.root / entry.stem).is_dir():
-            return entry.stem  # walking through millions of pictures takes minutes
+            return entry.stem  # no walk, which takes minutes for millions of images
         paths = self._videos(self._paths.get(composed(entry.stem), []))
         if len(paths) > 1:
             folders = {composed(folder) for folder in entry.folders}
@@ -207,10 +208,10 @@ class VideoTree:
         return paths[0]
 
     def _videos(self, paths: list[str]) -> list[str]:
-        """Those that are called videos; where there is none, those that FFmpeg opens.
+        """Return the paths with a video suffix or, without any, those that FFmpeg opens as videos.
 
         Raises:
-            MissingError: There is none.
+            MissingError: There are none.
         """
         if called := [path for path in paths if self._kind == "folder" or is_video(path)]:
             return called
@@ -220,11 +221,11 @@ class VideoTree:
         raise MissingError("; ".join(f"{path}: {reason}" for path, reason in refusals.items()) or "no such file")
 
     def _not_empty(self, paths: list[str]) -> list[str]:
-        """Those with content, or one of them if none has: that it is empty is then the cause."""
+        """Return the non-empty files or, if all are empty, one of them, whose emptiness is then the error."""
         whole = [path for path in paths if (self.root / path).is_dir() or (self.root / path).stat().st_size]
         return whole or paths[:1]
 
 
 def composed(name: str) -> str:
-    """Return a name as it is compared: folders and archives made on a Mac have decomposed letters."""
+    """Return a name in the form used for comparison, NFC: macOS folders and archives have decomposed letters."""
     return unicodedata.normalize("NFC", name)

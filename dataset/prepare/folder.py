@@ -1,4 +1,4 @@
-"""Any folder with a folder of videos for each class: split by folders train/, val/, test/ above them, or by a seed."""
+"""Lists for a folder with a subfolder of videos per class, split by folders train/, val/, test/ or at random."""
 
 import argparse
 import os
@@ -32,8 +32,8 @@ _FRACTION, _SEED = 0.2, 0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line."""
-    parser.add_argument("--test_fraction", type=float, help=f"fraction of every class to test on ({_FRACTION})")
-    parser.add_argument("--seed", type=int, help=f"of the split ({_SEED})")
+    parser.add_argument("--test_fraction", type=float, help=f"fraction of every class for testing ({_FRACTION})")
+    parser.add_argument("--seed", type=int, help=f"seed of the random split ({_SEED})")
     parser.add_argument(
         "--group", metavar="PATTERN", default="",
         help="regular expression on the path below the root; videos with the same match (of its first group, if it has "
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
     parser.add_argument(
-        "--record", type=Path, help="also look at the videos and write a record that fits, e.g. record/my-videos.yml"
+        "--record", type=Path, help="also survey the videos and write a record for them, e.g. record/my-videos.yml"
     )
     parser.add_argument(
         "--intent", choices=INTENTS,
-        help="of the record: whether motion or appearance tells the classes apart (default: seen in names and frames)",
+        help="for the record: whether motion or appearance distinguishes the classes (default: by names and frames)",
     )  # fmt: skip
     add_list_options(parser, root_help="folder with a folder of videos for each class, or with train/, val/, test/")
 
@@ -61,15 +61,15 @@ def run(
     measure: Measure,
     **own: Any,
 ) -> int:
-    """Write the lists of a folder, and a record of them if there is to be one; return 0.
+    """Write the lists of a folder and, if requested, a record for them; return 0, as no video is rejected.
 
     Raises:
-        PrepareError: Something is wrong with the folder or the options.
+        PrepareError: The folder or the options are invalid.
     """
     if intent and not record:
-        raise PrepareError(f"--intent {intent} is of a record: say where that goes, e.g. --record record/my-videos.yml")
+        raise PrepareError(f"--intent {intent} needs a record: add its path, e.g. --record record/my-videos.yml")
     if record and record.suffix != ".yml":
-        raise PrepareError(f"--record {record}: a record's name ends in .yml, or run.sh does not find it")
+        raise PrepareError(f"--record {record}: a record's name must end in .yml, or run.sh does not find it")
     annotations = read(root, **own)
     made = make_lists(annotations, root, output=output, name=name, workers=workers, measure=measure)
     if record:
@@ -87,7 +87,7 @@ def _write_fitting_record(
     intent: Intent | None,
     workers: int,
 ) -> None:
-    """Look at the training videos, and write a record that fits them."""
+    """Survey the training videos, and write a record for them."""
     train = lists["train"]
     found = survey(root, train.videos, groups=train.groups, class_names=class_names, workers=workers)
     if found is None:
@@ -106,16 +106,16 @@ def read(
     group: str = "",
     classes: Path | None = None,
 ) -> Annotations:
-    """Take folders as classes, and those above them as splits where they are called so; else split each class.
+    """Read the classes from folders, and the splits from folders above them or else at random.
 
     The arguments are those of the command line.
 
     Raises:
-        PrepareError: No folders of classes, or options that do not go with them.
+        PrepareError: There are no class folders, or options contradict the folders.
     """
     found = find_videos(root)
     given = given_splits(found.videos, root)
-    depth = 1 if given else 0  # of the folders of the classes
+    depth = 1 if given else 0  # number of folders above those of the classes
     paths = [path for path in found.videos if path.count("/") > depth]
     names = [composed(path.split("/")[depth]) for path in paths]
     class_names = _class_names(names, classes, root=root)
@@ -146,7 +146,7 @@ def _refuse_drawing(given: Iterable[str], root: Path, *, test_fraction: float | 
 
 
 def _draw(entries: Sequence[Entry], *, fraction: float, seed: int) -> list[str]:
-    """Draw from every class what is tested on; the split of each entry."""
+    """Draw a random split; return the split of each entry."""
     if not 0 < fraction < 1:
         raise PrepareError(f"--test_fraction {fraction} is not between 0 and 1")
     labels, groups = [entry.label for entry in entries], [entry.group for entry in entries]
@@ -154,7 +154,11 @@ def _draw(entries: Sequence[Entry], *, fraction: float, seed: int) -> list[str]:
 
 
 def _notes_of_groups(splits: Mapping[str, Sequence[Entry]], pattern: str) -> Iterator[str]:
-    """Say how many groups a pattern gives, and which files are in several splits by links; refuse such groups."""
+    """Yield notes on the number of groups and on files that links put into several splits.
+
+    Raises:
+        PrepareError: A group of the pattern is in several splits.
+    """
     counts = Counter(group for entries in splits.values() for group in {entry.group for entry in entries})
     across = sorted(group for group, count in counts.items() if count > 1)
     if pattern and across:
@@ -166,14 +170,14 @@ def _notes_of_groups(splits: Mapping[str, Sequence[Entry]], pattern: str) -> Ite
 
 
 def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
-    """Return the split of each folder at the top, none where these are not splits but classes.
+    """Return the split of each top-level folder; empty if these are the classes.
 
     Args:
-        paths: Paths of the videos, below the root.
-        root: For messages.
+        paths: Paths of the videos, relative to the root.
+        root: The root, for messages.
 
     Raises:
-        PrepareError: Some are called as splits are and others are not, two are one split, or none is to train on.
+        PrepareError: Only some of the folders are named like splits, two are the same split, or none is for training.
     """
     tops = sorted({path.split("/")[0] for path in paths if "/" in path})
     splits = {top: split for top in tops if (split := _split_of(top))}
@@ -197,13 +201,13 @@ def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:
 
 
 def _split_of(folder: str) -> str:
-    """Return the split that a folder's name stands for, such as `Training_set`; empty for none."""
+    """Return the split that a folder name such as `Training_set` means; empty for none."""
     word = re.sub(r"[ _-]?(set|split|data|videos)$", "", folder.lower())
     return next((split for split, names in SPLIT_NAMES.items() if word in names), "")
 
 
 def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tuple[str, ...]:
-    """All classes in the order of their labels."""
+    """Return the class names in the order of labels: those of a file, or the sorted folder names."""
     found = sorted(set(names))
     for name in found:
         if fault := name_fault(name):
@@ -220,7 +224,7 @@ def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tupl
 
 
 def _no_classes(found: Found, *, depth: int, tops: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Folders at the place of a class that no video is in, and videos beside the folders of the classes."""
+    """Yield class folders without videos, and videos beside the class folders, each with a reason."""
     used = {"/".join(path.split("/")[: depth + 1]) for path in found.videos}
     for folder in found.folders:
         if folder.count("/") == depth and folder not in used and (not tops or folder.split("/")[0] in tops):
@@ -229,7 +233,7 @@ def _no_classes(found: Found, *, depth: int, tops: Mapping[str, str]) -> Iterato
 
 
 def _groups(paths: Sequence[str], pattern: str, *, root: Path) -> list[str]:
-    """Return what each video must stay together with; without a pattern that is the other links to one file."""
+    """Return the group of each video: the match of the pattern or, without one, all links to the same file."""
     if not pattern:
         first: dict[str, str] = {}
         return [first.setdefault(os.path.realpath(root / path), path) for path in paths]
@@ -247,19 +251,19 @@ def _groups(paths: Sequence[str], pattern: str, *, root: Path) -> list[str]:
 
 
 def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: float, seed: int) -> list[bool]:
-    """Choose test videos: as near as can be to a fraction of every class, without taking a group apart.
+    """Choose test videos, close to a fraction of every class, without dividing a group.
 
-    Groups come in random order, and one is tested on if that brings the classes nearer to their fractions. Of a class
-    with n videos n x fraction are wanted, but at least one, and at most all but one.
+    Groups are visited in random order, and one is taken if that brings its classes closer to their wanted numbers: of a
+    class with n videos n x fraction, at least 1 and at most n - 1.
 
     Args:
-        labels: Class of each video.
-        groups: Group of each video, which may have videos of several classes.
-        fraction: Fraction to test on.
+        labels: Class index of each video.
+        groups: Group of each video; a group may have videos of several classes.
+        fraction: Fraction of every class for testing.
         seed: Seed of the order.
 
     Returns:
-        For each video whether it is tested on.
+        Whether each video is a test video.
     """
     totals = Counter(labels)
     wanted = {label: min(max(total * fraction, 1.0), total - 1.0) for label, total in totals.items()}
@@ -284,7 +288,7 @@ def split_groups(labels: Sequence[int], groups: Sequence[str], *, fraction: floa
 
 
 def _lacking(classes: Sequence[str], splits: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
-    """Return notes of the splits that lack classes."""
+    """Yield a note for each split that lacks classes."""
     for split, entries in splits.items():
         lacking = sorted(set(range(len(classes))) - {entry.label for entry in entries})
         if lacking:

@@ -1,4 +1,4 @@
-"""Lists for cross-validation: a list divided into folds, each the test list of a training on all others."""
+"""Cross-validation lists: divide a list into folds, each the test list of a training on all other folds."""
 
 import argparse
 from pathlib import Path
@@ -13,17 +13,17 @@ HELP = "divide a list into folds: a training and a test list for each, groups ke
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line."""
-    parser.add_argument("--list", type=Path, required=True, dest="listed", help="list: 'path num_frames label' a line")
-    parser.add_argument("--folds", type=int, default=5, help="how many (5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (0)")
-    parser.add_argument("--output", type=Path, help="folder of the lists (that of the list)")
+    parser.add_argument("--list", type=Path, required=True, dest="listed", help="list of lines 'path num_frames label'")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random division (0)")
+    parser.add_argument("--output", type=Path, help="folder of the new lists (that of the list)")
 
 
 def run(*, listed: Path, folds: int, seed: int, output: Path | None) -> int:
-    """Write X_fold1_train_list.txt, X_fold1_test_list.txt and so on of X_list.txt; return 0: nothing is left out.
+    """Write X_fold1_train_list.txt, X_fold1_test_list.txt and so on for X_list.txt; return 0, as no video is rejected.
 
     Raises:
-        PrepareError, ListError: The list cannot be divided so, or files of another content are there.
+        PrepareError, ListError: The list cannot be divided, or files with other content exist.
     """
     if folds < 2:
         raise PrepareError(f"--folds {folds}: must be 2 or more")

@@ -1,4 +1,4 @@
-"""Writes the lists of an annotation: found, measured, counted, and never over another file."""
+"""Write the lists of a dataset: find its videos, count their frames, and never overwrite another file."""
 
 import hashlib
 import json
@@ -27,15 +27,15 @@ from utils.text import one_line, say
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """One list and what belongs to it.
+    """A list to be written, with its companion files.
 
     Attributes:
-        path: File of the list.
-        videos: Its lines.
-        missing: What is not in it: title and cause of each.
-        damaged: Path and cause of videos that are in it although not all of them can be decoded.
-        groups: Path of a video and its group, for those that are no group of their own.
-        frame_rate: Frames a second of all its videos, 0 where that is not known.
+        path: Path of the list.
+        videos: Its videos.
+        missing: Title and cause of each video that is not in the list.
+        damaged: Path and cause of each video in the list that cannot be decoded completely.
+        groups: Group of each video, by path; a video that is its own group may be absent.
+        frame_rate: Common frame rate of all videos, frames per second; 0 if unknown.
     """
 
     path: Path
@@ -47,10 +47,10 @@ class ListFile:
 
     @classmethod
     def of(cls, path: Path, videos: VideoList, *, missing: Sequence[tuple[str, str]] = ()) -> "ListFile":
-        """Return a list of videos of another one, in their groups and of its rate.
+        """Return a list of videos of another list, with their groups and its frame rate.
 
         Raises:
-            ListError: A file beside the other list cannot be read.
+            ListError: A companion file of the other list cannot be read.
         """
         files = [split_segment(record.path)[0] for record in videos]
         groups, rate = group_names(videos), read_fingerprint(videos.path).get(FRAME_RATE, 0.0)
@@ -66,22 +66,22 @@ def make_lists(
     workers: int,
     measure: Measure,
 ) -> list[ListFile]:
-    """Find and measure the videos of every split, write the lists, print the counts.
+    """Find the videos of every split, count their frames, write the lists, print the counts.
 
     Args:
-        annotations: What there should be below the folder `root`.
+        annotations: The annotations of the dataset.
         root: Folder of the videos.
         output: Folder of the lists, `name`_<split>_list.txt.
-        name: Start of their names; the annotations' own if empty.
-        workers: Processes.
-        measure: Counts frames.
+        name: Prefix of the lists' names; empty for that of the annotations.
+        workers: Number of processes.
+        measure: Counts the frames of a video.
 
     Raises:
-        PrepareError: Nothing was found, or a list of another content is there already.
+        PrepareError: No video was found, or a list with other content exists.
     """
     name = name or annotations.name
     if "/" in name:
-        raise PrepareError(f"--name {name}: a name without folders; --output says where the lists go")
+        raise PrepareError(f"--name {name}: expected a name without folders; set the folder with --output")
     notes, splits = list(annotations.notes), annotations.splits
     splits = {split: without_repeats(entries, notes=notes, split=split) for split, entries in splits.items()}
     found = _find(splits, VideoTree(root, annotations.kind))
@@ -89,7 +89,7 @@ def make_lists(
     first = next((pairs[0][0] for pairs in found.values() if pairs), None)
     if first and not tasks:
         example = f"'{first.title}' ({first.where})"
-        raise PrepareError(f"{root}: none of the videos is in there; the annotations ask for {example}, for one")
+        raise PrepareError(f"{root}: holds none of the annotated videos, such as {example}")
     measured = measure_all(tasks, measure, journal_path=output / f"{name}.counts.jsonl", workers=workers)
     _say_notes(notes, measured.values())
     lists = [_compose(output / f"{name}_{split}_list.txt", pairs, measured) for split, pairs in found.items()]
@@ -100,25 +100,25 @@ def make_lists(
 
 
 def _say_notes(notes: Iterable[str], measured: Iterable[Measured]) -> None:
-    """Print what a user should know, and how many videos were counted without decoding them."""
+    """Print the notes, and how many videos were counted without decoding."""
     for note in notes:
         say(f"note: {note}")
     if count := sum(not (found.is_decoded or found.cause) for found in measured):
-        say(f"note: {count} videos were not decoded: damaged pictures in them are not seen (--verify)")
+        say(f"note: {count} videos were counted without decoding, so damaged frames go unnoticed (--verify finds them)")
 
 
 def _report_left_out(left_out: Sequence[tuple[str, str]], path: Path) -> None:
-    """Print what is in no list, and write all names to a file where they are many."""
+    """Print a summary of the files in no list, and write all names to a file if they are many."""
     lines = describe_left_out(left_out)
     for line in lines:
         say(line)
     if any(line.endswith(", ...") for line in lines):
         write_text_atomically(path, "".join(f"{one_line(name)}\t{one_line(reason)}\n" for name, reason in left_out))
-        say(f"  each by name: {path}")
+        say(f"  all names: {path}")
 
 
 def _find(splits: Mapping[str, Sequence[Entry]], tree: VideoTree) -> dict[str, list[tuple[Entry, str, str]]]:
-    """Each entry of every split with its path, or the cause for there being none."""
+    """Return each entry of every split with its path, or with the cause if it is missing."""
     found: dict[str, list[tuple[Entry, str, str]]] = {split: [] for split in splits}
     for split, entries in splits.items():
         for entry in entries:
@@ -130,7 +130,7 @@ def _find(splits: Mapping[str, Sequence[Entry]], tree: VideoTree) -> dict[str, l
 
 
 def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, kind: Kind) -> list[Measurement]:
-    """One measurement for each path, of all segments that any split takes of it."""
+    """Return one task for each path, with all segments that any split has of it."""
     segments: dict[str, dict[tuple[float, float], None]] = {}
     for pairs in found.values():
         for entry, path, _ in pairs:
@@ -156,7 +156,7 @@ def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapp
         if entry.seconds is not None and not cause:
             first, num_frames = result.segments[task.segments.index(entry.seconds)]
             where = segment_path(video, first)
-            cause = "" if num_frames else f"the segment shows none of the {result.num_frames} frames"
+            cause = "" if num_frames else f"none of the {result.num_frames} frames is in the segment"
         if cause := cause or name_fault(video):
             missing.append((entry.title if entry.seconds else video, cause))
             continue
@@ -168,7 +168,7 @@ def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapp
 
 
 def name_fault(path: str) -> str:
-    """Return why a path cannot stand in a list; empty if it can."""
+    """Return why a path cannot be written to a list; empty if it can."""
     try:
         encoded = path.encode()
     except UnicodeEncodeError:
@@ -181,10 +181,10 @@ def name_fault(path: str) -> str:
 
 
 def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Sequence[Path] = ()) -> None:
-    """Write a list with its class names, fingerprint and missing videos, and print the counts.
+    """Write a list with its class names, groups, fingerprint and missing videos, and print the counts.
 
     Raises:
-        PrepareError: Files of another content are there; nothing is overwritten.
+        PrepareError: The list is empty, or files with other content exist; nothing is overwritten.
     """
     content = "".join(video.line for video in made.videos)
     total = len(made.videos) + len(made.missing)
@@ -213,17 +213,17 @@ def write_list(made: ListFile, classes: Sequence[str], *, root: Path, files: Seq
         causes = "; ".join(f"{one_line(video)}: {cause}" for video, cause in made.missing[:3])
         raise PrepareError(f"{made.path}: no video for it: {causes or 'the annotations have none'}")
     is_new = write_new(contents)
-    state = "" if is_new else " (there already, the same)"
+    state = "" if is_new else " (unchanged)"
     in_groups = f", {len(set(made.groups.values()))} groups" if _groups_file(made) else ""
     say(f"{made.path}: {len(made.videos)} of {total} videos, {fingerprint['frames']} frames{in_groups}{state}")
     for cause, count in Counter(cause for _, cause in faults).most_common(5):
         say(f"  {count} x {cause}")
     if faults:
-        say(f"  each by name: {missing}")
+        say(f"  all names: {missing}")
 
 
 def _groups_file(made: ListFile) -> dict[Path, str]:
-    """Return the file of a list's groups; none where every video is its own group."""
+    """Return the path and content of a list's groups file; empty if every video is its own group."""
     if all(path == group for path, group in made.groups.items()):
         return {}
     lines = [f"{one_line(group).replace(chr(9), ' ')}\t{path}\n" for path, group in made.groups.items()]
@@ -231,20 +231,20 @@ def _groups_file(made: ListFile) -> dict[Path, str]:
 
 
 def write_new(contents: dict[Path, str]) -> bool:
-    """Write files of which none may be there with another content.
+    """Write files that do not exist yet.
 
     Returns:
-        Whether any was written.
+        Whether any file was written.
 
     Raises:
-        PrepareError: One is there and differs; none is written then.
+        PrepareError: A file exists with other content; nothing is written then.
     """
     absent = []
     for path, content in contents.items():
         if not path.exists():
             absent.append(path)
         elif path.read_bytes() != content.encode():
-            raise PrepareError(f"{path} is there with another content; move it away, or choose another name")
+            raise PrepareError(f"{path} exists with other content; move it away, or choose another name")
     for path in absent:
         write_text_atomically(path, contents[path])
     return bool(absent)

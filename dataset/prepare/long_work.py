@@ -1,4 +1,4 @@
-"""Work on many videos, in this process or in several, and the journal by which a killed command goes on."""
+"""Parallel work on many videos, and the journal from which a killed command continues."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,23 +14,23 @@ from utils.workers import process_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_AHEAD = 4  # tasks a worker has waiting; results may be megabytes, and are not to pile up
+_AHEAD = 4  # submitted tasks per worker; bounded, as results may be megabytes
 
 
 def each(
     work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, title: str, done: int = 0
 ) -> Iterator[tuple[Task, Result]]:
-    """Do some work on every task, and give each result as it comes.
+    """Call `work` on every task, in parallel, and yield each task with its result as soon as it is done.
 
     Args:
-        work: A function of a module; it is imported by the processes.
-        tasks: What to do; they can be pickled.
-        workers: Processes; with 1 the work is done in this one.
+        work: A module-level function, importable by the processes.
+        tasks: The tasks; must be picklable.
+        workers: Number of processes; with 1, the work is done in this process.
         title: Title of the progress bar.
-        done: Tasks that were done before.
+        done: Number of tasks done before, for the progress bar.
 
     Raises:
-        PrepareError: `workers` is no number of processes.
+        PrepareError: `workers` is less than 1.
         WorkerError: A process was killed.
     """
     if workers < 1:
@@ -63,32 +63,32 @@ def _finished(running: dict[Future[Result], Task]) -> Iterator[tuple[Task, Resul
 
 
 class Journal:
-    """What is done already, a line of key and value each; a truncated last one is dropped, that work is done again."""
+    """The finished work of a command, one line of key and value each; a truncated last line is dropped and redone."""
 
     def __init__(self, path: Path, *, header: Mapping[str, Any]) -> None:
-        """Open a journal, or begin it.
+        """Open a journal, or create it.
 
         Args:
-            path: Of the file; its folder is made.
-            header: What the work is done with; a journal of other work is refused.
+            path: Path of the file; its folder is created.
+            header: The parameters of the work; a journal with another header is an error.
 
         Raises:
-            LineFileError: It is of other work, damaged, or the disk refused.
+            LineFileError: The journal has another header or is damaged, or the disk is full.
         """
         anew = "move it away to do all anew, or take another folder"
         self._file, lines = open_identified(path, header, work="command", anew=anew, sync_seconds=5.0)
         self._values = {line["key"]: line["value"] for line in lines}
 
     def __contains__(self, key: str) -> bool:
-        """Return whether something is done."""
+        """Return whether a key is recorded."""
         return key in self._values
 
     def __getitem__(self, key: str) -> Any:
-        """Return the value that was noted."""
+        """Return the value of a key."""
         return self._values[key]
 
     def put(self, key: str, value: Any) -> None:
-        """Note that something is done.
+        """Record a key and its value.
 
         Raises:
             LineFileError: The disk is full.

@@ -1,4 +1,4 @@
-"""How many frames videos really have, and which of them a segment in seconds takes."""
+"""Count the frames of videos, and find the frames of segments given in seconds."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -21,14 +21,14 @@ Seconds = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found out about a video.
+    """The result of measuring a video.
 
     Attributes:
-        num_frames: Frames that decoding gives; 0 if it cannot be read.
-        segments: First frame and number of frames of every segment asked for; a number of 0: it shows no frame.
-        cause: Why it cannot be read.
-        damage: What of it cannot be decoded, empty for a sound file.
-        is_decoded: Every picture was decoded; else some may be damaged without a word.
+        num_frames: Number of decodable frames; 0 if the video cannot be read.
+        segments: First frame and number of frames of every requested segment; the number may be 0.
+        cause: Why the video cannot be read; empty if it can.
+        damage: What cannot be decoded; empty for an undamaged video.
+        is_decoded: Whether every frame was decoded; otherwise damage may go unnoticed.
     """
 
     num_frames: int
@@ -40,7 +40,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A video to measure: a file, or a folder of pictures, below a root; and segments of it, in seconds."""
+    """A video to measure: a file, or a folder of images, relative to a root; and segments of it, seconds."""
 
     root: str
     path: str
@@ -52,12 +52,12 @@ Measure = Callable[[Measurement], Measured]
 
 
 def measure(task: Measurement) -> Measured:
-    """Count a video's frames as its reader does; that it cannot be read is a result, not an error."""
+    """Count the frames of a video with its reader's index; an unreadable video is a result, not an error."""
     return _measure(task, _index_to_the_end, lambda count: {0, count - 1})
 
 
 def verify(task: Measurement) -> Measured:
-    """Count a video's frames by decoding them all; that it cannot be read is a result, not an error."""
+    """Count the frames of a video by decoding them all; an unreadable video is a result, not an error."""
     return _measure(task, rebuild_index, range)
 
 
@@ -74,13 +74,13 @@ def _measure(
 def measure_all(
     tasks: Sequence[Measurement], measure: Measure, *, journal_path: Path, workers: int
 ) -> dict[Measurement, Measured]:
-    """Measure videos in parallel; what a journal knows of files that are as they were is not measured again.
+    """Measure videos in parallel; unchanged files in the journal are not measured again.
 
     Args:
         tasks: The videos.
-        measure: `measure` or `verify`, for which what was not decoded is measured again.
-        journal_path: File that keeps the counts, so that a killed command continues.
-        workers: Processes.
+        measure: `measure`, or `verify`, which measures again what was not decoded before.
+        journal_path: Journal of the results, from which a killed command continues.
+        workers: Number of processes.
     """
     known: dict[Measurement, Measured] = {}
     keys = {task: _key(task) for task in tasks}
@@ -93,13 +93,13 @@ def measure_all(
     rest = [task for task in keys if task not in known]
     for task, found in each(measure, rest, workers=workers, title="counting frames", done=len(known)):
         known[task] = found
-        if not found.cause:  # what could not be read is tried again
+        if not found.cause:  # an unreadable video is tried again by the next command
             journal.put(keys[task], dataclasses.asdict(found))
     return known
 
 
 def _key(task: Measurement) -> str:
-    """Return what changes with the file."""
+    """Return the journal key of a task, which changes with the file."""
     try:
         status = Path(task.root, task.path).stat()
         version = f"{status.st_size} {status.st_mtime_ns}"
@@ -117,9 +117,9 @@ def _measure_file(path: Path, segments: Sequence[Seconds], make_index: Callable[
 
 
 def _index_to_the_end(video: VideoFile) -> FrameIndex:
-    """Index a file as its reader does, and of a transport stream see that its last frame is there.
+    """Index a file as its reader does, and check that the last frame of a transport stream can be decoded.
 
-    The last packet of one that broke off looks as whole as any; other containers say how long a packet is.
+    MPEG-TS does not store the length of a packet, so a truncated last packet looks complete; other containers do.
     """
     index = build_index(video)
     if index.is_decoded or index.pts is None or video.format_name != "mpegts":
@@ -131,24 +131,24 @@ def _index_to_the_end(video: VideoFile) -> FrameIndex:
 
 
 def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
-    """First frame and number of frames shown in begin <= time < end."""
-    # A frame at 2.0 s may come out as 1.9999999 s.
+    """Return the first frame and the number of frames with begin <= time < end."""
+    # The time of a frame at 2.0 s may be computed as 1.9999999 s.
     first, last = np.searchsorted(times, np.asarray(segment) - 1e-6)
     return int(first), int(last - first)
 
 
 def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) -> Measured:
-    """Count pictures as their reader names them; none may be missing or empty, some numbers must be pictures."""
+    """Count the images of a folder; none may be missing or empty, and those in `numbers` must be decodable."""
     store = FolderStore(task.root)
     try:
         count = store.count(task.path, "")
         files = [Path(store.describe(task.path, number, "")) for number in range(count)]
         sizes = [file.stat().st_size if file.exists() else -1 for file in files]
         if not files:
-            raise ReadError("no pictures 00001.jpg, 00002.jpg, ... in it")
+            raise ReadError("no images 00001.jpg, 00002.jpg, ... in it")
         for fault, size in (("missing", -1), ("empty", 0)):
             if size in sizes:
-                raise ReadError(f"{files[sizes.index(size)].name} is {fault}, one of {count} pictures")
+                raise ReadError(f"{files[sizes.index(size)].name} is {fault}, one of {count} images")
         chosen = set(numbers(count))
         for number in sorted(chosen):
             decode_image(files[number].read_bytes(), color=True)

@@ -1,4 +1,4 @@
-"""Options that several commands of `python -m dataset.prepare` share."""
+"""Command-line options shared by commands of `python -m dataset.prepare`."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from utils.workers import usable_cores
 
 
 def add_list_options(parser: argparse.ArgumentParser, *, root_help: str = "folder of the videos") -> None:
-    """Add the options of the commands that write lists."""
-    parser.add_argument("--root", type=Path, required=True, help=f"{root_help}; paths in the lists start from here")
+    """Add the options of commands that write lists."""
+    parser.add_argument("--root", type=Path, required=True, help=f"{root_help}; list paths are relative to it")
     parser.add_argument("--output", type=Path, default=Path("dataset"), help="folder of the lists (dataset)")
-    parser.add_argument("--name", default="", help="start of the lists' names: NAME_<split>_list.txt")
+    parser.add_argument("--name", default="", help="prefix of the lists' names: NAME_<split>_list.txt")
     parser.add_argument(
         "--verify", action="store_const", dest="measure", const=verify, default=measure,
-        help="decode every picture of every video; without it most are counted by their packets alone, which is quick",
+        help="decode every frame of every video; by default most videos are counted by packets only, which is fast",
     )  # fmt: skip
     add_workers(parser)
 
@@ -28,17 +28,17 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_list(parser: argparse.ArgumentParser) -> None:
-    """Add a list and how its videos are read."""
-    parser.add_argument("--list", type=Path, required=True, dest="listed", help="list: 'path num_frames label' a line")
-    parser.add_argument("--root", type=Path, required=True, help="folder that the paths of the list start from")
+    """Add the options for a list and its videos."""
+    parser.add_argument("--list", type=Path, required=True, dest="listed", help="list of lines 'path num_frames label'")
+    parser.add_argument("--root", type=Path, required=True, help="folder that list paths are relative to")
     parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="format of the list's videos (RAW)")
 
 
 def at_split(words: Sequence[str]) -> dict[str, Path]:
-    """Parse SPLIT=FILE words.
+    """Parse SPLIT=FILE arguments.
 
     Raises:
-        PrepareError: Not of that form, or a split twice.
+        PrepareError: An argument has another form, or a split is given twice.
     """
     files: dict[str, Path] = {}
     for word in words:

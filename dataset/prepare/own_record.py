@@ -1,4 +1,4 @@
-"""The record of a user's own videos: each choice with its reason beside it, and the commands that come next."""
+"""Write the record of a user's own videos, with a comment on every choice, and print the next commands."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ from dataset.prepare.survey import Survey
 from utils.files import write_text_atomically
 from utils.text import one_line, say
 
-_COMMENT_COLUMN = 34
+_COMMENT_COLUMN = 34  # where comments start in a record
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where videos and lists are, as a record names them.
+    """The paths in a record.
 
     Attributes:
         root: Folder of the videos.
         lists: List of each split.
-        copy: Folder of a copy of small frames, where one is to be made.
+        copy: Folder of the downscaled copy, if one is to be made.
     """
 
     root: Path
@@ -33,36 +33,36 @@ class Places:
 
     @property
     def evaluation(self) -> str:
-        """The split that is evaluated on: the test videos are looked at once, at the end, where there are others."""
+        """The split for evaluation: `val` if there is one, so that the test videos are used once, at the end."""
         return "val" if "val" in self.lists else "test"
 
     def copied(self, split: str) -> Path:
-        """Return the list of a split of the copy: X_train_list.txt becomes X_small_train_list.txt."""
+        """Return the path of the copy's list of a split: X_train_list.txt becomes X_small_train_list.txt."""
         listed = self.lists[split]
         return listed.with_name(f"{listed.name.removesuffix(f'_{split}_list.txt')}_small_{split}_list.txt")
 
 
 def write_record(path: Path, places: Places, *, found: Survey, labels: Sequence[int], advice: Advice) -> None:
-    """Write a record, and print what was found, what it says, and the commands that come next.
+    """Write a record, and print the survey, the choices and the next commands.
 
     Args:
-        path: Of the record.
-        places: What it names.
-        found: What the training videos are like.
-        labels: Class of each training video.
+        path: Path of the record.
+        places: The paths in it.
+        found: The survey of the training videos.
+        labels: Class index of each training video.
         advice: The choices.
 
     Raises:
-        PrepareError: Another file is there.
+        PrepareError: A file with other content exists.
     """
     head = (
         f"{len(labels):,} training videos: {describe_counts(labels, found.class_names)}",
         found.describe(),
-        f"what tells the classes apart: {advice.intent} ({advice.why})",
+        f"what distinguishes the classes: {advice.intent} ({advice.why})",
     )
     text = "".join(_lines(head, places, found=found, advice=advice))
     is_new = _write(path, text)
-    say(*head, f"{path}: written, with the reason of every choice" if is_new else f"{path} is there already, the same")
+    say(*head, f"{path}: written, with the reason for every choice" if is_new else f"{path}: unchanged")
     if not is_new:
         return
     for choice in advice.choices:
@@ -72,7 +72,7 @@ def write_record(path: Path, places: Places, *, found: Survey, labels: Sequence[
 
 
 def next_commands(record: Path, places: Places, advice: Advice) -> Iterator[str]:
-    """Give the commands that lead from the record to predictions, as they can be pasted."""
+    """Yield the shell commands that lead from the record to predictions."""
     if advice.copy_side:
         for split, listed in places.lists.items():
             yield _command(
@@ -89,15 +89,15 @@ def next_commands(record: Path, places: Places, advice: Advice) -> Iterator[str]
 
 
 def _command(script: str, *words: object) -> str:
-    """Return a command line, with words quoted where a shell needs it."""
+    """Return a command line, with arguments quoted for the shell."""
     return " ".join([script, *(shlex.quote(str(word)) for word in words)])
 
 
 def _lines(head: Sequence[str], places: Places, *, found: Survey, advice: Advice) -> Iterator[str]:
-    """Give the lines of a record."""
+    """Yield the lines of a record."""
     yield from (f"# {one_line(line)}\n" for line in head)
     if advice.intent == "appearance":
-        yield "# Few videos gain most by trained weights: python -m model.weights list, docs/weights.md\n"
+        yield "# Small sets gain most from pretrained weights: python -m model.weights list, docs/weights.md\n"
     yield f'base: "{advice.base}"\n'
     data = (*_data(places, found=found, advice=advice), *advice.choices)
     for section in dict.fromkeys(choice.section for choice in data):
@@ -108,7 +108,7 @@ def _lines(head: Sequence[str], places: Places, *, found: Survey, advice: Advice
 
 
 def _data(places: Places, *, found: Survey, advice: Advice) -> Iterator[Choice]:
-    """Give the keys that say where the videos are."""
+    """Yield the keys for the location of the videos."""
     is_copied = bool(advice.copy_side)
     root = str(places.copy if is_copied else places.root)
     reason = f"a copy with a short side of {advice.copy_side} pixels: {advice.copy_reason}" if is_copied else ""
@@ -128,18 +128,18 @@ def _line(choice: Choice) -> str:
 
 
 def _written(choice: Choice) -> str:
-    """Return a value as YAML has it."""
-    style = '"' if isinstance(choice.value, str) else None  # line breaks and the like are spelled out in quotes alone
+    """Return a value in YAML."""
+    style = '"' if isinstance(choice.value, str) else None  # only double quotes escape line breaks and the like
     return yaml.safe_dump(choice.value, allow_unicode=True, width=10**6, default_style=style).splitlines()[0]
 
 
 def _write(path: Path, text: str) -> bool:
-    """Write a record unless one that says the same is there; return whether it was written.
+    """Write a record unless one with the same content exists; return whether it was written.
 
-    Reasons are not compared: they name measured times, which are never the same twice.
+    Comments are not compared: they hold measured times, which always differ.
 
     Raises:
-        PrepareError: Another file is there.
+        PrepareError: A file with other content exists.
     """
     if not path.exists():
         write_text_atomically(path, text)
@@ -149,5 +149,5 @@ def _write(path: Path, text: str) -> bool:
     except (yaml.YAMLError, UnicodeDecodeError):
         there = None
     if there != yaml.safe_load(text):
-        raise PrepareError(f"{path} is there with another content; move it away, or choose another name")
+        raise PrepareError(f"{path} exists with other content; move it away, or choose another name")
     return False

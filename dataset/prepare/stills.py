@@ -1,19 +1,23 @@
-"""Whether one frame of a video tells its class: plain numbers of pictures, and a linear classifier of them."""
+"""How well a single frame predicts the class of a video: simple image features and a linear classifier."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-_CELLS = 4  # a picture's rows and columns of cells, whose colors are compared
-_LEVELS = 4  # of a color channel in the histogram
-_DIRECTIONS = 8  # of edges
+_CELLS = 4  # rows and columns of the grid of mean colors
+_LEVELS = 4  # bins per color channel of the histogram
+_DIRECTIONS = 8  # bins of the edge orientation histogram
 _FOLDS = 5
-_RIDGE = 30.0  # on features of standard deviation 1
+_RIDGE = 30.0  # regularization, for features of standard deviation 1
 
 
 def describe_still(picture: np.ndarray) -> np.ndarray:
-    """Return numbers of a small picture, uint8 [64, 64, 3]: colors by place, colors, strength and course of edges."""
+    """Return the features of an image, uint8 [64, 64, 3]: grid of mean colors, color and edge orientation histograms.
+
+    Returns:
+        float64 [features].
+    """
     place = cv2.resize(picture, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).ravel() / 255.0
     levels = picture.reshape(-1, 3).astype(np.int64) * _LEVELS // 256
     colors = np.bincount(levels @ (_LEVELS**2, _LEVELS, 1), minlength=_LEVELS**3) / len(levels)
@@ -27,12 +31,12 @@ def describe_still(picture: np.ndarray) -> np.ndarray:
 
 
 def stills_accuracy(numbers: np.ndarray, labels: np.ndarray, *, groups: Sequence[str]) -> float:
-    """Return the fraction of videos that a ridge regression on the videos of other groups puts into their class.
+    """Return the cross-validated accuracy of a ridge regression classifier on features of single frames, 0 to 1.
 
     Args:
-        numbers: Of each video, [videos, numbers].
-        labels: Class of each, [videos].
-        groups: What videos stay together with: a group is never on both sides.
+        numbers: Features of a frame of each video, [videos, features].
+        labels: Class index of each video, [videos].
+        groups: Group of each video; a group is never in training and test folds at once.
     """
     names = sorted(set(groups))
     order = np.random.default_rng(0).permutation(len(names))
@@ -43,7 +47,7 @@ def stills_accuracy(numbers: np.ndarray, labels: np.ndarray, *, groups: Sequence
     for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
         if not train.any():
-            return 0.0  # one group: nothing can be said
+            return 0.0  # a single group cannot be cross-validated
         mean, std = numbers[train].mean(axis=0), numbers[train].std(axis=0) + 1e-6
         known, asked = (numbers[train] - mean) / std, (numbers[test] - mean) / std
         base = targets[train].mean(axis=0)

@@ -1,4 +1,4 @@
-"""What the videos of a training list are like: how long, how fast, how large, how slow to decode."""
+"""Survey the videos of a training list: length, frame rate, size, decoding time, single-frame accuracy."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,25 @@ from dataset.prepare.stills import describe_still, stills_accuracy
 from dataset.readers import ReadError
 from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
 
-MOST_VIDEOS = 200  # that are looked at, evenly over the list; some ten seconds
-_FRAMES = 12  # of each that are decoded; the last one is looked at: the first may be black
+MOST_VIDEOS = 200  # videos probed at most, spread evenly over the list; takes some ten seconds
+_FRAMES = 12  # frames decoded of each; features are taken from the last, as the first may be black
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found.
+    """Statistics of the training videos.
 
     Attributes:
-        num_videos: Training videos.
-        class_names: By label.
-        seconds: Lengths: the shortest, the median and the 95th percentile.
-        rates: Frames a second: smallest, median, largest.
-        height: Median of the shorter sides, pixels.
-        width: Median of the longer sides, pixels.
+        num_videos: Number of training videos.
+        class_names: Class names, by label.
+        seconds: Shortest, median and 95th percentile of the durations, seconds.
+        rates: Smallest, median and largest frame rate, frames per second.
+        height: Median of the short sides, pixels.
+        width: Median of the long sides, pixels.
         frames: Median number of frames.
-        decode_seconds: Median time of a processor to decode a frame, whatever else the machine does.
-        stills: Fraction of videos whose class one frame tells, by a plain classifier on videos of other groups.
-        chance: Fraction that guessing would get.
+        decode_seconds: Median CPU time to decode a frame, seconds, which the load of the machine does not change.
+        stills: Accuracy of a simple classifier on one frame per video, tested on videos of other groups, 0 to 1.
+        chance: Fraction of the largest class, 0 to 1.
     """
 
     num_videos: int
@@ -48,19 +48,19 @@ class Survey:
     chance: float
 
     def describe(self) -> str:
-        """Return in a line how long, fast and large the videos are."""
+        """Return a one-line summary of durations, frame rates and sizes."""
         low, median, high = self.seconds
         slow, _, fast = self.rates
         rates = f"{slow:.3g}" if f"{slow:.3g}" == f"{fast:.3g}" else f"{slow:.3g} to {fast:.3g}"
         return (
-            f"{low:.1f} to {high:.1f} s long, median {median:.1f} s; {rates} frames a second; "
+            f"{low:.1f} to {high:.1f} s long, median {median:.1f} s; {rates} frames per second; "
             f"{self.width} x {self.height} pixels; {1000 * self.decode_seconds:.2g} ms to decode a frame"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One video: frames a second, sides in pixels, seconds to decode a frame, numbers that describe one."""
+    """Measurements of one video: frames per second, sides in pixels, seconds to decode a frame, image features."""
 
     rate: float
     sides: tuple[int, int]
@@ -69,7 +69,7 @@ class _Look:
 
 
 def look(path: str) -> _Look | None:
-    """Decode the first frames of a video; None where it cannot be read."""
+    """Measure the first frames of a video; None if it cannot be read."""
     try:
         with VideoFile(Path(path)) as video:
             rate = float(video.frame_rate or USUAL_RATE)
@@ -86,20 +86,25 @@ def look(path: str) -> _Look | None:
 def survey(
     root: Path, videos: Sequence[VideoRecord], *, groups: Mapping[str, str], class_names: Sequence[str], workers: int
 ) -> Survey | None:
-    """Look at the videos of a training list, at `MOST_VIDEOS` of them where there are more.
+    """Survey at most MOST_VIDEOS videos of a training list.
 
-    `groups` says by path what a video stays together with.
+    Args:
+        root: Folder of the videos.
+        videos: The training list.
+        groups: Group of each video, by path.
+        class_names: Class names, by label.
+        workers: Number of processes.
 
     Returns:
-        None where none of them can be read.
+        The statistics; None if no video can be read.
     """
     chosen = np.linspace(0, len(videos) - 1, min(len(videos), MOST_VIDEOS)).round().astype(int).tolist()
     by_path = {str(root / videos[index].path): videos[index] for index in chosen}
-    done = each(look, list(by_path), workers=workers, title="looking at videos")
+    done = each(look, list(by_path), workers=workers, title="surveying videos")
     looks = {path: one for path, one in done if one}
     if not looks:
         return None
-    paths = sorted(looks)  # in whatever order they came
+    paths = sorted(looks)  # results arrive in any order
     found, listed = [looks[path] for path in paths], [by_path[path] for path in paths]
     seconds = [video.num_frames / one.rate for video, one in zip(listed, found, strict=True)]
     rates = [one.rate for one in found]

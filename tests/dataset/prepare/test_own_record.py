@@ -36,14 +36,14 @@ def test_a_record_says_why_and_is_not_written_twice(
     # Another time, the same choices: measured times in the reasons may be others.
     record.write_text(text.replace("# ", "# it took 3 s more; "))
     prepare("folder", "--root", data, "--record", record, "--intent", "motion", output=tmp_path / "lists")
-    assert f"{record} is there already, the same" in capsys.readouterr().out
-    with pytest.raises(PrepareError, match=r"my record\.yml is there with another content; move it away"):
+    assert f"{record}: unchanged" in capsys.readouterr().out
+    with pytest.raises(PrepareError, match=r"my record\.yml exists with other content; move it away"):
         prepare("folder", "--root", data, "--record", record, "--intent", "appearance", output=tmp_path / "lists")
     assert "it took 3 s more" in record.read_text()
 
 
 def test_an_intent_without_a_record_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(PrepareError, match="--intent motion is of a record: say where that goes"):
+    with pytest.raises(PrepareError, match="--intent motion needs a record: add its path"):
         prepare("folder", "--root", tmp_path / "none", "--intent", "motion", output=tmp_path)
 
 

@@ -213,7 +213,7 @@ def test_any_file_that_ffmpeg_opens_is_a_video_and_all_else_is_named(
     assert left_out == {
         "beside.mp4": "beside the folders of the classes", "more.ts": "beside the folders of the classes",
         "empty": "a class without a video",
-        "plain/.hidden.mp4": "hidden", "plain/still.png": "a still picture", "plain/pipe": "no regular file",
+        "plain/.hidden.mp4": "hidden", "plain/still.png": "a still image", "plain/pipe": "no regular file",
         "plain/lost": "a broken link", "plain/itself": "a broken link",
         "plain/up": "a link to a folder that is taken already",
         "plain/list.m3u8": "a list of other files",
@@ -221,7 +221,7 @@ def test_any_file_that_ffmpeg_opens_is_a_video_and_all_else_is_named(
     }  # fmt: skip
     printed = capsys.readouterr().out
     assert "left out: 1 x a class without a video: empty\n" in printed and "plain/4.txt, ..." in printed
-    assert f"each by name: {output / 'data.left_out.txt'}" in printed
+    assert f"all names: {output / 'data.left_out.txt'}" in printed
     assert "plain/broken.mp4\tInvalid data" in "".join(path.read_text() for path in output.glob("*.missing.txt"))
 
 

@@ -63,17 +63,17 @@ def test_nothing_is_overwritten_and_the_same_again_is_fine(
     prepare(*kinetics_words(data), output=output)
     before = {path: path.read_bytes() for path in output.iterdir()}
     prepare(*kinetics_words(data), output=output)
-    assert "there already, the same" in capsys.readouterr().out
+    assert "(unchanged)" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in output.iterdir()} == before
     (data / "videos/train/abseiling/_hVnm4sIbf8_000000_000010.mp4").unlink()
-    with pytest.raises(PrepareError, match="is there with another content; move it away, or choose another name"):
+    with pytest.raises(PrepareError, match="exists with other content; move it away, or choose another name"):
         prepare(*kinetics_words(data), output=output)
     assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
 def test_lists_stay_in_their_folder(layout: Callable[[str], Path], tmp_path: Path) -> None:
     words = kinetics_words(layout("kinetics"))
-    with pytest.raises(PrepareError, match=r"--name \.\./mine: a name without folders"):
+    with pytest.raises(PrepareError, match=r"--name \.\./mine: expected a name without folders"):
         prepare(*words, "--name", "../mine", output=tmp_path / "lists")
     videos = layout("ssv1") / "20bn-something-something-v1"
     with pytest.raises(MissingError, match="no such file"):
@@ -107,7 +107,7 @@ def test_a_killed_command_counts_only_what_it_has_not_counted(
     official_sets.Videos(tmp_path / "new").make(touched, 21)
     asked.clear()
     prepare(*kinetics_words(data), "--name", "later", output=output)
-    with pytest.raises(PrepareError, match="another content"):  # 21 frames now
+    with pytest.raises(PrepareError, match="other content"):  # 21 frames now
         prepare(*kinetics_words(data), output=output)
     assert asked.count(touched.name) == 2
 
@@ -131,7 +131,7 @@ def test_what_was_not_verified_is_said_and_verifying_finds_it(
     one_bad_packet(tmp_path / "set/b/bad.mp4")
     words = ["folder", "--root", tmp_path / "set", "--test_fraction", "0.5"]
     prepare(*words, output=tmp_path)
-    note = r"note: [34] videos were not decoded: damaged pictures in them are not seen \(--verify\)"
+    note = r"note: [34] videos were counted without decoding, so damaged frames go unnoticed \(--verify finds them\)"
     assert re.search(note, capsys.readouterr().out)  # the packets alone may tell of the damaged one
     prepare(*words, "--name", "seen", "--verify", output=tmp_path)  # counts of its own
     prepare(*words, "--name", "seen", output=tmp_path)  # what was verified stays so
@@ -192,7 +192,7 @@ def test_pictures_are_verified_too(tmp_path: Path) -> None:
         ("label,youtube_id,time_start,time_end\nrun,abc\n", "line 2: nothing in column 'time_start'"),
         (
             "label,youtube_id,time_start,time_end\nrun,abc,0,10\nhop,abc,0,10\nrun,abc,0,10\nrun,x,0,10\nhop,x,0,10\n",
-            "none of the videos is in there; the annotations ask for 'run/abc_000000_000010'",
+            "holds none of the annotated videos, such as 'run/abc_000000_000010'",
         ),
     ],
 )
@@ -283,8 +283,8 @@ def test_something_v1(layout: Callable[[str], Path], tmp_path: Path) -> None:
     train = output / "ssv1_frame_train_list.txt"
     assert records(train) == [("100218", 12, 0), ("100001", 9, 1), ("7", 11, 2)]
     assert missing(train) == {
-        "100003": "00005.jpg is missing, one of 8 pictures",
-        "100004": "00003.jpg is empty, one of 8 pictures",
+        "100003": "00005.jpg is missing, one of 8 images",
+        "100004": "00003.jpg is empty, one of 8 images",
     }
     assert records(output / "ssv1_frame_val_list.txt") == [("100002", 10, 3)]
     assert read_class_names(str(train), 4) == list(SOMETHING_CLASSES)
@@ -325,7 +325,7 @@ def test_activitynet_segments_are_lines_and_are_read_to_the_frame(
     assert missing(train) == {"v_gone [0.5 s - 1.5 s]": "no such file"}
     val = output / "anet_video_val_list.txt"
     assert records(val) == [("v_-5KAwRfKmo.mkv#skip=0", 25, 0)]
-    assert missing(val) == {"v_-5KAwRfKmo [50 s - 60 s]": "the segment shows none of the 50 frames"}
+    assert missing(val) == {"v_-5KAwRfKmo [50 s - 60 s]": "none of the 50 frames is in the segment"}
     reader = open_reader("RAW", data / "videos")
     for record in read_list(train):
         skipped = int(record.path.split("=")[1])

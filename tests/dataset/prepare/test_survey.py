@@ -23,7 +23,7 @@ def test_lengths_rates_and_sizes_are_those_of_the_files(tmp_path: Path, videos: 
     assert found.seconds == pytest.approx((0.5, 1.0, 1.9), abs=0.01)
     assert (found.width, found.height) == (64, 48)
     assert 0 < found.decode_seconds < 0.1
-    assert found.describe().startswith("0.5 to 1.9 s long, median 1.0 s; 10 to 40 frames a second; 64 x 48 pixels; ")
+    assert found.describe().startswith("0.5 to 1.9 s long, median 1.0 s; 10 to 40 frames per second; 64 x 48 pixels; ")
 
 
 def test_of_many_videos_some_are_looked_at_from_all_over_the_list(tmp_path: Path, videos: Videos) -> None:
