@@ -67,16 +67,16 @@ def tiny_network(name: str, **options: object) -> Any:
 def blank_network(name: str, **options: object) -> Any:
     """A network of full width whose weights are whatever the memory held: drawing them takes most of the time."""
     settings = {"num_classes": CLASSES} | options
-    with nothing_drawn():
+    with skip_initialization():
         return model.create_model(name, **settings)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
-def nothing_drawn() -> Iterator[None]:
+def skip_initialization() -> Iterator[None]:
     """Within it, networks are made without random weights."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
-    undrawn: dict[str, Any] = dict.fromkeys(names, lambda weight, *_, **__: weight)
-    with mock.patch.multiple("torch.nn.init", **undrawn):
+    no_init: dict[str, Any] = dict.fromkeys(names, lambda weight, *_, **__: weight)
+    with mock.patch.multiple("torch.nn.init", **no_init):
         yield
 
 
@@ -106,15 +106,15 @@ def tiny_clips(name: str, *, count: int = 2, channels: int = 3, early_stride: in
     return torch.randn(count, channels, frames, 32, 32, generator=generator)
 
 
-def lively_network(name: str, **options: Any) -> Any:
+def randomized_network(name: str, **options: Any) -> Any:
     """A tiny network in evaluation mode, whose answers depend on every layer and on the clip."""
     network = tiny_network(name, **options)
     size, channels = options.get("image_size", 32), options.get("in_channels", 3)
     frames = max(4, 2 * min_clip_frames(name, options.get("early_stride", 1)))
-    return shuffle_statistics(network, torch.randn(4, channels, frames, size, size))
+    return randomize_norms(network, torch.randn(4, channels, frames, size, size))
 
 
-def shuffle_statistics(network: Any, example: torch.Tensor) -> Any:
+def randomize_norms(network: Any, example: torch.Tensor) -> Any:
     """Give batch norms weights that no layer can ignore, and about the statistics of what they see of an example.
 
     Without the latter a deep network's answer hardly depends on its input. The network is in evaluation mode after it.
@@ -132,7 +132,7 @@ def shuffle_statistics(network: Any, example: torch.Tensor) -> Any:
     return network.eval()
 
 
-def silence_global_views(network: Any) -> Any:
+def zero_global_terms(network: Any) -> Any:
     """Take the constant, a random bias, from what the global views of new LGD and DG networks add to their blocks."""
     for block in network.modules():
         if isinstance(block, GlobalContextBlock | DiffusionBlock):

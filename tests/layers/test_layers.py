@@ -57,7 +57,7 @@ def inflate(unit: Unit, kernel: Tensor) -> Unit:
     return unit.eval()
 
 
-def plane_norm(x: Tensor, norm: Any) -> Tensor:
+def norm_2d(x: Tensor, norm: Any) -> Tensor:
     """Apply the norm of a unit to images."""
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
 
@@ -72,7 +72,7 @@ def test_inflated_unit_has_the_output_of_the_2d_layer_on_a_still_clip(kind: Any,
     kernel = torch.randn(16, 12 // groups, 3, 3)
     unit = inflate(kind(12, 16, stride=stride, style=style), kernel)
     image = torch.randn(2, 12, 9, 9)
-    expected = plane_norm(F.conv2d(image, kernel, stride=stride, padding=1, groups=groups), unit.norm)
+    expected = norm_2d(F.conv2d(image, kernel, stride=stride, padding=1, groups=groups), unit.norm)
     expected = F.relu(expected) if kind is P3DCUnit else expected
     found = unit(image.unsqueeze(2).repeat(1, 1, FRAMES, 1, 1))
     # I3D's padding in time affects the first and last frame; that of added units may affect all but the middle.

@@ -19,7 +19,7 @@ KINDS = ("p3d_resnet18", "lgd_p3d_resnet18", "dg_p3d_resnet18")
 
 # First temporal convolutions of P3D-B in basic blocks: the released code gives them the output's width as input, with
 # which these six networks cannot run, so that no weights of that shape exist.
-MENDED = {
+FIXED = {
     "p3db_resnet18": ("layer2", "layer3", "layer4"),
     "p3db_resnet34": ("layer2", "layer3", "layer4"),
     "lgd_p3d_resnet18": ("layer3",),
@@ -61,7 +61,7 @@ def outline(name: str) -> Outline:
 def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
     assert outline(name).min_clip_frames == min_clip_frames(name, early_stride=4)
     expected = dict(SHAPES[name])
-    for stage in MENDED.get(name, ()):
+    for stage in FIXED.get(name, ()):
         spatial, temporal = expected[f"{stage}.0.conv1.weight"], f"{stage}.0.conv1_t.weight"
         assert expected[temporal] == [spatial[0], spatial[0], 3, 1, 1]
         expected[temporal] = [spatial[0], spatial[1], 3, 1, 1]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import model
-from tests.networks import CLASSES, DATA, SHAPES, blank_network, silence_global_views, tiny_network
+from tests.networks import CLASSES, DATA, SHAPES, blank_network, tiny_network, zero_global_terms
 from utils.errors import UserError
 from utils.torchvision_import import import_torchvision
 
@@ -58,7 +58,7 @@ def released_shapes(name: str, early_stride: int) -> dict[str, list[int]]:
     return {key: [CLASSES, *shape[1:]] if key.startswith("fc") else shape for key, shape in shapes.items()}
 
 
-def answers(network: model.VideoNetwork) -> list[Tensor]:
+def compute_heads(network: model.VideoNetwork) -> list[Tensor]:
     """The network's heads for the clips that the logits were recorded with."""
     clips = np.random.default_rng(0).standard_normal((2, 3, 16, 64, 64)).astype(np.float32)
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def test_logits_are_those_of_the_released_network(case: str) -> None:
     name, early_stride = case.split(":")
     network = blank_network(name, early_stride=int(early_stride), image_size=64)
     model.load_weights(network, known_weights(released_shapes(name, int(early_stride))))
-    assert_recorded(answers(network.eval()), LOGITS["filled"][case], name)
+    assert_recorded(compute_heads(network.eval()), LOGITS["filled"][case], name)
 
 
 @pytest.mark.parametrize("case", LOGITS["inflated"])
@@ -89,7 +89,7 @@ def test_inflated_logits_are_those_of_the_released_transfer(case: str) -> None:
     kept = {key: shape for key, shape in released_shapes(name, int(early_stride)).items() if "fc" in key}
     assert not network.load_state_dict(known_weights(kept), strict=False).unexpected_keys
     model.inflate(network, known_weights(SHAPES[name.rsplit("_", 1)[1]]))
-    assert_recorded(answers(network.eval()), LOGITS["inflated"][case], name)
+    assert_recorded(compute_heads(network.eval()), LOGITS["inflated"][case], name)
 
 
 @pytest.mark.parametrize("is_released", [False, True])
@@ -153,7 +153,7 @@ def test_unmatched_weights_raise_by_name_and_load_nothing(damage: Any, message: 
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
 
 
-def plane_network(name: str) -> Any:
+def make_network_2d(name: str) -> Any:
     """A 2D ResNet of torchvision in evaluation mode, with batch norms that no layer can ignore."""
     torch.manual_seed(3)
     network = getattr(import_torchvision().models, name)(num_classes=CLASSES)
@@ -167,13 +167,13 @@ def plane_network(name: str) -> Any:
     return network.eval()
 
 
-def inflated_network(name: str, plane: Any, *, early_stride: int) -> Any:
+def inflated_network(name: str, network_2d: Any, *, early_stride: int) -> Any:
     """The 3D network with the 2D network's weights, its classifiers included."""
     network = tiny_network(name, base_width=64, early_stride=early_stride)
-    model.inflate(network, plane.state_dict())
+    model.inflate(network, network_2d.state_dict())
     for classifier in network.classifier_names:
-        network.get_submodule(classifier).load_state_dict(plane.fc.state_dict())
-    return silence_global_views(network).eval()
+        network.get_submodule(classifier).load_state_dict(network_2d.fc.state_dict())
+    return zero_global_terms(network).eval()
 
 
 @pytest.mark.parametrize(
@@ -185,38 +185,38 @@ def inflated_network(name: str, plane: Any, *, early_stride: int) -> Any:
     ],
 )
 def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(backbone: str, families: tuple[str, ...]) -> None:
-    plane = plane_network(backbone)
+    network_2d = make_network_2d(backbone)
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
-        expected = plane(images)
+        expected = network_2d(images)
         for family in families:
-            network = inflated_network(f"{family}_{backbone}", plane, early_stride=2)
+            network = inflated_network(f"{family}_{backbone}", network_2d, early_stride=2)
             clips = images.unsqueeze(2).repeat(1, 1, network.min_clip_frames, 1, 1)
             torch.testing.assert_close(network(clips)[0], expected, atol=1e-4, rtol=1e-4, msg=family)
 
 
 def test_inflated_second_head_is_the_2d_network_without_its_last_stride() -> None:
-    plane = plane_network("resnet18")
-    network = inflated_network("dg_p3d_resnet18", plane, early_stride=1)
-    plane.layer4[0].conv1.stride = plane.layer4[0].downsample[0].stride = (1, 1)
+    network_2d = make_network_2d("resnet18")
+    network = inflated_network("dg_p3d_resnet18", network_2d, early_stride=1)
+    network_2d.layer4[0].conv1.stride = network_2d.layer4[0].downsample[0].stride = (1, 1)
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(
-            network(images.unsqueeze(2).repeat(1, 1, 8, 1, 1))[1], plane(images), atol=1e-4, rtol=1e-4
+            network(images.unsqueeze(2).repeat(1, 1, 8, 1, 1))[1], network_2d(images), atol=1e-4, rtol=1e-4
         )
 
 
 def test_inflated_i3d_equals_the_2d_network_away_from_the_clip_ends() -> None:
     # Zero padding in time reaches one frame further with each of the 8 units: of 17 frames only the middle one is free.
-    plane = plane_network("resnet18")
-    network = inflated_network("i3d_resnet18", plane, early_stride=1)
+    network_2d = make_network_2d("resnet18")
+    network = inflated_network("i3d_resnet18", network_2d, early_stride=1)
     features: dict[str, Tensor] = {}
     network.layer4.register_forward_hook(lambda _, __, output: features.update(clip=output))
-    plane.layer4.register_forward_hook(lambda _, __, output: features.update(image=output))
+    network_2d.layer4.register_forward_hook(lambda _, __, output: features.update(image=output))
     image = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         network(image.unsqueeze(2).repeat(1, 1, 17, 1, 1))
-        plane(image)
+        network_2d(image)
     torch.testing.assert_close(features["clip"][:, :, 8], features["image"], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(features["clip"][:, :, 0], features["image"], atol=1e-3)
 
@@ -224,25 +224,25 @@ def test_inflated_i3d_equals_the_2d_network_away_from_the_clip_ends() -> None:
 def test_inflation_keeps_classifiers_and_fully_connected_layers() -> None:
     network = tiny_network("dg_p3d_resnet18", base_width=64)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    model.inflate(network, plane_network("resnet18").state_dict())
+    model.inflate(network, make_network_2d("resnet18").state_dict())
     kept = {key for key, tensor in network.state_dict().items() if torch.equal(tensor, before[key])}
     assert {key for key in kept if "num_batches" not in key} == {key for key in before if "fc" in key}
 
 
 def test_inflation_for_optical_flow_takes_the_mean_over_color() -> None:
-    plane = plane_network("resnet18")
+    network_2d = make_network_2d("resnet18")
     network = tiny_network("c2d_resnet18", base_width=64, in_channels=2)
-    model.inflate(network, plane.state_dict())
-    network.fc.load_state_dict(plane.fc.state_dict())
+    model.inflate(network, network_2d.state_dict())
+    network.fc.load_state_dict(network_2d.fc.state_dict())
     gray = torch.randn(2, 1, 48, 48)
     with torch.inference_mode():
         # Two equal channels stand for two thirds of a gray image's three.
         flow = network.eval()((1.5 * gray).repeat(1, 2, 1, 1).unsqueeze(2))[0]
-        torch.testing.assert_close(flow, plane(gray.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(flow, network_2d(gray.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
 
 
 def test_inflation_needs_no_batch_counters() -> None:
-    weights = {key: t for key, t in plane_network("resnet18").state_dict().items() if "num_batches" not in key}
+    weights = {key: t for key, t in make_network_2d("resnet18").state_dict().items() if "num_batches" not in key}
     model.inflate(blank_network("p3d_resnet18"), weights)
 
 
@@ -260,7 +260,7 @@ def test_inflation_from_another_network_raises(target: str, source: str, message
         tensor.zero_()
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     with pytest.raises(model.WeightsError, match=message):
-        model.inflate(network, plane_network(source).state_dict())
+        model.inflate(network, make_network_2d(source).state_dict())
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
 
 

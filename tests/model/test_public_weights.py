@@ -14,7 +14,7 @@ from torch import Tensor
 import model
 from model.build import make_initial_network, make_trained_network
 from tests.conftest import MakeRecord
-from tests.networks import CLASSES, SHAPES, lively_network, tiny_clips, tiny_network
+from tests.networks import CLASSES, SHAPES, randomized_network, tiny_clips, tiny_network
 from utils.config import load_config
 
 Weights = dict[str, Tensor]
@@ -58,7 +58,7 @@ def public_file(kind: str, network: model.VideoNetwork) -> Weights:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_public_file_of_the_same_classes_loads_whole(kind: str) -> None:
     name, _ = KINDS[kind]
-    source, network = lively_network(name), tiny_network(name).eval()
+    source, network = randomized_network(name), tiny_network(name).eval()
     weights = public_file(kind, source)
     classifiers = {key for key in weights if key.startswith(("_fc", "head", "classifier"))}
     assert len(classifiers) == 2 * len(network.classifier_names) and not any(key.startswith("fc") for key in weights)
@@ -148,15 +148,15 @@ def test_torchvisions_transformers_of_its_release_0_12() -> None:
 
 # Networks and files of their 2D networks, of 1000 classes, for the whole way from a record to the network.
 FILES: dict[str, tuple[str, Callable[[], Weights]]] = {
-    "EfficientNet-PyTorch": ("eftnet_b0", lambda: public_file("EfficientNet-PyTorch", plane("eftnet_b0"))),
-    "timm": ("vit_t_p16", lambda: public_file("timm", plane("vit_t_p16")) | PRE_LOGITS),
-    "DeiT": ("vit_deit_t_p16", lambda: public_file("DeiT", plane("vit_deit_t_p16"))),
+    "EfficientNet-PyTorch": ("eftnet_b0", lambda: public_file("EfficientNet-PyTorch", network_2d("eftnet_b0"))),
+    "timm": ("vit_t_p16", lambda: public_file("timm", network_2d("vit_t_p16")) | PRE_LOGITS),
+    "DeiT": ("vit_deit_t_p16", lambda: public_file("DeiT", network_2d("vit_deit_t_p16"))),
     "torchvision 0.12": ("vit_t_p16", lambda: early_torchvision(torchvision_vit(1000))),
-    "torchvision": ("resnet18", lambda: model.export_weights(plane("resnet18"))),
+    "torchvision": ("resnet18", lambda: model.export_weights(network_2d("resnet18"))),
 }
 
 
-def plane(name: str) -> model.VideoNetwork:
+def network_2d(name: str) -> model.VideoNetwork:
     return tiny_network(name, num_classes=1000)
 
 

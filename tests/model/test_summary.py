@@ -9,7 +9,7 @@ from torch import nn
 from model import summary
 from model.summary import match_names, measure, saved_bytes
 from tests import forked
-from tests.networks import RELEASED_FAMILIES, few_blocks, nothing_drawn, tiny_network
+from tests.networks import RELEASED_FAMILIES, few_blocks, skip_initialization, tiny_network
 from utils.config.network_names import UnknownNetworkError, clip_limits, list_names
 
 
@@ -81,7 +81,7 @@ def test_the_command_prints_a_table_or_one_line(
 def test_the_smallest_clips_that_a_record_may_have_are_trained(name: str) -> None:
     limits = clip_limits(name, 1)
     size, frames = max(limits.min_size, limits.patch), limits.min_frames
-    with torch.device("meta"), nothing_drawn():
+    with torch.device("meta"), skip_initialization():
         network = tiny_network(name, image_size=64).train()  # a path's goal; its short inputs are smaller
         network(torch.empty(2, 3, frames, size, size))[0].sum().backward()
         if limits.min_size > 1:

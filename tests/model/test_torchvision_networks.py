@@ -21,7 +21,7 @@ from dataset.listing import VideoRecord
 from layers.norm import set_frozen_batch_norm
 from model.build import make_initial_network, make_trained_network
 from tests.conftest import MakeRecord
-from tests.networks import CLASSES, nothing_drawn, shuffle_statistics
+from tests.networks import CLASSES, randomize_norms, skip_initialization
 from tests.videos import encode_video
 from utils.config import ConfigError, load_config
 from utils.config.network_names import TORCHVISION_VIDEO, ClipLimits, clip_limits
@@ -35,7 +35,7 @@ from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
 
 # Those that a CPU runs in no time; the others are their siblings.
-QUICK = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "swin3d_t")
+FAST = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "swin3d_t")
 BLOCKS = {"r3d_18": 8, "mc3_18": 8, "r2plus1d_18": 8, "s3d": 9, "mvit_v1_b": 16, "mvit_v2_s": 16, "swin3d_t": 12}
 
 
@@ -45,16 +45,16 @@ def make(backbone: str, **options: object) -> Any:
     return model.create_model(f"torchvision/{backbone}", **settings)  # type: ignore[arg-type]
 
 
-def theirs(backbone: str, **options: object) -> Any:
+def make_torchvision_network(backbone: str, **options: object) -> Any:
     torch.manual_seed(1)
     settings = {"num_classes": CLASSES} | options
     plain = getattr(import_torchvision().models.video, backbone)(**settings)
     if backbone == "s3d":  # its own last pooling takes no less than 14 frames of 224 x 224
         return plain.eval()
-    return shuffle_statistics(plain, torch.randn(2, 3, 16, 32, 32))
+    return randomize_norms(plain, torch.randn(2, 3, 16, 32, 32))
 
 
-def leave_out_repeated_blocks(network: nn.Module) -> None:
+def remove_repeated_blocks(network: nn.Module) -> None:
     """Take out the blocks in a row that have the layers of the two in front of them: windows shift in every second."""
     for stage in [module for module in network.modules() if isinstance(module, nn.Sequential | nn.ModuleList)]:
         layers = [[(key, tensor.shape) for key, tensor in block.state_dict().items()] for block in stage]
@@ -77,7 +77,7 @@ def draw_weights(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("backbone", TORCHVISION_VIDEO)
 def test_every_network_takes_the_names_of_torchvision(backbone: str) -> None:
-    with torch.device("meta"), nothing_drawn():
+    with torch.device("meta"), skip_initialization():
         network = make(backbone, num_classes=400)
         plain = getattr(import_torchvision().models.video, backbone)(num_classes=400)
     released = {network.released_name(key): tensor.shape for key, tensor in network.state_dict().items()}
@@ -92,15 +92,15 @@ def test_answers_are_those_of_torchvision(backbone: str) -> None:
     frames, size = {"s3d": (14, 224), "mvit": (4, 64)}.get(backbone.split("_")[0], (4, 32))
     video = import_torchvision().models.video
     full, small = video.mvit.MViT, {"temporal_size": frames, "spatial_size": (size, size)}
-    with nothing_drawn(), mock.patch.object(video.mvit, "MViT", lambda **given: full(**given | small)):
+    with skip_initialization(), mock.patch.object(video.mvit, "MViT", lambda **given: full(**given | small)):
         network, plain = make(backbone), getattr(video, backbone)(num_classes=CLASSES).eval()
     network.limits = ClipLimits(frames, patch=1)
-    leave_out_repeated_blocks(network)
-    leave_out_repeated_blocks(plain)
+    remove_repeated_blocks(network)
+    remove_repeated_blocks(plain)
     draw_weights(plain)
     clips = torch.randn(1 if backbone == "s3d" else 2, 3, frames, size, size)
     if backbone != "s3d":  # its own last pooling takes no less than 14 frames of 224 x 224
-        shuffle_statistics(plain, clips)
+        randomize_norms(plain, clips)
     model.load_weights(network, plain.state_dict())
     with torch.inference_mode():
         (logits,) = network.eval()(clips)
@@ -109,7 +109,7 @@ def test_answers_are_those_of_torchvision(backbone: str) -> None:
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", QUICK)
+@pytest.mark.parametrize("backbone", FAST)
 def test_every_parameter_gets_a_gradient(backbone: str) -> None:
     network = make(backbone, checkpoint_blocks=True)
     clips = torch.randn(2, 3, max(4, network.min_clip_frames), 32, 32)
@@ -119,7 +119,7 @@ def test_every_parameter_gets_a_gradient(backbone: str) -> None:
     assert [key for key, weight in network.named_parameters() if weight.grad is None] == []
 
 
-@pytest.mark.parametrize("backbone", QUICK)
+@pytest.mark.parametrize("backbone", FAST)
 def test_the_fewest_frames_run_and_fewer_are_refused(backbone: str) -> None:
     network = make(backbone).eval()
     frames = network.min_clip_frames
@@ -178,7 +178,7 @@ def test_stochastic_depth_and_pooling(backbone: str) -> None:
 
 
 def test_flow_averages_the_first_kernel_over_color() -> None:
-    plain, network = theirs("mc3_18"), make("mc3_18", in_channels=2)
+    plain, network = make_torchvision_network("mc3_18"), make("mc3_18", in_channels=2)
     model.load_weights(network, plain.state_dict())
     gray = torch.randn(1, 1, 2, 16, 16)
     with torch.inference_mode():
@@ -217,7 +217,7 @@ def make_torchvision(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) ->
 
 def test_a_weight_file_is_loaded_and_trained(make_torchvision: MakeTorchvision, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
-    plain = theirs("s3d", num_classes=400)
+    plain = make_torchvision_network("s3d", num_classes=400)
     torch.save(plain.state_dict(), file)
     record = make_torchvision("s3d", pretrained_model=str(file), remove_fc=True)
     start = make_initial_network(load_config(record, CLIPS), trained=None)

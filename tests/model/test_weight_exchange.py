@@ -20,9 +20,9 @@ from tests.networks import (
     RELEASED_FAMILIES,
     SHAPES,
     blank_network,
-    lively_network,
-    nothing_drawn,
-    shuffle_statistics,
+    randomize_norms,
+    randomized_network,
+    skip_initialization,
     tiny_clips,
     tiny_network,
 )
@@ -38,7 +38,7 @@ def heads_of(network: model.VideoNetwork, clips: Tensor) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_exported_weights_make_an_equal_network(name: str) -> None:
-    network = lively_network(name)
+    network = randomized_network(name)
     released = model.export_weights(network)
     if name in RELEASED_FAMILIES:
         assert released.keys() == SHAPES[name].keys()
@@ -63,7 +63,7 @@ def test_an_entry_too_many_or_too_few_is_named(name: str) -> None:
 
 
 def test_either_of_the_two_names_of_s3d_is_enough_and_the_second_one_counts() -> None:
-    network = lively_network("s3d")
+    network = randomized_network("s3d")
     both = model.export_weights(network)
     second = [key for key in both if key.startswith("block")]
     first = [key for key in both if key.startswith(("Conv", "Mixed"))]
@@ -78,13 +78,13 @@ def test_either_of_the_two_names_of_s3d_is_enough_and_the_second_one_counts() ->
 
 
 def test_torchvision_resnet_is_the_frame_network() -> None:
-    plane = import_torchvision().models.resnext50_32x4d(num_classes=CLASSES)
-    shuffle_statistics(plane, torch.randn(4, 3, 64, 64))
+    network_2d = import_torchvision().models.resnext50_32x4d(num_classes=CLASSES)
+    randomize_norms(network_2d, torch.randn(4, 3, 64, 64))
     network = tiny_network("resnext50_32x4d", base_width=64)
-    model.load_weights(network, plane.state_dict())
+    model.load_weights(network, network_2d.state_dict())
     clips = torch.randn(2, 3, 2, 64, 64)
     with torch.inference_mode():
-        expected = torch.stack([plane(clips[:, :, frame]) for frame in range(2)]).mean(0)
+        expected = torch.stack([network_2d(clips[:, :, frame]) for frame in range(2)]).mean(0)
     torch.testing.assert_close(heads_of(network, clips)[0], expected, **CLOSE)
 
 
@@ -93,14 +93,14 @@ def test_torchvision_efficientnet_is_the_frame_network_where_maps_have_odd_sizes
     models = import_torchvision().models
     norm = partial(nn.BatchNorm2d, eps=1e-3)
     torch.manual_seed(4)
-    plane = models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
-    shuffle_statistics(plane, torch.randn(8, 3, 32, 32))
+    network_2d = models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
+    randomize_norms(network_2d, torch.randn(8, 3, 32, 32))
     for size, agrees in ((33, True), (32, False)):
         network = tiny_network("eftnet_b0", base_width=64, image_size=size)
-        model.load_weights(network, plane.state_dict())
+        model.load_weights(network, network_2d.state_dict())
         clips = torch.randn(2, 3, 1, size, size)
         with torch.inference_mode():
-            expected = plane(clips[:, :, 0])
+            expected = network_2d(clips[:, :, 0])
         assert torch.allclose(heads_of(network, clips)[0], expected, atol=1e-4, rtol=1e-4) is agrees
 
 
@@ -132,9 +132,9 @@ def tensorflow_efficientnet() -> Any:
     """Make torchvision's b0 with TensorFlow's padding, in evaluation mode and float64."""
     torch.manual_seed(4)
     norm = partial(nn.BatchNorm2d, eps=1e-3)
-    plane = import_torchvision().models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
-    assert pad_as_tensorflow(plane) == {(3, 1), (3, 2), (5, 1), (5, 2)}
-    return shuffle_statistics(plane, torch.randn(8, 3, 32, 32)).double()
+    network_2d = import_torchvision().models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
+    assert pad_as_tensorflow(network_2d) == {(3, 1), (3, 2), (5, 1), (5, 2)}
+    return randomize_norms(network_2d, torch.randn(8, 3, 32, 32)).double()
 
 
 @pytest.mark.parametrize("name", ["eftnet_b0", "c2d_eftnet_b0", "seq_eftnet_b0", "seq_p3d_eftnet_b0"])
@@ -157,11 +157,11 @@ def test_efficientnets_pad_for_the_size_they_see(tensorflow_efficientnet: Any, n
 
 @pytest.mark.parametrize("number", range(8))
 def test_torchvision_efficientnets_have_the_layers_of_ours(number: int) -> None:
-    with torch.device("meta"), nothing_drawn():
-        plane = getattr(import_torchvision().models, f"efficientnet_b{number}")(num_classes=CLASSES)
+    with torch.device("meta"), skip_initialization():
+        network_2d = getattr(import_torchvision().models, f"efficientnet_b{number}")(num_classes=CLASSES)
         network = model.create_model(f"eftnet_b{number}", num_classes=CLASSES)
     names = {network.torchvision_name(network.released_name(key)): t for key, t in network.state_dict().items()}
-    theirs = plane.state_dict()
+    theirs = network_2d.state_dict()
     assert {key: t.shape for key, t in names.items()} == {key: t.shape for key, t in theirs.items()}
 
 
@@ -183,12 +183,12 @@ def tiny_vit(image_size: int) -> nn.Module:
 
 
 def test_torchvision_vit_is_the_frame_network() -> None:
-    plane = tiny_vit(32)
+    network_2d = tiny_vit(32)
     network = tiny_network("vit_t_p16")
-    model.load_weights(network, plane.state_dict())
+    model.load_weights(network, network_2d.state_dict())
     clips = torch.randn(2, 3, 3, 32, 32)
     with torch.inference_mode():
-        expected = torch.stack([plane(clips[:, :, frame]) for frame in range(3)]).mean(0)
+        expected = torch.stack([network_2d(clips[:, :, frame]) for frame in range(3)]).mean(0)
     torch.testing.assert_close(heads_of(network, clips)[0], expected, **CLOSE)
 
 
@@ -204,10 +204,10 @@ def test_torchvision_vit_is_the_frame_network() -> None:
 def test_torchvision_files_inflate_as_the_released_names_do(name: str, make: object) -> None:
     with torch.device("meta"):
         shapes = {key: tensor.shape for key, tensor in make().state_dict().items()}  # type: ignore[operator]
-    plane = {key: torch.randn(shape).abs() for key, shape in shapes.items()}
+    network_2d = {key: torch.randn(shape).abs() for key, shape in shapes.items()}
     network = tiny_network(name, base_width=8 if "vit" in name else 64, image_size=64)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    model.inflate(network, plane)
+    model.inflate(network, network_2d)
     changed = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
     kept = before.keys() - changed
     assert all("num_batches" in key or key.startswith(("fc.", "image.fc.")) for key in kept)

@@ -24,7 +24,7 @@ from model.weights_command import format_table
 from model.weights_fetch import FetchError, fetch
 from tests import forked
 from tests.conftest import ROOT
-from tests.networks import nothing_drawn
+from tests.networks import skip_initialization
 from utils.config.network_names import list_names
 from utils.files import FileError
 from utils.torchvision_import import import_torchvision
@@ -167,7 +167,7 @@ def test_a_public_file_fits_the_network_it_is_listed_for(file: PublicFile) -> No
     weights, builder = LISTED.get(file.url, (None, file.net_name))
     classes = 1000 if file.data_set == "ImageNet-1K" else 400
     options = {"image_size": weights.meta["min_size"][0]} if builder.startswith("vit") else {}
-    with torch.device("meta"), nothing_drawn():
+    with torch.device("meta"), skip_initialization():
         theirs = MODELS.get_model(builder, weights=None, num_classes=classes, **options)
         ours = model.create_model(file.net_name, num_classes=classes, **options)
     model.load_weights(ours, theirs.state_dict())

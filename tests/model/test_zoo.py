@@ -20,11 +20,11 @@ from tests.networks import (
     FAMILIES,
     RELEASED_FAMILIES,
     few_blocks,
-    lively_network,
     min_clip_frames,
-    silence_global_views,
+    randomized_network,
     tiny_clips,
     tiny_network,
+    zero_global_terms,
 )
 from utils.config.network_names import DEPTH, POOLING, find_row, parse_name
 from utils.errors import UserError
@@ -35,19 +35,19 @@ RESIDUAL = tuple(name for name in FAMILIES if DEPTH not in find_row(name).lacks)
 POOLED = tuple(name for name in FAMILIES if POOLING not in find_row(name).lacks)
 
 
-def plane_of(name: str, **options: object) -> Any:
+def make_network_2d(name: str, **options: object) -> Any:
     """The 2D network that a tiny network extends, as a frame network in evaluation mode, in float64."""
-    return lively_network(parse_name(name).backbone, **options).double()
+    return randomized_network(parse_name(name).backbone, **options).double()
 
 
-def extend(plane: Any, name: str, **options: object) -> Any:
+def extend(network_2d: Any, name: str, **options: object) -> Any:
     """Inflate a 2D network, classifiers included, in float64 and evaluation mode."""
     network = tiny_network(name, **options).double()
-    model.inflate(network, model.export_weights(plane))
-    classifier = plane.get_submodule(plane.classifier_names[0])
+    model.inflate(network, model.export_weights(network_2d))
+    classifier = network_2d.get_submodule(network_2d.classifier_names[0])
     for head in network.classifier_names:
         network.get_submodule(head).load_state_dict(classifier.state_dict())
-    return silence_global_views(network).eval()
+    return zero_global_terms(network).eval()
 
 
 # I3D sees its zero padding in time: test_model_weights.py has its middle frame. S3D extends no published 2D network.
@@ -58,12 +58,12 @@ STILL = tuple(name for name in RELEASED_FAMILIES if not name.startswith(("i3d", 
 @pytest.mark.parametrize("name", STILL)
 @few_blocks()
 def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(name: str) -> None:
-    plane = plane_of(name)
+    network_2d = make_network_2d(name)
     images = torch.randn(2, 3, 1, 32, 32).double()
     with torch.inference_mode():
-        expected = plane(images)[0]
+        expected = network_2d(images)[0]
     for early_stride in (1, 2, 4):
-        network = extend(plane, name, early_stride=early_stride)
+        network = extend(network_2d, name, early_stride=early_stride)
         frames = max(2 * early_stride, min_clip_frames(name, early_stride))
         with torch.inference_mode():
             answer = network(images.repeat(1, 1, frames, 1, 1))[0]
@@ -72,18 +72,18 @@ def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(name: str)
 
 def test_the_inflated_stem_sees_the_middle_frame_alone() -> None:
     for name in ("c2d_resnet18", "c2d_eftnet_b0", "c2d_vit_t_p16"):
-        plane = plane_of(name)
-        network = extend(plane, name, early_stride=4)
+        network_2d = make_network_2d(name)
+        network = extend(network_2d, name, early_stride=4)
         clip = torch.randn(2, 3, 4, 32, 32).double()
         with torch.inference_mode():
-            torch.testing.assert_close(network(clip)[0], plane(clip[:, :, 2:3])[0], **CLOSE)
+            torch.testing.assert_close(network(clip)[0], network_2d(clip[:, :, 2:3])[0], **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["s3d", "s3dg"])
 @few_blocks()
 def test_inflated_s3d_has_temporal_identities(name: str) -> None:
     """On a still clip every frame of a feature map is the same: nothing of the zero padding in time is seen."""
-    network = lively_network(name).double()
+    network = randomized_network(name).double()
     kernels = {
         network.source_name(key): tensor[:, :, 0] if tensor.dim() == 5 else tensor
         for key, tensor in network.state_dict().items()
@@ -105,13 +105,13 @@ def test_inflated_s3d_has_temporal_identities(name: str) -> None:
     "name", ["resnet18", "seq_resnet18", "eftnet_b0", "c2d_eftnet_b0", "vit_t_p16", "c2d_vit_t_p16"]
 )
 def test_inflation_for_flow_takes_the_mean_over_color(name: str) -> None:
-    plane = plane_of(name)
-    network = extend(plane, name, in_channels=2)
+    network_2d = make_network_2d(name)
+    network = extend(network_2d, name, in_channels=2)
     gray = torch.randn(2, 1, 1, 32, 32).double()
     with torch.inference_mode():
         # Two equal channels stand for two thirds of a gray image's three.
         flow = network(1.5 * gray.repeat(1, 2, 1, 1, 1))[0]
-        torch.testing.assert_close(flow, plane(gray.repeat(1, 3, 1, 1, 1))[0], **CLOSE)
+        torch.testing.assert_close(flow, network_2d(gray.repeat(1, 3, 1, 1, 1))[0], **CLOSE)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if min_clip_frames(name, 4) > 1])
@@ -127,7 +127,7 @@ def test_frames_that_fill_no_stride_are_not_seen(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "eftnet_b0", "vit_t_p16", "vit_deit_t_p16", "c2d_vit_t_p16"])
 def test_scores_of_a_frame_network_are_the_mean_of_its_frames(name: str) -> None:
-    network = lively_network(name, early_stride=2).double()
+    network = randomized_network(name, early_stride=2).double()
     pieces = torch.randn(3, 2, 3, 2, 32, 32).double()  # three pieces of two clips of two frames
     with torch.inference_mode():
         whole = network(torch.cat(list(pieces), dim=2))
@@ -140,7 +140,7 @@ def test_scores_of_a_frame_network_are_the_mean_of_its_frames(name: str) -> None
 @few_blocks()
 def test_dropout_and_stochastic_depth_act_in_training_only(name: str) -> None:
     settings = {"dropout_ratio": 0.0, "stochastic_depth": 0.9} if name in RESIDUAL else {"dropout_ratio": 0.5}
-    network = lively_network(name, **settings)
+    network = randomized_network(name, **settings)
     clips = tiny_clips(name)
     with torch.no_grad():
         assert all(torch.equal(a, b) for a, b in zip(network(clips), network(clips), strict=True))
@@ -164,7 +164,7 @@ def test_stochastic_depth_rises_from_the_first_to_the_last_block(name: str) -> N
 @pytest.mark.parametrize("name", POOLED)
 @few_blocks()
 def test_pooling_choices(name: str) -> None:
-    mean, maximum = (lively_network(name, pooling_name=f"Pooling{kind}") for kind in ("Average", "Max"))
+    mean, maximum = (randomized_network(name, pooling_name=f"Pooling{kind}") for kind in ("Average", "Max"))
     clips = torch.randn(1, 3, 2 * min_clip_frames(name, 1), 64, 64)
     maximum.load_state_dict(mean.state_dict())
     with torch.inference_mode():
@@ -254,7 +254,7 @@ def test_a_copy_of_a_checkpointed_network_uses_its_own_weights() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 @few_blocks()
 def test_channels_last_changes_nothing_but_rounding(name: str) -> None:
-    network = lively_network(name).double()
+    network = randomized_network(name).double()
     clips = tiny_clips(name).double()
     with torch.inference_mode():
         plain = network(clips)
@@ -271,7 +271,7 @@ TRACED = ("resnet18", "seq_resnet18", "lgd_p3d_resnet18", "seq_p3d_eftnet_b0", "
 @pytest.mark.parametrize("name", TRACED)
 @few_blocks()
 def test_compiled_network_answers_alike(name: str) -> None:
-    network = lively_network(name).double()
+    network = randomized_network(name).double()
     clips = tiny_clips(name).double()
     torch.compiler.reset()
     with torch.no_grad():
@@ -283,7 +283,7 @@ def test_compiled_network_answers_alike(name: str) -> None:
 @pytest.mark.parametrize("name", TRACED)
 @few_blocks()
 def test_exported_program_answers_alike(name: str) -> None:
-    network = lively_network(name).double()
+    network = randomized_network(name).double()
     clips = tiny_clips(name).double()
     exported = torch.export.export(network, (clips,)).module()
     with torch.no_grad():

@@ -22,7 +22,7 @@ from model.export.programs import TorchProgram, clip_shape, open_network, write_
 from model.export.write import _portable, compare
 from predict_3d import main as predict
 from tests.conftest import ROOT, MakeRecord
-from tests.networks import few_blocks, lively_network, tiny_clips
+from tests.networks import few_blocks, randomized_network, tiny_clips
 from utils.config import load_config
 from utils.config.load import load_sections
 from utils.errors import UserError
@@ -132,7 +132,7 @@ def test_a_folder_alone_predicts_what_the_record_predicts(
 
 @pytest.mark.parametrize("name", ["dg_p3d_resnet18", "vit_t_p16"])
 def test_programs_of_other_networks_take_any_batch_size(name: str, tmp_path: Path) -> None:
-    network, path, clips = lively_network(name), tmp_path / "network.pt2", tiny_clips(name, count=3)
+    network, path, clips = randomized_network(name), tmp_path / "network.pt2", tiny_clips(name, count=3)
     write_network(network, path, clip_shape=clips.shape[1:], opset=None)
     program = TorchProgram(path)
     found = compare(network, program, [clips, clips[:1]])
@@ -141,7 +141,7 @@ def test_programs_of_other_networks_take_any_batch_size(name: str, tmp_path: Pat
 
 def test_onnx_has_the_requested_version_of_the_operator_set(tmp_path: Path) -> None:
     need_packages("onnx")
-    network, path, clips = lively_network("resnet18"), tmp_path / "n.onnx", tiny_clips("resnet18", count=3)
+    network, path, clips = randomized_network("resnet18"), tmp_path / "n.onnx", tiny_clips("resnet18", count=3)
     assert write_network(network, path, clip_shape=clips.shape[1:], opset=20) == 20
     import onnx
 
@@ -153,9 +153,9 @@ def test_onnx_has_the_requested_version_of_the_operator_set(tmp_path: Path) -> N
 
 
 def test_different_outputs_are_detected() -> None:
-    network, clips = lively_network("p3d_resnet18"), tiny_clips("p3d_resnet18")
-    assert compare(network, lively_network("p3d_resnet18"), [clips]).largest_difference == 0
-    other = lively_network("p3d_resnet18")
+    network, clips = randomized_network("p3d_resnet18"), tiny_clips("p3d_resnet18")
+    assert compare(network, randomized_network("p3d_resnet18"), [clips]).largest_difference == 0
+    other = randomized_network("p3d_resnet18")
     with torch.no_grad():
         other.fc.bias[3] += 0.01
     found = compare(network, other, [clips, clips])
