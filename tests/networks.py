@@ -1,4 +1,4 @@
-"""Networks for tests: the released names and shapes, tiny networks, and building without drawing random weights."""
+"""Networks for tests: the released names and shapes, tiny networks, and networks without random initialization."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ RELEASED_FAMILIES = (
     "s3d",
     "s3dg",
 )
-# One network of every family that was added to the released ones and torchvision's.
+# One network of every family outside the released ones and torchvision's.
 ADDED = tuple(str(name) for row in OTHERS for name in row.names[:: len(row.backbones)] if name.family != TORCHVISION)
 FAMILIES = (*RELEASED_FAMILIES, *ADDED)
 
@@ -57,7 +57,7 @@ def min_clip_frames(name: str, early_stride: int) -> int:
 
 
 def tiny_network(name: str, **options: object) -> Any:
-    """A network of 8 channels in its first stage for clips of 32 x 32; the same weights every time."""
+    """Return a network with 8 channels in its first stage for clips of 32 x 32; always with the same weights."""
     torch.manual_seed(0)
     width = PUBLISHED_WIDTH if WIDTH in find_row(name).lacks else 8
     settings = {"num_classes": CLASSES, "early_stride": 1, "base_width": width, "image_size": 32} | options
@@ -65,7 +65,7 @@ def tiny_network(name: str, **options: object) -> Any:
 
 
 def blank_network(name: str, **options: object) -> Any:
-    """A network of full width whose weights are whatever the memory held: drawing them takes most of the time."""
+    """Return a network of full width with uninitialized weights: random ones would take most of the time."""
     settings = {"num_classes": CLASSES} | options
     with skip_initialization():
         return model.create_model(name, **settings)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def blank_network(name: str, **options: object) -> Any:
 
 @contextlib.contextmanager
 def skip_initialization() -> Iterator[None]:
-    """Within it, networks are made without random weights."""
+    """Create networks without random initialization within the context."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
     no_init: dict[str, Any] = dict.fromkeys(names, lambda weight, *_, **__: weight)
     with mock.patch.multiple("torch.nn.init", **no_init):
@@ -85,10 +85,10 @@ TINY_TRANSFORMERS = ("vit_t_p16", "vit_deit_t_p16")
 
 @contextlib.contextmanager
 def few_blocks() -> Iterator[None]:
-    """Within it, the smallest networks have no block that repeats another's layers: tracing takes long for each.
+    """Create the smallest networks without repeated blocks within the context, since tracing each block takes long.
 
-    A ResNet has one block in each stage, of its first four units; an EfficientNet one of each kernel, stride and
-    width; a transformer two; S3D one behind every pooling.
+    A ResNet has one block in each stage, with its first four units; an EfficientNet one for each kernel, stride and
+    width; a transformer two; S3D one after every pooling.
     """
     with (
         mock.patch.dict(BACKBONES, resnet18=replace(BACKBONES["resnet18"], num_blocks=(1, 1, 1, 1))),
@@ -100,14 +100,14 @@ def few_blocks() -> Iterator[None]:
 
 
 def tiny_clips(name: str, *, count: int = 2, channels: int = 3, early_stride: int = 1) -> torch.Tensor:
-    """Clips for `tiny_network`, of the fewest frames it takes, but two at least."""
+    """Return clips for `tiny_network`, of the least number of frames, but at least two."""
     generator = torch.Generator().manual_seed(1)
     frames = max(2, min_clip_frames(name, early_stride))
     return torch.randn(count, channels, frames, 32, 32, generator=generator)
 
 
 def randomized_network(name: str, **options: Any) -> Any:
-    """A tiny network in evaluation mode, whose answers depend on every layer and on the clip."""
+    """Return a tiny network in evaluation mode whose output depends on every layer and on the clip."""
     network = tiny_network(name, **options)
     size, channels = options.get("image_size", 32), options.get("in_channels", 3)
     frames = max(4, 2 * min_clip_frames(name, options.get("early_stride", 1)))
@@ -115,9 +115,9 @@ def randomized_network(name: str, **options: Any) -> Any:
 
 
 def randomize_norms(network: Any, example: torch.Tensor) -> Any:
-    """Give batch norms weights that no layer can ignore, and about the statistics of what they see of an example.
+    """Give batch norms random weights, and running statistics close to those of an example; set evaluation mode.
 
-    Without the latter a deep network's answer hardly depends on its input. The network is in evaluation mode after it.
+    Without matching statistics the output of a deep network hardly depends on its input.
     """
     for norm in _batch_norms(network):
         norm.momentum = 1.0
@@ -133,7 +133,7 @@ def randomize_norms(network: Any, example: torch.Tensor) -> Any:
 
 
 def zero_global_terms(network: Any) -> Any:
-    """Take the constant, a random bias, from what the global views of new LGD and DG networks add to their blocks."""
+    """Zero the bias, a random constant, that the global terms of new LGD and DG networks add to their blocks."""
     for block in network.modules():
         if isinstance(block, GlobalContextBlock | DiffusionBlock):
             torch.nn.init.zeros_((block.fc2 if isinstance(block, GlobalContextBlock) else block.fc6).bias)

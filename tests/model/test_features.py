@@ -1,4 +1,4 @@
-"""The vector before the classifier, for every kind of network."""
+"""The input of the classifiers, for every kind of network."""
 
 import threading
 
@@ -11,7 +11,7 @@ from tests.networks import FAMILIES, tiny_clips, tiny_network
 
 
 @pytest.mark.parametrize("name", (*FAMILIES, "torchvision/swin3d_t", "torchvision/s3d"))
-def test_the_classifiers_of_the_features_are_the_heads(name: str) -> None:
+def test_classifiers_applied_to_the_features_give_the_heads(name: str) -> None:
     network, clips = tiny_network(name).eval(), tiny_clips(name)
     with torch.inference_mode():
         heads = network(clips)

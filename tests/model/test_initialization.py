@@ -1,4 +1,4 @@
-"""Random weights of every family: the statistics of the paper's released code."""
+"""Initialization of every family: its statistics are those of the paper's released code."""
 
 import math
 from typing import Any
@@ -14,16 +14,17 @@ EFFICIENTNETS = tuple(name for name in RELEASED_FAMILIES if "eftnet" in name)
 
 
 def layers_of(network: Any, kind: Any) -> dict[str, Any]:
-    """The layers of a kind, by name."""
+    """Return the layers of some classes, by name."""
     layers = {path: module for path, module in network.named_modules() if isinstance(module, kind)}
     assert layers
     return layers
 
 
 def assert_normal(weights: dict[Any, Tensor], expected: dict[Any, float]) -> None:
-    """Every weight has the mean 0 and its expected deviation, and a normal distribution's tails.
+    """Assert that weights are normal with mean 0 and their expected standard deviation.
 
-    Each tensor is held within six standard errors, and all of them together, each in units of what is expected, too.
+    Mean and deviation may be off by six standard errors, of each tensor and of all together, in units of the expected
+    deviation; the fraction outside of two deviations is checked, too.
     """
     scaled = {name: weight.detach().flatten().double() / expected[name] for name, weight in weights.items()}
     for name, values in [*scaled.items(), ("all", torch.cat(list(scaled.values())))]:
@@ -36,7 +37,7 @@ def assert_normal(weights: dict[Any, Tensor], expected: dict[Any, float]) -> Non
 
 
 def assert_torchs_default(layers: dict[str, Any]) -> None:
-    """Weights and biases are uniform within 1/sqrt(fan in), torch's default of convolutions and linear layers."""
+    """Assert that weights and biases are uniform within 1/sqrt(fan-in), torch's default."""
     scaled = []
     for name, layer in layers.items():
         bound = 1 / math.sqrt(layer.weight[0].numel())
@@ -55,12 +56,12 @@ def assert_torchs_default(layers: dict[str, Any]) -> None:
 def test_resnets_follow_he(name: str) -> None:
     network = tiny_network(name)
     convolutions = layers_of(network, (nn.Conv2d, nn.Conv3d))
-    # Fan out as torchvision counts it: outputs times places of the kernel.
+    # Fan-out as torchvision counts it: outputs times positions of the kernel.
     deviations = {
         path: math.sqrt(2 / (conv.out_channels * math.prod(conv.kernel_size))) for path, conv in convolutions.items()
     }
     assert_normal({path: conv.weight for path, conv in convolutions.items()}, deviations)
-    # What a global view adds to a block has a weight of zero, and torch's bias.
+    # The last layer of a global term has a zero weight, and torch's default bias.
     last = {"dg_p3d_resnet18": ".fc2", "lgd_p3d_resnet18": ".fc6"}.get(name, "none")
     linear = layers_of(network, nn.Linear)
     constant = {path: layer for path, layer in linear.items() if path.endswith(last)}
@@ -84,7 +85,7 @@ def test_efficientnets_keep_torchs_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["s3d", "s3dg"])
-def test_s3d_has_convolutions_of_one_deviation(name: str) -> None:
+def test_convolutions_of_s3d_have_one_deviation(name: str) -> None:
     network = tiny_network(name)
     convolutions = layers_of(network, nn.Conv3d)
     assert len(convolutions) == 77
@@ -93,17 +94,17 @@ def test_s3d_has_convolutions_of_one_deviation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in RELEASED_FAMILIES if "vit" in name])
-def test_transformers_have_linear_layers_of_one_deviation(name: str) -> None:
+def test_linear_layers_of_transformers_have_one_deviation(name: str) -> None:
     network = tiny_network(name)
     linear = layers_of(network, nn.Linear)
     tokens = {key: weight for key, weight in network.named_parameters() if key.endswith(("token", "pos_embed"))}
     weights = {path: layer.weight for path, layer in linear.items()} | tokens
-    assert_normal(weights, dict.fromkeys(weights, 0.02))  # cut off at 100 deviations
+    assert_normal(weights, dict.fromkeys(weights, 0.02))  # truncated at 100 deviations
     assert all(torch.count_nonzero(layer.bias) == 0 for layer in linear.values() if layer.bias is not None)
     assert_torchs_default(layers_of(network, (nn.Conv2d, nn.Conv3d)))
 
 
 @pytest.mark.parametrize("name", RELEASED_FAMILIES)
-def test_norms_start_as_plain_ones(name: str) -> None:
+def test_norms_start_with_weight_1_and_bias_0(name: str) -> None:
     for norm in layers_of(tiny_network(name), (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)).values():
         assert torch.all(norm.weight == 1) and torch.all(norm.bias == 0)

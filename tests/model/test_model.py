@@ -1,4 +1,4 @@
-"""Every network by name: shapes of the released state dicts, and what all of them promise."""
+"""Every network by name: shapes of the released state dicts, and the properties of all networks."""
 
 import functools
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from layers.norm import BatchNorm3d, set_frozen_batch_norm
 from tests.networks import CLASSES, FAMILIES, SHAPES, blank_network, min_clip_frames, tiny_clips, tiny_network
 from utils.errors import UserError
 
-# One of each skeleton.
+# One network of each skeleton.
 KINDS = ("p3d_resnet18", "lgd_p3d_resnet18", "dg_p3d_resnet18")
 
 
-# First temporal convolutions of P3D-B in basic blocks: the released code gives them the output's width as input, with
-# which these six networks cannot run, so that no weights of that shape exist.
+# First temporal convolutions of P3D-B in basic blocks: the released code gives their input the width of the output, so
+# that these six networks cannot run and no weights of that shape exist.
 FIXED = {
     "p3db_resnet18": ("layer2", "layer3", "layer4"),
     "p3db_resnet34": ("layer2", "layer3", "layer4"),
@@ -31,12 +31,12 @@ FIXED = {
 
 @dataclass(frozen=True)
 class Outline:
-    """What several tests ask of a network of published width, which takes long to build.
+    """Properties of a network of published width, cached for several tests, since building it takes long.
 
     Attributes:
-        min_clip_frames: Frames a clip must have.
-        shapes: Of every entry of the state dict, by its released names.
-        epsilons: Of every norm, by its name, in the network's order.
+        min_clip_frames: Least number of frames of a clip.
+        shapes: Shape of every entry of the state dict, by its released names.
+        epsilons: Epsilon of every norm, by its name, in the network's order.
     """
 
     min_clip_frames: int
@@ -70,10 +70,10 @@ def test_state_dict_has_the_released_names_and_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in model.list_models(released=True) if "103" in name])
 def test_epsilon_of_every_norm_of_the_deep_stem_networks(name: str) -> None:
-    """2e-5, but for C2D's, which have 1e-5, and the first one of the sequences'."""
+    """2e-5, except for C2D and the first norm of seq_ networks, which have 1e-5."""
     epsilons = outline(name).epsilons
     expected = dict.fromkeys(epsilons, 1e-5 if name == "c2d_resnet103" else 2e-5)
-    # Three in the stem, three in each of 33 blocks, one beside each of four stages; the second head has three more
+    # Three in the stem, three in each of 33 blocks, one in each of four shortcuts; the second head has three more
     # blocks.
     assert len(expected) == 3 + 3 * 33 + 4 + (10 if name.startswith("dg_") else 0)
     if name == "seq_resnet103":
@@ -88,7 +88,7 @@ def test_epsilon_of_every_norm_of_the_other_networks(name: str) -> None:
     assert set(outline(name).epsilons.values()) == {expected}
 
 
-# The same rows as those left out here, and less often repeated.
+# The networks not listed here have the same rows, with more repeats.
 DEEP = ("101", "101_2", "101_32x8d", "152", *(f"_b{number}" for number in range(3, 9)), "vit_l_p32", "vit_b_p16")
 SHALLOW = [name for name in model.list_models() if not name.startswith("torchvision/") and not name.endswith(DEEP)]
 
@@ -105,15 +105,15 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_evaluation_is_deterministic_and_clip_by_clip(name: str) -> None:
+def test_evaluation_is_deterministic_and_independent_of_the_batch(name: str) -> None:
     network = tiny_network(name).eval()
     clips = tiny_clips(name)
     with torch.inference_mode():
         both, again = network(clips), network(clips)
         alone = [network(clip[None]) for clip in clips]
-    for head, answer in enumerate(both):
-        assert torch.equal(answer, again[head])
-        torch.testing.assert_close(answer, torch.cat([one[head] for one in alone]), atol=1e-4, rtol=1e-4)
+    for head, logits in enumerate(both):
+        assert torch.equal(logits, again[head])
+        torch.testing.assert_close(logits, torch.cat([one[head] for one in alone]), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -125,7 +125,7 @@ def test_heads_do_not_depend_on_the_mode(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_table_of_names_knows_the_fewest_frames(name: str) -> None:
+def test_the_table_of_names_has_the_least_number_of_frames(name: str) -> None:
     for early_stride in (1, 4):
         assert tiny_network(name, early_stride=early_stride).min_clip_frames == min_clip_frames(name, early_stride)
 
@@ -187,9 +187,9 @@ def test_flow_networks_take_two_channels(name: str) -> None:
 def test_dropout_acts_on_every_head_in_training_only(name: str) -> None:
     network = tiny_network(name, dropout_ratio=0.5).eval()
     clips = tiny_clips(name)
-    still = network(clips)
+    without = network(clips)
     network.dropout.train()
-    assert not any(torch.equal(a, b) for a, b in zip(still, network(clips), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(without, network(clips), strict=True))
 
 
 def test_maximum_pooling() -> None:
@@ -208,13 +208,13 @@ def test_unknown_names_are_user_errors() -> None:
         tiny_network("c2d_resnet18", pooling_name="PoolingMedian")
 
 
-def test_seed_decides_the_weights() -> None:
+def test_the_seed_determines_the_weights() -> None:
     first, second = tiny_network("dg_p3d_resnet18").state_dict(), tiny_network("dg_p3d_resnet18").state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_first_batch_norm_stays_normal(name: str) -> None:
+def test_the_first_batch_norm_is_not_frozen(name: str) -> None:
     network = tiny_network(name)
     set_frozen_batch_norm(network, True)
     network.train()
@@ -238,5 +238,5 @@ def test_half_precision_is_close(name: str) -> None:
             rough = network(clips)
     assert rough[0].dtype == torch.bfloat16
     for a, b in zip(exact, rough, strict=True):
-        # Sums of many terms: their error goes by the largest logits, of which bf16 resolves 1/256.
+        # Sums of many terms: their error is proportional to the largest logit, which bf16 resolves to 1/256.
         torch.testing.assert_close(b.float(), a, atol=5 / 256 * a.abs().max().item(), rtol=0)

@@ -1,4 +1,4 @@
-"""Weights: the released networks' answers, loading under either naming, and inflation of 2D networks."""
+"""Weights: logits of the released networks, loading under either naming, and inflation of 2D networks."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ LOGITS = json.loads((DATA / "network_logits.json").read_text())
 
 @functools.cache
 def known_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
-    """A weight that depends on name and shape alone: the recipe that the logits were recorded with."""
+    """Return a weight that depends only on name and shape, as when the logits were recorded."""
     a = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
     if key.endswith("num_batches_tracked"):
         a = np.zeros(shape)
@@ -39,18 +39,18 @@ def known_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_known_tensors() -> Iterator[None]:
-    """The networks share most of their tensors; drop them all, some 400 MB, behind this module."""
+    """Free the cached tensors, some 400 MB, which most networks share, after this module."""
     yield
     known_tensor.cache_clear()
 
 
 def known_weights(shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    """A state dict of known weights."""
+    """Return a state dict of known weights."""
     return {key: known_tensor(key, tuple(shape)) for key, shape in shapes.items()}
 
 
 def released_shapes(name: str, early_stride: int) -> dict[str, list[int]]:
-    """Names and shapes of the released state dict that the logits were recorded with."""
+    """Return names and shapes of the released state dict that the logits were recorded with."""
     shapes = dict(SHAPES[name])
     for first in {"conv1.weight", "_conv_stem.weight", "patch_embed.proj.weight"} & shapes.keys():
         if len(shapes[first]) == 5:
@@ -59,14 +59,14 @@ def released_shapes(name: str, early_stride: int) -> dict[str, list[int]]:
 
 
 def compute_heads(network: model.VideoNetwork) -> list[Tensor]:
-    """The network's heads for the clips that the logits were recorded with."""
+    """Return the network's heads for the clips that the logits were recorded with."""
     clips = np.random.default_rng(0).standard_normal((2, 3, 16, 64, 64)).astype(np.float32)
     with torch.inference_mode():
         return list(network(torch.from_numpy(clips)))
 
 
 def assert_recorded(heads: list[Tensor], recorded: list[list[list[float]]], name: str) -> None:
-    # The released LGD gives its local head alone in evaluation.
+    # The released LGD returns only its local head in evaluation.
     heads = heads[:1] if name.startswith("lgd") else heads
     assert len(heads) == len(recorded)
     for head, values in zip(heads, recorded, strict=True):
@@ -142,7 +142,7 @@ BIASES = [f"layer4.{block}.bn{number}.bias" for block in (0, 1) for number in (1
         (lambda w: w.clear(), r"network: \d{3} missing \("),
     ],
 )
-def test_unmatched_weights_raise_by_name_and_load_nothing(damage: Any, message: str) -> None:
+def test_mismatched_weights_are_named_and_nothing_is_loaded(damage: Any, message: str) -> None:
     network = tiny_network("p3d_resnet18")
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     weights = {network.released_name(key): tensor + 1 for key, tensor in before.items()}
@@ -154,7 +154,7 @@ def test_unmatched_weights_raise_by_name_and_load_nothing(damage: Any, message: 
 
 
 def make_network_2d(name: str) -> Any:
-    """A 2D ResNet of torchvision in evaluation mode, with batch norms that no layer can ignore."""
+    """Return a 2D ResNet of torchvision in evaluation mode, with random batch norms."""
     torch.manual_seed(3)
     network = getattr(import_torchvision().models, name)(num_classes=CLASSES)
     for norm in network.modules():
@@ -168,7 +168,7 @@ def make_network_2d(name: str) -> Any:
 
 
 def inflated_network(name: str, network_2d: Any, *, early_stride: int) -> Any:
-    """The 3D network with the 2D network's weights, its classifiers included."""
+    """Return the 3D network inflated from the 2D network, including its classifiers."""
     network = tiny_network(name, base_width=64, early_stride=early_stride)
     model.inflate(network, network_2d.state_dict())
     for classifier in network.classifier_names:
@@ -184,7 +184,9 @@ def inflated_network(name: str, network_2d: Any, *, early_stride: int) -> Any:
         ("resnext50_32x4d", ("r2p1d", "p3d", "dg_p3d")),
     ],
 )
-def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(backbone: str, families: tuple[str, ...]) -> None:
+def test_inflated_network_has_the_output_of_its_2d_network_on_a_still_clip(
+    backbone: str, families: tuple[str, ...]
+) -> None:
     network_2d = make_network_2d(backbone)
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
@@ -207,7 +209,8 @@ def test_inflated_second_head_is_the_2d_network_without_its_last_stride() -> Non
 
 
 def test_inflated_i3d_equals_the_2d_network_away_from_the_clip_ends() -> None:
-    # Zero padding in time reaches one frame further with each of the 8 units: of 17 frames only the middle one is free.
+    # Zero padding in time reaches one frame further with each of the 8 units: of 17 frames only the middle one is
+    # unaffected.
     network_2d = make_network_2d("resnet18")
     network = inflated_network("i3d_resnet18", network_2d, early_stride=1)
     features: dict[str, Tensor] = {}
@@ -236,7 +239,7 @@ def test_inflation_for_optical_flow_takes_the_mean_over_color() -> None:
     network.fc.load_state_dict(network_2d.fc.state_dict())
     gray = torch.randn(2, 1, 48, 48)
     with torch.inference_mode():
-        # Two equal channels stand for two thirds of a gray image's three.
+        # Two equal channels are two thirds of the three of a gray image.
         flow = network.eval()((1.5 * gray).repeat(1, 2, 1, 1).unsqueeze(2))[0]
         torch.testing.assert_close(flow, network_2d(gray.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Stages of every network: what belongs to them, freezing them, and rates that fall toward the input."""
+"""Stages of every network: their parameters, freezing, and rates that fall toward the input."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from utils.config import ConfigError, load_config
 from utils.errors import UserError
 from utils.training.optimizer import make_optimizer
 
-# One of every torchvision kind, and those whose stages are not those of a ResNet.
+# Number of stages, of networks that are not ResNets and of one torchvision network of every kind.
 NUMBERS = {"eftnet_b0": 9, "vit_t_p16": 13, "vit_deit_t_p16": 13, "s3d": 5, "torchvision/s3d": 5}
 TORCHVISION = {"r3d_18": 5, "mc3_18": 5, "r2plus1d_18": 5, "s3d": 5, "swin3d_t": 5, "mvit_v1_b": 17, "mvit_v2_s": 17}
 
@@ -26,14 +26,14 @@ def meta_network(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *(f"torchvision/{name}" for name in TORCHVISION)])
-def test_every_weight_is_of_one_stage_or_a_classifier_and_stages_follow_the_network(name: str) -> None:
+def test_every_weight_is_in_a_stage_or_a_classifier_and_stages_are_in_order(name: str) -> None:
     network = meta_network(name)
     heads = tuple(f"{head}." for head in network.classifier_names)
     names = [weight for weight, _ in network.named_parameters()]
     stages = [network.stage_of(weight) for weight in names if not weight.startswith(heads)]
-    assert set(stages) == set(range(len(network.stages)))  # none is empty, nothing is behind the last one
+    assert set(stages) == set(range(len(network.stages)))  # no stage is empty, nothing comes after the last one
     assert {network.stage_of(weight) for weight in names if weight.startswith(heads)} == {len(network.stages)}
-    if name.split("_")[-1] != "p16" and "mvit" not in name:  # tokens and embeddings are registered where they please
+    if name.split("_")[-1] != "p16" and "mvit" not in name:  # parameters of the module itself are registered first
         assert stages == sorted(stages)
     expected = NUMBERS.get(name) or TORCHVISION.get(name.removeprefix("torchvision/"))
     assert expected in (None, len(network.stages))
@@ -41,7 +41,7 @@ def test_every_weight_is_of_one_stage_or_a_classifier_and_stages_follow_the_netw
 
 @pytest.mark.parametrize("name", ["dg_p3d_resnet18", "resnet18", "c2d_vit_t_p16", "s3dg", "seq_eftnet_b0"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_frozen_stages_stay_and_the_others_learn(name: str, count: int) -> None:
+def test_frozen_stages_keep_their_weights_and_others_train(name: str, count: int) -> None:
     network = tiny_network(name)
     network.freeze(count)
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -68,7 +68,7 @@ def test_rates_fall_toward_the_input(make_record: MakeRecord) -> None:
     assert found == {name: expected[name.split(".")[0]] for name in found}
 
 
-def test_the_reported_rate_is_the_schedules(make_record: MakeRecord) -> None:
+def test_the_reported_rate_is_that_of_the_schedule(make_record: MakeRecord) -> None:
     config = load_config(make_record(), ["optimizer.layer_decay=0.5", "optimizer.lr_scheduler=constant"])
     network = model.create_model("p3d_resnet18", num_classes=6, base_width=8, early_stride=2)
     learner = helpers.make_learner(config, 0, network=network, num_videos=36, device=torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Costs of networks: multiply-adds written out by hand, and torchvision's published ones."""
+"""Costs of networks: multiply-adds calculated by hand, and those published by torchvision."""
 
 import sys
 
@@ -13,20 +13,20 @@ from tests.networks import RELEASED_FAMILIES, few_blocks, skip_initialization, t
 from utils.config.network_names import UnknownNetworkError, clip_limits, list_names
 
 
-def test_multiply_adds_of_a_resnet_written_out() -> None:
-    # c2d_resnet18 on 8 frames of 64 x 64, early_stride 4: two frames behind the stem.
+def test_multiply_adds_of_a_resnet_by_hand() -> None:
+    # c2d_resnet18 on 8 frames of 64 x 64, early_stride 4: two frames after the stem.
     frames = 2
     stem = frames * 32 * 32 * 64 * (3 * 4 * 7 * 7)
     stages = 0
     for width, narrow, size in ((64, 64, 16), (128, 64, 8), (256, 128, 4), (512, 256, 2)):
-        first = narrow * 9 + (narrow if narrow != width else 0)  # 3x3, and 1x1 beside the block that strides
+        first = narrow * 9 + (narrow if narrow != width else 0)  # 3x3, and 1x1 in the shortcut of a strided block
         stages += frames * size * size * width * (first + 3 * width * 9)
     classifier = 512 * 10
     cost = measure("c2d_resnet18", frames=8, size=64, num_classes=10)
     assert cost.multiply_adds == stem + stages + classifier
 
 
-def test_multiply_adds_of_a_transformer_written_out() -> None:
+def test_multiply_adds_of_a_transformer_by_hand() -> None:
     # vit_t_p16 on 3 frames of 64 x 64: 16 patches and a class token, 12 blocks of width 192.
     tokens, width = 17, 192
     block = tokens * width * (3 * width + width + 8 * width) + 2 * tokens * tokens * width
@@ -45,7 +45,7 @@ def test_costs_are_those_that_torchvision_publishes(backbone: str) -> None:
 
 
 def test_saved_bytes_counts_every_tensor_once() -> None:
-    # The input of the first layer, and of the second the output of the ReLU, which is what the ReLU needs, too.
+    # The input of the first layer, and the output of the ReLU, which is saved by the ReLU and the second layer.
     network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     assert saved_bytes(network, torch.randn(5, 8)) == 4 * 5 * (8 + 16)
 
@@ -82,7 +82,7 @@ def test_the_smallest_clips_that_a_record_may_have_are_trained(name: str) -> Non
     limits = clip_limits(name, 1)
     size, frames = max(limits.min_size, limits.patch), limits.min_frames
     with torch.device("meta"), skip_initialization():
-        network = tiny_network(name, image_size=64).train()  # a path's goal; its short inputs are smaller
+        network = tiny_network(name, image_size=64).train()  # the goal of a path, whose first inputs are smaller
         network(torch.empty(2, 3, frames, size, size))[0].sum().backward()
         if limits.min_size > 1:
             assert not limits.takes_size(size - 1)

@@ -1,4 +1,4 @@
-"""Weights under other names: exported and read back, torchvision's files of images, sizes that differ."""
+"""Weights under other names: export and loading, torchvision's files of image networks, other image sizes."""
 
 import sys
 from functools import partial
@@ -53,13 +53,13 @@ def test_exported_weights_make_an_equal_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_an_entry_too_many_or_too_few_is_named(name: str) -> None:
+def test_an_unexpected_or_missing_entry_is_named(name: str) -> None:
     network = tiny_network(name)
     weights = model.export_weights(network)
-    lacking = network.released_name(f"{network.classifier_names[0]}.weight")
-    for damaged in ({**weights, "other.weight": torch.zeros(1)}, {k: t for k, t in weights.items() if k != lacking}):
+    missing = network.released_name(f"{network.classifier_names[0]}.weight")
+    for wrong in ({**weights, "other.weight": torch.zeros(1)}, {k: t for k, t in weights.items() if k != missing}):
         with pytest.raises(model.WeightsError, match=r"other.weight|1 missing"):
-            model.load_weights(network, damaged)
+            model.load_weights(network, wrong)
 
 
 def test_either_of_the_two_names_of_s3d_is_enough_and_the_second_one_counts() -> None:
@@ -67,7 +67,7 @@ def test_either_of_the_two_names_of_s3d_is_enough_and_the_second_one_counts() ->
     both = model.export_weights(network)
     second = [key for key in both if key.startswith("block")]
     first = [key for key in both if key.startswith(("Conv", "Mixed"))]
-    assert len(first) == len(second) == len(both) // 2 - 1  # but for the classifier's two
+    assert len(first) == len(second) == len(both) // 2 - 1  # the classifier's two entries have one name
     clips = tiny_clips("s3d")
     for ignored in (first, second):
         other = tiny_network("s3d")
@@ -89,7 +89,7 @@ def test_torchvision_resnet_is_the_frame_network() -> None:
 
 
 def test_torchvision_efficientnet_is_the_frame_network_where_maps_have_odd_sizes() -> None:
-    """33, 17, 9, 5, 3 pixels: padding is the same on both sides; at 32 it is not, and the answers differ."""
+    """At 33, 17, 9, 5, 3 pixels padding is the same on both sides; at 32 it is not, and the outputs differ."""
     models = import_torchvision().models
     norm = partial(nn.BatchNorm2d, eps=1e-3)
     torch.manual_seed(4)
@@ -105,13 +105,13 @@ def test_torchvision_efficientnet_is_the_frame_network_where_maps_have_odd_sizes
 
 
 def tensorflow_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's "same": the least padding that gives ceil(size / stride) pixels, the larger half behind."""
+    """Return TensorFlow's "same" padding: the least that gives ceil(size / stride) pixels, the larger half after."""
     total = next(pad for pad in range(kernel + 1) if (size + pad - kernel) // stride + 1 >= -(-size // stride))
     return total // 2, total - total // 2
 
 
 def pad_as_tensorflow(network: nn.Module) -> set[tuple[int, int]]:
-    """Give every convolution of torchvision's network TensorFlow's padding; return their (kernel, stride)."""
+    """Use TensorFlow's padding in every convolution of torchvision's network; return their (kernel, stride)."""
     kinds = set()
 
     def pad(conv: Any, inputs: tuple[Tensor]) -> Tensor:
@@ -129,7 +129,7 @@ def pad_as_tensorflow(network: nn.Module) -> set[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def tensorflow_efficientnet() -> Any:
-    """Make torchvision's b0 with TensorFlow's padding, in evaluation mode and float64."""
+    """Return torchvision's b0 with TensorFlow's padding, in evaluation mode and float64."""
     torch.manual_seed(4)
     norm = partial(nn.BatchNorm2d, eps=1e-3)
     network_2d = import_torchvision().models.efficientnet_b0(num_classes=CLASSES, norm_layer=norm)
@@ -138,8 +138,8 @@ def tensorflow_efficientnet() -> Any:
 
 
 @pytest.mark.parametrize("name", ["eftnet_b0", "c2d_eftnet_b0", "seq_eftnet_b0", "seq_p3d_eftnet_b0"])
-def test_efficientnets_pad_for_the_size_they_see(tensorflow_efficientnet: Any, name: str) -> None:
-    """At every size they are TensorFlow's network, whatever size they are made for: here 32, and 2 frames to one."""
+def test_efficientnets_pad_for_the_size_of_their_input(tensorflow_efficientnet: Any, name: str) -> None:
+    """At every size they equal TensorFlow's network, whatever their image_size; here 32, with an early stride of 2."""
     torch.manual_seed(0)
     network = blank_network(name, image_size=32, early_stride=2).double()
     model.inflate(network, tensorflow_efficientnet.state_dict())
@@ -150,9 +150,9 @@ def test_efficientnets_pad_for_the_size_they_see(tensorflow_efficientnet: Any, n
         images = torch.randn(2, 3, height, width).double()
         with torch.inference_mode():
             expected = tensorflow_efficientnet(images)
-        answer = heads_of(network, images.unsqueeze(2).repeat(1, 1, 4, 1, 1))[0]
-        said = partial("{}: {}".format, (height, width))
-        torch.testing.assert_close(answer, expected, atol=1e-9, rtol=1e-8, msg=said)
+        found = heads_of(network, images.unsqueeze(2).repeat(1, 1, 4, 1, 1))[0]
+        message = partial("{}: {}".format, (height, width))
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-8, msg=message)
 
 
 @pytest.mark.parametrize("number", range(8))
@@ -166,7 +166,7 @@ def test_torchvision_efficientnets_have_the_layers_of_ours(number: int) -> None:
 
 
 def tiny_vit(image_size: int) -> nn.Module:
-    """Make torchvision's transformer of the width of a tiny vit_t_p16, with weights that no layer can ignore."""
+    """Return torchvision's transformer with the width of a tiny vit_t_p16 and random weights in every layer."""
     torch.manual_seed(2)
     vit = import_torchvision().models.VisionTransformer(
         image_size=image_size,
@@ -213,8 +213,8 @@ def test_torchvision_files_inflate_as_the_released_names_do(name: str, make: obj
     assert all("num_batches" in key or key.startswith(("fc.", "image.fc.")) for key in kept)
 
 
-def neighbors(count: int, size: int) -> Tensor:
-    """Weights [count, size] of `size` pixels for `count` of the same extent: those of the two nearest centers."""
+def bilinear_weights(count: int, size: int) -> Tensor:
+    """Return the weights, [count, size], of bilinear resizing of `size` pixels to `count` pixels."""
     weights = torch.zeros(count, size, dtype=torch.float64)
     for i in range(count):
         place = min(max((i + 0.5) * size / count - 0.5, 0.0), size - 1.0)
@@ -225,12 +225,12 @@ def neighbors(count: int, size: int) -> Tensor:
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 3), (5, 5), (8, 8), (2, 7)])
 @pytest.mark.parametrize("special", [1, 2])
-def test_position_embeddings_are_interpolated_between_two_rows_and_two_columns(
-    height: int, width: int, special: int
-) -> None:
+def test_position_embeddings_are_interpolated_bilinearly(height: int, width: int, special: int) -> None:
     positions = torch.randn(1, special + 16, 6, dtype=torch.float64)
     patches = positions[0, special:].unflatten(0, (4, 4))
-    expected = torch.einsum("yi,xj,ijc->yxc", neighbors(height, 4), neighbors(width, 4), patches).flatten(0, 1)
+    expected = torch.einsum("yi,xj,ijc->yxc", bilinear_weights(height, 4), bilinear_weights(width, 4), patches).flatten(
+        0, 1
+    )
     found = resize_positions(positions, special=special, height=height, width=width)
     assert torch.equal(found[0, :special], positions[0, :special])
     torch.testing.assert_close(found[0, special:], expected, atol=1e-12, rtol=0)
@@ -238,9 +238,9 @@ def test_position_embeddings_are_interpolated_between_two_rows_and_two_columns(
 
 @pytest.mark.parametrize("name", ["vit_t_p16", "c2d_vit_t_p16"])
 def test_position_embeddings_are_resized(name: str) -> None:
-    """A file for 64 pixels in a network for 32: what a grid of 4 x 4 says is halved, the class token's stays."""
+    """A file for 64 pixels in a network for 32: the 4 x 4 grid is resized to 2 x 2, the class token's is kept."""
     file = model.export_weights(tiny_network("vit_t_p16", image_size=64))
-    ramp = torch.linspace(0, 3, 4)[:, None].expand(4, 4).reshape(1, 16, 1)  # grows from row to row
+    ramp = torch.linspace(0, 3, 4)[:, None].expand(4, 4).reshape(1, 16, 1)  # increases from row to row
     file["pos_embed"] = torch.cat([torch.full((1, 1, 24), 7.0), ramp.expand(1, 16, 24)], dim=1)
     network = tiny_network(name, image_size=32)
     load = model.inflate if name.startswith("c2d") else model.load_weights
@@ -251,10 +251,10 @@ def test_position_embeddings_are_resized(name: str) -> None:
     rows = positions[0, 1:].reshape(2, 2, 24)
     torch.testing.assert_close(rows[:, 0], rows[:, 1])
     torch.testing.assert_close(rows.mean(), torch.tensor(1.5))
-    assert 0.7 < (rows[1] - rows[0]).mean() / 2 < 1.3  # two rows for four: the slope in pixels is kept
+    assert 0.7 < (rows[1] - rows[0]).mean() / 2 < 1.3  # two rows instead of four: the slope per pixel is kept
 
 
-def test_a_transformer_takes_other_sizes_than_it_is_made_for() -> None:
+def test_a_transformer_takes_other_image_sizes() -> None:
     network = tiny_network("c2d_vit_t_p16", image_size=32, early_stride=2).eval()
     larger = tiny_network("c2d_vit_t_p16", image_size=64, early_stride=2)
     model.load_weights(larger, network.state_dict())

@@ -29,19 +29,19 @@ from tests.networks import (
 from utils.config.network_names import DEPTH, POOLING, find_row, parse_name
 from utils.errors import UserError
 
-# For float64: what the theory says is equal, rounding aside.
+# Tolerance of float64, where values are equal up to rounding.
 CLOSE: dict[str, Any] = {"atol": 1e-8, "rtol": 1e-8}
 RESIDUAL = tuple(name for name in FAMILIES if DEPTH not in find_row(name).lacks)
 POOLED = tuple(name for name in FAMILIES if POOLING not in find_row(name).lacks)
 
 
 def make_network_2d(name: str, **options: object) -> Any:
-    """The 2D network that a tiny network extends, as a frame network in evaluation mode, in float64."""
+    """Return the 2D network that a tiny network extends, as a frame network in evaluation mode, in float64."""
     return randomized_network(parse_name(name).backbone, **options).double()
 
 
 def extend(network_2d: Any, name: str, **options: object) -> Any:
-    """Inflate a 2D network, classifiers included, in float64 and evaluation mode."""
+    """Inflate a 2D network, including its classifiers, in float64 and evaluation mode."""
     network = tiny_network(name, **options).double()
     model.inflate(network, model.export_weights(network_2d))
     classifier = network_2d.get_submodule(network_2d.classifier_names[0])
@@ -50,14 +50,14 @@ def extend(network_2d: Any, name: str, **options: object) -> Any:
     return zero_global_terms(network).eval()
 
 
-# I3D sees its zero padding in time: test_model_weights.py has its middle frame. S3D extends no published 2D network.
-# Units that were added may see padding too: test_layers.py has their middle frame.
+# Zero padding in time affects I3D: test_model_weights.py checks its middle frame. S3D extends no published 2D network.
+# Padding may affect units outside the released ones, too: test_layers.py checks their middle frame.
 STILL = tuple(name for name in RELEASED_FAMILIES if not name.startswith(("i3d", "s3d")))
 
 
 @pytest.mark.parametrize("name", STILL)
 @few_blocks()
-def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(name: str) -> None:
+def test_inflated_network_has_the_output_of_its_2d_network_on_a_still_clip(name: str) -> None:
     network_2d = make_network_2d(name)
     images = torch.randn(2, 3, 1, 32, 32).double()
     with torch.inference_mode():
@@ -66,11 +66,11 @@ def test_inflated_network_answers_on_a_still_clip_like_its_2d_network(name: str)
         network = extend(network_2d, name, early_stride=early_stride)
         frames = max(2 * early_stride, min_clip_frames(name, early_stride))
         with torch.inference_mode():
-            answer = network(images.repeat(1, 1, frames, 1, 1))[0]
-        torch.testing.assert_close(answer, expected, **CLOSE)
+            found = network(images.repeat(1, 1, frames, 1, 1))[0]
+        torch.testing.assert_close(found, expected, **CLOSE)
 
 
-def test_the_inflated_stem_sees_the_middle_frame_alone() -> None:
+def test_the_inflated_stem_uses_only_the_middle_frame() -> None:
     for name in ("c2d_resnet18", "c2d_eftnet_b0", "c2d_vit_t_p16"):
         network_2d = make_network_2d(name)
         network = extend(network_2d, name, early_stride=4)
@@ -82,7 +82,7 @@ def test_the_inflated_stem_sees_the_middle_frame_alone() -> None:
 @pytest.mark.parametrize("name", ["s3d", "s3dg"])
 @few_blocks()
 def test_inflated_s3d_has_temporal_identities(name: str) -> None:
-    """On a still clip every frame of a feature map is the same: nothing of the zero padding in time is seen."""
+    """On a still clip all frames of a feature map are equal: zero padding in time has no effect."""
     network = randomized_network(name).double()
     kernels = {
         network.source_name(key): tensor[:, :, 0] if tensor.dim() == 5 else tensor
@@ -109,14 +109,14 @@ def test_inflation_for_flow_takes_the_mean_over_color(name: str) -> None:
     network = extend(network_2d, name, in_channels=2)
     gray = torch.randn(2, 1, 1, 32, 32).double()
     with torch.inference_mode():
-        # Two equal channels stand for two thirds of a gray image's three.
+        # Two equal channels are two thirds of the three of a gray image.
         flow = network(1.5 * gray.repeat(1, 2, 1, 1, 1))[0]
         torch.testing.assert_close(flow, network_2d(gray.repeat(1, 3, 1, 1, 1))[0], **CLOSE)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if min_clip_frames(name, 4) > 1])
 @few_blocks()
-def test_frames_that_fill_no_stride_are_not_seen(name: str) -> None:
+def test_frames_that_do_not_fill_a_stride_are_ignored(name: str) -> None:
     network = tiny_network(name, early_stride=4).eval()
     frames = min_clip_frames(name, 4) * 2
     longer = torch.randn(1, 3, frames + 3, 32, 32)
@@ -128,7 +128,7 @@ def test_frames_that_fill_no_stride_are_not_seen(name: str) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "eftnet_b0", "vit_t_p16", "vit_deit_t_p16", "c2d_vit_t_p16"])
 def test_scores_of_a_frame_network_are_the_mean_of_its_frames(name: str) -> None:
     network = randomized_network(name, early_stride=2).double()
-    pieces = torch.randn(3, 2, 3, 2, 32, 32).double()  # three pieces of two clips of two frames
+    pieces = torch.randn(3, 2, 3, 2, 32, 32).double()  # three pieces of two clips, two frames each
     with torch.inference_mode():
         whole = network(torch.cat(list(pieces), dim=2))
         alone = [network(piece) for piece in pieces]
@@ -145,11 +145,11 @@ def test_dropout_and_stochastic_depth_act_in_training_only(name: str) -> None:
     with torch.no_grad():
         assert all(torch.equal(a, b) for a, b in zip(network(clips), network(clips), strict=True))
         network.train()
-        for module in network.modules():  # nothing but what is random may differ
+        for module in network.modules():  # only random layers may differ
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-        answers = [network(clips)[0] for _ in range(4)]
-        assert any(not torch.equal(answer, answers[0]) for answer in answers)
+        outputs = [network(clips)[0] for _ in range(4)]
+        assert any(not torch.equal(output, outputs[0]) for output in outputs)
 
 
 @pytest.mark.parametrize("name", RESIDUAL)
@@ -182,14 +182,14 @@ def test_pooling_choices(name: str) -> None:
         ("torchvision/mvit_v1_b", {"base_width": 64}, "exactly 16 frames, 224 x 224 pixels, not 32 x 32"),
     ],
 )
-def test_what_a_network_does_not_have_is_refused_by_name(name: str, options: dict, message: str) -> None:
+def test_unsupported_options_are_refused_by_name(name: str, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         tiny_network(name, **options)
 
 
 @pytest.mark.parametrize("name", POOLED)
 @few_blocks()
-def test_frozen_batch_norm_leaves_all_statistics_but_the_first(name: str) -> None:
+def test_frozen_batch_norm_updates_only_the_first_statistics(name: str) -> None:
     network = tiny_network(name)
     set_frozen_batch_norm(network, True)
     network.train()
@@ -206,7 +206,7 @@ def test_frozen_batch_norm_leaves_all_statistics_but_the_first(name: str) -> Non
 
 @pytest.mark.parametrize("name", FAMILIES)
 @few_blocks()
-def test_checkpointed_blocks_compute_the_same_bit_by_bit(name: str) -> None:
+def test_checkpointed_blocks_are_bit_equal(name: str) -> None:
     settings = {"stochastic_depth": 0.3} if name in RESIDUAL else {}
     clips, labels = tiny_clips(name, count=3), torch.tensor([0, 1, 2])
     found = []
@@ -222,7 +222,7 @@ def test_checkpointed_blocks_compute_the_same_bit_by_bit(name: str) -> None:
     assert all(torch.equal(tensor, found[1][key]) for key, tensor in found[0].items())
 
 
-def test_checkpointed_blocks_keep_less_for_the_backward_pass() -> None:
+def test_checkpointed_blocks_save_less_for_the_backward_pass() -> None:
     from model.summary import saved_bytes
 
     clips = tiny_clips("p3d_resnet18", count=4)
@@ -232,8 +232,8 @@ def test_checkpointed_blocks_keep_less_for_the_backward_pass() -> None:
     assert checkpointed < 0.6 * plain
 
 
-def test_no_module_is_patched_by_checkpointing_or_a_memory_format() -> None:
-    """What a block or a convolution does is said by its class and its attributes, and weights keep their names."""
+def test_checkpointing_and_memory_formats_patch_no_module() -> None:
+    """The class and attributes of a module define what it does; names of weights and reprs stay the same."""
     for name in ("dg_p3d_resnet18", "s3dg", "c2d_eftnet_b0", "vit_t_p16", "torchvision/mc3_18"):
         make = partial(model.create_model if "/" in name else tiny_network, name, num_classes=2)
         plain, network = make(), make(checkpoint_blocks=True)
@@ -253,7 +253,7 @@ def test_a_copy_of_a_checkpointed_network_uses_its_own_weights() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @few_blocks()
-def test_channels_last_changes_nothing_but_rounding(name: str) -> None:
+def test_channels_last_differs_by_rounding_only(name: str) -> None:
     network = randomized_network(name).double()
     clips = tiny_clips(name).double()
     with torch.inference_mode():
@@ -264,13 +264,13 @@ def test_channels_last_changes_nothing_but_rounding(name: str) -> None:
         torch.testing.assert_close(a, b, **CLOSE)
 
 
-# One of each way to make a network space-time; the other families differ in their units alone.
+# One of each kind of extension to clips; the other families differ only in their units.
 TRACED = ("resnet18", "seq_resnet18", "lgd_p3d_resnet18", "seq_p3d_eftnet_b0", "c2d_eftnet_b0", "c2d_vit_t_p16", "s3dg")
 
 
 @pytest.mark.parametrize("name", TRACED)
 @few_blocks()
-def test_compiled_network_answers_alike(name: str) -> None:
+def test_compiled_network_has_the_same_output(name: str) -> None:
     network = randomized_network(name).double()
     clips = tiny_clips(name).double()
     torch.compiler.reset()
@@ -282,7 +282,7 @@ def test_compiled_network_answers_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRACED)
 @few_blocks()
-def test_exported_program_answers_alike(name: str) -> None:
+def test_exported_program_has_the_same_output(name: str) -> None:
     network = randomized_network(name).double()
     clips = tiny_clips(name).double()
     exported = torch.export.export(network, (clips,)).module()
@@ -292,7 +292,7 @@ def test_exported_program_answers_alike(name: str) -> None:
 
 
 @few_blocks()
-def test_heads_have_the_names_that_are_promised() -> None:
+def test_classifiers_have_the_declared_names() -> None:
     for name in FAMILIES:
         network = tiny_network(name)
         heads: tuple[Tensor, ...] = network.eval()(tiny_clips(name))
@@ -302,8 +302,8 @@ def test_heads_have_the_names_that_are_promised() -> None:
 
 
 @pytest.mark.parametrize(("name", "divisor"), [("vit_deit_t_p16", 8), ("vit_deit_s_p16", 96)])
-def test_attention_written_out(name: str, divisor: int) -> None:
-    """Tiny networks have heads of 8 or 12 channels and tokens of 24 or 96: the small one is scaled by the latter."""
+def test_attention_by_its_equations(name: str, divisor: int) -> None:
+    """Tiny networks have heads of 8 or 12 channels and tokens of 24 or 96; vit_deit_s scales by the token width."""
     attention = tiny_network(name).image.blocks[0].attn.double()
     tokens = torch.randn(2, 6, attention.proj.in_features).double()
     width = tokens.shape[2] // attention.heads
