@@ -1,6 +1,6 @@
-"""Weight files of image networks as their authors publish them: EfficientNet-PyTorch, timm, DeiT, torchvision.
+"""Weight files of image networks under the names of EfficientNet-PyTorch, timm, DeiT and torchvision.
 
-The files are made by their public naming from known weights; a file of a user's own classes has its classifier too.
+The files are made from known weights by renaming; if the classes are the same, the classifier loads, too.
 """
 
 import re
@@ -21,13 +21,13 @@ Weights = dict[str, Tensor]
 
 
 def renamed(weights: Weights, *rules: tuple[str, str]) -> Weights:
-    """Exchange the beginnings or middles of names."""
+    """Apply pairs of regular expression and replacement to all names, in order."""
     for old, new in rules:
         weights = {re.sub(old, new, name): tensor for name, tensor in weights.items()}
     return weights
 
 
-BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # of each stage of b0
+BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage of b0
 STAGES = [f"{stage}.{number}" for stage, blocks in enumerate(BLOCKS) for number in range(blocks)]
 TIMM_EFFICIENTNET = [
     (r"^_conv_stem", "conv_stem"), (r"^_bn1", "bn2"), (r"^_bn0", "bn1"), (r"^_conv_head", "conv_head"),
@@ -39,8 +39,8 @@ TIMM_EFFICIENTNET = [
 ]  # fmt: skip
 
 
-# Of every kind of file: a network that takes it, and its names in terms of the paper's code, which are timm's and
-# EfficientNet-PyTorch's but for the classifiers.
+# For every kind of file, a network that loads it, and the renaming from the released names, which are those of timm and
+# EfficientNet-PyTorch except for the classifiers.
 KINDS = {
     "EfficientNet-PyTorch": ("eftnet_b0", [(r"^fc\.", "_fc.")]),
     "timm's EfficientNets": ("eftnet_b0", TIMM_EFFICIENTNET),
@@ -56,7 +56,7 @@ def public_file(kind: str, network: model.VideoNetwork) -> Weights:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_public_file_of_the_same_classes_loads_whole(kind: str) -> None:
+def test_a_public_file_of_the_same_classes_loads_with_its_classifier(kind: str) -> None:
     name, _ = KINDS[kind]
     source, network = randomized_network(name), tiny_network(name).eval()
     weights = public_file(kind, source)
@@ -70,7 +70,7 @@ def test_a_public_file_of_the_same_classes_loads_whole(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_classifier_of_other_classes_is_named_by_the_files_names_with_what_to_do(kind: str) -> None:
+def test_a_classifier_of_other_classes_is_named_as_in_the_file_with_what_to_do(kind: str) -> None:
     name, _ = KINDS[kind]
     weights = public_file(kind, tiny_network(name, num_classes=1000))
     message = r"of another shape \((_fc|head|classifier)\.weight \[1000, \d+\], expected .*network.remove_fc: true "
@@ -87,7 +87,7 @@ def test_a_classifier_of_other_classes_is_named_by_the_files_names_with_what_to_
 
 
 @pytest.mark.parametrize("extra", ["pre_logits.fc", "pre_logits", "heads.pre_logits"])
-def test_a_layer_in_front_of_the_classifier_is_a_part_of_it(extra: str) -> None:
+def test_a_layer_before_the_classifier_is_a_part_of_it(extra: str) -> None:
     network, weights = tiny_network("vit_t_p16"), public_file("timm", tiny_network("vit_t_p16"))
     weights |= {f"{extra}.weight": torch.ones(24, 24), f"{extra}.bias": torch.zeros(24)}
     with pytest.raises(model.WeightsError, match=rf"2 unexpected \({extra}.weight, .*network.remove_fc: true"):
@@ -95,8 +95,8 @@ def test_a_layer_in_front_of_the_classifier_is_a_part_of_it(extra: str) -> None:
     model.load_weights(network, model.without_classifiers(network, weights), missing=network.classifier_names)
 
 
-def test_the_published_names_themselves() -> None:
-    """A few names of each kind of file, as they stand in it."""
+def test_the_published_names() -> None:
+    """Compare with a few literal names of each kind of file."""
     expected = {
         "eftnet_b0": (
             "_conv_stem.weight _bn0.running_mean _blocks.0._depthwise_conv.weight _blocks.0._bn1.weight "
@@ -134,7 +134,7 @@ def torchvision_vit(num_classes: int) -> Weights:
 
 
 def test_torchvisions_transformers_of_its_release_0_12() -> None:
-    """Its own loading of them renames two layers of every block; files published then still have the old names."""
+    """Files of that time have the old names of two layers of every block, which torchvision renames while loading."""
     network, weights = tiny_network("vit_t_p16", num_classes=7), early_torchvision(torchvision_vit(7))
     assert "encoder.layers.encoder_layer_11.mlp.linear_2.bias" in weights
     for tensor in network.state_dict().values():
@@ -146,7 +146,7 @@ def test_torchvisions_transformers_of_its_release_0_12() -> None:
     assert torch.equal(network.image.fc.weight, weights["heads.head.weight"])
 
 
-# Networks and files of their 2D networks, of 1000 classes, for the whole way from a record to the network.
+# 2D networks and their files, of 1000 classes, for tests from a record to the network.
 FILES: dict[str, tuple[str, Callable[[], Weights]]] = {
     "EfficientNet-PyTorch": ("eftnet_b0", lambda: public_file("EfficientNet-PyTorch", network_2d("eftnet_b0"))),
     "timm": ("vit_t_p16", lambda: public_file("timm", network_2d("vit_t_p16")) | PRE_LOGITS),
@@ -162,7 +162,7 @@ def network_2d(name: str) -> model.VideoNetwork:
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("kind", FILES)
-def test_a_record_takes_the_file_for_the_2d_network_and_for_what_extends_it(
+def test_a_record_loads_the_file_into_the_2d_network_and_its_extensions(
     make_record: MakeRecord, tmp_path: Path, kind: str, suffix: str
 ) -> None:
     name, make = FILES[kind]
@@ -181,13 +181,13 @@ def test_a_record_takes_the_file_for_the_2d_network_and_for_what_extends_it(
         }
         config = load_config(make_record(network=settings, dataset={"crop_size": 32, "eva_crop_size": 32}))
         network = make_initial_network(config, trained=None)
-        # The first kernel, at the middle one of two frames.
+        # The first kernel, at the middle (second) of two frames.
         kernel, expected = (next(t for t in some if t.dim() > 3) for some in (network.parameters(), weights.values()))
         torch.testing.assert_close(kernel.detach()[:, :, 1] if kernel.dim() == 5 else kernel.detach(), expected)
         assert network.get_submodule(network.classifier_names[0]).out_features != 1000
 
 
-def test_a_misfit_names_the_file(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_a_mismatch_names_the_file(make_record: MakeRecord, tmp_path: Path) -> None:
     file = tmp_path / "public.pth"
     torch.save(public_file("timm", tiny_network("vit_t_p16", num_classes=CLASSES)), file)
     for settings in ({}, {"remove_fc": True}, {"remove_fc": True, "transfer_weights": True}):

@@ -1,4 +1,4 @@
-"""torchvision's video networks: the same answers, this project's contract, training and search."""
+"""torchvision's video networks: the same outputs, this project's interface, training and search."""
 
 import logging
 import re
@@ -34,7 +34,7 @@ from utils.search.weights import WeightFolder
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import Position, load_checkpoint, save_checkpoint
 
-# Those that a CPU runs in no time; the others are their siblings.
+# Networks that are fast on a CPU, one of each kind but MViT.
 FAST = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "swin3d_t")
 BLOCKS = {"r3d_18": 8, "mc3_18": 8, "r2plus1d_18": 8, "s3d": 9, "mvit_v1_b": 16, "mvit_v2_s": 16, "swin3d_t": 12}
 
@@ -49,13 +49,13 @@ def make_torchvision_network(backbone: str, **options: object) -> Any:
     torch.manual_seed(1)
     settings = {"num_classes": CLASSES} | options
     plain = getattr(import_torchvision().models.video, backbone)(**settings)
-    if backbone == "s3d":  # its own last pooling takes no less than 14 frames of 224 x 224
+    if backbone == "s3d":  # torchvision's last pooling needs at least 14 frames of 224 x 224
         return plain.eval()
     return randomize_norms(plain, torch.randn(2, 3, 16, 32, 32))
 
 
 def remove_repeated_blocks(network: nn.Module) -> None:
-    """Take out the blocks in a row that have the layers of the two in front of them: windows shift in every second."""
+    """Remove blocks with the same layers as the two before them; two are kept, since windows shift in every second."""
     for stage in [module for module in network.modules() if isinstance(module, nn.Sequential | nn.ModuleList)]:
         layers = [[(key, tensor.shape) for key, tensor in block.state_dict().items()] for block in stage]
         for number in range(len(stage) - 1, 1, -1):
@@ -64,7 +64,7 @@ def remove_repeated_blocks(network: nn.Module) -> None:
 
 
 def draw_weights(network: nn.Module) -> None:
-    """Give every layer weights that the answers depend on."""
+    """Give every layer random weights that affect the output."""
     torch.manual_seed(1)
     for key, weight in network.named_parameters():
         if weight.dim() > 1:
@@ -76,7 +76,7 @@ def draw_weights(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("backbone", TORCHVISION_VIDEO)
-def test_every_network_takes_the_names_of_torchvision(backbone: str) -> None:
+def test_every_network_has_the_names_of_torchvision(backbone: str) -> None:
     with torch.device("meta"), skip_initialization():
         network = make(backbone, num_classes=400)
         plain = getattr(import_torchvision().models.video, backbone)(num_classes=400)
@@ -87,8 +87,8 @@ def test_every_network_takes_the_names_of_torchvision(backbone: str) -> None:
 
 
 @pytest.mark.parametrize("backbone", TORCHVISION_VIDEO)
-def test_answers_are_those_of_torchvision(backbone: str) -> None:
-    """Those made for one size of clips are made for a smaller one: test_summary.py sees them at theirs."""
+def test_logits_are_those_of_torchvision(backbone: str) -> None:
+    """Networks for a single size of clips are built for a smaller one; test_summary.py runs them at their own."""
     frames, size = {"s3d": (14, 224), "mvit": (4, 64)}.get(backbone.split("_")[0], (4, 32))
     video = import_torchvision().models.video
     full, small = video.mvit.MViT, {"temporal_size": frames, "spatial_size": (size, size)}
@@ -99,7 +99,7 @@ def test_answers_are_those_of_torchvision(backbone: str) -> None:
     remove_repeated_blocks(plain)
     draw_weights(plain)
     clips = torch.randn(1 if backbone == "s3d" else 2, 3, frames, size, size)
-    if backbone != "s3d":  # its own last pooling takes no less than 14 frames of 224 x 224
+    if backbone != "s3d":  # torchvision's last pooling needs at least 14 frames of 224 x 224
         randomize_norms(plain, clips)
     model.load_weights(network, plain.state_dict())
     with torch.inference_mode():
@@ -120,7 +120,7 @@ def test_every_parameter_gets_a_gradient(backbone: str) -> None:
 
 
 @pytest.mark.parametrize("backbone", FAST)
-def test_the_fewest_frames_run_and_fewer_are_refused(backbone: str) -> None:
+def test_the_least_number_of_frames_runs_and_fewer_are_refused(backbone: str) -> None:
     network = make(backbone).eval()
     frames = network.min_clip_frames
     with torch.inference_mode():
@@ -129,14 +129,14 @@ def test_the_fewest_frames_run_and_fewer_are_refused(backbone: str) -> None:
         network(torch.randn(1, 3, frames - 1, 32, 32))
 
 
-def test_s3d_of_torchvision_fails_below_the_frames_that_are_stated() -> None:
+def test_s3d_of_torchvision_fails_below_the_stated_least_number_of_frames() -> None:
     network = make("s3d").eval()
     frames = network.min_clip_frames
     with pytest.raises(RuntimeError, match="too small"):
         network.video(torch.randn(1, 3, frames - 1, 32, 32))
 
 
-def test_new_classifiers_begin_as_those_of_torchvision() -> None:
+def test_new_classifiers_are_initialized_like_those_of_torchvision() -> None:
     classifier = make("mc3_18").video.fc
     assert torch.count_nonzero(classifier.bias) == 0
     assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.1)
@@ -170,8 +170,8 @@ def test_stochastic_depth_and_pooling(backbone: str) -> None:
             module.eval()
     clips = torch.randn(2, 3, 4, 32, 32)
     with torch.no_grad():
-        answers = [network(clips)[0] for _ in range(4)]
-        assert any(not torch.equal(answer, answers[0]) for answer in answers)
+        outputs = [network(clips)[0] for _ in range(4)]
+        assert any(not torch.equal(output, outputs[0]) for output in outputs)
         average = make(backbone).eval()
         average.load_state_dict(network.state_dict())
         assert not torch.allclose(network.eval()(clips)[0], average(clips)[0])
@@ -197,7 +197,7 @@ CLIPS = ("sampler.clip_length=5", "dataset.crop_size=32", "dataset.eva_crop_size
 
 @pytest.fixture
 def make_torchvision(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) -> MakeTorchvision:
-    """Records of every third video: these networks have their one, full width."""
+    """Return a function that writes records of every third video: these networks have full width only."""
     lists = {"list_file": "train_list.txt", "eva_list_file": "test_list.txt"}
     for name in lists.values():
         lines = (tiny_set / name).read_text().splitlines(keepends=True)
@@ -279,9 +279,9 @@ PRESETS = {
 def test_clips_reach_the_network_as_through_the_preset_of_its_weights(
     make_record: MakeRecord, tmp_path: Path, backbone: str
 ) -> None:
-    """The transform that torchvision gives with the weights, on the decoded frames of a file, at a size it keeps.
+    """Compare with the transform that torchvision ships with the weights, on decoded frames that need no resize.
 
-    With the same clips the answers are the same, above.
+    Equal clips give equal logits, as tested above.
     """
     size = 224 if backbone.startswith("mvit") or backbone == "s3d" else 64
     encode_video(tmp_path / "clip.mp4", 16, size=(size, size))
@@ -299,10 +299,10 @@ def test_clips_reach_the_network_as_through_the_preset_of_its_weights(
     torch.testing.assert_close(clips[0], expected, atol=1e-6, rtol=0)
 
 
-def test_weights_of_a_run_from_before_the_numbers_are_not_scored_or_continued_with_others(
+def test_weights_of_a_run_without_stored_normalization_are_used_with_that_of_imagenet_only(
     make_record: MakeRecord,
 ) -> None:
-    """Such a run had ImageNet's numbers, whatever its network; its checkpoint and config.yml do not say any."""
+    """Earlier runs used ImageNet's normalization for every network and stored none in checkpoint and config.yml."""
     own = {"net_name": "torchvision/mc3_18", "base_width": 64}
     config = load_config(make_record("old", network=own))
     sections = config.to_dict()

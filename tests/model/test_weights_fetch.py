@@ -1,4 +1,4 @@
-"""Public files of weights: the table is the installed torchvision's, its files load, and downloads prove themselves."""
+"""Public files of weights: the table is that of the installed torchvision, its files load, downloads are verified."""
 
 import hashlib
 import http.server
@@ -34,14 +34,14 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT under every name, as its server's `ways` say."""
+    """Serves CONTENT under every name, as the attributes of its server say."""
 
     server: "Server"
 
     def do_GET(self) -> None:
-        wanted = self.headers["Range"] or ""
-        self.server.asked.append(wanted)
-        first = int(wanted.removeprefix("bytes=").removesuffix("-") or 0) if self.server.has_ranges else 0
+        requested = self.headers["Range"] or ""
+        self.server.requests.append(requested)
+        first = int(requested.removeprefix("bytes=").removesuffix("-") or 0) if self.server.has_ranges else 0
         if "gone" in self.path:
             return self.send_error(404, "Not here")
         if first >= len(CONTENT):
@@ -55,21 +55,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return None
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A server on the loopback.
+    """A server on the loopback interface.
 
     Attributes:
-        asked: The ranges that were asked for.
-        has_ranges: Whether it heeds them.
-        stops_at: Where the connection breaks off.
+        requests: The requested ranges.
+        has_ranges: Whether it supports ranges.
+        stops_at: Number of bytes after which the connection is closed.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.has_ranges = True
         self.stops_at = len(CONTENT)
 
@@ -96,7 +96,7 @@ def get(server: Server, path: Path, *, prefix: str = SHA256[:8]) -> str:
 def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "folder/file.pth"
     assert get(server, path) == get(server, path) == SHA256
-    assert path.read_bytes() == CONTENT and server.asked == [""]
+    assert path.read_bytes() == CONTENT and server.requests == [""]
     assert [file.name for file in path.parent.iterdir()] == ["file.pth"]
     path.write_bytes(b"other")
     with pytest.raises(FetchError, match=rf"file.pth has a SHA-256 that .*, not with {SHA256[:8]}; move it away"):
@@ -114,15 +114,15 @@ def test_a_download_that_was_interrupted_is_resumed(server: Server, tmp_path: Pa
     assert not path.exists() and (tmp_path / "file.pth.part").read_bytes() == CONTENT[:700_000]
     server.stops_at = len(CONTENT)
     assert get(server, path) == SHA256
-    assert path.read_bytes() == CONTENT and server.asked == ["", "bytes=700000-"]
+    assert path.read_bytes() == CONTENT and server.requests == ["", "bytes=700000-"]
 
 
-def test_a_whole_part_is_checked_and_a_wrong_one_removed(server: Server, tmp_path: Path) -> None:
+def test_a_complete_partial_file_is_verified_and_a_wrong_one_removed(server: Server, tmp_path: Path) -> None:
     path, part = tmp_path / "file.pth", tmp_path / "file.pth.part"
-    part.write_bytes(CONTENT)  # stopped before it got its name
+    part.write_bytes(CONTENT)  # stopped before it was renamed
     assert get(server, path) == SHA256 and path.read_bytes() == CONTENT
     path.unlink()
-    part.write_bytes(b"x" * 1000)  # of something else
+    part.write_bytes(b"x" * 1000)  # of another file
     with pytest.raises(FetchError, match="not the published file; removed"):
         get(server, path)
     assert not part.exists() and get(server, path) == SHA256
@@ -132,7 +132,7 @@ def test_a_whole_part_is_checked_and_a_wrong_one_removed(server: Server, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refusals_are_one_line(server: Server, tmp_path: Path) -> None:
+def test_errors_are_one_line(server: Server, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"gone\.pth: the server answers 404 Not here"):
         get(server, tmp_path / "gone.pth")
     with pytest.raises(FetchError, match="expected an address that begins with http"):
@@ -144,7 +144,7 @@ def test_refusals_are_one_line(server: Server, tmp_path: Path) -> None:
         get(server, tmp_path / "file/file.pth")
 
 
-def test_the_command_takes_a_mirror_and_compares_what_it_gives(server: Server, tmp_path: Path) -> None:
+def test_the_command_verifies_the_file_of_a_mirror(server: Server, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "model.weights", "fetch", "r3d_18", "--mirror", server.url]
     command += ["--output", str(tmp_path)]
     done = forked.run(command)
@@ -152,18 +152,18 @@ def test_the_command_takes_a_mirror_and_compares_what_it_gives(server: Server, t
         f"error: {server.url}/r3d_18-b3b3357e.pth has a SHA-256 that begins with {SHA256[:8]}, "
         "not with b3b3357e: not the published file; removed"
     )
-    assert list(tmp_path.iterdir()) == [] and server.asked == [""]
+    assert list(tmp_path.iterdir()) == [] and server.requests == [""]
 
 
 FILES = list_public_files()
 MODELS = import_torchvision().models
-# What torchvision lists: of each address its weights and the name of what makes the network.
+# torchvision's list: for each address, its weights and the name of the network's builder.
 LISTED = {entry.url: (entry, name) for name in MODELS.list_models() for entry in MODELS.get_model_weights(name)}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_public_file_fits_the_network_it_is_listed_for(file: PublicFile) -> None:
-    """The file as torchvision makes it, but for its numbers; its network is ours with the file's classes and size."""
+def test_a_public_file_fits_its_network(file: PublicFile) -> None:
+    """Load an uninitialized state dict of torchvision's network into ours, with the file's classes and image size."""
     weights, builder = LISTED.get(file.url, (None, file.net_name))
     classes = 1000 if file.data_set == "ImageNet-1K" else 400
     options = {"image_size": weights.meta["min_size"][0]} if builder.startswith("vit") else {}
@@ -175,12 +175,12 @@ def test_a_public_file_fits_the_network_it_is_listed_for(file: PublicFile) -> No
     assert len(file.sha256_prefix) == 8 and file.file_name == f"{file.short_name}-{file.sha256_prefix}.pth"
 
 
-def test_every_number_is_torchvisions() -> None:
+def test_metadata_are_those_of_torchvision() -> None:
     swin = find_public_file("swin3d_b_22k")
     weights = MODELS.get_weight("Swin3D_B_Weights.KINETICS400_IMAGENET22K_V1")
     assert (swin.url, swin.top1, swin.megabytes) == (weights.url, 81.643, weights.meta["_file_size"])
     assert find_public_file("vit_b_16_swag").license.endswith("SWAG/blob/main/LICENSE")
-    earlier = find_public_file("pretrained_weights/resnet50-19c8e357.pth")  # as records name it
+    earlier = find_public_file("pretrained_weights/resnet50-19c8e357.pth")  # as in records
     assert (earlier.net_name, earlier.top1, earlier.sha256_prefix) == ("resnet50", None, "19c8e357")
     assert len({file.name for file in FILES}) == len(FILES)
     assert {file.net_name for file in FILES} >= {name for name in list_names() if name.startswith("torchvision/")}
@@ -203,12 +203,12 @@ def test_names() -> None:
 
 
 def test_the_page_has_the_table() -> None:
-    """Made anew with: python -m model.weights list --markdown."""
+    """Print it with: python -m model.weights list --markdown."""
     assert format_table("*", markdown=True) in (ROOT / "docs/weights.md").read_text()
 
 
 def test_the_commands_of_the_page() -> None:
-    """They name what there is; the example fetches to where its comment and the record below it say."""
+    """They name existing files; the example fetches to the path in its comment and in the record below it."""
     (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/weights.md").read_text(), re.DOTALL)
     for line in block.splitlines():
         command, name = shlex.split(line, comments=True)[3], "".join(shlex.split(line, comments=True)[4:]) or "*"
