@@ -1,4 +1,4 @@
-"""Shared by all tests: the project's root on the path, a small embedded data set, records that use it."""
+"""Fixtures of all tests: the project's root on the path, a small embedded data set, and records that use it."""
 
 import functools
 import gc
@@ -14,13 +14,13 @@ import yaml
 
 from utils import stopping
 
-# One thread everywhere: small networks are no slower, and the processes that tests start compute the very same sums.
+# One thread everywhere: small networks are no slower, and processes that tests start get bit-equal sums.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# The files that take longest come first, or the core that gets one of them last would work on alone.
+# The slowest files run first; otherwise a core that starts one of them last would finish alone.
 LONGEST = (
     *("budgeted_run", "search_workers", "torchvision_networks", "zoo", "search_run", "train", "stops", "model"),
     *("extract_merge", "export", "docs_extending", "weight_exchange", "paths_by_hand", "model_weights"),
@@ -29,14 +29,14 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; within a file and among the others the order stays."""
+    """Put the slowest files first; the order within a file and of the other files is kept."""
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep what is imported and collected, which stays, out of the search for garbage: a 20th of all processor time."""
+    """Exclude imported and collected objects from garbage collection, which takes a 20th of all processor time."""
     gc.disable()
     try:
         return (yield)
@@ -47,12 +47,12 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """Leave nothing of a test's signals: what this process ignores, no shell that a later test starts could trap."""
+    """Restore signal handlers after a test: shells of later tests could not trap signals that are ignored here."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
     yield
     loaders: Any = sys.modules.get("torch.utils.data._utils.signal_handling")
     if loaders is not None and signal.getsignal(signal.SIGCHLD) != before[signal.SIGCHLD]:
-        loaders._SIGCHLD_handler_set = False  # or torch would set no other, and see a dead worker after 5 s
+        loaders._SIGCHLD_handler_set = False  # otherwise torch sets no handler, and sees a dead worker after 5 s
     for number, handler in before.items():
         signal.signal(number, handler)
     stopping._state = stopping._State()
@@ -60,7 +60,7 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 36 training and 25 test videos of the embedded set: 16 frames of 32 x 32 pixels, real H.264."""
+    """Return a folder with 36 training and 25 test videos of the embedded set: 16 frames of 32 x 32 pixels, H.264."""
     from dataset.synthetic import make_synthetic
 
     root = tmp_path_factory.mktemp("tiny")
@@ -72,9 +72,9 @@ MakeRecord = Callable[..., Path]
 
 
 def write_record(tiny_set: Path, folder: Path, name: str = "tiny", **sections: dict[str, Any]) -> Path:
-    """Write a record of a small, quick experiment on the tiny set; sections given as keywords are merged over it.
+    """Write a record of a small, fast experiment on the tiny set; keyword arguments override values of its sections.
 
-    Its network, of one convolution a unit, takes two thirds of the time of P3D's; tests name others where it matters.
+    Its network has one convolution per unit and takes two thirds of the time of P3D; tests that need others name them.
     """
     content: dict[str, Any] = {
         "base": "base_config/synthetic_base.yml",
@@ -87,7 +87,7 @@ def write_record(tiny_set: Path, folder: Path, name: str = "tiny", **sections: d
             "eva_crop_size": 24,
             "num_workers": 0,
         },
-        "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},  # float32 whatever the processor has
+        "optimizer": {"epochs": 2, "warmup_epoch": -1, "amp": "off"},  # float32 on every processor
         "sampler": {"clip_length": 8, "num_steps": 1, "batch_size": 4, "eva_num_clips": 2},
         "network": {"net_name": "c2d_resnet18", "base_width": 8, "dropout_ratio": 0.5, "early_stride": 2},
         "logging": {"output_dir": str(folder / "output"), "print_freq": 2},
@@ -110,5 +110,5 @@ def few_videos(tiny_set: Path, folder: Path, *, num_train: int, num_test: int) -
 
 @pytest.fixture
 def make_record(tiny_set: Path, tmp_path: Path) -> MakeRecord:
-    """`write_record` on the tiny set, in the test's own folder."""
+    """Return `write_record` for the tiny set and the test's own folder."""
     return functools.partial(write_record, tiny_set, tmp_path)

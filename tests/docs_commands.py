@@ -1,4 +1,4 @@
-"""The commands of the documentation: what its pages tell a reader to type."""
+"""The commands in the documentation."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ PAGES = sorted(
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
-# Words in front of a command that is meant: variables, and what only starts or times it.
+# Words before the command to check: variables, and programs that only start or time it.
 _PREFIX = re.compile(r"^(?:[A-Z_]+=\S*|time|export|exec|apptainer exec(?: --nv)? \S+|torchrun --nproc_per_node=\w+)\s+")
 _LAUNCHER = ["python", "-m", "utils.launch"]
 
@@ -23,9 +23,9 @@ class Command:
     """A command of a page.
 
     Attributes:
-        words: Without variables in front.
-        line: As it stands there, for messages.
-        is_whole: Whether it is to be typed as it stands; sentences may leave arguments out.
+        words: The words, without variables before the command.
+        line: The line as written, for messages.
+        is_whole: Whether the command is complete; commands within sentences may omit arguments.
     """
 
     words: list[str]
@@ -34,12 +34,12 @@ class Command:
 
 
 def page_name(page: Path) -> str:
-    """Return a page's path from the root."""
+    """Return the path of a page relative to the root."""
     return page.relative_to(ROOT).as_posix()
 
 
 def blocks(page: Path, language: str, *, section: str = "") -> list[str]:
-    """Return the blocks of code of a page, or of a section, in a language, without the indentation of list items."""
+    """Return the code blocks of a page, or of a section, in a language, dedented."""
     text = page.read_text()
     text = text.split(f"\n## {section}\n")[1].split("\n## ")[0] if section else text
     found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
@@ -52,7 +52,7 @@ def commands(page: Path, *, section: str = "") -> list[list[str]]:
 
 
 def mentioned(page: Path) -> list[Command]:
-    """Return all commands of a page, those within its sentences too."""
+    """Return all commands of a page, including those within sentences."""
     typed = [line for text in blocks(page, "bash") for line in _joined(text)]
     prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     spans = [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", prose)]

@@ -1,8 +1,8 @@
-"""Scripts in processes that fork from one which has imported what they need: real ones, without those seconds.
+"""Run scripts in processes that are forked from a server which has done their imports, to save seconds per process.
 
-`run` and `Process` take the words of a command line of Python, as subprocess does. The process has the exit code,
-signals, environment, folder and output of any other; only the interpreter's start and the imports have been done.
-Tests of these, and of a launcher, start interpreters.
+`run` and `Process` take the words of a Python command line, like subprocess. The process has its own exit code,
+signals, environment, working directory and output; only the start of the interpreter and the imports are shared. Tests
+of imports and of launchers start interpreters instead.
 """
 
 import atexit
@@ -23,10 +23,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-Request = tuple[list[str], str, dict[str, str]]  # words behind "python", folder, environment
+Request = tuple[list[str], str, dict[str, str]]  # words after "python", working directory, environment
 ROOT = Path(__file__).resolve().parent.parent
-_PATIENCE = 240.0  # seconds
-# What the scripts import before their first step; that of torch._dynamo, which an optimizer imports, takes longest.
+_TIMEOUT = 240.0  # seconds
+# Imports of the scripts up to their first step; torch._dynamo, which an optimizer imports, takes longest.
 _PRELOADED = (
     *("torch._dynamo", "torch.distributed", "torch.utils.tensorboard", "helpers", "dataset.readers.open"),
     *("dataset.readers.raw_video", "utils.search.run", "utils.search.budgeted", "utils.search.page.page"),
@@ -35,19 +35,19 @@ _PRELOADED = (
 
 
 def preload() -> None:
-    """Import what a process that forks from this one would import."""
+    """Import the modules that forked processes need."""
     for name in _PRELOADED:
         importlib.import_module(name)
 
 
 class Process:
-    """A process that runs; what it has written is read when it has ended."""
+    """A running process; its output is read after its end."""
 
     def __init__(self, words: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
-        """Start it."""
+        """Start the process."""
         assert words[0] == sys.executable
         self._words = words
-        self._files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115  closed behind its end
+        self._files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115  closed after its end
         self._status, theirs = socket.socketpair()
         with theirs:
             environment = dict(os.environ if env is None else env)
@@ -56,24 +56,24 @@ class Process:
             server = _server()
             socket.send_fds(server, [len(request).to_bytes(4, "big")], descriptors)
             server.sendall(request)
-        self.pid = self._number()
+        self.pid = self._receive()
         self.returncode: int | None = None
 
-    def _number(self) -> int:
+    def _receive(self) -> int:
         number = self._status.recv(4, socket.MSG_WAITALL)
-        assert number, "the process to fork from has ended"
+        assert number, "the server of tests.forked has ended"
         return int.from_bytes(number, signed=True)
 
     def poll(self) -> int | None:
-        """Return its exit code, None as long as it runs."""
+        """Return the exit code, None while the process is running."""
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
-            self.returncode = self._number()
+            self.returncode = self._receive()
             self._status.close()
         return self.returncode
 
     def complete(self) -> subprocess.CompletedProcess[str]:
-        """Wait for its end, which is forced after minutes, and return it."""
-        deadline = time.monotonic() + _PATIENCE
+        """Wait for the end, which is forced after a timeout, and return the result."""
+        deadline = time.monotonic() + _TIMEOUT
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 self.kill()
@@ -86,7 +86,7 @@ class Process:
         return subprocess.CompletedProcess(self._words, code, *texts)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to a process that has not ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -98,7 +98,7 @@ class Process:
 def run(
     words: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None, check: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, like subprocess.run."""
     done = Process(words, cwd=cwd, env=env).complete()
     assert done.returncode == 0 or not check, done.stderr[-3000:]
     return done
@@ -106,7 +106,7 @@ def run(
 
 @functools.cache
 def _server() -> socket.socket:
-    """Return the connection to this process's server, which ends with it."""
+    """Return the connection to this process's server, which ends with this process."""
     ours, theirs = socket.socketpair()
     with theirs:
         words = [sys.executable, "-m", "tests.forked"]
@@ -121,17 +121,17 @@ def _server() -> socket.socket:
 
 
 def _serve(control: socket.socket) -> Request | None:
-    """Fork for every request; return it in the new process, and None when nobody can ask any more."""
+    """Fork for every request; return the request in the new process, and None once the connection is closed."""
     waker, woken = socket.socketpair()
     waker.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(waker.fileno())
-    running: dict[int, int] = {}  # where to say how a process has ended
+    running: dict[int, int] = {}  # by process id, the descriptor to report its exit code to
     while True:
         ready = select.select([control, woken], [], [])[0]
         if woken in ready:
             woken.recv(4096)
-            _say_ends(running)
+            _report_ends(running)
         if control in ready:
             size, descriptors, _, _ = socket.recv_fds(control, 4, 3)
             if not size:
@@ -140,38 +140,38 @@ def _serve(control: socket.socket) -> Request | None:
             if (child := os.fork()) == 0:
                 for connection in (control, waker, woken):
                     connection.close()
-                _take_over(descriptors, running)
+                _set_up_descriptors(descriptors, running)
                 return request
             running[child] = descriptors[0]
-            _say(descriptors[0], child)
+            _report(descriptors[0], child)
             for descriptor in descriptors[1:]:
                 os.close(descriptor)
 
 
-def _say_ends(running: dict[int, int]) -> None:
+def _report_ends(running: dict[int, int]) -> None:
     while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-        _say(running[ended[0]], os.waitstatus_to_exitcode(ended[1]))
+        _report(running[ended[0]], os.waitstatus_to_exitcode(ended[1]))
         os.close(running.pop(ended[0]))
 
 
-def _say(descriptor: int, number: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # whoever asked has gone
+def _report(descriptor: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the requesting process has ended
         os.write(descriptor, number.to_bytes(4, signed=True))
 
 
-def _take_over(descriptors: list[int], running: dict[int, int]) -> None:
-    """Give a new process its output, and leave it nothing of the old one's."""
+def _set_up_descriptors(descriptors: list[int], running: dict[int, int]) -> None:
+    """Redirect the output of a new process and close the descriptors of the server."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)  # 0, which was the control
+    os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)  # descriptor 0, which was the control socket
     for target in (1, 2):
         os.dup2(descriptors[target], target)
     for descriptor in (*descriptors, *running.values()):
         os.close(descriptor)
 
 
-def _begin(request: Request) -> None:
-    """Do what Python does with the words of a command line."""
+def _execute(request: Request) -> None:
+    """Run a command line as the interpreter does."""
     words, cwd, environment = request
     os.setsid()
     os.chdir(cwd)
@@ -180,7 +180,7 @@ def _begin(request: Request) -> None:
     if words[0] == "-m":
         sys.argv[:] = words[1:]
         sys.path[0] = cwd
-        sys.modules.pop(words[1], None)  # if it has been imported, runpy would warn
+        sys.modules.pop(words[1], None)  # runpy warns about modules that are imported already
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     elif words[0] == "-c":
         sys.argv[:] = ["-c", *words[2:]]
@@ -192,11 +192,11 @@ def _begin(request: Request) -> None:
 
 
 def main() -> None:
-    """Import, then fork whenever the process that has started this one asks."""
+    """Import, then fork on requests of the parent process."""
     preload()
     gc.freeze()
     if (request := _serve(socket.socket(fileno=0))) is not None:
-        _begin(request)
+        _execute(request)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Run a search in processes that kill themselves: python -m tests.killed_search RECORD SEED [MOST_MOMENTS ...].
 
-Every process forks from this one, continues the search and is killed at a random one of the next moments at which
-something reaches the disk (before or after it does), until one of them ends by itself. Prints how many were killed.
+Every process forks from this one, resumes the search and is killed right before or after a random one of its next
+writes to disk, until a process finishes. Prints the number of killed processes.
 """
 
 import os
@@ -18,14 +18,14 @@ from utils.config import RunConfig, load_config
 from utils.search.budgeted import plan_budget
 from utils.search.run import search_path
 
-# What reaches the disk: a file's content, a finished file's name, a folder or file that goes. Nothing else is kept.
+# Calls that write to disk: a file's content, the name of a finished file, removal of a file or folder.
 MOMENTS = ("fsync", "replace", "rename", "unlink", "rmdir", "truncate")
-# Most moments between one kill and the next; writing what a finished search says takes 16 of them in a row.
+# Upper limits of the writes between two kills; writing the results of a finished search takes 16 writes.
 MOST_MOMENTS = (8, 8, 40)
 
 
 def kill_at(moment: int, *, after: bool) -> None:
-    """Have this process kill itself at its so-manieth moment."""
+    """Make this process kill itself at its write number `moment`."""
     left = [moment]
 
     def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +45,7 @@ def kill_at(moment: int, *, after: bool) -> None:
 
 
 def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
-    """Continue the search in a process of its own; return its exit status."""
+    """Resume the search in a process of its own; return its exit status."""
     child = os.fork()
     if child == 0:
         kill_at(moment, after=after)
@@ -58,18 +58,18 @@ def search_until_killed(config: RunConfig, moment: int, *, after: bool) -> int:
 
 
 def next_moment(rng: random.Random, most: Sequence[int]) -> int:
-    """Draw how many moments the next process lives."""
+    """Draw the number of writes until the next process is killed."""
     return rng.randint(1, rng.choice(most))
 
 
 def search_through_kills(record: Path, *most: int) -> int:
-    """Run this file's command with seed 0 in a process of its own; return how many processes were killed."""
+    """Run this module with seed 0 in a process of its own; return the number of killed processes."""
     words = [sys.executable, "-m", "tests.killed_search", str(record), "0", *map(str, most)]
     return int(forked.run(words, check=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
-    """Kill and continue until the search is complete."""
+    """Kill and resume until the search is complete."""
     forked.preload()
     config = load_config(Path(sys.argv[1]))
     rng, kills = random.Random(int(sys.argv[2])), 0

@@ -1,4 +1,4 @@
-"""Small data sets of real videos, laid out as the official ones are distributed, with what goes wrong in practice."""
+"""Small data sets in the structure of the official distributions, with defects that occur in practice."""
 
 import csv
 import io
@@ -18,13 +18,13 @@ SIZE = (48, 64)
 
 
 class Videos:
-    """Makes videos; one of a length and container is encoded once and copied."""
+    """Makes videos; each length and container is encoded once and copied."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
 
     def make(self, path: Path, num_frames: int, **options: Any) -> Path:
-        """Put a video of so many numbered frames there; the suffix gives the container and codec."""
+        """Write a video of `num_frames` numbered frames to `path`, whose suffix determines container and codec."""
         codec = {".avi": MPEG4, ".webm": VP8}.get(path.suffix, {})
         name = "_".join([str(num_frames), *map(str, options.values())])
         source = self._cache / f"{name}{path.suffix}"
@@ -36,7 +36,7 @@ class Videos:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]], *, newline: str = "\n") -> Path:
-    """Write a table as the csv module does, with a line ending of choice."""
+    """Write a table by the csv module, with the line ending `newline`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=newline)
     writer.writerows([header, *rows])
@@ -46,14 +46,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write text as it is, line endings included."""
+    """Write text without changing line endings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
     return path
 
 
 def kinetics(folder: Path, videos: Videos) -> Path:
-    """Training videos in folders by class, validation videos flat; one missing, one empty, one line twice."""
+    """Training videos in folders by class, validation videos in one folder; one missing, one empty, one line twice."""
     header = ["label", "youtube_id", "time_start", "time_end", "split", "is_cc"]
     train = [
         ("washing hair", "-3B32lodo2M", 59, 69, "train", 0),
@@ -91,7 +91,7 @@ UCF_VIDEOS = {
 
 
 def ucf101(folder: Path, videos: Videos) -> Path:
-    """Three classes, numbered from 1, Windows line ends, no newline at the end of a test list."""
+    """Three classes, numbered from 1, Windows line endings, no newline at the end of a test list."""
     lists = folder / "ucfTrainTestlist"
     write_text(lists / "classInd.txt", "1 ApplyEyeMakeup\r\n2 HandstandPushups\r\n3 YoYo\r\n")
     train = [name for name in UCF_VIDEOS if "_g0" not in name or "_g08" in name]
@@ -117,7 +117,7 @@ HMDB_VIDEOS = {
 
 
 def hmdb51(folder: Path, videos: Videos) -> Path:
-    """Two classes; names with spaces, signs and umlauts; a space at the end of every line, as distributed."""
+    """Two classes; names with spaces, punctuation and umlauts; a space at the end of every line, as distributed."""
     for split in (1, 2, 3):
         for name in ("brush_hair", "clap"):
             lines = [
@@ -143,7 +143,7 @@ SOMETHING_CLASSES = (
 
 
 def write_pictures(folder: Path, num_frames: int) -> Path:
-    """A folder of JPEGs as Something-Something V1 has them."""
+    """Write a folder of JPEGs as in Something-Something V1."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(num_frames):
         Image.fromarray(numbered_frame(number)).save(folder / f"{number + 1:05d}.jpg", quality=95)
@@ -168,7 +168,7 @@ def ssv1(folder: Path, _videos: Videos) -> Path:
 
 
 def ssv2(folder: Path, videos: Videos) -> Path:
-    """Five webm videos; class numbers as text, templates with brackets."""
+    """Five webm videos; class indices as text, templates with brackets."""
     labels = {name: str(number) for number, name in enumerate(SOMETHING_CLASSES)}
     write_text(folder / "labels/labels.json", json.dumps(labels))
     lengths = {"78687": 24, "1": 16, "220847": 20, "55": 18, "56": 21}
@@ -192,7 +192,7 @@ def ssv2(folder: Path, videos: Videos) -> Path:
 
 
 def anet(folder: Path, videos: Videos) -> Path:
-    """Three videos of 25 frames a second with segments; a fourth is missing, a fifth has no labels to tell."""
+    """Three videos of 25 frames per second with segments; a fourth is missing, a fifth has no public labels."""
     database: dict[str, Mapping[str, Any]] = {
         "sJxn8LMZTi8": {
             "duration": 4.0, "subset": "training", "resolution": "64x48", "url": "",
@@ -228,7 +228,7 @@ def anet(folder: Path, videos: Videos) -> Path:
 
 
 def own(folder: Path, videos: Videos) -> Path:
-    """Class folders of unequal size, with spaces and unicode, people in the names, and files that are no videos."""
+    """Class folders of unequal size, with spaces and unicode, people in the names, and files that are not videos."""
     for name, people in {"hand waving": 5, "笑う": 4, "jump": 3}.items():
         for person in range(people):
             for take in range(2):

@@ -1,9 +1,8 @@
 """Train in forked processes and stop them: python -m tests.stopped_ranks {RECORD RANKS train|stop|kill:PLACE}...
 
-Imports are done once for all runs. Each rank is a process of gloo and runs the command line of
-train_3d, or train_3d_op where the record is a search's. With `stop`,
-all of them are sent SIGTERM when there is a checkpoint, with `kill` SIGKILL when there is one of a place, as state,
-epoch and step: 1,0,2. Prints the exit codes of each run.
+Modules are imported once for all runs. Each rank is a gloo process that runs train_3d, or train_3d_op if the record is
+a search. With `stop`, all ranks get SIGTERM once there is a checkpoint; with `kill`, SIGKILL once there is a checkpoint
+of a position, given as state, epoch and step: 1,0,2. Prints the exit codes of each run.
 """
 
 import os
@@ -22,7 +21,7 @@ from utils.training.checkpoint import load_checkpoint
 
 
 def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
-    """Start a rank and return its process."""
+    """Fork a rank; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -40,7 +39,7 @@ def fork_rank(rank: int, ranks: int, port: int, record: str) -> int:
 
 
 def wait_for(checkpoint: Path, place: str) -> None:
-    """Wait until there is a checkpoint of a place or behind it; without a place, any."""
+    """Wait for a checkpoint at or after a position; for any checkpoint if the position is empty."""
     target, seen = [int(number) for number in place.split(",") if number], 0
     for _ in range(20_000):
         if checkpoint.exists() and (written := checkpoint.stat().st_mtime_ns) != seen:
@@ -52,7 +51,7 @@ def wait_for(checkpoint: Path, place: str) -> None:
 
 
 def run(record: str, ranks: int, what: str) -> None:
-    """Start, stop and wait."""
+    """Start the ranks, stop them unless `what` is train, and wait."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = [fork_rank(rank, ranks, port, record) for rank in range(ranks)]
@@ -62,11 +61,11 @@ def run(record: str, ranks: int, what: str) -> None:
             os.kill(child, signal.SIGTERM if what == "stop" else signal.SIGKILL)
     print(
         [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True
-    )  # before the next fork, which would print it again
+    )  # the next fork would copy an unflushed buffer
 
 
 def main() -> None:
-    """Do one run after the other."""
+    """Execute the runs in order."""
     forked.preload()
     words = sys.argv[1:]
     for record, ranks, what in zip(words[::3], words[1::3], words[2::3], strict=True):

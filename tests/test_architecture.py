@@ -1,4 +1,4 @@
-"""The house rules that a reader may rely on: imports point down, files and functions stay small."""
+"""House rules: imports point down, files and functions are small."""
 
 import ast
 import functools
@@ -15,8 +15,9 @@ PACKAGES = ("dataset", "layers", "model", "utils")
 SCRIPTS = ("train_3d", "train_3d_op", "extract_score_3d", "merge_score", "predict_3d")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("*.py"))
 
-# Every folder, and what it may import of this project beside itself and the folders that it is in. Only what builds
-# objects of a configuration, a place of its own, knows both; model's own files may read configurations' network names.
+# Every folder, and what it may import from this project in addition to itself and its parent folders. Only build.py,
+# which has its own entry, knows configurations and classes; files of model may read the network names of
+# configurations.
 PLACES: dict[str, set[str]] = {
     "utils": set(),
     "utils/planning": set(),
@@ -29,7 +30,7 @@ PLACES: dict[str, set[str]] = {
     "utils/launch": set(),
     "layers": {"utils"},
     "model": {"layers", "utils", "utils/config", "utils/training"},
-    # As dataset/build.py: only real clips show that an exported network is right.
+    # dataset/build.py: exported networks are checked on real clips.
     "model/export": {
         "dataset/build.py", "dataset/prediction", "dataset/transforms",
         "utils", "utils/config", "utils/evaluation", "utils/training",
@@ -62,7 +63,7 @@ ABOVE = {
     "hubconf": {"model"},
     **{script: {"helpers", "dataset", "model", "utils"} for script in SCRIPTS},
 }
-# Read before torch is there: a mistake in a record must show at once.
+# Modules that must not import torch, so that mistakes in a record are reported at once.
 TORCH_FREE = (
     "dataset/prediction/request.py",
     "dataset/prepare/__main__.py",
@@ -124,18 +125,18 @@ TORCH_FREE = (
     "utils/workers.py",
 )
 LONGEST_FILE, LONGEST_FUNCTION, MOST_LATE_IMPORTS = 400, 40, 24
-# The rules of size hold for the scripts of benchmarks/ too, which may import anything.
+# The size limits also apply to benchmarks/, whose scripts may import anything.
 CODE = [*FILES, *sorted((ROOT / "benchmarks").glob("*.py"))]
 
 
 @functools.cache
 def parse(text: str) -> ast.Module:
-    """Several rules look at the tree of every file, which takes most of their time; nobody changes it."""
+    """Return the tree of a file, cached since several rules need it; it must not be modified."""
     return ast.parse(text)
 
 
 def imported_modules(tree: ast.AST) -> Iterator[str]:
-    """Modules and packages that are imported anywhere in a tree; `from a import b` gives a.b where that is a module."""
+    """Yield all imported modules and packages; `from a import b` yields a.b if that is a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -146,13 +147,13 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
 
 
 def file_of(module: str) -> Path | None:
-    """The file of a module of this project."""
+    """Return the file of a module of this project, None for others."""
     place = ROOT / module.replace(".", "/")
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
 
 
 def place_of(path: Path) -> str:
-    """The folder of a file, or the file where it has a place of its own; of a file at the root, its name."""
+    """Return the folder of a file, or the file if it has its own entry in PLACES; for a file at the root its stem."""
     relative = path.relative_to(ROOT)
     if relative.as_posix() in PLACES:
         return relative.as_posix()
@@ -160,7 +161,7 @@ def place_of(path: Path) -> str:
 
 
 def forbidden_imports(path: Path) -> set[str]:
-    """What a file imports of this project although its place does not allow it."""
+    """Return what a file imports from this project although its entry does not allow it."""
     own = place_of(path)
     imported = [file for module in imported_modules(parse(path.read_text())) if (file := file_of(module))]
     used = {place_of(file) for file in imported}
@@ -176,7 +177,7 @@ def test_imports_point_down(path: Path) -> None:
     assert forbidden_imports(path) == set()
 
 
-def test_wrong_imports_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_imports_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     for importer, imported in (
         ("utils/planning/knee.py", "from utils.config import load_config"),
         ("utils/training/engine.py", "from utils.search import explore"),
@@ -194,7 +195,7 @@ def test_wrong_imports_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def known_modules(path: Path) -> set[Path]:
-    """Files whose names a file knows at its top, for types alone too; its packages aside."""
+    """Return the modules, without packages, that a file imports at the top level or for type checking."""
     tree = parse(path.read_text())
     conditions = [node for node in tree.body if isinstance(node, ast.If)]
     for_types = [node.body for node in conditions if ast.unparse(node.test) == "TYPE_CHECKING"]
@@ -204,24 +205,24 @@ def known_modules(path: Path) -> set[Path]:
     return {file for module in modules if (file := file_of(module)) is not None}
 
 
-def test_no_modules_need_each_other() -> None:
+def test_there_are_no_import_cycles() -> None:
     TopologicalSorter({path: known_modules(path) for path in FILES}).prepare()
 
 
-def test_the_walk_sees_imports_inside_functions() -> None:
+def test_the_walk_finds_imports_inside_functions() -> None:
     assert "helpers" in set(imported_modules(parse((ROOT / "train_3d.py").read_text())))
 
 
 def homes_of(package: str, name: str) -> Iterator[str]:
-    """The module that a package has a name from, also where it looks the name up when it is asked for."""
-    door = ROOT / package.replace(".", "/") / "__init__.py"
-    for node in ast.walk(parse(door.read_text())) if door.exists() else ():
+    """Yield the modules that a package imports a name from, including lazily (PEP 562)."""
+    init = ROOT / package.replace(".", "/") / "__init__.py"
+    for node in ast.walk(parse(init.read_text())) if init.exists() else ():
         if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
             yield node.module or ""
 
 
 def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
-    """Files that import torch at their top, among a file, the packages it is in, and what these import at their top."""
+    """Yield the files that import torch at the top level, among a file, its packages and their top-level imports."""
     if path in seen or not path.exists():
         return
     seen.add(path)
@@ -241,8 +242,8 @@ def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
             yield from torch_users(place / "__init__.py", seen)
 
 
-def test_live_modules_are_not_patched() -> None:
-    """Nothing assigns to a `forward`: what a module computes is said by its class and its attributes."""
+def test_modules_are_not_monkey_patched() -> None:
+    """Nothing assigns to `forward` or `__class__`: the class and attributes of a module define what it computes."""
     nodes = [(path, node) for path in FILES for node in ast.walk(parse(path.read_text()))]
     targets = [
         (path.name, node.lineno)
@@ -260,7 +261,7 @@ def test_configuration_and_merging_need_no_torch(name: str) -> None:
 
 def test_the_walk_finds_torch() -> None:
     assert list(torch_users(ROOT / "utils/training/engine.py", set()))
-    # By way of a name that its package looks up when it is asked for.
+    # By a name that its package imports lazily.
     assert list(torch_users(ROOT / "hubconf.py", set()))
 
 
@@ -278,7 +279,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
 
 
 def late_imports(path: Path) -> Iterator[ast.stmt]:
-    """Imports inside functions."""
+    """Yield the imports inside functions."""
     tree = parse(path.read_text())
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     inside = {node for function in functions for node in ast.walk(function)}
@@ -286,7 +287,7 @@ def late_imports(path: Path) -> Iterator[ast.stmt]:
 
 
 def test_imports_inside_functions_are_few_and_say_why() -> None:
-    """Each run of such imports has its reason beside its first line or above it."""
+    """Each group of such imports has a comment with its reason on or above its first line."""
     late = {path: {node.lineno: node for node in late_imports(path)} for path in CODE}
     assert sum(map(len, late.values())) <= MOST_LATE_IMPORTS
     for path, nodes in late.items():

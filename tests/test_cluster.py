@@ -1,4 +1,4 @@
-"""run.sh as SLURM runs it: a copy in another folder, on one node, or on several by way of srun."""
+"""run.sh as run by SLURM: a copy in another folder, on one node, or on several by srun."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Stands in for SLURM's: srun starts the command once a node and ends with 0 when all of them do.
+# Fake srun: starts the command once per node and ends with 0 if all commands do.
 SRUN = """#!/usr/bin/env bash
 echo "srun $SRUN_CPUS_PER_TASK $*" >> "$CALLS"
 while [ "$1" != bash ]; do shift; done
@@ -19,10 +19,10 @@ wait $first && wait $second
 SCONTROL = """#!/usr/bin/env bash
 echo "scontrol $*" >> "$CALLS"
 echo 127.0.0.1
-sleep 0.2  # as one that has more to say than its reader may want
+sleep 0.2  # continues to write after its reader may have stopped
 echo node1
 """
-# Stands in for Python, which several nodes take seconds to start.
+# Fake Python: the real one takes seconds to start for several nodes.
 PYTHON = """#!/usr/bin/env bash
 echo "$NODE_RANK $NNODES $MASTER_ADDR $MASTER_PORT python $*" >> "$CALLS"
 """
@@ -30,7 +30,7 @@ echo "$NODE_RANK $NNODES $MASTER_ADDR $MASTER_PORT python $*" >> "$CALLS"
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What sbatch makes of run.sh when it is submitted in the project's folder."""
+    """Return the copy of run.sh that sbatch makes when it is submitted in the project's folder."""
     monkeypatch.setenv("SLURM_SUBMIT_DIR", str(ROOT))
     monkeypatch.setenv("SLURM_JOB_ID", str(40_000 + os.getpid() % 20_000))
     monkeypatch.setenv("CALLS", str(tmp_path / "calls.txt"))
@@ -56,8 +56,8 @@ def test_the_copy_finds_the_project(script: Path, monkeypatch: pytest.MonkeyPatc
     assert "in the folder of the project" in lost.stderr
 
 
-def test_the_head_is_read_by_sbatch() -> None:
-    """Directives count up to the first line that is no comment; --help leaves them out."""
+def test_sbatch_reads_the_directives() -> None:
+    """Directives are read up to the first line that is not a comment; --help omits them."""
     lines = (ROOT / "run.sh").read_text().splitlines()
     (number,) = (number for number, line in enumerate(lines) if line.startswith("#SBATCH "))
     assert all(line.startswith("#") for line in lines[:number])
@@ -66,7 +66,7 @@ def test_the_head_is_read_by_sbatch() -> None:
 
 
 def test_a_job_of_two_nodes_starts_on_both(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With which variables; what two nodes make of them is in tests/scripts/test_several_nodes.py."""
+    """Check the environment variables; tests/scripts/test_several_nodes.py runs two nodes."""
     for name, value in {"JOB_NUM_NODES": "2", "JOB_NODELIST": "node[0-1]", "CPUS_PER_TASK": "8"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     (tmp_path / "python").write_text(PYTHON)

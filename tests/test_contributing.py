@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md leads to what is there."""
+"""The files and names in CONTRIBUTING.md exist."""
 
 import ast
 import re
@@ -16,12 +16,12 @@ def test_there_are_ten_questions() -> None:
 
 
 @pytest.mark.parametrize("file, name", ANSWERS)
-def test_an_answer_is_where_the_map_says(file: str, name: str) -> None:
+def test_the_answers_exist(file: str, name: str) -> None:
     body = ast.parse((ROOT / file).read_text()).body
     assert name in [node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
 
 
-def test_every_place_of_the_map_is_there() -> None:
+def test_the_files_and_folders_of_the_map_exist() -> None:
     table = TEXT.split("| where | what |")[1].split("\n\n")[0]
     places = [place for row in table.splitlines()[2:] for place in re.findall(r"`([\w/.]+)`", row.split("|")[1])]
     assert len(places) >= 20

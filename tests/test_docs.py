@@ -1,4 +1,4 @@
-"""Every page of the documentation: what its commands, links, keys and quoted messages name is there."""
+"""Every page of the documentation: its commands parse, its links, keys, files and quoted messages exist."""
 
 import argparse
 import importlib.util
@@ -21,21 +21,21 @@ from tests.docs_commands import PAGES, Command, blocks, mentioned, page_name
 from utils import gpus
 from utils.config import load_config
 
-# What is no command of this project.
+# Commands of other projects.
 OTHERS = ("python -m venv", "python -m torch.distributed.launch", "python -m pip")
 STARTS = ("bash", "python", "python3", "torchrun", "sbatch")
-# Words of pages that stand for something else.
-STAND_INS = {"NAME": "dg_p3d_resnet50", "N": "1", "RECORD": "plan-synthetic", "X": "plan-synthetic", "OPTION": ""}
-RECORDS = {"my-videos", "X"}  # records that a page's reader writes
+# Placeholders in the pages, and their replacements.
+PLACEHOLDERS = {"NAME": "dg_p3d_resnet50", "N": "1", "RECORD": "plan-synthetic", "X": "plan-synthetic", "OPTION": ""}
+RECORDS = {"my-videos", "X"}  # records that the reader writes
 
 
 class Parsed(BaseException):
-    """A command line that a script's parser took; nothing of it is run."""
+    """Raised after a command line is parsed, so that the script does not run."""
 
 
 @pytest.fixture
 def parse_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let scripts end when their command line is parsed, and leave this process as it was."""
+    """Stop scripts once their command line is parsed; restore signal handlers afterward."""
     original, depth = argparse.ArgumentParser.parse_known_args, 0
 
     def parse(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> tuple[argparse.Namespace, list[str]]:
@@ -45,7 +45,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             found = original(self, *args, **kwargs)
         finally:
             depth -= 1
-        if depth:  # a parser of a command's own
+        if depth:  # a subparser
             return found
         raise Parsed([word for word in found[1] if word.startswith("-")])
 
@@ -58,7 +58,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def parse_python(words: list[str], *, is_whole: bool) -> None:
-    """Give a command line to its script's parser; without arguments the script has to be there."""
+    """Parse a command line with its script's parser; without arguments, check that the script exists."""
     is_module = words[0] == "-m"
     name, *arguments = words[1:] if is_module else words
     if name == "-c":
@@ -76,7 +76,7 @@ def parse_python(words: list[str], *, is_whole: bool) -> None:
 
 
 def check_overrides(record: str, words: list[str]) -> None:
-    """Load a record with what a command line changes of it."""
+    """Load a record with the overrides of a command line."""
     overrides = [word for word in words if re.match(r"[a-z]+\.[a-z_]+=", word)]
     path = ROOT / (record if "/" in record else f"record/{record}.yml")
     if path.stem in RECORDS or record.startswith("output/"):
@@ -86,7 +86,7 @@ def check_overrides(record: str, words: list[str]) -> None:
 
 
 def check_command(command: Command) -> None:
-    words = [STAND_INS.get(word, word) for word in command.words]
+    words = [PLACEHOLDERS.get(word, word) for word in command.words]
     if words[0] not in STARTS or command.line.startswith(OTHERS):
         return
     if words[0] == "sbatch":
@@ -105,20 +105,20 @@ def check_command(command: Command) -> None:
 
 @pytest.mark.usefixtures("parse_only")
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_commands_name_what_is_there(page: Path) -> None:
+def test_commands_are_valid(page: Path) -> None:
     for command in mentioned(page):
         print(command.line)  # the last one printed is the one that failed
         check_command(command)
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives to the headings of a page."""
+    """Return GitHub's anchors for the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in target:
             continue
@@ -130,7 +130,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_lines_are_short(page: Path) -> None:
-    """But those of tables, which Markdown does not break."""
+    """Except in tables, which cannot be wrapped in Markdown."""
     lines = enumerate(page.read_text().splitlines(), start=1)
     assert [f"{number}: {len(line)}" for number, line in lines if len(line) > 120 and not line.startswith("|")] == []
 
@@ -161,14 +161,14 @@ def test_examples_of_records_have_keys_that_exist(page: Path) -> None:
             assert set(values) <= set(known[section]["properties"]), text
 
 
-def test_messages_that_the_questions_quote_are_said() -> None:
+def test_messages_quoted_in_the_faq_are_in_the_code() -> None:
     code = "".join(path.read_text() for path in (ROOT / "utils").rglob("*.py"))
     quoted = "".join(blocks(ROOT / "docs/faq.md", "text")).splitlines()
     assert len(quoted) >= 4
     assert [line for line in quoted if line not in code] == []
 
 
-def test_drivers_are_those_that_are_asked_for() -> None:
+def test_drivers_in_the_faq_are_those_in_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| ([\d.]+) \|$", (ROOT / "docs/faq.md").read_text(), re.MULTILINE)
     assert {int(cuda): tuple(map(int, driver.split("."))) for cuda, driver in rows} == {
         cuda: driver for cuda, (driver, _) in gpus._DRIVERS.items()
@@ -176,7 +176,7 @@ def test_drivers_are_those_that_are_asked_for() -> None:
 
 
 def test_the_costs_of_the_papers_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row that is calculated soonest is calculated anew; `python -m docs.make_costs` makes all of them."""
+    """Recalculate the fastest row; `python -m docs.make_costs` calculates all of them."""
     page = (ROOT / "docs/reproducing.md").read_text()
     assert re.findall(r"^\| `(op-\S+)` \| ([\d,]+) \|", page, re.MULTILINE) == [
         (name, f"{videos:,}") for name, videos in make_costs.VIDEOS.items()
@@ -188,7 +188,7 @@ def test_the_costs_of_the_papers_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_costs_of_loading_are_those_that_were_measured() -> None:
-    """The first figure of a row is ours: clips a second of two workers, on two cores."""
+    """The first figure of a row is ours: clips per second of two workers on two cores."""
     page = (ROOT / "benchmarks/README.md").read_text().partition("## Beside other projects")[2]
     rows = re.findall(r"^\| (RAW-250|RAW-12|LMDB) `default` \| ([\d.]+) \|", page, re.MULTILINE)
     assert [float(speed) / 2 for _, speed in rows] == list(make_costs.CLIPS_A_CORE_SECOND.values())

@@ -1,4 +1,4 @@
-"""docs/extending.md word by word: its files and rows are put into a copy of the code, and run there."""
+"""docs/extending.md: its files and rows are added to a copy of the code, and its examples run there."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/extending.md").read
 FILES = {match[1]: block for block in BLOCKS if (match := re.match(r"# (\S+\.py)\n", block))}
 ROWS = [match.groups() for block in BLOCKS if (match := re.match(r"# (\S+), in (\w+)\n(.*)", block, re.DOTALL))]
 EXAMPLES = [block for block in BLOCKS if not block.startswith("# ")]
-# What is swept over every row: names of networks and recipes are in the ids of these tests.
+# Property tests over all rows: their ids contain the names of networks and recipes.
 SWEEPS = (
     "tests/dataset/transforms/test_recipes.py",
     "tests/layers/test_layers.py",
@@ -24,7 +24,7 @@ SWEEPS = (
     "tests/test_architecture.py",
 )
 ADDED = " or ".join(Path(name).stem for name in FILES)
-# What a row more could break, whole but for what draws pictures and boxes.
+# Tests that an additional row could break; they run as a whole, except for those that draw.
 WHOLE = (
     "tests/dataset/readers/test_readers.py",
     "tests/dataset/transforms/test_recipes.py",
@@ -38,10 +38,10 @@ DRAWING = "drawn or picture or curves or confusion or classes_are_named or erasi
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code with everything that the page adds."""
+    """Return a copy of the code with everything that the page adds."""
     root = tmp_path_factory.mktemp("extended")
     for folder in ("base_config", "benchmarks", "dataset", "layers", "model", "record", "tests", "utils"):
-        shutil.copytree(ROOT / folder, root / folder)  # with what is compiled, which would take seconds again
+        shutil.copytree(ROOT / folder, root / folder)  # including bytecode, which would take seconds to compile
     for path in [*ROOT.glob("*.py"), ROOT / "pyproject.toml"]:
         shutil.copy(path, root)
     for name, block in FILES.items():
@@ -60,7 +60,7 @@ def run(root: Path, *command: str) -> None:
     assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-5000:]
 
 
-def test_the_page_has_what_it_is_for() -> None:
+def test_the_page_has_its_files_rows_and_examples() -> None:
     assert (len(FILES), len(ROWS), len(EXAMPLES)) == (6, 6, 5)
     assert {table for _, table, _ in ROWS} == {"OTHERS", "FORMATS", "TRANSFORMS", "METRICS"}
 
@@ -71,7 +71,7 @@ result = make_result(missing=2)
 value = result["metrics"]["video"]["mean_reciprocal_rank"]
 assert f"video, mean_reciprocal_rank: {value:.6g}" in render_summary(result)
 """
-# The forms of added convolutions are tried with the others.
+# The forms of added convolutions are tested with the others.
 FORMS = """
 from tests.convolution_forms import *
 assert {*ADDED} == {
@@ -79,7 +79,7 @@ assert {*ADDED} == {
 }
 assert ((3, 3, 3), (1, 2, 2), (1, 1, 1)) in find_kinds(ADDED)
 """
-# A process of pytest imports torch for them and for the property tests: `exec` gives each names of its own.
+# One pytest process imports torch for these and for the property tests: `exec` gives each its own namespace.
 PAGE_TESTS = f"""
 import pytest
 
@@ -93,12 +93,12 @@ def test_the_examples_run_and_what_is_added_passes_the_property_tests(extended: 
     page = extended / "tests/test_page.py"
     page.write_text(PAGE_TESTS)
     options = ("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert", "plain")
-    # A file's name counts as a name of its tests, so that those to be run whole are chosen, too.
+    # -k also matches file names, which selects the files to run as a whole.
     chosen = " or ".join([ADDED, *(Path(name).stem for name in WHOLE), page.stem])
     run(extended, *options, str(page), *dict.fromkeys((*SWEEPS, *WHOLE)), "-k", f"({chosen}) and not ({DRAWING})")
 
 
-def test_what_an_added_part_lacks_is_refused_by_name(extended: Path) -> None:
+def test_unsupported_options_of_added_parts_are_refused_by_name(extended: Path) -> None:
     wrong = {
         "stochastic_depth": ["network.net_name=two_layers", "network.stochastic_depth=0.1"],
         "use_flow": ["dataset.format=NPY", "dataset.use_flow=true"],

@@ -1,4 +1,4 @@
-"""What forks from a process with its imports done is like what an interpreter starts."""
+"""A process forked by tests.forked behaves like a new interpreter."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ import os, signal, sys
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("stopped"))
 print(os.getcwd(), os.environ["OWN"], "HOME" in os.environ, sys.argv, sys.stdin.read())
 if sys.argv[1] == "fail":
-    raise ValueError("as asked")
+    raise ValueError("as requested")
 if sys.argv[1] == "wait":
     open(sys.argv[2], "w").close()
     signal.pause()
@@ -23,7 +23,7 @@ if sys.argv[1] == "wait":
 
 
 @pytest.mark.parametrize("word", ["end", "fail"])
-def test_its_end_is_that_of_an_interpreter(tmp_path: Path, word: str) -> None:
+def test_it_ends_like_an_interpreter(tmp_path: Path, word: str) -> None:
     words, env = [sys.executable, "-c", CODE, word], {"OWN": "value"}
     found = forked.run(words, cwd=tmp_path, env=env)
     expected = subprocess.run(words, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -31,10 +31,10 @@ def test_its_end_is_that_of_an_interpreter(tmp_path: Path, word: str) -> None:
         (ended.returncode, ended.stdout, ended.stderr and ended.stderr.splitlines()[-1]) for ended in (found, expected)
     ]
     assert ends[0] == ends[1]
-    assert ends[0][2] == ("ValueError: as asked" if word == "fail" else "")
+    assert ends[0][2] == ("ValueError: as requested" if word == "fail" else "")
 
 
-def test_it_gets_signals_of_its_own(tmp_path: Path) -> None:
+def test_it_gets_its_own_signals(tmp_path: Path) -> None:
     files = [tmp_path / name for name in "ab"]
     processes = [forked.Process([sys.executable, "-c", CODE, "wait", file], env={"OWN": ""}) for file in files]
     while not all(file.exists() for file in files):

@@ -1,4 +1,4 @@
-"""Kinds of videos that a reader must cope with, by name, and how each is made: sound, odd, damaged, or none at all."""
+"""Kinds of videos that a reader must handle, by name, and how to make them: intact, unusual, corrupt, not a video."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -22,7 +22,7 @@ def x264(**options: str) -> dict[str, Any]:
 
 
 def cut_from_key(folder: Path) -> Path:
-    """A cut without re-encoding, as made by `ffmpeg -ss ... -c copy`: an edit list hides what only serves decoding."""
+    """Cut without re-encoding, like `ffmpeg -ss ... -c copy`: an edit list hides frames needed only for decoding."""
     return remux(encode_video(folder / "whole.mp4", N + 14), folder / "cut.mp4", shift=-512 * 14)
 
 
@@ -35,17 +35,17 @@ def cut_within_group(folder: Path) -> Path:
 
 
 def joined_broadcasts(folder: Path) -> Path:
-    """Time stamps start again half way."""
+    """Join two videos whose time stamps start at the same value."""
     return joined(folder, (range(N // 2), range(N // 2)))
 
 
 def joined_backwards(folder: Path) -> Path:
-    """The first half comes much later than the second, by its time stamps."""
+    """Join two videos; the time stamps of the first are much later than those of the second."""
     return joined(folder, (range(1000, 1000 + N // 2), range(N // 2)))
 
 
 def joined_interleaved(folder: Path) -> Path:
-    """By their time stamps, the frames of the second half belong between those of the first."""
+    """Join two videos whose time stamps interleave."""
     return joined(folder, (range(0, N, 2), range(5, 5 + N, 2)))
 
 
@@ -161,7 +161,7 @@ BAD_VIDEOS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 def make_video(kind: str, folder: Path) -> Path:
-    """Make a video of VIDEOS, or skip the test where FFmpeg lacks the encoder."""
+    """Make a video of VIDEOS, or skip the test if FFmpeg lacks the encoder."""
     try:
         return VIDEOS[kind](folder)
     except av.codec.codec.UnknownCodecError as error:

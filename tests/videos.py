@@ -1,4 +1,4 @@
-"""Real encoded videos for tests: every frame carries its number as black and white blocks that lossy codecs keep."""
+"""Encoded videos for tests: every frame shows its number as black and white blocks that survive lossy codecs."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,12 +17,12 @@ BLOCK = 8
 COLUMNS = 8
 ROWS = 2
 HEIGHT, WIDTH = 48, COLUMNS * BLOCK
-# Three B-frames between references, pyramid, closed groups of 12: frames come far from the order of packets.
+# Three B-frames between references, pyramid, closed groups of 12: decoding order differs much from display order.
 X264 = {"preset": "ultrafast", "bf": "3", "b-adapt": "0", "g": "12", "refs": "2", "threads": "1"}
 
 
 def numbered_frame(number: int, *, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A frame whose top shows `number` in binary, above a texture that drifts (so that frames predict each other).
+    """Return a frame that shows `number` in binary at the top, above a drifting texture, so that frames predict others.
 
     Returns:
         uint8 [height, width, 3].
@@ -38,7 +38,7 @@ def numbered_frame(number: int, *, height: int = HEIGHT, width: int = WIDTH) -> 
 
 
 def frame_number(frame: np.ndarray) -> int:
-    """The number that a decoded frame [H, W, 3] shows."""
+    """Return the number that a decoded frame, [H, W, 3], shows."""
     code = np.asarray(frame)[: ROWS * BLOCK, : COLUMNS * BLOCK].astype(np.float64).mean(axis=2)
     means = code.reshape(ROWS, BLOCK, COLUMNS, BLOCK)[:, 2:-2, :, 2:-2].mean(axis=(1, 3))
     assert np.all(np.abs(means - 128) > 50), f"no frame number can be read: {means.round()}"
@@ -46,7 +46,7 @@ def frame_number(frame: np.ndarray) -> int:
 
 
 def frame_numbers(frames: Sequence[np.ndarray] | np.ndarray) -> list[int]:
-    """The numbers that decoded frames [N, H, W, 3] show."""
+    """Return the numbers that decoded frames, [N, H, W, 3], show."""
     return [frame_number(frame) for frame in frames]
 
 
@@ -66,22 +66,22 @@ def encode_video(
     with_sound: bool = False,
     cover: bool = False,
 ) -> Path:
-    """Encode frames 0..num_frames-1 to `path`, whose suffix gives the container.
+    """Encode frames 0..num_frames-1 to `path`, whose suffix determines the container.
 
     Args:
-        path: of the new file; folders are made.
-        num_frames: how many.
+        path: The new file; its folders are created.
+        num_frames: Number of frames.
         codec: FFmpeg's encoder.
-        options: of the encoder.
-        rate: frames a second.
-        pts: one time stamp a frame in units of 1 / rate (default 0, 1, 2, ...).
-        pix_fmt: pixels as encoded.
-        rotation: degrees counter-clockwise that a player turns the stored frames by.
-        size: height and width.
-        container_options: of the muxer.
-        title: in the file's metadata.
-        with_sound: a sound track stands in front of the video.
-        cover: a cover picture stands in front of the video.
+        options: Options of the encoder.
+        rate: Frames per second.
+        pts: Time stamp of each frame in units of 1 / rate (default 0, 1, 2, ...).
+        pix_fmt: Pixel format of the encoded frames.
+        rotation: Counter-clockwise rotation of the stored frames by a player, degrees.
+        size: Height and width of the frames, pixels.
+        container_options: Options of the muxer.
+        title: Title in the file's metadata.
+        with_sound: Whether to put an audio stream before the video stream.
+        cover: Whether to put a cover picture before the video stream.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = size
@@ -109,14 +109,14 @@ def encode_video(
 
 
 def add_sound(container: OutputContainer) -> AudioStream:
-    """A new sound track."""
+    """Add an audio stream."""
     sound = container.add_stream("aac", rate=8000)
     sound.layout = "mono"
     return sound
 
 
 def mux_silence(container: OutputContainer, sound: AudioStream, *, seconds: float) -> None:
-    """Fill a sound track with silence."""
+    """Fill an audio stream with silence."""
     for start in range(0, int(8000 * seconds), 1024):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 8000, start
@@ -125,7 +125,7 @@ def mux_silence(container: OutputContainer, sound: AudioStream, *, seconds: floa
 
 
 def add_cover(container: OutputContainer) -> VideoStream:
-    """A new stream for a cover picture."""
+    """Add a stream for a cover picture."""
     picture = container.add_stream("mjpeg", rate=1)
     picture.width, picture.height, picture.pix_fmt = 32, 32, "yuvj420p"
     picture.disposition = Disposition.attached_pic
@@ -144,10 +144,10 @@ def remux(source: Path, target: Path, *, shift: int = 0, drop: int = 0) -> Path:
     """Copy the packets of a video to another container.
 
     Args:
-        source: an encoded video.
-        target: the new file.
-        shift: added to all time stamps, in the source's time base.
-        drop: packets left out at the start.
+        source: An encoded video.
+        target: The new file.
+        shift: Offset added to all time stamps, in units of the source's time base.
+        drop: Number of packets to drop at the start.
     """
     with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
         stream = reading.streams.video[0]
@@ -163,7 +163,7 @@ def remux(source: Path, target: Path, *, shift: int = 0, drop: int = 0) -> Path:
 
 
 def overwrite_packet(path: Path, number: int, change: Callable[[bytes], bytes]) -> None:
-    """Change the content of a packet, by number in the order of the file, to another of the same length."""
+    """Replace the content of a packet, by its index in the file, by another one of the same length."""
     with av.open(str(path)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
         start, content = packet.pos, bytes(packet)
@@ -174,7 +174,7 @@ def overwrite_packet(path: Path, number: int, change: Callable[[bytes], bytes]) 
 
 
 def decode_all(path: Path) -> list[av.VideoFrame]:
-    """All frames by the plainest means: decode every packet in one thread; one that cannot be decoded gives nothing."""
+    """Return all frames, decoding every packet in one thread and skipping those that cannot be decoded."""
     frames = []
     with av.open(str(path), metadata_errors="replace") as container:
         stream = next(stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
@@ -186,5 +186,5 @@ def decode_all(path: Path) -> list[av.VideoFrame]:
 
 
 def sequential_frames(path: Path) -> list[np.ndarray]:
-    """The pixels of all frames, each decoded and converted by itself: uint8 [H, W, 3] each."""
+    """Return all frames, decoded sequentially, as uint8 [H, W, 3] each."""
     return [frame.to_ndarray(format="rgb24") for frame in decode_all(path)]

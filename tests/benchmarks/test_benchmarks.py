@@ -1,4 +1,4 @@
-"""The benchmarks: baselines do the same work, and the scripts run."""
+"""Benchmarks: baselines do the same work, and the scripts run."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("store", loader.STORES)
-def test_the_baseline_reads_the_frames_that_we_read(root: Path, store: str) -> None:
+def test_the_baseline_reads_the_same_frames(root: Path, store: str) -> None:
     format = loader.STORES[store][0]
     numbers = [0, 1, 2, 9, 30, 31, 39]
     reader = open_reader(format, root / store)
@@ -34,7 +34,7 @@ def test_the_baseline_reads_the_frames_that_we_read(root: Path, store: str) -> N
         assert len({frame.tobytes() for frame in ours}) == len(numbers)
 
 
-def test_the_baseline_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_baseline_of_merging_has_the_same_accuracies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     config = scale.make_record(tmp_path, 40)
     scale.merge(config)
@@ -48,8 +48,8 @@ def test_the_baseline_of_merging_gives_our_accuracies(tmp_path: Path, monkeypatc
 
 
 def test_the_memory_of_a_process_is_its_own() -> None:
-    """A new program does not count what the process that starts it has had."""
-    held = np.ones(200_000_000, np.uint8)  # beside torch, which the program has, too
+    """A new program does not inherit the peak memory of the process that starts it."""
+    held = np.ones(200_000_000, np.uint8)  # in addition to torch, which the program imports, too
     assert measuring.peak_resident_bytes() > held.nbytes
     code = "from benchmarks.measuring import peak_resident_bytes as peak; import numpy as np; print(peak()); "
     code += "held = np.ones(100_000_000, np.uint8); print(peak())"
@@ -59,7 +59,7 @@ def test_the_memory_of_a_process_is_its_own() -> None:
     assert first + 60_000_000 < then
 
 
-def test_the_first_step_is_seen_in_the_progress_bar() -> None:
+def test_the_first_step_is_detected_in_the_progress_bar() -> None:
     bar = b"\rstate 1 epoch 1/8:   0%|          | 0/37 [00:00<?, ?step/s]"
     assert not startup.FIRST_STEP.search(bar)
     assert startup.FIRST_STEP.search(bar + b"\rstate 1 epoch 1/8:   3%|1         | 1/37 [00:00<00:09, 3.9step/s]")

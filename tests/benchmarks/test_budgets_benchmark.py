@@ -1,4 +1,4 @@
-"""The experiment of budgets: equal compute, paired seeds, and its rows run from a record to table and figure."""
+"""The budgets benchmark: equal compute, paired seeds, and its rows run from a record to table and figure."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_intervals_are_of_students_t() -> None:
     assert math.isnan(interval([5.0])[1])
 
 
-def test_only_complete_seeds_count_and_five_peaks_cost_what_they_cost(tmp_path: Path) -> None:
+def test_only_complete_seeds_count_and_costs_of_five_peaks_add_up(tmp_path: Path) -> None:
     def result(name: str, seed: int) -> Result:
         gain = {"linear x0.5": 9.0, "budgeted x4": 2.0}.get(name, 0.0)
         return Result(name, seed, 50.0 + 10 * seed + gain, 0.2 if name.startswith("fifth") else 1.0, 3.0)
@@ -40,12 +40,12 @@ def test_only_complete_seeds_count_and_five_peaks_cost_what_they_cost(tmp_path: 
     assert all(part in RUNS for parts in BEST_OF.values() for part in parts)
     some = collect(results, ["linear x1", "budgeted x1"])
     assert {name: sorted(found) for name, found in some.items()} == {"linear x1": [0, 1], "budgeted x1": [0, 1]}
-    assert len(render_table(some)) == 4, "rows of which nothing is asked are left out"
+    assert len(render_table(some)) == 4, "rows without runs are omitted"
     budgets.draw(rows, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
-def test_a_path_by_hand_and_a_planned_one_spend_the_same(
+def test_a_fixed_path_and_a_planned_one_have_equal_compute(
     make_budgeted: Any, tiny_set: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=12)
@@ -86,7 +86,7 @@ def test_the_records_differ_in_the_first_input_only() -> None:
     assert [a / b for a, b in zip(first, last, strict=True)] == pytest.approx([2 / 9, 1])
 
 
-def test_ranks_are_compared_and_nothing_else() -> None:
+def test_rank_correlation_depends_on_ranks_only() -> None:
     assert rank_correlation([1, 2, 300], [0.1, 0.2, 0.3]) == pytest.approx(1)
     assert rank_correlation([3, 2, 1], [0.1, 0.2, 0.3]) == pytest.approx(-1)
     assert rank_correlation([1, 3, 2, 4], [1, 2, 3, 4]) == pytest.approx(0.8)

@@ -1,4 +1,4 @@
-"""The benchmarks of evaluation and of memory: both ways score the same, and the scripts run."""
+"""The benchmarks of evaluation and of memory: ours and the baseline have equal scores, and the scripts run."""
 
 import re
 import sys
@@ -46,11 +46,13 @@ def test_whole_extractions_are_timed_and_compared(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*words: str) -> float:
-        script = words[2:] if words[:2] == ("-m", "utils.launch") else words  # the launcher would start an interpreter
+        script = (
+            words[2:] if words[:2] == ("-m", "utils.launch") else words
+        )  # without the launcher, which starts an interpreter
         forked.run([sys.executable, *script], check=True)
         return 1.0
 
-    monkeypatch.setattr(evaluation, "run", run)  # the very scripts, without the seconds of their imports
+    monkeypatch.setattr(evaluation, "run", run)  # the same scripts, without seconds for their imports
     options_of(monkeypatch, root, "--stores", "FRAME", "--sizes", "64", "--network", "8")
     evaluation.main()
     line = capsys.readouterr().out.splitlines()[-1].split()
@@ -62,10 +64,10 @@ def test_whole_extractions_are_timed_and_compared(
 @pytest.mark.parametrize(
     ("store", "size", "tolerance"), [("LMDB", 256, 1e-5), ("RAW-250", 256, 1e-5), ("LMDB", 96, 5e-3)]
 )
-def test_both_ways_give_the_scores_of_the_same_views(
+def test_ours_and_the_baseline_score_the_same_views(
     root: Path, monkeypatch: pytest.MonkeyPatch, store: str, size: int, tolerance: float
 ) -> None:
-    """The same pixels without a resize; with one, Pillow's differ from torch's by one level here and there."""
+    """Pixels are equal without a resize; with one, some of Pillow's differ from torch's by one level."""
     options_of(monkeypatch, root)
     record = evaluation.make_record(evaluation.parse_options(), root, store=store, crop_size=size)
     config = load_config(record)
@@ -73,24 +75,24 @@ def test_both_ways_give_the_scores_of_the_same_views(
     manifest = read_manifest(scores_folder(config))
     assert manifest is not None
     ours = np.concatenate([scores for _, scores in index_scores(scores_folder(config), manifest).blocks()])
-    plain = extract_baseline(config)
-    assert plain.shape == (3, 2, 3, 20)
-    np.testing.assert_allclose(plain, ours.swapaxes(1, 2), atol=tolerance)
-    views = plain[:2].reshape(-1, 20)  # of two different videos
+    baseline = extract_baseline(config)
+    assert baseline.shape == (3, 2, 3, 20)
+    np.testing.assert_allclose(baseline, ours.swapaxes(1, 2), atol=tolerance)
+    views = baseline[:2].reshape(-1, 20)  # of two different videos
     nearest = min(np.abs(a - b).max() for i, a in enumerate(views) for b in views[:i])
-    assert nearest > 3 * np.abs(plain - ours.swapaxes(1, 2)).max()  # no view could be taken for another
+    assert nearest > 3 * np.abs(baseline - ours.swapaxes(1, 2)).max()  # views are distinguishable
 
 
 @pytest.mark.parametrize("store", memory.STORES)
-def test_a_worker_says_what_memory_it_has(tmp_path: Path, store: str) -> None:
+def test_a_worker_reports_its_memory(tmp_path: Path, store: str) -> None:
     videos = memory.make_videos(tmp_path, store, distinct=2, listed=5)
     found = memory.watch_worker(tmp_path, store, videos)
     assert len(found) == 5
     assert all(0 < one.written <= one.private for one in found)
 
 
-def test_memory_that_is_written_to_is_the_process_s_own() -> None:
-    """In a new process: one that has had much memory finds room for more in it."""
+def test_written_memory_is_private() -> None:
+    """In a new process: one with a higher peak could reuse memory."""
     code = "from benchmarks.measuring import own_memory as own; import numpy as np; print(*own()); "
     code += "held = np.ones(100 * 2**20, np.uint8); print(*own())"
     printed = forked.run([sys.executable, "-c", code], check=True).stdout
@@ -101,10 +103,10 @@ def test_memory_that_is_written_to_is_the_process_s_own() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_our_list_adds_nothing_to_a_worker(workers: int) -> None:
-    plain = [(f"a/folder/video_{number:08d}.mp4", number % 400) for number in range(60_000)]
-    records = [VideoRecord(path, 300, label) for path, label in plain]
+    tuples = [(f"a/folder/video_{number:08d}.mp4", number % 400) for number in range(60_000)]
+    records = [VideoRecord(path, 300, label) for path, label in tuples]
     ours = scale.added_memory(list_of(records, path="test"), workers=workers)
-    theirs = scale.added_memory(plain, workers=workers)
+    theirs = scale.added_memory(tuples, workers=workers)
     assert len(ours) == len(theirs) == workers
     assert max(ours) < 2 < min(theirs)
 
@@ -117,7 +119,7 @@ def test_the_memory_benchmark_prints_its_table(
     assert re.fullmatch(r"FRAME( +\d+\.\d \(\d+\.\d\)){2}", capsys.readouterr().out.splitlines()[-1])
 
 
-def test_what_workers_add_to_a_list_is_printed(
+def test_the_memory_that_workers_add_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scale, "WORKERS", (1, 2))

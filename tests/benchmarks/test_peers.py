@@ -1,4 +1,4 @@
-"""The benchmarks against other projects and of scale: others do the same work, faults are seen, the scripts run."""
+"""The benchmarks peers and scale: other projects do the same work, faults are detected, the scripts run."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_reader_gives_the_frames_of_a_plain_video_or_is_skipped_by_name(tmp_path: Path) -> None:
+def test_every_reader_reads_an_ordinary_video_or_is_skipped_by_name(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 30)
     truth = np.stack(sequential_frames(path))
     clips = [[0, 1, 2, 3], [9, 13, 17, 29]]
@@ -43,7 +43,7 @@ def test_every_reader_gives_the_frames_of_a_plain_video_or_is_skipped_by_name(tm
             reader(tmp_path / "none.mp4", [0])
 
 
-def test_wrong_and_refused_frames_and_other_colors_are_told_apart(tmp_path: Path) -> None:
+def test_wrong_frames_refused_frames_and_other_colors_are_distinguished(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 12)
     truth = np.stack(sequential_frames(path))
 
@@ -66,8 +66,8 @@ def test_wrong_and_refused_frames_and_other_colors_are_told_apart(tmp_path: Path
     assert Accuracy(1, 0, 1, 1) + Accuracy(2, 1, 1, 0) == Accuracy(3, 1, 2, 1)
 
 
-def test_pictures_are_read_as_ours_are(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "LMDB", tmp_path / "LMDB")  # an environment that stays open in this process
+def test_jpegs_are_read_as_by_our_readers(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "LMDB", tmp_path / "LMDB")  # a copy: the environment stays open in this process
     for format, read in (("FRAME", peer_loaders.read_folder), ("LMDB", peer_loaders.read_environment)):
         reader = open_reader(format, root / format)
         ours = reader.read(read_list(root / f"{format}.txt")[1], [3, 4, 9]).numpy()
@@ -76,7 +76,7 @@ def test_pictures_are_read_as_ours_are(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transform_type", loader.TRANSFORM_TYPES)
-def test_the_loaders_of_others_end_with_floats_that_epoch_and_video_decide(root: Path, transform_type: str) -> None:
+def test_clips_of_other_loaders_are_floats_determined_by_epoch_and_video(root: Path, transform_type: str) -> None:
     videos = read_list(root / "FRAME.txt")
     clips = peer_loaders.make_peer_clips(
         videos, root / "FRAME", format="FRAME", transform_type=transform_type, length=4, settings=SETTINGS
@@ -89,8 +89,8 @@ def test_the_loaders_of_others_end_with_floats_that_epoch_and_video_decide(root:
         assert first.equal(again) and not first.equal(other)
 
 
-def test_the_transforms_of_others_normalize_as_ours_do() -> None:
-    """Of an evenly gray clip, `default` changes the brightness alone."""
+def test_transforms_of_others_have_the_same_normalization() -> None:
+    """On a uniformly gray clip, `default` changes only the brightness."""
     gray = np.full((3, 48, 64, 3), 100, np.uint8)
     makers = (peer_loaders.make_float_transform, peer_loaders.make_frame_transform)
     transforms: list[Callable[..., torch.Tensor]] = [make("default", **SETTINGS) for make in makers]
@@ -99,12 +99,12 @@ def test_the_transforms_of_others_normalize_as_ours_do() -> None:
         levels = []
         for seed in range(12):
             values = transform(gray, np.random.default_rng(seed)).numpy() * deviation + mean
-            assert np.ptp(values) < 0.01  # of 1: what is rounded
+            assert np.ptp(values) < 0.01  # rounding, of a range of 1
             levels.append(float(values.mean() * 255))
         assert 60 <= min(levels) < max(levels) <= 140
 
 
-def test_all_parts_run_and_what_is_missing_is_skipped_by_name(
+def test_all_parts_run_and_missing_packages_are_skipped_by_name(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)  # as if it were not installed
@@ -127,7 +127,7 @@ def test_scale_is_measured_and_extrapolated(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(scale, "measure", scale._timed)  # the same, in this process
+    monkeypatch.setattr(scale, "measure", scale._timed)  # without a process of its own
     options = "--clips 2 --batch 1 --length 4 --size 32 --repeats 1 --counts 1 2 --stores LMDB --list 400 --merged 20"
     monkeypatch.setattr(
         sys, "argv", ["scale.py", "--root", str(root), *options.split(), *["--parts", "workers", "merging", "baseline"]]
@@ -144,6 +144,6 @@ def test_scale_is_measured_and_extrapolated(
     assert scale.through([(1, 0.0), (10, 3.0), (20, 5.0)], 100) == 21.0
 
 
-def test_a_long_list_is_read_and_weighed(tmp_path: Path) -> None:
+def test_a_long_list_is_read_and_its_memory_measured(tmp_path: Path) -> None:
     cost = scale.measure_list(scale.write_list(tmp_path / "list.txt", 30_000))
     assert cost.seconds > 0 and cost.kept < 10 and cost.peak < 50

@@ -1,4 +1,4 @@
-"""The comparison of schedules: equal clips, valid random paths, and it runs from a searched record to its table."""
+"""The schedules benchmark: equal clips, valid random paths, and it runs from a searched record to its table."""
 
 import random
 import sys
@@ -23,7 +23,7 @@ def _in_project_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("total", [3, 4, 9, 10, 23, 100])
-def test_scaled_epochs_add_up_in_proportion(total: int) -> None:
+def test_scaled_epochs_are_proportional_and_add_up(total: int) -> None:
     scaled = schedules.scale_epochs([4, 3, 2], total)
     assert sum(scaled) == total
     assert min(scaled) >= 1

@@ -1,4 +1,4 @@
-"""The benchmarks of the training step run, and what they say is of what they name."""
+"""The benchmarks of the training step run, and measure what they name."""
 
 import argparse
 import re
@@ -29,19 +29,19 @@ def test_variants_of_a_step_are_timed_and_compared(
     assert 1e-4 < rough < 0.3
 
 
-def test_checkpointed_blocks_need_less_memory_for_the_same_results(
+def test_checkpointed_blocks_take_less_memory_with_equal_results(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = "--networks c2d_resnet18 --base_width 8 --frames 8 --size 64 --variants blocks bf16-graphs --repeats 1"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
-    skipped, _, plain, blocks = capsys.readouterr().out.splitlines()[-4:]
+    skipped, _, baseline, blocks = capsys.readouterr().out.splitlines()[-4:]
     assert skipped.split("skipped")[0].strip() == "bf16-graphs", "there are no CUDA graphs"
-    assert 0 < float(blocks.split()[3]) < float(plain.split()[3])
-    assert blocks.split()[-2:] == plain.split()[-2:]
+    assert 0 < float(blocks.split()[3]) < float(baseline.split()[3])
+    assert blocks.split()[-2:] == baseline.split()[-2:]
 
 
-def test_it_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_the_time_by_operation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     options = "--networks p3d_resnet18 --base_width 8 --frames 4 --size 16 --variants last --threads 1 --profile"
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options.split()])
     training_step.main()
@@ -80,7 +80,7 @@ def test_convolutions_that_are_wrong_or_slow_are_named(
     assert re.match(r"p3d_resnet18: 8 of 8 forms tried; 8 wrong \(.+\), 8 slower than float32 \(.+ 1\.50 times", last)
 
 
-def test_the_time_of_a_convolution_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_a_convolution_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu_convolutions.py", *gpu.TINY["convolutions"].split()])
     options = gpu_convolutions.parse_options()
     for last in (False, True):
@@ -105,7 +105,7 @@ def test_the_parts_of_the_gpu_benchmark_are_run_one_after_the_other(
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_commands_of_the_gpu_benchmark_are_understood(
+def test_the_commands_of_the_gpu_benchmark_are_valid(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -121,7 +121,7 @@ def test_the_commands_of_the_gpu_benchmark_are_understood(
         assert config.run_dir.parent == tmp_path and config.is_search == (part == "search")
 
 
-def test_what_a_step_makes_of_a_gpu_is_measured_on_a_cpu(
+def test_the_use_of_a_gpu_is_measured_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = gpu.TINY["limits"].replace("--largest 2", "--largest 3").replace("--repeats 1", "--repeats 2")
@@ -154,7 +154,7 @@ def test_a_measurement_that_fails_is_skipped_with_its_reason(capsys: pytest.Capt
     assert capsys.readouterr().out.split("skipped: ") == [f"  {'a name':28}", "RuntimeError: no kernel image\n"]
 
 
-def test_loss_curves_of_both_precisions_begin_alike(
+def test_loss_curves_of_both_precisions_start_equal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = "--seeds 2 --steps 2 --parts 2 --batch 4 --network p3d_resnet18"
