@@ -35,7 +35,7 @@ def report_of(policy: str, stop_after: int | None = None) -> BudgetedReport:
     config, events = journal_of(policy)
     test = FinalScore("list <b>.txt", 81.25, 95.5, 98.75, 91.8333, videos=180, missing=2)
     history = BudgetedHistory(events[:stop_after] if stop_after is not None else [*events, test, End()])
-    rule, seen = make_policy(config, INPUTS, scoring_videos=500), history.seen()
+    rule, seen = make_policy(config, INPUTS, scoring_videos=500), history.observations()
     path = rule.path_budget(seen)
     known = Planned(path.goal_only, 0.0, 0.0, rule.factors(seen), path.compute)
     return build_report(config, history, policy=rule, planned=history.plan or known)
