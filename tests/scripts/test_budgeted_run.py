@@ -27,7 +27,7 @@ from utils.search.budgeted import open_journal, plan_budget
 from utils.search.budgeted_events import InputCosts, PilotEnd, PilotReadout
 from utils.search.budgeted_plan import make_pilot, make_policy, path_record
 from utils.search.budgeted_runs import Runs, read_out
-from utils.search.budgeted_trials import Trial, identify, perform
+from utils.search.budgeted_trials import Trial, identify, run_job
 from utils.search.jobs import Job
 from utils.search.reuse import read_prior
 from utils.training.checkpoint import load_checkpoint
@@ -220,7 +220,7 @@ def test_a_branch_that_diverges_ends_the_pilot_and_does_not_change_it(make_budge
         events: list[Any] = []
         action = RunPilot(SHORT_PILOT, 0, policy.pilot_fraction, (1.0, goal))
         trial = Trial(action, path, attempt=len(ends), inputs=parts.inputs, first_budget=policy.budget.compute)
-        perform(config, parts, Job(trial.name, trial), events.append, logging.getLogger("test"))
+        run_job(config, parts, Job(trial.name, trial), events.append, logging.getLogger("test"))
         place = config.run_dir / "search"
         pilot = make_pilot(config, action, path=path, inputs=parts.inputs, attempt=len(ends))
         if goal > 1:

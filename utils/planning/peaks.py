@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-MAX_HALVINGS = 3  # factors tried below the lowest given one, where that is the best
+MAX_HALVINGS = 3  # of the lowest given factor, tried where that is the best
 # The best rate is proportional to length ** -HORIZON, so a short run uses a higher rate than the budget it stands for.
 # 0.32 in Bjorck et al., 2024, "Scaling optimal LR across token horizons"; 0.45 from 30 to 1,050 steps of
 # benchmarks/budgets.py.

@@ -35,7 +35,7 @@ from utils.search.budgeted_page import render_budgeted_page
 from utils.search.budgeted_plan import InputSteps, describe_budget, make_policy, path_record, pilot_name
 from utils.search.budgeted_report import build_report
 from utils.search.budgeted_runs import BudgetedParts, Runs
-from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, TrialAction, has_ended, identify, perform
+from utils.search.budgeted_trials import RUN, MeasureTask, PathTask, Trial, TrialAction, has_ended, identify, run_job
 from utils.search.dispatch import is_coordinator, open_dispatcher
 from utils.search.events import End, write_event
 from utils.search.jobs import Dispatcher, Job, Work
@@ -62,7 +62,7 @@ def plan_budget(
     """
     if not is_coordinator(config):
         return
-    work = Work(config, make_parts, perform, identify)
+    work = Work(config, make_parts, run_job, identify)
     with distributed.session() as device:
         parts = make_parts(config, device)
         if not config.search.budget.hours:  # raises errors of the record before anything is written
@@ -177,7 +177,7 @@ class BudgetedSearch:
                             runs.remove(folder.name)
                     return actions[0]
                 self._refuse_diverged(actions[0])
-                self._perform([action for action in actions if not isinstance(action, TrainPlan)], dispatcher)
+                self._run_actions([action for action in actions if not isinstance(action, TrainPlan)], dispatcher)
 
     def _open_dispatcher(self, workers: int) -> contextlib.AbstractContextManager[Dispatcher]:
         return open_dispatcher(self._work, self._parts, workers=workers, note=self._note, log=self._log)
@@ -191,7 +191,7 @@ class BudgetedSearch:
                 "optimizer.base_learning_rate, or give search.peaks lower factors, with --force"
             )
 
-    def _perform(self, actions: Sequence[TrialAction], dispatcher: Dispatcher) -> None:
+    def _run_actions(self, actions: Sequence[TrialAction], dispatcher: Dispatcher) -> None:
         """Run actions in parallel until all events of the first are in the journal."""
         jobs = [self._job(action) for action in actions]
         first: Trial = jobs[0].task

@@ -97,10 +97,10 @@ def identify(config: RunConfig, parts: BudgetedParts) -> dict[str, object]:
     return identify_search(config, parts.search) | identify_reused(config)
 
 
-def perform(
+def run_job(
     config: RunConfig, parts: BudgetedParts, job: Job, note: Callable[[BudgetedEvent], None], log: logging.Logger
 ) -> None:
-    """Run a job of a budgeted search (`perform` of `utils.search.jobs.Work`)."""
+    """Run a job of a budgeted search (`run_job` of `utils.search.jobs.Work`)."""
     runs = Runs(config, parts, folder=config.run_dir / SEARCH_FOLDER, log=log)
     known = read_history(job.known, source=f"{job.name}, event", first=1).events
     if isinstance(job.task, MeasureTask):
@@ -109,7 +109,7 @@ def perform(
     elif isinstance(job.task, PathTask):
         runs.train_plan(job.task.record, RUN, begin=job.task.begin)
     elif not has_ended(known):
-        _TrialRunner(config, job.task, runs, note, log).perform(known)
+        _TrialRunner(config, job.task, runs, note, log).run(known)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class _TrialRunner:
     note: Callable[[BudgetedEvent], None]
     log: logging.Logger
 
-    def perform(self, known: Sequence[BudgetedEvent]) -> None:
+    def run(self, known: Sequence[BudgetedEvent]) -> None:
         """Run the rest of the trial after its known events."""
         action = self.trial.action
         if isinstance(action, RunPilot):
@@ -158,16 +158,16 @@ class _TrialRunner:
         read = {event.step for event in known if isinstance(event, PilotReadout)}
         self.log.info(f"{pilot.name}: {pilot.branches[-1].begin} steps of input {action.input}")
         for branch in pilot.branches:
-            began, place = time.perf_counter(), action.input
+            began, number = time.perf_counter(), action.input
             try:
                 if branch.begin not in read:
                     self.runs.train_pilot(pilot, branch.begin)
-                    place = len(trial.inputs) - 1
+                    number = len(trial.inputs) - 1
                     self.note(self._read(action, pilot, branch, began=began))
             except DivergedError as error:
-                self.log.info(f"{pilot.name}: input {place}: {error}")
+                self.log.info(f"{pilot.name}: input {number}: {error}")
                 self.runs.remove(branch.name)
-                self.note(PilotEnd(action.number, action.factors, place, self._spent(action, pilot, branch)))
+                self.note(PilotEnd(action.number, action.factors, number, self._spent(action, pilot, branch)))
                 return
             self.runs.remove(branch.name)
         self.note(PilotEnd(action.number, action.factors))
@@ -175,9 +175,9 @@ class _TrialRunner:
     def _read(self, action: RunPilot, pilot: Pilot, branch: Branch, *, began: float) -> PilotReadout:
         """Train a branch and return its readout."""
         found = self.runs.train_short(branch.record, branch.name, start=pilot.name)
-        place = branch.begin, branch.steps, branch.at, branch.weighted
-        seen, spent = (found.loss, found.sd, found.top1), self._spent(action, pilot, branch)
-        return PilotReadout(action.number, *place, *seen, compute=spent, seconds=time.perf_counter() - began)
+        position = branch.begin, branch.steps, branch.at, branch.weighted
+        scores, spent = (found.loss, found.sd, found.top1), self._spent(action, pilot, branch)
+        return PilotReadout(action.number, *position, *scores, compute=spent, seconds=time.perf_counter() - began)
 
     def _spent(self, action: RunPilot, pilot: Pilot, branch: Branch) -> float:
         """Return the compute of a pilot and its branches up to the end of a branch."""

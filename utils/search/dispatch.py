@@ -52,7 +52,7 @@ def open_dispatcher(work: Work, parts: Any, *, workers: int, note: Note, log: lo
     leads_workers = config.search.workers > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cluster = config.search.executor == "ray"
     if workers == 1 and not leads_workers and not on_cluster:
-        yield Dispatcher(folder, InProcessExecutor(lambda job: work.perform(config, parts, job, note, log)))
+        yield Dispatcher(folder, InProcessExecutor(lambda job: work.run_job(config, parts, job, note, log)))
         return
     with stopping.deferred():
         group = RayWorkers(work, workers=workers) if on_cluster else LocalWorkers(work, workers=workers)

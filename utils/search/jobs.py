@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         name: Name of the job and of its file.
-        task: What to train, as `Work.perform` understands it.
+        task: What to train, as `Work.run_job` understands it.
         known: The job's events that are in the journal, as parsed lines.
     """
 
@@ -47,14 +47,14 @@ class Work:
     Attributes:
         config: The search record.
         make_parts: Returns the parts of the search, given the record and a device.
-        perform: Trains the rest of a job beyond its known events, given the record, the parts, the job, a `Note` for
+        run_job: Trains the rest of a job beyond its known events, given the record, the parts, the job, a `Note` for
             new events, and the log.
         identify: Returns the identity of the search, given the record and the parts.
     """
 
     config: RunConfig
     make_parts: Callable[[RunConfig, torch.device], Any]
-    perform: Callable[..., None]
+    run_job: Callable[..., None]
     identify: Callable[[RunConfig, Any], dict[str, Any]]
 
 
@@ -82,14 +82,14 @@ class InProcessExecutor:
 
     workers = 1
 
-    def __init__(self, perform: Callable[[Job], None]) -> None:
+    def __init__(self, run_job: Callable[[Job], None]) -> None:
         """Initialize the executor with the function that runs a job to its end."""
-        self._perform = perform
+        self._run_job = run_job
         self.running: set[str] = set()
 
     def submit(self, job: Job) -> None:
         """Run a job to its end."""
-        self._perform(job)
+        self._run_job(job)
         self.running.add(job.name)
 
     def cancel(self, name: str) -> None:

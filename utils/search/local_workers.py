@@ -234,5 +234,5 @@ def _train_jobs(work: Work, pipe: Connection, number: int) -> None:
         log = open_log(work.config.run_dir, f"search worker {number}")
         while True:
             job, note = open_job(work, parts, pipe.recv())
-            work.perform(work.config, parts, job, note, log)
+            work.run_job(work.config, parts, job, note, log)
             pipe.send(None)

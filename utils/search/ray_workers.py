@@ -110,7 +110,7 @@ def _train(work: Work, job: Job, folder: str) -> UserError | None:
             parts = work.make_parts(work.config, device)
             log = open_log(work.config.run_dir, "search worker")
             job, note = open_job(work, parts, job)
-            work.perform(work.config, parts, job, note, log)
+            work.run_job(work.config, parts, job, note, log)
     except UserError as error:
         return error
     except (MemoryError, OSError, RuntimeError) as error:

@@ -35,7 +35,7 @@ from utils.training.state import StateTrainer, checkpoint_content, describe_trai
 def train_transition(
     config: RunConfig, parts: SearchParts, job: Job, note: Callable[[EpochScore], None], log: logging.Logger
 ) -> None:
-    """Train a transition (`perform` of `utils.search.jobs.Work`).
+    """Train a transition (`run_job` of `utils.search.jobs.Work`).
 
     Args:
         config: The search record.
