@@ -1,4 +1,4 @@
-"""The command line that the scripts share: --local-rank as torch's older launcher passes it."""
+"""Shared command-line handling of the scripts, among it --local-rank as torch.distributed.launch passes it."""
 
 import gc
 import os
@@ -34,13 +34,13 @@ def test_another_number_is_refused(monkeypatch: pytest.MonkeyPatch, own: str | N
         distributed_parser("").parse_intermixed_args(["--local_rank=1", "--config_file=x.yml"])
 
 
-def test_a_lone_process_is_number_0(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_is_number_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     distributed_parser("").parse_intermixed_args(["--local-rank", "0", "--config_file=x.yml"])
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_scripts_say_a_contradiction_in_one_line(script: str) -> None:
+def test_scripts_report_a_contradiction_in_one_line(script: str) -> None:
     words = [sys.executable, script, "--local_rank=1", "--config_file", "record/synthetic-dg-p3d-resnet18.yml"]
     environment = {**os.environ, "LOCAL_RANK": "2"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -57,7 +57,7 @@ def test_the_released_command_line_trains(make_record: MakeRecord, tmp_path: Pat
     assert (tmp_path / "output/tiny/current.pth").exists()
 
 
-def test_what_is_imported_is_kept_out_of_the_search_for_garbage() -> None:
+def test_imports_are_exempt_from_garbage_collection() -> None:
     before = gc.get_freeze_count()
     with importing():
         assert not gc.isenabled()

@@ -1,4 +1,4 @@
-"""What is left of worker processes when a process ends; stops of whole scripts are in tests/scripts/test_stops.py."""
+"""Worker processes when their parent exits or dies; stops of whole scripts are in tests/scripts/test_stops.py."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ import multiprocessing, signal, time
 from utils import stopping
 
 def refuse(number, frame):
-    raise RuntimeError("a worker is killed, as torch's handler says it")
+    raise RuntimeError("a worker is killed, as torch's handler reports it")
 
 signal.signal(signal.SIGCHLD, refuse)
 worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
@@ -42,17 +42,17 @@ os._exit(0)
 
 
 def test_a_worker_whose_parent_ended_before_it_was_set_up_ends_as_well() -> None:
-    """Its output is at its end when no process has it any more."""
+    """The pipe of its output is closed only when no process holds it any more."""
     subprocess.run([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, timeout=30, check=True)
 
 
-def test_workers_are_killed_at_the_end_without_their_loaders_complaint() -> None:
-    """In a process of its own: every child is killed, and loaders that other tests left would complain later."""
+def test_workers_are_killed_at_exit_without_an_error_of_their_loader() -> None:
+    """Runs in a process of its own, since all children are killed and loaders of other tests would raise later."""
     done = subprocess.run([sys.executable, "-c", END], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == (f"{-signal.SIGKILL}\n", "")
 
 
-def test_a_worker_says_nothing_of_a_parent_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_prints_nothing_about_a_parent_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
     for kind in (ConnectionResetError, BrokenPipeError, EOFError):
         stopping._print_uncaught(kind, kind("gone"), None)
     assert capsys.readouterr().err == ""
@@ -60,8 +60,8 @@ def test_a_worker_says_nothing_of_a_parent_that_is_gone(capsys: pytest.CaptureFi
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
-def test_a_stop_within_the_callback_of_an_import_comes_right_after_it() -> None:
-    """What a handler raises there is printed and lost: `cb` is called as a weak reference goes."""
+def test_a_stop_during_the_callback_of_an_import_is_raised_right_after_it() -> None:
+    """An exception of a handler there is printed and lost, since `cb` is a callback of a weak reference."""
     source = "import os\ndef cb(_):\n    os.kill(os.getpid(), number)\n    done.append(number)\n"
     space: dict[str, Any] = {"number": signal.SIGTERM, "done": []}
     exec(compile(source, "<frozen importlib._bootstrap>", "exec"), space)
@@ -75,4 +75,4 @@ def test_a_stop_within_the_callback_of_an_import_comes_right_after_it() -> None:
 
 
 class Lock:
-    """Something that a weak reference may point to."""
+    """An object that supports weak references."""

@@ -1,4 +1,4 @@
-"""What reaches a terminal, whatever characters the names of files and classes have."""
+"""Text printed to a terminal is safe whatever characters the names of files and classes contain."""
 
 import ast
 import io
@@ -12,12 +12,12 @@ from utils.errors import UserError
 from utils.logs import open_log
 from utils.text import one_line, printable, say
 
-# Title of the window, colour, return, bell, 8-bit control sequence, right-to-left override, no UTF-8.
+# Window title, color, carriage return, bell, 8-bit control sequence, right-to-left override, invalid UTF-8.
 HOSTILE = "a\x1b]0;t\x07\x1b[31mb\rc\x9b2Jd\u202ee\udcff"
 SHOWN = r"a\x1b]0;t\x07\x1b[31mb\rc\x9b2Jd\u202ee\udcff"
 
 
-def test_what_a_terminal_would_act_on_is_spelled_out() -> None:
+def test_what_a_terminal_would_interpret_is_escaped() -> None:
     assert printable(HOSTILE) == SHOWN
     assert printable("Übung\t笑う\nsecond line 👍🏽") == "Übung\t笑う\nsecond line 👍🏽"
     assert one_line("two\nlines") == r"two\nlines"
@@ -25,13 +25,13 @@ def test_what_a_terminal_would_act_on_is_spelled_out() -> None:
         assert chr(number) in "\t\n" or chr(number) not in printable(chr(number))
 
 
-def test_whatever_the_encoding_of_the_terminal_printing_is_no_error() -> None:
+def test_printing_works_in_any_encoding() -> None:
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     say("Übung", HOSTILE, file=narrow)
     assert narrow.buffer.getvalue().decode() == f"\\xdcbung\n{SHOWN}\n"
 
 
-def test_errors_and_complaints_of_scripts_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_of_scripts_and_their_parsers_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise UserError(f"{HOSTILE}\nb: no such file")
 
