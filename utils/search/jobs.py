@@ -165,7 +165,7 @@ def open_job(work: Work, parts: Any, job: Job) -> tuple[Job, Note]:
     """Open the file of a job; return the job with all its events so far, and the function that appends an event.
 
     Raises:
-        LineFileError: The file belongs to another search, it is damaged, or it could not be written.
+        LineFileError: The file belongs to another search, it is corrupt, or it could not be written.
     """
     identity = {"job": job.name, **work.identify(work.config, parts)}
     files: list[LineFile] = []

@@ -44,7 +44,7 @@ class SearchJournal(Generic[AnyHistory]):
                 line numbers in errors.
 
         Raises:
-            LineFileError: The journal belongs to another search (each difference is named), is damaged, or could not be
+            LineFileError: The journal belongs to another search (each difference is named), is corrupt, or could not be
                 written.
             EventError: A line is not an event of this search.
         """

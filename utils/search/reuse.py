@@ -34,7 +34,7 @@ def read_prior(config: RunConfig, *, tau_scale: float) -> Posterior | None:
         tau_scale: The scale of tau, as in `fit_posterior`.
 
     Raises:
-        SealError: A file is damaged.
+        SealError: A file is corrupt.
         ReuseError: A file is not from a budgeted search with a plan, or from one with other inputs.
     """
     prior = None

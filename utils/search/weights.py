@@ -72,7 +72,7 @@ class WeightFolder:
         """Read a checkpoint that `write` has written to this path; rank 0 only.
 
         Raises:
-            CheckpointError: It is damaged, or belongs to another search, transition or epoch.
+            CheckpointError: It is corrupt, or belongs to another search, transition or epoch.
         """
         content, position = load_checkpoint(path)
         if any(content.get(name) != value for name, value in self._owner(path).items()):
