@@ -62,7 +62,7 @@ from utils.search.setup import SearchParts
 from utils.text import say
 from utils.training.averaging import WeightAverage
 from utils.training.batches import StateLength
-from utils.training.costs import keep_costs, measure_clip
+from utils.training.costs import load_or_measure_costs, measure_clip
 from utils.training.engine import Learner
 from utils.training.optimizer import make_optimizer
 from utils.training.precision import Precision, make_scaler, resolve_precision
@@ -237,7 +237,7 @@ def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device)
     return divide_budget(
         config,
         clips_per_epoch=[max(len(videos) // batch, 1) * batch for batch in batches],
-        seconds_per_clip=keep_costs(config, measure) if config.optimizer.budget.hours else (),
+        seconds_per_clip=load_or_measure_costs(config, measure) if config.optimizer.budget.hours else (),
     )
 
 

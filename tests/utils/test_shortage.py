@@ -16,7 +16,7 @@ from utils import stopping
 from utils.cli import run_script
 from utils.config import load_config
 from utils.shortage import ShortageError, describe_shortage
-from utils.training.state import step_advice
+from utils.training.state import explain_step_errors
 
 
 def allocate_tensor() -> None:
@@ -121,15 +121,15 @@ def test_what_fails_because_of_a_stop_is_no_error(capsys: pytest.CaptureFixture[
 def test_the_advice_has_the_states_own_numbers(make_record: MakeRecord, batch_size: int, advice: str) -> None:
     config = load_config(make_record(), [f"sampler.batch_size={batch_size}", "sampler.iter_size=3"])
     saving = load_config(make_record(), ["network.checkpoint_blocks=true"])
-    with pytest.raises(ShortageError) as caught, step_advice(config, config.states[0]):
+    with pytest.raises(ShortageError) as caught, explain_step_errors(config, config.states[0]):
         allocate_tensor()
     said = str(caught.value)
     assert said.startswith(f"out of memory with {batch_size} clips of 8 frames at a time: network.checkpoint_blocks=tr")
     assert advice in said
-    with pytest.raises(ShortageError) as caught, step_advice(saving, saving.states[0]):
+    with pytest.raises(ShortageError) as caught, explain_step_errors(saving, saving.states[0]):
         allocate_tensor()
     assert "checkpoint_blocks" not in str(caught.value)
-    with pytest.raises(RuntimeError, match="shapes"), step_advice(config, config.states[0]):
+    with pytest.raises(RuntimeError, match="shapes"), explain_step_errors(config, config.states[0]):
         raise RuntimeError("shapes differ")
 
 

@@ -30,7 +30,7 @@ from utils.evaluation.scores import Manifest
 from utils.metrics import TOP_KS, Metrics, class_accuracies, counted_ranks
 from utils.parts import METRICS
 from utils.text import versions
-from utils.training.epoch_lines import STOPPED_EARLY, TrainingCost, add_up_costs, costs_of_states, say_costs
+from utils.training.epoch_lines import STOPPED_EARLY, TrainingCost, add_up_costs, costs_of_states, have_costs
 
 RESULT_JSON, RESULT_TEXT, CONFUSION_PICTURE, CURVES_PICTURE = "result.json", "result.txt", "confusion.png", "curves.png"
 RESULT_PAGE, PREDICTIONS = "result.html", "predictions.csv"
@@ -152,7 +152,7 @@ def _checkpoint(manifest: Manifest, history: History) -> dict[str, Any]:
 
 def _cost(trained: Trained) -> dict[str, Any] | None:
     """Return the cost of training by state and in total; None if the log is too old to contain it."""
-    if not say_costs(trained.epochs):
+    if not have_costs(trained.epochs):
         return None
     states = [{"state": state + 1, **asdict(cost)} for state, cost in costs_of_states(trained.epochs).items()]
     return {"states": states, "run": asdict(add_up_costs(trained.epochs))}

@@ -146,7 +146,7 @@ class Runs:
         validation, trainer.validation = trainer.validation, None  # scored once, at the end
         with contextlib.closing(keeper):
             if before is not None:
-                trainer.learner.take_momenta(before["optimizer"])
+                trainer.learner.load_momenta(before["optimizer"])
             if position.state == 0:
                 totals = restore(trainer.learner, content) if content is not None else totals
                 trainer.train(keeper, position, totals)

@@ -56,7 +56,7 @@ class WeightAverage:
             tensor.data, average.data = average.data, tensor.data
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """Swap the average into the network for the block."""
         self.swap()
         try:

@@ -166,17 +166,17 @@ class EpochBatches(Sampler[list[tuple[int, ...]]]):
                 "process; lower sampler.batch_size or optimizer.num_gpu"
             )
 
-    def start(self, epoch: int, *, first_batch: int = 0, most: int | None = None) -> None:
+    def start(self, epoch: int, *, first_batch: int = 0, num_batches: int | None = None) -> None:
         """Select the micro-batches of the next iteration.
 
         Args:
             epoch: The epoch, from 0.
             first_batch: Index of the first micro-batch to yield.
-            most: Micro-batches of a partial epoch; None: all.
+            num_batches: Micro-batches of a partial epoch, from its start; None: all.
         """
         whole = self.plan.batches_per_epoch(self.num_videos)
         self.epoch, self.first_batch = epoch, first_batch
-        self.end_batch = whole if most is None else min(most, whole)
+        self.end_batch = whole if num_batches is None else min(num_batches, whole)
 
     def __len__(self) -> int:
         """Return the number of remaining micro-batches of the epoch."""

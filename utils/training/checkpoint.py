@@ -113,11 +113,13 @@ def _require_whole(file: IO[bytes], path: Path) -> None:
     """Verify the zip checksums, which torch writes but does not verify; files of the older format have none."""
     is_zip = file.read(len(_ZIP_BEGIN)) == _ZIP_BEGIN  # torch's own test
     if is_zip and (damage := find_zip_damage(file)):
-        raise CheckpointError(f"{path}: not a readable checkpoint, corrupt or truncated ({damage}); {_way_out(path)}")
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint, corrupt or truncated ({damage}); {_recovery_hint(path)}"
+        )
     file.seek(0)
 
 
-def _way_out(path: Path) -> str:
+def _recovery_hint(path: Path) -> str:
     """Return what to do about a corrupt checkpoint: name the newest intact one of the run, if there is one."""
     for other in sorted(path.parent.glob(NUMBERED_PATTERN), key=lambda one: one.stat().st_mtime, reverse=True):
         if other != path:

@@ -10,14 +10,14 @@ from utils.config.record import training_values
 from utils.sealed import read_sealed_json, write_sealed_json
 from utils.training.batches import StateLength
 from utils.training.engine import EpochTotals, StepHooks, train_epoch
-from utils.training.state import StateTrainer, step_advice
+from utils.training.state import StateTrainer, explain_step_errors
 
 COSTS_FILE = "costs.json"
 MEASURED_STEPS = 20
 FIRST_STEPS = 2  # warm-up, not counted: workers start, libraries choose their kernels
 
 
-def keep_costs(config: RunConfig, measure: Callable[[], list[float]]) -> Sequence[float]:
+def load_or_measure_costs(config: RunConfig, measure: Callable[[], list[float]]) -> Sequence[float]:
     """Return the seconds per clip of every state: those in the run's folder, else measured and written there."""
     identity = hashlib.sha256(json.dumps(training_values(config), sort_keys=True).encode()).hexdigest()
     path = config.run_dir / COSTS_FILE
@@ -56,10 +56,10 @@ def _train_steps(trainer: StateTrainer, count: int, *, epoch: int, totals: Epoch
     learner = trainer.learner
     whole = learner.length.steps_per_epoch
     learner.length = StateLength(epoch * whole + count, whole)
-    trainer.batches.start(epoch, most=count * learner.plan.micro_batches)
+    trainer.batches.start(epoch, num_batches=count * learner.plan.micro_batches)
     hooks = StepHooks(lambda *_: None, count, lambda *_: None, 0)
     try:
-        with step_advice(trainer.config, trainer.state):
+        with explain_step_errors(trainer.config, trainer.state):
             return train_epoch(learner, trainer.loader, epoch=epoch, first_step=0, totals=totals, hooks=hooks)
     except stopping.Stopped:
         raise stopping.stopped("while measuring the cost of the inputs, before the first step") from None

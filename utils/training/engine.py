@@ -93,7 +93,7 @@ class Learner:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Restore the learner from a checkpoint of the same state."""
         self.network.load_state_dict(content["network"])
-        self.take_momenta(content["optimizer"])
+        self.load_momenta(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
         if self.average is not None:
             self.average.load_state_dict(content)
@@ -106,10 +106,10 @@ class Learner:
             for tensor, value in zip(self._statistics(), own, strict=True):
                 tensor.copy_(value)
 
-    def take_momenta(self, optimizer: dict[str, Any]) -> None:
+    def load_momenta(self, optimizer: dict[str, Any]) -> None:
         """Load the momenta of an optimizer's `state_dict`, this state's or the previous one's."""
         self.optimizer.load_state_dict(optimizer)
-        _lay_out_like_weights(self.optimizer)
+        _match_memory_format(self.optimizer)
 
     def _statistics(self) -> list[torch.Tensor]:
         """Return the running statistics of the network and of its average; they differ by rank within an epoch."""
@@ -141,18 +141,18 @@ class Learner:
             self.best = None
 
     @contextlib.contextmanager
-    def evaluated(self) -> Iterator[None]:
+    def evaluation_weights(self) -> Iterator[None]:
         """Load the weights of `result` for the block, with the same running statistics on all ranks."""
         distributed.average_buffers(self.network)
         if self.average is None:
             yield
             return
-        with self.average.in_place():
+        with self.average.swapped_in():
             distributed.average_buffers(self.network)
             yield
 
 
-def _lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
+def _match_memory_format(optimizer: torch.optim.Optimizer) -> None:
     """Convert momenta to the memory format of their weights.
 
     A checkpoint keeps the memory format it was written in, e.g. on a GPU, and torch's fused CPU optimizers read raw
@@ -193,7 +193,7 @@ class EpochTotals:
             return cls(**saved)
         return cls(seconds=saved["seconds"], waiting=saved["waiting"])
 
-    def count(self, batches: Iterator[Any]) -> Any:
+    def next_batch(self, batches: Iterator[Any]) -> Any:
         """Return the next batch, and add its clips and the time spent waiting for it to the totals."""
         waited = time.perf_counter()
         batch = next(batches)
@@ -307,7 +307,7 @@ def _train_step(
     learner.optimizer.zero_grad(set_to_none=True)
     loss_sum = torch.zeros((), device=learner.device, dtype=torch.float64)
     for micro in range(count):
-        batch = totals.count(batches)
+        batch = totals.next_batch(batches)
         clips = learner.normalize(batch.clips.to(learner.device, non_blocking=True))
         targets = batch.labels.to(learner.device, non_blocking=True)
         if learner.mix is not None:

@@ -76,7 +76,7 @@ class TrainingCost:
         return f"{text}, {self.multiply_adds / size:,.3g} {unit} multiply-adds forward"
 
 
-def say_costs(lines: Sequence[Mapping[str, Any]]) -> bool:
+def have_costs(lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether there are lines and all contain their cost; those of early versions do not."""
     return bool(lines) and all({"seconds", "clips", "num_frames"} <= line.keys() for line in lines)
 

@@ -95,7 +95,7 @@ def _train(
         if content is not None and (position.epoch or position.step):
             totals = restore(trainer.learner, content)
         elif index > 0 and record.config.optimizer.keep_momentum:
-            trainer.learner.take_momenta(momenta)
+            trainer.learner.load_momenta(momenta)
         record.log.info(trainer.describe())
         trainer.train(record, position, totals)
         position, content, momenta = Position(state=index + 1), None, trainer.learner.optimizer.state_dict()

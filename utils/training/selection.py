@@ -27,7 +27,7 @@ class BestEpoch:
     score: tuple[float, float] = (-1.0, -1.0)
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def note(self, epoch: int, score: ValidationScore, *, weights: Mapping[str, torch.Tensor]) -> None:
+    def update(self, epoch: int, score: ValidationScore, *, weights: Mapping[str, torch.Tensor]) -> None:
         """Update the best epoch with the score and the weights of an epoch, from 1."""
         found = (score.top1, score.mean)
         if found < self.score:

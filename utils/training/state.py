@@ -22,11 +22,11 @@ from utils.training.averaging import WeightAverage, recalculate_statistics
 from utils.training.batches import EpochBatches
 from utils.training.checkpoint import CLASS_NAMES, Position, load_checkpoint, save_checkpoint
 from utils.training.engine import EpochTotals, Learner, StepHooks, ValidationScore, evaluate, train_epoch
-from utils.training.epoch_lines import STOPPED_EARLY, EpochTraining, add_up_costs, costs_of_states, say_costs
+from utils.training.epoch_lines import STOPPED_EARLY, EpochTraining, add_up_costs, costs_of_states, have_costs
 from utils.training.epoch_log import EpochLog
 from utils.training.precision import precision_name
 
-_LONE_VALUE = "more than 1 value per channel"  # from torch's error message
+_SINGLE_VALUE_ERROR = "more than 1 value per channel"  # from torch's error message
 
 
 class BatchSizeError(UserError):
@@ -173,7 +173,7 @@ class TrainingRecord:
             early = "" if is_last else f" after {best.patience} epochs without a better one,"
             score = f"top-1 {best.score[0]:.2f}% of the held-out videos"
             self.log.info(f"state {state + 1} ends{early} with the weights of epoch {best.epoch}: {score}")
-        if say_costs(lines):
+        if have_costs(lines):
             whole = f"; all states so far: {add_up_costs(lines)}" if state else ""
             self.log.info(f"state {state + 1} took {costs_of_states(lines)[state]}{whole}")
 
@@ -188,7 +188,7 @@ def _describe_epoch(epoch: int, epochs: int, totals: EpochTotals, score: Validat
 
 
 @contextlib.contextmanager
-def step_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
+def explain_step_errors(config: RunConfig, state: StateConfig) -> Iterator[None]:
     """Convert errors of a training step into ones that say which settings to change.
 
     Raises:
@@ -198,7 +198,7 @@ def step_advice(config: RunConfig, state: StateConfig) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if _LONE_VALUE not in str(error):
+        if _SINGLE_VALUE_ERROR not in str(error):
             raise
         found = f"sampler.batch_size {state.batch_size} with clips of {state.num_frames} frames"
         raise BatchSizeError(
@@ -286,7 +286,7 @@ class StateTrainer:
             self.recalculate_statistics()
         length, count = self.learner.length, self.learner.plan.micro_batches
         steps = length.steps_of_epoch(position.epoch)
-        self.batches.start(position.epoch, first_batch=position.step * count, most=steps * count)
+        self.batches.start(position.epoch, first_batch=position.step * count, num_batches=steps * count)
         name = printable(f"{self.title} epoch {position.epoch + 1}/{length.num_epochs}")
         with tqdm(total=steps, initial=position.step, desc=name, unit="step", disable=not distributed.is_main()) as bar:
 
@@ -301,7 +301,7 @@ class StateTrainer:
             def save(done: int, so_far: EpochTotals) -> None:
                 record.save(self.learner, dataclasses.replace(position, step=done), so_far.merged())
 
-            with step_advice(self.config, self.state):
+            with explain_step_errors(self.config, self.state):
                 return train_epoch(
                     self.learner,
                     self.loader,
@@ -315,11 +315,11 @@ class StateTrainer:
         """Run validation if it is due: every eva_inter_freq epochs and at the end of the state."""
         due = epochs_done == self.learner.length.num_epochs or epochs_done % self.config.optimizer.eva_inter_freq == 0
         if self.validation is None or not due:
-            with self.learner.evaluated():  # every epoch ends with the same running statistics on all ranks
+            with self.learner.evaluation_weights():  # every epoch ends with the same running statistics on all ranks
                 return None
         score, best = self.evaluate(), self.learner.best
         if best is not None:
-            best.note(epochs_done, distributed.broadcast_object(score), weights=self.learner.result())
+            best.update(epochs_done, distributed.broadcast_object(score), weights=self.learner.result())
         return score
 
     def evaluate(self) -> ValidationScore:
@@ -329,7 +329,7 @@ class StateTrainer:
             DivergedError: A score is not finite.
         """
         assert self.validation is not None
-        with self.learner.evaluated():
+        with self.learner.evaluation_weights():
             return evaluate(self.learner, self.validation, num_classes=self.config.dataset.num_classes)
 
     def recalculate_statistics(self) -> None:

@@ -44,7 +44,7 @@ def test_average_is_the_recursion_written_out() -> None:
         torch.testing.assert_close(average.average["0.weight"], expected)
     assert decay == 0.3 and average.average["1.num_batches_tracked"] == 5
     own = network[0].weight.detach().clone()
-    with average.in_place():
+    with average.swapped_in():
         torch.testing.assert_close(network[0].weight.detach(), expected)
     assert torch.equal(network[0].weight, own)
 
@@ -110,7 +110,7 @@ def test_training_goes_on_from_the_weights_and_hands_on_their_average() -> None:
     assert learner.average is not None and learner.average.steps == 6
     result = {key: tensor.clone() for key, tensor in learner.result().items()}
     assert not torch.equal(result["fc.weight"], network.fc.weight)
-    with learner.evaluated():
+    with learner.evaluation_weights():
         assert torch.equal(network.fc.weight, result["fc.weight"])
     learner.finish()
     assert learner.average is None

@@ -21,7 +21,7 @@ def test_it_is_the_latest_of_the_highest_scores_and_waits_for_a_higher_one(seed:
     best = BestEpoch(patience=3)
     for done in range(1, 13):
         weights = {"w": torch.full((2,), float(done))}
-        best.note(done, score_of(*curve[done - 1]), weights=weights)
+        best.update(done, score_of(*curve[done - 1]), weights=weights)
         weights["w"].zero_()  # training goes on in the same memory
         highest = max(curve[:done])
         epochs = [epoch for epoch in range(1, done + 1) if curve[epoch - 1] == highest]
