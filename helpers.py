@@ -46,7 +46,7 @@ from model.features import WithFeatures
 from model.network import VideoNetwork
 from utils import distributed
 from utils.config import RunConfig, StateConfig
-from utils.config.budget import divide_budget
+from utils.config.budget import budget_to_epochs
 from utils.errors import UserError
 from utils.evaluation.extraction import ExtractionParts, extract_scores
 from utils.evaluation.predictions import Prediction
@@ -106,7 +106,7 @@ def make_view_scorer(
 
 def extract(config: RunConfig, *, crops: tuple[int, ...], force: bool, trained_by: str, merged_by: str) -> None:
     """Score the videos of a record's evaluation list that have no scores yet; arguments as for `extract_scores`."""
-    with distributed.session() as device, distributed.hold_on_main(lambda: lock_folder(config.run_dir)):
+    with distributed.session() as device, distributed.enter_on_main(lambda: lock_folder(config.run_dir)):
         videos, precision = read_evaluation_list(config), choose_precision(config, device)
 
         def load() -> tuple[ViewScorer, str]:
@@ -228,13 +228,13 @@ def make_state_trainer(
     )
 
 
-def settle_budget(config: RunConfig, *, videos: VideoList, device: torch.device) -> RunConfig:
+def convert_budget(config: RunConfig, *, videos: VideoList, device: torch.device) -> RunConfig:
     """Return the record with its budget converted to epochs; the costs that divide hours are measured once."""
     if not config.optimizer.budget.is_given:
         return config
     batches = [plan.record_batch for plan in make_plans(config)]
     measure = functools.partial(_measure_clips, config, videos=videos, device=device)
-    return divide_budget(
+    return budget_to_epochs(
         config,
         clips_per_epoch=[max(len(videos) // batch, 1) * batch for batch in batches],
         seconds_per_clip=load_or_measure_costs(config, measure) if config.optimizer.budget.hours else (),
@@ -260,15 +260,15 @@ def train(config: RunConfig, *, force: bool) -> None:
         heldout = describe_heldout(videos, eva_videos) if eva_videos and config.optimizer.select == "best" else ""
         class_names = read_class_names(config.dataset.list_file, config.dataset.num_classes)
         with open_run(config, "train", force=force) as log:
-            settled = settle_budget(config, videos=videos, device=device)
+            record = convert_budget(config, videos=videos, device=device)
             train_states(
-                settled,
+                record,
                 log,
                 list_sha256=videos.sha256,
                 class_names=class_names,
-                make_network=lambda content: make_initial_network(settled, trained=content),
+                make_network=lambda content: make_initial_network(record, trained=content),
                 make_trainer=lambda index, network: make_state_trainer(
-                    settled,
+                    record,
                     index,
                     network=network,
                     videos=videos,
@@ -277,8 +277,8 @@ def train(config: RunConfig, *, force: bool) -> None:
                     eva_root_path=config.dataset.root_path if heldout else "",
                 ),
                 describe=lambda network: (
-                    f"{describe_network(settled, network)}, {len(videos)} training videos{heldout}, "
-                    f"{device.type}, {choose_precision(settled, device)}\n{describe_counts(videos.labels, class_names)}"
+                    f"{describe_network(record, network)}, {len(videos)} training videos{heldout}, "
+                    f"{device.type}, {choose_precision(record, device)}\n{describe_counts(videos.labels, class_names)}"
                 ),
             )
 

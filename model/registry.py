@@ -33,7 +33,7 @@ from utils.config.network_names import (
     POOLING_NAMES,
     TORCHVISION,
     find_row,
-    list_refusals,
+    list_unsupported,
     parse_name,
 )
 from utils.errors import UserError
@@ -160,7 +160,7 @@ def _check_options(net_name: str, options: NetworkOptions) -> None:
     """Raise UserError for options that no network supports, or not this one."""
     if options.pooling_name not in POOLING_NAMES:
         raise UserError(f"no pooling is called {options.pooling_name!r}; there are {', '.join(POOLING_NAMES)}")
-    for key, message in list_refusals(
+    for key, message in list_unsupported(
         net_name,
         pooling_name=options.pooling_name,
         base_width=options.base_width,

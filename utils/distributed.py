@@ -145,7 +145,7 @@ def gather_objects(value: Value) -> list[Value]:
     return box
 
 
-def is_on_any_rank(claim: bool) -> bool:
+def any_rank(claim: bool) -> bool:
     """Return whether a claim holds on any rank: a reduction of one number between CPUs, which waits for no GPU."""
     if world_size() == 1:
         return claim
@@ -168,7 +168,7 @@ def decide_on_main(decide: Callable[[], Value]) -> Value:
     return value  # type: ignore[return-value]
 
 
-def agree(act: Callable[[], Value]) -> Value:
+def run_on_all_ranks(act: Callable[[], Value]) -> Value:
     """Call a function on every rank and return its own value on each; a `UserError` on any rank is raised on all."""
     value, own_error = _attempt(act)
     for error in gather_objects(own_error):
@@ -186,7 +186,7 @@ def _attempt(act: Callable[[], Value]) -> tuple[Value | None, UserError | None]:
 
 
 @contextlib.contextmanager
-def hold_on_main(enter: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+def enter_on_main(enter: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
     """Enter a context such as a lock on rank 0 for the block; a `UserError` on entering is raised on every rank."""
     with contextlib.ExitStack() as stack:
         decide_on_main(lambda: stack.enter_context(enter()))

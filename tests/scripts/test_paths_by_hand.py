@@ -24,7 +24,7 @@ from tests.conftest import MakeRecord
 from tests.scripts.test_train import assert_equal, train
 from utils import stopping
 from utils.config import ConfigError, RunConfig, load_config
-from utils.config.budget import divide_budget
+from utils.config.budget import budget_to_epochs
 from utils.config.load import load_sections
 from utils.config.record import list_differences
 from utils.config.saved import load_saved_config
@@ -214,7 +214,7 @@ BUDGET: dict[str, dict[str, Any]] = {
 def test_a_budget_is_divided_by_what_inputs_cost(make_record: MakeRecord, budget: dict[str, float]) -> None:
     config = load_config(make_record(**BUDGET), [f"optimizer.budget={budget}"])
     seconds = [0.1, 0.5] if "hours" in budget else []
-    settled = divide_budget(config, clips_per_epoch=[32, 36], seconds_per_clip=seconds)
+    settled = budget_to_epochs(config, clips_per_epoch=[32, 36], seconds_per_clip=seconds)
     costs: list[float]
     whole, costs = 1.5 * 36 * 8 * 24 * 24, [32 * 4 * 16 * 16, 36 * 8 * 24 * 24]  # clips x frames x pixels
     if "hours" in budget:

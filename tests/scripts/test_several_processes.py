@@ -95,7 +95,7 @@ def train(config: RunConfig, exchanges: list[bool]) -> dict[str, torch.Tensor]:
 
 def agree_on_values_and_mistakes(rank: int) -> None:
     assert distributed.decide_on_main(lambda: rank + 5) == 5
-    assert distributed.agree(lambda: rank + 5) == rank + 5
+    assert distributed.run_on_all_ranks(lambda: rank + 5) == rank + 5
 
     def fail_on(failing: int) -> int:
         if rank == failing:
@@ -103,7 +103,11 @@ def agree_on_values_and_mistakes(rank: int) -> None:
         return rank
 
     assert distributed.decide_on_main(lambda: fail_on(1)) == 0
-    for failing, act in ((0, distributed.decide_on_main), (0, distributed.agree), (1, distributed.agree)):
+    for failing, act in (
+        (0, distributed.decide_on_main),
+        (0, distributed.run_on_all_ranks),
+        (1, distributed.run_on_all_ranks),
+    ):
         with pytest.raises(LockError, match=f"of rank {failing}"):
             act(functools.partial(fail_on, failing))
     entered: list[int] = []
@@ -112,7 +116,7 @@ def agree_on_values_and_mistakes(rank: int) -> None:
         entered.append(rank)
         return contextlib.nullcontext()
 
-    with distributed.hold_on_main(enter):
+    with distributed.enter_on_main(enter):
         assert entered == [0] * (rank == 0)
 
 

@@ -8,7 +8,7 @@ from utils.config.schema import RunConfig
 from utils.config.values import ConfigError
 
 
-def divide_budget(
+def budget_to_epochs(
     config: RunConfig, *, clips_per_epoch: Sequence[int], seconds_per_clip: Sequence[float] = ()
 ) -> RunConfig:
     """Return the record with the epochs that its budget amounts to in every state.
@@ -35,6 +35,6 @@ def divide_budget(
         if epochs <= 0:
             raise ConfigError(f"{config.sources['optimizer.budget']}: optimizer.budget: too small to train with")
         states.append(replace(state, epochs=int(epochs) if epochs == int(epochs) else epochs))
-    settled = replace(config, states=tuple(states))
-    check_warmup(settled)
-    return settled
+    converted = replace(config, states=tuple(states))
+    check_warmup(converted)
+    return converted

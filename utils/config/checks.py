@@ -73,7 +73,7 @@ def _check_clips(config: RunConfig) -> Refusals:
 def _check_network(config: RunConfig) -> Refusals:
     """Refuse settings that the network does not support."""
     net = config.network
-    for name, message in network_names.list_refusals(
+    for name, message in network_names.list_unsupported(
         net.net_name,
         pooling_name=net.pooling_name,
         base_width=net.base_width,

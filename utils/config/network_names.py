@@ -249,7 +249,7 @@ def normalization(net_name: str, *, use_flow: bool) -> Normalization:
     return FLOW if use_flow else _OWN_NORMALIZATIONS.get(net_name, IMAGENET)
 
 
-def list_refusals(
+def list_unsupported(
     net_name: str, *, pooling_name: str, base_width: int, stochastic_depth: float, image_size: int
 ) -> list[tuple[str, str]]:
     """List the settings that a network does not support, as (key, what is wrong and what to set instead).

@@ -24,7 +24,7 @@ from utils.errors import UserError
 from utils.evaluation.protocol import read_history
 from utils.evaluation.provenance import EvaluationList, checkpoint_sha256, make_manifest, scores_folder
 from utils.evaluation.result import RESULT_FILES
-from utils.evaluation.score_index import index_scores, keep_corrupt_part
+from utils.evaluation.score_index import index_scores, set_aside_corrupt_part
 from utils.evaluation.scores import (
     SCORES_FOLDER,
     CorruptPartError,
@@ -153,7 +153,7 @@ def extract_scores(
     if not task.pending:
         log.info(f"the scores are complete: {folder}; merge them with: {merged_by}")
         return
-    scorer, network = distributed.agree(parts.load)
+    scorer, network = distributed.run_on_all_ranks(parts.load)
     own = task.pending[distributed.rank() :: distributed.world_size()]
     items = zip(own, parts.read([video for video, _ in own]), strict=True)
     score = functools.partial(_score, scorer, config=config, path_of=parts.videos.path_of)
@@ -194,7 +194,7 @@ def _plan(
     manifest = open_scores(folder, manifest)
 
     def set_aside(path: Path, error: CorruptPartError) -> None:
-        log.info(f"{error}; kept as {keep_corrupt_part(path).name}, its videos are scored again")
+        log.info(f"{error}; kept as {set_aside_corrupt_part(path).name}, its videos are scored again")
 
     index = index_scores(folder, manifest, on_corrupt=set_aside)
     pending = index.pending(crops)

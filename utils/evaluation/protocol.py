@@ -141,7 +141,7 @@ def _videos_of_validation(trained: Trained) -> str | None:
     return None if line is None else str(line["eval_videos"] + line["eval_missing"])
 
 
-# The clip as the network sees it: training, validation and the final evaluation should agree.
+# The clip as the network sees it; training, validation and the final evaluation should agree.
 CLIP_ASPECTS = (
     Aspect("crop size", lambda t: _pixels(t.config.states[-1].crop_size), lambda m: _pixels(m.crop_size)),
     Aspect(

@@ -188,7 +188,7 @@ def _require_single(part: Part, earlier: NDArray[np.int32], paths: list[Path]) -
         )
 
 
-def keep_corrupt_part(path: Path) -> Path:
+def set_aside_corrupt_part(path: Path) -> Path:
     """Rename a corrupt part so that it is no longer read; return its new path."""
     aside = path.with_name(f"corrupt-{secrets.token_hex(2)}-{path.name}")
     try:

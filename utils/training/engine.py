@@ -278,7 +278,7 @@ def train_epoch(
             began = time.perf_counter()
             loss_sum += _train_step(learner, iterator, epoch=epoch, step=step, totals=totals)
             done, last = step + 1, step + 1 == steps
-            is_to_stop = distributed.is_on_any_rank(stopping.requested())
+            is_to_stop = distributed.any_rank(stopping.requested())
             reporting = last or done % hooks.report_every == 0
             saving = last or is_to_stop or (hooks.save_every > 0 and done % hooks.save_every == 0)
             if reporting or saving:  # the only synchronization with the device

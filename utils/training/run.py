@@ -38,7 +38,7 @@ def open_run(config: RunConfig, script: str, *, force: bool) -> Iterator[logging
         run_folder.require_same_record(config)
         return notice
 
-    with distributed.hold_on_main(lambda: lock_folder(config.run_dir)):
+    with distributed.enter_on_main(lambda: lock_folder(config.run_dir)):
         notice = distributed.decide_on_main(prepare)
         log = open_log(config.run_dir, script)
         if notice:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from utils.evaluation.score_index import index_scores, keep_corrupt_part
+from utils.evaluation.score_index import index_scores, set_aside_corrupt_part
 from utils.evaluation.scores import (
     MANIFEST_NAME,
     CorruptPartError,
@@ -320,7 +320,9 @@ def test_a_corrupt_part_is_named_kept_aside_and_its_videos_are_pending_again(fol
     assert "run the extraction again" in str(caught.value)
 
     seen = []
-    index = index_scores(folder, manifest, on_corrupt=lambda path, error: seen.append((path, keep_corrupt_part(path))))
+    index = index_scores(
+        folder, manifest, on_corrupt=lambda path, error: seen.append((path, set_aside_corrupt_part(path)))
+    )
     assert [path for path, _ in seen] == [corrupt]
     assert seen[0][1].exists()
     assert not corrupt.exists()
