@@ -196,7 +196,7 @@ def test_pictures_are_converted_by_the_rate_that_is_said_and_short_videos_are_na
         assert_nearest(shown, [i / 50 for i in range(121)], 19)
     missing = (tmp_path / "0/new_list.missing.txt").read_text()
     assert missing == "50.mkv\tthe list says 130 frames, the file has 120\n"
-    with pytest.raises(UserError, match=r"--fps 20: FRAME keeps no times; say the rate of these pictures with --rate"):
+    with pytest.raises(UserError, match=r"--fps 20: FRAME stores no time stamps; set the frame rate with --rate"):
         convert("frames", tmp_path / "all", tmp_path / "refused", "--fps", 20, "--format", "FRAME")
     with pytest.raises(UserError, match=r"--fps 2000: must be 0\.1 to 1000"):
         convert("resize", folder, tmp_path / "refused", "--fps", 2000)

@@ -1,1 +1,1 @@
-"""From one format of videos to another."""
+"""Convert the videos of a list to another format."""

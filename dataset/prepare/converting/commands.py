@@ -1,4 +1,4 @@
-"""The command lines that convert a list's videos to another format. No torch; `run` does the work."""
+"""Command lines of the conversions, without torch; `run` executes them."""
 
 import argparse
 from pathlib import Path
@@ -9,10 +9,10 @@ from utils.parts import FORMATS
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 FLOW_METHODS = ("dis", "farneback", "raft_small", "raft_large")
 HELP = {
-    "frames": "convert to FRAME: a folder of JPEGs for each video",
-    "lmdb": "convert to LMDB: an environment for each video, or shards of many videos",
+    "frames": "convert to FRAME: a folder of JPEGs per video",
+    "lmdb": "convert to LMDB: an environment per video, or shards of many videos",
     "resize": "convert to smaller H.264 files with many key frames and without sound",
-    "flow": "optical flow as gray JPEGs (x and y), in FRAME or LMDB",
+    "flow": "compute optical flow as gray JPEGs (x and y), in FRAME or LMDB",
 }
 
 
@@ -37,9 +37,9 @@ def add_resize(parser: argparse.ArgumentParser) -> None:
     """Add the command line of `resize`."""
     _add_common(parser)
     _add_rates(parser)
-    parser.add_argument("--key_interval", type=int, default=12, help="most frames from key frame to key frame (12)")
-    parser.add_argument("--crf", type=int, default=20, help="quality of x264, 0 (lossless) to 51 (20)")
-    parser.add_argument("--preset", choices=PRESETS, default="fast", metavar="NAME", help="preset of x264 (fast)")
+    parser.add_argument("--key_interval", type=int, default=12, help="largest distance between key frames, frames (12)")
+    parser.add_argument("--crf", type=int, default=20, help="x264's quality, 0 (lossless) to 51 (20)")
+    parser.add_argument("--preset", choices=PRESETS, default="fast", metavar="NAME", help="x264's preset (fast)")
 
 
 def add_flow(parser: argparse.ArgumentParser) -> None:
@@ -49,41 +49,44 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
     _add_shards(parser)
     flow_formats = tuple(name for name, format in FORMATS.items() if format.has_flow)
     parser.add_argument("--layout", choices=flow_formats, default="FRAME", help="format of the result (FRAME)")
-    parser.add_argument("--method", choices=FLOW_METHODS, default="dis", help="of OpenCV: dis, farneback (dis)")
+    parser.add_argument(
+        "--method", choices=FLOW_METHODS, default="dis", help="dis and farneback are OpenCV's, RAFT torchvision's (dis)"
+    )
     parser.set_defaults(workers=None)
-    parser.add_argument("--weights", default="", help="RAFT: state dict of torchvision's network, a local file")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="RAFT: where it runs (cpu)")
-    parser.add_argument("--bound", type=float, default=20, help="largest displacement, in pixels (20)")
+    parser.add_argument("--weights", default="", help="RAFT: local file with the state dict of torchvision's network")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="RAFT: device of the network (cpu)")
+    parser.add_argument("--bound", type=float, default=20, help="largest stored displacement, pixels (20)")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_source_list(parser)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the results: the new list's root")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the results: the root of the new list")
     parser.add_argument("--new_list", type=Path, required=True, help="list of the results, e.g. dataset/X_list.txt")
     parser.add_argument(
-        "--short_side", type=int, default=256, help="larger frames are made smaller to this, in pixels (256); 0: none"
-    )
+        "--short_side", type=int, default=256,
+        help="downscale larger frames to this short side, pixels (256); 0: keep all sizes",
+    )  # fmt: skip
     add_workers(parser)
 
 
 def _add_rates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", type=float, default=0,
-        help="take so many frames a second, the nearest by their times, so that all results have this rate (0: every "
+        help="resample to this frame rate, taking the frames nearest in time, so that all results have it (0: every "
         "frame)",
     )  # fmt: skip
     parser.add_argument(
         "--rate", type=float, default=0,
-        help="frames a second where a video does not say; pictures never do, and need it for --fps (else 25)",
+        help="frame rate of videos that do not give theirs (25); required for --fps with a source of images",
     )  # fmt: skip
 
 
 def _add_quality(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quality", type=int, default=95, help="of the JPEGs, 1 to 100 (95)")
+    parser.add_argument("--quality", type=int, default=95, help="quality of the JPEGs, 1 to 100 (95)")
 
 
 def _add_shards(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard_videos", type=int, default=0,
-        help="LMDB: videos that share an environment, e.g. 1000 (0: an environment for each video)",
+        help="LMDB: number of videos per environment, e.g. 1000 (0: an environment per video)",
     )  # fmt: skip

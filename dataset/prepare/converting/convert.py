@@ -1,4 +1,4 @@
-"""Converts the videos of a list to another format: verified, continued after a kill, never over anything."""
+"""Convert the videos of a list: every result is verified, a killed run continues, and nothing is overwritten."""
 
 import dataclasses
 import shutil
@@ -32,17 +32,17 @@ from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store, is_disk_full
 from utils.errors import UserError
 
-_BLOCK = 4096  # bytes that a file or a value takes a multiple of
-_PROBED_VIDEOS, _PROBED_FRAMES = 4, 24
-_SPACE_MARGIN = 1.1
-# A lossy codec may change a frame by so many levels in the mean; another frame differs by more.
+_BLOCK = 4096  # allocation unit of files and LMDB values, bytes
+_PROBED_VIDEOS, _PROBED_FRAMES = 4, 24  # sample for the estimate of disk space
+_SPACE_MARGIN = 1.1  # safety factor of the estimate
+# Largest mean difference of a frame, in levels of 255, that is put down to lossy coding; a wrong frame differs by more.
 _TOLERANCE = 20.0
-_SHORT = "\nshort"  # behind a target's name in the journal; no name of a list has a line feed
+_SHORT = "\nshort"  # suffix of a target's second key in the journal; names in a list have no line feed
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A video to convert: where from, what to, where to."""
+    """A video to convert, its source, encoder, target path and output root."""
 
     record: VideoRecord
     target: str
@@ -53,9 +53,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a task: frames written, or why not; `encoded` where this process is to write it.
+    """The result of a task.
 
-    `short` says what of the source is not there, where the number of frames cannot (a new rate).
+    Attributes:
+        num_frames: Number of frames written.
+        cause: Why the video was not converted; empty if it was.
+        encoded: The encoded video, if it is still to be written.
+        short: How the source is shorter than listed, if resampling hides it from the number of frames.
     """
 
     num_frames: int = 0
@@ -70,23 +74,23 @@ def convert_list(
     """Convert all videos of a list and write the list of the results.
 
     Args:
-        list_file: The list.
-        source: Where its videos are.
-        encoder: What to make.
+        list_file: The list to convert.
+        source: Where and how its videos are read.
+        encoder: Encodes a video in the new format.
         root: Folder of the results.
         new_list: The list of the results.
-        workers: Processes.
-        shard_videos: Videos that share an LMDB environment.
+        workers: Number of processes.
+        shard_videos: Number of videos per LMDB environment.
 
     Returns:
-        How many videos could not be converted.
+        The number of videos that could not be converted.
 
     Raises:
-        PrepareError: The disk has not enough space, the folder is of another conversion, or the new list is there.
+        PrepareError: The disk is too small, the folder is of another conversion, or the new list exists.
     """
     journal_path = root / f".{new_list.stem}.convert.jsonl"
     if new_list.exists() and not journal_path.exists():
-        raise PrepareError(f"{new_list} is there and was not made by this command; choose another --new_list")
+        raise PrepareError(f"{new_list} exists and was not made by this command; choose another --new_list")
     videos = read_list(list_file, check_path=below)
     rate = source.fps or read_fingerprint(list_file).get(FRAME_RATE, 0.0)
     sharded = isinstance(store := encoder.store(root), ShardedEnvironments)
@@ -96,7 +100,7 @@ def convert_list(
     records = dict(zip(targets, videos, strict=True))
     tasks = [Task(record, target, source, encoder, str(root)) for target, record in records.items()]
     journal = Journal(journal_path, header=_header(source, encoder) | shards)
-    faults = _do(tasks, journal, store, workers=workers)
+    faults = _convert_missing(tasks, journal, store, workers=workers)
     done = {target: journal[target] for target in records if target in journal and target not in faults}
     damaged = _damaged({target: records[target] for target in done}, journal, source, encoder)
     made = _new_list(new_list, videos, targets, done=done, faults=faults, damaged=damaged)
@@ -106,7 +110,7 @@ def convert_list(
 
 
 def _header(source: Source, encoder: Encoder) -> dict[str, Any]:
-    """Return what a conversion is made with, as its journal says it."""
+    """Return the parameters of a conversion for its journal."""
     made_with = dataclasses.asdict(encoder)
     made_with.pop("device", None)
     new_rate = {"fps": source.fps, "rate": source.rate} if source.fps else {}
@@ -122,9 +126,15 @@ def _new_list(
     faults: Mapping[str, str],
     damaged: Mapping[str, str],
 ) -> ListFile:
-    """Return the list of the results, with a line for each line of the source's whose video was converted.
+    """Return the list of the results: one line for each line of the source whose video was converted.
 
-    `done` has their frames, `faults` the causes of all else, by target; `damaged` says by path what is not there.
+    Args:
+        path: Path of the new list.
+        videos: The source list.
+        targets: Path of each video's result.
+        done: Number of frames of each result, by target.
+        faults: Cause of each failed conversion, by target.
+        damaged: How a converted video is shorter than listed, by source path.
     """
     pairs = list(zip(targets, videos, strict=True))
     groups = dict(zip(targets, _target_groups(videos, targets), strict=True))
@@ -138,8 +148,8 @@ def _new_list(
 
 
 def _damaged(records: Mapping[str, VideoRecord], journal: Journal, source: Source, encoder: Encoder) -> dict[str, str]:
-    """Say of videos, by path, that they have fewer frames than listed; flow lacks one of them as it should."""
-    if source.fps:  # the number of frames does not show it: it was noted
+    """Return how converted videos are shorter than listed, by source path; flow has one frame less by design."""
+    if source.fps:  # resampling hides it from the number of frames, so it is in the journal
         keys = {record.path: f"{target}{_SHORT}" for target, record in records.items()}
         return {path: journal[key] for path, key in keys.items() if key in journal}
     counts = {target: journal[target] + encoder.use_flow for target in records}
@@ -150,20 +160,20 @@ def _damaged(records: Mapping[str, VideoRecord], journal: Journal, source: Sourc
     }
 
 
-def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) -> dict[str, str]:
-    """Convert what is not there; successes are noted in the journal, the causes of all else are returned by target."""
+def _convert_missing(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) -> dict[str, str]:
+    """Convert videos that are not done yet and record them in the journal; return the causes of failures by target."""
     rest = [
         task
-        for task in tqdm(tasks, desc="looking what is there", unit="video", leave=False)
+        for task in tqdm(tasks, desc="looking for results", unit="video", leave=False)
         if not (task.target in journal and store.holds(task.target, num_frames=journal[task.target]))
     ]
     root = Path(tasks[0].root)
     require_space(rest, root)
     faults: dict[str, str] = {}
-    work = encode if isinstance(store, ShardedEnvironments) else convert  # one process alone may write to a shard
+    work = encode if isinstance(store, ShardedEnvironments) else convert  # only one process may write to a shard
     title = f"writing {root}" if rest else "nothing to write"
     for task, outcome in each(work, rest, workers=workers, title=title, done=len(tasks) - len(rest)):
-        outcome = _put(task, outcome)
+        outcome = _write(task, outcome)
         if outcome.cause:
             faults[task.target] = outcome.cause
             continue
@@ -174,10 +184,10 @@ def _do(tasks: Sequence[Task], journal: Journal, store: Store, *, workers: int) 
 
 
 def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -> list[str]:
-    """Return a path for each line's result: without the video's suffix, unless two videos differ in nothing else.
+    """Return the path of each video's result, without the video's suffix unless that makes two paths equal.
 
     Raises:
-        PrepareError: Two lines that are not the same frames would have one result.
+        PrepareError: Two lines with different frames would have the same result.
     """
     paths = [below(split_segment(record.path)[0]) for record in videos]
     plain = [str(PurePosixPath(path).with_suffix("")) if is_video(PurePosixPath(path).name) else path for path in paths]
@@ -194,7 +204,7 @@ def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -
         if (first.path, first.num_frames) != (record.path, record.num_frames):
             raise PrepareError(
                 f"{videos.path}: '{first.path}' of {first.num_frames} frames and '{record.path}' of "
-                f"{record.num_frames} would both be written to {target}{suffix}; put them in lists of their own"
+                f"{record.num_frames} would both be written to {target}{suffix}; convert them as separate lists"
             )
         target += suffix
         targets.append(f"{shard}-{index // shard_videos:05d}/{target}" if shard else target)
@@ -202,7 +212,7 @@ def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -
 
 
 def _target_groups(videos: VideoList, targets: Sequence[str]) -> list[str]:
-    """Return the group of each line's result: its own name, unless its video has a group or several segments."""
+    """Return the group of each result: its own path, unless its video has a group or several segments."""
     names = group_names(videos)
     sources = [split_segment(record.path)[0] for record in videos]
     if names == sources and len(set(sources)) == len(sources):
@@ -211,7 +221,7 @@ def _target_groups(videos: VideoList, targets: Sequence[str]) -> list[str]:
 
 
 def encode(task: Task) -> Outcome:
-    """Encode a video for another process to write."""
+    """Encode a video, to be written by another process."""
     record = task.record
     try:
         footage = task.source.footage(record)
@@ -226,11 +236,11 @@ def encode(task: Task) -> Outcome:
 
 def convert(task: Task) -> Outcome:
     """Encode a video and write it."""
-    return _put(task, encode(task))
+    return _write(task, encode(task))
 
 
-def _put(task: Task, outcome: Outcome) -> Outcome:
-    """Write what is still to be written of a task, unless something is there, and read it back."""
+def _write(task: Task, outcome: Outcome) -> Outcome:
+    """Write an encoded video unless its target exists, and verify it by reading it back."""
     if (encoded := outcome.encoded) is None:
         return outcome
     store = task.encoder.store(Path(task.root))
@@ -240,10 +250,10 @@ def _put(task: Task, outcome: Outcome) -> Outcome:
             store.write(task.target, encoded.parts)
         except (OSError, lmdb.Error) as error:
             cause = "no space left on the disk" if is_disk_full(Path(task.root), error) else str(error)
-            raise PrepareError(f"{task.root}: cannot be written ({cause}); the same command goes on") from None
+            raise PrepareError(f"{task.root}: cannot be written ({cause}); run the command again to continue") from None
     fault = _verify(store, task, encoded)
     if fault and present:
-        fault = f"{task.root}/{task.target} is there already and is something else ({fault}); move it away"
+        fault = f"{task.root}/{task.target} exists with other content ({fault}); move it away"
     return Outcome(encoded.num_frames, cause=fault, short=outcome.short)
 
 
@@ -254,13 +264,13 @@ def _is_present(store: Store, task: Task) -> bool:
 
 
 def _verify(store: Store, task: Task, encoded: Encoded) -> str:
-    """Compare what was written with what should have been: the number of frames, and some of them decoded.
+    """Compare a written video with its source: the number of frames, and some decoded frames.
 
     Returns:
-        The difference, empty for none.
+        The difference; empty for none.
     """
     if not store.holds(task.target, num_frames=encoded.num_frames):
-        return f"it has not the {encoded.num_frames} frames of the source"
+        return f"it does not have the {encoded.num_frames} frames of the source"
     numbers = sorted(encoded.samples)
     reader = open_reader(task.encoder.format, task.root, use_flow=task.encoder.use_flow)
     try:
@@ -278,7 +288,7 @@ def _verify(store: Store, task: Task, encoded: Encoded) -> str:
 
 
 def require_space(tasks: Sequence[Task], root: Path) -> None:
-    """Refuse to begin what the disk cannot hold, judged by the first frames of a few videos.
+    """Require enough disk space for all tasks, estimated from the first frames of a few videos.
 
     Raises:
         PrepareError: There is too little space.
@@ -290,7 +300,7 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
             footage = task.source.footage(task.record, limit=_PROBED_FRAMES)
             probe = task.encoder.encode(footage, sample=0)
         except UserError:
-            continue  # said when its turn comes
+            continue  # reported when the video is converted
         size += sum(-(-len(part) // _BLOCK) * _BLOCK for part in probe.parts)
         frames += probe.num_frames
         listed, given = listed + task.record.num_frames, given + footage.count
@@ -300,6 +310,6 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
     free = shutil.disk_usage(root).free
     if needed > free:
         raise PrepareError(
-            f"{root}: about {needed / 1e6:,.0f} MB are needed for {total} frames, {free / 1e6:,.0f} MB are free; take "
-            "another disk, a smaller --short_side or a lower quality"
+            f"{root}: about {needed / 1e6:,.0f} MB are needed for {total} frames, {free / 1e6:,.0f} MB are free; "
+            "choose another disk, a smaller --short_side or a lower quality"
         )

@@ -1,4 +1,4 @@
-"""What becomes of a video's frames: JPEGs, or a smaller H.264 file with many key frames."""
+"""Encode the frames of a video as JPEGs, or as a smaller H.264 file with many key frames."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ from dataset.writers.stores import PICTURE_STORES, Store, VideoFiles
 
 @dataclass(slots=True)
 class Encoded:
-    """A video as it will be stored.
+    """An encoded video.
 
     Attributes:
-        parts: What the store takes.
-        num_frames: Frames that it has.
-        samples: Some frames, by number, as they should be read back: uint8 [H, W, C].
+        parts: Encoded parts for the store.
+        num_frames: Number of frames.
+        samples: Some frames before encoding, by index, to verify the result: uint8 [H, W, C].
     """
 
     parts: list[bytes] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Encoded:
     samples: dict[int, np.ndarray] = field(default_factory=dict)
 
     def keeping(self, frames: Iterable[np.ndarray], *, wanted: int) -> Iterator[np.ndarray]:
-        """Hand frames on and count them; the first one, number `wanted` and the last are kept as samples."""
+        """Yield the frames and count them; keep the first, the last and frame `wanted` as samples."""
         for pixels in frames:
             number = self.num_frames
             if number - 1 not in (0, wanted):
@@ -43,14 +43,14 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class PictureEncoder:
-    """A JPEG of every frame; as all encoders, it can be pickled.
+    """Encodes every frame as a JPEG; picklable, like all encoders.
 
     Attributes:
-        layout: FRAME, LMDB (an environment a video) or LMDB_SET (environments of many videos).
-        short_side: Larger frames are made smaller to this, in pixels; 0: none.
+        layout: FRAME, LMDB (an environment per video) or LMDB_SET (environments of many videos).
+        short_side: Larger frames are downscaled to this short side, pixels; 0 keeps all sizes.
         quality: Quality of the JPEGs, 1 to 100.
-        use_flow: The result is optical flow.
-        suffix: That files of the result have.
+        use_flow: Whether the result is optical flow.
+        suffix: File suffix of the results.
     """
 
     layout: str
@@ -65,11 +65,11 @@ class PictureEncoder:
         return self.layout.removesuffix("_SET")
 
     def store(self, root: Path) -> Store:
-        """Return where results go."""
+        """Return the store of the results."""
         return PICTURE_STORES[self.layout](root, suffixes=FLOW_SUFFIXES if self.use_flow else RGB_SUFFIXES)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
-        """Encode all frames; number `sample` is kept for the verification, beside the first and the last."""
+        """Encode all frames; keep the first, the last and frame `sample` to verify the result."""
         encoded = Encoded()
         kept = encoded.keeping(shrink(footage.frames, self.short_side), wanted=sample)
         encoded.parts = [encode_jpeg(frame, self.quality) for frame in kept]
@@ -78,13 +78,16 @@ class PictureEncoder:
 
 @dataclass(frozen=True, slots=True)
 class VideoEncoder:
-    """An H.264 file without sound.
+    """Encodes a video as an H.264 file without sound.
 
     Attributes:
-        short_side: Larger frames are made smaller to this, in pixels; 0: none.
-        key_interval: Most frames from a key frame to the next: what a random access has to decode at most.
+        short_side: Larger frames are downscaled to this short side, pixels; 0 keeps all sizes.
+        key_interval: Largest distance between key frames, which bounds the frames decoded for a random access.
         crf: x264's quality, 0 (lossless) to 51.
-        preset: x264's, from ultrafast to veryslow.
+        preset: x264's preset, from ultrafast to veryslow.
+        format: Format of the result.
+        use_flow: Whether the result is optical flow.
+        suffix: File suffix of the results.
     """
 
     short_side: int
@@ -96,7 +99,7 @@ class VideoEncoder:
     suffix: str = ".mp4"
 
     def store(self, root: Path) -> Store:
-        """Return where results go."""
+        """Return the store of the results."""
         return VideoFiles(root)
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
@@ -108,7 +111,7 @@ class VideoEncoder:
         try:
             encoded.parts = [encode_h264(kept, rate=footage.rate, options=options, times=times, time_base=time_base)]
         except av.error.FFmpegError as error:
-            raise PrepareError(f"x264 does not encode it: {cause_of(error)}") from None
+            raise PrepareError(f"x264 cannot encode it: {cause_of(error)}") from None
         return encoded
 
 
@@ -116,5 +119,5 @@ Encoder = PictureEncoder | VideoEncoder
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:
-    """Numbers evenly spread over 0..count-1, the first and the last among them."""
+    """Return at most `at_most` distinct integers, evenly spaced over 0..count-1, including both ends."""
     return sorted({int(position) for position in np.linspace(0, count - 1, min(count, at_most))})

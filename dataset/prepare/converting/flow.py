@@ -1,4 +1,4 @@
-"""Optical flow between neighboring frames, as two gray JPEGs (x and y) for each frame but the last."""
+"""Optical flow between consecutive frames, as two gray JPEGs (x and y) for each frame but the last."""
 
 import functools
 import itertools
@@ -19,24 +19,24 @@ from dataset.writers.shrinking import shrink
 from utils.torchvision_import import import_torchvision
 from utils.training.checkpoint import load_tensors
 
-# RAFT correlates at an eighth of the size, down to an eighth of that again, which must leave two pixels.
+# RAFT computes correlations at 1/8 of the input size, with a pyramid down to 1/8 of that, which must have two pixels.
 _RAFT_STEP, _RAFT_LEAST = 8, 128
 
-# From two frames uint8 [H, W, 3] to the displacement of every pixel, float32 [H, W, 2] (x, y) in pixels.
+# Maps two frames, uint8 [H, W, 3], to the displacement of every pixel, float32 [H, W, 2], (x, y) in pixels.
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowEncoder(PictureEncoder):
-    """Two gray JPEGs for each pair of neighboring frames; a video has one frame less then.
+    """Encodes the flow of each pair of consecutive frames as two gray JPEGs; the result has one frame less.
 
-    A displacement v, in pixels, is stored as (v + bound) / (2 bound) x 255, cut off at 0 and 255.
+    A displacement v, in pixels, is stored as (v + bound) / (2 bound) x 255, rounded and clipped to 0..255.
 
     Attributes:
-        bound: Largest displacement that can be stored, in pixels.
+        bound: Largest displacement that can be stored, pixels.
         method: dis, farneback, raft_small or raft_large.
-        weights: Of RAFT: a state dict of torchvision's network.
-        device: Of RAFT.
+        weights: For RAFT: file with the state dict of torchvision's network.
+        device: For RAFT: device of the network.
     """
 
     bound: float
@@ -46,7 +46,7 @@ class FlowEncoder(PictureEncoder):
     use_flow: bool = True
 
     def encode(self, footage: Footage, *, sample: int) -> Encoded:
-        """Encode the flow of all pairs of frames; see `PictureEncoder`."""
+        """Encode the flow of all pairs of consecutive frames; see `PictureEncoder`."""
         encoded = Encoded()
         method = make_method(self.method, self.weights, self.device)
         pairs = itertools.pairwise(shrink(footage.frames, self.short_side))
@@ -57,16 +57,16 @@ class FlowEncoder(PictureEncoder):
 
 
 def quantize(field: np.ndarray, bound: float) -> np.ndarray:
-    """Displacements float [H, W, 2] to bytes: -bound is 0, +bound is 255."""
+    """Quantize displacements, float [H, W, 2], to uint8: -bound is 0, +bound is 255."""
     return np.clip(np.rint((field + bound) * (255 / (2 * bound))), 0, 255).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=1)
 def make_method(name: str, weights: str, device: str) -> Method:
-    """Return a method by name.
+    """Return a flow method by name.
 
     Raises:
-        PrepareError: RAFT without a weight file that fits it.
+        PrepareError: RAFT without a GPU that was requested, or without a matching weight file.
     """
     if name == "dis":
         dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -101,7 +101,7 @@ class _Raft:
             )
         try:
             network.load_state_dict(load_tensors(weights))
-        except RuntimeError as error:  # torch's word for names and shapes that are not the network's
+        except RuntimeError as error:  # names or shapes do not match the network's
             cause = " ".join(str(error).split())[:120]
             raise PrepareError(f"{weights} holds no weights of {name}: {cause}") from None
         self._network = network.eval().to(device)
@@ -115,7 +115,7 @@ class _Raft:
         return flow.permute(1, 2, 0).float().cpu().numpy()
 
     def _tensor(self, frame: np.ndarray) -> torch.Tensor:
-        """[1, 3, H, W] in -1..1, the last row and column repeated up to sizes that the network takes."""
+        """Return a frame as float [1, 3, H, W] in -1..1, with replicated edges up to a size that the network takes."""
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(self._device).permute(2, 0, 1)[None]
         sides = [max(-(-side // _RAFT_STEP) * _RAFT_STEP, _RAFT_LEAST) for side in frame.shape[:2]]
         padding = (0, sides[1] - frame.shape[1], 0, sides[0] - frame.shape[0])

@@ -1,4 +1,4 @@
-"""Runs the commands that convert a list's videos, with the options of their command lines by name."""
+"""Run the conversion commands with the options of their command lines."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from utils.workers import usable_cores
 
 
 def run_frames(*, layout: str, short_side: int, quality: int, shard_videos: int = 0, **options: Any) -> int:
-    """Run `frames` or `lmdb`; return how many videos could not be converted."""
+    """Run `frames` or `lmdb`; return the number of videos that could not be converted."""
     _check_range("quality", quality, 1, 100)
     encoder = PictureEncoder(_stored(layout, shard_videos), short_side, quality)
     return _convert(encoder, shard_videos=shard_videos, **options)
 
 
 def run_resize(*, short_side: int, key_interval: int, crf: int, preset: str, **options: Any) -> int:
-    """Run `resize`; return how many videos could not be converted."""
+    """Run `resize`; return the number of videos that could not be converted."""
     _check_range("crf", crf, 0, 51)
     _check_range("key_interval", key_interval, 1, 100_000)
     if short_side % 2:
@@ -33,15 +33,15 @@ def run_flow(
     *, layout: str, short_side: int, quality: int, bound: float, method: str, weights: str, device: str,
     shard_videos: int, workers: int | None, **options: Any,
 ) -> int:  # fmt: skip
-    """Run `flow`; return how many videos could not be converted."""
+    """Run `flow`; return the number of videos that could not be converted."""
     _check_range("quality", quality, 1, 100)
     if not bound > 0:
         raise PrepareError(f"--bound {bound}: must be above 0")
-    make_method(method, weights, device)  # a missing weight file shows at once
+    make_method(method, weights, device)  # fail at once on a missing weight file
     encoder = FlowEncoder(
         _stored(layout, shard_videos), short_side, quality, bound=bound, method=method, weights=weights, device=device
     )
-    if workers is None:  # every process of RAFT would put a network of its own on the device
+    if workers is None:  # with RAFT, every process would load its own network on the device
         workers = 1 if method.startswith("raft") else usable_cores()
     return _convert(encoder, shard_videos=shard_videos, workers=workers, **options)
 
@@ -68,16 +68,16 @@ def _convert(
     rate: float = 0,
     shard_videos: int = 0,
 ) -> int:
-    """Convert with the options that all commands have; return how many videos could not be converted."""
+    """Convert with the options common to all commands; return the number of videos that could not be converted."""
     for name, value in (("fps", fps), ("rate", rate)):
         if value:
             _check_range(name, value, 0.1, 1000)
     if fps and not rate and not FORMATS[format].has_times:
-        raise PrepareError(f"--fps {fps:g}: {format} keeps no times; say the rate of these pictures with --rate")
+        raise PrepareError(f"--fps {fps:g}: {format} stores no time stamps; set the frame rate with --rate")
     if encoder.short_side < 0:
         raise PrepareError(f"--short_side {encoder.short_side}: must be 0 or more")
     if output.resolve() == root.resolve():
-        raise PrepareError(f"--output {output} is the root of the videos; take another folder")
+        raise PrepareError(f"--output {output} is the root of the videos; choose another folder")
     source = Source(format, str(root), rate or USUAL_RATE, fps)
     return convert_list(
         listed, source, encoder, root=output, new_list=new_list, workers=workers, shard_videos=shard_videos

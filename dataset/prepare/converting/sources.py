@@ -1,4 +1,4 @@
-"""The frames of a list's videos one after the other, each decoded once, whatever the format."""
+"""Read the frames of listed videos sequentially, each decoded once, for every format."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
 from dataset.readers.video_index import build_index
 from dataset.sampling import frames_at_rate, is_steady
 
-_CHUNK = 32  # frames of pictures that are read at a time
-_MAX_TERM = 1 << 16  # of a rate as a fraction
+_CHUNK = 32  # images read at a time
+_MAX_TERM = 1 << 16  # largest denominator of a frame rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Footage:
     """A video to be encoded.
 
     Attributes:
-        frames: uint8 [H, W, 3] each, all of the size of the first.
-        rate: Frames a second.
-        count: How many frames there are, unless the video ends early.
-        short: What of its list's line is not there, empty for nothing; known with a new rate only.
-        times: When each frame is shown, in units of `time_base`; none where they follow each other at the rate.
-        time_base: Seconds of a unit.
+        frames: Frames, uint8 [H, W, 3], all of the size of the first.
+        rate: Frame rate, frames per second.
+        count: Number of frames, unless the video ends early.
+        short: How the video is shorter than listed; empty if it is not. Known when resampling only.
+        times: Presentation time of each frame, in units of `time_base`; empty for a constant frame rate.
+        time_base: Seconds per unit.
     """
 
     frames: Iterable[np.ndarray]
@@ -41,13 +41,13 @@ class Footage:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where videos come from.
+    """Where and how videos are read.
 
     Attributes:
-        format: One of utils.parts.FORMATS.
-        root: Folder that paths start from.
-        rate: Frames a second where a video does not say; pictures never do.
-        fps: Frames a second that are taken of it, by their times; 0: every frame.
+        format: A key of utils.parts.FORMATS.
+        root: Root of relative list paths.
+        rate: Frame rate of videos that do not give theirs (images never do), frames per second.
+        fps: Frame rate to resample to, frames per second; 0 to take every frame.
     """
 
     format: str
@@ -56,14 +56,14 @@ class Source:
     fps: float = 0.0
 
     def footage(self, record: VideoRecord, *, limit: int | None = None) -> Footage:
-        """Give the frames of a list's line as the reader of the format would; fewer come if the video ends early.
+        """Return the frames of a listed video, as its reader gives them; fewer if the video ends early.
 
         Args:
-            record: The line.
-            limit: Most frames to give.
+            record: The video.
+            limit: Largest number of frames.
 
         Raises:
-            ReadError: The video cannot be read, now or when its frames are asked for.
+            ReadError: The video cannot be read; also raised while iterating over the frames.
         """
         if self.fps:
             return self._at_rate(record, limit=limit)
@@ -80,7 +80,7 @@ class Source:
         return Footage(frames, rate, count, times=(times - times[0]).tolist(), time_base=index.time_base)
 
     def _at_rate(self, record: VideoRecord, *, limit: int | None) -> Footage:
-        """Give the frames that are nearest to the ticks of the new rate."""
+        """Return the frames nearest in time to the ticks of the new frame rate."""
         reader = open_reader(self.format, self.root, picture_rate=0.0 if self.format == "RAW" else self.rate)
         short = ""
         try:
@@ -88,8 +88,8 @@ class Source:
         except FewerFramesError as error:
             short = f"the list says {record.num_frames} frames, the file has {error.num_frames}"
             times = reader.times(replace(record, num_frames=error.num_frames))
-        shows = np.bincount(frames_at_rate(times, self.fps))  # how often each frame is given
-        pairs = zip(self._frames(record), shows.tolist(), strict=False)  # no frame behind the last tick
+        shows = np.bincount(frames_at_rate(times, self.fps))  # how often each frame is repeated
+        pairs = zip(self._frames(record), shows.tolist(), strict=False)  # frames after the last tick are dropped
         frames = itertools.chain.from_iterable(itertools.repeat(frame, often) for frame, often in pairs)
         rate, count = Fraction(self.fps).limit_denominator(_MAX_TERM), int(shows.sum())
         return Footage(itertools.islice(frames, limit), rate, count, short)
@@ -113,10 +113,10 @@ class Source:
 
 
 def require_frames(count: int, record: VideoRecord) -> None:
-    """Refuse a video that gave no frame.
+    """Require that a video has frames.
 
     Raises:
-        ReadError: It gave none.
+        ReadError: It has none.
     """
     if not count:
         raise ReadError(f"{record.path}: the video ends before the segment begins")

@@ -1,1 +1,1 @@
-"""The official annotations, a file a data set."""
+"""Readers of official annotations, one module per dataset."""

@@ -1,4 +1,4 @@
-"""ActivityNet: one json file with the labeled segments, in seconds, of every video."""
+"""ActivityNet: a JSON file with the labeled segments, in seconds, of every video."""
 
 import argparse
 from collections import Counter
@@ -15,9 +15,9 @@ from dataset.prepare.annotations import (
 )
 from dataset.prepare.options import add_list_options
 
-HELP = "ActivityNet: json; trimmed segments of long videos, or whole videos"
+HELP = "ActivityNet: JSON; trimmed segments of long videos, or whole videos"
 _SPLITS = {"training": "train", "validation": "val"}
-_PREFIX = "v_"  # of a video's file, in front of its YouTube id
+_PREFIX = "v_"  # prefix of a file name, before the YouTube id
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,19 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotations", type=Path, required=True, help="activity_net.v1-3.min.json")
     parser.add_argument(
         "--mode", choices=("trimmed", "untrimmed"), default="trimmed",
-        help="trimmed: a line for each labeled segment; untrimmed: a line for each video (trimmed)",
+        help="trimmed: one line per labeled segment; untrimmed: one line per video (trimmed)",
     )  # fmt: skip
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
     add_list_options(parser)
 
 
 def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
-    """Read the labeled videos of the training and validation subsets; the test subset has no labels.
+    """Read the training and validation subsets; the test subset has no labels.
 
     Args:
-        annotations: The json file.
-        mode: Trimmed (segments) or untrimmed (whole videos).
-        classes: File of the class names in their order; None: sorted.
+        annotations: The JSON file.
+        mode: `trimmed` (segments) or `untrimmed` (whole videos).
+        classes: File of class names in the order of labels; None to sort the names.
     """
     content = read_json(annotations)
     database = content.get("database") if isinstance(content, dict) else None
@@ -64,13 +64,13 @@ def read(*, annotations: Path, mode: str, classes: Path | None) -> Annotations:
             label = class_number(name, numbers, where=where, source=source)
             splits[split].append(Entry(_PREFIX + video, label, where, seconds=seconds))
     if several:
-        notes.append(f"{several} videos show several classes; their label is the one that is seen longest")
+        notes.append(f"{several} videos show several classes; the longest one is their label")
     name = "anet_video" if mode == "trimmed" else "anet_untrimmed_video"
     return Annotations(name, tuple(names), splits, (annotations,), notes)
 
 
 def _segments(video: str, item: Any, path: Path) -> list[tuple[str, tuple[float, float] | None]]:
-    """Class name and (begin, end) of the labeled segments of a video."""
+    """Return class name and (begin, end), seconds, of the labeled segments of a video."""
     where = f"{path}, video {video}"
     if not isinstance(item, dict) or not isinstance(item.get("annotations", []), list):
         raise PrepareError(f"{where}: expected an object with 'subset' and 'annotations'")
@@ -82,7 +82,7 @@ def _segments(video: str, item: Any, path: Path) -> list[tuple[str, tuple[float,
         except (KeyError, TypeError, ValueError):
             raise PrepareError(f"{where}: expected 'segment': [begin, end] and 'label', found {annotation}") from None
         if not 0 <= begin <= end:
-            raise PrepareError(f"{where}: a segment from {begin:g} s to {end:g} s")
+            raise PrepareError(f"{where}: invalid segment from {begin:g} s to {end:g} s")
         found.append((name, (begin, end)))
     return found
 

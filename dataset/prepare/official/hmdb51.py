@@ -1,4 +1,4 @@
-"""HMDB51: a file <class>_test_split<n>.txt for each class and split; a video is for training (1), test (2), no (0)."""
+"""HMDB51: a file <class>_test_split<n>.txt per class and split; 1 marks a training, 2 a test, 0 an unused video."""
 
 import argparse
 import re
@@ -14,18 +14,18 @@ _SPLITS = {"0": "", "1": "train", "2": "test"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line."""
     parser.add_argument("--annotations", type=Path, required=True, help="folder testTrainMulti_7030_splits")
-    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="which of the three splits (1)")
+    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="official split (1)")
     add_list_options(parser, root_help="folder with a folder of videos for each class")
 
 
 def _source(stem: str, class_name: str) -> str:
-    """Return the film that a clip was cut from, "" where its name does not say: FILM_class_u_nm_np1_ba_goo_0."""
+    """Return the movie that a clip FILM_class_u_nm_np1_ba_goo_0 was cut from; "" for another form of name."""
     match = re.fullmatch(rf"(.+)_{re.escape(class_name)}_[a-z]+_[a-z]+_np[0-9]_[a-z]+_[a-z]+_[0-9]+", stem)
     return match[1] if match else ""
 
 
 def read(*, annotations: Path, split: int) -> Annotations:
-    """Read the files of a split, 1 to 3, in a folder; classes are numbered in the order of their names."""
+    """Read the files of a split, 1 to 3; labels are in the order of sorted class names."""
     ending = f"_test_split{split}.txt"
     files = sorted(path for path in annotations.glob(f"*{ending}") if not path.name.startswith("."))
     if not files:

@@ -1,4 +1,4 @@
-"""Kinetics-400, 600 and 700: csv files with the columns label, youtube_id, time_start, time_end, split."""
+"""Kinetics-400, 600 and 700: CSV files with the columns label, youtube_id, time_start, time_end, split."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, class_number, read_class_file, read_csv
 from dataset.prepare.options import add_list_options, at_split
 
-HELP = "Kinetics-400/600/700: csv files; videos in folders by class or flat"
+HELP = "Kinetics-400/600/700: CSV files; videos in folders by class, or all in one"
 CLASSES = {"400": 400, "600": 600, "700": 700}
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
@@ -18,18 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--annotations", required=True, action="append", metavar="SPLIT=FILE",
         help="train=train.csv, val=val.csv; repeat the option for each split",
     )  # fmt: skip
-    parser.add_argument("--version", choices=tuple(CLASSES), default="400", help="how many classes (400)")
+    parser.add_argument("--version", choices=tuple(CLASSES), default="400", help="number of classes (400)")
     parser.add_argument("--classes", type=Path, help="class names in the order of labels (default: sorted names)")
     add_list_options(parser)
 
 
 def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> Annotations:
-    """Read the csv files of all splits; classes are numbered over all of them.
+    """Read the CSV files of all splits, whose classes are numbered jointly.
 
     Args:
-        annotations: Words SPLIT=FILE.
-        version: One of CLASSES.
-        classes: File of the class names in their order; None: sorted.
+        annotations: SPLIT=FILE arguments.
+        version: A key of CLASSES.
+        classes: File of class names in the order of labels; None to sort the names.
     """
     files = at_split(annotations)
     rows = {split: list(read_csv(path, columns=_COLUMNS)) for split, path in files.items()}
@@ -50,7 +50,7 @@ def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> A
 
 
 def _entry(row: dict[str, str], where: str, numbers: dict[str, int], source: str) -> Entry:
-    """Read a row; its video is named <youtube_id>_<start>_<end>, six digits each, as the official downloader does."""
+    """Read a row; its video is named <youtube_id>_<start>_<end>, six digits each, as by the official downloader."""
     try:
         start, end = (int(float(row[name])) for name in ("time_start", "time_end"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Something-Something: V1 (csv files with semicolons, folders of JPEGs) and V2 (json files, webm videos)."""
+"""Something-Something: V1 (CSV files with semicolons, folders of JPEGs) and V2 (JSON files, WebM videos)."""
 
 import argparse
 import re
@@ -17,19 +17,19 @@ from dataset.prepare.annotations import (
 )
 from dataset.prepare.options import add_list_options, at_split
 
-HELP_V1 = "Something-Something V1: csv files, a folder of JPEGs for each video"
-HELP_V2 = "Something-Something V2: json files, webm videos"
+HELP_V1 = "Something-Something V1: CSV files, a folder of JPEGs per video"
+HELP_V2 = "Something-Something V2: JSON files, WebM videos"
 _NUM_CLASSES = 174
 
 
 def add_arguments_v1(parser: argparse.ArgumentParser) -> None:
     """Add the command line of V1."""
-    _add_arguments(parser, "something-something-v1", "csv", "folder 20bn-something-something-v1 with a folder a video")
+    _add_arguments(parser, "something-something-v1", "csv", "folder 20bn-something-something-v1 of image folders")
 
 
 def add_arguments_v2(parser: argparse.ArgumentParser) -> None:
     """Add the command line of V2."""
-    _add_arguments(parser, "something-something-v2", "json", "folder 20bn-something-something-v2 with the webm files")
+    _add_arguments(parser, "something-something-v2", "json", "folder 20bn-something-something-v2 of WebM files")
 
 
 def _add_arguments(parser: argparse.ArgumentParser, name: str, suffix: str, root_help: str) -> None:
@@ -38,13 +38,13 @@ def _add_arguments(parser: argparse.ArgumentParser, name: str, suffix: str, root
         help=f"train={name}-train.{suffix}, val={name}-validation.{suffix}; repeat the option for each split",
     )  # fmt: skip
     parser.add_argument(
-        "--labels", type=Path, required=True, help=f"{name}-labels.{suffix}: the classes in their order"
+        "--labels", type=Path, required=True, help=f"{name}-labels.{suffix}: class names in the order of labels"
     )
     add_list_options(parser, root_help=root_help)
 
 
 def read_v1(*, annotations: Sequence[str], labels: Path) -> Annotations:
-    """Read lines 'number;class name', which have no header; the classes are a name a line."""
+    """Read lines 'number;class name' without a header, and a file of one class name per line."""
     classes = read_class_file(labels)
     numbers = {name: label for label, name in enumerate(classes)}
     files = at_split(annotations)
@@ -58,7 +58,7 @@ def _read_v1_split(path: Path, numbers: dict[str, int], labels: Path) -> list[En
         where = f"{path}, line {line_number}"
         video, semicolon, name = line.partition(";")
         if not semicolon or not name.strip():
-            hint = "; the test set has no classes to train on" if not semicolon else ""
+            hint = "; the test set has no labels" if not semicolon else ""
             raise PrepareError(f"{where}: expected 'number;class name', found '{line}'{hint}")
         label = class_number(name.strip(), numbers, where=where, source=str(labels))
         entries.append(Entry(video.strip(), label, where))
@@ -66,7 +66,7 @@ def _read_v1_split(path: Path, numbers: dict[str, int], labels: Path) -> list[En
 
 
 def read_v2(*, annotations: Sequence[str], labels: Path) -> Annotations:
-    """Read objects with id and template ('Holding [something]'); the labels file has class names without brackets."""
+    """Read objects with `id` and `template` ('Holding [something]'); the labels file has the names without brackets."""
     numbers = _read_v2_classes(labels)
     files = at_split(annotations)
     splits = {split: _read_v2_split(path, numbers, labels) for split, path in files.items()}
@@ -75,7 +75,7 @@ def read_v2(*, annotations: Sequence[str], labels: Path) -> Annotations:
 
 
 def _read_v2_classes(path: Path) -> dict[str, int]:
-    """Return an object of class name to number, which stands there as text."""
+    """Return the labels by class name, from a JSON object whose numbers are strings."""
     content = read_json(path)
     if not isinstance(content, dict) or not all(str(number).isdigit() for number in content.values()):
         raise PrepareError(f"{path}: expected an object of class names and their numbers")
@@ -95,7 +95,7 @@ def _read_v2_split(path: Path, numbers: dict[str, int], labels: Path) -> list[En
 def _v2_entry(item: Any, where: str, numbers: dict[str, int], labels: Path) -> Entry:
     if not isinstance(item, dict) or "id" not in item or not isinstance(item.get("template"), str):
         found = sorted(item) if isinstance(item, dict) else type(item).__name__
-        raise PrepareError(f"{where}: expected 'id' and 'template', found {found}; the test set has no classes")
+        raise PrepareError(f"{where}: expected 'id' and 'template', found {found}; the test set has no labels")
     name = re.sub(r"[\[\]]", "", item["template"]).strip()
     return Entry(str(item["id"]), class_number(name, numbers, where=where, source=str(labels)), where)
 

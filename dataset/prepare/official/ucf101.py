@@ -1,4 +1,4 @@
-"""UCF101: trainlist01.txt, testlist01.txt, ... and classInd.txt, whose classes are numbered from 1."""
+"""UCF101: trainlist01.txt, testlist01.txt, ..., and classInd.txt, which numbers classes from 1."""
 
 import argparse
 import re
@@ -9,19 +9,19 @@ from dataset.prepare.options import add_list_options
 
 HELP = "UCF101: trainlist/testlist 01-03 and classInd.txt"
 
-# Clips of a group show the same person, background or view, so that one tells much about the others.
+# Videos of a group share the person, the background or the view, so a split must not divide a group.
 _GROUP = re.compile(r"(v_.+_g[0-9]+)_c[0-9]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line."""
     parser.add_argument("--annotations", type=Path, required=True, help="folder ucfTrainTestlist")
-    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="which of the three splits (1)")
+    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="official split (1)")
     add_list_options(parser, root_help="folder UCF-101 with a folder of videos for each class")
 
 
 def read(*, annotations: Path, split: int) -> Annotations:
-    """Read the two lists of a split, 1 to 3; labels come from the class names, numbers in a list must agree."""
+    """Read the lists of a split, 1 to 3; labels follow classInd.txt, and numbers in a list must agree with it."""
     number = f"{split:02d}"
     index = annotations / "classInd.txt"
     classes = _read_classes(index)
@@ -34,7 +34,7 @@ def read(*, annotations: Path, split: int) -> Annotations:
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
-    """Lines 'number name', numbered from 1."""
+    """Read lines 'number name', numbered from 1."""
     names: list[str] = []
     for line_number, line in read_lines(path):
         number, _, name = line.partition(" ")
@@ -45,7 +45,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
 
 
 def _read_list(path: Path, numbers: dict[str, int], *, index: Path) -> list[Entry]:
-    """Lines 'Class/video.avi', in a training list with the class's number from 1 behind it."""
+    """Read lines 'Class/video.avi', in a training list followed by the number of the class, from 1."""
     entries = []
     for line_number, line in read_lines(path):
         where = f"{path}, line {line_number}"

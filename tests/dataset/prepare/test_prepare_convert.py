@@ -247,7 +247,7 @@ def test_a_folder_of_another_conversion_is_refused(made: Made) -> None:
 def test_a_list_of_that_name_is_refused_before_hours_of_work(made: Made) -> None:
     for name in (made.list.name, "mine_list.txt"):
         made.list.with_name(name).touch()
-        with pytest.raises(PrepareError, match=f"{name} is there and was not made by this command"):
+        with pytest.raises(PrepareError, match=f"{name} exists and was not made by this command"):
             run("frames", made, new=name)
     assert not made.out.exists()
 
@@ -262,9 +262,7 @@ def test_what_is_there_is_never_overwritten(kind: str, made: Made, capsys: pytes
     assert ended.value.code == 1
     assert other.read_text() == "mine"
     missing = made.list.with_name("new_list.missing.txt").read_text()
-    assert re.fullmatch(
-        r"a/one\.mkv\t.*a/one\.mkv.* is there already and is something else .*; move it away\n", missing
-    )
+    assert re.fullmatch(r"a/one\.mkv\t.*a/one\.mkv.* exists with other content .*; move it away\n", missing)
     assert "3 of 4 videos" in capsys.readouterr().out
 
 
@@ -287,7 +285,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(made: Made) -> None:
 
 
 VERIFICATION = {
-    "a frame less": "it has not the 30 frames of the source",
+    "a frame less": "it does not have the 30 frames of the source",
     "frames in another order": "frame 0 differs from the source's by [0-9]+ of 255 levels",
     "another size": r"frame 0 is \[8, 8, 3\], not \[48, 64, 3\]",
 }
@@ -312,7 +310,9 @@ def test_too_little_space_is_said_before_anything_is_written(made: Made, monkeyp
     usage = shutil.disk_usage(made.out)._replace(free=real // 2)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     elsewhere = made._replace(out=made.list.parent / "elsewhere")
-    with pytest.raises(PrepareError, match=r"about .* MB are needed for 99 frames, .* MB are free; take another disk"):
+    with pytest.raises(
+        PrepareError, match=r"about .* MB are needed for 99 frames, .* MB are free; choose another disk"
+    ):
         run("frames", elsewhere, new="else_list.txt")
     assert not list(elsewhere.out.rglob("*.jpg"))
 
