@@ -55,7 +55,7 @@ class Variant:
         fused: Whether the optimizer is fused; None: torch's default.
         channels_last: network.layout=channels_last.
         blocks: network.checkpoint_blocks.
-        has_own: Whether convolutions are rewritten where torch's have wrong gradients (layers/convolutions.py).
+        has_safe_convs: Whether convolutions are rewritten where torch's have wrong gradients (layers/convolutions.py).
         tf32: Whether a GPU multiplies float32 in TF32.
         tries: Whether cuDNN benchmarks its algorithms.
         graphed: Whether the network runs as CUDA graphs.
@@ -66,7 +66,7 @@ class Variant:
     fused: bool | None = None
     channels_last: bool = False
     blocks: bool = False
-    has_own: bool = True
+    has_safe_convs: bool = True
     tf32: bool = False
     tries: bool = False
     graphed: bool = False
@@ -81,7 +81,7 @@ class Variant:
         matmul.allow_tf32 = cudnn.allow_tf32 = self.tf32
         cudnn.benchmark = self.tries
         try:
-            with nullcontext() if self.has_own else torch_padding:
+            with nullcontext() if self.has_safe_convs else torch_padding:
                 yield
         finally:
             matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
@@ -96,7 +96,7 @@ VARIANTS = {
     "blocks": Variant(blocks=True),
     "compile": Variant(compiled="default"),
     "bf16": Variant(BF16, fused=True),
-    "bf16-torch": Variant(BF16, fused=True, has_own=False),  # gradients may be anything
+    "bf16-torch": Variant(BF16, fused=True, has_safe_convs=False),  # gradients may be anything
     "bf16-last": Variant(BF16, fused=True, channels_last=True),
     "bf16-tries": Variant(BF16, fused=True, channels_last=True, tries=True),  # this and the following: for a GPU
     "bf16-graphs": Variant(BF16, fused=True, channels_last=True, tries=True, graphed=True),
@@ -261,8 +261,8 @@ def measure(options: argparse.Namespace, net_name: str) -> None:
     )
     for name, times in seconds.items():
         first, memory, logits, gradients = notes[name]
-        told = f"{statistics.median(times):8.3f}{first:8.1f}{memory:8.1f}   {ratio_text(seconds['baseline'], times):24}"
-        print(f"  {name:22}{told}{logits:16.1e}{gradients:14.1e}", flush=True)
+        text = f"{statistics.median(times):8.3f}{first:8.1f}{memory:8.1f}   {ratio_text(seconds['baseline'], times):24}"
+        print(f"  {name:22}{text}{logits:16.1e}{gradients:14.1e}", flush=True)
 
 
 def print_profile(options: argparse.Namespace, net_name: str) -> None:

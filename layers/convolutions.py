@@ -52,9 +52,9 @@ def use_safe_convolutions(network: nn.Module) -> None:
 
 
 def _safe_class(conv: nn.Module) -> type[nn.Module] | None:
-    for plain, own in ((nn.Conv2d, Conv2d), (nn.Conv3d, Conv3d)):
-        if isinstance(conv, plain) and type(conv).forward is plain.forward:
-            return own
+    for original, safe in ((nn.Conv2d, Conv2d), (nn.Conv3d, Conv3d)):
+        if isinstance(conv, original) and type(conv).forward is original.forward:
+            return safe
     return None
 
 

@@ -132,8 +132,7 @@ def create_model(
     Args:
         net_name: One of model.list_models().
         num_classes: Outputs of each classifier.
-        early_stride: Temporal kernel size and stride of the stem, frames; ignored by frame networks, S3D and
-            torchvision's networks.
+        early_stride: Temporal kernel size and stride of the stem; ignored by frame networks, S3D and torchvision's.
         dropout_ratio: Dropout probability before each classifier.
         image_size: Height and width of a clip, pixels, for position embeddings of transformers; others ignore it.
         pooling_name: Global pooling of the last feature map, one of utils.config.network_names.POOLING_NAMES.

@@ -41,7 +41,7 @@ def _export(arguments: argparse.Namespace) -> None:
     released, output = export_weights(network), arguments.output or config.run_dir / "released.pth"
     write_atomically(output, lambda file: torch.save(released, file))
     say(f"{output}: {len(released)} tensors of {config.network.net_name}")
-    # The file cannot store these settings beside the weights.
+    # A file of weights alone cannot contain these settings.
     say(f"  set with it: dataset.mean={list(config.dataset.mean)} dataset.std={list(config.dataset.std)}")
 
 

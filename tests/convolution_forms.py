@@ -95,8 +95,8 @@ def find_kinds(names: Iterable[str]) -> Kinds:
 
 def list_forms(sides: Sequence[int], frames: Sequence[int]) -> list[Form]:
     """Return the forms over clips of these frames and maps of these sides, contiguous and channels last."""
-    plain = _list_plain(sides, frames)
-    return [replace(form, channels_last=last) for form in plain for last in (False, True) if _fits(form)]
+    contiguous = _list_contiguous(sides, frames)
+    return [replace(form, channels_last=last) for form in contiguous for last in (False, True) if _fits(form)]
 
 
 def _fits(form: Form) -> bool:
@@ -104,7 +104,7 @@ def _fits(form: Form) -> bool:
     return all(n + 2 * p >= k for n, p, k in zip(form.size, form.padding, form.kernel, strict=True))
 
 
-def _list_plain(sides: Sequence[int], frames: Sequence[int]) -> Iterator[Form]:
+def _list_contiguous(sides: Sequence[int], frames: Sequence[int]) -> Iterator[Form]:
     added = {kind: groups for kind, groups in find_kinds(ADDED).items() if kind not in KINDS}
     for (kernel, stride, padding), all_groups in (KINDS | added).items():
         for groups in all_groups:
@@ -160,8 +160,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     forms = list_forms(options.sides, options.frames)
-    plain = mock.patch.object(convolutions, "is_at_risk", lambda conv, x: False)
-    with plain if options.torch else contextlib.nullcontext():
+    torch_padding = mock.patch.object(convolutions, "is_at_risk", lambda conv, x: False)
+    with torch_padding if options.torch else contextlib.nullcontext():
         wrong = find_wrong(forms, getattr(torch, options.dtype))
     print("\n".join([*wrong, f"{len(wrong)} of {len(forms)} forms are wrong in {options.dtype}"]))
     sys.exit(1 if wrong else 0)

@@ -189,6 +189,6 @@ def test_the_costs_of_the_papers_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_costs_of_loading_are_those_that_were_measured() -> None:
     """The first figure of a row is ours: clips per second of two workers on two cores."""
-    page = (ROOT / "benchmarks/README.md").read_text().partition("## Beside other projects")[2]
+    page = (ROOT / "benchmarks/README.md").read_text().partition("## Comparison with other projects")[2]
     rows = re.findall(r"^\| (RAW-250|RAW-12|LMDB) `default` \| ([\d.]+) \|", page, re.MULTILINE)
     assert [float(speed) / 2 for _, speed in rows] == list(make_costs.CLIPS_A_CORE_SECOND.values())
