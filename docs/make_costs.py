@@ -29,8 +29,8 @@ COLUMNS = ("record", "videos", "epochs", "clips", "frames", "operations", "hours
 OPERATIONS_A_SECOND = 100e12  # of a GPU, over the whole run
 
 # Input of a cluster for Kinetics. Measured clips per second per core, worker and main process together, by format, for
-# clips of 16 frames and the transform `default`: half of the rate of two cores in benchmarks/README.md, "Comparison with
-# other projects".
+# clips of 16 frames and the transform `default`: half of the rate of two cores in benchmarks/README.md, section
+# "Comparison with other projects".
 CLIPS_A_CORE_SECOND = {"RAW, groups of 250": 68.7 / 2, "RAW, groups of 12": 114.8 / 2, "LMDB": 94.7 / 2}
 MEASURED_FRAMES = 16
 # Assumed: a JPEG whose short side is 256, and a video of 10 s resized to that, which is read as a whole for a clip.
