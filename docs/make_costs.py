@@ -1,9 +1,9 @@
-"""Calculates what the paper's runs take, for docs/reproducing.md: nothing is computed but shapes.
+"""Calculate the cost of the paper's runs, for docs/reproducing.md; only shapes are computed.
 
     python -m docs.make_costs
 
-prints the page's tables. A backward pass counts as two forward passes; memory is what the largest micro-batch keeps for
-it in float32, with weights, gradients, momentum and its clips.
+prints the page's tables. A backward pass counts as two forward passes; memory is that of the largest micro-batch in
+float32: activations saved for the backward pass, weights, gradients, momentum and clips.
 """
 
 import functools
@@ -15,7 +15,7 @@ from utils.config import RunConfig, load_config
 from utils.config.sections import StateConfig
 from utils.text import say
 
-# Training videos of the official lists; those that can still be downloaded are fewer.
+# Training videos of the official lists; fewer of them can still be downloaded.
 VIDEOS = {
     "op-kinetics-dg-p3d-resnet50": 246_534,
     "op-ssv1-dg-p3d-resnet50": 86_017,
@@ -26,14 +26,14 @@ VIDEOS = {
 }
 COLUMNS = ("record", "videos", "epochs", "clips", "frames", "operations", "hours at 100 T/s", "GiB a process")
 
-OPERATIONS_A_SECOND = 100e12  # of a GPU, over the whole run
+OPERATIONS_A_SECOND = 100e12  # assumed rate of a GPU over the whole run
 
 # Input of a cluster for Kinetics. Measured clips per second per core, worker and main process together, by format, for
 # clips of 16 frames and the transform `default`: half of the rate of two cores in benchmarks/README.md, section
 # "Comparison with other projects".
 CLIPS_A_CORE_SECOND = {"RAW, groups of 250": 68.7 / 2, "RAW, groups of 12": 114.8 / 2, "LMDB": 94.7 / 2}
 MEASURED_FRAMES = 16
-# Assumed: a JPEG whose short side is 256, and a video of 10 s resized to that, which is read as a whole for a clip.
+# Assumed size of a JPEG with a short side of 256, and of a video of 10 s resized to that, which is read as a whole.
 JPEG_BYTES, VIDEO_BYTES = 22e3, 1e6
 CLUSTERS = (4, 64)
 CLUSTER_RECORD = "op-kinetics-dg-p3d-resnet50"
@@ -45,7 +45,7 @@ CLUSTER_COLUMNS = (
 
 @dataclass(frozen=True)
 class Costs:
-    """What a training takes: epochs, clips, frames, floating point operations, bytes of one process."""
+    """The cost of a training: epochs, clips, frames, floating point operations, bytes of one process."""
 
     epochs: float
     clips: float
@@ -55,7 +55,7 @@ class Costs:
 
 
 def calculate(config: RunConfig, videos: int) -> Costs:
-    """Count the training of a record on so many videos."""
+    """Calculate the cost of training a record on `videos` videos."""
     clips = [state.epochs * videos for state in config.states]
     measured = [_measure(config.network.net_name, state.num_frames, state.crop_size) for state in config.states]
     return Costs(
@@ -69,7 +69,7 @@ def calculate(config: RunConfig, videos: int) -> Costs:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Of a clip's forward pass, by `model.summary`; the classifier, of 400 classes, hardly counts."""
+    """Cost of a clip's forward pass by `model.summary`, with 400 classes; the classifier is negligible."""
 
     parameters: int
     multiply_adds: int
@@ -89,7 +89,7 @@ def _bytes_of_state(state: StateConfig, cost: _Measured) -> int:
 
 
 def format_rows() -> list[str]:
-    """Return the table's lines."""
+    """Return the lines of the table of records."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"]
     for name, videos in VIDEOS.items():
         costs = calculate(load_config(Path(f"record/{name}.yml")), videos)
@@ -103,14 +103,14 @@ def format_rows() -> list[str]:
 
 @dataclass(frozen=True)
 class Demand:
-    """What so many GPUs ask for while they train: of the loader, of disk or network, of each other, all a second.
+    """Input and communication of a number of GPUs while they train, per second.
 
     Attributes:
-        clips: Clips that they take.
-        cores: Cores that make them, by format.
-        lmdb_bytes: Read from LMDB.
-        raw_bytes: Read from video files.
-        gradient_bytes: Sent, and received, by each GPU.
+        clips: Clips trained on.
+        cores: Number of cores that load them, by format.
+        lmdb_bytes: Bytes read from LMDB.
+        raw_bytes: Bytes read from video files.
+        gradient_bytes: Bytes sent, and received, by each GPU.
     """
 
     clips: float
@@ -123,7 +123,7 @@ class Demand:
 def demand(config: RunConfig, gpus: int) -> Demand:
     """Calculate the demand in the record's first state, whose clips are the shortest.
 
-    Gradients are float32, exchanged in a ring once a step, whose clips are the record's on any number of GPUs.
+    Gradients are float32, with one ring all-reduce per step; the clips of a step do not depend on the number of GPUs.
     """
     state, settings = config.states[0], config.optimizer
     cost = _measure(config.network.net_name, state.num_frames, state.crop_size)

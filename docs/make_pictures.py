@@ -1,9 +1,9 @@
-"""Draws the pictures of these pages that no run makes: clips of the embedded data set, and the pipeline.
+"""Draw the figures of the documentation that no run writes: clips of the embedded data set, and the pipeline.
 
     python -m docs.make_pictures
 
-writes docs/clips.png and docs/pipeline.png. The others are those of runs, as they are: confusion.png and curves.png of
-`bash run.sh`, search-graph.png of `SEARCH=1 bash run.sh search-synthetic-dg-p3d-resnet18`.
+writes docs/clips.png and docs/pipeline.png. The other figures are written by runs: confusion.png and curves.png by
+`bash run.sh`, search-graph.png by `SEARCH=1 bash run.sh search-synthetic-dg-p3d-resnet18`.
 """
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def clips_figure() -> Figure:
 
 
 def _box(axes: Axes, x: float, y: float, *, lines: str, color: str, width: float = 2.1) -> None:
-    """Draw a rounded box centred on (x, y); the first line is bold."""
+    """Draw a rounded box centered on (x, y); the first line is bold."""
     height = 0.92
     axes.add_patch(
         FancyBboxPatch(
@@ -66,7 +66,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, 
 
 
 def _lane(axes: Axes, y: float, *, script: str, color: str, boxes: list[str]) -> list[float]:
-    """Draw a script's row of boxes with arrows between them; return where the boxes stand."""
+    """Draw a script's row of boxes with arrows between them; return the x coordinates of the boxes."""
     axes.axhspan(y - 0.66, y + 0.66, color=color, alpha=0.07, linewidth=0)
     axes.text(0.1, y, script, ha="left", va="center", fontsize=10, weight="bold", color=color, family="monospace")
     places = [3.85 + 2.5 * index for index in range(len(boxes))]
@@ -78,14 +78,14 @@ def _lane(axes: Axes, y: float, *, script: str, color: str, boxes: list[str]) ->
 
 
 def pipeline_figure() -> Figure:
-    """Draw the three steps of a run, and what passes between them."""
+    """Draw the three steps of a run, and the files between them."""
     figure = Figure(figsize=(12, 4.1))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 15.2), ylim=(-0.85, 4.35), xticks=[], yticks=[])
     axes.axis("off")
     train = _lane(axes, 3.5, script="train_3d.py", color=BLUE, boxes=[
         "read\nRAW, FRAME, LMDB\nonly the clip's frames", "transform\none draw for the clip\nuint8 [T, H, W, C]",
-        "device\nnormalise\nfloat [N, C, T, H, W]", "network\nunit x block x depth\none or two heads",
+        "device\nnormalize\nfloat [N, C, T, H, W]", "network\nunit x block x depth\none or two heads",
         "states\nclip length, rate, ...\none after the other",
     ])  # fmt: skip
     extract = _lane(axes, 1.75, script="extract_score_3d.py", color=GREEN, boxes=[
@@ -110,7 +110,7 @@ def _bend(axes: Axes, corners: list[tuple[float, float]], color: str) -> None:
 
 
 def main() -> None:
-    """Draw both."""
+    """Draw both figures."""
     for name, figure in (("clips", clips_figure()), ("pipeline", pipeline_figure())):
         save_figure(figure, FOLDER / f"{name}.png")
         print(FOLDER / f"{name}.png")
