@@ -1,4 +1,4 @@
-"""What the experiments share: counts that go on after an interruption, processes of their own, and what is attacked."""
+"""Helpers of the experiments: resumable counts, separate processes, and the runs under test."""
 
 import argparse
 import hashlib
@@ -33,12 +33,12 @@ from utils.evaluation.scores import read_manifest
 from utils.files import write_text_atomically
 from utils.training.checkpoint import load_tensors
 
-PATIENCE = 120.0  # seconds; a process that is not done by then hangs
-_TIMES = ("seconds", "wait", "per_second")  # in names of what depends on the clock
+TIMEOUT = 120.0  # seconds; a process that takes longer hangs
+_TIMES = ("seconds", "wait", "per_second")  # parts of the keys of values that depend on time
 
 
 def read_options(description: str | None, kinds: Iterable[str], *, count: int) -> argparse.Namespace:
-    """Return the command line: which `kinds`, how many (`count`), and the `folder` of what is made and counted."""
+    """Parse the command line: `kinds`, `count` of each, and the `folder` of files and counts."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=list(kinds), help=f"of {', '.join(kinds)} (default: all)")
     parser.add_argument("--count", type=int, default=count, help="how many of each (default %(default)s)")
@@ -51,15 +51,15 @@ def read_options(description: str | None, kinds: Iterable[str], *, count: int) -
 
 
 class Counts(Counter[str]):
-    """Counts in a file, which go on where an interrupted experiment stood."""
+    """Counts in a file, from which an interrupted experiment resumes."""
 
     def __init__(self, path: Path) -> None:
-        """Read the counts that are there."""
+        """Read the existing counts."""
         super().__init__(json.loads(path.read_text()) if path.exists() else {})
         self._path = path
 
     def add(self, found: Mapping[str, int]) -> None:
-        """Add what one trial has found; the file has all of it or nothing."""
+        """Add the counts of one trial; the file gets all of them or none."""
         self.update(found)
         write_text_atomically(self._path, json.dumps(self, indent=1))
 
@@ -67,13 +67,13 @@ class Counts(Counter[str]):
 def start(
     main: Callable[[], object], *, log: Path, words: Iterable[str] = (), before: Callable[[], object] = lambda: None
 ) -> BaseProcess:
-    """Start a process of a group of its own, as a shell does, that runs a script's main function as the script does.
+    """Start a process that runs a script's main function, in its own process group, as a shell does.
 
-    It forks from this one, which spares it the seconds of its imports. What it prints is added to a file.
+    It is forked from this one, which saves seconds of imports. Its output is appended to a file.
 
     Args:
-        main: What the script hands to `run_script`.
-        log: The file.
+        main: The function that the script passes to `run_script`.
+        log: File of the output.
         words: The command line.
         before: Called in the process, before everything else.
     """
@@ -95,9 +95,9 @@ def start(
 
 
 def end(process: BaseProcess) -> int:
-    """Wait for the process and for all that it has started; return its exit code, or -SIGABRT of one that hung."""
-    process.join(PATIENCE)
-    deadline = time.monotonic() + PATIENCE
+    """Wait for a process and all that it has started; return its exit code, or -SIGABRT if one hangs."""
+    process.join(TIMEOUT)
+    deadline = time.monotonic() + TIMEOUT
     while _is_alive(process) and time.monotonic() < deadline:
         time.sleep(0.02)
     hung = _is_alive(process)
@@ -109,7 +109,7 @@ def end(process: BaseProcess) -> int:
 
 
 def _is_alive(process: BaseProcess) -> bool:
-    """Return whether a process or one that it has started is there."""
+    """Return whether a process, or one that it has started, is running."""
     assert process.pid is not None
     if process.exitcode is None:
         return True
@@ -121,7 +121,7 @@ def _is_alive(process: BaseProcess) -> bool:
 
 
 def digest(content: Any) -> str:
-    """Return a checksum of tensors, arrays and plain values in dictionaries and lists, whatever the time was."""
+    """Return a checksum of nested tensors, arrays and plain values, without those that depend on time."""
     if isinstance(content, Mapping):
         items = [(str(key), digest(value)) for key, value in content.items() if not any(t in str(key) for t in _TIMES)]
         return _hash(repr(sorted(items)).encode())
@@ -138,13 +138,13 @@ def _hash(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is interrupted.
+    """A kind of run that is interrupted.
 
     Attributes:
-        title: Of its row.
+        title: Title of its row.
         main: The script's main function.
-        result: Returns what it leaves behind, but for times, given the configuration.
-        sections: What its record says beyond the common.
+        result: Returns the run's results, without times, from its configuration.
+        sections: Sections of its record beyond the common ones.
     """
 
     title: str
@@ -155,7 +155,7 @@ class Subject:
 
 def _training(config: RunConfig) -> Any:
     content = load_tensors(config.weights_path)
-    del content["config"]  # it names the folder
+    del content["config"]  # contains the folder
     lines = [json.loads(line) for line in (config.run_dir / "log.jsonl").read_text().splitlines()]
     for line in lines:
         line.pop("crc32", None)
@@ -170,7 +170,7 @@ def _search(config: RunConfig) -> Any:
 
 
 def read_scores(config: RunConfig) -> Any:
-    """Return all scores of a record, of whichever parts, or raise what merging them would."""
+    """Return all scores of a record, whatever their parts; raise the errors that merging raises."""
     folder = scores_folder(config)
     manifest = read_manifest(folder)
     if manifest is None:
@@ -204,7 +204,7 @@ SUBJECTS: dict[str, Subject] = {
 
 
 def make_record(folder: Path, kind: str) -> Path:
-    """Write the record of a subject, and make its videos and, for scores, its weights where they are absent."""
+    """Write the record of a subject; make its videos and, for scores, its weights, unless they exist."""
     videos, start_weights = folder / "videos", folder / "weights.pth"
     make_synthetic(videos, num_train=16, num_test=20, size=32, frames=8, workers=1)
     own = dict(SUBJECTS[kind].sections)
@@ -218,7 +218,7 @@ def make_record(folder: Path, kind: str) -> Path:
 
 
 def command_line(record: Path, output: Path) -> list[str]:
-    """Return the words behind a script's name that run a record with results in a folder."""
+    """Return the arguments of a script that runs a record with results in a folder."""
     return ["--config_file", str(record), f"logging.output_dir={output}"]
 
 
@@ -229,7 +229,7 @@ def load_run(record: Path, output: Path) -> RunConfig:
 
 @dataclass(frozen=True)
 class Whole:
-    """A subject's run that nothing interrupted: record, output folder, digest of its result, duration in seconds."""
+    """An uninterrupted run of a subject: record, output folder, digest of its result, duration in seconds."""
 
     record: Path
     output: Path
@@ -238,7 +238,7 @@ class Whole:
 
 
 def run_whole(folder: Path, kind: str) -> Whole:
-    """Run a subject without an interruption."""
+    """Run a subject without interruption."""
     subject, record, output = SUBJECTS[kind], make_record(folder, kind), folder / f"{kind}-whole"
     known = Counts(folder / f"{kind}-whole.json")
     if not known["milliseconds"]:
@@ -258,9 +258,9 @@ def try_runs(
     trial: Callable[[Path], Mapping[str, int]],
     bad: Sequence[str],
 ) -> None:
-    """Try one run after the other, each with an output folder and a log of its own, until there are enough.
+    """Try runs, each with its own output folder and log, until there are enough.
 
-    What is counted under a name of `bad` is kept, with its log.
+    Runs counted under a name in `bad` are kept, with their logs.
     """
     while not is_enough():
         output = folder / f"{name}-{counts['runs']:03d}"

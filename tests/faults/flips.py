@@ -1,4 +1,4 @@
-"""Flip single bits of what a run keeps, and read it as the scripts do: refused, or the very same, never other values.
+"""Flip single bits in a run's files and read them as the scripts do: refused or unchanged, never different values.
 
 python -m tests.faults.flips [checkpoint journal scores result config] [--count 200]
 """
@@ -37,9 +37,9 @@ class Kept:
     """A kind of file that a run keeps.
 
     Attributes:
-        run: The subject whose run makes it.
-        pattern: Of the files in the run's folder, each of which is flipped in turn.
-        read: Returns what a script believes of it, given the record, the output folder and the file.
+        run: The subject whose run writes it.
+        pattern: Pattern of the files in the run's folder, which are flipped in turn.
+        read: Returns the content as a script reads it, from the record, the output folder and the file.
     """
 
     run: str
@@ -52,7 +52,7 @@ def _read_checkpoint(_record: Path, _output: Path, path: Path) -> Any:
 
 
 def _read_journal(_record: Path, _output: Path, path: Path) -> Any:
-    sound = path.with_name("journal.sound").read_text().splitlines()  # what the search is of is what it was
+    sound = path.with_name("journal.sound").read_text().splitlines()  # the identity of the search is unchanged
     identity = json.loads(sound[0])["identity"]
     return open_identified(path, identity, work="search", anew="start anew")[1]
 
@@ -79,7 +79,7 @@ KEPT = {
 
 
 def flip_bit(path: Path, *, rng: random.Random) -> None:
-    """Change one bit of a file."""
+    """Flip one bit of a file."""
     content = bytearray(path.read_bytes())
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
@@ -90,7 +90,7 @@ def _compare(kept: Kept, record: Path, output: Path, path: Path, expected: str) 
 
 
 def make_kept(folder: Path, kind: str) -> tuple[Path, Path]:
-    """Make what a run keeps, where it is absent; return the record and the output folder."""
+    """Make the files of a run, unless they exist; return the record and the output folder."""
     kept, whole = KEPT[kind], run_whole(folder, KEPT[kind].run)
     run = load_run(whole.record, whole.output).run_dir
     if kind == "result" and not any(run.glob(kept.pattern)):
@@ -102,7 +102,7 @@ def make_kept(folder: Path, kind: str) -> tuple[Path, Path]:
 
 
 def try_kind(folder: Path, kind: str, *, count: int) -> Counts:
-    """Flip and read until there were `count` flips; what was not refused and is not the same is kept."""
+    """Flip and read until there were `count` flips; keep files that were neither refused nor unchanged."""
     folder.mkdir(parents=True, exist_ok=True)
     kept, counts = KEPT[kind], Counts(folder / f"flips-{kind}.json")
     record, output = make_kept(folder, kind)

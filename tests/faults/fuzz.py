@@ -1,10 +1,11 @@
-"""Damage files of ten kinds at random places and read them: right, refused or reported, never silently wrong.
+"""Corrupt files of eleven kinds at random positions and read them: right, refused or reported, never silently wrong.
 
     python -m tests.faults.fuzz [h264 hevc vp9 mpeg4 mjpeg flv1 jpeg png lmdb list record] [--count 200]
 
-Files are damaged as disks, networks and interrupted copies do it: bits, bytes, cut off, a part missing, repeated,
-zeroed or noise. What a format cannot know (a bit of a coded picture, a digit of a list) is told apart from what is
-read wrongly by this project: the first is what a plain decoder shows too, without any mark ("unmarked").
+Files are corrupted as by disks, networks and interrupted copies: changed bits or bytes, truncation, a part missing,
+repeated, zeroed or noise. Corruption that a format cannot detect (a bit of a coded picture, a digit of a list) is
+distinguished from errors of this project: a reference decoder returns wrong content, too, without an error
+("unmarked").
 """
 
 import functools
@@ -33,8 +34,8 @@ from tests.videos import X264, encode_video, numbered_frame
 from utils.config import load_config
 
 NUM_FRAMES = 38
-CLOSE = 1.0  # mean difference of levels, of 255, that lossy codecs may make of what was not damaged
-NUMBERS = [0, 3, 7, 14, 21, 22, 30, 37]  # of the frames that are read
+CLOSE = 1.0  # mean difference in levels of 255 that lossy codecs may cause in intact parts
+NUMBERS = [0, 3, 7, 14, 21, 22, 30, 37]  # frames that are read
 VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
     "h264": ("a.mp4", {"options": X264}),
     "hevc": ("a.mp4", {"codec": "libx265", "options": {"preset": "ultrafast", "x265-params": X265}}),
@@ -43,7 +44,7 @@ VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
     "mjpeg": ("a.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p", "options": {}}),
     "flv1": ("a.flv", {"codec": "flv", "options": {"g": "12"}}),
 }
-Frames = list[np.ndarray | None]  # None: not there, or marked as damaged
+Frames = list[np.ndarray | None]  # None: missing, or marked as corrupt
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Kind:
     """A kind of file.
 
     Attributes:
-        make: Makes the file that is damaged, in a folder, and returns its path.
-        read: Returns what this project reads of the file of a path, and its notes; raises a UserError.
-        plain: Returns what other programs read of it, None for what is marked as damaged.
+        make: Makes an intact file in a folder and returns its path.
+        read: Returns the content of a file as read by this project, and its notes; raises UserError.
+        reference: Returns the content as read by other programs, None for parts that they mark as corrupt.
     """
 
     make: Callable[[Path], Path]
     read: Callable[[Path], tuple[list[Any], tuple[str, ...]]]
-    plain: Callable[[Path], list[Any]]
+    reference: Callable[[Path], list[Any]]
 
 
 def _read_frames(format: str, numbers: list[int], path: Path) -> tuple[list[Any], tuple[str, ...]]:
@@ -67,13 +68,13 @@ def _read_frames(format: str, numbers: list[int], path: Path) -> tuple[list[Any]
     record = VideoRecord(video.name, NUM_FRAMES, 0)
     try:
         return list(reader.read(record, numbers).numpy()), reader.take_notes()
-    except FewerFramesError as error:  # as loaders do, with what is there
+    except FewerFramesError as error:  # as loaders do: read the frames that exist
         there = [number for number in numbers if number < error.num_frames] or [0]
         return list(reader.read(record, there).numpy()), (str(error), *reader.take_notes())
 
 
-def _decode_plainly(path: Path) -> list[Any]:
-    """Return the frames of NUMBERS in a pass from the start, None for those from a mark to the next key frame."""
+def _decode_reference(path: Path) -> list[Any]:
+    """Decode from the start; return the frames NUMBERS, None from an error to the next key frame."""
     frames: Frames = []
     with av.open(str(path), metadata_errors="replace") as container:
         stream = next(one for one in container.streams.video if not one.disposition & Disposition.attached_pic)
@@ -119,7 +120,7 @@ def _make_lmdb(folder: Path) -> Path:
     return folder / "data.mdb"
 
 
-def _read_lmdb_plainly(path: Path) -> list[Any]:
+def _read_lmdb_reference(path: Path) -> list[Any]:
     with lmdb.open(str(path.parent), readonly=True, lock=False) as environment, environment.begin() as transaction:
         return [_open_picture(transaction.get(f"{number + 1:06d}.jpg".encode())) for number in NUMBERS]
 
@@ -139,7 +140,7 @@ def _read_text(path: Path) -> tuple[list[Any], tuple[str, ...]]:
 
 def _video_kind(name: str, options: dict[str, Any]) -> Kind:
     make = lambda folder: encode_video(folder / name, NUM_FRAMES, **options)  # noqa: E731
-    return Kind(make, functools.partial(_read_frames, "RAW", NUMBERS), _decode_plainly)
+    return Kind(make, functools.partial(_read_frames, "RAW", NUMBERS), _decode_reference)
 
 
 def _picture_kind(format: str) -> Kind:
@@ -154,37 +155,37 @@ KINDS: dict[str, Kind] = {
     **{kind: _video_kind(*row) for kind, row in VIDEOS.items()},
     "jpeg": _picture_kind("JPEG"),
     "png": _picture_kind("PNG"),
-    "lmdb": Kind(_make_lmdb, functools.partial(_read_frames, "LMDB", NUMBERS), _read_lmdb_plainly),
+    "lmdb": Kind(_make_lmdb, functools.partial(_read_frames, "LMDB", NUMBERS), _read_lmdb_reference),
     "list": Kind(_make_list, _read_text, lambda path: _read_text(path)[0]),
     "record": Kind(_make_config, _read_text, lambda path: _read_text(path)[0]),
 }
 
 
-def damage(content: bytes, rng: random.Random) -> bytes:
-    """Return a file's content with one kind of damage."""
+def corrupt(content: bytes, rng: random.Random) -> bytes:
+    """Return the content of a file with one kind of corruption."""
     size = len(content)
     begin = rng.randrange(size)
     stop = min(size, begin + rng.choice((1, 16, 512, 4096)))
-    way = rng.randrange(7)
-    if way < 2:
+    kind = rng.randrange(7)
+    if kind < 2:
         changed = bytearray(content)
         for _ in range(rng.choice((1, 1, 3, 20))):
-            changed[rng.randrange(size)] ^= 1 << rng.randrange(8) if way else rng.randrange(1, 256)
+            changed[rng.randrange(size)] ^= 1 << rng.randrange(8) if kind else rng.randrange(1, 256)
         return bytes(changed)
     middle = (b"", content[begin:stop] * 2, bytes(stop - begin), rng.randbytes(stop - begin))
-    return content[:begin] if way == 2 else content[:begin] + middle[way - 3] + content[stop:]
+    return content[:begin] if kind == 2 else content[:begin] + middle[kind - 3] + content[stop:]
 
 
 def judge(kind: Kind, path: Path, expected: list[Any]) -> str:
-    """Read a damaged file and say what came of it; see `tests.faults.outcomes`."""
+    """Read a corrupt file and return the outcome, one of `tests.faults.outcomes.OUTCOMES`."""
     found, notes = kind.read(path)
     if notes:
         return "reported"
     wrong = [place for place, one in enumerate(found) if not _is_like(one, expected[place])]
     if not wrong:
         return "as it was"
-    # Where decoding breaks off unnoticed, the rest of a picture is whatever the memory held: both need only be wrong.
-    shown = kind.plain(path)
+    # If decoding stops unnoticed, the rest of a picture is arbitrary memory: both only need to be wrong.
+    shown = kind.reference(path)
     is_unmarked = all(shown[place] is not None and not _is_like(shown[place], expected[place]) for place in wrong)
     return "unmarked" if is_unmarked else "silently wrong"
 
@@ -197,7 +198,7 @@ def _is_like(one: Any, other: Any) -> bool:
 
 
 def try_kind(folder: Path, name: str, *, count: int) -> Counts:
-    """Damage and read until there were `count` files; those that were not read well are kept, with what was said."""
+    """Corrupt and read until there were `count` files; keep those with a bad outcome, with their output."""
     kind, counts = KINDS[name], Counts(folder / f"fuzz-{name}.json")
     sound = kind.make(folder / f"sound-{name}")
     expected, notes = kind.read(sound)
@@ -205,7 +206,7 @@ def try_kind(folder: Path, name: str, *, count: int) -> Counts:
     while (number := counts.total()) < count:
         path = folder / f"fuzzed-{name}-{number:04d}" / sound.name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(damage(sound.read_bytes(), random.Random(f"{name} {number}")))
+        path.write_bytes(corrupt(sound.read_bytes(), random.Random(f"{name} {number}")))
         read = functools.partial(judge, kind, path, expected)
         outcome = find_outcome(read, path, log=folder / f"fuzzed-{name}-{number:04d}.txt")
         counts.add({outcome: 1})
@@ -216,7 +217,7 @@ def try_kind(folder: Path, name: str, *, count: int) -> Counts:
 
 
 def main() -> None:
-    """Damage, read and count."""
+    """Corrupt, read and count."""
     options, is_well = read_options(__doc__, KINDS, count=200), True
     for name in options.kinds:
         counts = try_kind(options.folder, name, count=options.count)

@@ -1,10 +1,10 @@
-"""Kill runs at any moment, continue them, and compare what they leave behind with a run that nobody killed.
+"""Kill runs at random moments, resume them, and compare their results with those of an uninterrupted run.
 
     python -m tests.faults.kills [training states search extraction] [--count 50]
 
-A run is killed up to five times, each time either at a random time or at a random one of the next moments at which
-something reaches the disk (before or after it does), and then goes on to its end. SIGKILL reaches the process alone, as
-from the kernel: what it has started has to see that it is gone. The same command is given again at once.
+A run is killed up to five times, each time either at a random time or right before or after a random one of its next
+writes to disk, and is then resumed to its end. SIGKILL is sent to the process alone, as by the kernel: processes that
+it has started must detect its end. The same command is run again at once.
 """
 
 import functools
@@ -33,17 +33,17 @@ from tests.killed_search import MOST_MOMENTS, kill_at, next_moment
 from utils.errors import UserError
 
 MOST_KILLS = 5  # of one run
-# How a run ends that is not equal: another result, one that cannot be read, no end, or with processes left behind.
+# Outcomes of runs that are not equal: another result, an unreadable result, an error, or orphaned processes.
 VERDICTS = ("different", "unreadable", "failed", "orphans")
 
 
 def kill_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Random) -> Counter[str]:
-    """Run a subject to its end through some kills; return how many there were and how it ended."""
+    """Run a subject to its end with some kills; return counts of kills and of the outcome."""
     subject, log = SUBJECTS[kind], output.with_suffix(".log")
     killed: list[BaseProcess] = []
     words = command_line(whole.record, output)
     while True:
-        delay, moment, after = None, 0, rng.random() < 0.5  # the moment 0 never comes
+        delay, moment, after = None, 0, rng.random() < 0.5  # write number 0 never comes
         if len(killed) < MOST_KILLS and rng.random() < 0.5:
             delay = rng.uniform(0, 0.7 * whole.seconds)
         elif len(killed) < MOST_KILLS:
@@ -53,7 +53,7 @@ def kill_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Rand
         if delay is not None:
             time.sleep(delay)
             process.kill()
-            process.join()  # not what it has started: the next one may meet it
+            process.join()  # not the processes that it has started, which the next run may meet
         else:
             process.join()
         if process.exitcode == -signal.SIGKILL:
@@ -66,7 +66,7 @@ def kill_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Rand
 
 
 def compare(kind: str, whole: Whole, output: Path, *, code: int) -> str:
-    """Return "equal" for a run that ended as one that nobody killed, else what was different."""
+    """Return "equal" if a run has the results of an uninterrupted run, else one of VERDICTS."""
     if code != 0:
         return "failed"
     try:
@@ -77,7 +77,7 @@ def compare(kind: str, whole: Whole, output: Path, *, code: int) -> str:
 
 
 def try_kind(folder: Path, kind: str, *, count: int) -> Counts:
-    """Kill a subject's runs until there were `count` kills; what did not end equal is kept, with its log."""
+    """Kill runs of a subject until there were `count` kills; keep runs that are not equal, with their logs."""
     folder.mkdir(parents=True, exist_ok=True)
     counts, whole = Counts(folder / f"kills-{kind}.json"), run_whole(folder, kind)
     try_runs(

@@ -1,4 +1,4 @@
-"""What reading a damaged file comes to, found out in a process of its own, which may crash or hang."""
+"""The outcome of reading a corrupt file in a process of its own, which may crash or hang."""
 
 import multiprocessing
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from utils.errors import UserError
 
-PATIENCE = 60.0  # seconds
-# Exit codes are places in this list; Python ends a process with 1 after a traceback.
+TIMEOUT = 60.0  # seconds
+# Exit codes are indices into this tuple; Python exits with 1 after a traceback.
 OUTCOMES = (
-    "as it was",  # what is read is what was written, or as near as a lossy codec comes to it
+    "as it was",  # the original content, up to the error of a lossy codec
     "traceback",
     "refused",  # an error that names the file
-    "reported",  # read, with a note of the damage
-    "unmarked",  # something else is read, which nothing in the file contradicts: any program reads it like that
+    "reported",  # read, with a note of the corruption
+    "unmarked",  # different content that nothing in the file contradicts: any program reads it
     "silently wrong",
     "unnamed",  # an error that does not name the file
 )
@@ -24,16 +24,16 @@ BAD = ("silently wrong", "traceback", "unnamed", "crash", "hang")
 
 
 def find_outcome(read: Callable[[], str], path: Path, *, log: Path) -> str:
-    """Return the outcome of reading a file: what `read` says, "refused" for an error, "crash" or "hang".
+    """Return the outcome of reading a file: that of `read`, "refused" or "unnamed" for an error, "crash" or "hang".
 
     Args:
-        read: Reads it and returns one of OUTCOMES.
-        path: The file, whose name or folder an error has to say (of a record, the file it builds on will do).
-        log: A file for what is printed and raised.
+        read: Reads the file and returns one of OUTCOMES.
+        path: The file; an error must contain its name or folder (for a record also that of its base).
+        log: A file for output and tracebacks.
     """
     process = multiprocessing.get_context("fork").Process(target=_read, args=(read, path, log))
     process.start()
-    process.join(PATIENCE)
+    process.join(TIMEOUT)
     if process.exitcode is None:
         process.kill()
         process.join()

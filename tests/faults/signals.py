@@ -1,10 +1,10 @@
-"""Stop runs by SIGTERM and Ctrl-C at any moment, continue them, and compare with a run that nobody stopped.
+"""Stop runs by SIGTERM and Ctrl-C at random moments, resume them, and compare with an uninterrupted run.
 
     python -m tests.faults.signals [training states search extraction] [--count 20]
 
-`count` stops of either kind. SIGTERM reaches the process alone or, as from batch systems, all that it has started too;
-Ctrl-C reaches all, as from a terminal. A stopped process has to end with 143 or 130, by one line and no traceback, and
-to leave nobody behind; a run that was stopped up to five times then goes on to its end.
+`count` stops of either kind. SIGTERM is sent to the process alone or, as by batch systems, also to all processes that
+it has started; Ctrl-C to all, as by a terminal. A stopped process must end with 143 or 130, with one line and no
+traceback, and leave no process behind; a run that was stopped up to five times is then resumed to its end.
 """
 
 import os
@@ -21,11 +21,16 @@ from tests.faults.kills import VERDICTS, compare
 
 MOST_STOPS = 5  # of one run
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_WAYS = ((signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGINT, True))  # to all?
+_STOPS = (
+    (signal.SIGTERM, False),
+    (signal.SIGTERM, True),
+    (signal.SIGINT, True),
+    (signal.SIGINT, True),
+)  # signal, sent to all processes
 
 
 def listening(main: Callable[[], object]) -> Callable[[], object]:
-    """Return a main function that lets held-back signals through: by then the script listens for them."""
+    """Return a main function that first unblocks signals: by then the script handles them."""
 
     def unmasked() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -35,14 +40,14 @@ def listening(main: Callable[[], object]) -> Callable[[], object]:
 
 
 def stop_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Random) -> Counter[str]:
-    """Run a subject to its end through some stops; return how many there were, and how each and the run ended."""
+    """Run a subject to its end with some stops; return counts of stops and of outcomes."""
     subject, log, found = SUBJECTS[kind], output.with_suffix(".log"), Counter({"runs": 1})
     words, main = command_line(whole.record, output), listening(subject.main)
     for _ in range(MOST_STOPS):
-        number, to_all = rng.choice(_WAYS)
+        number, to_all = rng.choice(_STOPS)
         before = signal.pthread_sigmask(
             signal.SIG_BLOCK, _SIGNALS
-        )  # what is forked has them held back until it listens
+        )  # blocked in the forked process until it handles them
         process = start(main, log=log, words=words)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         time.sleep(rng.uniform(0.1, 0.7 * whole.seconds))
@@ -54,7 +59,7 @@ def stop_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Rand
         process.join(60)
         milliseconds = round(1000 * (time.monotonic() - began))
         code = end(process)
-        if code == 0:  # it was about to end anyway
+        if code == 0:  # it had finished
             break
         said = log.read_text()
         is_well = code == 128 + number and "Traceback" not in said
@@ -67,13 +72,13 @@ def stop_and_continue(kind: str, whole: Whole, output: Path, *, rng: random.Rand
 
 
 def try_kind(folder: Path, kind: str, *, count: int) -> Counts:
-    """Stop a subject's runs until there were `count` stops of either kind; what did not end well is kept."""
+    """Stop runs of a subject until there were `count` stops of either kind; keep runs with a bad outcome."""
     folder.mkdir(parents=True, exist_ok=True)
     counts, whole = Counts(folder / f"signals-{kind}.json"), run_whole(folder, kind)
 
     def trial(output: Path) -> Counter[str]:
         found = stop_and_continue(kind, whole, output, rng=random.Random(f"{kind} {counts['runs']}"))
-        found["slowest"] = max(0, found["slowest"] - counts["slowest"])  # what is added makes it the slowest of all
+        found["slowest"] = max(0, found["slowest"] - counts["slowest"])  # so that the sum is the maximum
         return found
 
     try_runs(

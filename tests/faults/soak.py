@@ -1,9 +1,9 @@
-"""Train for thousands of batches and look from outside at the memory and the descriptors of all processes.
+"""Train for thousands of batches and sample memory and open descriptors of all processes from outside.
 
     python -m tests.faults.soak [RAW FRAME LMDB] [--count 3000]
 
-Videos of a format are read by two loader processes, augmented, trained on, scored and saved after every epoch. Memory
-is what the processes have for themselves and their part of what they share (PSS, Linux), in MiB.
+Two loader processes read and augment videos of a format; the training scores and saves after every epoch. Memory is
+private memory plus the proportional part of shared memory (PSS, Linux), in MiB.
 """
 
 import statistics
@@ -21,13 +21,13 @@ from tests.faults.experiment import command_line, end, load_run, read_options, s
 
 FORMATS = ("RAW", "FRAME", "LMDB")
 VIDEOS, REPEATS, BATCH = 24, 10, 4  # an epoch is 60 batches
-# From the middle third of a run to its last: what is under way between processes differs by a descriptor or two.
+# Largest growth from the middle third of a run to its last: data in transit changes it by a descriptor or two.
 MOST_GROWTH = 0.02
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen at a time: batches trained, MiB and descriptors of the training process and of its loaders."""
+    """A sample: batches trained, memory (MiB) and descriptors of the training process and of its loaders."""
 
     batches: int
     memory: float
@@ -46,7 +46,7 @@ def _descriptors(pid: int) -> int:
 
 
 def watch(process: BaseProcess, log: Path) -> Iterator[Sample]:
-    """Give a sample after every epoch that the log has, as long as a process trains."""
+    """Yield a sample after every epoch in the log, while a process trains."""
     epochs = 0
     while process.exitcode is None:
         time.sleep(0.1)
@@ -64,12 +64,12 @@ def watch(process: BaseProcess, log: Path) -> Iterator[Sample]:
                 _descriptors(pid),
                 sum(map(_descriptors, children)),
             )
-        except OSError:  # it ends, or a loader does
+        except OSError:  # the process or a loader ended
             continue
 
 
 def train_watched(folder: Path, format: str, *, count: int) -> list[Sample]:
-    """Train on videos of a format for `count` batches at least; return what was seen."""
+    """Train on videos of a format for at least `count` batches; return the samples."""
     folder.mkdir(parents=True, exist_ok=True)
     videos = folder / f"videos-{format}"
     make_synthetic(videos, num_train=VIDEOS, num_test=12, size=32, frames=8, format=format, workers=1)

@@ -1,4 +1,4 @@
-"""The experiments run, on little, and see what they are there to see."""
+"""The experiments run on few trials, and detect the faults that they look for."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ def left_over(folder: Path, name: str) -> list[Path]:
 def test_killed_runs_are_compared(folder: Path) -> None:
     counts = kills.try_kind(folder, "training", count=1)
     assert counts["kills"] >= 1 and counts["equal"] == counts["runs"]
-    assert kills.try_kind(folder, "training", count=1) == counts  # what is counted is not done again
+    assert kills.try_kind(folder, "training", count=1) == counts  # counted trials are not repeated
     assert left_over(folder, "killed") == []
     whole = experiment.run_whole(folder, "training")
     other = dataclasses.replace(whole, digest="of other weights")
@@ -43,8 +43,8 @@ def test_stopped_runs_are_compared(folder: Path) -> None:
     assert left_over(folder, "stopped") == []
 
 
-def test_a_process_that_leaves_another_behind_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "PATIENCE", 0.3)
+def test_orphaned_processes_are_detected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "TIMEOUT", 0.3)
 
     def leave() -> None:
         if os.fork() == 0:
@@ -55,7 +55,7 @@ def test_a_process_that_leaves_another_behind_is_seen(folder: Path, monkeypatch:
     assert experiment.end(experiment.start(lambda: None, log=folder / "none.log")) == 0
 
 
-def test_flipped_bits_are_seen(folder: Path) -> None:
+def test_flipped_bits_are_detected(folder: Path) -> None:
     for kind in ("checkpoint", "config"):
         counts = flips.try_kind(folder, kind, count=5)
         assert counts.total() == 5 and not any(counts[name] for name in BAD), kind
@@ -63,17 +63,17 @@ def test_flipped_bits_are_seen(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)
-def test_damaged_files_are_seen(folder: Path, kind: str) -> None:
+def test_corrupt_files_are_detected(folder: Path, kind: str) -> None:
     counts = fuzz.try_kind(folder, kind, count=3)
     assert counts.total() == 3 and not any(counts[name] for name in BAD)
 
 
-def test_wrong_pictures_are_told_from_right_ones(folder: Path) -> None:
+def test_wrong_pictures_are_distinguished_from_right_ones(folder: Path) -> None:
     jpeg = fuzz.KINDS["jpeg"]
     path = jpeg.make(folder / "sound")
     expected, _ = jpeg.read(path)
-    wrong = fuzz.Kind(jpeg.make, lambda path: ([255 - expected[0]], ()), jpeg.plain)
-    noted = fuzz.Kind(jpeg.make, lambda path: ([255 - expected[0]], ("damaged",)), jpeg.plain)
+    wrong = fuzz.Kind(jpeg.make, lambda path: ([255 - expected[0]], ()), jpeg.reference)
+    noted = fuzz.Kind(jpeg.make, lambda path: ([255 - expected[0]], ("damaged",)), jpeg.reference)
     as_others = fuzz.Kind(jpeg.make, wrong.read, lambda path: [255 - expected[0]])
     assert [fuzz.judge(kind, path, expected) for kind in (jpeg, wrong, noted, as_others)] == [
         "as it was",
@@ -83,8 +83,8 @@ def test_wrong_pictures_are_told_from_right_ones(folder: Path) -> None:
     ]
 
 
-def test_every_outcome_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.faults.outcomes.PATIENCE", 0.3)
+def test_all_outcomes_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.faults.outcomes.TIMEOUT", 0.3)
     path = tmp_path / "file.txt"
 
     def fail(error: Exception) -> Any:
@@ -114,7 +114,7 @@ def test_every_outcome_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
 
 
-def test_training_is_watched_and_growth_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_sampled_and_growth_is_detected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "REPEATS", 1)
     samples = soak.train_watched(folder, "RAW", count=12)
     assert samples and samples[-1].batches in (6, 12)
@@ -128,10 +128,10 @@ def test_training_is_watched_and_growth_is_seen(folder: Path, monkeypatch: pytes
         assert not soak.is_flat(grown), name
 
 
-def test_digests_tell_values_apart() -> None:
+def test_digests_distinguish_values() -> None:
     assert experiment.digest({"a": torch.ones(2), "seconds": 1}) == experiment.digest(
         {"seconds": 2, "a": torch.ones(2)}
     )
     for other in ({"a": torch.zeros(2)}, {"b": torch.ones(2)}, {"a": torch.ones(3)}, {"a": [1.0, 1.0]}):
         assert experiment.digest({"a": torch.ones(2)}) != experiment.digest(other)
-    assert fuzz.damage(b"0123456789" * 100, random.Random(0)) != b"0123456789" * 100
+    assert fuzz.corrupt(b"0123456789" * 100, random.Random(0)) != b"0123456789" * 100
