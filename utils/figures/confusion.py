@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from utils.figures.style import GRID, INK, MUTED, place, write_title
+from utils.figures.style import GRID, INK, MUTED, place, shorten, write_title
 from utils.metrics import class_accuracies
 
 _COLORS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
 # Up to so many classes every cell has its number written in it; up to so many the axes name every class.
 WRITTEN_CELLS, _NAMED_CLASSES = 24, 64
-_LONGEST_NAME = 26
+_DARK = 0.5  # white numbers are readable on larger fractions, black ones on others: contrast is 4.5 to 1 at least
 
 
 def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str], title: str, subtitle: str) -> Figure:
@@ -33,7 +33,7 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
     """
     totals = confusion.sum(axis=1, keepdims=True)
     fractions = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
-    names = [_shorten(name) for name in class_names]
+    names = [shorten(name) for name in class_names]
     if len(names) <= WRITTEN_CELLS:
         figure, axes, bar_axes = _small_layout(names)
         _write_cells(axes, fractions)
@@ -48,7 +48,7 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8, labelcolor=MUTED)
-    bar.set_label("fraction of the true class's videos", fontsize=8, color=MUTED)
+    bar.set_label("% of the true class's videos", fontsize=8, color=MUTED)
     axes.set_xlabel("predicted class", color=INK, labelpad=8)
     axes.set_ylabel("true class", color=INK, labelpad=8)
     for spine in axes.spines.values():
@@ -82,7 +82,7 @@ def _name_classes(axes: Axes, names: list[str], *, fontsize: float) -> None:
 def _write_cells(axes: Axes, fractions: NDArray[np.float64]) -> None:
     for row, column in np.argwhere(fractions > 0):
         fraction = fractions[row, column]
-        color = "white" if fraction > 0.35 else INK
+        color = "white" if fraction > _DARK else "black"
         text = f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
 
@@ -130,7 +130,3 @@ def _write_table(axes: Axes, top: float, heading: str, rows: list[tuple[str, str
         axes.text(4.0, line, right, fontsize=7.5, color=MUTED, va="top", ha="right")
         line += 0.166
     return line
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"

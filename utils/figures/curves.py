@@ -11,6 +11,13 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PANEL, PURPLE, place, style_axes, write_title
 from utils.text import count, describe_time
 
+# Where the names of states are: above the axes.
+_ABOVE: dict[str, Any] = {
+    "xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "bottom", "fontsize": 7.5,
+    "color": MUTED,
+}  # fmt: skip
+_APART = 6.0  # percent of accuracy: the least distance of two names
+
 
 def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
     """Draw how training went: loss, validation, learning rate and speed over the epochs of all states.
@@ -55,15 +62,11 @@ def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool)
         if state % 2:
             axes.axvspan(first - 0.5, final + 0.5, color=PANEL, zorder=0, linewidth=0)
         if name_states:
-            label = (
-                f"state {state + 1}\n{mine[0]['num_frames']} frames"
-                if final - first >= 0.075 * last
-                else f"{state + 1}"
-            )
-            axes.annotate(
-                label, ((first + final) / 2, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 4),
-                textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=MUTED,
-            )  # fmt: skip
+            is_wide = final - first >= 0.075 * last
+            label = f"state {state + 1}\n{mine[0]['num_frames']} frames" if is_wide else f"{state + 1}"
+            axes.annotate(label, ((first + final) / 2, 1.0), xytext=(0, 4), ha="center", **_ABOVE)
+            if state == 0 and not is_wide:
+                axes.annotate("state", (0.5, 1.0), xytext=(-8, 4), ha="right", **_ABOVE)
 
 
 def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, color: str, *, name: str = "") -> None:
@@ -72,7 +75,7 @@ def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, color: st
     if not points:
         return
     x, y = zip(*points, strict=True)
-    axes.plot(x, y, color=color, linewidth=1.6, marker="o", markersize=3 if len(x) <= 60 else 0)
+    axes.plot(x, y, color=color, linewidth=1.6, marker="o", markersize=3 if len(x) <= 60 else 0, clip_on=False)
     if name:
         _write_behind(axes, name.format(y[-1]), (x[-1], y[-1]), color)
 
@@ -87,7 +90,7 @@ def _write_behind(axes: Axes, text: str, end: tuple[float, float], color: str) -
 
 def _name_panel(axes: Axes, text: str) -> None:
     axes.set_ylabel(text, fontsize=9, color=INK)
-    axes.yaxis.set_label_coords(-0.07, 0.5)
+    axes.yaxis.set_label_coords(-0.085, 0.5)
 
 
 def _start_at_zero(axes: Axes) -> None:
@@ -111,9 +114,9 @@ def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     axes.set_ylim(0, 104)
     axes.yaxis.set_major_formatter(PercentFormatter(100))
     x = max(epoch["total_epoch"] for epoch in epochs if "eval_top1" in epoch)
-    height = 104.0
+    height = math.inf
     for (_, color, name), end in zip(curves, ends, strict=True):
-        height = min(end, height - 8)
+        height = min(end, height - _APART)
         _write_behind(axes, f"{name} {end:.1f}%", (x, height), color)
     _name_panel(axes, "validation\n(1 clip, center crop)")
 
@@ -124,8 +127,8 @@ def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
         _start_at_zero(axes)
     else:  # the rates of several states differ by powers of ten
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
     _name_panel(axes, "learning rate")
 
 

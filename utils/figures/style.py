@@ -26,6 +26,8 @@ INK, MUTED, GRID, PANEL, BLUE, GREEN, ORANGE, PURPLE, RED = (
     PALETTE[name][0] for name in ("ink", "muted", "grid", "panel", "blue", "green", "orange", "purple", "red")
 )
 
+LETTERS = 0.115, 0.072  # inches of a letter of a title, and of a subtitle
+
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all.
@@ -59,8 +61,17 @@ def style_axes(axes: Axes) -> None:
         spine.set(visible=side == "bottom", color=GRID)
 
 
+def shorten(text: str, *, longest: int = 26) -> str:
+    """Return a text of at most so many letters; the end of a longer one becomes an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
+
+
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write two lines in the upper left corner, at a fixed distance from the edge whatever the size of the figure."""
+    """Write two lines in the upper left corner, at a fixed distance from the edges whatever the size of the figure."""
     width, height = figure.get_size_inches()
+    title, subtitle = (
+        shorten(text, longest=int((width - 0.5) / letter))
+        for text, letter in zip((title, subtitle), LETTERS, strict=True)
+    )
     figure.text(0.25 / width, 1 - 0.34 / height, title, fontsize=13, fontweight="bold", color=INK, va="center")
     figure.text(0.25 / width, 1 - 0.62 / height, subtitle, fontsize=9, color=MUTED, va="center")

@@ -11,13 +11,12 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D, Transform
 
-from utils.figures.style import PALETTE, write_title
+from utils.figures.style import LETTERS, PALETTE, write_title
 
 _PIXEL = 1 / 100  # inches of a pixel of a drawing
 _POINT = 72 * _PIXEL  # points of a pixel
 _GAP = 16  # pixels between drawings, and around them
 _HEAD = 0.8  # inches above them, for the title
-_LETTERS = 0.115, 0.072  # inches of a letter of the title and the subtitle
 _CODES = {"M": [Path.MOVETO], "L": [Path.LINETO], "Q": [Path.CURVE3] * 2, "Z": [Path.CLOSEPOLY]}
 
 
@@ -39,7 +38,7 @@ def svg_figure(drawings: Sequence[Element], *, columns: int = 1, title: str, sub
     boxes = [[float(value) for value in drawing.attrib["viewBox"].split()] for drawing in drawings]
     width, height = (max((box[k] for box in boxes), default=0) for k in (2, 3))
     columns, rows = min(columns, max(len(drawings), 1)), math.ceil(len(drawings) / columns)
-    words = (letter * len(text) + 0.5 for letter, text in zip(_LETTERS, (title, subtitle), strict=True))
+    words = (letter * len(text) + 0.5 for letter, text in zip(LETTERS, (title, subtitle), strict=True))
     inner = (columns * (width + _GAP) + _GAP) * _PIXEL
     total = (rows * (height + _GAP) + _GAP) * _PIXEL + _HEAD
     figure = Figure(figsize=(max(inner, *words), total), facecolor="white")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from utils.evaluation.predictions import Window
-from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, style_axes
+from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, shorten, style_axes
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE)  # of as many classes
 
@@ -31,15 +31,18 @@ def timeline_figure(windows: Sequence[Window], names: Sequence[str], *, title: s
     edges = [window.begin for window in windows] + [windows[-1].end]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots()
-    for color, label in zip(_COLORS, shown, strict=False):
-        axes.stairs(100 * scores[:, label], edges, color=color, linewidth=1.8, label=label, baseline=None)
+    for order, (color, label) in enumerate(zip(_COLORS, shown, strict=False)):  # the best is over the others
+        steps = {"color": color, "linewidth": 1.8, "label": label, "zorder": 3 - 0.1 * order}
+        axes.stairs(100 * scores[:, label], edges, baseline=None, **steps)
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(0, 102)
+    axes.set_ylim(0, min(102.0, 120 * float(scores.max()) + 1))
     axes.yaxis.set_major_formatter(PercentFormatter(100))
-    axes.set_xlabel("seconds", color=MUTED)
+    axes.set_xlabel("time, seconds", color=MUTED)
+    axes.set_ylabel("score", color=MUTED)
     style_axes(axes)
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.tick_params(pad=7)  # the first numbers of both axes do not touch
+    axes.set_title(shorten(title, longest=90), loc="left", color=INK, fontsize=11)
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     for text, label in zip(legend.get_texts(), shown, strict=True):
-        text.set_text(names[label])  # as a label of its curve, a name that begins with _ would be left out
+        text.set_text(shorten(names[label]))  # as a label of its curve, a name that begins with _ would be left out
     return figure

@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -56,7 +57,7 @@ def test_drawings_stand_row_by_row() -> None:
         np.testing.assert_allclose(found, to_rgb(PALETTE[name][0]), atol=0.03)
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(one: ColorType, other: ColorType) -> float:
     """The contrast of two colors as WCAG 2 has it."""
     channels = [np.array(to_rgb(color)) for color in (one, other)]
     linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in channels]
