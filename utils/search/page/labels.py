@@ -194,7 +194,8 @@ def score_range(edge: EdgeResult) -> Range:
     values = [score for score in found if is_number(score)]
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     pad = max(0.06 * (high - low), (4.0 - (high - low)) / 2)
-    return low - pad, high + pad
+    rise = max(pad - low - 0.24, 0.0) if low >= 0 else 0.0  # no score is below 0: there is little room for it
+    return low - pad + rise, high + pad + rise
 
 
 class Ranges(NamedTuple):

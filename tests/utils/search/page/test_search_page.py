@@ -298,6 +298,12 @@ def test_rivals_have_the_same_axes(case: str) -> None:
         assert high - low >= 4 - 1e-9
 
 
+@pytest.mark.parametrize("case", ["first", "broken"])
+def test_an_axis_of_zeros_does_not_go_below_them(case: str) -> None:
+    for chart in page_of(case).find("svg", "chart"):
+        assert not [text.text for text in chart.find("text", "y") if text.text.startswith("-")]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_path_comes_first_and_stands_out(case: str) -> None:
     result, page = result_of(case), page_of(case)
