@@ -1,6 +1,7 @@
 """A page or a sheet of what a network is shown: augmented training clips, and the views of the evaluation."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from dataset.writers.annotated_video import load_font
 from dataset.writers.encoding import encode_jpeg
 from utils.figures.markup import element, image, render_document, section
 from utils.files import write_atomically
+from utils.text import one_line
 
 _SHOWN_FRAMES = 8
 _JPEG_QUALITY = 90
-_CAPTION_HEIGHT, _MARGIN = 18, 8
+_CAPTION_HEIGHT, _MARGIN, _GAP = 18, 8, 2  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,20 @@ def require_new_picture(path: Path) -> None:
 
 
 def film_strip(clip: np.ndarray) -> np.ndarray:
-    """Put evenly spread frames of a clip side by side: uint8 [H, W x frames, 3]; flow has y below x, in grey."""
+    """Put evenly spaced frames of a clip side by side, with white gaps between them.
+
+    Args:
+        clip: uint8 [T, H, W, C].
+
+    Returns:
+        uint8 [H, frames x W + gaps, 3]; of optical flow the vertical component is below the horizontal one, in gray.
+    """
     chosen = np.linspace(0, len(clip) - 1, min(len(clip), _SHOWN_FRAMES)).round().astype(int)
     frames = [clip[index] for index in chosen]
     if clip.shape[-1] == 2:
         frames = [np.repeat(np.concatenate([f[..., 0], f[..., 1]])[..., None], 3, axis=2) for f in frames]
-    return np.concatenate(frames, axis=1)
+    gap = np.full_like(frames[0][:, :_GAP], 255)
+    return np.concatenate([piece for frame in frames for piece in (gap, frame)][1:], axis=1)
 
 
 def _page(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:
@@ -81,15 +91,16 @@ def _figure(strip: Strip) -> Element:
 
 
 def _sheet(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:
-    rows: list[tuple[str, np.ndarray | None]] = [(title, None)]
+    rows: list[tuple[str, np.ndarray | None]] = [(one_line(title), None)]
     for heading, strips in sections:
         rows.append((heading, None))
-        rows += [(strip.caption, film_strip(strip.clip)) for strip in strips]
-    pictures = [picture for _, picture in rows if picture is not None]
-    width = max((picture.shape[1] for picture in pictures), default=200) + 2 * _MARGIN
+        rows += [(one_line(strip.caption), film_strip(strip.clip)) for strip in strips]
+    font = load_font(12)
+    widths = [max(font.getlength(text), 0 if strip is None else strip.shape[1]) for text, strip in rows]
+    width = math.ceil(max(widths)) + 2 * _MARGIN
     height = sum(_CAPTION_HEIGHT + (_MARGIN + picture.shape[0] if picture is not None else 0) for _, picture in rows)
     sheet = Image.new("RGB", (width, height + _MARGIN), "white")
-    draw, font, top = ImageDraw.Draw(sheet), load_font(12), 2
+    draw, top = ImageDraw.Draw(sheet), 2
     for caption, picture in rows:
         draw.text((_MARGIN, top), caption, fill="#1f2933", font=font)
         top += _CAPTION_HEIGHT

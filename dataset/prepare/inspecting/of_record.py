@@ -48,10 +48,10 @@ def browse(config: RunConfig, state: int, *, output: Path, clips: int, videos: i
     require_new_picture(output)
     sections = (
         (
-            f"training clips, state {state + 1}, {config.dataset.transform_type}",
+            f"Training clips of state {state + 1}, augmented by {config.dataset.transform_type}",
             _training_strips(config, state, clips=clips, seed=seed),
         ),
-        ("views of the evaluation", _evaluation_strips(config, count=videos)),
+        ("Views of the evaluation", _evaluation_strips(config, count=videos)),
     )
     write_browser(output, sections, title=f"What {config.name} is shown")
     say(f"written: {output}")

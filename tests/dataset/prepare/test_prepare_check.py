@@ -17,7 +17,7 @@ from dataset.listing import ListError, VideoRecord, read_class_names, read_finge
 from dataset.prepare.__main__ import main
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.inspecting import benchmark, check
-from dataset.prepare.inspecting.browse import film_strip
+from dataset.prepare.inspecting.browse import Strip, film_strip, write_browser
 from dataset.readers.frame_reader import Put
 from dataset.readers.raw_video import RawVideoReader
 from dataset.readers.video_file import VideoFile
@@ -248,8 +248,20 @@ def test_the_sheet_is_a_picture(make_record: MakeRecord, tmp_path: Path) -> None
 def test_flow_is_shown_as_two_gray_pictures() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (16, 4, 6, 2), dtype=np.uint8)
     strip = film_strip(clip)
-    assert strip.shape == (8, 8 * 6, 3)
+    assert strip.shape == (8, 8 * 6 + 7 * 2, 3)
     assert np.array_equal(strip[:4, :6, 0], clip[0, ..., 0]) and np.array_equal(strip[4:, -6:, 2], clip[-1, ..., 1])
+    assert (strip[:, 6:8] == 255).all(), "a white gap"
+
+
+def test_a_long_caption_has_room_on_the_sheet(tmp_path: Path) -> None:
+    """And a name with a line break does not run into its strip."""
+    clip = np.zeros((2, 24, 24, 3), dtype=np.uint8)
+    for number, caption in enumerate(("a", "name \n" * 40)):
+        write_browser(tmp_path / f"{number}.png", [("part", [Strip(caption, clip)])], title="title")
+    short, long = (np.asarray(Image.open(tmp_path / f"{number}.png").convert("L")) for number in (0, 1))
+    assert short.shape[0] == long.shape[0] and short.shape[1] < 80 < 1000 < long.shape[1]
+    written = np.flatnonzero((long[: -24 - 8] < 128).any(axis=0))
+    assert long.shape[1] - 16 <= written[-1] <= long.shape[1] - 8
 
 
 def test_the_benchmark_names_the_limit_of_each_store(
