@@ -12,13 +12,13 @@ import numpy as np
 
 from dataset.prepare.advice import INTENTS, Intent, advise
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
+from dataset.prepare.copies import notes_of_copies
 from dataset.prepare.finding import Found, composed, find_videos
 from dataset.prepare.lists import ListFile, make_lists, name_fault
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
 from dataset.prepare.own_record import Places, write_record
 from dataset.prepare.survey import survey
-from utils.text import one_line
 
 HELP = "your own videos: a folder of videos for each class"
 SPLIT_NAMES = {
@@ -134,7 +134,7 @@ def read(
         for split in SPLIT_NAMES
         if split in (given.values() or _DRAWN)
     }
-    notes = [*_notes_of_groups(splits, group), *_lacking(class_names, splits)]
+    notes = [*_notes_of_groups(splits, group), *notes_of_copies(root, splits), *_lacking(class_names, splits)]
     left_out = [*_no_classes(found, depth=depth, tops=given), *found.left_out]
     return Annotations(root.resolve().name.replace(" ", "_"), class_names, splits, (), notes, left_out)
 
@@ -154,19 +154,17 @@ def _draw(entries: Sequence[Entry], *, fraction: float, seed: int) -> list[str]:
 
 
 def _notes_of_groups(splits: Mapping[str, Sequence[Entry]], pattern: str) -> Iterator[str]:
-    """Yield notes on the number of groups and on files that links put into several splits.
+    """Yield a note on the number of groups of a pattern.
 
     Raises:
         PrepareError: A group of the pattern is in several splits.
     """
+    if not pattern:
+        return
     counts = Counter(group for entries in splits.values() for group in {entry.group for entry in entries})
-    across = sorted(group for group, count in counts.items() if count > 1)
-    if pattern and across:
+    if across := sorted(group for group, count in counts.items() if count > 1):
         raise PrepareError(f"--group '{pattern}': '{across[0]}' is in several of the folders {', '.join(splits)}")
-    if pattern:
-        yield f"{len(counts)} groups"
-    if across:
-        yield f"{len(across)} files are in several splits by links, e.g. {one_line(across[0])}"
+    yield f"{len(counts)} groups"
 
 
 def given_splits(paths: Sequence[str], root: Path) -> dict[str, str]:

@@ -242,4 +242,28 @@ def test_links_to_one_file_stay_on_one_side(tmp_path: Path, videos: Videos, caps
             link.symlink_to(data / name / "0.mp4")
     capsys.readouterr()
     prepare("folder", "--root", tmp_path / "given", output=tmp_path / "lists")
-    assert "note: 1 files are in several splits by links, e.g. train/a/0.mp4" in capsys.readouterr().out
+    said = "note: 1 x the same video in several splits, by links or copies, e.g. train/a/0.mp4 and val/a/0.mp4"
+    assert said in capsys.readouterr().out
+
+
+def test_copies_in_several_splits_or_classes_are_said(
+    tmp_path: Path, videos: Videos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not those of one class on one side, and not files that differ in their middle alone."""
+    lengths = {"train/a/1": 16, "train/a/2": 17, "train/a/3": 17, "train/b/4": 18, "val/a/5": 19, "val/b/6": 18}
+    for name, length in lengths.items():
+        videos.make(tmp_path / "data" / f"{name}.mp4", length)
+    prepare("folder", "--root", tmp_path / "data", output=tmp_path / "first")
+    said = "note: 1 x the same video in several splits, by links or copies, e.g. train/b/4.mp4 and val/b/6.mp4: "
+    printed = capsys.readouterr().out
+    assert said in printed and "several classes" not in printed
+    videos.make(tmp_path / "data/train/b/7.mp4", 16)
+    for name, byte in (("train/a/8.ts", b"8"), ("val/b/9.ts", b"9")):
+        content = videos.make(tmp_path / "data" / name, 300).read_bytes()
+        middle = len(content) // 2
+        assert middle > 1 << 16
+        (tmp_path / "data" / name).write_bytes(content[:middle] + byte + content[middle + 1 :])
+    prepare("folder", "--root", tmp_path / "data", output=tmp_path / "second")
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "1 x the same video in several classes, by links or copies, e.g. train/a/1.mp4 and train/b/7.mp4" in printed
