@@ -3,7 +3,7 @@
 import ast
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -135,9 +135,15 @@ def parse(text: str) -> ast.Module:
     return ast.parse(text)
 
 
-def imported_modules(tree: ast.AST) -> Iterator[str]:
+@functools.cache
+def nodes_of(text: str) -> tuple[ast.AST, ...]:
+    """Return all nodes of the tree of a file."""
+    return tuple(ast.walk(parse(text)))
+
+
+def imported_modules(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield all imported modules and packages; `from a import b` yields a.b if that is a module."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -163,7 +169,7 @@ def place_of(path: Path) -> str:
 def forbidden_imports(path: Path) -> set[str]:
     """Return what a file imports from this project although its entry does not allow it."""
     own = place_of(path)
-    imported = [file for module in imported_modules(parse(path.read_text())) if (file := file_of(module))]
+    imported = [file for module in imported_modules(nodes_of(path.read_text())) if (file := file_of(module))]
     used = {place_of(file) for file in imported}
     if own in ABOVE:
         return {place for place in used if place.split("/")[0] not in ABOVE[own]}
@@ -201,7 +207,7 @@ def known_modules(path: Path) -> set[Path]:
     for_types = [node.body for node in conditions if ast.unparse(node.test) == "TYPE_CHECKING"]
     body = [*tree.body, *itertools.chain(*for_types)]
     top: list[ast.stmt] = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-    modules = imported_modules(ast.Module(top, type_ignores=[]))
+    modules = imported_modules(ast.walk(ast.Module(top, type_ignores=[])))
     return {file for module in modules if (file := file_of(module)) is not None}
 
 
@@ -210,13 +216,13 @@ def test_there_are_no_import_cycles() -> None:
 
 
 def test_the_walk_finds_imports_inside_functions() -> None:
-    assert "helpers" in set(imported_modules(parse((ROOT / "train_3d.py").read_text())))
+    assert "helpers" in set(imported_modules(nodes_of((ROOT / "train_3d.py").read_text())))
 
 
 def homes_of(package: str, name: str) -> Iterator[str]:
     """Yield the modules that a package imports a name from, including lazily (PEP 562)."""
     init = ROOT / package.replace(".", "/") / "__init__.py"
-    for node in ast.walk(parse(init.read_text())) if init.exists() else ():
+    for node in nodes_of(init.read_text()) if init.exists() else ():
         if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
             yield node.module or ""
 
@@ -244,7 +250,7 @@ def torch_users(path: Path, seen: set[Path]) -> Iterator[Path]:
 
 def test_modules_are_not_monkey_patched() -> None:
     """Nothing assigns to `forward` or `__class__`: the class and attributes of a module define what it computes."""
-    nodes = [(path, node) for path in FILES for node in ast.walk(parse(path.read_text()))]
+    nodes = [(path, node) for path in FILES for node in nodes_of(path.read_text())]
     targets = [
         (path.name, node.lineno)
         for path, node in nodes
@@ -271,7 +277,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
     assert text.count("\n") <= LONGEST_FILE
     long = [
         node.name
-        for node in ast.walk(parse(text))
+        for node in nodes_of(text)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
     ]
@@ -279,11 +285,12 @@ def test_files_and_functions_are_small(path: Path) -> None:
 
 
 def late_imports(path: Path) -> Iterator[ast.stmt]:
-    """Yield the imports inside functions."""
-    tree = parse(path.read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inside = {node for function in functions for node in ast.walk(function)}
-    yield from (node for node in ast.walk(tree) if node in inside and isinstance(node, ast.Import | ast.ImportFrom))
+    """Yield the imports inside functions, once for each function around them."""
+    functions = [
+        node for node in nodes_of(path.read_text()) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    inside = (node for function in functions for node in ast.walk(function))
+    yield from (node for node in inside if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def test_imports_inside_functions_are_few_and_say_why() -> None:
