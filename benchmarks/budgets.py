@@ -258,7 +258,7 @@ ROWS = {
 
 def train_seeds(seeds: Sequence[int], setting: Setting, *, names: Sequence[str]) -> list[Result]:
     """Train the runs that are not finished yet; return all finished results."""
-    file = LineFile(setting.folder / "results.jsonl", anew="move it away; finished runs are not trained again")
+    file = LineFile(setting.folder / "results.jsonl", remedy="move it away; finished runs are not trained again")
     done = {(line["run"], line["seed"]) for line in file.lines}
     for seed in seeds:
         for name in names:

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/readouts"), help="folder (output/readouts)")
     options = parser.parse_args()
     Setting(options.output).make_videos()
-    file = LineFile(options.output / "checkpoints.jsonl", anew="move it away; finished runs are not trained again")
+    file = LineFile(options.output / "checkpoints.jsonl", remedy="move it away; finished runs are not trained again")
     for case in CASES[len(file.lines) :]:
         file.append(asdict(measure(*case, folder=options.output)))
     found = [Checkpoint(**line) for line in file.lines]

@@ -38,12 +38,12 @@ class LineFile:
         lines: The lines in order, without checksums.
     """
 
-    def __init__(self, path: Path, *, anew: str, sync_seconds: float = 0.0) -> None:
+    def __init__(self, path: Path, *, remedy: str, sync_seconds: float = 0.0) -> None:
         """Read the file if it exists; otherwise the first line creates it.
 
         Args:
             path: The file; its folder is created if absent.
-            anew: What to do if the file cannot be used, for messages, e.g. "move it away to search anew".
+            remedy: What to do if the file cannot be used, for messages, e.g. "move it away to start over".
             sync_seconds: Minimum seconds between calls of fsync. A kill never loses an appended line, a power failure
                 loses those of at most this many seconds.
 
@@ -55,7 +55,7 @@ class LineFile:
         self._ends, self._checksums = [0], [0]  # of the first 0, 1, 2, ... lines
         self._sync_seconds, self._synced = sync_seconds, -math.inf
         content = _read_bytes(path)
-        for line, checksum, end in _parse(content, path=path, anew=anew):
+        for line, checksum, end in _parse(content, path=path, remedy=remedy):
             self._note(line, checksum, end)
         if self._ends[-1] < len(content):
             self.keep(len(self.lines))
@@ -107,7 +107,7 @@ class LineFile:
 
 
 def open_identified(
-    path: Path, identity: Mapping[str, Any], *, work: str, anew: str, sync_seconds: float = 0.0
+    path: Path, identity: Mapping[str, Any], *, work: str, remedy: str, sync_seconds: float = 0.0
 ) -> tuple[LineFile, list[dict[str, Any]]]:
     """Open or create a file whose first line identifies its owner.
 
@@ -115,7 +115,7 @@ def open_identified(
         path: The file; its folder is created if absent.
         identity: The owner as JSON values by name.
         work: Kind of owner for messages, e.g. "search".
-        anew: What to do if the file cannot be used, for messages.
+        remedy: What to do if the file cannot be used, for messages.
         sync_seconds: As in `LineFile`.
 
     Returns:
@@ -125,7 +125,7 @@ def open_identified(
         LineFileError: The file has another owner (the message names every difference), is corrupt or of an earlier
             version, or cannot be written.
     """
-    file = LineFile(path, anew=anew, sync_seconds=sync_seconds)
+    file = LineFile(path, remedy=remedy, sync_seconds=sync_seconds)
     new = as_json(identity)
     header = {"format": FORMAT, "identity": new}
     if len(file.lines) < 2 and file.lines != [header]:  # no content yet: any owner may take it
@@ -133,25 +133,25 @@ def open_identified(
         file.append(header)
     old = file.lines[0].get("identity")
     if file.lines[0].get("format") != FORMAT or not isinstance(old, dict):
-        raise LineFileError(f"{path}, line 1: not a file of this version; {anew}")
+        raise LineFileError(f"{path}, line 1: not a file of this version; {remedy}")
     names = [*new, *(name for name in old if name not in new)]
     changed = [f"{name}: was {old.get(name)}, is {new.get(name)}" for name in names if old.get(name) != new.get(name)]
     if changed:
-        raise LineFileError(f"{path} belongs to another {work}: {'; '.join(changed)}; {anew}")
+        raise LineFileError(f"{path} belongs to another {work}: {'; '.join(changed)}; {remedy}")
     return file, file.lines[1:]
 
 
-def read_lines(path: Path, *, anew: str) -> list[dict[str, Any]]:
+def read_lines(path: Path, *, remedy: str) -> list[dict[str, Any]]:
     """Read the lines of a file without changing it; none if there is no file.
 
     Args:
         path: The file.
-        anew: What to do if the file cannot be used, for messages.
+        remedy: What to do if the file cannot be used, for messages.
 
     Raises:
         LineFileError: The file is corrupt or cannot be read.
     """
-    return [line for line, _, _ in _parse(_read_bytes(path), path=path, anew=anew)]
+    return [line for line, _, _ in _parse(_read_bytes(path), path=path, remedy=remedy)]
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -188,7 +188,7 @@ def _read_bytes(path: Path) -> bytes:
         raise LineFileError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _parse(content: bytes, *, path: Path, anew: str) -> list[tuple[dict[str, Any], int, int]]:
+def _parse(content: bytes, *, path: Path, remedy: str) -> list[tuple[dict[str, Any], int, int]]:
     """Return every complete line, its checksum, and the offset of its end, bytes."""
     *whole, rest = content.split(b"\n")
     parsed: list[tuple[dict[str, Any], int, int]] = []
@@ -199,11 +199,11 @@ def _parse(content: bytes, *, path: Path, anew: str) -> list[tuple[dict[str, Any
         if match is None or checksum != int(match[2], 16):
             is_older = match is None and _is_object(text)
             cause = "no checksum, as in earlier versions of this project" if is_older else "corrupt"
-            raise LineFileError(f"{path}, line {number}: {cause}; restore the file, or {anew}")
+            raise LineFileError(f"{path}, line {number}: {cause}; restore the file, or {remedy}")
         end += len(text) + 1
         parsed.append((json.loads(match[1] + b"}"), checksum, end))
     if (complete := _LINE.match(rest)) and complete.end() < len(rest):  # a kill truncates, it adds nothing
-        raise LineFileError(f"{path}, line {len(whole) + 1}: corrupt; restore the file, or {anew}")
+        raise LineFileError(f"{path}, line {len(whole) + 1}: corrupt; restore the file, or {remedy}")
     return parsed
 
 

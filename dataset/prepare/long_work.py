@@ -75,8 +75,8 @@ class Journal:
         Raises:
             LineFileError: The journal has another header or is damaged, or the disk is full.
         """
-        anew = "move it away to do all anew, or take another folder"
-        self._file, lines = open_identified(path, header, work="command", anew=anew, sync_seconds=5.0)
+        remedy = "move it away to do all anew, or take another folder"
+        self._file, lines = open_identified(path, header, work="command", remedy=remedy, sync_seconds=5.0)
         self._values = {line["key"]: line["value"] for line in lines}
 
     def __contains__(self, key: str) -> bool:

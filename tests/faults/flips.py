@@ -54,7 +54,7 @@ def _read_checkpoint(_record: Path, _output: Path, path: Path) -> Any:
 def _read_journal(_record: Path, _output: Path, path: Path) -> Any:
     sound = path.with_name("journal.sound").read_text().splitlines()  # the identity of the search is unchanged
     identity = json.loads(sound[0])["identity"]
-    return open_identified(path, identity, work="search", anew="start anew")[1]
+    return open_identified(path, identity, work="search", remedy="start anew")[1]
 
 
 def _read_all_scores(record: Path, output: Path, _path: Path) -> Any:

@@ -20,18 +20,18 @@ IDENTITY = {"graph": ["initial -> (0,0)"], "optimizer.seed": 0, "rates": (1.0, 0
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "folder" / "lines.jsonl"
-    file = LineFile(path, anew="start anew")
+    file = LineFile(path, remedy="start over")
     for line in LINES[:2]:
         file.append(line)
     return path
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return LineFile(path, anew="start anew").lines
+    return LineFile(path, remedy="start over").lines
 
 
 def test_lines_come_back_in_their_order_and_are_json(path: Path) -> None:
-    assert read(path) == read_lines(path, anew="") == LINES[:2]
+    assert read(path) == read_lines(path, remedy="") == LINES[:2]
     for line, written in zip(map(json.loads, path.read_text().splitlines()), LINES, strict=False):
         assert re.fullmatch("[0-9a-f]{8}", line.pop("crc32"))
         assert line == written
@@ -41,7 +41,7 @@ def test_lines_come_back_in_their_order_and_are_json(path: Path) -> None:
 
 
 def test_numbers_that_are_not_finite_are_null(path: Path) -> None:
-    LineFile(path, anew="").append({"a": float("nan"), "b": [float("inf"), {"c": -float("inf")}]})
+    LineFile(path, remedy="").append({"a": float("nan"), "b": [float("inf"), {"c": -float("inf")}]})
     assert read(path)[-1] == {"a": None, "b": [None, {"c": None}]}
 
 
@@ -50,9 +50,9 @@ def test_cut_anywhere_it_holds_every_whole_line_and_goes_on(path: Path) -> None:
     for length in range(len(content) + 1):
         path.write_bytes(content[:length])
         whole = LINES[: content[:length].count(b"\n")]
-        assert read_lines(path, anew="") == whole
+        assert read_lines(path, remedy="") == whole
         assert path.stat().st_size == length
-        file = LineFile(path, anew="")
+        file = LineFile(path, remedy="")
         file.append({"more": 1})
         assert read(path) == file.lines == [*whole, {"more": 1}]
 
@@ -63,7 +63,7 @@ def test_flipped_bits_are_refused(path: Path) -> None:
         flipped = bytearray(content)
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(flipped)
-        with pytest.raises(LineFileError, match=r"lines\.jsonl, line [12]: .*; restore the file, or start anew"):
+        with pytest.raises(LineFileError, match=r"lines\.jsonl, line [12]: .*; restore the file, or start over"):
             read(path)
 
 
@@ -80,7 +80,7 @@ def test_flipped_bits_are_refused(path: Path) -> None:
     ],
 )
 def test_lines_that_are_lost_moved_doubled_or_others_are_refused(path: Path, damage: Any) -> None:
-    LineFile(path, anew="").append({"n": 3})
+    LineFile(path, remedy="").append({"n": 3})
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     with pytest.raises(LineFileError, match="corrupt"):
         read(path)
@@ -88,23 +88,23 @@ def test_lines_that_are_lost_moved_doubled_or_others_are_refused(path: Path, dam
 
 def test_lines_of_earlier_versions_are_refused_as_such(path: Path) -> None:
     path.write_text('{"epoch": 1}\n')
-    with pytest.raises(LineFileError, match=r"line 1: no checksum, as in earlier versions.*start anew"):
+    with pytest.raises(LineFileError, match=r"line 1: no checksum, as in earlier versions.*start over"):
         read(path)
 
 
 def test_what_is_cut_off_is_gone_and_the_file_goes_on(path: Path) -> None:
-    file = LineFile(path, anew="")
+    file = LineFile(path, remedy="")
     file.append({"n": 3})
     file.keep(1)
     assert read(path) == file.lines == LINES[:1]
     file.append({"n": 4})
     assert read(path) == [LINES[0], {"n": 4}]
-    LineFile(path, anew="").keep(0)
+    LineFile(path, remedy="").keep(0)
     assert path.read_bytes() == b""
 
 
 def test_a_second_writer_is_noticed(path: Path) -> None:
-    first, second = LineFile(path, anew=""), LineFile(path, anew="")
+    first, second = LineFile(path, remedy=""), LineFile(path, remedy="")
     first.append({"n": 3})
     with pytest.raises(LineFileError, match="another process writes to it too"):
         second.append({"n": 3})
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 from utils.jsonl import LineFile, LineFileError
-file = LineFile(Path(sys.argv[1]), anew="")
+file = LineFile(Path(sys.argv[1]), remedy="")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 10}, resource.RLIM_INFINITY))
 try:
@@ -148,7 +148,7 @@ file.append({{"n": 3}})
 def test_an_interrupted_write_leaves_nothing_and_a_line_waits_for_the_disk(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, before, real, synced = LineFile(path, anew=""), path.read_bytes(), os.fsync, []
+    file, before, real, synced = LineFile(path, remedy=""), path.read_bytes(), os.fsync, []
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
@@ -165,7 +165,7 @@ def test_an_interrupted_write_leaves_nothing_and_a_line_waits_for_the_disk(
     monkeypatch.setattr(os, "fsync", fsync)
     file.append({"n": 3})
     assert synced == [path.read_bytes()]
-    many = LineFile(path, anew="", sync_seconds=3600)
+    many = LineFile(path, remedy="", sync_seconds=3600)
     for n in (4, 5, 6):
         many.append({"n": n})
     assert len(synced) == 2
@@ -173,16 +173,16 @@ def test_an_interrupted_write_leaves_nothing_and_a_line_waits_for_the_disk(
 
 def test_a_file_says_what_it_belongs_to(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    file, lines = open_identified(path, IDENTITY, work="search", anew="use --force")
+    file, lines = open_identified(path, IDENTITY, work="search", remedy="use --force")
     assert lines == []
-    open_identified(path, {"other": 1}, work="search", anew="")  # nothing was done: its begin is that of any work
-    file, lines = open_identified(path, IDENTITY, work="search", anew="")
+    open_identified(path, {"other": 1}, work="search", remedy="")  # nothing was done: its begin is that of any work
+    file, lines = open_identified(path, IDENTITY, work="search", remedy="")
     assert lines == []
     written = path.stat().st_mtime_ns
-    open_identified(path, IDENTITY, work="search", anew="")
+    open_identified(path, IDENTITY, work="search", remedy="")
     assert path.stat().st_mtime_ns == written
     file.append(LINES[0])
-    assert open_identified(path, IDENTITY, work="search", anew="")[1] == LINES[:1]
+    assert open_identified(path, IDENTITY, work="search", remedy="")[1] == LINES[:1]
     before = path.read_bytes()
     for identity, named in [
         (IDENTITY | {"optimizer.seed": 3}, "optimizer.seed: was 0, is 3"),
@@ -191,8 +191,8 @@ def test_a_file_says_what_it_belongs_to(tmp_path: Path) -> None:
         ({"graph": IDENTITY["graph"], "rates": (1.0, 0.1)}, "optimizer.seed: was 0, is None"),
     ]:
         with pytest.raises(LineFileError, match=f"belongs to another search: {named}; use --force"):
-            open_identified(path, identity, work="search", anew="use --force")
+            open_identified(path, identity, work="search", remedy="use --force")
     assert path.read_bytes() == before
     write_lines(path, [{"format": 99, "identity": {}}, {"n": 1}])
     with pytest.raises(LineFileError, match="line 1: not a file of this version; use --force"):
-        open_identified(path, IDENTITY, work="search", anew="use --force")
+        open_identified(path, IDENTITY, work="search", remedy="use --force")

@@ -135,7 +135,7 @@ class Dispatcher:
 
     def read_events(self, name: str) -> list[dict[str, Any]]:
         """Return the events in a job's file as parsed lines; none without a file (in-process jobs note their own)."""
-        return distributed.decide_on_main(lambda: read_lines(job_file(self._folder, name), anew=START_OVER)[1:])
+        return distributed.decide_on_main(lambda: read_lines(job_file(self._folder, name), remedy=START_OVER)[1:])
 
     def forget(self, name: str) -> None:
         """Remove the file of a job, and with the last file its folder."""
@@ -172,7 +172,7 @@ def open_job(work: Work, parts: Any, job: Job) -> tuple[Job, Note]:
 
     def read() -> list[dict[str, Any]]:
         path = job_file(work.config.run_dir / SEARCH_FOLDER, job.name)
-        file, lines = open_identified(path, identity, work="search", anew=START_OVER)
+        file, lines = open_identified(path, identity, work="search", remedy=START_OVER)
         files.append(file)
         for line in job.known[len(lines) :]:
             file.append(line)

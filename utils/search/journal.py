@@ -51,7 +51,7 @@ class SearchJournal(Generic[AnyHistory]):
         self._file: LineFile | None = None
 
         def open_file() -> AnyHistory:
-            self._file, lines = open_identified(path, identity, work="search", anew=_START_OVER)
+            self._file, lines = open_identified(path, identity, work="search", remedy=_START_OVER)
             return read(lines, f"{path}, line")
 
         self.history: AnyHistory = distributed.decide_on_main(open_file)

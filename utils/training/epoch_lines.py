@@ -10,7 +10,7 @@ from utils.jsonl import read_lines
 
 EPOCHS_FILE = "log.jsonl"
 STOPPED_EARLY = "stopped_early"  # key in the line of an epoch after which its state ended early
-ANEW = "move it away: the run goes on without the curves of the epochs in it"
+REMEDY = "move it away: the run continues without the curves of the epochs in it"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_epochs(run_dir: Path) -> list[dict[str, Any]]:
     Raises:
         LineFileError: The file is corrupt.
     """
-    return read_lines(run_dir / EPOCHS_FILE, anew=ANEW)
+    return read_lines(run_dir / EPOCHS_FILE, remedy=REMEDY)
 
 
 def reached_epochs(config: RunConfig, line: Mapping[str, Any]) -> float:

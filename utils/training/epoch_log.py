@@ -6,7 +6,7 @@ from typing import Any
 
 from utils.jsonl import LineFile
 from utils.training.checkpoint import Position
-from utils.training.epoch_lines import ANEW, EPOCHS_FILE
+from utils.training.epoch_lines import EPOCHS_FILE, REMEDY
 
 
 class EpochLog:
@@ -28,7 +28,7 @@ class EpochLog:
         Raises:
             LineFileError: The file is corrupt.
         """
-        self._file = LineFile(self.run_dir / EPOCHS_FILE, anew=ANEW)
+        self._file = LineFile(self.run_dir / EPOCHS_FILE, remedy=REMEDY)
         reached = (position.state, position.epoch)
         kept = sum((line["state"], line["epoch"]) <= reached for line in self._file.lines)
         if kept < len(self._file.lines):

@@ -122,6 +122,6 @@ def test_a_journal_continues_and_names_its_own_lines(tmp_path: Path) -> None:
         journal.append(event)
     again = open_journal(path, {"graph": "basic"}, graph=GRAPH)
     assert again.history.curve(FIRST) == journal.history.curve(FIRST) == (START, EPOCH)
-    LineFile(path, anew="").append(LINES[1])
+    LineFile(path, remedy="").append(LINES[1])
     with pytest.raises(EventError, match=r"journal\.jsonl, line 4: found epoch 1 of initial -> .*, expected 2"):
         open_journal(path, {"graph": "basic"}, graph=GRAPH)
