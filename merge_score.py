@@ -19,9 +19,9 @@ from typing import Any
 from dataset.listing import read_class_names, read_list
 from utils.cli import run_script, script_parser
 from utils.config import RunConfig, load_config
-from utils.evaluation.answers import Answers
 from utils.evaluation.merging import merge_scores
 from utils.evaluation.provenance import EXTRACT_SCRIPT, command_line
+from utils.evaluation.top_classes import Answers
 from utils.metrics import Metrics
 
 SHOWN_MISTAKES = 20

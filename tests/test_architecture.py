@@ -85,7 +85,7 @@ TORCH_FREE = (
     "utils/config/saved.py",
     "utils/config/schema.py",
     "utils/config/sections.py",
-    "utils/evaluation/answers.py",
+    "utils/evaluation/top_classes.py",
     "utils/evaluation/merging.py",
     "utils/evaluation/predictions.py",
     "utils/evaluation/protocol.py",

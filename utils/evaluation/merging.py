@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from utils.config import RunConfig
-from utils.evaluation.answers import Answers, answer, join_answers, render_predictions
 from utils.evaluation.protocol import read_history
 from utils.evaluation.provenance import (
     EvaluationError,
@@ -28,6 +27,7 @@ from utils.evaluation.result import (
 )
 from utils.evaluation.score_index import ScoreIndex, index_scores
 from utils.evaluation.scores import Manifest, ScoresError, read_manifest, require_same
+from utils.evaluation.top_classes import Answers, answer, join_answers, render_predictions
 from utils.files import move_to_earlier, write_text_atomically
 from utils.lock import lock_folder
 from utils.metrics import Metrics, ViewMetrics

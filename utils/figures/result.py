@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from utils.config import RunConfig
-from utils.evaluation.answers import Mistake
 from utils.evaluation.result import CONFUSION_PICTURE, CURVES_PICTURE, RESULT_PAGE, protocol_rows, render_summary
+from utils.evaluation.top_classes import Mistake
 from utils.figures.confusion import WRITTEN_CELLS, confusion_figure
 from utils.figures.curves import curves_figure
 from utils.figures.markup import (

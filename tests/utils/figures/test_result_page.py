@@ -10,7 +10,7 @@ import pytest
 from tests.utils.evaluation.test_result import make_result
 from tests.utils.search.page.test_search_page import Element, read, table_of
 from utils.config import RunConfig, load_config
-from utils.evaluation.answers import Mistake
+from utils.evaluation.top_classes import Mistake
 from utils.figures.result import Shown, draw_result
 from utils.metrics import ViewMetrics
 

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from utils.evaluation.answers import answer, join_answers, render_predictions
+from utils.evaluation.top_classes import answer, join_answers, render_predictions
 from utils.metrics import ViewMetrics, probabilities
 
 
