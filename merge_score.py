@@ -21,10 +21,10 @@ from utils.cli import run_script, script_parser
 from utils.config import RunConfig, load_config
 from utils.evaluation.merging import merge_scores
 from utils.evaluation.provenance import EXTRACT_SCRIPT, command_line
-from utils.evaluation.top_classes import Answers
+from utils.evaluation.top_classes import TopClasses
 from utils.metrics import Metrics
 
-SHOWN_MISTAKES = 20
+SHOWN_ERRORS = 20
 
 
 def main() -> None:
@@ -46,13 +46,13 @@ def merge(config: RunConfig, *, extracted_by: str, force: bool) -> None:
     )
     names = read_class_names(config.dataset.eva_list_file, config.dataset.num_classes)
 
-    def draw(result: dict[str, Any], metrics: Metrics, answers: Answers) -> None:
+    def draw(result: dict[str, Any], metrics: Metrics, top_classes: TopClasses) -> None:
         # matplotlib and torch take 2 s: --help, an error or an existing result does not need them
         from dataset.build import make_reader
         from dataset.writers.strips import read_strips
         from utils.figures.result import Shown, draw_result
 
-        mistakes = answers.most_wrong(SHOWN_MISTAKES)
+        mistakes = top_classes.worst_errors(SHOWN_ERRORS)
         records = [videos[mistake.video] for mistake in mistakes]
         strips = read_strips(records, lambda: make_reader(config, config.dataset.eva_root_path))
         shown = [Shown(m, record.path, strip) for m, record, strip in zip(mistakes, records, strips, strict=True)]

@@ -27,7 +27,7 @@ from utils.evaluation.result import (
 )
 from utils.evaluation.score_index import ScoreIndex, index_scores
 from utils.evaluation.scores import Manifest, ScoresError, read_manifest, require_same
-from utils.evaluation.top_classes import Answers, answer, join_answers, render_predictions
+from utils.evaluation.top_classes import TopClasses, find_top_classes, join_top_classes, render_predictions
 from utils.files import move_to_earlier, write_text_atomically
 from utils.lock import lock_folder
 from utils.metrics import Metrics, ViewMetrics
@@ -41,7 +41,7 @@ def merge_scores(
     videos: EvaluationList,
     *,
     class_names: Sequence[str],
-    draw: Callable[[dict[str, Any], Metrics, Answers], None],
+    draw: Callable[[dict[str, Any], Metrics, TopClasses], None],
     extracted_by: str,
     force: bool,
 ) -> None:
@@ -66,13 +66,13 @@ def merge_scores(
         if not force and (summary := _read_summary(config.run_dir, index.digest)):
             say(f"{config.run_dir / RESULT_TEXT} is the result of these scores (--force merges again)", summary)
             return
-        metrics, answers, missing = _count(config, index, videos, extracted_by=extracted_by)
+        metrics, top_classes, missing = _count(config, index, videos, extracted_by=extracted_by)
         history = read_history(config)
         result = build_result(
             config, videos, index=index, metrics=metrics, missing=missing, class_names=class_names, history=history
         )
-        predictions = render_predictions(answers, path_of=videos.path_of, class_names=class_names)
-        _write_result(config, result, predictions=predictions, draw=lambda: draw(result, metrics, answers))
+        predictions = render_predictions(top_classes, path_of=videos.path_of, class_names=class_names)
+        _write_result(config, result, predictions=predictions, draw=lambda: draw(result, metrics, top_classes))
 
 
 def _write_result(config: RunConfig, result: dict[str, Any], *, predictions: str, draw: Callable[[], None]) -> None:
@@ -105,7 +105,7 @@ def _read_own_manifest(config: RunConfig, videos: EvaluationList, *, extracted_b
 
 def _count(
     config: RunConfig, index: ScoreIndex, videos: EvaluationList, *, extracted_by: str
-) -> tuple[Metrics, Answers, dict[int, str]]:
+) -> tuple[Metrics, TopClasses, dict[int, str]]:
     """Return the accuracies over the scored videos, their best classes, and the reasons of missing videos.
 
     Raises:
@@ -122,14 +122,14 @@ def _count(
             )
         missing[video] = cause
 
-    answers: list[Answers] = []
+    blocks: list[TopClasses] = []
     counts = ViewMetrics(index.manifest.num_classes)
     for numbers, logits in index.blocks(on_broken=leave_out):
         labels = videos.labels[numbers]
-        answers.append(answer(numbers, labels, counts.add(logits, labels)))
+        blocks.append(find_top_classes(numbers, labels, counts.add(logits, labels)))
     if len(missing) == len(videos):
         raise ScoresError(f"no video could be scored, all {len(missing)} are missing: {next(iter(missing.values()))}")
-    return counts.result(), join_answers(answers), dict(sorted(missing.items()))
+    return counts.result(), join_top_classes(blocks), dict(sorted(missing.items()))
 
 
 def _read_summary(run_dir: Path, digest: str) -> str:

@@ -13,7 +13,7 @@ _TOP = 5
 
 
 @dataclass(frozen=True)
-class Answers:
+class TopClasses:
     """The five best classes of N videos; ties are in the order of class numbers.
 
     Attributes:
@@ -21,34 +21,34 @@ class Answers:
         labels: True classes, int64 [N].
         guesses: Best classes in decreasing order, int64 [N, 5], or [N, classes] if there are fewer.
         scores: Probabilities of the guesses, means over all views, float64 [N, 5].
-        own: Probability of the true class, float64 [N].
+        label_scores: Probability of the true class, float64 [N].
     """
 
     videos: NDArray[np.int64]
     labels: NDArray[np.int64]
     guesses: NDArray[np.int64]
     scores: NDArray[np.float64]
-    own: NDArray[np.float64]
+    label_scores: NDArray[np.float64]
 
-    def most_wrong(self, count: int) -> list["Mistake"]:
+    def worst_errors(self, count: int) -> list["Misclassification"]:
         """Return up to `count` errors with the largest margin over the true class, the worst first."""
         wrong = np.flatnonzero(self.guesses[:, 0] != self.labels)
-        order = np.argsort(self.own[wrong] - self.scores[wrong, 0], kind="stable")
-        columns = (self.videos, self.labels, self.guesses[:, 0], self.own, self.scores[:, 0])
-        return [Mistake(*(column[place].item() for column in columns)) for place in wrong[order][:count]]
+        order = np.argsort(self.label_scores[wrong] - self.scores[wrong, 0], kind="stable")
+        columns = (self.videos, self.labels, self.guesses[:, 0], self.label_scores, self.scores[:, 0])
+        return [Misclassification(*(column[place].item() for column in columns)) for place in wrong[order][:count]]
 
 
-class Mistake(NamedTuple):
-    """A misclassified video: its index, true and predicted class, and the probabilities of the two (own, score)."""
+class Misclassification(NamedTuple):
+    """A misclassified video: its index, its true and its predicted class, and their probabilities."""
 
     video: int
     label: int
     guess: int
-    own: float
-    score: float
+    label_score: float
+    guess_score: float
 
 
-def answer(videos: NDArray[np.int64], labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Answers:
+def find_top_classes(videos: NDArray[np.int64], labels: NDArray[np.integer], scores: NDArray[np.float64]) -> TopClasses:
     """Return the best classes of a block of videos.
 
     Args:
@@ -61,30 +61,34 @@ def answer(videos: NDArray[np.int64], labels: NDArray[np.integer], scores: NDArr
     for rank in range(guesses.shape[1]):  # much cheaper than sorting hundreds of classes, with the ties of argmax
         guesses[:, rank] = rest.argmax(axis=1)
         rest[rows, guesses[:, rank]] = -1.0
-    own = scores[rows, labels]
-    return Answers(videos, labels.astype(np.int64), guesses, np.take_along_axis(scores, guesses, axis=1), own)
+    label_scores = scores[rows, labels]
+    return TopClasses(
+        videos, labels.astype(np.int64), guesses, np.take_along_axis(scores, guesses, axis=1), label_scores
+    )
 
 
-def join_answers(blocks: Sequence[Answers]) -> Answers:
-    """Concatenate the answers of one or more blocks."""
-    return Answers(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Answers)))
+def join_top_classes(blocks: Sequence[TopClasses]) -> TopClasses:
+    """Concatenate the top_classes of one or more blocks."""
+    return TopClasses(
+        *(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(TopClasses))
+    )
 
 
-def render_predictions(answers: Answers, *, path_of: Callable[[int], str], class_names: Sequence[str]) -> str:
+def render_predictions(top: TopClasses, *, path_of: Callable[[int], str], class_names: Sequence[str]) -> str:
     """Return the text of predictions.csv: one row per scored video with its true class and its best five.
 
     Args:
-        answers: Best classes of the videos.
+        top: Best classes of the videos.
         path_of: Returns the path of a video, given its index.
         class_names: Class names in the order of the logits.
     """
-    ranks = range(1, answers.guesses.shape[1] + 1)
+    ranks = range(1, top.guesses.shape[1] + 1)
     columns = (name for rank in ranks for name in (f"guess_{rank}", f"score_{rank}"))
     rows = [("video", "class", "right", *columns, "score_of_class")]
-    for place, video in enumerate(answers.videos):
-        guesses = zip(answers.guesses[place], answers.scores[place], strict=True)
+    for place, video in enumerate(top.videos):
+        guesses = zip(top.guesses[place], top.scores[place], strict=True)
         cells = (cell for guess, score in guesses for cell in (class_names[guess], f"{score:.6f}"))
-        label = answers.labels[place]
-        right = "yes" if answers.guesses[place, 0] == label else "no"
-        rows.append((path_of(int(video)), class_names[label], right, *cells, f"{answers.own[place]:.6f}"))
+        label = top.labels[place]
+        right = "yes" if top.guesses[place, 0] == label else "no"
+        rows.append((path_of(int(video)), class_names[label], right, *cells, f"{top.label_scores[place]:.6f}"))
     return csv_text(rows)

@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.config import RunConfig
 from utils.evaluation.result import CONFUSION_PICTURE, CURVES_PICTURE, RESULT_PAGE, protocol_rows, render_summary
-from utils.evaluation.top_classes import Mistake
+from utils.evaluation.top_classes import Misclassification
 from utils.figures.confusion import WRITTEN_CELLS, confusion_figure
 from utils.figures.curves import curves_figure
 from utils.figures.markup import (
@@ -35,9 +35,9 @@ from utils.training.epoch_lines import read_epochs
 
 
 class Shown(NamedTuple):
-    """A mistake, the path of its video, and a JPEG of it or why there is none."""
+    """A misclassified video, its path, and a JPEG of it or the reason why there is none."""
 
-    mistake: Mistake
+    mistake: Misclassification
     path: str
     strip: bytes | str
 
@@ -57,7 +57,7 @@ def draw_result(
         result: What was found, as in result.json.
         metrics: The same in numbers.
         class_names: By number.
-        mistakes: The worst answers, the worst first.
+        mistakes: The worst errors, the worst first.
 
     Raises:
         FileError: A file cannot be written.

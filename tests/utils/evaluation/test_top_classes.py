@@ -1,11 +1,11 @@
-"""What is said of every video: the best five of its mean probabilities, and which answers are most wrong."""
+"""The five best classes of every video by its mean probabilities, and the worst errors."""
 
 import csv
 import io
 
 import numpy as np
 
-from utils.evaluation.top_classes import answer, join_answers, render_predictions
+from utils.evaluation.top_classes import find_top_classes, join_top_classes, render_predictions
 from utils.metrics import ViewMetrics, probabilities
 
 
@@ -13,21 +13,22 @@ def test_the_best_five_are_those_of_a_stable_sort() -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 6, (50, 9)) / 6  # many ties
     labels = rng.integers(0, 9, 50)
-    found = join_answers([answer(np.arange(k, k + 25), labels[k : k + 25], scores[k : k + 25]) for k in (0, 25)])
+    halves = (slice(0, 25), slice(25, 50))
+    found = join_top_classes([find_top_classes(np.arange(50)[half], labels[half], scores[half]) for half in halves])
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(found.guesses, expected)
     np.testing.assert_array_equal(found.scores, np.take_along_axis(scores, expected, axis=1))
-    np.testing.assert_array_equal(found.own, scores[np.arange(50), labels])
+    np.testing.assert_array_equal(found.label_scores, scores[np.arange(50), labels])
     assert found.videos.tolist() == list(range(50))
 
 
-def test_the_most_wrong_come_first() -> None:
+def test_the_worst_errors_come_first() -> None:
     scores = np.array([[0.5, 0.4, 0.1], [0.9, 0.0, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
-    found = answer(np.array([3, 5, 7, 9]), np.array([1, 2, 1, 0]), scores)
-    worst = found.most_wrong(10)
-    assert [(mistake.video, mistake.label, mistake.guess) for mistake in worst] == [(5, 2, 0), (9, 0, 1), (3, 1, 0)]
-    assert (worst[0].own, worst[0].score) == (0.1, 0.9)
-    assert found.most_wrong(1) == worst[:1]
+    found = find_top_classes(np.array([3, 5, 7, 9]), np.array([1, 2, 1, 0]), scores)
+    worst = found.worst_errors(10)
+    assert [(error.video, error.label, error.guess) for error in worst] == [(5, 2, 0), (9, 0, 1), (3, 1, 0)]
+    assert (worst[0].label_score, worst[0].guess_score) == (0.1, 0.9)
+    assert found.worst_errors(1) == worst[:1]
 
 
 def test_what_is_counted_is_what_is_written() -> None:
@@ -37,7 +38,7 @@ def test_what_is_counted_is_what_is_written() -> None:
     mean = ViewMetrics(4).add(logits, labels)
     np.testing.assert_array_equal(mean, probabilities(logits).mean(axis=(1, 2), dtype=np.float64))
     names = ["a", 'b, "c"', "d\ne", "f"]
-    text = render_predictions(answer(np.arange(6), labels, mean), path_of="v{}.mp4".format, class_names=names)
+    text = render_predictions(find_top_classes(np.arange(6), labels, mean), path_of="v{}.mp4".format, class_names=names)
     rows = list(csv.DictReader(io.StringIO(text)))
     for video, row in enumerate(rows):
         order = np.argsort(-mean[video])

@@ -10,7 +10,7 @@ import pytest
 from tests.utils.evaluation.test_result import make_result
 from tests.utils.search.page.test_search_page import Element, read, table_of
 from utils.config import RunConfig, load_config
-from utils.evaluation.top_classes import Mistake
+from utils.evaluation.top_classes import Misclassification
 from utils.figures.result import Shown, draw_result
 from utils.metrics import ViewMetrics
 
@@ -35,7 +35,10 @@ def draw(config: RunConfig, result: Any, *, mistakes: tuple[Shown, ...] = ()) ->
 def test_mistakes_have_a_picture_or_a_cause(config: RunConfig) -> None:
     result = make_result(missing=2)
     result["classes"][3]["name"] = result["missing"][0]["path"] = result["checkpoint"]["network"] = NASTY
-    shown = (Shown(Mistake(7, 3, 1, 0.125, 0.75), NASTY, b"\xff\xd8"), Shown(Mistake(8, 0, 2, 0, 1), "b.mp4", NASTY))
+    shown = (
+        Shown(Misclassification(7, 3, 1, 0.125, 0.75), NASTY, b"\xff\xd8"),
+        Shown(Misclassification(8, 0, 2, 0, 1), "b.mp4", NASTY),
+    )
     page = draw(config, result, mistakes=shown)
     first, second = page.find("figure")
     assert f"1. {NASTY}" in first.text and f"taken for class 1 75.0%; is {NASTY} 12.5%" in first.text
@@ -92,7 +95,7 @@ def test_names_leave_the_words_around_them_alone(config: RunConfig) -> None:
     for entry, name in zip(result["classes"], names, strict=True):
         entry["name"] = name
     result["missing"][0]["path"] = "שלום.mp4"
-    page = draw(config, result, mistakes=(Shown(Mistake(7, 0, 1, 0.125, 0.75), "שלום/v.mp4", b"\xff\xd8"),))
+    page = draw(config, result, mistakes=(Shown(Misclassification(7, 0, 1, 0.125, 0.75), "שלום/v.mp4", b"\xff\xd8"),))
     isolated = [name.text for name in page.find("bdi")]
     assert isolated == ["שלום/v.mp4", names[1], names[0], names[0], names[2], *names[1:], "שלום.mp4"]
     for cell in page.find("table")[0].find("bdi"):
