@@ -34,7 +34,7 @@ _POISONED = [1 << power for power in range(5, 17) for _ in range(3)]
 _TIMEOUT = 300  # seconds
 _CPU = torch.device("cpu")
 _ROOT = Path(__file__).resolve().parent.parent
-# Environment variables that affect, beside the processor, which kernels oneDNN and torch choose.
+# Environment variables that, like the processor, affect which kernels oneDNN and torch choose.
 _ENVIRONMENT = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 

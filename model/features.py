@@ -9,7 +9,7 @@ from model.network import VideoNetwork
 
 
 class WithFeatures(nn.Module):
-    """Wraps a network to return features beside scores; several threads may call it.
+    """Wraps a network to return features along with scores; several threads may call it.
 
     The features are the inputs of the classifiers, float32, concatenated over heads. If a classifier is applied to each
     frame or position of a clip, its inputs are averaged over them.

@@ -175,7 +175,7 @@ def _look_up(
 
 
 def _shape_2d(tensor: Tensor) -> tuple[int, ...]:
-    """Return the shape of a copied tensor in the 2D network, which has no time axis."""
+    """Return the shape of a copied tensor in the 2D network: without the time axis, if there is one."""
     shape = tuple(tensor.shape)
     return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
 

@@ -20,7 +20,7 @@ class Format:
         writer: "module:name" of the function that writes it, with the arguments of
             `model.export.programs.write_network`.
         program: "module:name" of the subclass of `model.export.programs.Program` that runs it; "" for weights.
-        packages: Packages that reading it needs beside torch.
+        packages: Packages that reading it needs in addition to torch.
         to_write: Further packages that writing it needs.
     """
 
