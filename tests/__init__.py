@@ -1,1 +1,1 @@
-"""Tests, in folders as the code's."""
+"""Tests, in the folders of the code that they test."""
