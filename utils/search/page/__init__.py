@@ -1,1 +1,1 @@
-"""A search drawn: search.html, and pictures for papers. No torch."""
+"""Draw a search: search.html, and figures for papers. No torch."""

@@ -1,6 +1,6 @@
-"""The drawings of a search, the same on its page and in its pictures: its graph, and the curve of a transition.
+"""SVG drawings of a search for its page and its figures: the graph, and the curve of a transition.
 
-They are SVG; colors are those of the style sheet (`utils.figures.style.PALETTE`).
+Colors are those of the style sheet (`utils.figures.style.PALETTE`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ _INK, _MUTED, _GRID, _BLUE, _ORANGE, _RED = (
 )
 _BACK, _TINT, _STRONG, _FAINT = (f"var(--{name})" for name in ("back", "tint", "strong", "faint"))
 _BOLD = 650
-_SMALLEST = 0.85  # a graph shrinks so far to fit its page, then it scrolls: its words stay readable
+_SMALLEST = 0.85  # a graph shrinks to this fraction to fit the page, then scrolls, so that its text stays readable
 
-# Color, width and dashes of a transition's line, and half the width of its arrow's head, by its role in the plan.
+# Color, width and dashes of the line of a transition, and half the width of its arrow head, by its role in the plan.
 _STROKES: dict[str, tuple[str, float, str, float]] = {
     "path": (_BLUE, 4, "", 6.75),
     "best": (_STRONG, 2, "", 4.5),
@@ -39,13 +39,13 @@ def graph_svg(result: SearchResult, sizes: Sizes, *, name: str = "", anchors: Ma
 
     Args:
         result: The result of the search.
-        sizes: Measures, for a desk or a phone.
-        name: Its id.
-        anchors: For each transition that has a chart, the id of it: the transition's line leads there.
+        sizes: Dimensions, for a desktop or a phone.
+        name: The id of the SVG element.
+        anchors: The id of the chart of each transition that has one; its line links there.
     """
     drawing = lay_out(result, sizes)
     width, height = round(drawing.width), round(drawing.height)
-    # The path is drawn last, over what it crosses; labels are over all lines.
+    # Draw the path last, over the lines it crosses; labels are over all lines.
     edges = sorted(drawing.edges, key=lambda edge: edge.role == "path")
     title = f"The graph of {result.record}: {len(drawing.nodes)} states, {len(edges)} transitions"
     return element(
@@ -112,7 +112,7 @@ def _draw_node(node: Node, sizes: Sizes) -> Element:
 
 
 def legend(kinds: Mapping[str, str]) -> Element:
-    """Return samples of lines with what they mean."""
+    """Return a legend of line samples: role and meaning."""
     sample = {"viewBox": "0 0 40 12", "width": 40, "height": 12, "aria_hidden": "true"}
     items = (
         element("li", element("svg", *_draw_arrow([(1, 6), (39, 6)], role), **sample), f" {text}")
@@ -122,7 +122,7 @@ def legend(kinds: Mapping[str, str]) -> Element:
 
 
 def curve_svg(edge: EdgeResult, ranges: Ranges, *, result: SearchResult, name: str = "") -> Element:
-    """Return the chart of a transition that has scores: points, fitted curve, knee, and divergence."""
+    """Return the chart of a transition that has scores: points, fitted curve, knee and divergence."""
     frame = Frame(ranges.epochs, ranges.scores)
     curve = [(frame.x(epoch), frame.y(score)) for epoch, score in labels.fitted_curve(edge)]
     fit = [element("path", d=line_data(curve), kind="fit", fill="none", stroke=_BLUE, stroke_width=2)] if curve else []
@@ -136,7 +136,7 @@ def curve_svg(edge: EdgeResult, ranges: Ranges, *, result: SearchResult, name: s
 
 
 def _draw_points(edge: EdgeResult, frame: Frame) -> Iterator[Element]:
-    """Points up to the knee are filled; those beyond it belong to no path and are hollow."""
+    """Draw filled points up to the knee and hollow ones beyond it, which belong to no path."""
     knee = labels.knee_epoch(edge)
     for epoch, score in enumerate(edge.scores):
         if labels.is_number(score):
@@ -156,7 +156,7 @@ def _draw_knee(edge: EdgeResult, frame: Frame) -> Iterator[Element]:
     diamond = f"{line_data([(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)])}Z"
     title = element("title", f"knee: epoch {knee}, {number(value)}")
     yield element("path", title, d=diamond, kind="diamond", fill=_ORANGE, stroke=_BACK, stroke_width=1)
-    # The label is above the plot, where no point can be, on the side with more room.
+    # The label is above the plot, where there are no points, on the side with more room.
     shift, anchor = (4, "end") if knee > sum(frame.x_range) / 2 else (-4, "start")
     place = {"x": x + shift, "y": frame.top - 7, "text_anchor": anchor}
     yield element("text", f"knee {knee}: {number(value)}", kind="knee", fill=_ORANGE, font_weight=_BOLD, **place)
@@ -174,13 +174,13 @@ def _draw_divergence(edge: EdgeResult, frame: Frame) -> Iterator[Element]:
 
 
 def graph_figure(result: SearchResult) -> Figure:
-    """Return the picture of a search's graph with the chosen path."""
+    """Return a figure of the graph of a search with the chosen path."""
     graph = graph_svg(result, WIDE, anchors={})
     return svg_figure([graph], title=result.record, subtitle=labels.describe_score(result))
 
 
 def edges_figure(result: SearchResult) -> Figure:
-    """Return the picture of the curve of every transition that has scores, those of the path first."""
+    """Return a figure of the curves of all transitions that have scores, those of the path first."""
     ranges = labels.chart_ranges(result)
     cards = [
         _draw_card(place, edge, curve_svg(edge, ranges[labels.edge_name(edge)], result=result))
@@ -192,7 +192,7 @@ def edges_figure(result: SearchResult) -> Figure:
 
 
 def _draw_card(place: int, edge: EdgeResult, chart: Element) -> Element:
-    """Return a chart under its name and verdict, in a frame."""
+    """Return a chart with a frame, its name and its verdict."""
     color, width, ink = (_BLUE, 2, _BLUE) if edge.on_path else (_GRID, 1, _INK)
     return element(
         "svg",

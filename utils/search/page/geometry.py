@@ -1,4 +1,4 @@
-"""Points, boxes and lines of a drawing. Units are those of SVG: pixels, y downwards."""
+"""Points, boxes and polylines in SVG coordinates: pixels, y downwards."""
 
 import itertools
 import math
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 Point = tuple[float, float]
 
-ARROW = 8.0  # length of an arrow's head
-_CORNER = 7.0  # radius where a line turns
+ARROW = 8.0  # length of an arrow head, pixels
+_CORNER = 7.0  # radius of a rounded corner, pixels
 
 
 class Box(NamedTuple):
-    """A rectangle: upper left corner and size."""
+    """A rectangle: upper left corner and size, pixels."""
 
     x: float
     y: float
@@ -21,21 +21,21 @@ class Box(NamedTuple):
 
     @property
     def right(self) -> float:
-        """The right side."""
+        """Coordinate x of the right side."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
-        """The lower side."""
+        """Coordinate y of the lower side."""
         return self.y + self.height
 
     def overlaps(self, other: "Box") -> bool:
-        """Return whether the two share any area."""
+        """Return whether two boxes have a common area."""
         return self.x < other.right and other.x < self.right and self.y < other.bottom and other.y < self.bottom
 
     def is_crossed(self, start: Point, end: Point) -> bool:
-        """Return whether the straight line between two points runs through the inside; its border does not count."""
-        low, high = 0.0, 1.0  # the part of the line that is inside, as fractions of its length
+        """Return whether the segment between two points crosses the interior; touching the border does not count."""
+        low, high = 0.0, 1.0  # the part of the segment inside, as fractions of its length
         for a, b, least, most in ((start[0], end[0], self.x, self.right), (start[1], end[1], self.y, self.bottom)):
             if a == b:
                 if not least < a < most:
@@ -47,12 +47,12 @@ class Box(NamedTuple):
 
 
 def length_of(line: Sequence[Point]) -> float:
-    """Return the length of a line with corners."""
+    """Return the length of a polyline."""
     return sum(math.dist(a, b) for a, b in itertools.pairwise(line))
 
 
 def point_at(line: Sequence[Point], fraction: float) -> Point:
-    """Return the point of a line at a fraction (0 to 1) of its length."""
+    """Return the point of a polyline at a fraction (0 to 1) of its length."""
     lengths = [math.dist(a, b) for a, b in itertools.pairwise(line)]
     left = fraction * sum(lengths)
     for (a, b), length in zip(itertools.pairwise(line), lengths, strict=True):
@@ -64,7 +64,7 @@ def point_at(line: Sequence[Point], fraction: float) -> Point:
 
 
 def round_line(line: Sequence[Point]) -> str:
-    """Return a line with round corners as the data of an SVG path."""
+    """Return SVG path data of a polyline with rounded corners."""
     pieces = ["M{:.1f} {:.1f}".format(*line[0])]
     for before, corner, after in zip(line, line[1:], line[2:], strict=False):
         turn = []
@@ -77,7 +77,15 @@ def round_line(line: Sequence[Point]) -> str:
 
 
 def arrow_head(line: Sequence[Point], *, width: float) -> tuple[tuple[Point, Point, Point], Point]:
-    """Return the triangle at a line's end, tip first and twice `width` at its base, and where the line itself stops."""
+    """Return the arrow head of a polyline.
+
+    Args:
+        line: Points of the polyline.
+        width: Half the width of the head at its base, pixels.
+
+    Returns:
+        The triangle, tip first, and the middle of its base, where the line has to stop.
+    """
     tip = line[-1]
     before = next(point for point in reversed(line[:-1]) if point != tip)
     length = math.dist(before, tip)

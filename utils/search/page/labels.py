@@ -1,4 +1,4 @@
-"""The words, numbers and curves that the page and the pictures of a search share. Scores are in percent."""
+"""Texts, numbers and curves that the page and the figures of a search share. Scores are in percent."""
 
 import math
 from collections.abc import Iterator
@@ -11,60 +11,60 @@ from utils.search.result import EdgeResult, SearchResult, StateResult, describe_
 from utils.text import count
 
 METRICS = {"mean": "mean of top-1, top-3 and top-5", "top1": "top-1", "top3": "top-3", "top5": "top-5"}
-PROTOCOL = "1 clip, centre crop"
+PROTOCOL = "1 clip, center crop"
 NOTHING = "–"  # written where there is no number
-# Verdicts have a sign as well as a word, so that neither colour nor memory is needed to tell them apart.
+# Each verdict has a sign besides its word, so that it can be recognized without color.
 SIGNS = {"settled": "●", "capped": "▲", "hopeless": "○", "running": "◐", "waiting": "◌"}
 DIVERGED = "✕"
 PATH, BEST, LOST, RUNNING, WAITING = "path", "best", "lost", "running", "waiting"
-# What a role in the plan means, in the order of a legend.
+# Meaning of a transition's role in the plan, in the order of the legend.
 ROLES = {
     PATH: "on the path",
     BEST: "best into its state",
     LOST: "not taken",
     RUNNING: "in training",
-    WAITING: "not begun",
+    WAITING: "not started",
 }
 
 
 def number(value: float | None) -> str:
-    """Return a score; a dash where there is none."""
+    """Return a score with two decimals; a dash if there is none."""
     return f"{value:.2f}" if is_number(value) else NOTHING
 
 
 def is_number(value: float | None) -> TypeGuard[float]:
-    """Return whether there is a finite value: training that diverged has none."""
+    """Return whether a value is finite; the score of training that diverged is not."""
     return value is not None and math.isfinite(value)
 
 
 def edge_name(edge: EdgeResult) -> str:
-    """Return the name of a transition as the journal has it."""
+    """Return the name of a transition as written in the journal, "start -> end"."""
     return f"{edge.start} -> {edge.end}"
 
 
 def arrow_name(edge: EdgeResult) -> str:
-    """Return the name of a transition as people read it."""
+    """Return the name of a transition for display, "start → end"."""
     return f"{edge.start} → {edge.end}"
 
 
 def knee_epoch(edge: EdgeResult) -> int | None:
-    """Return the knee of a transition; None while it is undecided."""
+    """Return the knee of a transition in epochs; None while it is undecided."""
     return edge.knee.epoch if edge.knee else None
 
 
 def knee_value(edge: EdgeResult) -> float | None:
-    """Return the fitted score at the knee; None while there is none."""
+    """Return the fitted score at the knee; None if undecided or not finite."""
     value = edge.knee.value if edge.knee else None
     return value if is_number(value) else None
 
 
 def diverged_in(edge: EdgeResult) -> int | None:
-    """Return the epoch whose score is null because training diverged; None where it did not."""
+    """Return the first epoch whose score is not finite because training diverged; None if there is none."""
     return next((epoch for epoch, score in enumerate(edge.scores) if not is_number(score)), None)
 
 
 def find_winner(result: SearchResult, state: State) -> EdgeResult | None:
-    """Return the best incoming transition of a state, as soon as all are decided."""
+    """Return the best incoming transition of a state; None until all of them are decided."""
     into = [edge for edge in result.edges if edge.end == state]
     if any(edge.knee is None for edge in into):
         return None
@@ -72,7 +72,7 @@ def find_winner(result: SearchResult, state: State) -> EdgeResult | None:
 
 
 def edge_role(edge: EdgeResult, result: SearchResult) -> str:
-    """Return what an edge is in the plan: on the path, the best into its end, lost, running or waiting."""
+    """Return the role of a transition in the plan: PATH, BEST (into its end state), LOST, RUNNING or WAITING."""
     if edge.on_path:
         return PATH
     if edge.knee is None:
@@ -81,13 +81,13 @@ def edge_role(edge: EdgeResult, result: SearchResult) -> str:
 
 
 def describe_roles(result: SearchResult) -> dict[str, str]:
-    """Return what each role means that the edges of a result have."""
+    """Return the roles that occur in a result, with their meanings."""
     found = {edge_role(edge, result) for edge in result.edges}
     return {role: text for role, text in ROLES.items() if role in found}
 
 
 def edge_label(edge: EdgeResult, *, in_short: bool) -> str:
-    """Return what is written on an edge: the epochs up to its knee, a cross where training diverged."""
+    """Return the label of a transition: the epochs up to its knee, with a cross if training diverged."""
     epoch = knee_epoch(edge)
     if epoch is None:
         return "…" if edge.verdict == RUNNING else "?"
@@ -96,7 +96,7 @@ def edge_label(edge: EdgeResult, *, in_short: bool) -> str:
 
 
 def describe_edge(edge: EdgeResult, result: SearchResult) -> str:
-    """Return an edge as a sentence."""
+    """Return a transition and its outcome in a sentence."""
     if edge.knee is None:
         trained = f" after {count(edge.cost.epochs_trained, 'epoch')}" if edge.scores else ""
         return f"{arrow_name(edge)}: {edge.verdict}{trained}"
@@ -109,7 +109,7 @@ def describe_edge(edge: EdgeResult, result: SearchResult) -> str:
 
 
 def describe_estimate(fit: KneeFit, result: SearchResult) -> str:
-    """Return where the knee of a transition in training is, as far as its fitted curve says."""
+    """Return the current estimate of the knee of a transition in training, from its fitted curve."""
     so_far = fit.within(result.max_epochs)
     if so_far.epoch == result.max_epochs:
         return "no knee yet"
@@ -117,7 +117,7 @@ def describe_estimate(fit: KneeFit, result: SearchResult) -> str:
 
 
 def describe_score(result: SearchResult) -> str:
-    """Return the score of the path and what it is of; a path chosen on the evaluation list says so."""
+    """Return the score of the path with its protocol, and whether the path was selected on the evaluation list."""
     metric = METRICS[result.metric]
     if not result.complete:
         return f"the search is running; scores in % ({metric}, {PROTOCOL})"
@@ -126,7 +126,7 @@ def describe_score(result: SearchResult) -> str:
 
 
 def walk_path(result: SearchResult) -> Iterator[EdgeResult]:
-    """Yield the edges of the chosen path in order, those of 0 epochs included."""
+    """Yield the transitions of the chosen path in order, including those of 0 epochs."""
     following = {edge.start: edge for edge in result.edges if edge.on_path}
     state = INITIAL
     while state in following:
@@ -135,7 +135,7 @@ def walk_path(result: SearchResult) -> Iterator[EdgeResult]:
 
 
 def ordered_edges(result: SearchResult) -> list[tuple[int, EdgeResult]]:
-    """Return the edges with their places in the exploration order, those of the path first."""
+    """Return the transitions with their numbers in exploration order, those of the path first."""
     numbers = {edge_name(edge): place for place, edge in enumerate(result.edges, start=1)}
     first = list(walk_path(result))
     rest = [edge for edge in result.edges if not edge.on_path]
@@ -143,12 +143,12 @@ def ordered_edges(result: SearchResult) -> list[tuple[int, EdgeResult]]:
 
 
 def drawn_edges(result: SearchResult) -> list[tuple[int, EdgeResult]]:
-    """Return those of them that have scores, and so a chart."""
+    """Return the `ordered_edges` that have scores and therefore a chart."""
     return [(place, edge) for place, edge in ordered_edges(result) if edge.scores]
 
 
 def state_score(state: StateResult, result: SearchResult) -> str:
-    """Return the best score of a state; while the search runs a bound, as soon as there is any."""
+    """Return the best score of a state; a lower bound while some of its incoming transitions are undecided."""
     into = [edge for edge in result.edges if edge.end == state.state]
     values = [value for edge in into if (value := knee_value(edge)) is not None]
     if not values:
@@ -157,7 +157,7 @@ def state_score(state: StateResult, result: SearchResult) -> str:
 
 
 def state_lines(state: StateResult, *, wraps: bool) -> tuple[str, ...]:
-    """Return what is written in a state below its name: its clip and rate."""
+    """Return the lines written in a state below its name: its clip and learning rate."""
     clip = describe_input(state.setting)
     pieces = clip.split(", ") if wraps else [clip]
     clip_lines = [piece + ("," if place < len(pieces) else "") for place, piece in enumerate(pieces, start=1)]
@@ -165,7 +165,7 @@ def state_lines(state: StateResult, *, wraps: bool) -> tuple[str, ...]:
 
 
 def state_tag(state: StateResult, result: SearchResult, *, in_short: bool) -> str:
-    """Return what a state is in the plan, where it is something."""
+    """Return the tag of a state in the plan: "goal", "passed through" or ""."""
     is_skipped = state.state in result.skipped_states
     if state.state == result.goal:
         return "goal, 0 epochs" if is_skipped and not in_short else "goal"
@@ -173,13 +173,13 @@ def state_tag(state: StateResult, result: SearchResult, *, in_short: bool) -> st
 
 
 def initial_weights(result: SearchResult, *, in_short: bool) -> str:
-    """Return which weights a search starts from."""
+    """Return a description of the weights that a search starts from."""
     kind = "pretrained" if result.config.network.pretrained_model else "random"
     return kind if in_short else f"{kind} weights"
 
 
 def fitted_curve(edge: EdgeResult) -> list[tuple[float, float]]:
-    """Return points of the fitted curve over the epochs it was fitted to, closer together where it rises."""
+    """Return 61 points (epoch, score) of the fitted curve over the fitted epochs, denser where it is steep."""
     diverged = diverged_in(edge)
     last = (len(edge.scores) if diverged is None else diverged) - 1
     if edge.fit is None or last < 1:
@@ -189,27 +189,27 @@ def fitted_curve(edge: EdgeResult) -> list[tuple[float, float]]:
 
 
 def score_range(edge: EdgeResult) -> Range:
-    """Return the lowest and highest score to draw, at least 4 apart: noise shall not look like progress."""
+    """Return the lowest and highest score to draw, at least 4 apart, so that noise does not look like progress."""
     found = [*edge.scores, *(score for _, score in fitted_curve(edge)), knee_value(edge)]
     values = [score for score in found if is_number(score)]
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     pad = max(0.06 * (high - low), (4.0 - (high - low)) / 2)
-    rise = max(pad - low - 0.24, 0.0) if low >= 0 else 0.0  # no score is below 0: there is little room for it
+    rise = max(pad - low - 0.24, 0.0) if low >= 0 else 0.0  # scores are not negative: leave little room below 0
     return low - pad + rise, high + pad + rise
 
 
 class Ranges(NamedTuple):
-    """The axes of a chart: first and last epoch, lowest and highest score."""
+    """Axis ranges of a chart: first and last epoch, lowest and highest score."""
 
     epochs: Range
     scores: Range
 
 
 def chart_ranges(result: SearchResult) -> dict[str, Ranges]:
-    """Return the axes of the chart of every transition that has scores, by its name.
+    """Return the axis ranges of every transition that has scores, by its name.
 
-    Transitions into one state compete, so they have the same axes; those from the initial state, whose scores begin at
-    0, have theirs among themselves.
+    Transitions into the same state compete and share their ranges. Transitions from the initial state, whose scores
+    start at 0, share ranges among themselves.
     """
     rivals: dict[State, list[EdgeResult]] = {}
     for edge in result.edges:
@@ -224,7 +224,7 @@ def chart_ranges(result: SearchResult) -> dict[str, Ranges]:
 
 
 def verdict_text(edge: EdgeResult) -> tuple[str, str]:
-    """Return the sign and the word of a verdict; one whose training diverged says so."""
+    """Return the sign and the word of a verdict, and whether training diverged."""
     if diverged_in(edge) is not None:
         return DIVERGED, f"{edge.verdict}, diverged"
     return SIGNS[edge.verdict], edge.verdict

@@ -1,8 +1,8 @@
-"""Where the graph of a search is drawn: nodes, edges and labels in plain numbers, for the page and for the pictures.
+"""Lay out the graph of a search: coordinates of nodes, edges and labels, for the page and for the figures.
 
 States are on a grid: inputs from left to right, short to long; learning rates from top to bottom, high to low; the
-initial state has a row of its own above. Neighbours, diagonal ones included, are joined by straight lines. Any other
-edge runs through the channels between the rows and columns, each in a lane of its own, so that none hides a state.
+initial state has a row of its own above. Neighbors, including diagonal ones, are joined by straight lines. Any other
+edge runs through the channels between rows and columns, each edge in its own lane, so that none crosses a state.
 Units are those of SVG: pixels, y downwards.
 """
 
@@ -29,26 +29,26 @@ from utils.search.result import EdgeResult, SearchResult
 
 Cell = tuple[int, int]  # column, row; the initial state is in row -1
 
-_LANE = 13.0  # distance between lanes of a channel
+_LANE = 13.0  # distance between the lanes of a channel, pixels
 _MARGIN = 5.0
 LABEL_FONT = 12.0
-# Widths of a letter as fractions of its font's size, enough for wide fonts: of words, and of bold words and numbers.
+# Upper bounds of the width of a letter as fractions of the font size, for regular text and for bold text and numbers.
 _LETTER, _BOLD_LETTER = 0.56, 0.64
-# Where a label may be, as fractions of its edge's length, the best first.
+# Candidate positions of a label as fractions of the length of its edge, the best first.
 _LABEL_PLACES = sorted((k / 50 for k in range(5, 46)), key=lambda fraction: abs(fraction - 0.46))
 
 
 class Sizes(NamedTuple):
-    """Measures of a drawing.
+    """Dimensions of a drawing, pixels.
 
     Attributes:
-        node: Width of a state, where its words do not need more.
-        gap_x: Least distance between columns.
-        gap_y: Least distance between rows.
+        node: Minimum width of a state; wider if its text needs more.
+        gap_x: Minimum distance between columns.
+        gap_y: Minimum distance between rows.
         line: Height of a line of text.
-        font: Size of the words in a state.
-        pad: Their distance from its border.
-        wraps: Whether the words of a state are broken into short lines and labels are numbers only.
+        font: Font size of the text in a state.
+        pad: Distance of the text from the border of its state.
+        wraps: Whether the text of a state is broken into short lines and labels are numbers only.
     """
 
     node: float
@@ -65,14 +65,14 @@ COMPACT = Sizes(node=88, gap_x=42, gap_y=46, line=14.5, font=11.5, pad=6, wraps=
 
 
 class Node(NamedTuple):
-    """A state as it is drawn.
+    """A state in the drawing.
 
     Attributes:
         name: Its name, "initial" or "(input,level)".
-        box: Its place.
-        score: Its best score in words, written in the upper right corner.
-        lines: What is written below its name.
-        tag: What the state is in the plan ("goal", "passed through"), or empty.
+        box: Its position and size.
+        score: Text of its best score, in the upper right corner.
+        lines: Lines of text below its name.
+        tag: Its role in the plan ("goal", "passed through"), or empty.
         is_on_path: Whether the chosen path leads through it.
     """
 
@@ -85,15 +85,15 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A transition as it is drawn.
+    """A transition in the drawing.
 
     Attributes:
         name: "start -> end".
         role: "path", "best", "lost", "running" or "waiting".
-        points: Corners of its line, from the start state's border to the end state's border.
-        label: The knee in words.
-        label_box: Where the label is.
-        entry: The edge of the result.
+        points: Corners of its line, from the border of the start state to that of the end state.
+        label: Text of its knee.
+        label_box: Position and size of the label.
+        entry: The transition in the result.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Edge(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """A whole graph."""
+    """The laid-out graph; width and height in pixels."""
 
     width: float
     height: float
@@ -115,13 +115,13 @@ class Drawing(NamedTuple):
 
 @dataclass(frozen=True)
 class _Grid:
-    """Which cell every state is in, and which lanes the edges take that do not join neighbours."""
+    """The cell of every state, and the lanes of the edges that do not join neighbors."""
 
     cells: Mapping[str, Cell]
     edges: Sequence[tuple[str, str]]
 
     def route(self, edge: tuple[str, str]) -> tuple[tuple[str, int], ...]:
-        """Return the channels an edge runs through: ("h", k) is above row k, ("v", k) left of column k."""
+        """Return the channels an edge runs through: ("h", k) is above row k, ("v", k) is left of column k."""
         (column, row), (end_column, end_row) = self.cells[edge[0]], self.cells[edge[1]]
         if max(abs(end_column - column), abs(end_row - row)) == 1:
             return ()
@@ -134,7 +134,7 @@ class _Grid:
 
     @cached_property
     def lanes(self) -> dict[tuple[tuple[str, str], tuple[str, int]], int]:
-        """The number of the lane that each edge takes in each channel it runs through."""
+        """Number of the lane that each edge takes in each channel it runs through."""
         taken: Counter[tuple[str, int]] = Counter()
         lanes = {}
         for edge in self.edges:
@@ -144,12 +144,12 @@ class _Grid:
         return lanes
 
     def width_of_lanes(self, kind: str, last: int) -> float:
-        """Return how wide all lanes are of the channels ("h" or "v") with the numbers 0 to `last`."""
+        """Return the total width of the lanes of channels 0 to `last` of a kind ("h" or "v"), pixels."""
         return _LANE * sum(channel[0] == kind and channel[1] <= last for _, channel in self.lanes)
 
 
 def lay_out(result: SearchResult, sizes: Sizes) -> Drawing:
-    """Place the graph of a search that runs or has finished."""
+    """Lay out the graph of a running or finished search."""
     edges = [(str(edge.start), str(edge.end)) for edge in result.edges]
     grid = _Grid(_place_in_cells(result), edges)
     labels = [edge_label(entry, in_short=sizes.wraps) for entry in result.edges]
@@ -171,7 +171,7 @@ def lay_out(result: SearchResult, sizes: Sizes) -> Drawing:
 
 
 def _place_in_cells(result: SearchResult) -> dict[str, Cell]:
-    """Give every state a column and a row; inputs and rates that no state uses take no place."""
+    """Return the cell of every state; inputs and rates that no state uses take no column or row."""
     inputs = sorted({state.input for state in result.states})
     levels = sorted({state.level for state in result.states})
     cells = {str(s.state): (inputs.index(s.input), levels.index(s.level)) for s in result.states}
@@ -180,8 +180,8 @@ def _place_in_cells(result: SearchResult) -> dict[str, Cell]:
 
 
 def _place_boxes(grid: _Grid, nodes: Sequence[Node], sizes: Sizes, *, labels: Sequence[str]) -> dict[str, Box]:
-    """Return the place of every state."""
-    # Left of the first column there is room for the labels of the edges that run there.
+    """Return the box of every state."""
+    # Leave room left of the first column for the labels of edges that run there.
     left = _MARGIN + (max(map(_label_width, labels)) / 2 if grid.width_of_lanes("v", 0) else 0)
     most, has_tag = max(len(node.lines) for node in nodes), any(node.tag for node in nodes)
     start_height, height = sizes.line * 2 + 13, sizes.line * (1 + most + has_tag) + 13
@@ -199,14 +199,14 @@ def _label_width(label: str) -> float:
 
 
 def _width_of_words(node: Node, sizes: Sizes) -> float:
-    """Return how wide a state must be to hold its words."""
+    """Return the width that a state needs for its text, pixels."""
     head = _BOLD_LETTER * len(f"{node.name} {node.score}")
     rest = [_LETTER * len(line) for line in node.lines] + [_BOLD_LETTER * len(node.tag)]
     return 2 * sizes.pad + sizes.font * max(head, *rest)
 
 
 def _channel_starts(grid: _Grid, boxes: Mapping[str, Box]) -> tuple[list[float], list[float]]:
-    """Return where channels begin: the left side of ("v", 0), ("v", 1), ... and the upper side of ("h", 0), ..."""
+    """Return where the channels start: x of ("v", 0), ("v", 1), ... and y of ("h", 0), ("h", 1), ..."""
     by_column = {column: boxes[name] for name, (column, _) in grid.cells.items()}
     by_row = {row: boxes[name] for name, (_, row) in grid.cells.items()}
     left = min(box.x for box in boxes.values()) - grid.width_of_lanes("v", 0)
@@ -216,12 +216,12 @@ def _channel_starts(grid: _Grid, boxes: Mapping[str, Box]) -> tuple[list[float],
 
 
 def _place_ports(grid: _Grid, boxes: Mapping[str, Box]) -> dict[tuple[tuple[str, str], str], Point]:
-    """Return where every edge that takes lanes leaves and enters the border of its states.
+    """Return where every edge that takes lanes leaves its start state and enters its end state.
 
-    They share the upper or lower side with the vertical edge, which has its middle, and the diagonal ones, which have
-    its corners: edges to and from the left are spread over the left half, others over the right half. Those that come
-    down into a channel and those that leave it downwards in the same column get different places, or their lines could
-    run over one another.
+    The vertical edge has the middle of the upper or lower side, diagonal edges have its corners. Edges that take lanes
+    are spread between them: those to and from the left over the left half, others over the right half. In a column,
+    edges that enter a channel from above and edges that leave it downwards get different places; otherwise their lines
+    could coincide.
     """
     wanted: dict[tuple[int, int, str], list[tuple[tuple[str, str], str]]] = defaultdict(list)
     for edge in grid.edges:
@@ -251,13 +251,13 @@ def _draw_line(
     columns: Sequence[float],
     rows: Sequence[float],
 ) -> tuple[Point, ...]:
-    """Return the corners of an edge's line."""
+    """Return the corners of the line of an edge."""
     route = grid.route(edge)
     if not route:
         return _draw_straight(grid, edge, boxes)
     start, end = ports[edge, edge[0]], ports[edge, edge[1]]
     starts = {"v": columns, "h": rows}
-    first = {"v": 0.5, "h": 0.85}  # a line that turns below a state shall not stick to it
+    first = {"v": 0.5, "h": 0.85}  # keep a line that turns below a state away from it
     lanes = [starts[kind][k] + _LANE * (grid.lanes[edge, (kind, k)] + first[kind]) for kind, k in route]
     if len(lanes) == 1:
         return (start, (start[0], lanes[0]), (end[0], lanes[0]), end)
@@ -266,7 +266,7 @@ def _draw_line(
 
 
 def _draw_straight(grid: _Grid, edge: tuple[str, str], boxes: Mapping[str, Box]) -> tuple[Point, ...]:
-    """Return the line between neighbours: middle to middle, or corner to corner."""
+    """Return the straight line between neighbors: middle to middle, or corner to corner."""
     (column, row), (end_column, end_row) = grid.cells[edge[0]], grid.cells[edge[1]]
     start, end = boxes[edge[0]], boxes[edge[1]]
     right, down = end_column - column, end_row - row
@@ -279,10 +279,12 @@ def _draw_straight(grid: _Grid, edge: tuple[str, str], boxes: Mapping[str, Box])
 
 
 def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes: Sequence[Box]) -> list[Box]:
-    """Place every label on its line, off the states and, where there is room, off other labels and lines."""
+    """Place every label on its line, off the states and, if there is room, off other labels and lines."""
     placed: dict[int, Box] = {}
     pieces = [(number, a, b) for number, line in enumerate(lines) for a, b in itertools.pairwise(line)]
-    for number in sorted(range(len(lines)), key=lambda number: length_of(lines[number])):  # short ones have no choice
+    for number in sorted(
+        range(len(lines)), key=lambda number: length_of(lines[number])
+    ):  # short lines first: they have the fewest places
         width, height = _label_width(labels[number]), LABEL_FONT + 4
         least = math.inf
         for fraction in _LABEL_PLACES:
@@ -299,7 +301,7 @@ def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes
 
 
 def _list_nodes(result: SearchResult, sizes: Sizes) -> list[Node]:
-    """Return the states with what is written in them; they have no place yet."""
+    """Return the states with their texts, not yet placed."""
     nowhere = Box(0, 0, 0, 0)
     is_on_path = any(edge.start == INITIAL and edge.on_path for edge in result.edges)
     words = (initial_weights(result, in_short=sizes.wraps),)

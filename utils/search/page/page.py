@@ -1,4 +1,4 @@
-"""search.html: all a search says, as one file that any browser reads without a network or scripts."""
+"""search.html: the whole result of a search in one self-contained file; no network, and no scripts when finished."""
 
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -30,7 +30,7 @@ _FIT_KEYS = ("a", "b", "c", "d", "e", "residual")
 
 
 def render_page(result: SearchResult) -> str:
-    """Return the page of a search that runs or has finished."""
+    """Return the HTML page of a running or finished search."""
     is_complete = result.complete
     return render_document(
         f"{'' if is_complete else 'searching: '}{result.record}",
@@ -69,7 +69,7 @@ def _render_head(result: SearchResult) -> Element:
 
 
 def _describe_training(result: SearchResult) -> Iterator[str]:
-    """Yield a sentence about the transition in training."""
+    """Yield a sentence about each transition in training."""
     for place, edge in enumerate(result.edges, start=1):
         if edge.verdict == "running":
             fit = f", {labels.describe_estimate(edge.fit, result)}" if edge.fit else ""
@@ -78,14 +78,14 @@ def _describe_training(result: SearchResult) -> Iterator[str]:
 
 
 def _list_facts(result: SearchResult) -> Iterator[tuple[str, str, str]]:
-    """Yield the numbers of the headline: what they are of, the number, and a line about it."""
+    """Yield the headline figures: name, value and a line of explanation."""
     metric, searched = METRICS[result.metric], result.ledger.search
     about = f"{count(searched.clips, 'clip')} trained, {describe_time(searched.seconds)}"
     trained = count(searched.epochs_trained, "epoch")
     if result.left is not None:
         (low, high), seconds = result.left.epochs, result.left.seconds
         shortest, longest = map(describe_time, seconds)
-        speed = f"{shortest} to {longest} at the speed so far" if seconds[1] else "nothing is trained yet"
+        speed = f"{shortest} to {longest} at the speed so far" if seconds[1] else "nothing trained yet"
         yield "Left", f"{f'{low:,} to ' if low < high else ''}{count(high, 'epoch')}", speed
         yield "Trained so far", trained, about
         return
@@ -107,7 +107,7 @@ def _percent(value: float | None) -> str:
 
 
 def _render_selection(result: SearchResult) -> Element:
-    """Return which videos chose the path; a path chosen on the evaluation list says so loudly."""
+    """Return which videos select the path; a warning if they are the evaluation list."""
     text = result.selection.text
     if result.selection.kind == "eval_list":
         return warning("Selected on the evaluation list.", f"{text}.")
@@ -115,11 +115,11 @@ def _render_selection(result: SearchResult) -> Element:
 
 
 def _render_graph(result: SearchResult) -> Element:
-    """Return the graph twice, for a desk and for a phone; the style sheet shows one of them."""
+    """Return the graph in two sizes, for a desktop and for a phone; the style sheet shows one of them."""
     anchors = {labels.edge_name(edge): f"edge-{place}" for place, edge in labels.drawn_edges(result)}
     text = (
-        "Inputs from short to long, learning rates from high to low. A state has the best score that led into it; a "
-        "line has the epochs up to its knee, and leads to its curve."
+        "Columns: inputs from short to long; rows: learning rates from high to low. Each state shows the best score of "
+        "its incoming transitions, each line the epochs up to the knee; lines link to their curves."
     )
     graphs = []
     for name, sizes in (("wide", WIDE), ("compact", COMPACT)):
@@ -151,7 +151,7 @@ def _render_path(result: SearchResult) -> Element:
 
 
 def _describe_path(result: SearchResult) -> Element:
-    """Return where the path's record and weights are; where there is no path, why."""
+    """Return where the record and the weights of the path are, or why there is no path."""
     record = result.path_record
     if record is None:
         words = "No transition improved on the weights it started from: there is no path to train."
@@ -159,7 +159,7 @@ def _describe_path(result: SearchResult) -> Element:
     folder = f"{result.config.logging.output_dir.rstrip('/')}/{result.record}"
     command = f"python train_3d.py --config_file {folder}/{record}"
     link, weights = element("a", record, href=quote(record)), element("code", "current.pth")
-    text = ("The path as a record: ", link, "; its weights: ", weights, ". Train it anew with ")
+    text = ("The path as a record: ", link, "; its weights: ", weights, ". Train it again with ")
     return note(*text, element("code", command), ".")
 
 
@@ -170,11 +170,11 @@ def _render_curves(result: SearchResult) -> Element:
         for place, edge in labels.drawn_edges(result)
     ]
     waiting = [labels.arrow_name(edge) for _, edge in labels.ordered_edges(result) if not edge.scores]
-    more = [note(f"Not begun: {', '.join(waiting)}.")] if waiting else []
+    more = [note(f"Not started: {', '.join(waiting)}.")] if waiting else []
     text = (
-        f"Score in percent ({METRICS[result.metric]}, {PROTOCOL}) after each epoch; epoch 0 is the start weights. "
-        "The curve is the fit; filled points lead to the knee, hollow ones were trained beyond it. Transitions into "
-        "the same state have the same axes, and so have those from the initial weights."
+        f"Score in percent ({METRICS[result.metric]}, {PROTOCOL}) after each epoch; epoch 0 is before training. "
+        "Line: fitted curve; filled points: up to the knee; hollow points: beyond it. Transitions into the same state "
+        "share their axes, as do those from the initial weights."
     )
     charts = [note(text), element("div", *figures, kind="charts")] if figures else []
     return section("curves", "Curves", *charts, *more)
@@ -232,8 +232,8 @@ def _render_edges(result: SearchResult) -> Element:
         cells = [("", str(place)), ("th", labels.arrow_name(edge)), ("", verdict), *numbers(*values)]
         rows.append(table_row(cells, kind="path" if edge.on_path else "", name=f"row-{place}"))
     text = (
-        "Knee and epochs: up to the knee and trained; score and start: in percent, fitted at the knee and measured on "
-        "the start weights; fit: "
+        "Knee: epochs up to the knee; epochs: all that were trained. Score: fitted at the knee, in percent; start: "
+        "measured before training, in percent. Fit: "
     )
     formula = element("span", "f(x) = −a·exp(−b·x) − c·x − d·x² + e", kind="formula")
     return section("edges", "Transitions", note(text, formula, "."), table("transitions", head, rows, kind="dense"))
@@ -254,14 +254,14 @@ def _render_ledger(result: SearchResult) -> Element:
         alone, ratio = NOTHING if mine is None else written(mine), f"{total / mine:.1f} ×" if mine else NOTHING
         rows.append(table_row([("th", text), *numbers(written(total), alone, ratio)]))
     head = [("", ""), *numbers("the search", "the path alone", "ratio")]
-    text = "What the search has cost, and what of it training the path alone would."
+    text = "Compute of the search, and of training the path alone."
     return section("ledger", "Compute", note(text), table("compute", head, rows))
 
 
 def _render_configuration(result: SearchResult) -> Element:
     rules = (
-        f"A transition is settled when {count(result.attempt_epochs, 'epoch')} have passed beyond its knee, capped "
-        f"at {count(result.max_epochs, 'epoch')}, hopeless when its knee is at 0: the start weights stay."
+        f"A transition is settled once {count(result.attempt_epochs, 'epoch')} have passed beyond its knee, capped at "
+        f"{count(result.max_epochs, 'epoch')}, and hopeless if its knee is at epoch 0: the weights before it are kept."
     )
     text = yaml.safe_dump(result.config.to_dict(), sort_keys=False, allow_unicode=True, width=100)
     values = element("details", element("summary", "All values of the record"), element("pre", text, tabindex=0))

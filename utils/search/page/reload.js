@@ -1,4 +1,4 @@
-// While a search runs the page looks for news by itself, as long as the reader wants it to and has nothing folded out.
+// Reload the page of a running search, unless the reader has switched that off, opened details or left the tab.
 const SECONDS = 30;
 const box = document.createElement("input");
 box.type = "checkbox";
