@@ -201,7 +201,7 @@ def check_page_and_predictions(run_dir: Path, scores: np.ndarray, labels: np.nda
     worst = wrong[np.argsort(mean[wrong, labels[wrong]] - mean.max(1)[wrong], kind="stable")][:20]
     assert len(shown) == len(worst) > 10
     for figure, video in zip(shown, worst, strict=True):
-        assert rows[video]["video"] in figure.text and f"taken for {rows[video]['guess_1']} " in figure.text
+        assert rows[video]["video"] in figure.text and f"predicted {rows[video]['guess_1']} " in figure.text
         assert figure.find_one("img").get("src").startswith("data:image/jpeg;base64,/9j/")
     assert len(table_of(page, "classes")) == 12
     assert [image.get("alt") for image in page.find("img") if "png" in image.get("src")[:16]] == ["Confusion matrix"]

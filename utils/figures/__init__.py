@@ -1,1 +1,1 @@
-"""Pictures of results, drawn by matplotlib without pyplot. No torch."""
+"""Figures and HTML pages of results, drawn by matplotlib without pyplot. No torch."""

@@ -1,4 +1,4 @@
-"""Charts in SVG: axes with round numbers, and curves with a legend."""
+"""SVG charts: axes with round ticks, and curves with a legend."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from utils.figures.svg import line_data
 Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 340, 204  # of a chart, pixels
+WIDTH, HEIGHT = 340, 204  # size of a chart, pixels
 _MUTED, _GRID = "var(--muted)", "var(--grid)"
-# Color and dashes of each curve in turn: they can be told apart without colors, too.
+# Color and dashes of the curves in turn; the dashes distinguish them without color.
 _STROKES = (("blue", ""), ("orange", "7 3"), ("green", "2 3"), ("purple", "9 3 2 3"), ("red", "4 4"))
-_MARKED = 30  # curves of fewer points have a dot at each
+_MARKED = 30  # curves with fewer points have a marker at each
 
 
 class Frame(NamedTuple):
@@ -24,7 +24,7 @@ class Frame(NamedTuple):
     Attributes:
         x_range: Least and greatest value of the horizontal axis.
         y_range: Least and greatest value of the vertical axis.
-        left, right, top, bottom: Its sides, pixels from the chart's upper left corner.
+        left, right, top, bottom: Sides of the plot area, pixels from the upper left corner of the chart.
     """
 
     x_range: Range
@@ -35,18 +35,18 @@ class Frame(NamedTuple):
     bottom: float = 166.0
 
     def x(self, value: float) -> float:
-        """Return where a value of the horizontal axis is, pixels."""
+        """Return the horizontal position of a value, pixels."""
         low, high = self.x_range
         return self.left + (value - low) / (high - low) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        """Return where a value of the vertical axis is, pixels."""
+        """Return the vertical position of a value, pixels."""
         low, high = self.y_range
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
 
 
 def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[float]:
-    """Return round numbers between two values, at most `most` of them."""
+    """Return at most `most` round numbers between two values; integers if `whole`."""
     span = max(high - low, 1e-9)
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power, 20 * power) if span / step <= most - 1)
@@ -70,7 +70,7 @@ def draw_axes(
         x_name: Name of the horizontal axis, with its unit.
         y_name: Name of the vertical axis, with its unit, written above it.
         whole: Whether the ticks of the horizontal axis are whole numbers.
-        x_text: Writes the number of such a tick.
+        x_text: Formats the number of such a tick.
     """
     left, right, bottom = frame.left, frame.right, frame.bottom
     words = {"font_size": 11, "fill": _MUTED}
@@ -97,14 +97,14 @@ def curves_chart(
     whole: bool = False,
     x_text: Callable[[float], str] = _plain,
 ) -> Element:
-    """Return a figure of curves over one another, with a legend.
+    """Return a figure element with curves in one chart, and their legend.
 
     Args:
-        curves: Points of each curve, from left to right, by its name; at least one point in all.
+        curves: Points of each curve from left to right, by name; at least one point in total.
         x_name: Name of the horizontal axis, with its unit.
         y_name: Name of the vertical axis, with its unit.
         whole: Whether the ticks of the horizontal axis are whole numbers.
-        x_text: Writes the number of such a tick.
+        x_text: Formats the number of such a tick.
     """
     xs, ys = zip(*(point for points in curves.values() for point in points), strict=True)
     heights = _widen(ys, 0.06)
@@ -129,7 +129,7 @@ def curves_chart(
 
 
 def _widen(values: Sequence[float], margin: float) -> Range:
-    """Return the range of some values with a margin at both ends, a fraction of it; around a single value, of it."""
+    """Return the range of some values, widened at both ends by a fraction of it (of the value itself if constant)."""
     low, high = min(values), max(values)
     pad = margin * (high - low or abs(high) or 1.0)
     return low - pad, high + pad

@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix."""
+"""The figure of a confusion matrix."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from utils.figures.style import GRID, INK, MUTED, place, shorten, write_title
 from utils.metrics import class_accuracies
 
 _COLORS = matplotlib.colormaps["Blues"].with_extremes(bad="white")
-# Up to so many classes every cell has its number written in it; up to so many the axes name every class.
+# Most classes for which every cell shows its number, and for which the axes name every class.
 WRITTEN_CELLS, _NAMED_CLASSES = 24, 64
-_DARK = 0.5  # white numbers are readable on larger fractions, black ones on others: contrast is 4.5 to 1 at least
+_DARK = 0.5  # numbers are white on larger fractions, else black: a contrast of at least 4.5 to 1
 
 
 def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str], title: str, subtitle: str) -> Figure:
-    """Draw a confusion matrix, each row as fractions of its class's videos.
+    """Draw a confusion matrix, each row as fractions of the videos of its class.
 
-    With many classes the cells are a few pixels wide; what a reader wants to know of them is then written beside the
-    matrix: the classes with the lowest accuracy and the pairs mistaken most often.
+    With many classes the cells are a few pixels wide; the classes with the lowest accuracy and the most frequent
+    mistakes are then listed beside the matrix.
 
     Args:
-        confusion: Counts [true class, predicted class].
-        class_names: One for each class.
+        confusion: Counts, int64 [true class, predicted class].
+        class_names: Name of each class.
         title: First line.
         subtitle: Second line.
     """
@@ -40,7 +40,7 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
     else:
         figure, axes, bar_axes, text_axes = _large_layout(names)
         _write_findings(text_axes, confusion, names)
-    # The square root lifts rare mistakes off the white of the cells that hold none.
+    # The square root makes rare mistakes visible beside the white of empty cells.
     image = axes.imshow(
         np.ma.masked_equal(fractions, 0), cmap=_COLORS, norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest"
     )
@@ -58,7 +58,7 @@ def confusion_figure(confusion: NDArray[np.int64], *, class_names: Sequence[str]
 
 
 def _small_layout(names: list[str]) -> tuple[Figure, Axes, Axes]:
-    """Every class named on both axes."""
+    """Return a figure, the axes of the matrix and of the color bar; all classes are named."""
     side = max(2.4, 0.46 * len(names))
     margin = 0.55 + 0.078 * max(len(name) for name in names)
     figure = Figure(figsize=(max(margin + side + 1.1, 5.6), margin + side + 0.95), facecolor="white")
@@ -69,7 +69,7 @@ def _small_layout(names: list[str]) -> tuple[Figure, Axes, Axes]:
 
 
 def _name_classes(axes: Axes, names: list[str], *, fontsize: float) -> None:
-    """Write every class on both axes, with thin lines between the cells."""
+    """Label both axes with the class names, and draw thin lines between the cells."""
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=fontsize)
     axes.set_yticks(range(len(names)), names, fontsize=fontsize)
     axes.tick_params(length=0, labelcolor=INK)
@@ -88,7 +88,7 @@ def _write_cells(axes: Axes, fractions: NDArray[np.float64]) -> None:
 
 
 def _large_layout(names: list[str]) -> tuple[Figure, Axes, Axes, Axes]:
-    """Classes named where that can be read, by number otherwise; room for findings on the right."""
+    """Return a figure and its axes: matrix, color bar and text; many classes are numbered instead of named."""
     is_named = len(names) <= _NAMED_CLASSES
     margin = 0.55 + 0.062 * max(len(name) for name in names) if is_named else 0.85
     figure = Figure(figsize=(margin + 13.35, margin + 8.85), facecolor="white")
@@ -105,7 +105,7 @@ def _large_layout(names: list[str]) -> tuple[Figure, Axes, Axes, Axes]:
 
 
 def _write_findings(axes: Axes, confusion: NDArray[np.int64], names: list[str], *, count: int = 20) -> None:
-    """List the lowest accuracies and the most frequent mistakes."""
+    """List the classes with the lowest accuracies and the most frequent mistakes."""
     axes.set_axis_off()
     axes.set(xlim=(0, 4.0), ylim=(7.9, 0))
     totals, accuracies = confusion.sum(axis=1), class_accuracies(confusion)
@@ -122,7 +122,7 @@ def _write_findings(axes: Axes, confusion: NDArray[np.int64], names: list[str], 
 
 
 def _write_table(axes: Axes, top: float, heading: str, rows: list[tuple[str, str]]) -> float:
-    """Write a heading and rows from `top` inches down; return where it ends."""
+    """Write a heading and rows below `top`, inches; return where they end."""
     axes.text(0, top, heading, fontsize=10, fontweight="bold", color=INK, va="top")
     line = top + 0.27
     for left, right in rows:

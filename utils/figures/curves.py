@@ -1,4 +1,4 @@
-"""The picture of a training: its curves over the epochs."""
+"""The figure of a training: its curves over the epochs."""
 
 import math
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from utils.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, PANEL, PURPLE, place, style_axes, write_title
 from utils.text import count, describe_time
 
-# Where the names of states are: above the axes.
+# Labels of the states, above the axes.
 _ABOVE: dict[str, Any] = {
     "xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "bottom", "fontsize": 7.5,
     "color": MUTED,
 }  # fmt: skip
-_APART = 6.0  # percent of accuracy: the least distance of two names
+_APART = 6.0  # minimum distance of two labels, percent of accuracy
 
 
 def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
-    """Draw how training went: loss, validation, learning rate and speed over the epochs of all states.
+    """Draw loss, validation accuracy, learning rate and speed over the epochs of all states.
 
     Args:
-        epochs: The lines of log.jsonl, at least one.
+        epochs: Lines of log.jsonl, at least one.
         title: First line.
     """
     panels = [(_draw_loss, 2.2), (_draw_accuracy, 2.6), (_draw_rate, 1.3), (_draw_speed, 1.3)]
@@ -48,7 +48,7 @@ def curves_figure(epochs: Sequence[dict[str, Any]], *, title: str) -> Figure:
 
 
 def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool) -> None:
-    """Grid, epoch axis, and a band behind every second state."""
+    """Draw the grid, the epoch axis, and a band behind every second state."""
     last = max(epoch["total_epoch"] for epoch in epochs)
     axes.set_xlim(0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
@@ -70,7 +70,7 @@ def _prepare(axes: Axes, epochs: Sequence[dict[str, Any]], *, name_states: bool)
 
 
 def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, color: str, *, name: str = "") -> None:
-    """One curve, with its name and last value written at its end; a curve may skip epochs."""
+    """Draw a curve, with its name and last value at its end; epochs without a finite value are skipped."""
     points = [(e["total_epoch"], e[key]) for e in epochs if e.get(key) is not None and math.isfinite(e[key])]
     if not points:
         return
@@ -81,7 +81,7 @@ def _draw_line(axes: Axes, epochs: Sequence[dict[str, Any]], key: str, color: st
 
 
 def _write_behind(axes: Axes, text: str, end: tuple[float, float], color: str) -> None:
-    """Write behind the end of a curve."""
+    """Write a text after the end of a curve."""
     axes.annotate(
         text, end, xytext=(8, 0), textcoords="offset points",
         va="center", fontsize=8.5, color=color, annotation_clip=False,
@@ -105,7 +105,7 @@ def _draw_loss(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_accuracy(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
-    """Top-1, 3 and 5 of validation; names are kept apart where the curves end close together."""
+    """Draw top-1, top-3 and top-5 of validation; their labels are kept apart if the curves end close together."""
     curves = [("eval_top5", PURPLE, "top-5"), ("eval_top3", GREEN, "top-3"), ("eval_top1", ORANGE, "top-1")]
     ends = []
     for key, color, _ in curves:
@@ -133,11 +133,11 @@ def _draw_rate(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_speed(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
-    """Clips a second; the fraction of time spent waiting for data is said in words."""
+    """Draw clips per second, with the fraction of time spent waiting for data as text."""
     _draw_line(axes, epochs, "clips_per_second", BLUE, name="{:.3g}/s")
     _start_at_zero(axes)
     waits = [epoch["data_wait_share"] for epoch in epochs if epoch.get("data_wait_share") is not None]
     if waits:
         fraction = f"waiting for data {100 * sum(waits) / len(waits):.0f}% of the time"
         axes.text(0.008, 0.06, fraction, transform=axes.transAxes, fontsize=8, color=MUTED)
-    _name_panel(axes, "clips a second")
+    _name_panel(axes, "clips per second")

@@ -1,4 +1,4 @@
-"""Pages and drawings as elements of HTML and SVG: text never becomes markup, and a page is one file of its own."""
+"""Build HTML pages and SVG drawings as element trees: text is always escaped, and a page is one self-contained file."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,19 @@ Content = Element | str
 Cells = Sequence[tuple[str, Content]]
 
 _STYLE = Path(__file__).with_name("page.css")
-# Nothing but what is in the file itself may be loaded, whatever is written in a record.
+# The page may load nothing from outside, whatever is written in a record.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _LINES = {"head", "header", "main", "section", "figure", "svg", "thead", "tr", "dl", "p", "script"}
 
 
 def element(tag: str, *content: Element | str, **attributes: object) -> Element:
-    """Return an element of a page or a drawing.
+    """Return an HTML or SVG element.
 
     Args:
-        tag: Its name.
-        content: Text and elements in it, in order; an empty text is nothing.
-        attributes: By their names, "kind" for class and an underscore for a hyphen. Those that are None or "" are left
-            out; coordinates are rounded to a hundredth.
+        tag: Tag name.
+        content: Text and child elements, in order.
+        attributes: Attributes by name; "kind" stands for class, an underscore for a hyphen. Values None and "" are
+            omitted; floats are rounded to a hundredth.
     """
     node = Element(tag)
     for name, value in attributes.items():
@@ -42,51 +42,51 @@ def element(tag: str, *content: Element | str, **attributes: object) -> Element:
 
 
 def section(name: str, title: str, *content: Element | str) -> Element:
-    """Return a section of a page under its heading, whose id is `name`."""
+    """Return a section with a heading; `name` is the id of the heading."""
     return element("section", element("h2", title, id=name), *content, aria_labelledby=name)
 
 
 def note(*content: Element | str) -> Element:
-    """Return a quiet paragraph."""
+    """Return a paragraph of explanation, in a muted color."""
     return element("p", *content, kind="note")
 
 
 def warning(strong: str, text: str) -> Element:
-    """Return what must not be missed: a few words, and more about them."""
+    """Return a highlighted warning: a few bold words, then the details."""
     return element("div", element("strong", f"⚠ {strong}"), f" {text}", kind="warning", role="note")
 
 
 def facts(entries: Iterable[tuple[str, str, str]]) -> Element:
-    """Return the numbers of a headline: of each what it is, the number, and a line about it."""
+    """Return the headline figures; each entry has a name, a value and a line of explanation."""
     return element("dl", *(element("div", element("dt", term), *(
         element("dd", text, kind=kind) for kind, text in (("big", big), ("small", small))
     ), kind="fact") for term, big, small in entries), kind="facts")  # fmt: skip
 
 
 def image(content: bytes, kind: str, words: str) -> Element:
-    """Return an encoded picture, "jpeg" or "png", that is part of the page, with words for those who do not see it."""
+    """Return an image embedded in the page: its encoded content, "jpeg" or "png", and its alternative text."""
     return element("img", src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt=words)
 
 
 def scroll_box(content: Element, about: str, *, kind: str) -> Element:
-    """Return a box that scrolls, by the keyboard too, where its content is wider than the page.
+    """Return a box that scrolls, also by keyboard, if its content is wider than the page.
 
     Args:
-        content: What is in it.
-        about: What that is, for those who hear the page.
-        kind: Its classes.
+        content: Content of the box.
+        about: Accessible name.
+        kind: CSS classes.
     """
     return element("div", content, kind=kind, role="region", tabindex=0, aria_label=about)
 
 
 def table(about: str, head: Cells, rows: Iterable[Element], *, kind: str = "") -> Element:
-    """Return a table in a box of its own, which scrolls where the page is narrower.
+    """Return a table in a box that scrolls if the page is narrower.
 
     Args:
-        about: What it is of, for those who hear the page.
-        head: The columns' kinds and names.
+        about: What the table shows, for screen readers.
+        head: Kinds and names of the columns.
         rows: See `table_row`.
-        kind: "dense" for many columns, "tall" for any number of rows: these scroll under their head.
+        kind: "dense" for many columns, "tall" for many rows, which scroll under the head.
     """
     columns = (element("th", text, scope="col", kind=shape) for shape, text in head)
     whole = element("table", element("thead", element("tr", *columns)), element("tbody", *rows))
@@ -94,7 +94,7 @@ def table(about: str, head: Cells, rows: Iterable[Element], *, kind: str = "") -
 
 
 def numbers(*texts: str) -> list[tuple[str, Content]]:
-    """Return cells of a row, or columns of a table, that hold numbers."""
+    """Return cells, or column heads, of numbers."""
     return [("number", text) for text in texts]
 
 
@@ -102,9 +102,9 @@ def table_row(cells: Cells, *, kind: str = "", name: str = "") -> Element:
     """Return a row of a table.
 
     Args:
-        cells: Their kinds and contents: "", "number", "wide" for text that wraps; "th" or "th wide" for the heading.
-        kind: Of the row.
-        name: Its id.
+        cells: Kinds and contents: "", "number", "wide" for text that wraps; "th" or "th wide" for a heading.
+        kind: CSS class of the row.
+        name: The id of the row.
     """
     return element("tr", *(_cell(shape.split(), content) for shape, content in cells), kind=kind, id=name)
 
@@ -115,22 +115,22 @@ def _cell(shapes: Sequence[str], content: Content) -> Element:
 
 
 def isolate(name: str) -> Element:
-    """Return a name of any script, which leaves the order of the words around it alone."""
+    """Return a name isolated from its surroundings, whose order a right-to-left script would change."""
     return element("bdi", name)
 
 
 def render(node: Element) -> str:
-    """Return an element as text."""
+    """Return an element as HTML text."""
     return tostring(node, encoding="unicode", method="html")
 
 
 def render_document(title: str, *content: Element, script: str = "") -> str:
-    """Return a whole page: light and dark, for a desk and a phone, without a network.
+    """Return a self-contained HTML page, light or dark, for desktops and phones.
 
     Args:
-        title: What the browser calls it.
-        content: Its sections.
-        script: What runs in it.
+        title: Title of the document.
+        content: Sections of the page.
+        script: JavaScript to run in it; "" for none.
     """
     dark = f"@media (prefers-color-scheme: dark) {{ {_palette(1)} }}"
     head = element(

@@ -1,4 +1,4 @@
-"""The pictures and the page of a result."""
+"""The figures and the page of a result: confusion.png, curves.png and result.html."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ from utils.training.epoch_lines import read_epochs
 
 
 class Shown(NamedTuple):
-    """A misclassified video, its path, and a JPEG of it or the reason why there is none."""
+    """A mistake, the path of its video, and a JPEG of its frames or the reason why there is none."""
 
     mistake: Misclassification
     path: str
@@ -50,14 +50,14 @@ def draw_result(
     class_names: Sequence[str],
     mistakes: Sequence[Shown],
 ) -> None:
-    """Draw the confusion matrix of a result, the curves of its training if that was here, and the page of all.
+    """Draw the confusion matrix, the training curves if the record was trained here, and the page with both.
 
     Args:
         config: The record.
-        result: What was found, as in result.json.
-        metrics: The same in numbers.
-        class_names: By number.
-        mistakes: The worst errors, the worst first.
+        result: Content of result.json.
+        metrics: Metrics of the result.
+        class_names: Name of each class.
+        mistakes: The worst mistakes, the worst first.
 
     Raises:
         FileError: A file cannot be written.
@@ -95,7 +95,7 @@ def _render_head(result: Mapping[str, Any]) -> Element:
         warnings.append(warning("The training is not complete:", f"{trained}."))
     if validation is not None and not validation["agrees"]:
         words = "The validation during training and this result disagree by more than their spread:"
-        warnings.append(warning(words, "what may be the cause stands below, under Protocol."))
+        warnings.append(warning(words, "possible causes are listed under Protocol."))
     return element(
         "header", element("h1", result["record"]), note(checkpoint["network"]), facts(_list_facts(result)), *warnings
     )
@@ -107,7 +107,7 @@ def _list_facts(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     more = "".join(f"top-{k} {100 * accuracy:.2f}%; " for k, accuracy in tops.items() if k > 1)
     views = f"mean of the probabilities of {count(protocol['num_views'], 'view')}"
     yield "Video, top-1", f"{100 * video['top1']:.2f}%", f"{more}{views}"
-    yield "Mean of classes", f"{100 * video['mean_class']:.2f}%", "top-1 of every class, each counted alike"
+    yield "Mean of classes", f"{100 * video['mean_class']:.2f}%", "mean of the accuracies of all classes"
     yield "Clip, top-1", f"{100 * clip['top1']:.2f}%", "one view by itself"
     missing = f"; {protocol['num_missing']:,} missing" if protocol["num_missing"] else ""
     yield "Videos", f"{protocol['num_scored']:,}", f"of {protocol['num_videos']:,} in {protocol['list']}{missing}"
@@ -115,18 +115,18 @@ def _list_facts(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _render_mistakes(mistakes: Sequence[Shown], class_names: Sequence[str]) -> Element:
     if not mistakes:
-        return section("mistakes", "Mistakes", note("No video was taken for another class."))
+        return section("mistakes", "Mistakes", note("No video was misclassified."))
     figures = []
     for number, ((_, label, guess, own, score), path, strip) in enumerate(mistakes, start=1):
         answer = element("span", isolate(class_names[guess]), f" {100 * score:.1f}%", kind="verdict diverged")
         truth = isolate(class_names[label]), f" {100 * own:.1f}%"
         caption = (
             element("span", element("span", f"{number}. ", isolate(path)), kind="head"),
-            element("span", "taken for ", answer, "; is ", *truth, kind="sub"),
+            element("span", "predicted ", answer, "; true class ", *truth, kind="sub"),
         )
         figures.append(element("figure", element("figcaption", *caption), _render_strip(strip, f"Frames of {path}")))
-    text = "The wrong answers that score furthest above the true class. All answers are in predictions.csv."
-    return section("mistakes", "Most wrong", note(text), element("div", *figures, kind="charts"))
+    text = "The mistakes whose class scores furthest above the true class. predictions.csv has all predictions."
+    return section("mistakes", "Worst mistakes", note(text), element("div", *figures, kind="charts"))
 
 
 def _render_strip(strip: bytes | str, name: str) -> Element:
@@ -143,18 +143,18 @@ def _render_confusion(path: Path, metrics: Metrics) -> Element:
 
 
 def _render_classes(result: Mapping[str, Any], metrics: Metrics) -> Element:
-    """Return a row for each class: its accuracy, and the class that it is most often taken for."""
+    """Return a row for each class: its accuracy, and the class it is most often mistaken for."""
     mistaken = metrics.confusion * ~np.eye(len(metrics.confusion), dtype=bool)
     others = mistaken.argmax(axis=1)
     rows = []
     for label, entry in enumerate(result["classes"]):
         times, other = int(mistaken[label, others[label]]), result["classes"][int(others[label])]["name"]
         accuracy = "–" if entry["accuracy"] is None else f"{100 * entry['accuracy']:.1f}"
-        taken_for: Content = element("span", isolate(other), f" ({times})") if times else ""
+        mistaken_for: Content = element("span", isolate(other), f" ({times})") if times else ""
         name, videos = isolate(entry["name"]), f"{entry['videos']:,}"
-        cells = [*numbers(str(label)), ("th wide", name), *numbers(videos, accuracy), ("wide", taken_for)]
+        cells = [*numbers(str(label)), ("th wide", name), *numbers(videos, accuracy), ("wide", mistaken_for)]
         rows.append(table_row(cells, kind="" if entry["videos"] else "idle"))
-    head = [*numbers("#"), ("", "class"), *numbers("videos", "accuracy, %"), ("", "most often taken for")]
+    head = [*numbers("#"), ("", "class"), *numbers("videos", "accuracy, %"), ("", "most often mistaken for")]
     return section("classes", "Classes", table("classes", head, rows, kind="tall"))
 
 
@@ -165,7 +165,7 @@ def _render_protocol(result: Mapping[str, Any], configuration: str) -> Element:
     )
     content = [
         element("pre", render_summary(result), tabindex=0),
-        table("protocol", [("", "what"), ("", "how")], rows),
+        table("protocol", [("", "what"), ("", "value")], rows),
     ]
     if result["missing"]:
         lost = [table_row([("th wide", isolate(lost["path"])), ("wide", lost["cause"])]) for lost in result["missing"]]

@@ -1,6 +1,6 @@
-"""What all pictures and pages share: colors, places in inches, the title, and how a figure becomes a file.
+"""Style of all figures and pages: colors, placement in inches, titles, and writing a figure to a file.
 
-Figures are matplotlib objects made without pyplot, so that nothing global is touched and no display is needed.
+Figures are matplotlib objects created without pyplot: no global state, no display.
 """
 
 import warnings
@@ -13,8 +13,8 @@ from matplotlib.text import Text
 
 from utils.files import write_atomically
 
-# The one palette: a color by day, in pictures and on pages, and what it is on a page that is read in the dark. Words in
-# any of them but grid, faint and the grounds (back, panel, tint, cream) are readable on these: WCAG's 4.5 to 1.
+# The palette: each color in figures and light pages, and in dark pages. On the backgrounds (back, panel, tint, cream)
+# text in any other color but grid, faint and shade has a contrast of at least 4.5 to 1, as WCAG 2 asks.
 PALETTE = {
     "back": ("#ffffff", "#14181d"), "panel": ("#f5f7f9", "#1c2229"), "tint": ("#e5eff9", "#1b2e42"),
     "cream": ("#fdf3e4", "#33261a"), "shade": ("#00000030", "#000000a0"), "grid": ("#d5dbe1", "#3a444e"),
@@ -26,14 +26,14 @@ INK, MUTED, GRID, PANEL, BLUE, GREEN, ORANGE, PURPLE, RED = (
     PALETTE[name][0] for name in ("ink", "muted", "grid", "panel", "blue", "green", "orange", "purple", "red")
 )
 
-LETTERS = 0.115, 0.072  # inches of a letter of a title, and of a subtitle
+LETTERS = 0.115, 0.072  # width of a character of the title and of the subtitle, inches
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG, atomically.
 
-    Names of files and classes are written as they are: dollar signs in them are no mathematics, and a letter that the
-    font lacks becomes a box.
+    Names of files and classes are drawn literally: dollar signs do not start mathematics, and a glyph that the font
+    lacks becomes a box.
 
     Raises:
         FileError: The file cannot be written.
@@ -47,13 +47,13 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Add axes at a place given in inches."""
+    """Add axes at a position given in inches."""
     total_width, total_height = figure.get_size_inches()
     return figure.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
 
 
 def style_axes(axes: Axes) -> None:
-    """Leave of the frame the line below, with level grid lines behind what is drawn and quiet numbers."""
+    """Keep only the bottom spine, with horizontal grid lines behind the data and muted tick labels."""
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=MUTED, labelsize=9)
@@ -62,12 +62,12 @@ def style_axes(axes: Axes) -> None:
 
 
 def shorten(text: str, *, longest: int = 26) -> str:
-    """Return a text of at most so many letters; the end of a longer one becomes an ellipsis."""
+    """Return a text cut to a number of characters, with an ellipsis at its end if it was longer."""
     return text if len(text) <= longest else f"{text[: longest - 1]}\u2026"
 
 
 def write_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write two lines in the upper left corner, at a fixed distance from the edges whatever the size of the figure."""
+    """Write title and subtitle in the upper left corner, at a fixed distance from the edges, cut to fit the width."""
     width, height = figure.get_size_inches()
     title, subtitle = (
         shorten(text, longest=int((width - 0.5) / letter))

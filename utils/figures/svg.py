@@ -1,4 +1,4 @@
-"""Drawings that pages show, as pictures: the SVG of this project's own renderers, drawn by matplotlib."""
+"""Draw the SVG of this project's own renderers with matplotlib, so that pages and figures show the same."""
 
 import math
 import re
@@ -13,25 +13,25 @@ from matplotlib.transforms import Affine2D, Transform
 
 from utils.figures.style import LETTERS, PALETTE, write_title
 
-_PIXEL = 1 / 100  # inches of a pixel of a drawing
-_POINT = 72 * _PIXEL  # points of a pixel
-_GAP = 16  # pixels between drawings, and around them
-_HEAD = 0.8  # inches above them, for the title
+_PIXEL = 1 / 100  # size of a pixel of a drawing, inches
+_POINT = 72 * _PIXEL  # size of a pixel, points
+_GAP = 16  # space between and around drawings, pixels
+_HEAD = 0.8  # space above them for the title, inches
 _CODES = {"M": [Path.MOVETO], "L": [Path.LINETO], "Q": [Path.CURVE3] * 2, "Z": [Path.CLOSEPOLY]}
 
 
 def line_data(points: Iterable[tuple[float, float]]) -> str:
-    """Return straight lines through points as path data."""
+    """Return SVG path data of a polyline."""
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
 
 
 def svg_figure(drawings: Sequence[Element], *, columns: int = 1, title: str, subtitle: str) -> Figure:
-    """Return a picture of drawings, row by row under a title.
+    """Return a figure of drawings in rows under a title.
 
     Args:
-        drawings: SVG elements with a `viewBox`, all of one size. In them `path` (data of M, L, Q and Z, absolute),
-            `rect`, `circle` and `text` are drawn, by their own attributes; a color is "none" or "var(--NAME)".
-        columns: How many are side by side.
+        drawings: SVG elements with a `viewBox`, all of one size. Their elements `path` (absolute M, L, Q and Z),
+            `rect`, `circle` and `text` are drawn by their own attributes; a color is "none" or "var(--NAME)".
+        columns: Number of drawings in a row.
         title: First line.
         subtitle: Second line.
     """
@@ -51,12 +51,12 @@ def svg_figure(drawings: Sequence[Element], *, columns: int = 1, title: str, sub
 
 
 def _draw(figure: Figure, drawing: Element, transform: Transform) -> None:
-    """Draw the shapes of a drawing, each over those before it.
+    """Draw the shapes of a drawing in order.
 
     Args:
-        figure: Where.
-        drawing: The SVG.
-        transform: From its pixels to those of the figure.
+        figure: Figure to draw on.
+        drawing: The SVG element.
+        transform: Transform from pixels of the drawing to pixels of the figure.
     """
     for order, shape in enumerate(drawing.iter()):
         if shape.tag == "text":

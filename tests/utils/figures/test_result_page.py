@@ -41,7 +41,7 @@ def test_mistakes_have_a_picture_or_a_cause(config: RunConfig) -> None:
     )
     page = draw(config, result, mistakes=shown)
     first, second = page.find("figure")
-    assert f"1. {NASTY}" in first.text and f"taken for class 1 75.0%; is {NASTY} 12.5%" in first.text
+    assert f"1. {NASTY}" in first.text and f"predicted class 1 75.0%; true class {NASTY} 12.5%" in first.text
     assert first.find_one("img").get("src") == "data:image/jpeg;base64,/9g="
     assert not second.find("img") and f"no picture: {NASTY}" in second.text
     assert len(page.find("img")) == 2  # and the confusion matrix: there are no curves
@@ -49,9 +49,9 @@ def test_mistakes_have_a_picture_or_a_cause(config: RunConfig) -> None:
     assert [row["missing video"] for row in lost] == [NASTY, "v41.mp4"]
 
 
-def test_classes_say_what_they_are_taken_for(config: RunConfig) -> None:
+def test_classes_say_what_they_are_mistaken_for(config: RunConfig) -> None:
     rows = table_of(draw(config, make_result(classes_used=5)), "classes")
-    assert [row["most often taken for"] for row in rows] == ["class 2 (2)", "", "", "", "", ""]
+    assert [row["most often mistaken for"] for row in rows] == ["class 2 (2)", "", "", "", "", ""]
     assert (rows[5]["videos"], rows[5]["accuracy, %"]) == ("0", "–")
     result = make_result(classes_used=5)
     assert [row["accuracy, %"] for row in rows[:5]] == [f"{100 * c['accuracy']:.1f}" for c in result["classes"][:5]]
@@ -64,8 +64,8 @@ def test_the_headline_and_the_protocol_are_those_of_the_result(config: RunConfig
     assert facts[0].startswith(f"Video, top-1{100 * result['metrics']['video']['top1']:.2f}%top-3 ")
     assert facts[2].startswith(f"Clip, top-1{100 * result['metrics']['clip']['top1']:.2f}%")
     assert facts[3] == "Videos40of 41 in data/list.txt; 1 missing"
-    assert {row["what"]: row["how"] for row in table_of(page, "protocol")}["videos"] == "40 scored of 41, 1 missing"
-    assert "No video was taken for another class." in page.text
+    assert {row["what"]: row["value"] for row in table_of(page, "protocol")}["videos"] == "40 scored of 41, 1 missing"
+    assert "No video was misclassified." in page.text
     (warning,) = page.find("div", "warning")
     wrong = result["metrics"]["video_missing_counted_wrong"]["top1"]
     assert warning.text.startswith(f"⚠ 1 of 41 videos missing: with them counted as wrong, top-1 is {100 * wrong:.2f}%")

@@ -282,9 +282,8 @@ def _place_labels(lines: Sequence[Sequence[Point]], labels: Sequence[str], boxes
     """Place every label on its line, off the states and, if there is room, off other labels and lines."""
     placed: dict[int, Box] = {}
     pieces = [(number, a, b) for number, line in enumerate(lines) for a, b in itertools.pairwise(line)]
-    for number in sorted(
-        range(len(lines)), key=lambda number: length_of(lines[number])
-    ):  # short lines first: they have the fewest places
+    # Short lines first: they have the fewest places.
+    for number in sorted(range(len(lines)), key=lambda number: length_of(lines[number])):
         width, height = _label_width(labels[number]), LABEL_FONT + 4
         least = math.inf
         for fraction in _LABEL_PLACES:
