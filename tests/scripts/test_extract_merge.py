@@ -425,7 +425,7 @@ def test_a_merge_is_done_once_and_force_keeps_the_earlier_result(
     (run_dir / "confusion.png").unlink()
     merge(extracted)  # an incomplete result is made again
     assert (run_dir / "confusion.png").exists()
-    assert "already there" in capsys.readouterr().out
+    assert "is the result of these scores" in capsys.readouterr().out
 
 
 def test_a_result_from_before_a_metric_was_added_is_made_again(extracted: Path) -> None:

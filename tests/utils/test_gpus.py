@@ -81,7 +81,7 @@ def test_device_cpu_hides_gpus() -> None:
     untouched = {"CUDA_VISIBLE_DEVICES": "3"}
     hide_gpus_on_request(untouched)
     assert untouched == {"CUDA_VISIBLE_DEVICES": "3"}
-    with pytest.raises(GpuError, match="DEVICE=cuda:0: must be cpu"):
+    with pytest.raises(GpuError, match="DEVICE=cuda:0: expected cpu"):
         hide_gpus_on_request({"DEVICE": "cuda:0"})
 
 
