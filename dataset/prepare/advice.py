@@ -19,9 +19,9 @@ Value = bool | int | float | str | list[float]
 _SHORT_SECONDS = (8.0, 15.0)  # largest median and 95th percentile of videos that show one action each
 _WINDOW_SECONDS = 2.5  # span of a clip of longer videos
 _FRAMES = 16  # frames of a clip for motion
-_STILLS = 4  # frames of a clip for appearance, spread over the whole video
-_PASSED = 60  # frames decoded to reach a single one, where key frames are far apart
-_STILLS_LEAD = 0.2  # accuracy of one frame above chance from which on appearance distinguishes the classes
+_FEW_FRAMES = 4  # frames of a clip for appearance, spread over the whole video
+_FRAMES_PER_SEEK = 60  # frames decoded to reach a single one, where key frames are far apart
+_FRAME_LEAD = 0.2  # accuracy of one frame above chance from which on appearance distinguishes the classes
 _CLIPS = 13_000  # clips that a training takes at least, over all epochs
 _EPOCHS = (30, 150)  # fewest and most epochs
 _COPY_SECONDS = 60.0  # decoding time of all epochs from which on a copy is worth its extra commands
@@ -90,10 +90,8 @@ def _guess_intent(found: Survey) -> tuple[Intent, str]:
     """Return what distinguishes the classes, judged by their names and by single frames, and the reason."""
     if sided := [name for name in found.class_names if _has_side(name)]:
         return "motion", f"class '{sided[0]}' has a direction in its name"
-    told = (
-        f"one frame tells the class of {100 * found.stills:.0f}% of the videos ({100 * found.chance:.0f}% by guessing)"
-    )
-    if found.stills >= found.chance + _STILLS_LEAD:
+    told = f"one frame predicts the class of {found.frame_accuracy:.0%} of the videos (guessing: {found.chance:.0%})"
+    if found.frame_accuracy >= found.chance + _FRAME_LEAD:
         return "appearance", told
     return "motion", told
 
@@ -118,7 +116,7 @@ def _flip(names: Sequence[str], intent: Intent) -> Choice:
 
 
 def _foreground(found: Survey) -> Choice:
-    told = f"one frame tells {100 * found.stills:.0f}%, guessing {100 * found.chance:.0f}%"
+    told = f"one frame predicts {found.frame_accuracy:.0%}, guessing {found.chance:.0%}"
     return Choice("dataset", "use_fore", True, f"still content is subtracted ({told})")
 
 
@@ -126,8 +124,8 @@ def _sampling(found: Survey, intent: Intent) -> tuple[float, tuple[Choice, ...]]
     """Return the number of frames decoded for a clip, and the keys of frame sampling."""
     _, median, long = found.seconds
     if intent == "appearance":
-        reason = f"a frame of every quarter of the video ({median:.1f} s): single frames tell"
-        return min(found.frames, float(_STILLS * _PASSED)), _spread(_STILLS, reason)
+        reason = f"a frame of every quarter of the video ({median:.1f} s): single frames suffice"
+        return min(found.frames, float(_FEW_FRAMES * _FRAMES_PER_SEEK)), _spread(_FEW_FRAMES, reason)
     if median <= _SHORT_SECONDS[0] and long <= _SHORT_SECONDS[1]:
         reason = f"a frame of every {_FRAMES}th of the video: videos of {median:.1f} s are an action each"
         return found.frames, _spread(_FRAMES, reason)

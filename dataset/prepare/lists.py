@@ -20,7 +20,7 @@ from dataset.listing import (
 )
 from dataset.prepare.annotations import Annotations, Entry, Kind, PrepareError, without_repeats
 from dataset.prepare.finding import MissingError, VideoTree, describe_left_out
-from dataset.prepare.measuring import Measure, Measured, Measurement, measure_all
+from dataset.prepare.measuring import CountTask, Measure, Measurement, measure_all
 from utils.files import file_sha256, write_text_atomically
 from utils.text import one_line, say
 
@@ -85,7 +85,7 @@ def make_lists(
     notes, splits = list(annotations.notes), annotations.splits
     splits = {split: without_repeats(entries, notes=notes, split=split) for split, entries in splits.items()}
     found = _find(splits, VideoTree(root, annotations.kind))
-    tasks = _measurements(found, root, annotations.kind)
+    tasks = _count_tasks(found, root, annotations.kind)
     first = next((pairs[0][0] for pairs in found.values() if pairs), None)
     if first and not tasks:
         example = f"'{first.title}' ({first.where})"
@@ -99,7 +99,7 @@ def make_lists(
     return lists
 
 
-def _say_notes(notes: Iterable[str], measured: Iterable[Measured]) -> None:
+def _say_notes(notes: Iterable[str], measured: Iterable[Measurement]) -> None:
     """Print the notes, and how many videos were counted without decoding."""
     for note in notes:
         say(f"note: {note}")
@@ -129,7 +129,7 @@ def _find(splits: Mapping[str, Sequence[Entry]], tree: VideoTree) -> dict[str, l
     return found
 
 
-def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, kind: Kind) -> list[Measurement]:
+def _count_tasks(found: dict[str, list[tuple[Entry, str, str]]], root: Path, kind: Kind) -> list[CountTask]:
     """Return one task for each path, with all segments that any split has of it."""
     segments: dict[str, dict[tuple[float, float], None]] = {}
     for pairs in found.values():
@@ -138,10 +138,12 @@ def _measurements(found: dict[str, list[tuple[Entry, str, str]]], root: Path, ki
                 taken = segments.setdefault(path, {})
                 if entry.seconds is not None:
                     taken[entry.seconds] = None
-    return [Measurement(str(root), path, kind, tuple(taken)) for path, taken in segments.items()]
+    return [CountTask(str(root), path, kind, tuple(taken)) for path, taken in segments.items()]
 
 
-def _compose(path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapping[Measurement, Measured]) -> ListFile:
+def _compose(
+    path: Path, pairs: Sequence[tuple[Entry, str, str]], measured: Mapping[CountTask, Measurement]
+) -> ListFile:
     by_path = {task.path: (task, result) for task, result in measured.items()}
     videos: list[VideoRecord] = []
     missing: list[tuple[str, str]] = []

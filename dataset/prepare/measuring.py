@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset.prepare.annotations import Kind
 from dataset.prepare.finding import read_cause
-from dataset.prepare.long_work import Journal, each
+from dataset.prepare.parallel import Journal, run_parallel
 from dataset.readers import ReadError
 from dataset.readers.images import FolderStore
 from dataset.readers.jpeg import ImageError, decode_image
@@ -20,7 +20,7 @@ Seconds = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """The result of measuring a video.
 
     Attributes:
@@ -39,7 +39,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class CountTask:
     """A video to measure: a file, or a folder of images, relative to a root; and segments of it, seconds."""
 
     root: str
@@ -48,32 +48,32 @@ class Measurement:
     segments: tuple[Seconds, ...] = ()
 
 
-Measure = Callable[[Measurement], Measured]
+Measure = Callable[[CountTask], Measurement]
 
 
-def measure(task: Measurement) -> Measured:
+def measure(task: CountTask) -> Measurement:
     """Count the frames of a video with its reader's index; an unreadable video is a result, not an error."""
     return _measure(task, _index_to_the_end, lambda count: {0, count - 1})
 
 
-def verify(task: Measurement) -> Measured:
+def verify(task: CountTask) -> Measurement:
     """Count the frames of a video by decoding them all; an unreadable video is a result, not an error."""
     return _measure(task, rebuild_index, range)
 
 
 def _measure(
-    task: Measurement, index: Callable[[VideoFile], FrameIndex], numbers: Callable[[int], Iterable[int]]
-) -> Measured:
+    task: CountTask, index: Callable[[VideoFile], FrameIndex], numbers: Callable[[int], Iterable[int]]
+) -> Measurement:
     path = Path(task.root, task.path)
     try:
         return _measure_folder(task, numbers) if task.kind == "folder" else _measure_file(path, task.segments, index)
     except ReadError as error:
-        return Measured(0, cause=read_cause(error, path))
+        return Measurement(0, cause=read_cause(error, path))
 
 
 def measure_all(
-    tasks: Sequence[Measurement], measure: Measure, *, journal_path: Path, workers: int
-) -> dict[Measurement, Measured]:
+    tasks: Sequence[CountTask], measure: Measure, *, journal_path: Path, workers: int
+) -> dict[CountTask, Measurement]:
     """Measure videos in parallel; unchanged files in the journal are not measured again.
 
     Args:
@@ -82,23 +82,23 @@ def measure_all(
         journal_path: Journal of the results, from which a killed command continues.
         workers: Number of processes.
     """
-    known: dict[Measurement, Measured] = {}
+    known: dict[CountTask, Measurement] = {}
     keys = {task: _key(task) for task in tasks}
     journal = Journal(journal_path, header={"content": "frame counts", "version": 2})
     for task, key in keys.items():
         if key in journal:
-            found = Measured(**journal[key] | {"segments": tuple((a, b) for a, b in journal[key]["segments"])})
+            found = Measurement(**journal[key] | {"segments": tuple((a, b) for a, b in journal[key]["segments"])})
             if found.is_decoded or measure is not verify:
                 known[task] = found
     rest = [task for task in keys if task not in known]
-    for task, found in each(measure, rest, workers=workers, title="counting frames", done=len(known)):
+    for task, found in run_parallel(measure, rest, workers=workers, title="counting frames", done=len(known)):
         known[task] = found
         if not found.cause:  # an unreadable video is tried again by the next command
             journal.put(keys[task], dataclasses.asdict(found))
     return known
 
 
-def _key(task: Measurement) -> str:
+def _key(task: CountTask) -> str:
     """Return the journal key of a task, which changes with the file."""
     try:
         status = Path(task.root, task.path).stat()
@@ -108,12 +108,14 @@ def _key(task: Measurement) -> str:
     return f"{Path(task.root, task.path).resolve()}|{version}|{list(task.segments)}"
 
 
-def _measure_file(path: Path, segments: Sequence[Seconds], make_index: Callable[[VideoFile], FrameIndex]) -> Measured:
+def _measure_file(
+    path: Path, segments: Sequence[Seconds], make_index: Callable[[VideoFile], FrameIndex]
+) -> Measurement:
     with VideoFile(path) as video:
         index = make_index(video)
         times = index.times()[:-1] if segments else np.empty(0)
     frames = tuple(_frames_of(times, segment) for segment in segments)
-    return Measured(index.num_frames, frames, damage=index.damage, is_decoded=index.is_decoded)
+    return Measurement(index.num_frames, frames, damage=index.damage, is_decoded=index.is_decoded)
 
 
 def _index_to_the_end(video: VideoFile) -> FrameIndex:
@@ -137,7 +139,7 @@ def _frames_of(times: np.ndarray, segment: Seconds) -> tuple[int, int]:
     return int(first), int(last - first)
 
 
-def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) -> Measured:
+def _measure_folder(task: CountTask, numbers: Callable[[int], Iterable[int]]) -> Measurement:
     """Count the images of a folder; none may be missing or empty, and those in `numbers` must be decodable."""
     store = FolderStore(task.root)
     try:
@@ -156,4 +158,4 @@ def _measure_folder(task: Measurement, numbers: Callable[[int], Iterable[int]]) 
         raise ReadError(error.strerror or str(error)) from None
     except ImageError as error:
         raise ReadError(f"{files[number].name}: {error}") from None
-    return Measured(count, is_decoded=len(chosen) == count)
+    return Measurement(count, is_decoded=len(chosen) == count)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from dataset.listing import VideoRecord
-from dataset.prepare.long_work import each
-from dataset.prepare.stills import describe_still, stills_accuracy
+from dataset.prepare.parallel import run_parallel
+from dataset.prepare.single_frame import frame_accuracy, image_features
 from dataset.readers import ReadError
 from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
 
@@ -32,7 +32,7 @@ class Survey:
         width: Median of the long sides, pixels.
         frames: Median number of frames.
         decode_seconds: Median CPU time to decode a frame, seconds, which the load of the machine does not change.
-        stills: Accuracy of a simple classifier on one frame per video, tested on videos of other groups, 0 to 1.
+        frame_accuracy: Accuracy of a simple classifier of single frames, tested on other groups of videos, 0 to 1.
         chance: Fraction of the largest class, 0 to 1.
     """
 
@@ -44,7 +44,7 @@ class Survey:
     width: int
     frames: float
     decode_seconds: float
-    stills: float
+    frame_accuracy: float
     chance: float
 
     def describe(self) -> str:
@@ -59,16 +59,16 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Probe:
     """Measurements of one video: frames per second, sides in pixels, seconds to decode a frame, image features."""
 
     rate: float
     sides: tuple[int, int]
     decode_seconds: float
-    still: np.ndarray
+    features: np.ndarray
 
 
-def look(path: str) -> _Look | None:
+def probe(path: str) -> _Probe | None:
     """Measure the first frames of a video; None if it cannot be read."""
     try:
         with VideoFile(Path(path)) as video:
@@ -80,7 +80,7 @@ def look(path: str) -> _Look | None:
     seconds = (time.process_time() - began) / len(frames)
     height, width = frames[-1].shape[:2]
     small = cv2.resize(frames[-1], (64, 64), interpolation=cv2.INTER_AREA)
-    return _Look(rate, (min(height, width), max(height, width)), seconds, describe_still(small))
+    return _Probe(rate, (min(height, width), max(height, width)), seconds, image_features(small))
 
 
 def survey(
@@ -100,16 +100,16 @@ def survey(
     """
     chosen = np.linspace(0, len(videos) - 1, min(len(videos), MOST_VIDEOS)).round().astype(int).tolist()
     by_path = {str(root / videos[index].path): videos[index] for index in chosen}
-    done = each(look, list(by_path), workers=workers, title="surveying videos")
-    looks = {path: one for path, one in done if one}
-    if not looks:
+    done = run_parallel(probe, list(by_path), workers=workers, title="surveying videos")
+    probes = {path: one for path, one in done if one}
+    if not probes:
         return None
-    paths = sorted(looks)  # results arrive in any order
-    found, listed = [looks[path] for path in paths], [by_path[path] for path in paths]
+    paths = sorted(probes)  # results arrive in any order
+    found, listed = [probes[path] for path in paths], [by_path[path] for path in paths]
     seconds = [video.num_frames / one.rate for video, one in zip(listed, found, strict=True)]
     rates = [one.rate for one in found]
     labels = np.array([video.label for video in listed])
-    stills = np.stack([one.still for one in found])
+    features = np.stack([one.features for one in found])
     return Survey(
         num_videos=len(videos),
         class_names=tuple(class_names),
@@ -119,6 +119,6 @@ def survey(
         width=round(float(np.median([one.sides[1] for one in found]))),
         frames=float(np.median([video.num_frames for video in videos])),
         decode_seconds=float(np.median([one.decode_seconds for one in found])),
-        stills=stills_accuracy(stills, labels, groups=[groups[video.path] for video in listed]),
+        frame_accuracy=frame_accuracy(features, labels, groups=[groups[video.path] for video in listed]),
         chance=float(np.bincount(labels).max() / len(labels)),
     )

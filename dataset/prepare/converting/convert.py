@@ -27,7 +27,7 @@ from dataset.prepare.converting.encoders import Encoded, Encoder, spread
 from dataset.prepare.converting.sources import Source, require_frames
 from dataset.prepare.finding import is_video
 from dataset.prepare.lists import ListFile, write_list
-from dataset.prepare.long_work import Journal, each
+from dataset.prepare.parallel import Journal, run_parallel
 from dataset.readers import open_reader
 from dataset.writers.stores import ShardedEnvironments, Store, is_disk_full
 from utils.errors import UserError
@@ -172,7 +172,7 @@ def _convert_missing(tasks: Sequence[Task], journal: Journal, store: Store, *, w
     faults: dict[str, str] = {}
     work = encode if isinstance(store, ShardedEnvironments) else convert  # only one process may write to a shard
     title = f"writing {root}" if rest else "nothing to write"
-    for task, outcome in each(work, rest, workers=workers, title=title, done=len(tasks) - len(rest)):
+    for task, outcome in run_parallel(work, rest, workers=workers, title=title, done=len(tasks) - len(rest)):
         outcome = _write(task, outcome)
         if outcome.cause:
             faults[task.target] = outcome.cause

@@ -13,7 +13,7 @@ import numpy as np
 from dataset.listing import VideoRecord, class_names_beside, read_list
 from dataset.prepare.annotations import PrepareError
 from dataset.prepare.lists import ListFile, write_list, write_new
-from dataset.prepare.long_work import Journal, each
+from dataset.prepare.parallel import Journal, run_parallel
 from dataset.readers import FrameReader, ReadError, open_reader
 from utils.text import one_line, say
 
@@ -87,7 +87,7 @@ def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: 
     journal = Journal(path, header=header)
     rest = [sample for sample in samples if str(sample.index) not in journal]
     done = len(samples) - len(rest)
-    for sample, cause in each(decode, rest, workers=workers, title=f"checking {name}", done=done):
+    for sample, cause in run_parallel(decode, rest, workers=workers, title=f"checking {name}", done=done):
         journal.put(str(sample.index), cause)
     causes = [journal[str(sample.index)] for sample in samples]
     path.unlink()  # what is checked again is to be decoded again

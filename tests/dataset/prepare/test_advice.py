@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataset.prepare.advice import INTENTS, Advice, Intent, advise
-from dataset.prepare.stills import describe_still, stills_accuracy
+from dataset.prepare.single_frame import frame_accuracy, image_features
 from dataset.prepare.survey import Survey
 
 GESTURES = Survey(
@@ -18,7 +18,7 @@ GESTURES = Survey(
     width=640,
     frames=80.0,
     decode_seconds=0.001,
-    stills=0.35,
+    frame_accuracy=0.35,
     chance=1 / 3,
 )
 
@@ -45,12 +45,12 @@ def test_longer_videos_are_seen_in_pieces_of_some_seconds() -> None:
 
 
 def test_looks_are_told_by_single_frames() -> None:
-    advice = advise(replace(GESTURES, stills=0.8), None)
+    advice = advise(replace(GESTURES, frame_accuracy=0.8), None)
     assert advice.intent == "appearance" and "80%" in advice.why
     chosen = values(advice)
     assert "use_fore" not in chosen and chosen["no_horizontal_flip"] is False
     assert chosen["num_segments"] == 4
-    assert advise(replace(GESTURES, stills=0.8), "motion").intent == "motion"
+    assert advise(replace(GESTURES, frame_accuracy=0.8), "motion").intent == "motion"
     assert advise(GESTURES, "appearance").base == "base_config/own_appearance_base.yml"
 
 
@@ -68,14 +68,14 @@ def test_looks_are_told_by_single_frames() -> None:
     ],
 )
 def test_names_with_sides_are_never_mirrored(name: str) -> None:
-    sided = replace(GESTURES, class_names=("circle", name), stills=0.9)
+    sided = replace(GESTURES, class_names=("circle", name), frame_accuracy=0.9)
     assert advise(sided, None).intent == "motion"
     assert values(advise(sided, "appearance"))["no_horizontal_flip"] is True
 
 
 @pytest.mark.parametrize("name", ["bright", "leftover soup", "upright piano", "cleft", "accwall"])
 def test_names_that_only_sound_like_it_may_be(name: str) -> None:
-    assert advise(replace(GESTURES, class_names=("circle", name), stills=0.9), None).intent == "appearance"
+    assert advise(replace(GESTURES, class_names=("circle", name), frame_accuracy=0.9), None).intent == "appearance"
 
 
 @pytest.mark.parametrize("intent", INTENTS)
@@ -104,10 +104,10 @@ def test_every_choice_that_is_one_has_a_reason() -> None:
         assert bare <= {"clip_length", "num_steps"}
 
 
-def stills(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def features_of(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Numbers of noisy pictures of one color each."""
     pictures = colors[:, None, None] + rng.normal(0, 20, (len(colors), 64, 64, 3))
-    return np.stack([describe_still(picture.clip(0, 255).astype(np.uint8)) for picture in pictures])
+    return np.stack([image_features(picture.clip(0, 255).astype(np.uint8)) for picture in pictures])
 
 
 def test_one_frame_tells_colors_and_nothing_of_noise() -> None:
@@ -115,8 +115,8 @@ def test_one_frame_tells_colors_and_nothing_of_noise() -> None:
     labels = np.arange(100) % 5
     groups = [str(index) for index in range(100)]
     palette = rng.uniform(40, 200, (5, 3))
-    assert stills_accuracy(stills(palette[labels], rng), labels, groups=groups) > 0.95
-    assert stills_accuracy(stills(palette[rng.permutation(labels)], rng), labels, groups=groups) < 0.4
+    assert frame_accuracy(features_of(palette[labels], rng), labels, groups=groups) > 0.95
+    assert frame_accuracy(features_of(palette[rng.permutation(labels)], rng), labels, groups=groups) < 0.4
 
 
 def test_a_persons_room_does_not_count_as_the_look_of_a_class() -> None:
@@ -125,7 +125,7 @@ def test_a_persons_room_does_not_count_as_the_look_of_a_class() -> None:
     persons = np.repeat(np.arange(20), 5)
     labels = persons % 4
     rooms = rng.uniform(40, 200, (20, 3))
-    numbers = stills(rooms[persons], rng)
-    assert stills_accuracy(numbers, labels, groups=[str(index) for index in range(100)]) > 0.8
-    assert stills_accuracy(numbers, labels, groups=[str(person) for person in persons]) < 0.5
-    assert stills_accuracy(numbers, labels, groups=["one"] * 100) == 0
+    features = features_of(rooms[persons], rng)
+    assert frame_accuracy(features, labels, groups=[str(index) for index in range(100)]) > 0.8
+    assert frame_accuracy(features, labels, groups=[str(person) for person in persons]) < 0.5
+    assert frame_accuracy(features, labels, groups=["one"] * 100) == 0

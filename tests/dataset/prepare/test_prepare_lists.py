@@ -153,7 +153,7 @@ def test_a_list_has_the_readers_count(kind: str | Path, tmp_path: Path) -> None:
     path = kind if isinstance(kind, Path) else make_video(kind, tmp_path)
     reader = open_reader("RAW", path.parent)
     for count in (measuring.verify, measuring.measure):
-        found = count(measuring.Measurement(str(path.parent), path.name))
+        found = count(measuring.CountTask(str(path.parent), path.name))
         record = VideoRecord(path.name, found.num_frames, 0)
         if found.cause:
             with pytest.raises(ReadError, match=re.escape(found.cause)):
@@ -170,8 +170,8 @@ def test_pictures_are_counted_as_they_are_read(first: int, digits: int, tmp_path
     write_pictures(tmp_path / "v", 4)
     for number in range(1, 5) if first == 0 else range(4, 0, -1):
         (tmp_path / f"v/{number:05d}.jpg").rename(tmp_path / f"v/{number - 1 + first:0{digits}d}.jpg")
-    found = measuring.measure(measuring.Measurement(str(tmp_path), "v", "folder"))
-    assert found == measuring.Measured(4)
+    found = measuring.measure(measuring.CountTask(str(tmp_path), "v", "folder"))
+    assert found == measuring.Measurement(4)
     assert frame_numbers(open_reader("FRAME", tmp_path).read(VideoRecord("v", 4, 0), range(4)).numpy()) == [0, 1, 2, 3]
 
 
@@ -179,8 +179,8 @@ def test_pictures_are_verified_too(tmp_path: Path) -> None:
     write_pictures(tmp_path / "v", 5)
     middle = tmp_path / "v/00003.jpg"
     middle.write_bytes(middle.read_bytes()[:200])
-    task = measuring.Measurement(str(tmp_path), "v", "folder")
-    assert measuring.measure(task) == measuring.Measured(5)
+    task = measuring.CountTask(str(tmp_path), "v", "folder")
+    assert measuring.measure(task) == measuring.Measurement(5)
     assert measuring.verify(task).cause.startswith("00003.jpg: ")
 
 
@@ -340,7 +340,7 @@ def test_a_segment_in_seconds_follows_the_time_stamps(tmp_path: Path) -> None:
     pts = [0, 1, 2, 30, 31, 60, 61, 62, 90]  # in units of 1/25 s, after a start that is not 0
     encode_video(tmp_path / "v.mkv", len(pts), pts=[stamp + 50 for stamp in pts])
     for seconds, expected in {(0, 1.2): (0, 3), (1.2, 2.4): (3, 2), (2.4, 3.0): (5, 3), (3.6, 9): (8, 1)}.items():
-        found = measuring.measure(measuring.Measurement(str(tmp_path), "v.mkv", segments=(seconds,)))
+        found = measuring.measure(measuring.CountTask(str(tmp_path), "v.mkv", segments=(seconds,)))
         assert found.segments == (expected,)
 
 

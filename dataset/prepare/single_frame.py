@@ -12,7 +12,7 @@ _FOLDS = 5
 _RIDGE = 30.0  # regularization, for features of standard deviation 1
 
 
-def describe_still(picture: np.ndarray) -> np.ndarray:
+def image_features(picture: np.ndarray) -> np.ndarray:
     """Return the features of an image, uint8 [64, 64, 3]: grid of mean colors, color and edge orientation histograms.
 
     Returns:
@@ -30,11 +30,11 @@ def describe_still(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([place, np.sqrt(colors), np.log1p(np.concatenate(edges))])
 
 
-def stills_accuracy(numbers: np.ndarray, labels: np.ndarray, *, groups: Sequence[str]) -> float:
+def frame_accuracy(features: np.ndarray, labels: np.ndarray, *, groups: Sequence[str]) -> float:
     """Return the cross-validated accuracy of a ridge regression classifier on features of single frames, 0 to 1.
 
     Args:
-        numbers: Features of a frame of each video, [videos, features].
+        features: Features of a frame of each video, [videos, features].
         labels: Class index of each video, [videos].
         groups: Group of each video; a group is never in training and test folds at once.
     """
@@ -48,8 +48,8 @@ def stills_accuracy(numbers: np.ndarray, labels: np.ndarray, *, groups: Sequence
         train, test = folds != fold, folds == fold
         if not train.any():
             return 0.0  # a single group cannot be cross-validated
-        mean, std = numbers[train].mean(axis=0), numbers[train].std(axis=0) + 1e-6
-        known, asked = (numbers[train] - mean) / std, (numbers[test] - mean) / std
+        mean, std = features[train].mean(axis=0), features[train].std(axis=0) + 1e-6
+        known, asked = (features[train] - mean) / std, (features[test] - mean) / std
         base = targets[train].mean(axis=0)
         weights = np.linalg.solve(known.T @ known + _RIDGE * np.eye(known.shape[1]), known.T @ (targets[train] - base))
         right += int(((asked @ weights + base).argmax(axis=1) == labels[test]).sum())

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 _AHEAD = 4  # submitted tasks per worker; bounded, as results may be megabytes
 
 
-def each(
+def run_parallel(
     work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, title: str, done: int = 0
 ) -> Iterator[tuple[Task, Result]]:
     """Call `work` on every task, in parallel, and yield each task with its result as soon as it is done.
