@@ -318,7 +318,7 @@ def test_budgets_in_hours_use_costs_that_are_measured_once(make_budgeted: Any) -
     assert "budget: 5 epochs of the goal's input (90 s of training steps, loading included)" in said
     assert "an epoch of the inputs costs 0.5 : 1" in said
     assert [line["event"] for line in journal_of(config)][:3] == ["costs", "budget", "peak"]
-    assert "Compute is seconds of training steps" in (config.run_dir / "search.html").read_text()
+    assert "Compute is counted in seconds of training steps" in (config.run_dir / "search.html").read_text()
     # Its readouts are the prior of another search with another budget.
     reuse = [str(config.run_dir / "search.json")]
     other = run(make_budgeted("other", search={"budget": {"epochs": 7}, "peaks": [], "reuse": reuse}))
