@@ -1,6 +1,7 @@
 """Build lists, readers, transforms and loaders from a configuration."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from utils.training.batches import EpochBatches, StepPlan, plan_steps
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 LIST_HINT = "make it with python -m dataset.prepare or set the key to yours; docs/data says how for each data set"
+EMBEDDED_HINT = "run.sh makes it, and so does python -m dataset.synthetic.embedded with the same --config_file"
 
 
 def read_training_list(config: RunConfig) -> VideoList:
@@ -34,7 +36,10 @@ def read_evaluation_list(config: RunConfig) -> VideoList:
 
 
 def _read_list(config: RunConfig, key: str) -> VideoList:
-    path, said = config.require_file("dataset", key, hint=LIST_HINT), config.dataset.picture_rate
+    data = config.dataset
+    is_embedded = data.embedded and Path(getattr(data, key)).parent == Path(data.root_path)
+    hint = EMBEDDED_HINT if is_embedded else LIST_HINT
+    path, said = config.require_file("dataset", key, hint=hint), data.picture_rate
     made_with = read_fingerprint(path).get(FRAME_RATE, said) if config.sampler.frame_rate and said else said
     if made_with != said:
         found = f"found {said:g}, but the videos of {path} were made with {made_with:g}"

@@ -166,6 +166,7 @@ def test_a_rate_that_is_too_high_ends_in_one_line(make_record: MakeRecord) -> No
     ("change", "message"),
     [
         ({"dataset": {"list_file": "none.txt"}}, "dataset.list_file: no such file 'none.txt'"),
+        ({"dataset": {"embedded": True, "root_path": "n", "list_file": "n/a.txt"}}, "n/a.txt'; run.sh makes it"),
         ({"network": {"pretrained_model": "none.pth"}}, "network.pretrained_model: no such file 'none.pth'"),
         ({"dataset": {"num_classes": 5}}, "line 6: label 5 is outside 0..4"),
         ({"sampler": {"batch_size": 64}}, "36 videos, fewer than the 64 clips"),
