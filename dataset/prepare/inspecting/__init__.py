@@ -1,1 +1,1 @@
-"""Looking at what there is: decoding checks, pages of what a network is shown, the speed of a loader."""
+"""Inspect data: decoding checks, pages of a network's input clips, and the speed of a loader."""

@@ -1,4 +1,4 @@
-"""How fast a loader is, stage by stage, which stage limits it, and what would help."""
+"""Measure the speed of a loader by stage, name the stage that limits it, and advise."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,14 +15,15 @@ from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index
 from dataset.video_dataset import ClipBatch, TrainingClips, collate_clips
 
-# A random access decodes half a group of pictures on the way; 12 is what `resize` makes.
+# Frames from key frame to key frame from which on advice is given: random access decodes half of them on average.
+# `resize` makes groups of 12.
 LONG_GROUP = 24
 _PROBED_FILES = 8
 
 
 @dataclass
 class TimedReader(FrameReader):
-    """A reader whose seconds are counted."""
+    """A reader that measures its time, seconds."""
 
     inside: FrameReader
     seconds: float = 0.0
@@ -43,7 +44,7 @@ class TimedReader(FrameReader):
 
 @dataclass
 class TimedTransform:
-    """A transform whose seconds are counted."""
+    """A transform that measures its time, seconds."""
 
     inside: Callable[[np.ndarray, np.random.Generator], np.ndarray]
     seconds: float = 0.0
@@ -58,15 +59,15 @@ class TimedTransform:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Milliseconds a clip takes in each stage, in one process.
+    """Time per clip of each stage in one process, milliseconds, and the speed of the real loader.
 
     Attributes:
-        decode: Reading and decoding its frames.
-        transform: Augmentation.
-        transfer: Putting batches together, to the device, normalising them there.
-        loader: Clips a second of the real loader with its worker processes, to the device.
-        workers: How many of those there are; with 0 all happens in one process.
-        cores: Processors that this process may use.
+        decode: Reading and decoding the frames, ms per clip.
+        transform: Augmentation, ms per clip.
+        transfer: Collating batches, moving them to the device and normalizing them there, ms per clip.
+        loader: Clips per second of the loader with its worker processes, up to the device.
+        workers: Number of worker processes; 0: everything in one process.
+        cores: Number of processors that this process may use.
     """
 
     decode: float
@@ -78,7 +79,7 @@ class Stages:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Clips a second of each stage if nothing else took time; workers share what they do."""
+        """Clips per second of each stage if the others took no time; workers share decoding and augmentation."""
         shared = max(min(self.workers, self.cores), 1)
         return {
             "decode": shared * 1000 / self.decode,
@@ -88,7 +89,7 @@ class Stages:
 
     @property
     def limit(self) -> str:
-        """What limits the loader: a stage of the workers, or the transfer of the main process."""
+        """Stage that limits the loader: decode or transform in the workers, or transfer in the main process."""
         rates = self.rates
         workers = 1 / (1 / rates["decode"] + 1 / rates["transform"])
         if rates["transfer"] < workers:
@@ -105,18 +106,18 @@ def measure_stages(
     batch_size: int,
     to_device: Callable[[ClipBatch], object],
 ) -> tuple[float, float, float]:
-    """Make clips one after the other in this process.
+    """Make clips in this process, one after the other, and measure the stages.
 
     Args:
-        clips: Clips that read from `reader` and go through `transform`.
-        reader: The reader, timed.
-        transform: The transform, timed.
-        order: Videos to take clips of; the first batch is for warming up.
-        batch_size: Clips of a batch.
-        to_device: Moves and normalises a batch, and waits for the device.
+        clips: Training clips that use `reader` and `transform`.
+        reader: The timed reader.
+        transform: The timed transform.
+        order: Indices of the videos to take clips of; the first batch is a warm-up.
+        batch_size: Number of clips in a batch.
+        to_device: Moves a batch to the device, normalizes it and synchronizes.
 
     Returns:
-        Milliseconds a clip of decode, transform and transfer.
+        Milliseconds per clip of decode, transform and transfer.
     """
     transfer, moved = 0.0, 0
     for start in range(0, len(order), batch_size):
@@ -133,10 +134,9 @@ def measure_stages(
 
 
 def measure_loader(loader: Iterable[ClipBatch], *, to_device: Callable[[ClipBatch], object], most: int) -> float:
-    """Return clips a second of a loader with its worker processes.
+    """Return the clips per second of a loader with its worker processes.
 
-    It is run through as often as it takes to get `most` clips; the first batch, which starts the processes, is not
-    timed.
+    The loader is repeated until `most` clips are made; the first batch, which starts the processes, is not timed.
     """
     clips, began, before = 0, 0.0, -1
     while before < clips < most:
@@ -154,7 +154,7 @@ def measure_loader(loader: Iterable[ClipBatch], *, to_device: Callable[[ClipBatc
 
 
 def mean_group(videos: VideoList, root: Path) -> float | None:
-    """Return the mean number of frames from key frame to key frame of some video files; None if none can be read."""
+    """Return the mean number of frames per key frame of up to eight video files; None if none can be read."""
     frames, keys = 0, 0
     for index in np.unique(np.linspace(0, len(videos) - 1, _PROBED_FILES).astype(int)):
         try:
@@ -167,15 +167,15 @@ def mean_group(videos: VideoList, root: Path) -> float | None:
 
 
 def advice(stages: Stages, *, format: str, group: float | None) -> list[str]:
-    """Return what would make the loader faster, the best first."""
+    """Return what would make the loader faster, the most effective first."""
     found = []
     if stages.limit == "transfer":
-        return ["batches are put together and moved in the main process: more workers do not help; smaller clips do"]
+        return ["batches are collated and moved in the main process: more workers do not help; smaller clips do"]
     if stages.limit == "decode" and format == "RAW":
         if group is not None and group > LONG_GROUP:
             found.append(
-                f"a key frame comes every {group:.0f} frames only: `python -m dataset.prepare resize` makes one every "
-                "12 and drops what is larger than needed"
+                f"there is a key frame every {group:.0f} frames only: `python -m dataset.prepare resize` makes one "
+                "every 12, and frames no larger than needed"
             )
         found.append("`python -m dataset.prepare lmdb` trades disk space for JPEGs, which need no other frames")
     if stages.limit == "decode" and format in ("FRAME", "LMDB"):
@@ -183,14 +183,14 @@ def advice(stages: Stages, *, format: str, group: float | None) -> list[str]:
     if stages.limit == "transform":
         found.append("augmentation takes longest: frames with a shorter short side, or fewer operations, are quicker")
     if stages.workers < stages.cores:
-        found.append(f"dataset.num_workers={stages.cores}: as many as there are processors, not {stages.workers}")
+        found.append(f"dataset.num_workers={stages.cores}: one for each processor, instead of {stages.workers}")
     else:
-        found.append(f"all {stages.cores} processors are used: only more of them, or less work a clip, will help")
+        found.append(f"all {stages.cores} processors are used: only more of them, or less work per clip, will help")
     return found
 
 
 def describe(name: str, stages: Stages) -> str:
-    """Return a row of the table."""
+    """Return a row of the table under `HEADER`."""
     rates = stages.rates
     return (
         f"{name:28}{rates['decode']:10.1f}{rates['transform']:12.1f}{rates['transfer']:11.1f}{stages.loader:10.1f}"
@@ -198,4 +198,4 @@ def describe(name: str, stages: Stages) -> str:
     )
 
 
-HEADER = f"{'clips a second':28}{'decode':>10}{'transform':>12}{'transfer':>11}{'loader':>10}   limited by"
+HEADER = f"{'clips per second':28}{'decode':>10}{'transform':>12}{'transfer':>11}{'loader':>10}   limited by"

@@ -1,4 +1,4 @@
-"""A page or a sheet of what a network is shown: augmented training clips, and the views of the evaluation."""
+"""Write a page or a sheet of the input of a network: augmented training clips, and the views of the evaluation."""
 
 import io
 import math
@@ -24,10 +24,10 @@ _CAPTION_HEIGHT, _MARGIN, _GAP = 18, 8, 2  # pixels
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One clip as it goes to the network.
+    """A clip as it enters the network.
 
     Attributes:
-        caption: What it is.
+        caption: Description of the clip.
         clip: uint8 [T, H, W, C], C is 3, or 2 for optical flow.
     """
 
@@ -36,11 +36,11 @@ class Strip:
 
 
 def write_browser(path: Path, sections: Sequence[tuple[str, Sequence[Strip]]], *, title: str) -> None:
-    """Write an .html page that needs no other file, or a .png sheet.
+    """Write a self-contained .html page, or a .png sheet.
 
     Args:
-        path: The new file; its suffix chooses.
-        sections: Headings and the strips below each.
+        path: The new file; its suffix selects the format.
+        sections: Headings, each with the strips below it.
         title: Title of the page.
     """
     write = _page if path.suffix == ".html" else _sheet
@@ -49,15 +49,15 @@ def write_browser(path: Path, sections: Sequence[tuple[str, Sequence[Strip]]], *
 
 
 def require_new_picture(path: Path) -> None:
-    """Refuse a file that is there, or of another kind.
+    """Check that a file can be written by `write_browser`.
 
     Raises:
-        PrepareError: It is there, or of another kind.
+        PrepareError: It exists, or its suffix is neither .html nor .png.
     """
     if path.suffix not in (".html", ".png"):
         raise PrepareError(f"--output {path}: choose a name that ends in .html or .png")
     if path.exists():
-        raise PrepareError(f"--output {path} is there; choose another name")
+        raise PrepareError(f"--output {path} exists already; choose another name")
 
 
 def film_strip(clip: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Decodes the first, the last and some random frames of every video of a list, as training would.
+"""Check every video of a list: decode its first, its last and some random frames, as training does.
 
-A video file is also decoded from its start: the frames have to be the same there, and none in between may be damaged.
+A video file is also decoded from its start: the frames must be the same, and no frame in between may be corrupt.
 """
 
 import functools
@@ -20,7 +20,7 @@ from utils.text import one_line, say
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Frames of one video to decode; `index` is its line in the list, from 0."""
+    """Frames of a video to decode; `index` is its line in the list, from 0."""
 
     index: int
     record: VideoRecord
@@ -33,23 +33,24 @@ class Sample:
 def check_list(
     listed: Path, *, format: str, root: Path, use_flow: bool, frames: int, seed: int, output: Path | None, workers: int
 ) -> int:
-    """Check a list, by `frames` random frames of a video beside its first and last; write a clean list and rejects.
+    """Check the videos of a list by their first, last and `frames` random frames; write a clean list and rejects.
 
     X_list.clean.txt and X_list.rejects.txt go to `output`, the folder of the list by default.
 
     Returns:
-        How many videos are rejected.
+        Number of rejected videos.
 
     Raises:
-        PrepareError: The list was checked before: nothing is overwritten.
+        PrepareError: A file of an earlier check exists; nothing is overwritten.
     """
     folder = output or listed.parent
     clean, rejects = (folder / f"{listed.stem}.{ending}.txt" for ending in ("clean", "rejects"))
     for path in (clean, rejects):
         if path.exists():
-            raise PrepareError(f"{path} is there: {listed} was checked; move it away, or choose another --output")
+            raise PrepareError(f"{path} exists: {listed} was checked before; move it away, or choose another --output")
     videos, classes = read_list(listed), class_names_beside(listed)
-    ListFile.of(clean, videos)  # a broken file beside the list is said at once, as is a wrong root
+    # Report an invalid file beside the list, and a wrong root, before any decoding.
+    ListFile.of(clean, videos)
     open_reader(format, root, use_flow=use_flow)
     samples = [
         Sample(index, record, _choose(record, seed=(seed, index), count=frames), format, str(root), use_flow)
@@ -59,7 +60,7 @@ def check_list(
     rejected = [(record.path, cause) for record, cause in zip(videos, causes, strict=True) if cause]
     write_new({rejects: "".join(f"{one_line(path)}\t{cause}\n" for path, cause in rejected)})
     if len(rejected) == len(videos):
-        say(f"{listed}: not one of {len(videos)} videos can be decoded; {rejects} says why")
+        say(f"{listed}: none of {len(videos)} videos can be decoded; {rejects} says why")
     else:
         kept = videos.subset(np.flatnonzero([not cause for cause in causes]))
         accepted = ListFile.of(clean, kept, missing=rejected)
@@ -73,7 +74,7 @@ def _choose(record: VideoRecord, *, seed: tuple[int, int], count: int) -> tuple[
 
 
 def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: str, workers: int) -> list[str]:
-    """Return why each sample's video is rejected, empty if it is not; a killed command goes on from its journal."""
+    """Return why each video is rejected, "" if it is not; a killed command resumes from its journal."""
     request = hashlib.sha256(repr([sample.frames for sample in samples]).encode()).hexdigest()
     first = samples[0]
     header = {
@@ -90,12 +91,12 @@ def _decode_all(samples: list[Sample], *, folder: Path, name: str, list_sha256: 
     for sample, cause in run_parallel(decode, rest, workers=workers, title=f"checking {name}", done=done):
         journal.put(str(sample.index), cause)
     causes = [journal[str(sample.index)] for sample in samples]
-    path.unlink()  # what is checked again is to be decoded again
+    path.unlink()  # a new check decodes again
     return causes
 
 
 def decode(sample: Sample) -> str:
-    """Decode a sample; return why that fails, empty if it does not."""
+    """Decode a sample; return why that fails, "" if it does not."""
     try:
         _reader(sample.format, sample.root, sample.use_flow).verify(sample.record, sample.frames)
     except ReadError as error:

@@ -1,4 +1,4 @@
-"""What `browse` and `benchmark` do with a record: the clips its network is shown, and how fast they are made."""
+"""`browse` and `benchmark` of a record: the clips its network is given, and how fast they are made."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,18 +32,18 @@ from utils.workers import usable_cores
 
 
 def browse(config: RunConfig, state: int, *, output: Path, clips: int, videos: int, seed: int) -> None:
-    """Write a page or sheet of what a record's network is shown.
+    """Write a page or sheet of the clips that the network of a record is given.
 
     Args:
         config: Configuration of the record.
-        state: Number of the state whose training clips are shown, from 0.
+        state: Index of the state whose training clips are shown, from 0.
         output: The new file.
-        clips: Training clips, augmented, of randomly chosen videos.
-        videos: Evaluation videos, evenly spread over the list, of which all views are shown.
+        clips: Number of training clips, augmented, of randomly chosen videos.
+        videos: Number of evaluation videos, evenly spaced in the list, whose views are shown.
         seed: Seed of the choice.
 
     Raises:
-        PrepareError: The file is there, or of another kind.
+        PrepareError: The file exists, or its suffix is neither .html nor .png.
     """
     require_new_picture(output)
     sections = (
@@ -53,12 +53,12 @@ def browse(config: RunConfig, state: int, *, output: Path, clips: int, videos: i
         ),
         ("Views of the evaluation", _evaluation_strips(config, count=videos)),
     )
-    write_browser(output, sections, title=f"What {config.name} is shown")
+    write_browser(output, sections, title=f"Clips of {config.name}")
     say(f"written: {output}")
 
 
 def _training_strips(config: RunConfig, state: int, *, clips: int, seed: int) -> list[Strip]:
-    """Augmented clips, each of an epoch of its own."""
+    """Return augmented training clips, each of a different epoch."""
     data = config.dataset
     videos = read_training_list(config)
     names = read_class_names(data.list_file, data.num_classes)
@@ -70,7 +70,7 @@ def _training_strips(config: RunConfig, state: int, *, clips: int, seed: int) ->
 
 
 def _evaluation_strips(config: RunConfig, *, count: int) -> list[Strip]:
-    """Every clip and crop of some videos."""
+    """Return every clip and crop of `count` videos, evenly spaced in the evaluation list."""
     data = config.dataset
     videos = read_evaluation_list(config)
     names = read_class_names(data.eva_list_file, data.num_classes)
@@ -87,12 +87,12 @@ def _evaluation_strips(config: RunConfig, *, count: int) -> list[Strip]:
 
 
 def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequence[Sequence[str]]) -> None:
-    """Print a row for the record's own data, and for the same data in other stores.
+    """Print the speed of the loader for the record's own data, and for the same data in other stores.
 
     Args:
         config: Configuration of the record.
-        state: Number of the state whose clips are made, from 0.
-        clips: Clips to make, in each way of measuring.
+        state: Index of the state whose clips are made, from 0.
+        clips: Number of clips to make in each measurement.
         stores: Format, list and root of each other store.
     """
     data = config.dataset
@@ -111,7 +111,7 @@ def measure_record(config: RunConfig, state: int, *, clips: int, stores: Sequenc
 
 
 def _measure(config: RunConfig, state: int, *, clips: int) -> tuple[benchmark.Stages, float | None]:
-    """Measure the loader of a state, and the mean group of pictures of its videos (None for pictures)."""
+    """Return the speed of a state's loader, and the mean group of pictures of its videos (None for images)."""
     data = config.dataset
     with distributed.session() as device:
         to_device = _mover(config, device)
@@ -136,7 +136,7 @@ def _measure(config: RunConfig, state: int, *, clips: int) -> tuple[benchmark.St
 
 
 def _mover(config: RunConfig, device: torch.device) -> Callable[[ClipBatch], None]:
-    """Return what moves a batch to the device, normalises it there, and waits for that."""
+    """Return a function that moves a batch to the device, normalizes it there and synchronizes."""
     normalize = make_normalizer(config)
 
     def to_device(batch: ClipBatch) -> None:

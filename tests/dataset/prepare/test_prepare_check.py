@@ -130,7 +130,7 @@ def test_rejects_are_listed_with_their_causes(faulty: Path, capsys: pytest.Captu
         assert re.search(expected, cause)
     assert "3 of 11 videos" in capsys.readouterr().out
     assert not list(faulty.parent.glob(".*.jsonl"))
-    with pytest.raises(PrepareError, match=r"x_list\.clean\.txt is there: .* was checked; move it away"):
+    with pytest.raises(PrepareError, match=r"x_list\.clean\.txt exists: .* was checked before; move it away"):
         run_check(faulty)
 
 
@@ -226,7 +226,7 @@ def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_p
     for caption in page.captions[:3]:
         name, video = re.fullmatch(r"(.*) \((.*)\)", caption).groups()  # type: ignore[union-attr]
         assert video.split("/")[1] == name and name in names
-    with pytest.raises(PrepareError, match=r"page\.html is there; choose another name"):
+    with pytest.raises(PrepareError, match=r"page\.html exists already; choose another name"):
         main(["browse", "--config_file", str(path), "--output", str(page_file)])
 
 
