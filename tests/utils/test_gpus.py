@@ -1,4 +1,4 @@
-"""A GPU that torch cannot use is named with what mends it; nothing else stands in the way of the CPU."""
+"""A GPU that torch cannot use is reported with a remedy; nothing else prevents running on the CPU."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ VERSION = "NVRM version: NVIDIA UNIX {}  {}  Sat Nov  1 00:00:00 UTC 2025\nGCC v
         (("dev/kfd",), "AMD"),
     ],
 )
-def test_gpus_are_found_by_the_files_of_their_drivers(files: tuple[str, ...], make: str, tmp_path: Path) -> None:
+def test_gpus_are_found_by_their_device_files(files: tuple[str, ...], make: str, tmp_path: Path) -> None:
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
@@ -38,7 +38,7 @@ def test_gpus_are_found_by_the_files_of_their_drivers(files: tuple[str, ...], ma
 
 
 @pytest.mark.parametrize("kind", ["x86_64 Kernel Module", "Open Kernel Module for x86_64"])
-def test_the_driver_says_its_version(kind: str, tmp_path: Path) -> None:
+def test_the_version_of_the_driver_is_read(kind: str, tmp_path: Path) -> None:
     for folder in ("dev", "proc/driver/nvidia"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "dev/nvidia0").touch()
@@ -56,22 +56,22 @@ def test_the_driver_says_its_version(kind: str, tmp_path: Path) -> None:
         (Gpu("NVIDIA", "580.65.06"), FOR_HIP, ("built without CUDA",)),
     ],
 )
-def test_what_was_found_and_what_mends_it(gpu: Gpu, build: Build, parts: tuple[str, ...]) -> None:
+def test_the_message_has_the_cause_and_the_remedy(gpu: Gpu, build: Build, parts: tuple[str, ...]) -> None:
     said = explain_unusable(gpu, build)
     assert [part for part in (*parts, "set DEVICE=cpu to run on the CPU") if part not in said] == []
     assert "\n" not in said
 
 
-def test_torch_is_asked_where_nothing_else_shows() -> None:
+def test_torchs_reason_is_used_if_nothing_else_explains_it() -> None:
     assert explain_unusable(Gpu("NVIDIA", "580.65.06"), FOR_CUDA_13) == ""
     assert "it finds none" in explain_unusable(Gpu("NVIDIA", "580.65.06"), FOR_CUDA_13, reason="it finds none")
     assert "of AMD" in explain_unusable(Gpu("AMD"), FOR_HIP, reason="it finds none")
 
 
-def test_the_cpu_is_free_where_no_gpu_is_for_torch() -> None:
+def test_the_cpu_is_used_if_torch_supports_no_gpu_of_the_machine() -> None:
     for build in (FOR_CPUS, FOR_CUDA_13, FOR_HIP):
         assert explain_unusable(Gpu(), build, reason="no NVIDIA driver") == ""
-    assert explain_unusable(Gpu("AMD"), FOR_CPUS, reason="no CUDA") == ""  # the graphics of a laptop
+    assert explain_unusable(Gpu("AMD"), FOR_CPUS, reason="no CUDA") == ""  # integrated graphics of a laptop
 
 
 def test_device_cpu_hides_gpus() -> None:

@@ -1,4 +1,4 @@
-"""Files of lines: what was appended is there, a truncated line is dropped, all other damage and other owners named."""
+"""Files of lines: appended lines are read, a truncated one is dropped, all other damage and other owners are named."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return LineFile(path, remedy="start over").lines
 
 
-def test_lines_come_back_in_their_order_and_are_json(path: Path) -> None:
+def test_lines_are_read_back_in_order_and_are_json(path: Path) -> None:
     assert read(path) == read_lines(path, remedy="") == LINES[:2]
     for line, written in zip(map(json.loads, path.read_text().splitlines()), LINES, strict=False):
         assert re.fullmatch("[0-9a-f]{8}", line.pop("crc32"))
@@ -45,7 +45,7 @@ def test_numbers_that_are_not_finite_are_null(path: Path) -> None:
     assert read(path)[-1] == {"a": None, "b": [None, {"c": None}]}
 
 
-def test_cut_anywhere_it_holds_every_whole_line_and_goes_on(path: Path) -> None:
+def test_a_truncated_file_keeps_every_complete_line_and_can_grow(path: Path) -> None:
     content = path.read_bytes()
     for length in range(len(content) + 1):
         path.write_bytes(content[:length])
@@ -79,7 +79,7 @@ def test_flipped_bits_are_refused(path: Path) -> None:
         lambda lines: [*lines[:2], b"\xff\xfe\n"],
     ],
 )
-def test_lines_that_are_lost_moved_doubled_or_others_are_refused(path: Path, damage: Any) -> None:
+def test_lost_moved_duplicate_and_foreign_lines_are_refused(path: Path, damage: Any) -> None:
     LineFile(path, remedy="").append({"n": 3})
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     with pytest.raises(LineFileError, match="corrupt"):
@@ -92,7 +92,7 @@ def test_lines_of_earlier_versions_are_refused_as_such(path: Path) -> None:
         read(path)
 
 
-def test_what_is_cut_off_is_gone_and_the_file_goes_on(path: Path) -> None:
+def test_a_file_can_grow_after_truncation(path: Path) -> None:
     file = LineFile(path, remedy="")
     file.append({"n": 3})
     file.keep(1)
@@ -103,7 +103,7 @@ def test_what_is_cut_off_is_gone_and_the_file_goes_on(path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-def test_a_second_writer_is_noticed(path: Path) -> None:
+def test_a_second_writer_is_detected(path: Path) -> None:
     first, second = LineFile(path, remedy=""), LineFile(path, remedy="")
     first.append({"n": 3})
     with pytest.raises(LineFileError, match="another process writes to it too"):
@@ -111,14 +111,14 @@ def test_a_second_writer_is_noticed(path: Path) -> None:
     assert len(read(path)) == 3
 
 
-def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+def test_a_folder_under_the_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "lines.jsonl").mkdir()
     with pytest.raises(LineFileError, match=r"lines\.jsonl: cannot be read"):
         read(tmp_path / "lines.jsonl")
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(path: Path) -> None:
-    """A limit on the size of files stands for the disk: the system refuses the rest of the line in the same way."""
+    """A limit on the file size simulates a full disk: the system refuses the rest of the line in the same way."""
     before = path.read_bytes()
     program = f"""
 import resource, signal, sys
@@ -171,11 +171,11 @@ def test_an_interrupted_write_leaves_nothing_and_a_line_waits_for_the_disk(
     assert len(synced) == 2
 
 
-def test_a_file_says_what_it_belongs_to(tmp_path: Path) -> None:
+def test_a_file_identifies_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     file, lines = open_identified(path, IDENTITY, work="search", remedy="use --force")
     assert lines == []
-    open_identified(path, {"other": 1}, work="search", remedy="")  # nothing was done: its begin is that of any work
+    open_identified(path, {"other": 1}, work="search", remedy="")  # an empty file may change its owner
     file, lines = open_identified(path, IDENTITY, work="search", remedy="")
     assert lines == []
     written = path.stat().st_mtime_ns

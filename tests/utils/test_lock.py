@@ -1,4 +1,4 @@
-"""A folder's lock: one process at a time, which the others name; it ends with that process, not with its children."""
+"""A folder's lock: one process at a time, named to the others; released when it ends, whatever its children do."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def test_a_held_folder_is_refused_until_its_holder_is_killed(tmp_path: Path) -> 
     assert list(folder.iterdir()) == []
 
 
-def test_what_killed_processes_have_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
     stale = [".current.pth.0123abcd.tmp", "search/.journal.jsonl.ffffffff.tmp", "scores/.part-0.npz.00000000.tmp"]
     others = ["current.pth", ".notes.tmp", "x.0123abcd.tmp", "search/own.tmp"]
     for name in (*stale, *others):
@@ -67,7 +67,7 @@ def test_what_killed_processes_have_left_is_removed_and_nothing_else(tmp_path: P
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(others)
 
 
-def test_a_file_system_without_locks_is_said(
+def test_a_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> None:
@@ -79,13 +79,13 @@ def test_a_file_system_without_locks_is_said(
     assert "its file system has no locks" in capsys.readouterr().out
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match="file/run: cannot be written"), lock_folder(tmp_path / "file" / "run"):
         pass
 
 
-def test_an_error_of_the_work_comes_through_and_the_lock_goes(tmp_path: Path) -> None:
+def test_an_error_in_the_block_propagates_and_releases_the_lock(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="of the work"), lock_folder(tmp_path):
         raise OSError("of the work")
     assert not (tmp_path / LOCK_FILE).exists()

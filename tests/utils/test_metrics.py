@@ -1,4 +1,4 @@
-"""Accuracies against brute force written another way: sorting whole lists in plain Python."""
+"""Accuracies against brute force: sorting in plain Python."""
 
 import math
 
@@ -21,7 +21,7 @@ from utils.metrics import (
 
 
 def brute_order(scores):
-    """Class numbers in order of falling score, equal scores by class number."""
+    """Return class numbers in the order of decreasing scores, ties by class number."""
     return sorted(range(len(scores)), key=lambda c: (-scores[c], c))
 
 
@@ -31,19 +31,19 @@ def random_scores(rng, *shape, tied=False):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_rank_is_the_place_of_the_label_in_the_sorted_classes(tied):
+def test_the_rank_is_the_position_of_the_label_in_the_sorted_classes(tied):
     rng = np.random.default_rng(0)
     scores, labels = random_scores(rng, 200, 7, tied=tied), rng.integers(7, size=200)
     expected = [brute_order(row.tolist()).index(label) for row, label in zip(scores, labels.tolist(), strict=True)]
     assert label_ranks(scores, labels).tolist() == expected
 
 
-def test_the_predicted_class_is_the_one_of_rank_0():
+def test_the_predicted_class_has_rank_0():
     scores = random_scores(np.random.default_rng(1), 100, 5, tied=True)
     assert (label_ranks(scores, scores.argmax(axis=-1)) == 0).all()
 
 
-def test_a_network_that_says_nothing_is_right_for_class_0_only():
+def test_equal_scores_predict_class_0():
     ranks = label_ranks(np.full((4, 4), 0.25), np.arange(4))
     assert ranks.tolist() == [0, 1, 2, 3]
     assert top_k_accuracies(ranks, 4)[1] == 0.25
@@ -51,8 +51,8 @@ def test_a_network_that_says_nothing_is_right_for_class_0_only():
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite_have_no_rank(value, place):
-    """Whether it is the true class (1) or another one that is broken."""
+def test_non_finite_scores_have_no_rank(value, place):
+    """For the true class (1) and for another one."""
     scores = np.array([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]])
     scores[1, place] = value
     with pytest.raises(MetricsError, match="NaN or infinite"):
@@ -67,8 +67,8 @@ def test_scores_that_are_not_finite_have_no_rank(value, place):
     ("num_classes", "expected"),
     [(2, (1, 1, 1)), (3, (1, 2, 2)), (4, (1, 3, 3)), (5, (1, 3, 4)), (6, (1, 3, 5)), (400, (1, 3, 5))],
 )
-def test_no_top_k_can_be_right_by_definition(num_classes, expected):
-    """A network that always puts the true class last is wrong whatever the k."""
+def test_no_top_k_is_correct_by_definition(num_classes, expected):
+    """A network that always ranks the true class last is wrong for every k."""
     assert tuple(counted_ranks(num_classes).values()) == expected
     last = np.full(10, num_classes - 1)
     assert top_k_hits(last, num_classes) == {1: 0, 3: 0, 5: 0}
@@ -76,7 +76,7 @@ def test_no_top_k_can_be_right_by_definition(num_classes, expected):
         assert top_k_hits(np.arange(num_classes), num_classes)[k] == counted
 
 
-def test_no_prediction_has_no_accuracy():
+def test_without_predictions_accuracies_are_nan():
     assert np.isnan(list(top_k_accuracies(np.zeros(0, dtype=np.int64), 9).values())).all()
 
 
@@ -99,13 +99,13 @@ def test_confusion_counts_true_by_predicted():
     assert (confusion_matrix(labels, predictions, 5) == expected).all()
 
 
-def test_a_class_without_a_video_has_no_accuracy():
+def test_a_class_without_videos_has_no_accuracy():
     accuracies = class_accuracies(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]]))
     assert accuracies[[0, 2]].tolist() == [0.75, 0.5]
     assert np.isnan(accuracies[1])
 
 
-def test_max_top_k_means_the_k_highest_clips_of_each_class_by_itself():
+def test_max_top_k_averages_the_k_highest_clips_of_each_class_separately():
     rng = np.random.default_rng(3)
     scores, labels = random_scores(rng, 40, 6, 5), rng.integers(5, size=40)
     ranks = max_top_k_ranks(scores.astype(np.float64), labels)
@@ -122,7 +122,7 @@ def brute_softmax(logits):
 
 
 def brute_metrics(logits, labels, num_classes):
-    """Every accuracy of `Metrics` but the released row by loops over videos, crops and clips."""
+    """Return every accuracy of `Metrics` except the released row by loops over videos, crops and clips."""
     num_videos, num_crops, num_clips, _ = logits.shape
     orders, clip_orders = [], []
     for video in range(num_videos):
@@ -182,7 +182,7 @@ def test_best_k_is_the_smallest_of_the_best_by_top1_and_k_of_all_clips_is_the_me
 
 
 def confident_logits(rng, num_videos, num_crops, num_clips, num_classes):
-    """Logits whose scale differs from view to view, and labels: a few loud views outweigh the others in the logits."""
+    """Return labels, and logits whose scale differs between views: a few large views dominate the mean logits."""
     labels = rng.integers(num_classes, size=num_videos)
     logits = rng.normal(size=(num_videos, num_crops, num_clips, num_classes))
     logits[np.arange(num_videos), :, :, labels] += 0.8
@@ -200,8 +200,8 @@ def brute_released(video, k):
     return brute_order([sum(sorted((clip[c] for clip in clips), reverse=True)[:k]) / k for c in range(num_classes)])
 
 
-def test_the_headline_is_of_probabilities_and_the_released_row_of_logits():
-    """Where the two differ clearly, each is what its definition says, in plain Python over float64."""
+def test_the_headline_uses_probabilities_and_the_released_row_logits():
+    """Where the two differ clearly, each equals its definition in plain Python over float64."""
     logits, labels = confident_logits(np.random.default_rng(6), 150, 3, 4, 8)
     metrics = ViewMetrics(8)
     metrics.add(logits, labels)

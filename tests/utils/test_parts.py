@@ -1,4 +1,4 @@
-"""What tables name is there, and is of the kind that its place wants."""
+"""The objects named in the registries exist and have the right kind."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from utils.parts import FORMATS, METRICS, TRANSFORMS, find_part
 
 
 @pytest.mark.parametrize("row", [row for row in (*RELEASED, *OTHERS) if row.home], ids=lambda row: row.home)
-def test_rows_of_networks_name_what_makes_networks(row: Row) -> None:
+def test_rows_of_networks_name_constructors(row: Row) -> None:
     part = find_part(row.home)
     if isinstance(part, Family):
         assert {*row.backbones} <= BACKBONES.keys()
@@ -31,10 +31,10 @@ def test_rows_of_transforms_name_recipes(home: str) -> None:
 
 
 @pytest.mark.parametrize("home", [*METRICS.values(), *(format.home for format in FORMATS.values())])
-def test_rows_of_formats_and_metrics_name_what_is_called(home: str) -> None:
+def test_rows_of_formats_and_metrics_name_callables(home: str) -> None:
     assert callable(find_part(home))
 
 
-def test_the_names_need_none_of_the_parts() -> None:
+def test_listing_names_imports_none_of_the_parts() -> None:
     code = "import sys, utils.parts; sys.exit(any(name.startswith(('dataset', 'numpy')) for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Sealed files: what was written comes back; a flipped bit is refused, or changes nothing that is read."""
+"""Sealed files: content is read back; a flipped bit is refused, or changes nothing that is read."""
 
 import json
 import math
@@ -20,12 +20,12 @@ def flips(content: bytes, step: int = 1):
         yield bytes(flipped)
 
 
-def test_json_comes_back_and_says_its_checksum_last(tmp_path: Path) -> None:
+def test_json_is_read_back_and_ends_with_its_checksum(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     write_sealed_json(path, {**CONTENT, "broken": math.nan})
     assert read_sealed_json(path) == {**CONTENT, "broken": None}
     assert list(json.loads(path.read_text()))[-1] == "sha256"
-    path.write_text(json.dumps(json.loads(path.read_text())))  # laid out otherwise it says the same
+    path.write_text(json.dumps(json.loads(path.read_text())))  # the same content in another formatting
     assert read_sealed_json(path) == {**CONTENT, "broken": None}
 
 
@@ -53,7 +53,7 @@ def test_flipped_bits_of_json_are_refused_or_change_nothing(tmp_path: Path) -> N
         (None, "read"),
     ],
 )
-def test_what_is_no_sealed_json_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_file_without_a_valid_seal_is_named(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "x.json").write_text(text)
     with pytest.raises(SealError, match=rf"x\.json: .*{message}"):

@@ -1,4 +1,4 @@
-"""What a machine runs out of or refuses ends a script in one line that says what to do; bugs keep their traceback."""
+"""A shortage or refusal of the machine ends a script in one line with a remedy; bugs keep their traceback."""
 
 import errno
 import os
@@ -67,7 +67,7 @@ def open_too_many() -> None:
         (open_too_many, r".*Too many open files: raise the limit \(ulimit -n 65536\), or lower dataset.num_workers"),
     ],
 )
-def test_one_line_with_the_way_out(
+def test_a_shortage_is_one_line_with_a_remedy(
     main: Callable[[], None], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")  # each process says its own
@@ -89,7 +89,7 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
         run_script(main)
 
 
-def test_a_lost_peer_leaves_the_word_to_the_one_that_failed(
+def test_a_lost_peer_is_silent_because_the_failed_process_reports(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:
@@ -103,7 +103,7 @@ def test_a_lost_peer_leaves_the_word_to_the_one_that_failed(
     assert (end.value.code, capsys.readouterr().err) == (1, "")
 
 
-def test_what_fails_because_of_a_stop_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_caused_by_a_stop_are_not_errors(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         with stopping.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_what_fails_because_of_a_stop_is_no_error(capsys: pytest.CaptureFixture[
     ("batch_size", "advice"),
     [(8, "batch_size 8 -> 4, sampler.iter_size 3 -> 6"), (9, "batch_size 9 -> 3, sampler.iter_size 3 -> 9"), (1, "")],
 )
-def test_the_advice_has_the_states_own_numbers(make_record: MakeRecord, batch_size: int, advice: str) -> None:
+def test_the_advice_has_the_numbers_of_the_state(make_record: MakeRecord, batch_size: int, advice: str) -> None:
     config = load_config(make_record(), [f"sampler.batch_size={batch_size}", "sampler.iter_size=3"])
     saving = load_config(make_record(), ["network.checkpoint_blocks=true"])
     with pytest.raises(ShortageError) as caught, explain_step_errors(config, config.states[0]):
@@ -133,7 +133,7 @@ def test_the_advice_has_the_states_own_numbers(make_record: MakeRecord, batch_si
         raise RuntimeError("shapes differ")
 
 
-def test_the_way_out_keeps_the_step(make_record: MakeRecord) -> None:
+def test_the_advice_keeps_the_step(make_record: MakeRecord) -> None:
     from dataset.build import make_plan
 
     plans = [

@@ -1,4 +1,4 @@
-"""The configuration: released records as they were, one precise line for every mistake."""
+"""The configuration: released records keep their values, every invalid value is one precise line."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def test_released_files_hold_their_released_values(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
-def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
+def test_every_record_parses_to_the_values_of_its_files(path: Path) -> None:
     config = load_config(path)
     record = yaml.safe_load(path.read_text())
     merged: dict[str, dict] = {}
@@ -48,7 +48,7 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
             if isinstance(values, dict):
                 merged.setdefault(section, {}).update(values)
     search = merged.pop("search")
-    assert merged["dataset"]["mean"] == merged["dataset"]["std"] == []  # the network's own, which is ImageNet's
+    assert merged["dataset"]["mean"] == merged["dataset"]["std"] == []  # the network's default, ImageNet's
     merged["dataset"] |= {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert config.is_search == bool(search["inputs"])
     if config.is_search:  # the states are those of the graph, the rate is constant
@@ -69,14 +69,14 @@ def test_every_record_parses_to_what_its_files_say(path: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as a record has it: lists, and of a budget the number that is given."""
+    """Return a value as a record writes it: tuples as lists, a budget without the units that are 0."""
     if isinstance(value, BudgetConfig):
         return {name: number for name, number in dataclasses.asdict(value).items() if number}
     return list(value) if isinstance(value, tuple) else value
 
 
 def check_search(config: RunConfig, search: dict, merged: dict[str, dict]) -> None:
-    """Every key of a search record as its files say it."""
+    """Return every key of a search record as its files have it."""
     rewritten = {"lr_scheduler", "warmup_epoch"}
     for section, values in merged.items():
         for key in set(values) - STATE_KEYS - rewritten:
@@ -102,7 +102,7 @@ def test_effective_configuration_reads_back_equal(tmp_path: Path) -> None:
         assert load_config(saved) == config
 
 
-def test_later_layers_win_and_the_command_line_wins_over_all() -> None:
+def test_later_layers_override_earlier_ones_and_the_command_line_overrides_all() -> None:
     record = "record/op-kinetics-dg-p3d-resnet50.yml"
     config = load_config(record)
     assert config.dataset.transform_type == "default"  # the record, over the base's rand_augment
@@ -114,7 +114,7 @@ def test_later_layers_win_and_the_command_line_wins_over_all() -> None:
     assert changed.dataset.root_path == "/a b"
 
 
-def test_scalars_hold_for_every_state_of_a_multi_state_run() -> None:
+def test_a_single_value_applies_to_every_state() -> None:
     config = load_config("record/kinetics-p3d-resnet50-1x16x1-128e.yml", ["sampler.clip_length=[8, 16, 32]"])
     assert [(state.clip_length, state.batch_size, state.frozen_bn) for state in config.states] == [
         (8, 16, False),
@@ -123,7 +123,7 @@ def test_scalars_hold_for_every_state_of_a_multi_state_run() -> None:
     ]
 
 
-def test_eva_model_of_released_records_means_their_own_weights() -> None:
+def test_eva_model_of_released_records_is_the_records_own_checkpoint() -> None:
     record = "record/kinetics-p3d-resnet50-1x16x1-128e.yml"
     assert load_config(record).eva_model == Path("output/kinetics-p3d-resnet50-1x16x1-128e/current.pth")
     assert load_config(record, ["network.eva_model=weights/best.pth"]).eva_model == Path("weights/best.pth")
@@ -133,18 +133,18 @@ def test_eva_model_of_released_records_means_their_own_weights() -> None:
     ("text", "value"),
     [("1e-4", 1e-4), ("2E3", 2000.0), (".5", 0.5), ("010", 10.0), ("3", 3.0), ("-1", -1.0)],
 )
-def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
+def test_numbers_are_parsed_as_people_write_them(text: str, value: float) -> None:
     config = load_config(
         "record/synthetic-dg-p3d-resnet18.yml", [f"optimizer.warmup_epoch={text}", "optimizer.epochs=5000"]
     )
     assert config.optimizer.warmup_epoch == value
 
 
-def test_off_is_a_word() -> None:
+def test_off_is_a_string() -> None:
     assert load_config("record/synthetic-dg-p3d-resnet18.yml", ["optimizer.amp=off"]).optimizer.amp == "off"
 
 
-def test_an_empty_override_is_empty_text() -> None:
+def test_an_empty_override_is_an_empty_string() -> None:
     record = "record/op-ucf101-dg-p3d-resnet50-kinetics.yml"
     assert load_config(record).network.pretrained_model
     assert load_config(record, ["network.pretrained_model="]).network.pretrained_model == ""
@@ -187,7 +187,7 @@ BAD_OVERRIDES = [
 
 
 @pytest.mark.parametrize(("override", "parts"), BAD_OVERRIDES, ids=[override for override, _ in BAD_OVERRIDES])
-def test_a_mistake_is_one_line_that_says_where_what_and_what_is_allowed(override: str, parts: list[str]) -> None:
+def test_an_invalid_override_is_one_line_with_key_value_and_allowed_values(override: str, parts: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         load_config("record/synthetic-dg-p3d-resnet18.yml", [override])
     message = str(caught.value)
@@ -216,7 +216,7 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("text", "parts"), BAD_FILES, ids=range(len(BAD_FILES)))
-def test_a_mistake_in_a_file_names_the_file(text: str, parts: list[str], tmp_path: Path) -> None:
+def test_an_invalid_file_is_named(text: str, parts: list[str], tmp_path: Path) -> None:
     path = tmp_path / "x.yml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
@@ -224,12 +224,12 @@ def test_a_mistake_in_a_file_names_the_file(text: str, parts: list[str], tmp_pat
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
-def test_missing_record_names_it() -> None:
+def test_a_missing_record_is_named() -> None:
     with pytest.raises(UserError, match=r"record/nothing\.yml: no such file"):
         load_config("record/nothing.yml")
 
 
-def test_missing_data_file_names_key_file_and_path() -> None:
+def test_a_missing_data_file_is_named_with_its_key() -> None:
     config = load_config("record/kinetics-p3d-resnet50-1x16x1-128e.yml")
     with pytest.raises(UserError) as caught:
         config.require_file("dataset", "list_file", hint="write it")
@@ -239,7 +239,7 @@ def test_missing_data_file_names_key_file_and_path() -> None:
     )
 
 
-def test_differences_name_what_changes_the_weights_and_nothing_else() -> None:
+def test_differences_are_the_keys_that_affect_the_weights() -> None:
     record = "record/synthetic-dg-p3d-resnet18.yml"
     old = load_config(record)
     assert list_differences(load_config(record, ["dataset.num_workers=3", "sampler.eva_num_clips=7"]), old) == []
@@ -247,21 +247,21 @@ def test_differences_name_what_changes_the_weights_and_nothing_else() -> None:
     assert list_differences(new, old) == ["optimizer.seed: was 0, is 5", "sampler.clip_length: was 16, is 32"]
 
 
-def test_clips_are_normalised_as_the_network_is_used_to() -> None:
+def test_clips_get_the_normalization_of_the_network() -> None:
     record, flow = "record/synthetic-dg-p3d-resnet18.yml", ["dataset.use_flow=true", "dataset.format=FRAME"]
     assert load_config(record).normalization == Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert load_config(record, flow).normalization == Normalization((0.5, 0.5), (0.229, 0.229))
     theirs = ["network.net_name=torchvision/r3d_18", "network.base_width=64"]
     config = load_config(record, theirs)
     assert config.normalization == Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-    assert config.to_dict()["dataset"]["mean"] == [0.43216, 0.394666, 0.37645]  # config.yml says the numbers
-    assert not {"mean", "std"} & own_sections(config)["dataset"].keys()  # a record says only others than the network's
+    assert config.to_dict()["dataset"]["mean"] == [0.43216, 0.394666, 0.37645]  # config.yml has the numbers
+    assert not {"mean", "std"} & own_sections(config)["dataset"].keys()  # a record omits the defaults of the network
     other = load_config(record, [*theirs, "dataset.mean=[0.5, 0.5, 0.5]"])
     assert other.normalization == Normalization((0.5, 0.5, 0.5), (0.22803, 0.22145, 0.216989))
     assert own_sections(other)["dataset"]["mean"] == [0.5, 0.5, 0.5]
 
 
-def test_a_run_from_before_the_key_was_normalised_with_imagenets_numbers(tmp_path: Path) -> None:
+def test_a_run_older_than_the_key_used_imagenets_normalization(tmp_path: Path) -> None:
     def difference(*words: str) -> list[str]:
         """Between a record as it is and its run from before dataset.mean."""
         config = load_config("record/synthetic-dg-p3d-resnet18.yml", words)
@@ -280,7 +280,7 @@ def test_a_run_from_before_the_key_was_normalised_with_imagenets_numbers(tmp_pat
     assert difference(*theirs, "dataset.mean=[0.485, 0.456, 0.406]", "dataset.std=[0.229, 0.224, 0.225]") == []
 
 
-def test_a_decay_that_never_comes_is_a_constant_rate() -> None:
+def test_a_decay_that_is_never_reached_is_a_constant_rate() -> None:
     record = "record/synthetic-dg-p3d-resnet18.yml"
     constant = load_config(record, ["optimizer.lr_scheduler=constant"])
     for never in (["lr_decay_epochs=[1000000]"], ["lr_decay_epochs=[3, 5]", "lr_decay_rate=1"]):

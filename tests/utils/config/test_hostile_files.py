@@ -1,4 +1,4 @@
-"""Records that would cost a machine its memory or its evening are refused at once, in a line of moderate length."""
+"""Records that would exhaust a machine's memory or time are refused at once, in a line of moderate length."""
 
 import dataclasses
 import subprocess
@@ -55,7 +55,7 @@ def test_hostile_yaml_is_refused(text: str, message: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-def test_aliases_that_a_person_writes_are_read() -> None:
+def test_ordinary_aliases_are_parsed() -> None:
     assert parse_yaml("a: &short [8, 16]\nb: *short\nc: [*short, *short]", source="x") == {
         "a": [8, 16],
         "b": [8, 16],
@@ -63,7 +63,7 @@ def test_aliases_that_a_person_writes_are_read() -> None:
     }
 
 
-def test_the_same_text_gives_values_of_its_own_every_time() -> None:
+def test_parsing_a_text_twice_gives_independent_values() -> None:
     text = "a: &short [8, 16]\nb: {c: *short}"
     parse_yaml(text, source="x")["b"]["c"].append(32)
     assert parse_yaml(text, source="y") == {"a": [8, 16], "b": {"c": [8, 16]}}
@@ -82,19 +82,19 @@ def most(section: str, name: str) -> Any:
 
 
 @pytest.mark.parametrize(("section", "name"), [key for key in KEYS if most(*key)])
-def test_a_number_that_costs_the_machine_is_refused(make_record: MakeRecord, section: str, name: str) -> None:
+def test_a_number_that_would_exhaust_the_machine_is_refused(make_record: MakeRecord, section: str, name: str) -> None:
     limit = most(section, name)
     over = limit + 1
     with pytest.raises(ConfigError, match=rf"{section}\.{name}: found {over}(\.0)?, must be at most {limit}"):
         load_config(make_record(), [f"{section}.{name}={over}"])
 
 
-def test_keys_of_states_and_of_sections_have_such_a_limit() -> None:
+def test_keys_of_states_and_of_sections_have_limits() -> None:
     assert sum(most(*key) is not None for key in KEYS) == 29
 
 
 @pytest.mark.parametrize("word", [".inf", "-.inf", ".nan", "1e999"])
-def test_no_number_of_a_record_is_infinite(make_record: MakeRecord, word: str) -> None:
+def test_infinite_numbers_are_refused(make_record: MakeRecord, word: str) -> None:
     record = make_record()
     kinds = {key: get_type_hints(owner_of(*key))[key[1]] for key in KEYS}
     last = {kind: key for key, kind in kinds.items()}  # one key of each kind
@@ -106,7 +106,7 @@ def test_no_number_of_a_record_is_infinite(make_record: MakeRecord, word: str) -
                 load_config(record, [f"{section}.{name}={value}"])
 
 
-def test_what_is_quoted_is_cut_short(make_record: MakeRecord) -> None:
+def test_quoted_values_are_truncated(make_record: MakeRecord) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(make_record(), [f"optimizer.epochs=[{'[1],' * 2000}]"])
     assert len(str(caught.value)) < 400

@@ -1,4 +1,4 @@
-"""Network names: the facts' list, nearest names, frames a clip must have, no torch."""
+"""Network names: the released list, similar names, minimum frames of a clip, no torch."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from utils.config.network_names import NetworkName, UnknownNetworkError, list_na
 from utils.errors import UserError
 
 
-def test_the_released_names_are_a_fixed_part_of_all() -> None:
+def test_the_released_names_are_a_fixed_subset() -> None:
     released, names = list_names(released=True), list_names()
     assert len(released) == 165 and set(released) == set(SHAPES)
     assert names[:165] == released
@@ -41,7 +41,7 @@ def test_parse_name(name: str, family: str, backbone: str) -> None:
         ("p3d_resnext103_64x4d", "dg_p3d_resnext103_64x4d"),
     ],
 )
-def test_unknown_name_suggests_the_nearest(wrong: str, meant: str) -> None:
+def test_an_unknown_name_suggests_similar_ones(wrong: str, meant: str) -> None:
     with pytest.raises(UnknownNetworkError) as caught:
         parse_name(wrong)
     message = str(caught.value)
@@ -50,7 +50,7 @@ def test_unknown_name_suggests_the_nearest(wrong: str, meant: str) -> None:
     assert isinstance(caught.value, UserError)
 
 
-def test_far_name_lists_the_families() -> None:
+def test_a_name_without_similar_ones_lists_the_families() -> None:
     families = "frame by frame, .*dg_p3d, .*torchvision"
     with pytest.raises(UnknownNetworkError, match=rf"^no network is called 'transformer' \(families: {families}"):
         parse_name("transformer")

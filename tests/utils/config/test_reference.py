@@ -1,4 +1,4 @@
-"""The reference of the configuration: current, complete, and of one mind with what is loaded."""
+"""The reference of the configuration: current, complete, and consistent with `load_config`."""
 
 import dataclasses
 import json
@@ -33,12 +33,12 @@ RECORD = "record/synthetic-dg-p3d-resnet18.yml"
 
 
 def errors_of(content: Any) -> list[str]:
-    """What the schema has against the content of a file."""
+    """Return the errors of the schema in the content of a file."""
     return [error.message for error in VALIDATOR.iter_errors(content)]
 
 
 def rows_of(title: str) -> list[list[str]]:
-    """The cells of every row of a section's table in the page."""
+    """Return the cells of every row of a section's table on the page."""
     section = (ROOT / PAGE).read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
     return [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -51,7 +51,7 @@ def test_both_files_are_current() -> None:
     assert list_outdated(ROOT) == [], "run python -m utils.config.reference"
 
 
-def test_a_file_that_is_not_current_is_seen(tmp_path: Path) -> None:
+def test_an_outdated_file_is_detected(tmp_path: Path) -> None:
     assert list_outdated(tmp_path) == [PAGE, SCHEMA]
     write_reference(tmp_path)
     assert list_outdated(tmp_path) == []
@@ -82,7 +82,7 @@ def test_the_command_checks_and_writes_without_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_key_has_its_row(section: str) -> None:
+def test_every_key_has_a_row(section: str) -> None:
     rows = {cells[0].strip("`"): cells for cells in rows_of(section)}
     names = [*(field.name for field in dataclasses.fields(SECTIONS[section])), *STATE_KEYS.get(section, ())]
     declared = {name: declaration(owner_of(section, name), name) for name in names}
@@ -98,13 +98,13 @@ def test_every_key_has_its_row(section: str) -> None:
         assert sum(f"{limit.replace('_', ' ')} " in allowed for limit in LIMITS) == len(rules["limits"])
 
 
-def test_every_key_of_an_input_has_its_row() -> None:
+def test_every_key_of_an_input_has_a_row() -> None:
     names = [cells[0].strip("`") for cells in rows_of("Inputs of a search")]
     assert names == [field.name for field in dataclasses.fields(InputConfig)]
 
 
-def test_the_page_says_which_keys_the_released_code_has() -> None:
-    """Its files, as they were released, say so."""
+def test_the_page_marks_the_keys_of_the_released_code() -> None:
+    """The released files are the reference."""
     files = json.loads((ROOT / "tests/data/released_records.json").read_text()).values()
     sections = chain.from_iterable(content.items() for content in files)
     released = {f"{section}.{key}" for section, values in sections if isinstance(values, dict) for key in values}
@@ -112,7 +112,7 @@ def test_the_page_says_which_keys_the_released_code_has() -> None:
     assert {name for name, cells in rows.items() if cells[5] == "paper"} == released
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Draft202012Validator.check_schema(CONTENT)
 
 
@@ -122,7 +122,7 @@ def test_every_record_and_base_config_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "record"], ids=lambda path: path.stem)
-def test_what_a_run_writes_is_valid(path: Path) -> None:
+def test_the_configuration_saved_by_a_run_is_valid(path: Path) -> None:
     assert errors_of(load_config(ROOT / path).to_dict()) == []
 
 
@@ -133,7 +133,7 @@ VALUES = [
 
 
 def is_loaded(owner: type, key: Key, value: Any) -> bool:
-    """Whether a value of a key is taken when a record is loaded; for what states are made of, a list of them too."""
+    """Return whether a value of a key loads; for keys of states, also as a list."""
     values = value if key.is_per_state and isinstance(value, list) else [value]
     try:
         for single in values:
@@ -144,12 +144,12 @@ def is_loaded(owner: type, key: Key, value: Any) -> bool:
 
 
 def is_whole_float(value: Any, key: Key) -> bool:
-    """To JSON Schema 0.0 is a whole number; that it is written without a point is said when it is loaded."""
+    """JSON Schema accepts 0.0 as an integer; `load_config` refuses it."""
     return key.kind is int and isinstance(value, float) and value.is_integer()
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS, ids=[f"{section}.{key.name}" for section, key in KEYS])
-def test_the_schema_takes_the_values_that_are_loaded_and_no_others(section: str, key: Key) -> None:
+def test_the_schema_accepts_exactly_the_values_that_load(section: str, key: Key) -> None:
     values = [value for value in (*VALUES, *key.choices) if not is_whole_float(value, key)]
     expected = [value for value in values if is_loaded(owner_of(section, key.name), key, value)]
     found = [value for value in values if not errors_of({section: {key.name: value}})]
@@ -158,7 +158,7 @@ def test_the_schema_takes_the_values_that_are_loaded_and_no_others(section: str,
 
 
 @pytest.mark.parametrize("key", INPUT_KEYS, ids=lambda key: key.name)
-def test_the_schema_takes_the_inputs_that_are_loaded_and_no_others(key: Key) -> None:
+def test_the_schema_accepts_exactly_the_inputs_that_load(key: Key) -> None:
     values = [value for value in VALUES if not is_whole_float(value, key)]
     expected = [value for value in values if is_loaded(InputConfig, key, value)]
     found = [value for value in values if not errors_of({"search": {"inputs": [{key.name: value}]}})]
@@ -187,7 +187,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_is_refused_is_marked_in_an_editor(text: str, tmp_path: Path) -> None:
+def test_the_schema_refuses_what_does_not_load(text: str, tmp_path: Path) -> None:
     assert errors_of(parse_yaml(text, source="x"))
     record = (ROOT / RECORD).read_text()
     (tmp_path / "x.yml").write_text(record)
@@ -201,11 +201,11 @@ def test_what_is_refused_is_marked_in_an_editor(text: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["base: 3", "base: base_config/kinetics_base.yml\nname: x", "- a"])
-def test_the_outermost_level_is_checked(text: str) -> None:
+def test_the_top_level_is_checked(text: str) -> None:
     assert errors_of(parse_yaml(text, source="x"))
 
 
-def test_the_line_for_editors_leads_to_the_schema() -> None:
+def test_the_comment_for_editors_points_to_the_schema() -> None:
     line = re.search(r"^# yaml-language-server: \$schema=(\S+)$", (ROOT / PAGE).read_text(), re.MULTILINE)
     assert line
     assert {(ROOT / path.parent / line[1]).resolve() for path in FILES} == {ROOT / SCHEMA}

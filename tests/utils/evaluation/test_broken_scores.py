@@ -1,4 +1,4 @@
-"""Logits that are NaN or infinite are an error of their video, from the extraction to the result: never an answer."""
+"""NaN or infinite logits are an error of their video from the extraction to the result, never a prediction."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def save_overflowing_weights(record: Path, other: Path) -> list[int]:
     return np.flatnonzero(largest[:, feature] > middle).tolist()
 
 
-def test_logits_that_are_not_finite_stop_the_extraction_or_make_their_video_missing(make_record: MakeRecord) -> None:
+def test_non_finite_logits_stop_the_extraction_or_make_their_video_missing(make_record: MakeRecord) -> None:
     record = make_record("overflowing")
     broken = save_overflowing_weights(record, make_record("measured"))
     config = load_config(record)
@@ -63,7 +63,7 @@ def test_logits_that_are_not_finite_stop_the_extraction_or_make_their_video_miss
     assert np.isfinite(read_scores(record)[1]).all()
 
 
-def test_logits_that_are_not_finite_in_a_part_stop_the_merge_or_make_their_video_missing(record: Path) -> None:
+def test_non_finite_logits_in_a_part_stop_the_merge_or_make_their_video_missing(record: Path) -> None:
     extract(record)
     folder = scores_folder(load_config(record))
     paths = [video.path for video in read_list(load_config(record).dataset.eva_list_file)]

@@ -1,4 +1,4 @@
-"""What the final evaluation does otherwise than the training is said, and both numbers where they disagree."""
+"""Differences of the final evaluation from training are reported, and both accuracies if they disagree."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def line_of(top1: float, *, videos: int = 35, **changes: Any) -> dict[str, Any]:
 
 
 def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
-    """The manifest of an evaluation that does as the training of a record does."""
+    """Return the manifest of an evaluation with the protocol of a record's training."""
     data, state = config.dataset, config.states[-1]
     same = {
         "network": "", "checkpoint_sha256": "", "list_sha256": "", "num_videos": 35, "num_classes": 12,
@@ -67,13 +67,13 @@ def manifest_of(config: RunConfig, **changes: Any) -> Manifest:
         ({"precision": "bfloat16"}, ("precision", "float32", "bfloat16")),
     ],
 )
-def test_whatever_is_done_otherwise_with_a_clip_is_found(config: RunConfig, change: Any, expected: Any) -> None:
+def test_every_difference_in_the_clip_is_found(config: RunConfig, change: Any, expected: Any) -> None:
     found = differences(CLIP_ASPECTS, Trained(config, [line_of(90.0)]), manifest_of(config, **change))
     assert [tuple(one.values()) for one in found] == ([expected] if expected else [])
 
 
-def test_every_field_of_the_manifest_that_a_clip_or_a_list_is_cut_by_has_an_aspect(config: RunConfig) -> None:
-    """A new field of the protocol must get its row, or be named here as no matter of how videos are looked at."""
+def test_every_field_of_the_manifest_that_affects_clips_or_videos_has_an_aspect(config: RunConfig) -> None:
+    """A new field of the protocol must get an aspect, or be listed here as one that does not affect the input."""
     no_matter = {"network", "checkpoint_sha256", "checkpoint", "list_sha256", "num_classes", "versions"}
     trained, same = Trained(config, [line_of(90.0)]), manifest_of(config)
     assert differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, same) == []
@@ -86,14 +86,14 @@ def test_every_field_of_the_manifest_that_a_clip_or_a_list_is_cut_by_has_an_aspe
         assert len(differences((*CLIP_ASPECTS, *VIEW_ASPECTS), trained, changed)) == 1, name
 
 
-def test_what_is_not_known_does_not_differ(config: RunConfig) -> None:
+def test_unknown_properties_do_not_differ(config: RunConfig) -> None:
     """log.jsonl of an earlier version has no precision."""
     line = {key: value for key, value in line_of(90.0).items() if key != "precision"}
     assert differences(CLIP_ASPECTS, Trained(config, [line]), manifest_of(config, precision="bfloat16")) == []
 
 
-def test_the_spread_is_that_of_drawn_accuracies() -> None:
-    """Of two draws from the same network, 1 pair in 22 is further apart, whatever the numbers of videos."""
+def test_the_spread_equals_that_of_simulated_accuracies() -> None:
+    """Of two draws from the same network, 1 pair in 22 differs by more, whatever the numbers of videos."""
     rng = np.random.default_rng(0)
     for first, second, right in ((200, 200, 0.7), (1000, 150, 0.9)):
         draws = np.stack([rng.binomial(first, right, 4000) / first, rng.binomial(second, right, 4000) / second], axis=1)
@@ -101,9 +101,9 @@ def test_the_spread_is_that_of_drawn_accuracies() -> None:
         assert 0.03 < np.mean(apart) < 0.06
 
 
-def test_the_spread_of_the_sure_is_nothing() -> None:
+def test_the_spread_of_certain_accuracies_is_zero() -> None:
     assert spread(1.0, 1.0, videos=(5, 7)) == spread(0.0, 0.0, videos=(5, 7)) == 0
-    assert spread(1.0, 0.0, videos=(1, 1)) > 1  # one video each says nothing
+    assert spread(1.0, 0.0, videos=(1, 1)) > 1  # one video each is no evidence
     assert spread(0.5, 0.5, videos=(100, 100)) == pytest.approx(2 * math.sqrt(0.25 * 0.02))
 
 
@@ -116,7 +116,7 @@ def test_the_spread_of_the_sure_is_nothing() -> None:
         (60.0, 0.629, 0.857, {"clip": True, "video": False}),  # the mean over views is better by more than chance
     ],
 )
-def test_numbers_disagree_when_further_apart_than_their_spread(
+def test_accuracies_disagree_if_they_differ_by_more_than_the_spread(
     config: RunConfig, validation: float, clip: float, video: float, agrees: dict[str, bool]
 ) -> None:
     trained = Trained(config, [line_of(10.0, total_epoch=1), line_of(validation)])
@@ -138,7 +138,7 @@ def test_the_last_validation_may_be_of_an_earlier_epoch(config: RunConfig) -> No
     assert compare_with_validation(without, manifest_of(config), accuracies={"clip": 0.9}, num_videos=35) is None
 
 
-def test_the_text_says_both_numbers_the_rule_and_what_differs(config: RunConfig) -> None:
+def test_the_text_has_both_accuracies_the_rule_and_the_differences(config: RunConfig) -> None:
     result = make_result(trained=Trained(config, [line_of(99.0, videos=200)]))
     text = render_text(result, "")
     clip, video = (f"{100 * result['metrics'][row]['top1']:.2f} %" for row in ("clip", "video"))
@@ -158,7 +158,7 @@ def test_the_text_says_both_numbers_the_rule_and_what_differs(config: RunConfig)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_agreement_is_said_and_so_is_what_is_not_known(config: RunConfig) -> None:
+def test_agreement_and_unknown_training_are_reported(config: RunConfig) -> None:
     agreeing = make_result()
     clip = 100 * agreeing["metrics"]["clip"]["top1"]
     text = render_text(make_result(trained=Trained(config, [line_of(clip)])), "")
@@ -169,7 +169,7 @@ def test_agreement_is_said_and_so_is_what_is_not_known(config: RunConfig) -> Non
 
 
 def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) -> None:
-    """Trained for real: its log says what is needed, and the evaluation at the training's size has no mark."""
+    """A real training: its log has the needed values, and an evaluation at the training size has no mark."""
     dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=9) | {"eva_num_crop": 1}
     record = make_record(optimizer={"epochs": 1}, dataset=dataset, sampler={"eva_num_clips": 1})
     helpers.train(load_config(record), force=False)
@@ -193,7 +193,7 @@ def test_a_training_and_its_evaluation_at_another_size(make_record: MakeRecord, 
     assert merge(record, "dataset.crop_size=32", *larger, force=True)["protocol"]["differs_from_training"] == said
 
 
-def test_weights_from_elsewhere_have_no_training_here(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_weights_from_elsewhere_have_no_known_training(make_record: MakeRecord, tmp_path: Path) -> None:
     record = save_weights(make_record())
     config = load_config(record)
     write_lines(config.run_dir / "log.jsonl", [{**make_epochs(epochs=1)[0], **line_of(99.0)}])
@@ -206,7 +206,7 @@ def test_weights_from_elsewhere_have_no_training_here(make_record: MakeRecord, t
     assert read_manifest(config.run_dir / "scores") is not None
 
 
-def test_the_validation_of_a_search_is_on_the_videos_it_set_aside() -> None:
+def test_a_search_validates_on_its_held_out_videos() -> None:
     config_file = "record/search-synthetic-dg-p3d-resnet18.yml"
     config = load_config(config_file, ["search.selection=heldout"])
     trained = Trained(config, [line_of(90.0, videos=60)])
@@ -216,7 +216,7 @@ def test_the_validation_of_a_search_is_on_the_videos_it_set_aside() -> None:
     assert [one["what"] for one in differences(VIEW_ASPECTS, by_list, manifest_of(config))] == ["videos"]
 
 
-def test_own_videos_are_evaluated_at_the_size_of_the_training() -> None:
+def test_own_videos_are_evaluated_at_the_training_size() -> None:
     base = yaml.safe_load((ROOT / "base_config/own_base.yml").read_text())["dataset"]
     assert base["eva_crop_size"] == base["crop_size"]
     page = (ROOT / "docs/data/own-videos.md").read_text()
@@ -225,7 +225,7 @@ def test_own_videos_are_evaluated_at_the_size_of_the_training() -> None:
     assert larger["eva_crop_size"] == larger["crop_size"] != base["crop_size"]
 
 
-def test_the_validation_of_a_best_epoch_is_the_one_that_counts(make_record: MakeRecord) -> None:
+def test_the_validation_of_the_best_epoch_is_compared(make_record: MakeRecord) -> None:
     config = load_config(make_record(), ["optimizer.select=best"])
     scores = {1: 20.0, 2: 80.0, 3: 60.0}
     lines = [line_of(top1, total_epoch=n, state=0, epoch=n, best_epoch=2) for n, top1 in scores.items()]

@@ -1,4 +1,4 @@
-"""Results and pictures: the numbers that people read are the numbers that were counted."""
+"""Results and figures: the displayed numbers are the computed ones."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def test_the_result_is_plain_json_that_reads_back_equal() -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_missing_videos_count_as_wrong_in_a_row_of_their_own() -> None:
+def test_missing_videos_count_as_wrong_in_a_separate_row() -> None:
     result = make_result(missing=10)
     scored, wrong = result["metrics"]["video"], result["metrics"]["video_missing_counted_wrong"]
     for key in ("top1", "top3", "top5"):
@@ -82,7 +82,7 @@ def test_nothing_missing_makes_the_two_rows_equal() -> None:
     assert {name: metrics["video"][name] for name in wrong} == pytest.approx(wrong)
 
 
-def test_a_class_without_a_video_is_none_and_is_said() -> None:
+def test_a_class_without_videos_is_none_and_is_reported() -> None:
     result = make_result(classes_used=4)
     assert [entry["accuracy"] is None for entry in result["classes"]] == [False] * 4 + [True] * 2
     assert "omits 2 classes without a scored video" in render_summary(result)
@@ -119,7 +119,7 @@ def test_the_text_says_that_the_k_of_max_top_k_is_chosen_on_the_labels() -> None
         (6, ""),
     ],
 )
-def test_a_top_k_that_is_another_one_is_said(num_classes: int, said: str) -> None:
+def test_a_capped_top_k_is_reported(num_classes: int, said: str) -> None:
     result = make_result(num_classes=num_classes)
     lines = [line for line in render_summary(result).splitlines() if line.startswith("With ")]
     assert lines == [said] * bool(said)
@@ -127,7 +127,7 @@ def test_a_top_k_that_is_another_one_is_said(num_classes: int, said: str) -> Non
     assert result["protocol"]["top_k"] == {"top1": 1, "top3": min(3, num_classes - 1), "top5": min(5, num_classes - 1)}
 
 
-def test_each_row_says_what_it_is_made_of() -> None:
+def test_every_row_names_its_scores() -> None:
     result = make_result()
     made = result["protocol"]["score"]
     assert set(made) == {"video", "clip", "max_top_k"}
@@ -145,13 +145,13 @@ def test_training_differences_are_in_the_text_when_there_are_any() -> None:
     assert "Trained with another configuration\n  optimizer.epochs: was 2, is 3" in text
 
 
-def test_weights_of_an_unfinished_training_are_said_to_be_that() -> None:
+def test_weights_of_an_incomplete_training_are_reported() -> None:
     assert "  trained " not in render_text(make_result(), "")
     assert "6 of 6 epochs\n" in render_text(make_result(training_progress=(6, 6)), "")
     assert "2 of 6 epochs: THE TRAINING IS NOT COMPLETE" in render_text(make_result(training_progress=(2, 6)), "")
 
 
-def test_what_training_took_is_said_of_every_state_and_of_the_run(make_record: MakeRecord) -> None:
+def test_the_cost_of_training_is_reported_by_state_and_in_total(make_record: MakeRecord) -> None:
     config = load_config(make_record())
     lines = [{**line, "multiply_adds": 36 * 10**9} for line in make_epochs(states=2, epochs=3, validation=False)]
     result = make_result(trained=Trained(config, lines))
@@ -210,7 +210,7 @@ def save(figure: Figure, path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_a_small_confusion_matrix_writes_shares_of_each_row(tmp_path: Path) -> None:
+def test_a_small_confusion_matrix_has_the_fractions_of_each_row(tmp_path: Path) -> None:
     confusion = np.array([[3, 1, 0], [0, 0, 0], [1, 1, 2]])
     figure = confusion_figure(confusion, class_names=["a", "b", "c"], title="T", subtitle="S")
     picture = save(figure, tmp_path / "c.png")
@@ -290,12 +290,12 @@ def test_pictures_need_neither_pyplot_nor_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_the_protocol_says_what_clips_were_normalised_with() -> None:
+def test_the_protocol_has_the_normalization() -> None:
     text = render_text(make_result(), "")
     assert "  normalization  values of 0..1, mean 0.485 0.456 0.406, std 0.229 0.224 0.225\n" in text
 
 
-def test_a_training_that_has_stopped_early_says_when_and_with_which_epoch(make_record: MakeRecord) -> None:
+def test_early_stopping_is_reported_with_its_epoch_and_the_best_one(make_record: MakeRecord) -> None:
     config = load_config(make_record(), ["optimizer.select=best", "optimizer.patience=2"])
     lines = [{**line, "best_epoch": 1} for line in make_epochs(epochs=3)[:3]]
     trained = Trained(config, [*lines[:2], lines[2] | {"stopped_early": True}])

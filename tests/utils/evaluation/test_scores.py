@@ -1,4 +1,4 @@
-"""Score files: what is written is what is read, once each, whoever wrote it and however it ended."""
+"""Score files: every row is read back exactly once, whatever wrote it and however it ended."""
 
 import dataclasses
 import errno
@@ -115,17 +115,17 @@ def test_incomplete_scores_are_an_error_that_counts_names_and_says_the_command(f
     assert message.endswith("python extract.py")
 
 
-def test_declared_missing_videos_are_no_gap_and_give_no_rows(folder):
+def test_recorded_missing_videos_are_no_gap_and_give_no_rows(folder):
     manifest = make_manifest()
     write_share(folder, manifest, range(20), missing={3, 19})
     index = index_scores(folder, manifest)
     index.require_complete(completed_by="")
     assert index.missing == {3: "v3.mp4: no such file", 19: "v19.mp4: no such file"}
     assert read_all(folder, manifest)[0].tolist() == [v for v in range(20) if v not in (3, 19)]
-    assert [video for video, _ in index.pending(CROPS)] == [3, 19]  # they are tried again
+    assert [video for video, _ in index.pending(CROPS)] == [3, 19]  # they are retried
 
 
-def test_a_missing_video_that_is_scored_later_is_missing_no_more(folder):
+def test_a_missing_video_that_is_scored_later_is_no_longer_missing(folder):
     manifest = make_manifest()
     write_share(folder, manifest, range(20), missing={7})
     write_share(folder, manifest, [7])
@@ -150,7 +150,7 @@ def test_all_missing_is_an_error(folder):
         index_scores(folder, manifest).require_complete(completed_by="")
 
 
-def test_a_row_that_is_there_twice_is_an_error_that_names_both_files(folder):
+def test_a_duplicate_row_is_an_error_that_names_both_files(folder):
     manifest = make_manifest()
     write_share(folder, manifest, [0, 1], videos_per_part=9)
     write_share(folder, manifest, [1, 2], crops=(2,), rank=1)
@@ -180,7 +180,7 @@ def test_two_writers_of_the_same_rank_do_not_clobber_each_other(folder):
         ({"precision": "bfloat16"}, "precision float32, now bfloat16"),
     ],
 )
-def test_scores_of_something_else_are_an_error_that_names_the_difference(folder, change, said):
+def test_scores_of_another_evaluation_are_an_error_that_names_the_difference(folder, change, said):
     write_share(folder, make_manifest(), range(2))
     with pytest.raises(ScoresError) as caught:
         open_scores(folder, make_manifest(**change))
@@ -189,7 +189,7 @@ def test_scores_of_something_else_are_an_error_that_names_the_difference(folder,
     assert "--force" in str(caught.value)
 
 
-def test_the_same_thing_under_another_path_is_the_same(folder):
+def test_the_same_evaluation_under_another_path_is_accepted(folder):
     write_share(folder, make_manifest(), range(2))
     moved = make_manifest(checkpoint="elsewhere.pth", list_file="/mnt/list.txt", versions={"torch": "3.0"})
     open_scores(folder, moved)
@@ -208,7 +208,7 @@ def test_every_other_field_of_the_manifest_changes_the_fingerprint():
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"layout": 99}', '{"layout": 2, "network": "x"}'])
-def test_a_broken_manifest_is_an_error_with_a_way_out(folder, content):
+def test_a_corrupt_manifest_is_an_error_with_a_remedy(folder, content):
     (folder / MANIFEST_NAME).write_text(content)
     with pytest.raises(ScoresError, match=r"manifest\.json cannot be read .* --force"):
         read_manifest(folder)
@@ -221,15 +221,15 @@ def rewrite(path, **changes):
     np.savez(path, **{name: value for name, value in members.items() if value is not None})
 
 
-def test_probabilities_of_the_older_layout_are_refused_with_the_way_out(folder):
+def test_probabilities_of_format_1_are_refused_with_a_remedy(folder):
     manifest = make_manifest()
     write_share(folder, manifest, range(20), videos_per_part=20)
     (path,) = folder.glob("part-*")
-    rewrite(path, layout=None)  # what layout 1 had, under the fingerprint of this one
+    rewrite(path, layout=None)  # the members of format 1, with the current fingerprint
     with pytest.raises(ScoresError, match=r"part-.* holds scores of layout 1, probabilities .* --force") as caught:
         index_scores(folder, manifest)
     assert not isinstance(caught.value, CorruptPartError)
-    with pytest.raises(ScoresError, match="layout 1, probabilities"):  # nor does an extraction keep it aside as corrupt
+    with pytest.raises(ScoresError, match="layout 1, probabilities"):  # nor does an extraction set it aside as corrupt
         index_scores(folder, manifest, on_corrupt=lambda path, error: None)
     content = read_sealed_json(folder / MANIFEST_NAME)
     (folder / MANIFEST_NAME).write_text(json.dumps({**content, "layout": 1}))
@@ -238,14 +238,14 @@ def test_probabilities_of_the_older_layout_are_refused_with_the_way_out(folder):
             read(folder)
 
 
-def test_the_fingerprint_of_the_older_layout_is_another_one():
-    """Its parts are told apart even where they carry nothing else."""
+def test_format_1_has_another_fingerprint():
+    """Its parts are distinguished even if nothing else differs."""
     text = json.dumps(make_manifest().identity, sort_keys=True)
     assert make_manifest().fingerprint != hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_logits_come_back_bit_by_bit(folder):
-    """Huge, tiny, subnormal and negative ones, whatever the parts they went through."""
+def test_logits_are_stored_bit_equal(folder):
+    """Huge, tiny, subnormal and negative ones, for any division into parts."""
     bits = np.random.default_rng(7).integers(2**32, size=(20, 4, 3, 5), dtype=np.uint32)
     logits = bits.view(np.float32).copy()
     logits[~np.isfinite(logits)] = -0.0
@@ -258,7 +258,7 @@ def test_logits_come_back_bit_by_bit(folder):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_logits_that_are_not_finite_never_come_out_of_a_part(folder, value):
+def test_non_finite_logits_are_never_read_from_a_part(folder, value):
     manifest = make_manifest()
     write_share(folder, manifest, range(20), videos_per_part=20)
     (path,) = folder.glob("part-*")
@@ -283,7 +283,7 @@ def test_no_manifest_is_none(tmp_path):
     assert read_manifest(tmp_path) is None
 
 
-def test_scores_of_other_numbers_are_not_joined(folder):
+def test_scores_of_another_normalization_are_not_merged(folder):
     write_share(folder, make_manifest(), range(2))
     with pytest.raises(ScoresError, match=r"mean \[0\.485, .*\], now \[0\.45"):
         open_scores(folder, make_manifest(mean=[0.45, 0.45, 0.45]))
@@ -307,7 +307,7 @@ def tear(path, how):
 
 
 @pytest.mark.parametrize("how", ["empty", "half", "foreign", "bit"])
-def test_a_corrupt_part_is_named_kept_aside_and_its_videos_are_pending_again(folder, how):
+def test_a_corrupt_part_is_named_and_set_aside_and_its_videos_are_pending_again(folder, how):
     manifest = make_manifest()
     for crop in range(3):
         write_share(folder, manifest, range(3), crops=(crop,))
@@ -331,8 +331,8 @@ def test_a_corrupt_part_is_named_kept_aside_and_its_videos_are_pending_again(fol
     index_scores(folder, manifest)  # the corrupt part is out of the way
 
 
-def test_any_damaged_byte_is_noticed_or_harmless(folder):
-    """Flip every 13th byte of a part: either it is refused, or what is read is what was written."""
+def test_any_corrupt_byte_is_detected_or_harmless(folder):
+    """Flip every 13th byte of a part: it is refused, or its content is unchanged."""
     manifest = make_manifest()
     write_share(folder, manifest, range(3), missing={1})
     (path,) = folder.glob("part-*")
@@ -364,7 +364,7 @@ def test_scores_that_are_not_numbers_are_refused(folder):
         writer.add(3, (0,), np.full((4, 1, 5), np.nan, dtype=np.float32))
 
 
-def test_a_part_is_written_when_its_time_is_up(folder):
+def test_a_part_is_written_after_its_maximum_time(folder):
     writer = PartWriter(folder, make_manifest(), rank=0, seconds_per_part=0.0)
     writer.add(0, (0,), score_of(0, 0)[:, None])
     assert len(list(folder.glob("part-*"))) == 1
@@ -388,7 +388,7 @@ def test_a_full_disk_is_one_clear_error_and_earlier_parts_are_safe(folder, monke
     with pytest.raises(FileError, match="no space left on the disk; free some and run the same command again"):
         writer.flush()
     monkeypatch.undo()
-    writer.flush()  # what could not be written is not tried again and again
+    writer.flush()  # scores that could not be written are not retried forever
     assert read_all(folder, manifest)[0].tolist() == [0, 1, 2]
     assert not list(folder.glob(".*"))
 
@@ -426,7 +426,7 @@ def test_earlier_results_are_moved_and_numbered_never_lost(tmp_path):
 
 
 def test_a_killed_writer_leaves_whole_parts_only(folder):
-    """SIGKILL in the middle of writing: what can be seen under a part's name is whole."""
+    """SIGKILL during a write: every file with a part's name is complete."""
     script = textwrap.dedent(
         f"""
         from pathlib import Path
@@ -451,14 +451,14 @@ def test_a_killed_writer_leaves_whole_parts_only(folder):
     assert read_all(folder, manifest)[0].tolist() == list(range(20))
 
 
-def test_what_is_added_is_written_however_the_scoring_ends(folder):
+def test_added_scores_are_written_even_after_an_error(folder):
     with pytest.raises(KeyboardInterrupt), PartWriter(folder, make_manifest(), rank=0) as writer:
         writer.add(4, (0,), score_of(4, 0)[:, None])
         raise KeyboardInterrupt
     assert index_scores(folder, make_manifest()).part_of[4].tolist() == [0, -1, -1]
 
 
-def test_moved_videos_go_on_under_the_manifest_of_the_first_extraction(folder):
+def test_moved_videos_continue_under_the_manifest_of_the_first_extraction(folder):
     manifest, moved = make_manifest(), make_manifest(root_path="elsewhere", list_file="moved.txt")
     write_share(folder, manifest, range(3))
     assert open_scores(folder, moved) == manifest

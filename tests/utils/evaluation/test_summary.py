@@ -1,4 +1,4 @@
-"""Tables over seeds, splits and folds: numbers against numpy's, and results that no mean is taken of."""
+"""Tables over seeds, splits and folds: numbers equal numpy's, and results that cannot be averaged."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ Write = Callable[..., Run]
 
 @pytest.fixture
 def write(make_record: MakeRecord, tmp_path: Path) -> Write:
-    """Writes the result of a record with random accuracies and reads it."""
+    """Write the result of a record with random accuracies and read it."""
 
     def write(name: str, *words: str, number: int = 0, **changes: Any) -> Run:
         rng = np.random.default_rng(number)
@@ -40,7 +40,7 @@ def cells(table: str, title: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_folds_have_mean_spread_and_all_videos_together(write: Write) -> None:
+def test_folds_have_mean_standard_deviation_and_pooled_accuracies(write: Write) -> None:
     runs = [write(f"fold{i}", f"optimizer.heldout_seed={i}", f"dataset.list_file={i}.txt", number=i) for i in range(4)]
     (group,) = group_runs(runs)
     table = render([group])
@@ -55,7 +55,7 @@ def test_folds_have_mean_spread_and_all_videos_together(write: Write) -> None:
     assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_settings_have_tables_of_their_own(write: Write) -> None:
+def test_every_setting_has_a_table(write: Write) -> None:
     words = [["optimizer.seed=0"], ["network.dropout_ratio=0.1"], ["optimizer.seed=1", "logging.print_freq=9"]]
     groups = group_runs([write(f"run{i}", *each) for i, each in enumerate(words)])
     assert [[Path(run.name).name for run in group] for group in groups] == [["run0", "run2"], ["run1"]]
@@ -66,7 +66,7 @@ def test_settings_have_tables_of_their_own(write: Write) -> None:
     assert "one run: no spread" in second
 
 
-def test_what_no_mean_is_taken_of_is_refused(write: Write, tmp_path: Path) -> None:
+def test_results_that_cannot_be_averaged_are_refused(write: Write, tmp_path: Path) -> None:
     first, again = write("first"), write("again", scores_digest="first")
     with pytest.raises(SummaryError, match=r"first and .*again are results of the same scores"):
         group_runs([first, again])

@@ -9,7 +9,7 @@ from utils.evaluation.top_classes import find_top_classes, join_top_classes, ren
 from utils.metrics import ViewMetrics, probabilities
 
 
-def test_the_best_five_are_those_of_a_stable_sort() -> None:
+def test_the_best_five_equal_a_stable_sort() -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 6, (50, 9)) / 6  # many ties
     labels = rng.integers(0, 9, 50)
@@ -31,7 +31,7 @@ def test_the_worst_errors_come_first() -> None:
     assert found.worst_errors(1) == worst[:1]
 
 
-def test_what_is_counted_is_what_is_written() -> None:
+def test_predictions_csv_agrees_with_the_metrics() -> None:
     rng = np.random.default_rng(1)
     logits = rng.standard_normal((6, 2, 3, 4)).astype(np.float32)
     labels = np.array([0, 1, 2, 3, 0, 1])

@@ -1,4 +1,4 @@
-"""Scoring several videos side by side: every one in its turn, and the same scores as one by one."""
+"""Scoring several videos concurrently: in order, and with the same scores as one by one."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from utils.evaluation.views import CPU_VIDEOS, score_ahead
 CPU = torch.device("cpu")
 
 
-def test_results_come_in_order_whichever_is_done_first() -> None:
+def test_results_are_yielded_in_order() -> None:
     def score(item: int) -> int:
         time.sleep(0.02 if item % 3 == 0 else 0)
         return item * item
@@ -26,8 +26,8 @@ def test_two_are_scored_at_the_same_time() -> None:
     assert len(list(score_ahead(range(4 * CPU_VIDEOS), lambda item: together.wait(), device=CPU))) == 4 * CPU_VIDEOS
 
 
-def test_no_more_is_taken_than_is_needed() -> None:
-    """The memory of what has been handed out is used again."""
+def test_items_are_taken_only_when_needed() -> None:
+    """Memory of yielded items is reused."""
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -40,7 +40,7 @@ def test_no_more_is_taken_than_is_needed() -> None:
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("cuda")])
-def test_an_error_of_the_source_comes_in_its_turn(device: torch.device) -> None:
+def test_an_error_of_the_source_follows_the_earlier_scores(device: torch.device) -> None:
     def items() -> Iterator[int]:
         yield from range(3)
         raise UserError("video 3 is broken")
@@ -53,7 +53,7 @@ def test_an_error_of_the_source_comes_in_its_turn(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("device", [CPU, torch.device("cuda")])
-def test_an_error_of_scoring_does_too(device: torch.device) -> None:
+def test_an_error_of_scoring_follows_the_earlier_scores(device: torch.device) -> None:
     def score(item: int) -> float:
         return 1 / (3 - item)
 
@@ -64,14 +64,14 @@ def test_an_error_of_scoring_does_too(device: torch.device) -> None:
     assert seen == [0, 1, 2]
 
 
-def test_threads_share_out_those_of_torch() -> None:
+def test_workers_divide_torchs_threads() -> None:
     before = torch.get_num_threads()
     threads = {count for _, count in score_ahead(range(8), lambda item: torch.get_num_threads(), device=CPU)}
     assert threads == {-(-before // CPU_VIDEOS)}
     assert torch.get_num_threads() == before
 
 
-def test_whoever_stops_listening_stops_the_work() -> None:
+def test_closing_the_iterator_stops_the_work() -> None:
     scored: list[int] = []
     results = score_ahead(range(1000), scored.append, device=CPU)
     next(results)

@@ -1,4 +1,4 @@
-"""How run.sh starts processes: torchrun's arguments, and the exit codes that come back."""
+"""How run.sh starts processes: torchrun's arguments and the exit codes."""
 
 import os
 import subprocess
@@ -15,12 +15,12 @@ from utils.launch.torchrun import LaunchError, torchrun_arguments
 from utils.workers import cpu_threads, usable_cores
 
 
-def test_one_node_takes_a_free_port_of_its_own() -> None:
+def test_one_node_uses_a_free_port() -> None:
     arguments = torchrun_arguments(["x.py", "--flag"], {"NPROC": "3"}, gpus=0)
     assert arguments == ["--nproc_per_node", "3", "--nnodes", "1", "--standalone", "x.py", "--flag"]
 
 
-def test_the_environment_passes_through_to_torchrun() -> None:
+def test_the_environment_is_passed_to_torchrun() -> None:
     environment = {"NPROC": "8", "NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "123"}
     assert torchrun_arguments(["x.py"], environment, gpus=4) == [
         *("--nproc_per_node", "8", "--nnodes", "2", "--node_rank", "1"),
@@ -34,7 +34,7 @@ def test_a_core_is_left_to_the_loader(processes: int, cores: int, threads: int) 
 
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_the_exit_code_of_a_process_comes_back_without_a_traceback(tmp_path: Path, code: int) -> None:
+def test_the_exit_code_of_a_process_is_returned_without_a_traceback(tmp_path: Path, code: int) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
@@ -59,7 +59,7 @@ def test_a_process_that_is_killed_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU every process is torchrun's")
-def test_one_process_on_a_cpu_is_the_script_itself(tmp_path: Path) -> None:
+def test_one_process_on_a_cpu_runs_the_script_itself(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
@@ -84,8 +84,8 @@ def test_one_process_on_a_cpu_is_the_script_itself(tmp_path: Path) -> None:
     ("codes", "expected"),
     [
         ([2, 2], 2),
-        ([1, 2], 2),  # one has lost another that had more to say
-        ([143, 2], 2),  # the launcher has ended the first one
+        ([1, 2], 2),  # a lost peer, and the process that reported its error
+        ([143, 2], 2),  # the launcher stopped the first one
         ([-15, 2], 2),
         ([143, 143], 143),
         ([1, 143], 143),
@@ -94,7 +94,7 @@ def test_one_process_on_a_cpu_is_the_script_itself(tmp_path: Path) -> None:
         ([1], 1),
     ],
 )
-def test_the_exit_code_is_that_of_the_process_that_knows_why(codes: list[int], expected: int) -> None:
+def test_the_exit_code_is_that_of_the_process_that_reported_its_error(codes: list[int], expected: int) -> None:
     assert choose_exit_code(codes) == expected
 
 
@@ -115,7 +115,7 @@ def test_numbers_of_the_environment_are_checked(setting: dict[str, str], message
     assert len(str(caught.value)) < 150
 
 
-def test_a_mistake_in_the_environment_ends_in_one_line() -> None:
+def test_an_invalid_environment_ends_in_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "utils.launch", "x.py"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Which environments run.sh takes as they are."""
+"""Which environments run.sh accepts."""
 
 import importlib.metadata
 import subprocess
@@ -69,7 +69,7 @@ def test_the_check_needs_no_pip(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_what_is_lacking_is_said(tmp_path: Path) -> None:
+def test_unsatisfied_requirements_are_printed(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     file.write_text("# none\n\nno-such-package-as-this>=1\nnumpy>=999  # newer than any\npyyaml\n")
     found = importlib.metadata.version("numpy")

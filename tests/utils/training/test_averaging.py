@@ -1,4 +1,4 @@
-"""The average of the weights and the recalculation of batch norm: arithmetic, hand-over, interrupted runs."""
+"""The average of the weights and the recalculation of batch norm: arithmetic, state changes, interrupted runs."""
 
 import functools
 from pathlib import Path
@@ -30,7 +30,7 @@ def make_record(make_record: MakeRecord, tiny_set: Path, tmp_path: Path) -> Make
     return functools.partial(make_record, dataset=few_videos(tiny_set, tmp_path, num_train=20, num_test=5))
 
 
-def test_average_is_the_recursion_written_out() -> None:
+def test_the_average_equals_the_explicit_recursion() -> None:
     network: Any = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double()
     average = WeightAverage(network, decay=0.3)
     expected = network[0].weight.detach().clone()
@@ -50,7 +50,7 @@ def test_average_is_the_recursion_written_out() -> None:
 
 
 class CountedCalls(TorchDispatchMode):
-    """Counts the operators that are called."""
+    """Count the operators that are called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class CountedCalls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_averages_all_tensors_in_two_calls_to_the_same_bits() -> None:
+def test_a_step_averages_all_tensors_in_two_calls_bit_equal() -> None:
     network = tiny_network("dg_p3d_resnet18").half()
     network.fc.float()  # two types
     average = WeightAverage(network, decay=0.9)
@@ -96,7 +96,7 @@ def test_gradients_are_clipped_by_calls_on_all_tensors() -> None:
     assert norm.item() == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_training_goes_on_from_the_weights_and_hands_on_their_average() -> None:
+def test_training_continues_from_the_weights_and_passes_their_average_on() -> None:
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     networks = []
     for decay in (0.0, 0.9):
@@ -198,7 +198,7 @@ def test_an_unfinished_state_is_evaluated_with_its_average() -> None:
     assert torch.equal(network_weights(content, Path("current.pth"))["fc.bias"], torch.ones(2))
 
 
-def test_batch_norm_is_recalculated_at_the_change_of_state_alone(
+def test_batch_norm_is_recalculated_only_at_state_changes(
     make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -212,7 +212,7 @@ def test_batch_norm_is_recalculated_at_the_change_of_state_alone(
     assert seen == [(3, 16)]  # three micro-batches of clips of 16 frames, the second state's
 
 
-def test_frozen_norms_take_the_new_statistics_into_the_state(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_frozen_norms_keep_the_recalculated_statistics(make_record: MakeRecord, tmp_path: Path) -> None:
     weights = train(make_record(**TWO_STATES), "optimizer.precise_bn=3", "logging.save_freq=1")
     before = load_checkpoint(tmp_path / "output/tiny/state1_epoch002.pth")[0]["network"]
     moved = [name for name in weights if name.endswith("running_mean") and not torch.equal(before[name], weights[name])]

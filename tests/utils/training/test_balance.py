@@ -1,4 +1,4 @@
-"""Weights and draws that balance classes: against their definitions, and the same for any number of processes."""
+"""Class weights and balanced draws: equal to their definitions, for any number of processes."""
 
 from collections import Counter
 
@@ -49,7 +49,7 @@ def test_a_weighted_loss_is_the_mean_of_weighted_losses_and_adds_up_over_micro_b
 @pytest.mark.parametrize(
     ("rule", "parts"), [("sqrt", [60**0.5, 12**0.5, 3**0.5]), ("balanced", [1.0, 1.0, 1.0]), ("none", [60, 12, 3])]
 )
-def test_classes_get_their_parts_of_an_epoch_and_videos_take_turns(rule: str, parts: list[float]) -> None:
+def test_classes_get_their_fractions_of_an_epoch_and_videos_rotate(rule: str, parts: list[float]) -> None:
     order = make_order(LABELS, rule)
     expected, found = np.array(parts) / sum(parts) * 75, np.zeros(3)
     for epoch in range(200):
@@ -66,7 +66,7 @@ def test_classes_get_their_parts_of_an_epoch_and_videos_take_turns(rule: str, pa
     assert not np.array_equal(order(np.random.default_rng(0)), order(np.random.default_rng(1)))
 
 
-def test_a_video_that_comes_again_is_another_clip_on_any_number_of_processes() -> None:
+def test_a_repeated_video_gives_another_clip_on_any_number_of_processes() -> None:
     order = make_order(LABELS, "balanced")
     keys = []
     for world in (1, 2, 4):
@@ -78,7 +78,7 @@ def test_a_video_that_comes_again_is_another_clip_on_any_number_of_processes() -
             whole = list(batches)
             ranks.append(whole)
             batches.start(2, first_batch=3)
-            assert list(batches) == whole[3:]  # as a run that is continued
+            assert list(batches) == whole[3:]  # like a resumed run
         keys.append([key for group in zip(*ranks, strict=True) for batch in group for key in batch])
     assert keys[0] == keys[1] == keys[2]
     assert len(set(keys[0])) == len(keys[0]) == 72
@@ -86,7 +86,7 @@ def test_a_video_that_comes_again_is_another_clip_on_any_number_of_processes() -
     assert count_earlier(np.array([4, 2, 4, 4, 0, 2])).tolist() == [0, 0, 1, 2, 0, 1]
 
 
-def test_without_balance_the_order_is_the_one_it_always_was() -> None:
+def test_without_balance_the_order_is_unchanged() -> None:
     plan = plan_steps(batch_size=4, iter_size=1, num_gpu=1, world_size=1)
     batches = EpochBatches(40, plan, rank=0, seed=(3, 1), order=make_order(np.zeros(40, dtype=int), "none"))
     order = np.random.default_rng((3, 1, 0)).permutation(40)

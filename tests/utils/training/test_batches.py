@@ -1,4 +1,4 @@
-"""Which videos make up which micro-batch, for any number of processes."""
+"""The micro-batches of an epoch for any number of processes."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from utils.training.batches import BatchError, EpochBatches, StepPlan, plan_step
 
 
 def steps_of(plan: StepPlan, num_videos: int, *, epoch: int = 0) -> list[list[int]]:
-    """The videos of each optimizer step, over all ranks."""
+    """Return the videos of each optimizer step, over all ranks."""
     steps: list[list[int]] = [[] for _ in range(plan.steps_per_epoch(num_videos))]
     for rank in range(plan.world_size):
         batches = EpochBatches(num_videos, plan, rank=rank, seed=(3, 1))
@@ -27,7 +27,7 @@ def test_a_step_sees_the_same_number_of_clips_on_any_number_of_processes(world_s
     assert plan.micro_batch <= 2
 
 
-def test_the_record_is_followed_to_the_letter_on_its_own_number_of_gpus() -> None:
+def test_the_plan_equals_the_record_on_its_own_number_of_gpus() -> None:
     def shares(world_size: int, **sizes: int) -> tuple[int, int]:
         plan = plan_steps(world_size=world_size, **sizes)
         return plan.micro_batch, plan.micro_batches
@@ -52,7 +52,7 @@ def test_the_rate_is_taken_at_the_same_place_on_any_number_of_processes() -> Non
 
 
 @pytest.mark.parametrize("world_size", [5, 7, 48])
-def test_clips_that_cannot_be_shared_are_refused(world_size: int) -> None:
+def test_clips_that_cannot_be_divided_are_refused(world_size: int) -> None:
     with pytest.raises(BatchError, match=rf"24 clips .*{world_size} processes"):
         plan_steps(batch_size=2, iter_size=3, num_gpu=4, world_size=world_size)
 
@@ -63,7 +63,7 @@ def test_steps_hold_the_same_videos_for_one_two_and_four_processes() -> None:
         assert steps_of(plans[0], num_videos) == steps_of(plans[1], num_videos) == steps_of(plans[2], num_videos)
 
 
-def test_an_epoch_sees_every_video_once_but_those_that_fill_no_batch() -> None:
+def test_an_epoch_has_every_video_once_except_the_incomplete_batch() -> None:
     plan = plan_steps(batch_size=4, iter_size=3, num_gpu=1, world_size=1)
     seen = [video for step in steps_of(plan, 50) for video in step]
     assert len(seen) == len(set(seen)) == 48
@@ -72,13 +72,13 @@ def test_an_epoch_sees_every_video_once_but_those_that_fill_no_batch() -> None:
     assert plan.batches_of_step(3, 44) == 2
 
 
-def test_epochs_differ_and_repeat_by_seed() -> None:
+def test_epochs_differ_and_are_reproducible() -> None:
     plan = plan_steps(batch_size=4, iter_size=1, num_gpu=1, world_size=1)
     assert steps_of(plan, 40, epoch=0) == steps_of(plan, 40, epoch=0)
     assert steps_of(plan, 40, epoch=0) != steps_of(plan, 40, epoch=1)
 
 
-def test_an_epoch_can_begin_in_its_middle() -> None:
+def test_an_epoch_can_resume_in_the_middle() -> None:
     plan = plan_steps(batch_size=4, iter_size=1, num_gpu=1, world_size=1)
     batches = EpochBatches(40, plan, rank=0, seed=(0,))
     batches.start(2)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, plain types only, one clear line for anything else."""
+"""Checkpoints: written atomically, plain types only, one clear line for any other file."""
 
 import os
 import pickle
@@ -12,7 +12,7 @@ from utils.errors import UserError
 from utils.training.checkpoint import CheckpointError, Position, load_checkpoint, load_tensors, save_checkpoint
 
 
-def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "run" / "current.pth"
     network = torch.nn.Linear(3, 2)
     save_checkpoint(path, {"network": network.state_dict(), "note": "x"}, position=Position(1, 4, 7))
@@ -24,7 +24,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1000, 30_000])
-def test_a_full_disk_leaves_the_earlier_checkpoint_whole(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_leaves_the_earlier_checkpoint_intact(tmp_path: Path, limit: int) -> None:
     resource = pytest.importorskip("resource")
     signal = pytest.importorskip("signal")
     path = tmp_path / "current.pth"
@@ -51,7 +51,7 @@ def test_a_corrupt_file_is_named(tmp_path: Path, content: bytes) -> None:
         load_tensors(path)
 
 
-def test_half_a_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "half.pth"
     save_checkpoint(path, {"network": {"w": torch.ones(1000)}}, position=Position())
     path.write_bytes(path.read_bytes()[:2000])
@@ -85,7 +85,7 @@ def test_flipped_bits_are_refused_or_change_nothing(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_a_damaged_checkpoint_names_the_member_and_the_newest_intact_one_beside_it(tmp_path: Path) -> None:
+def test_a_corrupt_checkpoint_names_the_member_and_the_newest_intact_one_beside_it(tmp_path: Path) -> None:
     names = ["state1_epoch010.pth", "state1_epoch020.pth", "state2_epoch010.pth", "current.pth"]
     for age, name in enumerate(reversed(names)):
         save_checkpoint(tmp_path / name, {"network": {"w": torch.full((300,), 1.5)}}, position=Position())

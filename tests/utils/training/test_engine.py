@@ -1,4 +1,4 @@
-"""One epoch of training against the same arithmetic written out by hand in float64."""
+"""An epoch of training against the same arithmetic in float64."""
 
 import copy
 import functools
@@ -138,7 +138,7 @@ def by_hand(
     return weights
 
 
-def test_steps_equal_the_arithmetic_written_out() -> None:
+def test_steps_equal_the_explicit_arithmetic() -> None:
     torch.manual_seed(0)
     network = TwoHeads().double()
     plan = plan_steps(batch_size=2, iter_size=3, num_gpu=1, world_size=1)
@@ -165,7 +165,7 @@ def test_totals_are_means_over_clips() -> None:
     assert lines[-1]["loss"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
+def test_an_epoch_interrupted_at_any_step_ends_at_the_same_weights() -> None:
     plan = plan_steps(batch_size=2, iter_size=2, num_gpu=1, world_size=1)
 
     def fresh() -> Learner:
@@ -193,7 +193,7 @@ def test_an_epoch_cut_at_any_step_ends_at_the_same_weights() -> None:
 
 
 @pytest.mark.parametrize("adam", [False, True])
-def test_training_goes_on_in_another_memory_layout(adam: bool) -> None:
+def test_training_resumes_in_another_memory_format(adam: bool) -> None:
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     kernel = torch.randn(6, 5, 1, 3, 3, dtype=torch.float64)
     gradient = torch.randn(6, 5, 1, 3, 3, dtype=torch.float64)
@@ -218,7 +218,7 @@ def test_training_goes_on_in_another_memory_layout(adam: bool) -> None:
     torch.testing.assert_close(step(last), step(plain), rtol=1e-12, atol=0)
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice() -> None:
+def test_a_non_finite_loss_stops_with_advice() -> None:
     plan = plan_steps(batch_size=2, iter_size=1, num_gpu=1, world_size=1)
     network = TwoHeads().double()
     nn.init.constant_(network.fc.weight, math.inf)
@@ -267,7 +267,7 @@ def test_top_5_of_three_classes_is_capped_at_two() -> None:
     assert score.top1 < score.top3 == score.top5 < 100
 
 
-def test_bf16_is_really_on() -> None:
+def test_bf16_is_used() -> None:
     seen: list[torch.dtype] = []
     network = TwoHeads()
     network.fc.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
@@ -284,12 +284,12 @@ def test_automatic_precision_follows_the_processor(
     found: dict[str, bool], expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)  # torch 2.6 has none
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)  # absent in torch 2.6
     assert resolve_precision("auto", CPU, base_width=64, find_fault=str) == Precision(expected)
 
 
 def test_narrow_networks_are_float32_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless bf16 is asked for; the processor is not checked in vain."""
+    """Unless bf16 is set; the processor is then not checked."""
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     narrow = resolve_precision("auto", CPU, base_width=63, find_fault=lambda: pytest.fail("asked"))
@@ -310,7 +310,7 @@ def test_precisions_of_a_cpu() -> None:
 
 
 @pytest.mark.parametrize("limit", ["AVX2", "avx512_core"])
-def test_bf16_that_onednn_may_not_use_is_not_there(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_disabled_in_onednn_is_not_used(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert resolve_precision("auto", CPU, base_width=64, find_fault=str) == Precision(None)
@@ -319,7 +319,7 @@ def test_bf16_that_onednn_may_not_use_is_not_there(limit: str, monkeypatch: pyte
     assert "this processor has no bf16 instructions" in str(emulated)
 
 
-def test_a_processor_that_is_wrong_in_bf16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_with_incorrect_bf16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     chosen = resolve_precision("auto", CPU, base_width=64, find_fault=lambda: "3x1x1 over 2 frames: inf")

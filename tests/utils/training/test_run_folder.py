@@ -1,4 +1,4 @@
-"""A run's folder: what belongs to another run is refused by name, what does not change the result never is."""
+"""The run folder: files of another run are refused by name, changes without effect never are."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ CONSTANT = {"optimizer": {"epochs": 1, "lr_scheduler": "constant"}}
 
 
 def other_value(key: Key, value: Any) -> Any:
-    """Another value of a key, right in itself or not."""
+    """Return another value of a key, valid or not."""
     if key.choices:
         return next((choice for choice in key.choices if choice != value), value)
     if isinstance(value, bool):
@@ -45,7 +45,7 @@ def other_value(key: Key, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_the_schema_alone_says_which_keys_decide_what_is_trained(section: str) -> None:
+def test_the_scopes_of_the_schema_decide_which_keys_affect_training(section: str) -> None:
     name = "search-synthetic-dg-p3d-resnet18" if section == "search" else "synthetic-dg-p3d-resnet18"
     config = load_config(f"record/{name}.yml")
     constant = dataclasses.replace(config.optimizer, lr_scheduler="step", lr_decay_epochs=(1,), lr_decay_rate=0.1)
@@ -75,7 +75,7 @@ def test_the_schema_alone_says_which_keys_decide_what_is_trained(section: str) -
 
 
 def leave(record: Path, *overrides: str, position: Position, **changes: Any) -> RunConfig:
-    """Write what a training up to a position leaves behind, but for its weights; return the record."""
+    """Write the files of a training up to a position, except its weights; return the record."""
     config = load_config(record, overrides)
     content = {"network": {"w": torch.ones(1)}, "config": config.to_dict(), "start_weights": "random", **changes}
     content.setdefault("list_sha256", read_training_list(config).sha256)
@@ -113,11 +113,11 @@ def test_a_checkpoint_of_another_run_is_refused_by_its_differences(
     [
         ({"lr_scheduler": "cosine"}, Position(1)),
         ({"lr_scheduler": "step", "lr_decay_epochs": [2]}, Position(1)),
-        ({"lr_scheduler": "constant", "ema": 0.9}, Position(1)),  # of the weights that were trained nothing is left
+        ({"lr_scheduler": "constant", "ema": 0.9}, Position(1)),  # the weights of the last step are not kept
         ({"lr_scheduler": "constant", "epochs": [1, 1]}, Position(1)),
     ],
 )
-def test_more_epochs_are_refused_where_the_first_ones_would_have_been_others(
+def test_more_epochs_are_refused_if_the_first_ones_would_differ(
     make_record: MakeRecord, settings: dict[str, Any], position: Position
 ) -> None:
     record = make_record(optimizer={"epochs": 1, **settings})
@@ -158,7 +158,7 @@ def test_moved_data_and_settings_of_no_effect_never_block(
     assert load_config(tmp_path / "output/tiny/config.yml").dataset.root_path == str(tmp_path / "elsewhere")
 
 
-def test_longer_training_goes_on_where_the_rate_is_constant(
+def test_training_can_be_extended_if_the_rate_is_constant(
     make_record: MakeRecord, tiny_set: Path, tmp_path: Path
 ) -> None:
     dataset = few_videos(tiny_set, tmp_path, num_train=12, num_test=5)
@@ -170,7 +170,7 @@ def test_longer_training_goes_on_where_the_rate_is_constant(
     assert [json.loads(line)["total_epoch"] for line in lines] == [1, 2]
 
 
-def test_other_start_weights_are_refused_moved_ones_are_not(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_other_initial_weights_are_refused_moved_ones_are_not(make_record: MakeRecord, tmp_path: Path) -> None:
     first = make_record("first", **CONSTANT)
     train(first)
     weights = tmp_path / "start.pth"
@@ -178,7 +178,7 @@ def test_other_start_weights_are_refused_moved_ones_are_not(make_record: MakeRec
     record = make_record("second", **CONSTANT, network={"pretrained_model": str(weights)})
     trained = train(record)
     weights.rename(tmp_path / "moved.pth")
-    assert_equal(trained, train(record))  # a run that goes on needs them no more
+    assert_equal(trained, train(record))  # a resumed run does not need them
     assert_equal(trained, train(record, f"network.pretrained_model={tmp_path / 'moved.pth'}"))
     shutil.copy(tmp_path / "output/first/current.pth", weights)
     with weights.open("ab") as file:

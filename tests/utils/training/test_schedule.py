@@ -1,4 +1,4 @@
-"""The learning rate at every step, against torch's own schedulers and against arithmetic."""
+"""The learning rate at every step, against torch's schedulers and explicit arithmetic."""
 
 import itertools
 
@@ -35,14 +35,14 @@ def test_steps_equal_torch() -> None:
     assert [schedule.rate(batch) for batch in range(90)] == pytest.approx(expected, rel=1e-9)
 
 
-def test_warm_up_is_a_line_from_a_hundredth_then_the_cosine_over_the_rest() -> None:
+def test_warm_up_is_linear_from_a_hundredth_then_cosine_over_the_rest() -> None:
     schedule = Schedule(base=1.0, batches_per_epoch=10, epochs=6, warmup_epochs=2)
     rates = [schedule.rate(batch) for batch in range(60)]
     assert rates[0] == pytest.approx(0.01)
     differences = [after - before for before, after in itertools.pairwise(rates[:20])]
     assert differences == pytest.approx([0.99 / 20] * 19)
     assert rates[20] == 1.0
-    assert rates[40] == pytest.approx((1 + 1e-6) / 2)  # half of the 40 batches that are left
+    assert rates[40] == pytest.approx((1 + 1e-6) / 2)  # half of the remaining 40 batches
     assert rates == rates[:21] + sorted(rates[21:], reverse=True)
 
 

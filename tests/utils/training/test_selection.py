@@ -1,4 +1,4 @@
-"""The best epoch: by its definition on drawn curves, and what a checkpoint keeps of it."""
+"""The best epoch: its definition on random curves, and its state in a checkpoint."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def score_of(top1: float, mean: float) -> ValidationScore:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_it_is_the_latest_of_the_highest_scores_and_waits_for_a_higher_one(seed: int) -> None:
+def test_the_best_epoch_is_the_latest_with_the_highest_score(seed: int) -> None:
     rng = np.random.default_rng(seed)
     curve = [(float(top1), float(mean)) for top1, mean in rng.integers(0, 4, size=(12, 2))]
     best = BestEpoch(patience=3)
     for done in range(1, 13):
         weights = {"w": torch.full((2,), float(done))}
         best.update(done, score_of(*curve[done - 1]), weights=weights)
-        weights["w"].zero_()  # training goes on in the same memory
+        weights["w"].zero_()  # training continues in the same memory
         highest = max(curve[:done])
         epochs = [epoch for epoch in range(1, done + 1) if curve[epoch - 1] == highest]
         assert (best.epoch, best.since, best.score) == (epochs[-1], epochs[0], highest)

@@ -1,4 +1,4 @@
-"""What a step that cannot be made says."""
+"""The errors of a training step that cannot run."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from utils.config import load_config
 from utils.training.state import BatchSizeError, explain_step_errors
 
 
-def test_a_lone_point_under_batch_norm_is_a_batch_size_that_is_too_small(make_record: MakeRecord) -> None:
+def test_one_value_per_channel_in_batch_norm_is_a_batch_size_error(make_record: MakeRecord) -> None:
     config = load_config(make_record(), ["sampler.batch_size=1"])
     with pytest.raises(BatchSizeError) as caught, explain_step_errors(config, config.states[0]):
         nn.BatchNorm3d(2)(torch.zeros(1, 2, 1, 1, 1))

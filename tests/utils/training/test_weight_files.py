@@ -1,4 +1,4 @@
-"""Weight files of others: nestings, prefixes, safetensors, and files with pickled objects, which are not read."""
+"""Weight files of other projects: nestings, prefixes, safetensors, and pickled objects, which are not read."""
 
 import argparse
 import shlex
@@ -46,7 +46,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ids=".".join,
 )
 @pytest.mark.parametrize("kind", [dict, OrderedDict])
-def test_weights_are_found_where_others_keep_them(tmp_path: Path, nesting: tuple[str, ...], kind: Any) -> None:
+def test_weights_are_found_under_entries_of_other_projects(tmp_path: Path, nesting: tuple[str, ...], kind: Any) -> None:
     content: dict[str, Any] = kind(WEIGHTS)
     for name in reversed(nesting):
         content = {"epoch": 3, "optimizer": {"state": {0: {"momentum_buffer": torch.ones(4)}}}, name: content}
@@ -54,7 +54,7 @@ def test_weights_are_found_where_others_keep_them(tmp_path: Path, nesting: tuple
     assert_weights(read_weights(tmp_path / "weights.pth"))
 
 
-def test_names_of_others_nestings() -> None:
+def test_entries_of_other_projects() -> None:
     assert {"state_dict", "model", "model_state", "model_state_dict", "net", "state_dict_ema"} <= set(NESTINGS)
 
 
@@ -63,7 +63,7 @@ def test_an_average_comes_before_the_weights_themselves(average: str, plain: str
     assert_weights(weights_of({plain: {"fc.bias": torch.full((3,), 9.0)}, average: WEIGHTS}))
 
 
-def test_what_only_has_the_name_of_weights_is_passed_over() -> None:
+def test_entries_without_tensors_are_ignored() -> None:
     content = {"model": {"name": "resnet50", "depth": 50}, "net": "resnet50", "state_dict": {}, **WEIGHTS}
     assert_weights(weights_of(content))
     assert_weights(weights_of({"state_dict": None, "model": WEIGHTS}))
@@ -82,12 +82,12 @@ def test_what_only_has_the_name_of_weights_is_passed_over() -> None:
         "module.model._orig_mod.backbone.",
     ],
 )
-def test_prefixes_of_wrappers_are_left_out(tmp_path: Path, prefix: str) -> None:
+def test_prefixes_of_wrappers_are_removed(tmp_path: Path, prefix: str) -> None:
     torch.save({"state_dict": {prefix + name: tensor for name, tensor in WEIGHTS.items()}}, tmp_path / "weights.pth")
     assert_weights(read_weights(tmp_path / "weights.pth"))
 
 
-def test_a_real_wrapper_of_a_part_and_of_the_whole_is_left_out() -> None:
+def test_real_wrappers_of_a_submodule_and_of_the_network_are_removed() -> None:
     network = tiny_network("c2d_resnet18")
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.layer2 = torch.compile(network.layer2, backend="eager")
@@ -99,7 +99,7 @@ def test_a_real_wrapper_of_a_part_and_of_the_whole_is_left_out() -> None:
     assert_weights(weights_of({"model": wrapped.state_dict()}), expected)
 
 
-def test_no_network_has_a_name_of_its_own_that_begins_so() -> None:
+def test_no_network_has_names_with_these_prefixes() -> None:
     names = {entry for shapes in SHAPES.values() for entry in shapes}
     for name in (*FAMILIES, *(f"torchvision/{kind}" for kind in ("r2plus1d_18", "s3d", "swin3d_t", "mvit_v2_s"))):
         with torch.device("meta"):
@@ -109,7 +109,7 @@ def test_no_network_has_a_name_of_its_own_that_begins_so() -> None:
     assert weights_of({name: torch.zeros(1) for name in names}).keys() == names
 
 
-def test_two_entries_that_differ_in_wrappers_only_are_named(tmp_path: Path) -> None:
+def test_two_entries_that_differ_only_in_wrappers_are_named(tmp_path: Path) -> None:
     path = tmp_path / "both.pth"
     torch.save({"fc.bias": torch.zeros(1), "module.fc.bias": torch.ones(1)}, path)
     with pytest.raises(CheckpointError, match=r"both.pth: fc.bias and module.fc.bias are both fc.bias without"):
@@ -129,9 +129,7 @@ def test_two_entries_that_differ_in_wrappers_only_are_named(tmp_path: Path) -> N
         ({f"n{i}": i for i in range(11)}, r"no weights at .* n7 \(int\) and 3 more; .*state_dict_ema"),
     ],
 )
-def test_a_file_without_weights_where_they_are_looked_for_says_what_it_holds(
-    tmp_path: Path, content: dict, message: str
-) -> None:
+def test_a_file_without_weights_under_known_entries_is_described(tmp_path: Path, content: dict, message: str) -> None:
     path = tmp_path / "other.pth"
     torch.save(content, path)
     with pytest.raises(CheckpointError, match=rf"other\.pth: {message}") as caught:
@@ -157,13 +155,13 @@ def test_safetensors_files_are_read(tmp_path: Path) -> None:
 def test_without_the_package_a_safetensors_file_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "safetensors", None)  # importing it fails as if it were not installed
+    monkeypatch.setitem(sys.modules, "safetensors", None)  # importing it fails as if it was not installed
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: .* pip install safetensors"):
         read_weights(path)
 
 
 def whole_network() -> nn.Module:
-    """A module whose state dict is of WEIGHTS."""
+    """A module whose state dict is WEIGHTS."""
     network = nn.Module()
     for name, tensor in WEIGHTS.items():
         *parents, last = name.split(".")
@@ -213,7 +211,7 @@ def test_objects_beside_weights_are_named_with_a_command_that_works(
     assert_weights(read_weights(Path(command[-1])))
 
 
-def test_what_torch_blocks_comes_with_no_command(tmp_path: Path) -> None:
+def test_objects_blocked_by_torch_come_without_a_command(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self) -> tuple[Any, ...]:
             import os
