@@ -1,4 +1,4 @@
-"""Names of files and classes are drawn as they are, whatever matplotlib would make of them."""
+"""Names of files and classes are drawn literally, without matplotlib's mathematics or hidden labels."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pictures are readable: contrast, room between names, axes that fit what is drawn and say what it is."""
+"""Figures are readable: contrast, distance of labels, axes with names that fit the data."""
 
 import itertools
 from typing import Any
@@ -17,7 +17,7 @@ from utils.figures.timeline import timeline_figure
 
 
 def drawn(figure: Figure) -> list[Text]:
-    """Draw a figure; return what is written in it."""
+    """Draw a figure and return its visible texts."""
     FigureCanvasAgg(figure).draw()
     return [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
 
@@ -64,7 +64,7 @@ def test_numbers_of_many_states_say_what_they_are() -> None:
 
 @pytest.mark.parametrize("highest", [0.04, 0.3, 0.95, 1.0])
 def test_the_time_line_fits_its_scores(highest: float) -> None:
-    """And the class of the highest score is over the others."""
+    """And the class with the highest score is drawn over the others."""
     scores = np.array([highest, highest * 0.99, 0.0])
     windows = [Window(float(i), i + 1.0, i, np.roll(scores, i)) for i in range(2)]
     figure = timeline_figure(windows, ["a", "b", "c"], title="T")

@@ -1,4 +1,4 @@
-"""result.html says what the result says; names never become markup; what must not be missed is there."""
+"""result.html shows the result and its warnings; names never become markup."""
 
 import re
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_the_headline_and_the_protocol_are_those_of_the_result(config: RunConfig
     assert warning.text.startswith(f"⚠ 1 of 41 videos missing: with them counted as wrong, top-1 is {100 * wrong:.2f}%")
 
 
-def test_an_incomplete_training_is_said_loudly(config: RunConfig) -> None:
+def test_an_incomplete_training_has_a_warning(config: RunConfig) -> None:
     (warning,) = draw(config, make_result(training_progress=(3, 8))).find("div", "warning")
     assert warning.text == "⚠ The training is not complete: 3 of 8 epochs."
 
@@ -89,7 +89,7 @@ def test_a_capped_top_k_has_its_true_name(config: RunConfig, num_classes: int, t
 
 
 def test_names_leave_the_words_around_them_alone(config: RunConfig) -> None:
-    """Long ones wrap, and those written from the right do not take the numbers behind them along."""
+    """Long names wrap, and right-to-left names do not move the numbers after them."""
     result = make_result(missing=1, classes_used=5)
     names = [f"{name} {'x' * 90}" for name in ("שלום", "مرحبا", "a", "b", "c", "d")]
     for entry, name in zip(result["classes"], names, strict=True):

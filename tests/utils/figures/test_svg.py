@@ -1,4 +1,4 @@
-"""Drawings as pictures: every shape where and as it is in the SVG; elements as text."""
+"""SVG drawn by matplotlib: every shape at its place and in its color; elements rendered as text."""
 
 from io import BytesIO
 from xml.etree.ElementTree import Element
@@ -22,8 +22,8 @@ SHAPES = (
     element("path", d="M70 80L190 80", stroke="var(--orange)", stroke_width=6, stroke_dasharray="20 30"),
     element("g", element("title", "not drawn"), element("text", "H", x=100, y=35, font_size=14, fill="var(--back)")),
 )
-# What is where: inside the rectangle, on its border, in the circle, in the middle of the curve, in the triangle, on a
-# dash, between dashes, on the stem of the letter, which is over the circle.
+# Colors at points: inside the rectangle, on its border, in the circle, on the middle of the curve, in the triangle, on
+# a dash, between dashes, on the next dash, on the stem of the letter over the circle, and outside of all shapes.
 PLACES = {
     (40, 30): "tint", (40, 10): "blue", (92, 30): "red", (160, 20): "green", (44, 74): "ink",
     (80, 80): "orange", (105, 80): "back", (130, 80): "orange", (102, 28): "back", (200, 95): "back",
@@ -31,7 +31,7 @@ PLACES = {
 
 
 def pixels(drawings: list[Element], *, columns: int = 1) -> NDArray[np.uint8]:
-    """A picture of drawings, two pixels of it for one of theirs."""
+    """Return an image of drawings at two pixels for each of theirs."""
     file = BytesIO()
     svg_figure(drawings, columns=columns, title="", subtitle="").savefig(file, format="png", dpi=200)
     return np.asarray(Image.open(file).convert("RGB"))
@@ -47,7 +47,7 @@ def test_every_shape_is_where_it_is_in_the_drawing(left: float) -> None:
         np.testing.assert_allclose(found, to_rgb(PALETTE[name][0]), atol=0.03, err_msg=f"{name} at {x}, {y}")
 
 
-def test_drawings_stand_row_by_row() -> None:
+def test_drawings_are_in_rows() -> None:
     colors = ("red", "green", "blue")
     squares = [element("rect", x=0, y=0, width=40, height=40, rx=0, fill=f"var(--{name})") for name in colors]
     picture = pixels([element("svg", square, viewBox="0 0 40 40") for square in squares], columns=2)
@@ -58,7 +58,7 @@ def test_drawings_stand_row_by_row() -> None:
 
 
 def contrast(one: ColorType, other: ColorType) -> float:
-    """The contrast of two colors as WCAG 2 has it."""
+    """Return the contrast ratio of two colors, as defined by WCAG 2."""
     channels = [np.array(to_rgb(color)) for color in (one, other)]
     linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in channels]
     low, high = sorted(float(value @ (0.2126, 0.7152, 0.0722)) + 0.05 for value in linear)
@@ -66,11 +66,11 @@ def contrast(one: ColorType, other: ColorType) -> float:
 
 
 @pytest.mark.parametrize("shade", [0, 1], ids=["light", "dark"])
-def test_words_can_be_read_on_every_ground(shade: int) -> None:
-    grounds = ("back", "panel", "tint", "cream")
-    for name in PALETTE.keys() - {*grounds, "grid", "shade", "faint"}:
-        for ground in grounds:
-            assert contrast(PALETTE[name][shade], PALETTE[ground][shade]) >= 4.5, f"{name} on {ground}"
+def test_text_is_readable_on_every_background(shade: int) -> None:
+    backgrounds = ("back", "panel", "tint", "cream")
+    for name in PALETTE.keys() - {*backgrounds, "grid", "shade", "faint"}:
+        for background in backgrounds:
+            assert contrast(PALETTE[name][shade], PALETTE[background][shade]) >= 4.5, f"{name} on {background}"
 
 
 def test_attributes_of_an_element() -> None:

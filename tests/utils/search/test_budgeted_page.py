@@ -1,4 +1,4 @@
-"""The page of a budgeted search: charts whose axes are right, and nothing that is not known yet."""
+"""The page of a budgeted search: charts with correct axes, and nothing that is not known yet."""
 
 import functools
 import itertools
@@ -31,7 +31,7 @@ def journal_of(policy: str) -> tuple[RunConfig, list[BudgetedEvent]]:
 
 
 def report_of(policy: str, stop_after: int | None = None) -> BudgetedReport:
-    """The report of a search that was stopped after so many lines of its journal; None: it has ended."""
+    """Return the report of a search stopped after a number of journal events; None: finished."""
     config, events = journal_of(policy)
     test = FinalScore("list <b>.txt", 81.25, 95.5, 98.75, 91.8333, videos=180, missing=2)
     history = BudgetedHistory(events[:stop_after] if stop_after is not None else [*events, test, End()])
@@ -57,7 +57,7 @@ def test_curves_are_drawn_where_their_values_are(policy: str) -> None:
         wanted = [(100 * r.at, r.loss) for r in report.readouts if r.pilot == pilot]
         found = [(x.value(left), y.value(top)) for left, top in places_of(curve)]
         np.testing.assert_allclose(found, wanted, rtol=1e-3)
-    # The rates' axis is logarithmic: where a factor is written, there it is.
+    # The axis of rates is logarithmic: points are above the tick of their factor.
     chart = chart_of(page, "peaks")
     places = {float(text.text): float(text.get("x")) for text in chart.find("text", "tick") if "x" in text.kinds}
     corners = {left for curve in chart.find("path", "curve") for left, _ in places_of(curve)}
@@ -68,7 +68,7 @@ def test_curves_are_drawn_where_their_values_are(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", ["budgeted", "studied"])
 def test_words_of_charts_are_inside_and_apart(policy: str) -> None:
-    """And every chart names its axes and its curves."""
+    """Every chart has a name for each curve."""
     page = read(render_budgeted_page(report_of(policy)))
     figures = page.find("figure")
     assert len(figures) == 3
@@ -81,7 +81,7 @@ def test_words_of_charts_are_inside_and_apart(policy: str) -> None:
 
 
 def assert_apart(chart: Element) -> None:
-    """Assert that no text leaves the chart or touches another, each letter 0.62 of its font's size wide."""
+    """Assert that texts are inside the chart and apart, with letters 0.62 of the font size wide."""
     width, height = map(float, chart.get("viewbox").split()[2:])
     boxes = []
     for text in chart.find("text"):

@@ -1,4 +1,4 @@
-"""The layout of a search's graph: states apart, lines off states, labels on their lines, the path where it is."""
+"""The layout of a search graph: no overlaps, no line through a state, labels on their lines, the path as planned."""
 
 import contextlib
 import functools
@@ -25,25 +25,25 @@ from utils.training.epoch_lines import EpochTraining
 
 SMALL = "record/search-synthetic-dg-p3d-resnet18.yml"
 LARGE = "record/search-kinetics-dg-p3d-resnet50.yml"
-# So that what the tests expect stays right when the record's own values change.
+# Fixed here, so that the expected values do not depend on the record.
 RULES = ("search.attempt_epochs=3", "search.max_epochs=8", "search.heldout_fraction=0.2", "search.heldout_seed=0")
 Curve = Callable[[Transition, float, int], float]
 Case = dict[str, Any]
 
 
 class Stopped(Exception):
-    """The simulated search is killed here."""
+    """Stands for the kill of a simulated search."""
 
 
 class Journal(NamedTuple):
-    """What a simulated search leaves: its record, its events and, where it finished, its plan."""
+    """The output of a simulated search: its record, its events and, if finished, its plan."""
 
     config: RunConfig
     history: History
     plan: Plan | None
 
     def result(self) -> SearchResult:
-        """The result of it."""
+        """Return the result of the search."""
         selection = describe_selection(self.config, training_videos=480, scoring_videos=120, groups=None)
         subject = Subject(
             "dg_p3d_resnet18, 2.1 M parameters, random weights", selection, (10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9)
@@ -52,7 +52,7 @@ class Journal(NamedTuple):
 
 
 def rising(transition: Transition, start: float, epoch: int) -> float:
-    """Longer clips and lower rates lead higher; training levels off, then overfits; there is noise."""
+    """Return noisy scores that level off, then overfit; longer clips and lower rates lead higher."""
     state = transition.end
     top = 55 + 9 * state.input + 8 * min(state.level, 2)
     rng = np.random.default_rng([state.input, state.level, max(transition.start.input, 0), epoch])
@@ -61,23 +61,23 @@ def rising(transition: Transition, start: float, epoch: int) -> float:
 
 
 def falling(_transition: Transition, start: float, epoch: int) -> float:
-    """No training helps."""
+    """Return scores that only fall."""
     return start - 0.7 * epoch
 
 
-def breaking(transition: Transition, start: float, epoch: int) -> float:
-    """As `rising`, but two transitions break down, one of them on the path."""
-    is_broken = {State(1, 0): epoch >= 2 and transition.start != INITIAL, State(2, 0): epoch == 6}
-    return math.nan if is_broken.get(transition.end) else rising(transition, start, epoch)
+def diverging(transition: Transition, start: float, epoch: int) -> float:
+    """Return `rising` scores, but two transitions diverge, one of them on the path."""
+    has_diverged = {State(1, 0): epoch >= 2 and transition.start != INITIAL, State(2, 0): epoch == 6}
+    return math.nan if has_diverged.get(transition.end) else rising(transition, start, epoch)
 
 
-def broken(transition: Transition, start: float, epoch: int) -> float:
-    """Nothing can be scored after the first epoch, and nothing at all from the initial state's neighbours on."""
+def all_diverged(transition: Transition, start: float, epoch: int) -> float:
+    """Return NaN after the first epoch, and for all transitions that do not start at the initial state."""
     return math.nan if epoch or transition.start != INITIAL else rising(transition, start, epoch)
 
 
 def passing(transition: Transition, start: float, epoch: int) -> float:
-    """As `rising`, but some states, the goal among them, are passed through without training."""
+    """Return `rising` scores, but some states, including the goal, are passed through without training."""
     idle = transition.end in (State(0, 0), State(1, 1), State(2, 2))
     return start - 0.5 * epoch if idle else rising(transition, start, epoch)
 
@@ -85,13 +85,13 @@ def passing(transition: Transition, start: float, epoch: int) -> float:
 def simulate(
     record: str | File = SMALL, *overrides: str, curve: Curve = rising, stop_after: int | None = None
 ) -> Journal:
-    """Search with scores that come from a function in place of training.
+    """Run a search whose scores come from a function instead of training.
 
     Args:
         record: The search record.
         overrides: Changes of it.
-        curve: The score of a transition from a score at its start, after so many epochs; NaN: training diverges.
-        stop_after: Epochs after which the search is killed, None: it finishes.
+        curve: Score of a transition from its start score and the number of epochs; NaN: training diverged.
+        stop_after: Number of epochs after which the search is killed; None: it finishes.
     """
     config = load_config(ROOT / record, [*RULES, *overrides])
     history = History()
@@ -140,7 +140,7 @@ _FOUR_INPUTS = (
     "search.inputs=[{clip_length: 8, num_steps: 1}, {num_segments: 4, clip_length: 8, num_steps: 2}, "
     "{num_segments: 8, clip_length: 16, num_steps: 2}, {num_segments: 16, clip_length: 16, num_steps: 4}]"
 )
-# One fit a transition: enough where the shape of the graph is what counts.
+# One fit per transition, for cases in which only the shape of the graph matters.
 _SHORT = ("search.attempt_epochs=3", "search.max_epochs=3")
 CASES: dict[str, Case] = {
     "finished": {},
@@ -148,9 +148,9 @@ CASES: dict[str, Case] = {
     "large": {"record": LARGE, "overrides": _SHORT},
     "running": {"stop_after": 43},
     "first": {"stop_after": 0},
-    "breaking": {"curve": breaking},
-    "breaking, running": {"curve": breaking, "stop_after": 60},
-    "broken": {"curve": broken},
+    "diverging": {"curve": diverging},
+    "diverging, running": {"curve": diverging, "stop_after": 60},
+    "all diverged": {"curve": all_diverged},
     "passing": {"curve": passing},
     "falling": {"curve": falling},
     "eval_list": {"overrides": ["search.selection=eval_list", "search.metric=top1"]},
@@ -163,7 +163,7 @@ FINISHED = [name for name, case in CASES.items() if "stop_after" not in case]
 
 @functools.cache
 def journal_of(case: str) -> Journal:
-    """The journal of a case."""
+    """Return the journal of a case."""
     settings = dict(CASES[case])
     with contextlib.chdir(ROOT):
         return simulate(settings.pop("record", SMALL), *settings.pop("overrides", []), **settings)
@@ -171,18 +171,18 @@ def journal_of(case: str) -> Journal:
 
 @functools.cache
 def search_of(case: str) -> SearchResult:
-    """The result of a case."""
+    """Return the result of a case."""
     return journal_of(case).result()
 
 
 @functools.cache
 def result_of(case: str) -> dict[str, Any]:
-    """The result of a case as search.json has it."""
+    """Return the result of a case as in search.json."""
     return search_of(case).to_json()
 
 
 def crosses(a: Point, b: Point, box: Box) -> bool:
-    """Return whether the straight line from a to b runs through the inside of a box (its border does not count)."""
+    """Return whether the segment from a to b crosses the interior of a box; touching its border does not count."""
     low, high = 0.0, 1.0  # the part of the line that is inside, as fractions of its length
     for start, end, least, most in ((a[0], b[0], box.x, box.right), (a[1], b[1], box.y, box.bottom)):
         least, most = least + 0.01, most - 0.01
@@ -196,14 +196,14 @@ def crosses(a: Point, b: Point, box: Box) -> bool:
 
 
 def is_on_border(point: Point, box: Box) -> bool:
-    """Return whether a point is on one of a box's sides."""
+    """Return whether a point is on a side of a box."""
     is_beside = any(math.isclose(point[0], x) for x in (box.x, box.right)) and box.y <= point[1] <= box.bottom
     is_over = any(math.isclose(point[1], y) for y in (box.y, box.bottom)) and box.x <= point[0] <= box.right
     return is_beside or is_over
 
 
 def assert_drawable(drawing: Drawing) -> None:
-    """Assert what every drawing must have: nothing hidden, nothing outside."""
+    """Assert that nothing in a drawing is hidden or outside of it."""
     boxes = {node.name: node.box for node in drawing.nodes}
     for one, other in itertools.combinations(boxes.values(), 2):
         assert not one.overlaps(other)
@@ -223,7 +223,7 @@ def assert_drawable(drawing: Drawing) -> None:
 
 
 def shared_lines(drawing: Drawing) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of edges that are drawn over one another for more than a pixel."""
+    """Yield pairs of edges whose lines coincide for more than a pixel."""
     pieces = [(edge.name, a, b) for edge in drawing.edges for a, b in itertools.pairwise(edge.points)]
     for (name, a, b), (other, c, d) in itertools.combinations(pieces, 2):
         for along, across in ((0, 1), (1, 0)):
@@ -249,7 +249,7 @@ def test_nothing_is_hidden(case: str, sizes: Sizes) -> None:
 
 
 def covered_lines(drawing: Drawing) -> int:
-    """How often a label covers the line of another edge."""
+    """Return how often a label covers the line of another edge."""
     return sum(
         any(crosses(a, b, edge.label_box) for a, b in itertools.pairwise(other.points))
         for edge, other in itertools.permutations(drawing.edges, 2)
@@ -257,13 +257,13 @@ def covered_lines(drawing: Drawing) -> int:
 
 
 def test_labels_are_off_other_lines() -> None:
-    """Where there is room: always in the released graphs, and mostly where long edges cross."""
+    """If there is room: always in the released graphs, and mostly where long edges cross."""
     assert [covered_lines(lay_out(search_of(case), WIDE)) for case in ("finished", "basic")] == [0, 0]
     assert covered_lines(lay_out(search_of("long edges"), WIDE)) <= 1
 
 
 def random_result(seed: int) -> SearchResult:
-    """The result of a search that has not begun, over a random graph with edges of any length."""
+    """Return the result of a search that has not started, over a random graph with edges of any length."""
     rng = np.random.default_rng(seed)
     columns, rows = (int(size) for size in rng.integers(1, 5, 2))
     states = [State(i, j) for i in range(columns) for j in range(rows)]
@@ -289,7 +289,7 @@ def test_nothing_is_hidden_in_any_graph(seed: int, sizes: Sizes) -> None:
 
 @pytest.mark.parametrize("case", ["finished", "4 x 4", "long edges"])
 def test_states_are_on_the_grid(case: str) -> None:
-    """A longer input is further right, a lower rate further down; the initial state is above all."""
+    """Longer inputs are further right, lower rates further down, the initial state above all."""
     boxes = {node.name: node.box for node in lay_out(search_of(case), WIDE).nodes}
     for one, other in itertools.permutations(result_of(case)["states"], 2):
         a, b = boxes[one["state"]], boxes[other["state"]]
@@ -332,15 +332,15 @@ def test_a_running_search_shows_what_is_known() -> None:
     best = max(edge["knee"]["value"] for edge in result["edges"] if edge["end"] == "(1,0)")
     assert scores["(1,0)"] == f"{best:.1f}"
     assert scores["(2,2)"] == "–"
-    decided = sum(edge["epochs_trained"] for edge in result["edges"][:2])  # one of two ways into (1,0)
+    decided = sum(edge["epochs_trained"] for edge in result["edges"][:2])  # one of two incoming transitions of (1,0)
     with contextlib.chdir(ROOT):
         partly = simulate(stop_after=decided).result()
     (score,) = (node.score for node in lay_out(partly, WIDE).nodes if node.name == "(1,0)")
     assert score == f"≥ {partly.to_json()['edges'][1]['knee']['value']:.1f}"
 
 
-def test_labels_say_the_knee_and_what_broke_down() -> None:
-    edges = {edge.name: edge for edge in lay_out(search_of("breaking"), WIDE).edges}
+def test_labels_show_the_knee_and_divergence() -> None:
+    edges = {edge.name: edge for edge in lay_out(search_of("diverging"), WIDE).edges}
     assert edges["(0,0) -> (1,0)"].label == "1 epoch ✕"
     assert edges["(1,0) -> (2,0)"].label == "4 epochs ✕"
     assert edges["initial -> (1,0)"].label == "8 epochs"
@@ -372,7 +372,7 @@ def test_a_point_of_a_line() -> None:
 
 def test_round_corners_leave_the_ends_and_never_overlap() -> None:
     line = ((0.0, 0.0), (30.0, 0.0), (30.0, 4.0), (60.0, 4.0))
-    # Seven pixels before and after a corner; the short piece is shared.
+    # Seven pixels before and after a corner; two corners share the short segment.
     turns = "L23.0 0.0Q30.0 0.0 30.0 2.0L30.0 2.0Q30.0 4.0 37.0 4.0"
     assert round_line(line) == f"M0.0 0.0{turns}L60.0 4.0"
     assert round_line(((1.0, 2.0), (3.0, 4.0))) == "M1.0 2.0L3.0 4.0"

@@ -1,4 +1,4 @@
-"""The page of a search: whole and harmless HTML that says exactly what the result says."""
+"""The page of a search: well-formed, self-contained HTML that shows exactly the result."""
 
 import functools
 import html.parser
@@ -35,7 +35,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Element:
-    """A node of a page: its tag, attributes, children and the text directly in it."""
+    """A node of a page: tag, attributes, children and direct text."""
 
     def __init__(self, tag: str, attributes: dict[str, str | None]) -> None:
         self.tag, self.attributes = tag, attributes
@@ -44,28 +44,28 @@ class Element:
 
     @property
     def text(self) -> str:
-        """All text in it, in order."""
+        """All text in the node, in order."""
         return "".join(piece if isinstance(piece, str) else piece.text for piece in self.pieces)
 
     @property
     def kinds(self) -> set[str]:
-        """Its classes."""
+        """CSS classes of the node."""
         return set((self.attributes.get("class") or "").split())
 
     def get(self, name: str) -> str:
-        """An attribute that must be there."""
+        """Return an attribute that must exist."""
         value = self.attributes[name]
         assert value is not None
         return value
 
     def walk(self) -> Iterator["Element"]:
-        """Yield it and all below it."""
+        """Yield the node and its descendants."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def find(self, tag: str, kind: str = "", **attributes: str) -> list["Element"]:
-        """All elements below with a tag, a class and attributes ("data_edge" is data-edge)."""
+        """Return all descendants with a tag, a class and attributes ("data_edge" is data-edge)."""
         wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
         return [
             element
@@ -76,13 +76,13 @@ class Element:
         ]
 
     def find_one(self, tag: str, kind: str = "", **attributes: str) -> "Element":
-        """The only such element."""
+        """Return the only such element."""
         (element,) = self.find(tag, kind, **attributes)
         return element
 
 
 class Reader(html.parser.HTMLParser):
-    """Reads a page strictly: every element is closed, in order."""
+    """Strict parser: every element is closed, in order."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -109,7 +109,7 @@ class Reader(html.parser.HTMLParser):
         self._open[-1].pieces.append(data)
 
     def finish(self) -> Element:
-        """The whole page."""
+        """Return the root of the page."""
         self.close()
         assert self._open == [self.root], "an element is left open"
         return self.root
@@ -124,12 +124,12 @@ def read(text: str) -> Element:
 
 @functools.cache
 def page_of(case: str) -> Element:
-    """The parsed page of a case."""
+    """Return the parsed page of a case."""
     return read(render_page(search_of(case)))
 
 
 def rows_of(table: Element) -> list[dict[str, str]]:
-    """The rows of a table by the names of its columns."""
+    """Return the rows of a table, cells by column name."""
     head = [cell.text for cell in table.find_one("thead").find("th")]
     rows = [[cell.text for cell in row.children] for row in table.find_one("tbody").find("tr")]
     assert all(len(row) == len(head) for row in rows)
@@ -137,7 +137,7 @@ def rows_of(table: Element) -> list[dict[str, str]]:
 
 
 def name_of(edge: dict[str, Any]) -> str:
-    """The name of a transition in the page's attributes."""
+    """Return the name of a transition in the attributes of the page."""
     return f"{edge['start']} -> {edge['end']}"
 
 
@@ -183,7 +183,7 @@ def test_the_page_loads_nothing(case: str) -> None:
 
 @pytest.mark.parametrize("stop_after", [None, 5])
 def test_nothing_from_a_record_becomes_markup(tmp_path: Path, stop_after: int | None) -> None:
-    """A record may have any name and its values any text: the elements of the page stay the same."""
+    """The elements of the page do not depend on the name and the values of the record."""
     nasty = "<img src=x onerror=alert(1)> & \"q\" 'a' ]]> <!--"
     content = yaml.safe_load((ROOT / SMALL).read_text())
     content["base"] = str(ROOT / content["base"])
@@ -205,7 +205,7 @@ def test_nothing_from_a_record_becomes_markup(tmp_path: Path, stop_after: int | 
 
 
 class Axis:
-    """Reads values off a chart, from the places of its tick labels and nothing else."""
+    """Converts positions in a chart to values, only from the positions of its tick labels."""
 
     def __init__(self, chart: Element, name: str) -> None:
         labels = [text for text in chart.find("text", "tick") if name in text.kinds]
@@ -218,12 +218,12 @@ class Axis:
         self.places = (float(places.min()), float(places.max()))
 
     def value(self, place: Any) -> Any:
-        """The value at a place, or those at places."""
+        """Return the value at a position, or the values at an array of positions."""
         return self.start + self.slope * place
 
     @property
     def tolerance(self) -> float:
-        """What a hundredth of a pixel is worth, with room for that of the ticks."""
+        """Value of a few hundredths of a pixel, to which positions are rounded."""
         return abs(self.slope) * 0.03
 
 
@@ -238,12 +238,12 @@ def test_every_curve_is_drawn_where_its_scores_are(case: str) -> None:
 
 
 def places_of(line: Element) -> Any:
-    """The corners of a path of straight lines, [points, 2]."""
+    """Return the corners of a polyline, [points, 2]."""
     return np.array(re.findall(r"([-\d.]+) ([-\d.]+)", line.get("d")), dtype=float)
 
 
 def check_chart(chart: Element, edge: dict[str, Any]) -> None:
-    """Assert that a chart has every point, the fitted curve, the knee and the divergence at their values."""
+    """Assert that points, fitted curve, knee and divergence of a chart are at their values."""
     x, y = Axis(chart, "x"), Axis(chart, "y")
     points = [(x.value(float(c.get("cx"))), y.value(float(c.get("cy")))) for c in chart.find("circle")]
     expected = [(epoch, score) for epoch, score in enumerate(edge["scores"]) if score is not None]
@@ -298,7 +298,7 @@ def test_rivals_have_the_same_axes(case: str) -> None:
         assert high - low >= 4 - 1e-9
 
 
-@pytest.mark.parametrize("case", ["first", "broken"])
+@pytest.mark.parametrize("case", ["first", "all diverged"])
 def test_an_axis_of_zeros_does_not_go_below_them(case: str) -> None:
     for chart in page_of(case).find("svg", "chart"):
         assert not [text.text for text in chart.find("text", "y") if text.text.startswith("-")]
@@ -328,7 +328,7 @@ def test_the_path_comes_first_and_stands_out(case: str) -> None:
 
 @pytest.mark.parametrize("case", ["finished", "running"])
 def test_the_lines_of_the_path_are_the_widest(case: str) -> None:
-    """And not only of another color."""
+    """They differ in width, not only in color."""
     graph = page_of(case).find_one("svg", id="graph-wide")
     widths = {
         role: {float(line.get("stroke-width")) for edge in graph.find("g", role) for line in edge.find("path", "line")}
@@ -369,7 +369,7 @@ def test_every_transition_is_in_the_table(case: str) -> None:
                 assert row[key] == "–"
 
 
-@pytest.mark.parametrize("case", ["finished", "running", "breaking", "broken"])
+@pytest.mark.parametrize("case", ["finished", "running", "diverging", "all diverged"])
 def test_scores_of_every_epoch_can_be_read(case: str) -> None:
     for edge in result_of(case)["edges"]:
         if not edge["scores"]:
@@ -388,9 +388,9 @@ def test_verdicts_have_a_sign_and_a_word(case: str) -> None:
     }
     for edge in result["edges"]:
         if edge["scores"]:
-            is_broken = None in edge["scores"]
+            has_diverged = None in edge["scores"]
             sign, word = (
-                ("✕", f"{edge['verdict']}, diverged") if is_broken else (SIGNS[edge["verdict"]], edge["verdict"])
+                ("✕", f"{edge['verdict']}, diverged") if has_diverged else (SIGNS[edge["verdict"]], edge["verdict"])
             )
             assert marks[name_of(edge)].text == f"{sign} {word}"
     assert len(set(SIGNS.values()) | {"✕"}) == len(SIGNS) + 1
@@ -414,7 +414,7 @@ def test_the_path_is_a_table(case: str) -> None:
     assert warned == (not result["path"])
 
 
-def test_the_headline_says_what_was_found() -> None:
+def test_the_headline_shows_the_result() -> None:
     result, page = result_of("finished"), page_of("finished")
     facts = [fact.text for fact in page.find("div", "fact")]
     assert facts[0].startswith(f"Score of the path{result['score']:.2f}%mean of top-1, top-3 and top-5")
@@ -425,7 +425,7 @@ def test_the_headline_says_what_was_found() -> None:
     assert "5 of 18" not in page.text and "18 of 18 transitions decided" in page.text
 
 
-def test_a_path_selected_on_the_evaluation_list_says_so() -> None:
+def test_a_path_selected_on_the_evaluation_list_has_a_warning() -> None:
     warning = page_of("eval_list").find_one("div", "warning")
     assert warning.text.startswith("⚠ Selected on the evaluation list.")
     facts = [fact.text for fact in page_of("eval_list").find("div", "fact")]
@@ -465,14 +465,14 @@ def test_the_configuration_is_folded_in(case: str) -> None:
     assert yaml.safe_load(text) == json.loads(json.dumps(config))
 
 
-def test_a_running_search_says_how_far_it_is() -> None:
+def test_a_running_search_shows_its_progress() -> None:
     page, result = page_of("running"), result_of("running")
     bar = page.find_one("progress")
     assert (bar.get("value"), bar.get("max")) == ("5", "18")
     low, high = result["left"]["epochs"]
     assert f"Left{low} to {high} epochs" in page.text
     assert "In training: transition 6, (1,0) → (2,0), 7 of at most 8 epochs, its knee at epoch" in page.text
-    assert "reload the page" in page.find_one("span", id="refresh").text  # what is read without scripts
+    assert "reload the page" in page.find_one("span", id="refresh").text  # shown without scripts
     assert "location.reload()" in page.find_one("script").text
     assert not page.find("div", "scroll", aria_label="Table: path")
     for case in FINISHED:
@@ -497,11 +497,11 @@ def test_ticks_are_round_numbers_inside() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (720, "12 min"), (12600, "3.5 h"), (3.6e6, "1,000.0 h")]
 )
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_are_written_in_readable_units(seconds: float, text: str) -> None:
     assert describe_time(seconds) == text
 
 
-def test_a_page_can_be_made_before_anything_is_scored() -> None:
+def test_a_page_can_be_rendered_before_any_score() -> None:
     result = search_of("first")
     bare = tuple(
         replace(edge, scores=(), verdict="waiting", fit=None, cost=replace(edge.cost, epochs_trained=0))

@@ -1,4 +1,4 @@
-"""The pictures of a search: what its page shows, with all words in place."""
+"""The figures of a search: they show what its page shows, with all text inside."""
 
 import itertools
 import math
@@ -17,13 +17,13 @@ from utils.search.page.labels import arrow_name, drawn_edges, verdict_text
 
 
 def drawn(figure: Figure) -> FigureCanvasAgg:
-    """Draw a figure: a missing glyph or a layout that fails is a warning, and warnings are errors here."""
+    """Draw a figure; a missing glyph or a failed layout is a warning, and warnings are errors here."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return canvas
 
 
-@pytest.mark.parametrize("case", ["running", "first", "breaking, running", "1 x 1"])
+@pytest.mark.parametrize("case", ["running", "first", "diverging, running", "1 x 1"])
 def test_every_curve_has_its_chart(case: str) -> None:
     figure = edges_figure(search_of(case))
     renderer = drawn(figure).get_renderer()
@@ -41,7 +41,7 @@ def test_every_curve_has_its_chart(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_words_are_inside(case: str) -> None:
-    """In the picture, and those of a state inside its box."""
+    """Text is inside the figure, and that of a state inside its box."""
     figure = graph_figure(search_of(case))
     renderer = drawn(figure).get_renderer()
     whole = figure.bbox
