@@ -140,7 +140,7 @@ def _from_tensors(tensors: "list[torch.Tensor]", path: str, sha256: str) -> Vide
     return VideoList([tensor.numpy() for tensor in tensors], path=path, sha256=sha256)
 
 
-def below(path: str) -> str:
+def relative_path(path: str) -> str:
     """Return a list path as a normalized path relative to an output folder: 'a/../b' is 'b', '/x' is 'x'.
 
     Raises:

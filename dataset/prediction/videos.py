@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset.prediction.request import PredictionError, Source, Stride
-from dataset.readers.video_file import USUAL_RATE, VideoFile
+from dataset.readers.video_file import DEFAULT_RATE, VideoFile
 from dataset.readers.video_index import build_index
 from utils.text import printable
 
@@ -66,7 +66,7 @@ def open_video(source: Source, *, max_pixels: int) -> Video:
     if str(path) != str(path).encode("utf-8", "replace").decode():
         raise PredictionError(f"{printable(str(path))}: its name is not UTF-8; rename it")
     with VideoFile(path, max_pixels=max_pixels) as file:
-        index, rate = build_index(file), Fraction(file.frame_rate or USUAL_RATE)
+        index, rate = build_index(file), Fraction(file.frame_rate or DEFAULT_RATE)
         times, time_base = np.arange(index.num_frames), 1 / rate
         if index.pts is not None and file.time_base is not None:
             times, time_base = index.pts - index.pts[0], file.time_base

@@ -110,7 +110,7 @@ def find_videos(root: Path) -> Found:
         reason = item.reason
         if item.kind == "folder":
             folders.append(item.path)
-        elif item.kind == "file" and (is_video(item.path) or not (reason := refusal(root / item.path))):
+        elif item.kind == "file" and (is_video(item.path) or not (reason := rejection_reason(root / item.path))):
             videos.append(item.path)
         else:
             left_out.append((item.path, reason))
@@ -122,7 +122,7 @@ def is_video(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
-def refusal(path: Path) -> str:
+def rejection_reason(path: Path) -> str:
     """Return why FFmpeg does not open a file as a video; empty if it does."""
     try:
         av.open(f"file:{path}", options={"formatprobesize": _PROBED_BYTES}, metadata_errors="replace").close()
@@ -185,7 +185,7 @@ class VideoTree:
         for item in walk(self.root):
             if item.kind == self._kind:
                 name = Path(item.path).name if self._kind == "folder" else Path(item.path).stem
-                paths[composed(name)].append(item.path)
+                paths[normalize_name(name)].append(item.path)
         return paths
 
     def find(self, entry: Entry) -> str:
@@ -198,10 +198,10 @@ class VideoTree:
             return entry.path
         if self._kind == "folder" and "/" not in entry.stem and (self.root / entry.stem).is_dir():
             return entry.stem  # no walk, which takes minutes for millions of images
-        paths = self._videos(self._paths.get(composed(entry.stem), []))
+        paths = self._videos(self._paths.get(normalize_name(entry.stem), []))
         if len(paths) > 1:
-            folders = {composed(folder) for folder in entry.folders}
-            named = [path for path in paths if folders & {composed(part) for part in Path(path).parts[:-1]}]
+            folders = {normalize_name(folder) for folder in entry.folders}
+            named = [path for path in paths if folders & {normalize_name(part) for part in Path(path).parts[:-1]}]
             paths = self._not_empty(named or paths)
         if len(paths) > 1:
             raise MissingError(f"several files of that name: {', '.join(sorted(paths))}")
@@ -215,10 +215,10 @@ class VideoTree:
         """
         if called := [path for path in paths if self._kind == "folder" or is_video(path)]:
             return called
-        refusals = {path: refusal(self.root / path) for path in paths}
-        if opened := [path for path, reason in refusals.items() if not reason]:
+        reasons = {path: rejection_reason(self.root / path) for path in paths}
+        if opened := [path for path, reason in reasons.items() if not reason]:
             return opened
-        raise MissingError("; ".join(f"{path}: {reason}" for path, reason in refusals.items()) or "no such file")
+        raise MissingError("; ".join(f"{path}: {reason}" for path, reason in reasons.items()) or "no such file")
 
     def _not_empty(self, paths: list[str]) -> list[str]:
         """Return the non-empty files or, if all are empty, one of them, whose emptiness is then the error."""
@@ -226,6 +226,6 @@ class VideoTree:
         return whole or paths[:1]
 
 
-def composed(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return a name in the form used for comparison, NFC: macOS folders and archives have decomposed letters."""
     return unicodedata.normalize("NFC", name)

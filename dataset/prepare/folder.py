@@ -13,7 +13,7 @@ import numpy as np
 from dataset.prepare.advice import INTENTS, Intent, advise
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
 from dataset.prepare.copies import notes_of_copies
-from dataset.prepare.finding import Found, composed, find_videos
+from dataset.prepare.finding import Found, find_videos, normalize_name
 from dataset.prepare.lists import ListFile, make_lists, name_fault
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
@@ -117,7 +117,7 @@ def read(
     given = given_splits(found.videos, root)
     depth = 1 if given else 0  # number of folders above those of the classes
     paths = [path for path in found.videos if path.count("/") > depth]
-    names = [composed(path.split("/")[depth]) for path in paths]
+    names = [normalize_name(path.split("/")[depth]) for path in paths]
     class_names = _class_names(names, classes, root=root)
     labels = {name: label for label, name in enumerate(class_names)}
     entries = [
@@ -210,7 +210,7 @@ def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tupl
     for name in found:
         if fault := name_fault(name):
             raise PrepareError(f"{root}: the folder '{name}' cannot be a class: {fault}")
-    classes = tuple(map(composed, read_class_file(file))) if file else tuple(found)
+    classes = tuple(map(normalize_name, read_class_file(file))) if file else tuple(found)
     if unknown := [name for name in found if name not in classes]:
         raise PrepareError(f"{file}: the folder '{unknown[0]}' of {root} is no class of it")
     if len(found) < 2:

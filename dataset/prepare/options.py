@@ -34,7 +34,7 @@ def add_source_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=tuple(FORMATS), default="RAW", help="format of the list's videos (RAW)")
 
 
-def at_split(words: Sequence[str]) -> dict[str, Path]:
+def parse_split_files(words: Sequence[str]) -> dict[str, Path]:
     """Parse SPLIT=FILE arguments.
 
     Raises:

@@ -13,7 +13,7 @@ from dataset.listing import VideoRecord
 from dataset.prepare.parallel import run_parallel
 from dataset.prepare.single_frame import frame_accuracy, image_features
 from dataset.readers import ReadError
-from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
+from dataset.readers.video_file import DEFAULT_RATE, VideoFile, decode_frames
 
 MOST_VIDEOS = 200  # videos probed at most, spread evenly over the list; takes some ten seconds
 _FRAMES = 12  # frames decoded of each; features are taken from the last, as the first may be black
@@ -72,7 +72,7 @@ def probe(path: str) -> _Probe | None:
     """Measure the first frames of a video; None if it cannot be read."""
     try:
         with VideoFile(Path(path)) as video:
-            rate = float(video.frame_rate or USUAL_RATE)
+            rate = float(video.frame_rate or DEFAULT_RATE)
         began = time.process_time()
         frames = list(islice(decode_frames(Path(path)), _FRAMES))
     except ReadError:

@@ -16,7 +16,14 @@ from dataset.listing import VideoRecord
 from dataset.readers.caching import BoundedCache
 from dataset.readers.errors import MAX_PIXELS, FewerFramesError, ReadError
 from dataset.readers.frame_reader import FrameReader, FrameStack, Put
-from dataset.readers.video_file import VideoFile, damaged_frame, file_version, naming, quarter_turns, unreadable
+from dataset.readers.video_file import (
+    VideoFile,
+    damaged_frame,
+    file_version,
+    quarter_turns,
+    translate_errors,
+    unreadable,
+)
 from dataset.readers.video_index import FrameIndex, Run, build_index, plan_runs, rebuild_index
 
 # Decoding may skip frames that are no reference for others, and these codecs mark such frames reliably. HEVC marks them
@@ -73,7 +80,7 @@ class RawVideoReader(FrameReader):
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         depth = index.reorder_depth if index else None
-        with VideoFile(path, max_pixels=self._max_pixels, reorder_depth=depth) as video, naming(path):
+        with VideoFile(path, max_pixels=self._max_pixels, reorder_depth=depth) as video, translate_errors(path):
             self._decode(video, numbers, put)
 
     def verify(self, record: VideoRecord, numbers: Sequence[int]) -> None:
@@ -81,15 +88,15 @@ class RawVideoReader(FrameReader):
         stack = FrameStack(len(numbers))
         self.decode(record, numbers, stack.put)
         passed = FrameStack(len(numbers))
-        with VideoFile(self._root / record.path, max_pixels=self._max_pixels) as video, naming(video.path):
-            canvas = _Canvas(numbers, self._reformatter, passed.put)
-            damaged = [n for n in _decode_by_count(video, canvas) if n >= numbers[0]]
+        with VideoFile(self._root / record.path, max_pixels=self._max_pixels) as video, translate_errors(video.path):
+            sink = _FrameSink(numbers, self._reformatter, passed.put)
+            damaged = [n for n in _decode_by_count(video, sink) if n >= numbers[0]]
             lost = f" ({video.damage})" if video.damage else ""
         if damaged:
             text = f"frames damaged or dependent on damaged ones: {len(damaged)}, first frame {damaged[0]} (from 0)"
             raise unreadable(video.path, text)
-        if canvas.missing:
-            text = f"frame {min(canvas.missing)} (from 0) is not decoded in a pass from the start{lost}"
+        if sink.missing:
+            text = f"frame {min(sink.missing)} (from 0) is not decoded in a pass from the start{lost}"
             raise unreadable(video.path, text)
         for number, frame, expected in zip(numbers, stack.frames, passed.frames, strict=True):
             if not np.array_equal(frame, expected):
@@ -100,7 +107,7 @@ class RawVideoReader(FrameReader):
         path = self._root / record.path
         index = self._indices.get(_key(path, file_version(path)))
         if index is None:
-            with VideoFile(path, max_pixels=self._max_pixels) as video, naming(path):
+            with VideoFile(path, max_pixels=self._max_pixels) as video, translate_errors(path):
                 index = build_index(video)
                 self._indices.put(_key(path, video.version), index)
         if record.num_frames > index.num_frames:
@@ -117,19 +124,19 @@ class RawVideoReader(FrameReader):
         while True:
             self._indices.put(key, index)
             _require_whole(video, index, wanted)
-            canvas = _Canvas(wanted, self._reformatter, put)
+            sink = _FrameSink(wanted, self._reformatter, put)
             if index.pts is None:
-                _decode_by_count(video, canvas)
-            elif False in [_decode_run(video, index, run, canvas) for run in plan_runs(index, wanted)]:
+                _decode_by_count(video, sink)
+            elif False in [_decode_run(video, index, run, sink) for run in plan_runs(index, wanted)]:
                 self._indices.put(key, replace(index, keys=index.keys[:1]))  # only decoding from the start works
-            if not canvas.missing and (index.is_decoded or not canvas.is_doubtful):
+            if not sink.missing and (index.is_decoded or not sink.is_doubtful):
                 self._notes += (f"{video.path}: {index.damage}",) if index.damage else ()
                 return
             if index.is_decoded:
                 break
             # The index by packets is wrong: frames are missing, earlier ones were lost, or frames came as two fields.
             index = rebuild_index(video)
-        number, damage = min(canvas.missing), f" ({video.damage})" if video.damage else ""
+        number, damage = min(sink.missing), f" ({video.damage})" if video.damage else ""
         raise unreadable(video.path, f"frame {number} of {index.num_frames} cannot be decoded{damage}")
 
 
@@ -158,7 +165,7 @@ def _weigh_index(index: FrameIndex) -> int:
     return index.num_frames + 5 * (len(index.keys) + len(index.unsound)) + _INDEX_OVERHEAD
 
 
-class _Canvas:
+class _FrameSink:
     """The wanted frames of one call: converts each decoded frame to upright RGB of one size and passes it on.
 
     Attributes:
@@ -193,7 +200,7 @@ class _Canvas:
         self.missing.remove(number)
 
 
-def _decode_run(video: VideoFile, index: FrameIndex, run: Run, canvas: _Canvas) -> bool:
+def _decode_run(video: VideoFile, index: FrameIndex, run: Run, sink: _FrameSink) -> bool:
     """Decode the frames of a run, starting from earlier key frames while one of them is missing or damaged.
 
     With intra refresh, for example, the frames right after a key frame are incomplete until all of the image is
@@ -209,9 +216,9 @@ def _decode_run(video: VideoFile, index: FrameIndex, run: Run, canvas: _Canvas) 
             if key is not None and frame.pts == key and not frame.key_frame:
                 break  # not a key frame, whatever the container says: later frames depend on undecoded ones
             if is_sound and frame.pts in number_of:
-                canvas.put(number_of[frame.pts], frame)
-        canvas.is_doubtful |= video.num_lost > 0
-        if canvas.missing.isdisjoint(run.frames):
+                sink.put(number_of[frame.pts], frame)
+        sink.is_doubtful |= video.num_lost > 0
+        if sink.missing.isdisjoint(run.frames):
             return key is not None or run.starts[0] == index.keys[0]
     return True
 
@@ -239,13 +246,13 @@ def _walk(video: VideoFile, packets: Iterator[Packet], wanted: set[int]) -> Iter
     yield from video.drain()
 
 
-def _decode_by_count(video: VideoFile, canvas: _Canvas) -> list[int]:
+def _decode_by_count(video: VideoFile, sink: _FrameSink) -> list[int]:
     """Decode from the start up to the last wanted frame; return the indices of all damaged frames in between."""
-    last = max(canvas.missing)
+    last = max(sink.missing)
     damaged = []
     for number, (frame, is_sound) in enumerate(video.frames_from_start()):
         if is_sound:
-            canvas.put(number, frame)
+            sink.put(number, frame)
         else:
             damaged.append(number)
         if number == last:

@@ -20,13 +20,13 @@ from av.video.stream import VideoStream
 
 from dataset.readers.errors import MAX_PIXELS, ReadError, oversize
 
-USUAL_RATE = 25  # frames per second of a file that does not give its rate
+DEFAULT_RATE = 25  # frames per second of a file that does not give its rate
 
 # Largest number of B frames shown before a frame that they refer to; H.264 and HEVC keep 16 reference frames.
-_MOST_HELD = 16
+_MAX_HELD = 16
 
 # Containers whose header has all parameters that decoding needs, except the reorder depth.
-_TELLING_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
+_COMPLETE_HEADER_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
 # By default FFmpeg probes the format of a file and decodes its beginning, which takes 1 ms. A given format avoids the
 # first, an empty list of codecs the second; the packets are decoded by PyAV's own codec context, which is not affected.
 _NO_PROBING = {"format": "mov", "container_options": {"codec_whitelist": "none"}}
@@ -48,7 +48,7 @@ def cause_of(error: av.error.FFmpegError | OSError) -> str:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Convert FFmpeg and system errors into a ReadError that names the video."""
     try:
         yield
@@ -62,7 +62,7 @@ def file_version(path: Path) -> tuple[int, int]:
     Raises:
         ReadError: The file does not exist.
     """
-    with naming(path):
+    with translate_errors(path):
         status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -132,8 +132,8 @@ class VideoFile:
     @property
     def reorder_depth(self) -> int | None:
         """The decoder's reordering delay, frames; None for a container that needs probing."""
-        is_telling = self.format_name == _TELLING_FORMAT and len(self._container.streams.video) == 1
-        return self.decoder.reorder_depth if is_telling else None
+        is_complete = self.format_name == _COMPLETE_HEADER_FORMAT and len(self._container.streams.video) == 1
+        return self.decoder.reorder_depth if is_complete else None
 
     @property
     def damage(self) -> str:
@@ -220,7 +220,7 @@ class VideoFile:
         held: list[VideoFrame] = []
         is_sound = True
         for frame in frames:
-            if frame.pict_type == PictureType.B and not frame.is_corrupt and len(held) < _MOST_HELD:
+            if frame.pict_type == PictureType.B and not frame.is_corrupt and len(held) < _MAX_HELD:
                 held.append(frame)
                 continue
             was_sound = is_sound
@@ -289,7 +289,7 @@ class VideoFile:
         # The explicit protocol keeps FFmpeg from reading one out of a file name with a colon. metadata_errors: titles
         # and comments are often in an unknown 8-bit encoding, which must not be an error.
         probing: dict[str, Any] = {} if self._reorder_depth is None else _NO_PROBING
-        with naming(self.path):
+        with translate_errors(self.path):
             container = av.open(f"file:{self.path}", mode="r", metadata_errors="replace", **probing)
         try:
             stream = _video_stream(container, self.path)

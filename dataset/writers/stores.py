@@ -14,7 +14,7 @@ from typing import Protocol
 
 import lmdb
 
-from dataset.listing import below
+from dataset.listing import relative_path
 from dataset.readers.errors import ReadError
 from dataset.readers.video_file import VideoFile
 from dataset.readers.video_index import build_index
@@ -37,7 +37,7 @@ class Store(Protocol):
 
 
 @contextmanager
-def _appearing_folder(target: Path) -> Iterator[Path]:
+def _replacing_folder(target: Path) -> Iterator[Path]:
     """Yield a new temporary folder that replaces the target if the block succeeds."""
     partial = name_beside(target, ".partial")
     if partial.exists():
@@ -61,14 +61,14 @@ class VideoFiles:
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`; counts the frames with the index of the readers."""
         try:
-            with VideoFile(self.root / below(path)) as video:
+            with VideoFile(self.root / relative_path(path)) as video:
                 return build_index(video).num_frames == num_frames
         except ReadError:
             return False
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        write_atomically(self.root / below(path), lambda file: file.write(parts[0]))
+        write_atomically(self.root / relative_path(path), lambda file: file.write(parts[0]))
 
 
 class PictureStore:
@@ -98,12 +98,12 @@ class FrameFolders(PictureStore):
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
-        sizes = [file.stat().st_size for file in (self.root / below(path)).glob("*.jpg")]
+        sizes = [file.stat().st_size for file in (self.root / relative_path(path)).glob("*.jpg")]
         return len(sizes) == num_frames * len(self.suffixes) and all(sizes)
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        with _appearing_folder(self.root / below(path)) as partial:
+        with _replacing_folder(self.root / relative_path(path)) as partial:
             for name, jpeg in self._named(parts, 5).items():
                 (partial / name).write_bytes(jpeg)
 
@@ -113,7 +113,7 @@ class VideoEnvironments(PictureStore):
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
-        folder = self.root / below(path)
+        folder = self.root / relative_path(path)
         if not folder.is_dir():
             return False
         try:
@@ -124,7 +124,7 @@ class VideoEnvironments(PictureStore):
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        with _appearing_folder(self.root / below(path)) as partial:
+        with _replacing_folder(self.root / relative_path(path)) as partial:
             _put(partial, {name.encode(): jpeg for name, jpeg in self._named(parts, 6).items()})
 
 
@@ -135,7 +135,7 @@ class OneEnvironment(PictureStore):
         """See `Store`; looks for the last frame only, as a video is written in one transaction."""
         if not (self.root / "data.mdb").exists():
             return False
-        last = f"{below(path)}/{num_frames:06d}{self.suffixes[-1]}.jpg"
+        last = f"{relative_path(path)}/{num_frames:06d}{self.suffixes[-1]}.jpg"
         try:
             with (
                 lmdb.open(str(self.root), readonly=True, lock=False) as environment,
@@ -148,7 +148,9 @@ class OneEnvironment(PictureStore):
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        _put(self.root, {f"{below(path)}/{name}".encode(): jpeg for name, jpeg in self._named(parts, 6).items()})
+        _put(
+            self.root, {f"{relative_path(path)}/{name}".encode(): jpeg for name, jpeg in self._named(parts, 6).items()}
+        )
 
 
 class ShardedEnvironments(PictureStore):
@@ -156,12 +158,12 @@ class ShardedEnvironments(PictureStore):
 
     def holds(self, path: str, *, num_frames: int) -> bool:
         """See `Store`."""
-        shard, _, rest = below(path).partition("/")
+        shard, _, rest = relative_path(path).partition("/")
         return self._shard(shard).holds(rest, num_frames=num_frames)
 
     def write(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Store`."""
-        shard, _, rest = below(path).partition("/")
+        shard, _, rest = relative_path(path).partition("/")
         self._shard(shard).write(rest, parts)
 
     def _shard(self, name: str) -> OneEnvironment:

@@ -16,14 +16,14 @@ from dataset.listing import (
     FRAME_RATE,
     VideoList,
     VideoRecord,
-    below,
     class_names_beside,
     read_fingerprint,
     read_list,
+    relative_path,
     split_segment,
 )
 from dataset.prepare.annotations import PrepareError
-from dataset.prepare.converting.encoders import Encoded, Encoder, spread
+from dataset.prepare.converting.encoders import Encoded, Encoder, evenly_spaced
 from dataset.prepare.converting.sources import Source, require_frames
 from dataset.prepare.finding import is_video
 from dataset.prepare.lists import ListFile, write_list
@@ -91,7 +91,7 @@ def convert_list(
     journal_path = root / f".{new_list.stem}.convert.jsonl"
     if new_list.exists() and not journal_path.exists():
         raise PrepareError(f"{new_list} exists and was not made by this command; choose another --new_list")
-    videos = read_list(list_file, check_path=below)
+    videos = read_list(list_file, check_path=relative_path)
     rate = source.fps or read_fingerprint(list_file).get(FRAME_RATE, 0.0)
     sharded = isinstance(store := encoder.store(root), ShardedEnvironments)
     shard = new_list.stem.removesuffix("_list") if sharded else ""
@@ -189,7 +189,7 @@ def _targets(videos: VideoList, suffix: str, *, shard: str, shard_videos: int) -
     Raises:
         PrepareError: Two lines with different frames would have the same result.
     """
-    paths = [below(split_segment(record.path)[0]) for record in videos]
+    paths = [relative_path(split_segment(record.path)[0]) for record in videos]
     plain = [str(PurePosixPath(path).with_suffix("")) if is_video(PurePosixPath(path).name) else path for path in paths]
     users: dict[str, set[str]] = {}
     for path, name in zip(paths, plain, strict=True):
@@ -294,7 +294,7 @@ def require_space(tasks: Sequence[Task], root: Path) -> None:
         PrepareError: There is too little space.
     """
     size, frames, listed, given = 0, 0, 0, 0
-    for index in spread(len(tasks), _PROBED_VIDEOS) if tasks else ():
+    for index in evenly_spaced(len(tasks), _PROBED_VIDEOS) if tasks else ():
         task = tasks[index]
         try:
             footage = task.source.footage(task.record, limit=_PROBED_FRAMES)

@@ -118,6 +118,6 @@ class VideoEncoder:
 Encoder = PictureEncoder | VideoEncoder
 
 
-def spread(count: int, at_most: int) -> Sequence[int]:
+def evenly_spaced(count: int, at_most: int) -> Sequence[int]:
     """Return at most `at_most` distinct integers, evenly spaced over 0..count-1, including both ends."""
     return sorted({int(position) for position in np.linspace(0, count - 1, min(count, at_most))})

@@ -8,7 +8,7 @@ from dataset.prepare.converting.convert import convert_list
 from dataset.prepare.converting.encoders import Encoder, PictureEncoder, VideoEncoder
 from dataset.prepare.converting.flow import FlowEncoder, make_method
 from dataset.prepare.converting.sources import Source
-from dataset.readers.video_file import USUAL_RATE
+from dataset.readers.video_file import DEFAULT_RATE
 from utils.parts import FORMATS
 from utils.workers import usable_cores
 
@@ -78,7 +78,7 @@ def _convert(
         raise PrepareError(f"--short_side {encoder.short_side}: must be 0 or more")
     if output.resolve() == root.resolve():
         raise PrepareError(f"--output {output} is the root of the videos; choose another folder")
-    source = Source(format, str(root), rate or USUAL_RATE, fps)
+    source = Source(format, str(root), rate or DEFAULT_RATE, fps)
     return convert_list(
         listed, source, encoder, root=output, new_list=new_list, workers=workers, shard_videos=shard_videos
     )

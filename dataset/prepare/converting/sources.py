@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset.listing import VideoRecord, split_segment
 from dataset.readers import FewerFramesError, ReadError, open_reader
-from dataset.readers.video_file import USUAL_RATE, VideoFile, decode_frames
+from dataset.readers.video_file import DEFAULT_RATE, VideoFile, decode_frames
 from dataset.readers.video_index import build_index
 from dataset.sampling import frames_at_rate, is_steady
 
@@ -52,7 +52,7 @@ class Source:
 
     format: str
     root: str
-    rate: float = USUAL_RATE
+    rate: float = DEFAULT_RATE
     fps: float = 0.0
 
     def footage(self, record: VideoRecord, *, limit: int | None = None) -> Footage:

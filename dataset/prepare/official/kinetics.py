@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, class_number, read_class_file, read_csv
-from dataset.prepare.options import add_list_options, at_split
+from dataset.prepare.options import add_list_options, parse_split_files
 
 HELP = "Kinetics-400/600/700: CSV files; videos in folders by class, or all in one"
 CLASSES = {"400": 400, "600": 600, "700": 700}
@@ -31,7 +31,7 @@ def read(*, annotations: Sequence[str], version: str, classes: Path | None) -> A
         version: A key of CLASSES.
         classes: File of class names in the order of labels; None to sort the names.
     """
-    files = at_split(annotations)
+    files = parse_split_files(annotations)
     rows = {split: list(read_csv(path, columns=_COLUMNS)) for split, path in files.items()}
     names = sorted({row["label"] for table in rows.values() for _, row in table})
     source = "the annotations"

@@ -15,7 +15,7 @@ from dataset.prepare.annotations import (
     read_json,
     read_lines,
 )
-from dataset.prepare.options import add_list_options, at_split
+from dataset.prepare.options import add_list_options, parse_split_files
 
 HELP_V1 = "Something-Something V1: CSV files, a folder of JPEGs per video"
 HELP_V2 = "Something-Something V2: JSON files, WebM videos"
@@ -47,7 +47,7 @@ def read_v1(*, annotations: Sequence[str], labels: Path) -> Annotations:
     """Read lines 'number;class name' without a header, and a file of one class name per line."""
     classes = read_class_file(labels)
     numbers = {name: label for label, name in enumerate(classes)}
-    files = at_split(annotations)
+    files = parse_split_files(annotations)
     splits = {split: _read_v1_split(path, numbers, labels) for split, path in files.items()}
     return Annotations("ssv1_frame", classes, splits, (labels, *files.values()), _notes(classes), kind="folder")
 
@@ -68,7 +68,7 @@ def _read_v1_split(path: Path, numbers: dict[str, int], labels: Path) -> list[En
 def read_v2(*, annotations: Sequence[str], labels: Path) -> Annotations:
     """Read objects with `id` and `template` ('Holding [something]'); the labels file has the names without brackets."""
     numbers = _read_v2_classes(labels)
-    files = at_split(annotations)
+    files = parse_split_files(annotations)
     splits = {split: _read_v2_split(path, numbers, labels) for split, path in files.items()}
     classes = tuple(sorted(numbers, key=numbers.__getitem__))
     return Annotations("ssv2_video", classes, splits, (labels, *files.values()), _notes(classes))

@@ -1,4 +1,4 @@
-"""Where videos are found: by name in any container, through links, and why a file is none."""
+"""Finding videos: by name in any container, through links, and the reasons for rejected files."""
 
 import unicodedata
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dataset.prepare.annotations import Entry, PrepareError
-from dataset.prepare.finding import MissingError, VideoTree, find_videos, refusal
+from dataset.prepare.finding import MissingError, VideoTree, find_videos, rejection_reason
 from tests.official_sets import Videos, write_text
 
 
@@ -26,14 +26,14 @@ def test_of_several_files_the_class_folder_and_then_the_content_decides(tmp_path
         with pytest.raises(MissingError, match=r"several files of that name: \w+/[xz].avi, \w+/[xz]"):
             tree.find(entry)
     (root / "elsewhere/z.avi").unlink()
-    assert VideoTree(root).find(Entry("z", 0, "")) == "new/z.mp4"  # the other one is empty
+    assert VideoTree(root).find(Entry("z", 0, "")) == "new/z.mp4"  # the other file is empty
     with pytest.raises(MissingError, match="no such file"):
         tree.find(Entry("w", 0, ""))
     with pytest.raises(PrepareError, match="nowhere, is no folder"):
         VideoTree(tmp_path / "nowhere")
 
 
-def test_a_file_that_is_not_called_a_video_may_be_the_one_that_is_looked_for(tmp_path: Path, videos: Videos) -> None:
+def test_a_file_without_a_video_suffix_is_found(tmp_path: Path, videos: Videos) -> None:
     videos.make(tmp_path / "v.ts", 16).rename(tmp_path / "v.bin")
     write_text(tmp_path / "v.json", "{}")
     write_text(tmp_path / "w.json", "{}")
@@ -45,14 +45,14 @@ def test_a_file_that_is_not_called_a_video_may_be_the_one_that_is_looked_for(tmp
 
 
 def test_text_art_and_noise_are_no_videos(tmp_path: Path) -> None:
-    assert refusal(write_text(tmp_path / "a.nfo", "* " * 90)) == "text"
+    assert rejection_reason(write_text(tmp_path / "a.nfo", "* " * 90)) == "text"
     for number in range(20):
         (tmp_path / "noise.bin").write_bytes(np.random.default_rng(number).bytes(200_000))
-        assert refusal(tmp_path / "noise.bin")
-    assert refusal(write_text(tmp_path / "empty", "")).startswith("no video: ")
+        assert rejection_reason(tmp_path / "noise.bin")
+    assert rejection_reason(write_text(tmp_path / "empty", "")).startswith("no video: ")
 
 
-def test_links_are_followed_and_circles_end(tmp_path: Path, videos: Videos) -> None:
+def test_links_are_followed_and_cycles_end(tmp_path: Path, videos: Videos) -> None:
     videos.make(tmp_path / "disk/v.mp4", 16)
     (tmp_path / "root").mkdir()
     (tmp_path / "root/link").symlink_to(tmp_path / "disk")

@@ -1,4 +1,4 @@
-"""Frames of encoded videos by number, against decoding the whole file, against OpenCV and against numbers in pixels."""
+"""Frames of video files against a full decode, against OpenCV and against frame numbers in the pixels."""
 
 import pickle
 import tracemalloc
@@ -32,7 +32,7 @@ def read(reader: RawVideoReader, path: Path, frames: list[int]) -> np.ndarray:
 @pytest.mark.parametrize("video", VIDEOS, indirect=True)
 def test_every_frame_is_that_of_a_full_decode(video: Path) -> None:
     decoded = decode_all(video)
-    if decoded[-1].is_corrupt:  # the file's end cuts it in two
+    if decoded[-1].is_corrupt:  # the file ends within it
         assert video.name == "cut.ts"
         with pytest.raises(FewerFramesError, match=rf"there are {len(decoded) - 1} \(1 picture damaged\)$"):
             read(RawVideoReader(""), video, [len(decoded) - 1])
@@ -58,7 +58,7 @@ def test_a_known_file_that_is_not_probed_decodes_the_same(video: Path) -> None:
     if depth is None:
         return
     with VideoFile(video, reorder_depth=depth) as file:
-        assert file.decoder.pix_fmt is None  # nothing has looked into the packets yet
+        assert file.decoder.pix_fmt is None  # no packet has been parsed yet
         frames = [(frame.pts, frame.to_ndarray(format="rgb24")) for frame, _ in file.frames_from_start()]
     expected = decode_all(video)
     assert [pts for pts, _ in frames] == [frame.pts for frame in expected]
@@ -80,7 +80,7 @@ def test_a_read_file_is_opened_without_probing(tmp_path: Path, monkeypatch: pyte
     once, again = read(reader, path, [7, 8]), read(reader, path, [7, 8])
     assert np.array_equal(once, again)
     assert depths[0] is None and isinstance(depths[1], int)
-    encode_video(path, 20)  # another file is another index
+    encode_video(path, 20)  # a new file needs a new index
     read(reader, path, [7])
     assert depths[2] is None
 
@@ -91,7 +91,7 @@ def test_frames_show_their_numbers(video: Path) -> None:
 
 
 @pytest.mark.parametrize("video", VIDEOS, indirect=True)
-def test_a_frame_past_the_end_tells_how_many_there_are(video: Path) -> None:
+def test_a_frame_past_the_end_is_an_error_with_the_true_count(video: Path) -> None:
     count = len(sequential_frames(video))
     with VideoFile(video) as file:
         index = build_index(file)
@@ -125,8 +125,8 @@ def test_a_rotation_in_the_metadata_is_applied(tmp_path: Path, rotation: int) ->
     assert np.array_equal(read(RawVideoReader(""), path, [4, 0]), np.stack(upright))
 
 
-def test_a_rotation_that_is_none_turns_nothing(tmp_path: Path) -> None:
-    """A bit of the matrix is damaged, which leaves no angle; players show such a video as it is stored."""
+def test_an_invalid_rotation_is_ignored(tmp_path: Path) -> None:
+    """A damaged rotation matrix without an angle; players show such a video as it is stored."""
     path = encode_video(tmp_path / "a.mp4", 5)
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
@@ -150,7 +150,7 @@ def test_a_rotation_is_applied_as_opencv_does(tmp_path: Path, rotation: int) -> 
     assert np.array_equal(got, np.stack([expected[4], expected[0]]))
 
 
-def test_a_new_resolution_is_scaled_to_that_of_the_first_frame_asked_for(tmp_path: Path) -> None:
+def test_a_new_resolution_is_scaled_to_that_of_the_first_frame(tmp_path: Path) -> None:
     parts = [encode_video(tmp_path / f"{h}.ts", 20, size=(h, w)).read_bytes() for h, w in ((48, 64), (96, 128))]
     path = tmp_path / "joined.ts"
     path.write_bytes(b"".join(parts))
@@ -160,7 +160,7 @@ def test_a_new_resolution_is_scaled_to_that_of_the_first_frame_asked_for(tmp_pat
     mixed = read(reader, path, [3, 30])
     assert mixed.shape == (2, 48, 64, 3)
     assert np.array_equal(mixed[0], expected[3])
-    # The code in the larger frames takes a quarter of their area, so scaled by half it is not all of the smaller one's.
+    # The code takes a quarter of the larger frames, so at half the size it is not the whole code of the smaller ones.
     smaller = cv2.resize(expected[30], (64, 48), interpolation=cv2.INTER_AREA)
     assert np.abs(mixed[1].astype(int) - smaller).mean() < 12
     assert np.array_equal(read(reader, path, [39])[0], expected[39])
@@ -177,14 +177,14 @@ def test_a_file_whose_frames_turn_out_interlaced_is_decoded_for_its_index(
         return video_index.rebuild_index(file)
 
     monkeypatch.setattr(raw_video, "rebuild_index", watched)
-    monkeypatch.setattr(VideoFile, "is_interlaced", False)  # as where a film begins progressive
+    monkeypatch.setattr(VideoFile, "is_interlaced", False)  # as in a file that begins progressive
     reader = RawVideoReader("")
     for frames in ([3, 9], [20], [3, 30]):
         assert frame_numbers(read(reader, video, frames)) == frames
     assert len(rebuilt) == (request.node.callspec.params["video"] == "interlaced")
 
 
-def test_paths_may_hold_anything_and_an_absolute_one_is_taken_as_it_is(
+def test_paths_may_hold_any_characters_and_absolute_ones_are_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("with space.mp4", "ünï 视频.mp4", "http:x%03d?.mp4", "sub folder/a'b.mp4"):
@@ -198,7 +198,7 @@ def test_paths_may_hold_anything_and_an_absolute_one_is_taken_as_it_is(
     assert frame_numbers(RawVideoReader(tmp_path / "root").read(record, [1]).numpy()) == [1]
 
 
-def test_metadata_in_another_encoding_stops_nobody(tmp_path: Path) -> None:
+def test_metadata_in_another_encoding_is_no_error(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mkv", 3, title="caf@ cr@me")
     path.write_bytes(path.read_bytes().replace(b"caf@ cr@me", b"caf\xe9 cr\xe8me"))
     assert frame_numbers(read(RawVideoReader(""), path, [2])) == [2]
@@ -214,14 +214,14 @@ def test_a_bad_video_is_named_with_the_cause(tmp_path: Path, name: str) -> None:
     assert str(caught.value) == f"cannot read the video {path}: {cause}"
 
 
-def test_frame_numbers_below_zero_and_none_at_all_are_refused(tmp_path: Path) -> None:
+def test_negative_or_no_frame_indices_are_errors(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 3)
     for frames in ([-1, 0], []):
         with pytest.raises(ValueError, match="frame_indices must be non-empty and non-negative"):
             read(RawVideoReader(""), path, frames)
 
 
-def test_an_index_that_names_a_frame_which_never_comes_is_made_again(
+def test_an_index_with_a_frame_that_is_never_decoded_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = encode_video(tmp_path / "a.mp4", N)
@@ -248,7 +248,9 @@ def test_an_index_that_stays_wrong_is_an_error(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("landing", ["nowhere", "too late"])
-def test_a_seek_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landing: str) -> None:
+def test_a_failed_seek_falls_back_to_earlier_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landing: str
+) -> None:
     path = encode_video(tmp_path / "a.mp4", N)
     whole = VideoFile.packets_from_key
 
@@ -267,26 +269,26 @@ def test_only_what_is_needed_is_decoded_and_each_frame_converted_once(
     reader = RawVideoReader("")
     read(reader, path, [0])
     packets, converted = [], []
-    packets_of, put = VideoFile._packets, raw_video._Canvas.put
+    packets_of, put = VideoFile._packets, raw_video._FrameSink.put
 
     def watched_packets(video: VideoFile) -> Iterator[av.Packet]:
         for packet in packets_of(video):
             packets.append(packet)
             yield packet
 
-    def watched_put(canvas: raw_video._Canvas, number: int, frame: av.VideoFrame) -> None:
+    def watched_put(canvas: raw_video._FrameSink, number: int, frame: av.VideoFrame) -> None:
         converted.append(number)
         put(canvas, number, frame)
 
     monkeypatch.setattr(VideoFile, "_packets", watched_packets)
-    monkeypatch.setattr(raw_video._Canvas, "put", watched_put)
+    monkeypatch.setattr(raw_video._FrameSink, "put", watched_put)
     got = read(reader, path, [100, 6, 100, 5, 6])
     assert frame_numbers(got) == [100, 6, 100, 5, 6]
     assert converted == [5, 6, 100]
-    assert len(packets) <= most  # groups of pictures, not the 93 frames between them, and no new scan
+    assert len(packets) <= most  # groups of pictures, not the 93 frames between them, and no second scan
 
 
-def test_a_file_that_was_replaced_is_scanned_again(tmp_path: Path) -> None:
+def test_a_replaced_file_is_scanned_again(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 10)
     reader = RawVideoReader("")
     read(reader, path, [9])
@@ -303,14 +305,14 @@ def test_a_reader_can_be_pickled(tmp_path: Path) -> None:
     assert frame_numbers(copy.read(record, [7]).numpy()) == [7]
 
 
-def test_the_weight_of_kept_time_stamps_is_the_memory_they_take(tmp_path: Path) -> None:
+def test_the_weight_of_a_cached_index_is_its_memory(tmp_path: Path) -> None:
     for number in range(40):
         encode_video(tmp_path / f"a_name_of_usual_length_{number:06d}.mp4", 20 + number)
     reader = RawVideoReader(tmp_path)
     tracemalloc.start()
     began = 0
     for number in range(40):
-        if number == 10:  # what is made once is there by now
+        if number == 10:  # one-time allocations are done by now
             began = tracemalloc.get_traced_memory()[0]
             weight = reader._indices._weight
         reader.read(VideoRecord(f"a_name_of_usual_length_{number:06d}.mp4", 20 + number, 0), [3])
