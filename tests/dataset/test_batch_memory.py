@@ -1,4 +1,4 @@
-"""Shared memory that a worker writes again: right, bounded, and never under somebody who still looks."""
+"""Reused shared batch buffers: correct, bounded, and never overwritten while in use."""
 
 import pickle
 from multiprocessing.reduction import ForkingPickler
@@ -19,17 +19,17 @@ def clips_of(value: int, count: int = 2) -> list[torch.Tensor]:
 
 
 def send(memory: BatchMemory, value: int, count: int = 2) -> torch.Tensor:
-    """Write a batch and let it arrive, in one process."""
+    """Send a batch through pickle within one process."""
     return pickle.loads(bytes(ForkingPickler.dumps(memory.stack(clips_of(value, count)))))
 
 
-def test_a_batch_arrives_whole_and_its_memory_is_written_again_once_it_is_let_go_of() -> None:
+def test_a_batch_arrives_complete_and_its_buffer_is_reused_once_it_is_released() -> None:
     memory = BatchMemory()
     first = send(memory, 1)
     assert first.dtype == torch.uint8 and first.shape == (2, 4, SIDE, SIDE, 3) and first.is_contiguous()
     second = send(memory, 2)
     assert (first == 1).all() and (second == 2).all()
-    part = first[1:, :2]  # of which a view is enough to keep it
+    part = first[1:, :2]  # a view keeps the buffer in use
     del first
     third = send(memory, 3)
     assert (part == 1).all() and (third == 3).all() and len(memory._buffers) == 3
@@ -38,14 +38,14 @@ def test_a_batch_arrives_whole_and_its_memory_is_written_again_once_it_is_let_go
     assert (fourth == 4).all() and (third == 3).all() and (second == 2).all() and len(memory._buffers) == 3
 
 
-def test_a_batch_that_nobody_takes_is_no_loss() -> None:
+def test_a_batch_that_is_never_received_is_harmless() -> None:
     memory = BatchMemory()
     for value in range(5):
         send(memory, value)
     assert len(memory._buffers) == 1
 
 
-def test_memory_that_is_too_small_goes_and_larger_memory_serves_smaller_batches() -> None:
+def test_small_buffers_are_dropped_and_larger_ones_hold_smaller_batches() -> None:
     memory = BatchMemory()
     for count in (1, 3, 2, 3):
         assert send(memory, count, count).tolist() == torch.stack(clips_of(count, count)).tolist()
@@ -53,14 +53,14 @@ def test_memory_that_is_too_small_goes_and_larger_memory_serves_smaller_batches(
 
 
 class Numbered(Dataset[ClipSample]):
-    """Clips full of their own number."""
+    """Clips filled with their own index."""
 
     def __getitem__(self, index: int) -> ClipSample:
         return ClipSample(clips_of(index, 1)[0], index, index)
 
 
 def places(batch: list[ClipSample]) -> tuple[ClipBatch, int]:
-    """Put together, with the address of the memory in the worker: the parent maps it anew each time."""
+    """Collate, and add the address of the buffer in the worker, as the parent maps it anew each time."""
     assert get_worker_info() is not None
     made = collate_clips(batch)
     piece = made.clips._arguments[0]  # type: ignore[attr-defined]
@@ -79,4 +79,4 @@ def test_the_batches_of_a_loader(keeps: bool) -> None:
         used.add(place)
         kept = kept if keeps else []
         del batch
-    assert len(used) == 12 if keeps else len(used) <= 4  # two on their way, one here, one that is being let go of
+    assert len(used) == 12 if keeps else len(used) <= 4  # two in transit, one held here, one being released

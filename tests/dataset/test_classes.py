@@ -1,11 +1,11 @@
-"""How many videos each class has, in words."""
+"""The one-line summary of class sizes."""
 
 import numpy as np
 
 from dataset.classes import describe_counts
 
 
-def test_what_is_rare_or_absent_is_named() -> None:
+def test_rare_and_absent_classes_are_named() -> None:
     labels = np.repeat([0, 1, 2, 3], [30, 9, 40, 0])
     words = describe_counts(labels, ["jump", "run", "walk", "fly\nhigh"])
     assert words == "4 classes, 0 to 40 of each, median 19.5; rare: fly\\nhigh 0"

@@ -1,4 +1,4 @@
-"""Clips by seconds: real videos of many rates and containers against the frames that are nearest to each moment."""
+"""Clips at a fixed frame rate: real videos of many rates and containers against the frames nearest to each tick."""
 
 import json
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ from utils.clip_shape import ClipShape
 from utils.config import ConfigError, load_config
 from utils.errors import UserError
 
-RATE = 7.0  # of the clips: no moment lies half way between two frames of the videos below
+RATE = 7.0  # of the clips: no tick is half way between two frames of the videos below
 SHAPE = ClipShape(num_segments=2, clip_length=3, num_steps=2, frame_rate=RATE)
-# Name, frames a second, frames. The last one has 25 a second for 20 frames, then 5.
+# Name, frames per second, number of frames. The last one has 25 per second for 20 frames, then 5.
 VARIABLE = [*range(20), *range(20, 120, 5)]
 VIDEOS: list[tuple[str, Any, int]] = [
     ("10.mp4", 10, 23),
@@ -62,24 +62,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seconds_of(record: VideoRecord) -> list[float]:
-    """When frames of a line begin and the last one ends, from how they were encoded."""
+    """Start of every frame of a list line and end of the last, as encoded."""
     name, _, skip = record.path.partition("#skip=")
     rate = next(rate for known, rate, _ in VIDEOS if known == name)
     units = VARIABLE if name.startswith("variable") else list(range(200))
     units = units[int(skip or 0) :][: record.num_frames + 1]
-    if len(units) == record.num_frames:  # the last one of a video lasts as long as most
+    if len(units) == record.num_frames:  # the last frame lasts as long as most frames
         units.append(units[-1] + int(np.median(np.diff(units))))
     return [float((unit - units[0]) / rate) for unit in units]
 
 
 def nearest(times: Sequence[float], rate: float) -> list[int]:
-    """The frame nearest to each moment by trying all, with times in milliseconds as Matroska has them or exact."""
+    """The frame nearest to each tick by brute force, with times in milliseconds as in Matroska, or exact."""
     ticks = [tick / rate for tick in range(max(1, round(times[-1] * rate)))]
     return [min(range(len(times) - 1), key=lambda frame: abs(times[frame] - tick)) for tick in ticks]
 
 
 def assert_nearest(frames: Sequence[int] | np.ndarray, times: Sequence[float] | np.ndarray, rate: float) -> None:
-    """No frame is nearer to its moment than the given one, but for what rounding of time stamps may decide."""
+    """No frame is nearer to its tick than the given one, up to the rounding of time stamps."""
     assert len(frames) == max(1, round(times[-1] * rate))
     apart = np.abs(np.array(times[:-1])[None] - np.arange(len(frames))[:, None] / rate)
     assert (apart[np.arange(len(frames)), frames] <= apart.min(axis=1) + 0.0021).all()
@@ -90,7 +90,7 @@ def first_number(record: VideoRecord) -> int:
 
 
 @pytest.mark.parametrize("index", range(len(VIDEOS) + 2))
-def test_clips_of_all_data_sets_show_the_frames_nearest_to_their_moments(root: Path, index: int) -> None:
+def test_clips_of_all_datasets_show_the_frames_nearest_to_their_ticks(root: Path, index: int) -> None:
     videos, reader = read_list(root / "my_list.txt"), open_reader("RAW", root)
     record = videos[index]
     assert reader.times(record) == pytest.approx(seconds_of(record), abs=0.0011)
@@ -113,8 +113,8 @@ def test_clips_of_all_data_sets_show_the_frames_nearest_to_their_moments(root: P
     assert found == of_clips
 
 
-def test_clips_last_as_long_whatever_the_rate(root: Path) -> None:
-    """2 x 3 frames at 7 a second; the first two seconds of every video are sampled at the same moments."""
+def test_clips_have_the_same_duration_at_every_frame_rate(root: Path) -> None:
+    """2 x 3 frames at 7 per second; the first two seconds of every video are sampled at the same ticks."""
     videos, reader = read_list(root / "my_list.txt"), open_reader("RAW", root)
     for record in list(videos)[: len(VIDEOS)]:
         ticks = sampling.frames_at_rate(reader.times(record), RATE)
@@ -133,7 +133,7 @@ def test_ticks_of_any_times_are_the_nearest_frames(seed: int) -> None:
     assert (np.diff(found) >= 0).all()
 
 
-def test_of_two_frames_as_near_the_first_one_counts_and_rounded_times_change_nothing() -> None:
+def test_of_two_equally_near_frames_the_first_is_taken_and_rounded_times_change_nothing() -> None:
     exact = np.arange(31) / 30
     for times in (exact, np.round(exact, 3)):
         assert sampling.frames_at_rate(times, 30).tolist() == list(range(30))
@@ -149,7 +149,7 @@ def convert(command: str, root: Path, out: Path, *words: object) -> VideoList:
 
 
 @pytest.mark.parametrize("kind", ["resize", "frames", "lmdb"])
-def test_stores_of_one_rate_show_the_same_and_are_read_by_it(root: Path, tmp_path: Path, kind: str) -> None:
+def test_stores_of_one_rate_give_the_same_clips(root: Path, tmp_path: Path, kind: str) -> None:
     videos = convert(kind, root, tmp_path / "out", "--fps", 21, "--short_side", 0)
     format = {"resize": "RAW", "frames": "FRAME", "lmdb": "LMDB"}[kind]
     reader = open_reader(format, tmp_path / "out", picture_rate=0 if kind == "resize" else 21)
@@ -164,7 +164,7 @@ def test_stores_of_one_rate_show_the_same_and_are_read_by_it(root: Path, tmp_pat
     convert(kind, root, tmp_path / "out", "--fps", 21, "--short_side", 0)  # nothing is left to do
 
 
-def test_a_copy_of_a_store_of_one_rate_says_the_rate(root: Path, tmp_path: Path) -> None:
+def test_a_copy_of_a_store_of_one_rate_records_the_rate(root: Path, tmp_path: Path) -> None:
     out, copied = tmp_path / "out", tmp_path / "copy_list.txt"
     convert("frames", root, out, "--fps", 21)
     words = ["lmdb", "--list", out / "new_list.txt", "--root", out, "--format", "FRAME", "--output", tmp_path / "copy"]
@@ -172,7 +172,7 @@ def test_a_copy_of_a_store_of_one_rate_says_the_rate(root: Path, tmp_path: Path)
     assert read_fingerprint(copied).get("frame_rate") == 21
 
 
-def test_resized_videos_show_their_frames_when_the_source_does(root: Path, tmp_path: Path) -> None:
+def test_resized_videos_keep_the_time_stamps_of_the_source(root: Path, tmp_path: Path) -> None:
     videos = convert("resize", root, tmp_path / "out", "--short_side", 32)
     reader = open_reader("RAW", tmp_path / "out")
     for record, source in zip(videos, read_list(root / "my_list.txt"), strict=True):
@@ -180,7 +180,7 @@ def test_resized_videos_show_their_frames_when_the_source_does(root: Path, tmp_p
     assert reader.times(videos[0])[-1] == pytest.approx(2.3)
 
 
-def test_pictures_are_converted_by_the_rate_that_is_said_and_short_videos_are_named(root: Path, tmp_path: Path) -> None:
+def test_images_are_converted_at_the_given_rate_and_short_videos_are_named(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "few"
     folder.mkdir()
     (folder / "50.mkv").symlink_to(root / "50.mkv")
@@ -202,7 +202,7 @@ def test_pictures_are_converted_by_the_rate_that_is_said_and_short_videos_are_na
         convert("resize", folder, tmp_path / "refused", "--fps", 2000)
 
 
-def test_a_list_that_claims_too_much_is_read_to_the_end_of_the_file(root: Path, tmp_path: Path) -> None:
+def test_a_list_with_too_many_frames_is_read_to_the_end_of_the_file(root: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("50.mkv 500 0\n50.mkv 120 0\n")
     clips = EvaluationClips(read_list(tmp_path / "list.txt"), open_reader("RAW", root), crop_size=48, shape=SHAPE)
     long, right = clips[0], clips[1]
@@ -210,10 +210,10 @@ def test_a_list_that_claims_too_much_is_read_to_the_end_of_the_file(root: Path, 
     assert torch.equal(long.clip, right.clip)
 
 
-def test_a_clip_is_the_same_before_and_after_decoding_has_shown_that_a_frame_is_lost(tmp_path: Path) -> None:
+def test_a_clip_is_the_same_before_and_after_decoding_finds_a_lost_frame(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "lost.mp4", 24)
     overwrite_packet(path, 5, lambda content: content[:6] + bytes(len(content) - 6))
-    for count in (24, 23):  # as the packets say, and as can be decoded
+    for count in (24, 23):  # according to the packets, then as decoded
         (tmp_path / "list.txt").write_text(f"lost.mp4 {count} 0\n")
         videos, shape = read_list(tmp_path / "list.txt"), ClipShape(1, 8, 1, frame_rate=12.0)
         found = set()
@@ -235,13 +235,13 @@ def test_a_clip_is_the_same_before_and_after_decoding_has_shown_that_a_frame_is_
         (["sampler.frame_rate=-1"], r"sampler\.frame_rate: found -1\.0, must be at least 0"),
     ],
 )
-def test_rates_that_nothing_knows_are_refused(make_record: MakeRecord, words: list[str], message: str) -> None:
+def test_unknown_rates_are_errors(make_record: MakeRecord, words: list[str], message: str) -> None:
     record = make_record(sampler={"frame_rate": 10})
     with pytest.raises(ConfigError, match=message):
         load_config(record, words)
 
 
-def test_another_rate_than_that_of_the_store_is_refused(make_record: MakeRecord, root: Path, tmp_path: Path) -> None:
+def test_a_rate_other_than_that_of_the_store_is_an_error(make_record: MakeRecord, root: Path, tmp_path: Path) -> None:
     convert("frames", root, tmp_path / "out", "--fps", 10)
     listed, out = str(tmp_path / "out/new_list.txt"), str(tmp_path / "out")
     data = {"format": "FRAME", "list_file": listed, "eva_list_file": listed, "root_path": out, "eva_root_path": out}
@@ -270,7 +270,7 @@ def test_windows_of_a_prediction_are_counted_in_the_records_rate(make_record: Ma
     assert windows[-1].end == pytest.approx(120 / 50)
 
 
-def test_scores_of_another_rate_are_others_and_older_manifests_stay_what_they_are() -> None:
+def test_scores_of_another_rate_do_not_match_and_older_manifests_are_unchanged() -> None:
     before = make_manifest()
     assert "frame_rate" not in before.identity
     now = make_manifest(frame_rate=12.5)

@@ -1,4 +1,4 @@
-"""What is held out of a list: a part of every class, groups whole, the seed's draw."""
+"""Held-out splits: a fraction of every class, whole groups, determined by the seed."""
 
 import itertools
 from pathlib import Path
@@ -13,7 +13,7 @@ from dataset.prepare.annotations import PrepareError
 
 
 def write_grouped(folder: Path, videos: list[tuple[str, str, int]], *, groups: str | None = None) -> VideoList:
-    """Write a list of (group, path, label) and its groups, or this text in their place."""
+    """Write a list of (group, path, label) and its groups file, or `text` as the groups file."""
     path = folder / "my_list.txt"
     path.write_text("".join(f"{video} 10 {label}\n" for _, video, label in videos))
     lines = "".join(f"{group}\t{video}\n" for group, video, _ in videos)
@@ -22,7 +22,7 @@ def write_grouped(folder: Path, videos: list[tuple[str, str, int]], *, groups: s
 
 
 def persons(counts: list[int], *, classes: int, takes: int = 1) -> list[tuple[str, str, int]]:
-    """Videos of so many persons; person i does every class counts[i] x takes times."""
+    """Videos of several persons; person i has counts[i] x takes videos of every class."""
     return [
         (f"person {person}", f"class {label}/p{person} take {take}.mp4", label)
         for person, count in enumerate(counts)
@@ -31,8 +31,8 @@ def persons(counts: list[int], *, classes: int, takes: int = 1) -> list[tuple[st
     ]
 
 
-def test_without_groups_the_split_is_the_one_it_always_was() -> None:
-    """Indices and digests as they were before there were groups: searches that have begun are continued on them."""
+def test_without_groups_the_split_has_not_changed() -> None:
+    """Indices and digests as before groups were introduced, so that older searches can be continued."""
     videos = list_of([VideoRecord(f"{i}.mp4", 10, (i * i + i // 3) % 4) for i in range(40)], path="here")
     training, heldout = split_heldout(videos, fraction=0.2, seed=5)
     assert [int(video.path[:-4]) for video in heldout] == [12, 14, 21, 27, 28, 29, 30, 34]
@@ -50,7 +50,7 @@ def test_a_file_in_which_every_video_is_its_own_group_changes_nothing(tmp_path: 
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.1, 1), (0.2, 2), (0.5, 5)])
-def test_persons_are_on_one_side_in_the_asked_share(tmp_path: Path, fraction: float, expected: int) -> None:
+def test_persons_are_on_one_side_in_the_requested_fraction(tmp_path: Path, fraction: float, expected: int) -> None:
     videos = write_grouped(tmp_path, persons([1] * 10, classes=6, takes=3))
     drawn = set()
     for seed in range(8):
@@ -62,10 +62,10 @@ def test_persons_are_on_one_side_in_the_asked_share(tmp_path: Path, fraction: fl
         assert {video.label for video in heldout} == {video.label for video in training} == set(range(6))
         assert split_heldout(videos, fraction=fraction, seed=seed)[1].sha256 == heldout.sha256
         drawn.add(frozenset(sides[1]))
-    assert len(drawn) > 1  # another seed, other persons
+    assert len(drawn) > 1  # another seed draws other persons
 
 
-def test_a_group_that_is_more_than_the_share_goes_only_where_a_class_needs_it(tmp_path: Path) -> None:
+def test_a_group_larger_than_the_fraction_is_held_out_only_if_a_class_needs_it(tmp_path: Path) -> None:
     videos = write_grouped(tmp_path, persons([9, 1, 10], classes=4))
     for seed in range(6):
         assert set(group_names(split_heldout(videos, fraction=0.05, seed=seed)[1])) == {"person 1"}
@@ -74,8 +74,8 @@ def test_a_group_that_is_more_than_the_share_goes_only_where_a_class_needs_it(tm
         assert set(group_names(split_heldout(videos, fraction=0.05, seed=seed)[1])) == {"person 0"}
 
 
-def test_every_class_is_trained_on_and_scored_where_that_can_be() -> None:
-    """Against all subsets of the groups of small lists; the best of them is missed in a few of a hundred."""
+def test_every_class_is_trained_on_and_scored_if_possible() -> None:
+    """Compared with all subsets of the groups of small lists; the best is missed in a few percent of them."""
     rng, missed = np.random.default_rng(0), 0
     for seed in range(200):
         size = int(rng.integers(8, 25))
@@ -86,7 +86,7 @@ def test_every_class_is_trained_on_and_scored_where_that_can_be() -> None:
         ]
 
         def count(chosen: np.ndarray, labels: np.ndarray = labels) -> int:
-            """Classes on both sides; -1 where one is not trained on."""
+            """Number of classes on both sides; -1 if a class has no training video."""
             scored, trained = set(labels[chosen].tolist()), set(labels[~chosen].tolist())
             return len(scored) if trained == set(labels.tolist()) else -1
 
@@ -106,7 +106,7 @@ def test_every_class_is_trained_on_and_scored_where_that_can_be() -> None:
     assert missed <= 6
 
 
-def test_nothing_to_hold_out_is_said(tmp_path: Path) -> None:
+def test_nothing_to_hold_out_is_an_error(tmp_path: Path) -> None:
     videos = write_grouped(tmp_path, persons([4], classes=3))
     with pytest.raises(ListError, match=r"no class has two videos of different groups, .*search\.selection=eval_list"):
         split_heldout(videos, fraction=0.5, seed=0)
@@ -127,7 +127,7 @@ def test_a_mistake_in_the_groups_names_the_file_and_line(tmp_path: Path, groups:
         split_heldout(videos, fraction=0.5, seed=0)
 
 
-def test_groups_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_groups_that_are_no_text_are_an_error(tmp_path: Path) -> None:
     videos = write_grouped(tmp_path, persons([1, 1], classes=2))
     (tmp_path / "my_list.groups.txt").write_bytes(b"\xff\tv0.mp4\n")
     with pytest.raises(ListError, match=r"my_list\.groups\.txt, line 1: not UTF-8 text"):
@@ -151,12 +151,12 @@ def test_folds_hold_every_video_once_groups_whole_and_classes_evenly(tmp_path: P
             assert len(training) + len(test) == len(listed)
             assert not set(group_names(training)) & set(group_names(test))
         counts = np.array([np.bincount(test.labels) for _, test in folds])
-        assert np.ptp(counts, axis=0).max() <= most  # as many as the largest group has of a class
+        assert np.ptp(counts, axis=0).max() <= most  # the most videos of a class in one group
     again, other = split_folds(plain, folds=4, seed=1), split_folds(plain, folds=4, seed=2)
     assert folds[0][1].sha256 == again[0][1].sha256 != other[0][1].sha256
 
 
-def test_lists_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
+def test_lists_that_cannot_be_divided_are_errors(tmp_path: Path) -> None:
     few = list_of([VideoRecord(f"{i}.mp4", 10, i % 2) for i in range(4)], path="here")
     with pytest.raises(ListError, match="4 groups of videos cannot be divided into 5 folds"):
         split_folds(few, folds=5, seed=0)
@@ -168,7 +168,7 @@ def test_lists_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
 def test_the_command_writes_lists_that_keep_names_and_groups(tmp_path: Path) -> None:
     write_grouped(tmp_path, persons([1] * 6, classes=3))
     (tmp_path / "my_list.classes.txt").write_text("a\nb\nc\n")
-    for _ in range(2):  # the second time all is there
+    for _ in range(2):  # the second time all files exist
         main(["folds", "--list", str(tmp_path / "my_list.txt"), "--folds", "3", "--output", str(tmp_path / "out")])
     for number in (1, 2, 3):
         training, test = (read_list(tmp_path / f"out/my_fold{number}_{split}_list.txt") for split in ("train", "test"))

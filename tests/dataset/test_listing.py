@@ -1,4 +1,4 @@
-"""List files: what is accepted, what is refused in which words, and that workers share one copy."""
+"""List files: accepted variants, error messages, and that workers share one copy."""
 
 import hashlib
 import pickle
@@ -21,7 +21,7 @@ def write(folder: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_a_list_gives_its_records_in_order(tmp_path: Path) -> None:
+def test_a_list_has_its_videos_in_order(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     videos = read_list(path, num_classes=3)
     expected = [
@@ -56,7 +56,7 @@ def test_a_list_gives_its_records_in_order(tmp_path: Path) -> None:
     ],
     ids=["no final newline", "blank lines at the end", "CRLF", "CR", "byte order mark", "tabs", "blank line between"],
 )
-def test_harmless_variants_give_the_same_records(tmp_path: Path, variant: str) -> None:
+def test_harmless_variants_give_the_same_videos(tmp_path: Path, variant: str) -> None:
     reference = list(read_list(write(tmp_path, GOOD)))
     assert list(read_list(write(tmp_path, variant), num_classes=3)) == reference
 
@@ -97,7 +97,7 @@ def test_an_empty_list_is_refused(tmp_path: Path, content: str) -> None:
     assert str(caught.value) == f"{path} lists no videos: every line should be 'path num_frames label'"
 
 
-def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(ListError, match=r"^cannot read the list .*none\.txt: No such file or directory$"):
         read_list(tmp_path / "none.txt")
     with pytest.raises(ListError, match=r"^cannot read the list .*: Is a directory$"):
@@ -127,7 +127,7 @@ def test_a_worker_that_was_sent_the_list_maps_the_same_memory(tmp_path: Path) ->
     worker.start()
     worker.join()
     assert worker.exitcode == 0
-    assert videos.labels[0] == 77  # the write of the other process is seen here: it has no copy
+    assert videos.labels[0] == 77  # the write of the other process is visible here: the memory is shared
     assert videos[0] == VideoRecord("a/one.mp4", 10, 77)
 
 
@@ -141,11 +141,11 @@ def test_a_quarter_million_lines_load_in_under_a_second(tmp_path: Path) -> None:
     assert videos[239_999] == VideoRecord("class_399/video_239999_000010_000020.mp4", 300, 399)
     assert seconds < 1.0  # 0.3 s on one core of 2023
     packed = len(pickle.dumps(videos))
-    assert packed < 70 * 240_000  # about 46 path bytes and 16 bytes of numbers a video
+    assert packed < 70 * 240_000  # about 46 bytes of path and 16 bytes of numbers per video
 
 
 def write_classes(path: Path, counts: list[int]) -> VideoList:
-    """A list with so many videos of each class, classes mixed."""
+    """A list with the given number of videos of each class, classes interleaved."""
     lines = [f"class {label}/v{i} é.mp4 {10 + i} {label}" for label, count in enumerate(counts) for i in range(count)]
     path.write_text("\n".join(sorted(lines, key=lambda line: hash_of(line))) + "\n")
     return read_list(path)
@@ -168,7 +168,7 @@ def test_a_part_of_every_class_is_held_out(tmp_path: Path, fraction: float) -> N
     assert len({videos.sha256, kept.sha256, heldout.sha256}) == 3
 
 
-def test_the_split_is_the_seeds(tmp_path: Path) -> None:
+def test_the_split_depends_on_the_seed_only(tmp_path: Path) -> None:
     videos = write_classes(tmp_path / "list.txt", [30, 30])
     first, again = (split_heldout(videos, fraction=0.3, seed=1)[1] for _ in range(2))
     other = split_heldout(videos, fraction=0.3, seed=2)[1]

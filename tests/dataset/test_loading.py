@@ -1,4 +1,4 @@
-"""What a loader says of workers that die: the signal, what it means, and the video, whatever shared memory there is."""
+"""Errors of a loader whose workers die: they name the signal, the usual cause and the video."""
 
 import contextlib
 import gc
@@ -21,7 +21,7 @@ from utils.errors import UserError
 
 
 class DyingVideos(Dataset):
-    """Five videos, at the fourth of which a worker ends by a signal, or with an exit code."""
+    """Five videos; at the fourth, a worker dies by a signal, or exits with a code."""
 
     def __init__(self, end: int) -> None:
         self.end = end
@@ -61,7 +61,7 @@ def test_a_worker_that_dies_names_its_video(end: int, said: str) -> None:
 
 
 def test_a_worker_that_dies_during_a_step_names_its_video_too() -> None:
-    """Torch's handler of SIGCHLD raises wherever the main thread is."""
+    """Torch's SIGCHLD handler raises anywhere in the main thread."""
     loader = VideoLoader(DyingVideos(-signal.SIGKILL), collate_fn=stack, batch_size=1, num_workers=1, prefetch_factor=4)
     with pytest.raises(WorkerError, match=r"the video it read last is folder/clip 3\.mp4$"):
         for _ in loader:
@@ -70,38 +70,38 @@ def test_a_worker_that_dies_during_a_step_names_its_video_too() -> None:
 
 
 class LostOnTheWay:
-    """A batch of a worker that is gone before its parent has it."""
+    """A batch of a worker that dies before its parent receives it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Arrive as what a broken connection gives."""
+        """Unpickle as a broken connection does."""
         return _lose, (os.getpid(),)
 
 
 def _lose(pid: int) -> None:
-    with contextlib.suppress(RuntimeError):  # torch's handler, which may be later
+    with contextlib.suppress(RuntimeError):  # torch's handler may run later
         os.kill(pid, signal.SIGKILL)
         raise ConnectionResetError("by peer")
 
 
-def test_a_worker_that_dies_while_its_batch_is_on_the_way_is_named() -> None:
+def test_a_worker_that_dies_while_sending_a_batch_is_named() -> None:
     videos: Any = range(3)
     loader = VideoLoader(videos, collate_fn=lambda _: LostOnTheWay(), num_workers=1)
     with pytest.raises(WorkerError, match="^a worker of the loader was ended by SIGKILL"):
         list(loader)
 
 
-def test_shared_memory_is_blamed_where_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_shared_memory_is_given_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_LITTLE_SHARED_MEMORY", 1 << 63)
     assert "shared memory is full" in loading._describe_end(-signal.SIGBUS)
     assert "shared memory" not in loading._describe_end(-signal.SIGKILL)
 
 
-def test_other_errors_stay_as_they_are() -> None:
+def test_other_errors_are_unchanged() -> None:
     error = RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")  # none of ours
     loading._require_no_dead(error)
 
 
-def test_a_board_keeps_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_holds_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
     board = WorkerBoard(2)
     monkeypatch.setattr(worker_board, "_row", None)
     publish_video("nobody's")
@@ -111,8 +111,8 @@ def test_a_board_keeps_any_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (board.video_of(0), board.video_of(1)) == ("", "ünï/视频.mp4")
 
 
-def test_a_process_ends_though_its_loader_is_half_read() -> None:
-    """A notebook or test that drops a loader before its end: workers heed no SIGTERM, and would be waited for."""
+def test_a_process_exits_with_a_partly_read_loader() -> None:
+    """A notebook or test drops a loader before its end; its workers ignore SIGTERM, and torch would wait for them."""
     code = (
         "import torch\n"
         "from dataset.loading import VideoLoader\n"
@@ -124,8 +124,8 @@ def test_a_process_ends_though_its_loader_is_half_read() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")
 
 
-def test_workers_end_with_a_loader_in_a_cycle() -> None:
-    """That of a training that was stopped; the garbage collector closes queues first."""
+def test_workers_end_with_a_loader_in_a_reference_cycle() -> None:
+    """As after a stopped training; the garbage collector closes the queues first."""
     before = set(active_children())
     data = torch.arange(40).split(1)
     loader = VideoLoader(data, collate_fn=torch.stack, num_workers=2, persistent_workers=True)
@@ -152,7 +152,7 @@ class Broken(Dataset[torch.Tensor]):
 
 @pytest.mark.parametrize("error", [UserError, ZeroDivisionError])
 def test_workers_have_ended_when_an_error_arrives(error: type[Exception]) -> None:
-    """Later, the garbage collector would close their queues first and wait 5 s for each of them."""
+    """Otherwise the garbage collector would later close their queues first and wait 5 s for each worker."""
     before = set(active_children())
     with pytest.raises(error):
         list(VideoLoader(Broken(error), collate_fn=torch.stack, num_workers=2))

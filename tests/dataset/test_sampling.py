@@ -1,4 +1,4 @@
-"""Frame sampling against the formulas restated with fractions, one piece at a time."""
+"""Frame sampling against the formulas in exact fractions, one piece at a time."""
 
 from fractions import Fraction
 from math import floor
@@ -11,7 +11,7 @@ from utils.clip_shape import ClipShape
 
 
 def stated_ranges(num_frames: int, num_segments: int, span: int) -> list[tuple[int, int]]:
-    """Lowest and highest start of every piece by the stated rule (its bounds are inclusive)."""
+    """Lowest and highest start of every piece by the documented rule (inclusive bounds)."""
     segment = num_frames // num_segments
     if segment >= span:
         return [(i * segment, i * segment + segment - span) for i in range(num_segments)]
@@ -32,7 +32,7 @@ SHAPES = [ClipShape(*numbers) for numbers in NUMBERS]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_train_offsets_fill_exactly_the_stated_range(shape: ClipShape) -> None:
+def test_train_offsets_cover_exactly_the_documented_range(shape: ClipShape) -> None:
     num_segments, span = shape.num_segments, shape.clip_length * shape.num_steps
     rng = np.random.default_rng(0)
     for num_frames in (span, span + 1, span + 7, num_segments * span - 1, num_segments * span, num_segments * span + 3):
@@ -69,7 +69,7 @@ def test_segments_are_drawn_independently_and_from_the_generator_alone() -> None
 
 
 @pytest.mark.parametrize(("num_frames", "looped"), [(1, 16), (3, 18), (5, 20), (8, 16), (15, 30), (16, 16)])
-def test_a_short_video_is_sampled_as_its_least_sufficient_loop(num_frames: int, looped: int) -> None:
+def test_a_short_video_is_looped_as_often_as_needed(num_frames: int, looped: int) -> None:
     shape = ClipShape(1, 8, 2)
     draws = {int(sampling.train_offsets(num_frames, shape, rng=np.random.default_rng(seed))[0]) for seed in range(300)}
     assert draws == set(range(looped - 16 + 1))

@@ -1,4 +1,4 @@
-"""Samples: the right frames, whoever makes them; and what happens to videos that cannot be read or are too short."""
+"""Samples: the right frames in any worker, and the handling of unreadable and short videos."""
 
 import re
 import signal
@@ -40,7 +40,7 @@ SEED = (7, 1)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five sound videos, an empty and a missing one."""
+    """Five valid videos, an empty and a missing one."""
     root = tmp_path_factory.mktemp("videos")
     for number, length in enumerate(LENGTHS):
         encode_video(root / f"{number}.mp4", length)
@@ -59,7 +59,7 @@ def as_it_is(clip: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
 
 
 class WatchedReader(FrameReader):
-    """Remembers what was asked of the reader inside."""
+    """Records the frames requested from the wrapped reader."""
 
     def __init__(self, inside: FrameReader) -> None:
         self.inside = inside
@@ -90,7 +90,7 @@ def test_a_training_clip_shows_the_frames_drawn_from_seed_epoch_and_index(tmp_pa
     assert not torch.equal(clips[0, 2].clip, training(videos, root, seed=(8, 1))[0, 2].clip)
 
 
-def test_a_video_that_comes_again_in_an_epoch_is_another_clip(tmp_path: Path, root: Path) -> None:
+def test_a_repeated_video_of_an_epoch_gives_another_clip(tmp_path: Path, root: Path) -> None:
     clips = training(make_list(tmp_path), root)
     for key in ((2, 3), (2, 3, 1), (2, 3, 2)):
         offsets = sampling.train_offsets(LENGTHS[3], SHAPE, rng=np.random.default_rng((*SEED, *key)))
@@ -110,7 +110,7 @@ def test_the_transform_gets_the_clip_and_the_generator_after_the_offsets(tmp_pat
     assert sample.clip.unique().tolist() == [rng.integers(256)]
 
 
-def test_workers_make_the_very_same_samples(tmp_path: Path, root: Path) -> None:
+def test_workers_make_identical_samples(tmp_path: Path, root: Path) -> None:
     lines = ["0.mp4 30 0", "2.mp4 500 1", "empty.mp4 9 2", "1.mp4 5 1", "none.mp4 9 1", "3.mp4 64 2"]
     videos = make_list(tmp_path, lines)
     transform = build_train_transform("default", crop_size=24, horizontal_flip=True)
@@ -133,7 +133,7 @@ def test_workers_make_the_very_same_samples(tmp_path: Path, root: Path) -> None:
     assert sum(batch.skipped for batch in alone) >= 8  # two bad videos in each of four epochs
 
 
-def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: Path) -> None:
+def test_a_list_with_too_many_frames_is_corrected(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path, ["0.mp4 3000 0", "1.mp4 17 1"])
     clips = training(videos, root)
     seen: set[int] = set()
@@ -154,13 +154,13 @@ def test_a_list_that_claims_too_many_frames_is_put_right(tmp_path: Path, root: P
 
 
 class ShrinkingReader(FrameReader):
-    """A video that has fewer frames every time it is looked at."""
+    """A video with fewer frames at every read."""
 
     def decode(self, record: VideoRecord, _numbers: Sequence[int], _put: Put) -> None:
         raise FewerFramesError(f"{record.path} has shrunk", record.num_frames - 1)
 
 
-def test_a_length_is_put_right_once_only(tmp_path: Path) -> None:
+def test_a_length_is_corrected_only_once(tmp_path: Path) -> None:
     clips = TrainingClips(make_list(tmp_path), ShrinkingReader(), as_it_is, shape=SHAPE, seed=SEED)
     with pytest.raises(ReadError, match=r"^0\.mp4 has shrunk$"):
         clips[0, 0]
@@ -260,7 +260,7 @@ def same(video: VideoFrames) -> VideoFrames:
     return video
 
 
-def test_what_comes_before_an_error_is_delivered(tmp_path: Path, root: Path) -> None:
+def test_batches_before_an_error_are_delivered(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path, ["0.mp4 30 0", "2.mp4 41 1", "empty.mp4 30 0"])
     views = VideoViews(videos, open_reader("RAW", root), short_side=24, num_clips=1, shape=SHAPE)
     items = iter(VideoLoader(views, collate_fn=same, batch_size=None, num_workers=1))
@@ -295,7 +295,7 @@ def test_the_validation_takes_the_first_clip_and_the_center(tmp_path: Path, root
         assert sample[1:] == (LABELS[index], index, (), 0)
 
 
-def test_no_other_video_stands_in_when_scores_count(tmp_path: Path, root: Path) -> None:
+def test_no_other_video_replaces_one_in_an_evaluation(tmp_path: Path, root: Path) -> None:
     videos = make_list(tmp_path, ["empty.mp4 30 2", "0.mp4 30 1"])
     reader = open_reader("RAW", root)
     cause = f"cannot read the video {root / 'empty.mp4'}: the file is empty"
@@ -342,7 +342,7 @@ def test_views_are_resized_to_the_short_side(tmp_path: Path, root: Path) -> None
     assert np.array_equal(video.frames.movedim(1, -1).numpy(), resize_short_side(whole.numpy(), 24))
 
 
-def test_samples_are_put_together_in_order() -> None:
+def test_samples_are_collated_in_order() -> None:
     samples = [
         ClipSample(
             torch.full((2, 4, 4, 3), i, dtype=torch.uint8), label=i + 1, video=i + 10, notes=(f"n{i}",) * i, skipped=i
@@ -358,7 +358,7 @@ def test_samples_are_put_together_in_order() -> None:
 
 
 class Setup(Dataset[list[Any]]):
-    """What a process is set up like: threads of torch and OpenCV, and whether it ignores Ctrl-C and SIGTERM."""
+    """The setup of a process: threads of torch and OpenCV, and whether it ignores SIGINT and SIGTERM."""
 
     def __len__(self) -> int:
         return 1

@@ -1,4 +1,4 @@
-"""What a prediction was asked for: strides, names of classes, files that are there already."""
+"""Prediction requests: strides, class names, existing files."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_names_are_the_users_then_the_weights_then_the_lists(make_record: MakeRe
     assert choose_names(bare, (), ()) == numbers
 
 
-def test_a_file_that_a_record_names_is_below_the_working_directory_or_the_project(
+def test_paths_in_a_record_are_looked_up_in_the_working_directory_then_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def test_a_file_that_a_record_names_is_below_the_working_directory_or_the_projec
     assert find_file(Path("no/such.yml")) == Path("no/such.yml")
 
 
-def test_no_result_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_no_result_overwrites_another(tmp_path: Path) -> None:
     for outputs, names in (
         (Outputs(json=Path("same"), csv=Path("same")), ["v"]),
         (Outputs(annotate=tmp_path), ["v", "v"]),

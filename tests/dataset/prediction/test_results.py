@@ -1,4 +1,4 @@
-"""Results of all videos are written one by one, and whole after each."""
+"""Results are written video by video, and the files are valid after each."""
 
 import csv
 import json

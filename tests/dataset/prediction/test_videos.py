@@ -1,4 +1,4 @@
-"""When frames are shown, and where windows lie."""
+"""Frame times, and the placement of windows."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +10,7 @@ from dataset.prediction.request import PredictionError, Source, Stride
 from dataset.prediction.videos import Place, Video, open_video, place_windows
 from tests.videos import encode_video
 
-VARIABLE = [0, 1, 2, 3, 4, 14, 24, 34, 44, 54]  # five frames at 25 a second, then at 2.5
+VARIABLE = [0, 1, 2, 3, 4, 14, 24, 34, 44, 54]  # five frames at 25 per second, then at 2.5
 
 
 def video_of(times: list[int], *, time_base: Fraction = Fraction(1, 25)) -> Video:
@@ -24,7 +24,7 @@ def places(num_frames: int, span: int, stride: Stride | None = None) -> list[tup
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_frames_are_shown_when_the_file_says(tmp_path: Path, suffix: str) -> None:
+def test_frames_have_the_times_of_the_file(tmp_path: Path, suffix: str) -> None:
     pts = list(range(10)) if suffix == ".avi" else VARIABLE
     path = encode_video(tmp_path / f"v{suffix}", 10, pts=pts)
     video = open_video(Source(path, path.name), max_pixels=1 << 20)
@@ -45,7 +45,7 @@ def test_windows_follow_one_another_and_the_last_ends_with_the_video() -> None:
     assert places(15, 8) == [(0, 0, 15)] == places(15, 16)
 
 
-def test_windows_that_overlap_part_half_way_between_their_middles() -> None:
+def test_boundaries_of_overlapping_windows_are_half_way_between_their_centers() -> None:
     assert places(14, 8, Stride(frames=2)) == [(0, 0, 5), (2, 5, 7), (4, 7, 9), (6, 9, 14)]
     assert places(15, 8, Stride(frames=4)) == [(0, 0, 6), (4, 6, 10), (7, 10, 15)]
     assert places(9, 8, Stride(frames=1)) == [(0, 0, 4), (1, 4, 9)]
@@ -64,7 +64,7 @@ def test_a_stride_of_seconds_goes_by_the_time_of_frames() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_windows_speak_for_every_frame_once_and_see_frames_that_are_there(seed: int) -> None:
+def test_every_frame_belongs_to_one_window_and_windows_lie_in_the_video(seed: int) -> None:
     rng = np.random.default_rng(seed)
     times = np.cumsum(rng.integers(1, 12, size=rng.integers(1, 200))).tolist()
     video, span = video_of([time - times[0] for time in times]), int(rng.integers(1, 40))

@@ -1,4 +1,4 @@
-"""Runs a command that writes lists, and reads what it wrote."""
+"""Run a command that writes lists, and read the lists."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small data sets in the official layouts, encoded once a module."""
+"""Small datasets in the official layouts, encoded once per module."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,5 +16,5 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Videos:
 
 @pytest.fixture
 def layout(tmp_path: Path, videos: Videos) -> Callable[[str], Path]:
-    """Make one of the official layouts in a folder whose name has a space."""
+    """Make one of the official layouts in a folder with a space in its name."""
     return lambda name: getattr(official_sets, name)(tmp_path / "data set", videos)

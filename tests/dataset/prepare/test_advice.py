@@ -1,4 +1,4 @@
-"""What a survey of videos leads to: sampling, foreground, flips, sizes, epochs, a copy; each with its reason."""
+"""The settings chosen for a survey: sampling, foreground, flips, sizes, epochs, a copy, each with its reason."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def values(advice: Advice) -> dict[str, object]:
     return {choice.key: choice.value for choice in advice.choices}
 
 
-def test_short_actions_are_seen_whole_and_without_what_stands_still() -> None:
+def test_short_actions_are_covered_whole_and_still_content_is_subtracted() -> None:
     advice = advise(GESTURES, None)
     assert (advice.intent, advice.base) == ("motion", "base_config/own_motion_base.yml")
     chosen = values(advice)
@@ -38,13 +38,13 @@ def test_short_actions_are_seen_whole_and_without_what_stands_still() -> None:
     assert advice.copy_side == 80 and "18 min" in advice.copy_reason  # 147 x 90 x 80 x 1 ms
 
 
-def test_longer_videos_are_seen_in_pieces_of_some_seconds() -> None:
+def test_clips_of_longer_videos_span_a_few_seconds() -> None:
     for rate, step in ((25.0, 4), (60.0, 9), (5.0, 1)):
         chosen = values(advise(replace(GESTURES, seconds=(5.0, 30.0, 60.0), rates=(rate, rate, rate)), "motion"))
         assert (chosen["num_segments"], chosen["clip_length"], chosen["num_steps"]) == (1, 16, step)
 
 
-def test_looks_are_told_by_single_frames() -> None:
+def test_appearance_is_detected_by_single_frames() -> None:
     advice = advise(replace(GESTURES, frame_accuracy=0.8), None)
     assert advice.intent == "appearance" and "80%" in advice.why
     chosen = values(advice)
@@ -74,7 +74,7 @@ def test_names_with_sides_are_never_mirrored(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bright", "leftover soup", "upright piano", "cleft", "accwall"])
-def test_names_that_only_sound_like_it_may_be(name: str) -> None:
+def test_names_that_only_contain_the_letters_may_be_mirrored(name: str) -> None:
     assert advise(replace(GESTURES, class_names=("circle", name), frame_accuracy=0.9), None).intent == "appearance"
 
 
@@ -93,24 +93,24 @@ def test_a_copy_is_made_where_decoding_would_take_long_and_frames_are_large() ->
     assert advise(GESTURES, "appearance").copy_side == 120
     assert advise(replace(GESTURES, height=100), "motion").copy_side == 0
     assert advise(replace(GESTURES, decode_seconds=0.00001), "motion").copy_side == 0
-    # A clip is a small part of a long video: a copy of all of it would cost more than it saves.
+    # A clip is a small part of a long video, so copying all of it would cost more than it saves.
     long = replace(GESTURES, seconds=(60.0, 300.0, 600.0), frames=100_000.0)
     assert advise(long, "motion").copy_side == 0
 
 
-def test_every_choice_that_is_one_has_a_reason() -> None:
+def test_every_real_choice_has_a_reason() -> None:
     for intent in INTENTS:
         bare = {choice.key for choice in advise(GESTURES, intent).choices if not choice.reason}
         assert bare <= {"clip_length", "num_steps"}
 
 
 def features_of(colors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of noisy pictures of one color each."""
+    """Features of noisy images of one color each."""
     pictures = colors[:, None, None] + rng.normal(0, 20, (len(colors), 64, 64, 3))
     return np.stack([image_features(picture.clip(0, 255).astype(np.uint8)) for picture in pictures])
 
 
-def test_one_frame_tells_colors_and_nothing_of_noise() -> None:
+def test_one_frame_predicts_colors_but_not_noise() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(100) % 5
     groups = [str(index) for index in range(100)]
@@ -119,8 +119,8 @@ def test_one_frame_tells_colors_and_nothing_of_noise() -> None:
     assert frame_accuracy(features_of(palette[rng.permutation(labels)], rng), labels, groups=groups) < 0.4
 
 
-def test_a_persons_room_does_not_count_as_the_look_of_a_class() -> None:
-    """Every person has one room and shows one class: a frame tells the person, and on other persons nothing."""
+def test_a_persons_room_does_not_count_as_the_appearance_of_a_class() -> None:
+    """Every person has one room and one class: a frame predicts the person, but not the class of other persons."""
     rng = np.random.default_rng(0)
     persons = np.repeat(np.arange(20), 5)
     labels = persons % 4

@@ -1,4 +1,4 @@
-"""The commands of docs/data, run on small sets of real videos in the official layouts."""
+"""The commands of docs/data, run on small datasets of real videos in the official layouts."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ PAGES = {
     "something-something-v2": ("ssv2", official_sets.ssv2),
     "activitynet": ("anet", official_sets.anet),
 }
-# What makes a run small enough for a test, whatever the record.
+# Overrides that make a run of any record small enough for a test.
 SMALL = [
     "network.net_name=p3d_resnet18", "network.base_width=8", "dataset.crop_size=24", "dataset.eva_crop_size=24",
     "dataset.num_workers=0", "optimizer.epochs=1", "optimizer.warmup_epoch=-1", "sampler.batch_size=4",
@@ -44,7 +44,7 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
-    """Run a command where /data is a folder of the test, in a working directory that has the records."""
+    """Run a command in a working directory with the records, and with a folder of the test in place of /data."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     (tmp_path / "work/record").mkdir()
@@ -63,7 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]]
 
 
 def num_classes() -> int:
-    """Of the small set; the records have the number of the whole one."""
+    """The number of classes of the small set; the records have that of the full one."""
     return len(next(Path("dataset").glob("*.classes.txt")).read_text().splitlines())
 
 
@@ -88,7 +88,7 @@ def run_prepare(words: list[str]) -> int:
 
 
 def load_one_clip(record: str, overrides: list[str]) -> None:
-    """What a training has to read before it can begin: both lists, a training clip and an evaluation video."""
+    """Read what a training needs first: both lists, a training clip and an evaluation video."""
     config = load_config(record, [*overrides, "dataset.num_workers=0", f"dataset.num_classes={num_classes()}"])
     videos = read_training_list(config)
     reader = make_reader(config, config.dataset.root_path)
@@ -102,7 +102,7 @@ def load_one_clip(record: str, overrides: list[str]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_data_sets_page(page: str, run: Callable[[list[str]], int], tmp_path: Path) -> None:
+def test_the_commands_of_a_datasets_page(page: str, run: Callable[[list[str]], int], tmp_path: Path) -> None:
     name, make = PAGES[page]
     make(tmp_path / "data" / name, Videos(tmp_path / "encoded"))
     found = commands(page)

@@ -1,4 +1,4 @@
-"""The record that `folder --record` writes, and the commands that it says come next."""
+"""The record that `folder --record` writes, and the next commands that it prints."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ from tests.official_sets import Videos
 from utils.config import load_config
 
 
-def test_a_record_says_why_and_is_not_written_twice(
+def test_a_record_has_reasons_and_is_not_written_twice(
     layout: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, record = layout("own"), tmp_path / "my record.yml"
@@ -33,7 +33,7 @@ def test_a_record_says_why_and_is_not_written_twice(
     config = load_config(record, [])
     assert (config.dataset.num_classes, config.dataset.format, config.dataset.root_path) == (3, "RAW", str(data))
     assert config.base.endswith("own_motion_base.yml") and config.states[0].num_segments == 16
-    # Another time, the same choices: measured times in the reasons may be others.
+    # The same choices again: the measured times in the reasons may differ.
     record.write_text(text.replace("# ", "# it took 3 s more; "))
     prepare("folder", "--root", data, "--record", record, "--intent", "motion", output=tmp_path / "lists")
     assert f"{record}: unchanged" in capsys.readouterr().out
@@ -42,7 +42,7 @@ def test_a_record_says_why_and_is_not_written_twice(
     assert "it took 3 s more" in record.read_text()
 
 
-def test_an_intent_without_a_record_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_an_intent_without_a_record_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(PrepareError, match="--intent motion needs a record: add its path"):
         prepare("folder", "--root", tmp_path / "none", "--intent", "motion", output=tmp_path)
 
@@ -87,7 +87,7 @@ def test_the_next_commands_make_what_the_record_names(
     assert words[5][:2] == ["python", "predict_3d.py"] and Path(words[5][3]) == record
 
 
-def test_a_record_elsewhere_is_run_by_its_path() -> None:
+def test_a_record_in_another_folder_is_run_by_its_path() -> None:
     places = Places(Path("videos"), {"train": Path("x_train_list.txt"), "test": Path("x_test_list.txt")}, Path("small"))
     for record, words in (("mine.yml", "bash run.sh ./mine.yml"), ("/a b/mine.yml", "bash run.sh '/a b/mine.yml'")):
         assert words in list(next_commands(Path(record), places, advise(GESTURES, "motion")))

@@ -1,4 +1,4 @@
-"""Checking lists, looking at what a network is shown, and measuring the loader."""
+"""The commands check, browse and benchmark."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ from utils.config import ConfigError, load_config
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
-    """A list, with Windows line ends and no newline at its end, of which three lines are sound."""
+    """A list with Windows line endings and no final newline; three of its lines are valid."""
     encode_video(tmp_path / "videos/good one.mp4", 40)
     content = encode_video(tmp_path / "videos/cut.mkv", 40).read_bytes()
     (tmp_path / "videos/cut.mkv").write_bytes(content[: len(content) * 6 // 10])
@@ -134,7 +134,7 @@ def test_rejects_are_listed_with_their_causes(faulty: Path, capsys: pytest.Captu
         run_check(faulty)
 
 
-def test_a_hole_between_the_frames_that_are_looked_at_is_found(faulty: Path) -> None:
+def test_damage_between_the_checked_frames_is_found(faulty: Path) -> None:
     faulty.write_text("hole.mp4 40 1\nhole.mp4 20 1\nhole.mp4#skip=30 10 1\n")
     assert run_check(faulty, "--frames", 0) == 1
     damaged, short = faulty.with_name("x_list.rejects.txt").read_text().splitlines()
@@ -145,7 +145,7 @@ def test_a_hole_between_the_frames_that_are_looked_at_is_found(faulty: Path) -> 
     assert len(read_list(faulty.with_name("x_list.clean.txt"))) == 1
 
 
-def test_random_access_that_shows_something_else_than_a_pass_from_the_start_is_found(
+def test_random_access_that_differs_from_a_sequential_pass_is_found(
     faulty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faulty.write_text("good one.mp4 40 1\n")
@@ -162,7 +162,7 @@ def test_random_access_that_shows_something_else_than_a_pass_from_the_start_is_f
     )
 
 
-def test_a_killed_check_goes_on(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_check_continues(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode, seen = check.decode, []
 
     def interrupted(sample: check.Sample) -> str:
@@ -178,7 +178,7 @@ def test_a_killed_check_goes_on(faulty: Path, monkeypatch: pytest.MonkeyPatch) -
     assert seen == [0, 1, 2, 3, 4, *range(4, 11)]
 
 
-def test_a_sound_list_passes_and_another_format_is_checked_by_its_reader(faulty: Path) -> None:
+def test_a_valid_list_passes_and_another_format_is_checked_by_its_reader(faulty: Path) -> None:
     faulty.write_text("good one.mp4 40 1\n")
     assert run_check(faulty) == 0
     assert faulty.with_name("x_list.rejects.txt").read_bytes() == b""
@@ -186,7 +186,7 @@ def test_a_sound_list_passes_and_another_format_is_checked_by_its_reader(faulty:
 
 
 class Page(HTMLParser):
-    """Every picture and caption of a page, and everything that it would have to fetch."""
+    """All images and captions of a page, and everything that it would have to fetch."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            if name in ("src", "href") and value != "data:,":  # no icon is asked for
+            if name in ("src", "href") and value != "data:,":  # no icon is requested
                 head, _, data = str(value).partition(",")
                 if head != "data:image/jpeg;base64":
                     self.outside.append(str(value))
@@ -208,7 +208,7 @@ class Page(HTMLParser):
                 self.captions.append(str(value))
 
 
-def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_the_page_shows_the_input_of_the_network(make_record: MakeRecord, tmp_path: Path) -> None:
     path, page_file = make_record(), tmp_path / "page.html"
     main(["browse", "--config_file", str(path), "--output", str(page_file), "--clips", "3", "--videos", "2",
           "sampler.eva_num_clips=2"])  # fmt: skip
@@ -230,7 +230,7 @@ def test_the_page_shows_what_the_network_is_shown(make_record: MakeRecord, tmp_p
         main(["browse", "--config_file", str(path), "--output", str(page_file)])
 
 
-def test_the_sheet_is_a_picture(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_the_sheet_is_an_image(make_record: MakeRecord, tmp_path: Path) -> None:
     words = ["browse", "--config_file", str(make_record()), "--clips", "2", "--videos", "1"]
     main([*words, "--output", str(tmp_path / "sheet.png")])
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -245,7 +245,7 @@ def test_the_sheet_is_a_picture(make_record: MakeRecord, tmp_path: Path) -> None
         main([*words, "--output", str(tmp_path / "other.png"), "dataset.nonsense=1"])
 
 
-def test_flow_is_shown_as_two_gray_pictures() -> None:
+def test_flow_is_shown_as_two_gray_images() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (16, 4, 6, 2), dtype=np.uint8)
     strip = film_strip(clip)
     assert strip.shape == (8, 8 * 6 + 7 * 2, 3)
@@ -291,7 +291,7 @@ def test_the_benchmark_times_clips_by_seconds(make_record: MakeRecord, capsys: p
     assert capsys.readouterr().out.splitlines()[2].startswith("RAW")
 
 
-def test_a_benchmark_of_no_clips_is_refused(make_record: MakeRecord) -> None:
+def test_a_benchmark_of_no_clips_is_an_error(make_record: MakeRecord) -> None:
     with pytest.raises(PrepareError, match="--clips -9: must be at least 1"):
         main(["benchmark", "--config_file", str(make_record()), "--clips", "-9"])
 
@@ -332,7 +332,7 @@ def test_the_mean_group_of_pictures_is_measured(tmp_path: Path) -> None:
         assert benchmark.mean_group(read_list(tmp_path / "list.txt"), tmp_path) == 40 / keys == min(group, 40)
 
 
-def test_a_loader_of_few_batches_is_run_through_again() -> None:
+def test_a_loader_of_few_batches_is_repeated() -> None:
     class Batch:
         labels = range(4)
 

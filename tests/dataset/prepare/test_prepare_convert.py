@@ -1,4 +1,4 @@
-"""Converting a list's videos: the same frames in another format, verified, continued, and never over anything."""
+"""Conversions: the same frames in another format, verified, resumable, and without overwriting anything."""
 
 import re
 import shutil
@@ -53,7 +53,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(encoded: Path, tmp_path: Path) -> Made:
-    """Three videos and a segment of the first; two names differ in nothing but the suffix."""
+    """Three videos and a segment of the first; two names differ in the suffix only."""
     lines = [f"{name} {length} {label}" for label, (name, length) in enumerate(LENGTHS.items())]
     listed = tmp_path / "set_train_list.txt"
     listed.write_text("\n".join([*lines, "a/one.mp4#skip=7 15 0"]) + "\n")
@@ -81,8 +81,8 @@ KINDS: dict[str, tuple[str, Sequence[str]]] = {
 }
 
 
-def test_what_belongs_together_still_does_when_it_is_converted(made: Made) -> None:
-    """A segment becomes a video of its own, which is held out with the others of its source; groups go along."""
+def test_groups_are_kept_by_a_conversion(made: Made) -> None:
+    """A segment becomes a video that stays in one group with the others of its source; groups are copied."""
     videos = read_list(run("frames", made))
     segment = "a/one.mp4.from7.15"
     assert dict(zip((video.path for video in videos), group_names(videos), strict=True)) == {
@@ -126,7 +126,7 @@ def test_every_format_has_the_frames_of_the_source(kind: str, made: Made) -> Non
 
 @pytest.mark.parametrize("kind", [*KINDS, "flow"])
 def test_nothing_is_written_outside_of_the_output(kind: str, made: Made, tmp_path: Path) -> None:
-    """Whatever leads out of the root of a list would lead out of the output too."""
+    """A path that leads out of the root of a list would also lead out of the output."""
     root = tmp_path / "in/root"
     shutil.copytree(made.root, root)
     shutil.copy(root / "a/one.mp4", root.parent / "w.mp4")
@@ -170,8 +170,8 @@ def test_colors_stay(kind: str, made: Made, tmp_path: Path) -> None:
 
 
 def test_jpegs_come_from_other_formats_too(made: Made, tmp_path: Path) -> None:
-    write_pictures(tmp_path / "pictures/v 1", 40)  # more than are read at a time
-    made.list.write_text("v 1 90 0\n")  # and fewer than the list says
+    write_pictures(tmp_path / "pictures/v 1", 40)  # more than one chunk
+    made.list.write_text("v 1 90 0\n")  # and fewer than listed
     pictures = made._replace(root=tmp_path / "pictures")
     new_list = run("lmdb", pictures, "--format", "FRAME")
     assert numbers_of(new_list, "LMDB", made.out) == [list(range(40))]
@@ -216,7 +216,7 @@ def test_a_rotated_and_a_cut_off_video_are_decoded_as_the_reader_does(tmp_path: 
         assert len(frames) == len(sequential_frames(tmp_path / name))
 
 
-def test_a_killed_command_goes_on(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_command_continues(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     encode, seen = convert.encode, []
 
     def interrupted(task: convert.Task) -> convert.Outcome:
@@ -229,7 +229,7 @@ def test_a_killed_command_goes_on(made: Made, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(KeyboardInterrupt):
         run("frames", made)
     assert not made.list.with_name("new_list.txt").exists()
-    (made.out / seen[1] / "00004.jpg").unlink()  # damaged since: the journal alone does not say that it is there
+    (made.out / seen[1] / "00004.jpg").unlink()  # removed since: the journal alone does not prove that it exists
     shutil.rmtree(made.out / seen[1])
     new_list = run("frames", made)
     assert len(seen) == 3 + 3 and seen[0] not in seen[3:]
@@ -238,13 +238,13 @@ def test_a_killed_command_goes_on(made: Made, monkeypatch: pytest.MonkeyPatch) -
     assert len(seen) == 6
 
 
-def test_a_folder_of_another_conversion_is_refused(made: Made) -> None:
+def test_a_folder_of_another_conversion_is_an_error(made: Made) -> None:
     run("frames", made)
     with pytest.raises(LineFileError, match="another command: quality: was 95, is 80; .*take another folder"):
         run("frames", made, "--quality", 80)
 
 
-def test_a_list_of_that_name_is_refused_before_hours_of_work(made: Made) -> None:
+def test_an_existing_list_is_an_error_before_hours_of_work(made: Made) -> None:
     for name in (made.list.name, "mine_list.txt"):
         made.list.with_name(name).touch()
         with pytest.raises(PrepareError, match=f"{name} exists and was not made by this command"):
@@ -253,7 +253,7 @@ def test_a_list_of_that_name_is_refused_before_hours_of_work(made: Made) -> None
 
 
 @pytest.mark.parametrize("kind", ["frames", "lmdb", "resize"])
-def test_what_is_there_is_never_overwritten(kind: str, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_files_are_never_overwritten(kind: str, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     other = made.out / ("a/one.mkv.mp4" if kind == "resize" else "a/one.mkv")
     other.parent.mkdir(parents=True)
     other.write_text("mine")
@@ -266,7 +266,7 @@ def test_what_is_there_is_never_overwritten(kind: str, made: Made, capsys: pytes
     assert "3 of 4 videos" in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_is_listed_and_the_rest_is_done(made: Made) -> None:
+def test_unreadable_videos_are_listed_and_the_rest_is_converted(made: Made) -> None:
     (made.list.parent / "root").mkdir()
     shutil.copytree(made.root, made.list.parent / "root", dirs_exist_ok=True)
     (made.list.parent / "root/empty.mp4").touch()
@@ -292,7 +292,7 @@ VERIFICATION = {
 
 
 @pytest.mark.parametrize("fault", VERIFICATION)
-def test_the_verification_sees_what_was_written_wrong(fault: str, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verification_finds_wrong_results(fault: str, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     write = FrameFolders.write
 
     def wrong(self: FrameFolders, path: str, parts: Sequence[bytes]) -> None:
@@ -305,7 +305,7 @@ def test_the_verification_sees_what_was_written_wrong(fault: str, made: Made, mo
         run("frames", made)
 
 
-def test_too_little_space_is_said_before_anything_is_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_an_error_before_anything_is_written(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     real = sum(path.stat().st_size for path in (run("frames", made).parent / "out").rglob("*.jpg"))
     usage = shutil.disk_usage(made.out)._replace(free=real // 2)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -374,7 +374,7 @@ def test_raft_is_torchvisions_network_on_frames_of_any_size(tmp_path: Path) -> N
     assert method(before[:50, :61], after[:50, :61]).shape == (50, 61, 2)
 
 
-def test_raft_without_its_weights_is_refused_at_once(made: Made, tmp_path: Path) -> None:
+def test_raft_without_its_weights_is_an_error_at_once(made: Made, tmp_path: Path) -> None:
     with pytest.raises(PrepareError, match="raft_small needs --weights FILE"):
         run("flow", made, "--method", "raft_small")
     torch.save({"x": torch.zeros(1)}, tmp_path / "wrong.pth")
@@ -395,12 +395,12 @@ def test_raft_without_its_weights_is_refused_at_once(made: Made, tmp_path: Path)
         ("frames", ["--workers", "0"], "--workers 0: must be at least 1"),
     ],
 )
-def test_impossible_values_are_refused(kind: str, words: list[str], fault: str, made: Made) -> None:
+def test_impossible_values_are_errors(kind: str, words: list[str], fault: str, made: Made) -> None:
     with pytest.raises(PrepareError, match=re.escape(fault)):
         run(kind, made, *words)
 
 
-def test_frames_too_small_for_a_video_are_a_fault_of_that_video_alone(made: Made, tmp_path: Path) -> None:
+def test_frames_too_small_for_h264_fail_their_own_video_only(made: Made, tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures/good", 3)
     (tmp_path / "pictures/thin").mkdir()
     Image.fromarray(np.zeros((1, 40, 3), dtype=np.uint8)).save(tmp_path / "pictures/thin/00001.jpg")
@@ -415,7 +415,7 @@ def test_frames_too_small_for_a_video_are_a_fault_of_that_video_alone(made: Made
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said(made: Made) -> None:
+def test_a_missing_gpu_is_an_error(made: Made) -> None:
     with pytest.raises(PrepareError, match="--device cuda: there is no GPU that torch can use here"):
         run("flow", made, "--method", "raft_small", "--weights", "w.pth", "--device", "cuda")
 
@@ -435,7 +435,7 @@ def test_a_source_gives_segments_and_limits(encoded: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "words"), [("frames", []), ("lmdb", []), ("lmdb", ["--shard_videos", "9"])])
-def test_a_disk_that_gets_full_is_said_and_what_is_done_is_kept(
+def test_a_full_disk_is_an_error_and_finished_videos_are_kept(
     kind: str, words: list[str], made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = {"frames": FrameFolders, "lmdb": ShardedEnvironments if words else VideoEnvironments}[kind]
@@ -457,7 +457,7 @@ def test_a_disk_that_gets_full_is_said_and_what_is_done_is_kept(
     assert len(read_list(new_list)) == 4 and len(calls) == 3
 
 
-def test_a_shard_that_is_damaged_is_named(made: Made) -> None:
+def test_a_damaged_shard_is_named(made: Made) -> None:
     run("lmdb", made, "--shard_videos", "9")
     (made.out / "new-00000/data.mdb").write_bytes(b"no LMDB" * 2000)
     with pytest.raises(PrepareError, match=r"out: cannot be written \(.*new-00000: MDB_INVALID"):

@@ -1,4 +1,4 @@
-"""Lists of a user's own folders: classes, splits, and what is in no list, with its reason."""
+"""Lists of a user's own folders: classes, splits, and the files in no list with their reasons."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def test_a_person_stays_on_one_side(layout: Callable[[str], Path], tmp_path: Pat
             for split in ("train", "test")
         ]
         assert sides[0] and sides[1] and not sides[0] & sides[1]
-        for split in ("train", "test"):  # the lists carry the persons, for what is held out of them later
+        for split in ("train", "test"):  # the groups are kept for later held-out splits
             videos = read_list(output / f"data_set_{split}_list.txt")
             assert group_names(videos) == [re.findall(r"person(\d)", video.path)[0] for video in videos]
     with pytest.raises(PrepareError, match="does not match 24 of 24 videos, e.g. hand waving/person0 take 0.mp4"):
@@ -55,7 +55,7 @@ def test_a_person_stays_on_one_side(layout: Callable[[str], Path], tmp_path: Pat
 
 
 @pytest.mark.parametrize("sizes", [[1, 2, 3, 40, 7], [5, 5], [1, 1, 10]])
-def test_every_class_is_split_to_its_share(sizes: list[int]) -> None:
+def test_every_class_is_split_by_the_fraction(sizes: list[int]) -> None:
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     for fraction in (0.01, 0.2, 0.5, 0.99):
         is_test = split_groups(labels, [str(i) for i in range(len(labels))], fraction=fraction, seed=0)
@@ -65,7 +65,7 @@ def test_every_class_is_split_to_its_share(sizes: list[int]) -> None:
             assert abs(chosen - wanted) <= 0.5
 
 
-def test_names_that_no_list_can_hold_are_refused_by_name(tmp_path: Path, videos: Videos) -> None:
+def test_names_that_no_list_can_hold_are_named(tmp_path: Path, videos: Videos) -> None:
     for name in ("a/fine.mp4", "a/line\nbreak.mp4", "b/fine too.mp4", "b/x.mp4", "b/y.mp4"):
         videos.make(tmp_path / "set" / name, 16)
     (tmp_path / "set/b/x.mp4").rename(tmp_path / "set/b" / os.fsdecode(b"\xff.mp4"))
@@ -80,7 +80,7 @@ CLASSES = ("jump", "run", "walk")
 
 
 def walking(folder: Path, videos: Videos, *tops: str) -> Path:
-    """Classes jump, run, walk below each folder; every video has a name and a length of its own."""
+    """Classes jump, run, walk below each folder; names and lengths of videos are unique."""
     for number, top in enumerate(tops):
         for label, name in enumerate(CLASSES):
             videos.make(folder / top / name / f"{top.replace('/', '')}{label}.mp4", 16 + number)
@@ -94,7 +94,7 @@ def split_lists(output: Path) -> dict[str, list[tuple[str, int, int]]]:
 @pytest.mark.parametrize(
     "names", [("train", "val", "test"), ("Training", "validation", "testset"), ("TRAIN_set", "dev")]
 )
-def test_folders_called_so_are_splits(names: tuple[str, ...], tmp_path: Path, videos: Videos) -> None:
+def test_folders_named_like_splits_are_splits(names: tuple[str, ...], tmp_path: Path, videos: Videos) -> None:
     data, output = walking(tmp_path / "data", videos, *names), tmp_path / "lists"
     (data / names[0] / "fly").mkdir()
     videos.make(data / names[1] / "fly/only.mp4", 16)
@@ -115,7 +115,7 @@ def test_folders_called_so_are_splits(names: tuple[str, ...], tmp_path: Path, vi
     assert read_class_names(output / "data_val_list.txt", 4) == ["fly", "jump", "run", "walk"]
 
 
-def test_what_cannot_be_meant_as_splits_is_refused(tmp_path: Path, videos: Videos) -> None:
+def test_contradictory_split_folders_are_errors(tmp_path: Path, videos: Videos) -> None:
     data = walking(tmp_path / "data", videos, "train", "val")
     for words, fault in (
         (["--test_fraction", "0.3"], r"--test_fraction 0\.3: .* is split by its folders train, val already"),
@@ -146,7 +146,7 @@ def test_what_cannot_be_meant_as_splits_is_refused(tmp_path: Path, videos: Video
     assert not (tmp_path / "lists").exists()
 
 
-def test_a_class_with_an_accent_is_one_however_it_is_spelled(tmp_path: Path, videos: Videos) -> None:
+def test_a_class_with_an_accent_is_one_class_in_any_unicode_form(tmp_path: Path, videos: Videos) -> None:
     decomposed = unicodedata.normalize("NFD", "fähre")
     for folder in ("train/fähre", "train/bus", f"test/{decomposed}", "test/bus"):
         videos.make(tmp_path / "data" / folder / "a.mp4", 16)
@@ -158,7 +158,7 @@ def test_a_class_with_an_accent_is_one_however_it_is_spelled(tmp_path: Path, vid
 
 
 @pytest.mark.parametrize(("name", "fault"), [("a\nb", "a line break in its name"), (os.fsdecode(b"\xff"), "not UTF-8")])
-def test_a_class_that_no_file_of_names_can_hold_is_refused(
+def test_a_class_that_no_file_of_names_can_hold_is_an_error(
     name: str, fault: str, tmp_path: Path, videos: Videos
 ) -> None:
     for folder in (name, "fine"):
@@ -178,11 +178,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "phone.3gp": {"codec": "mpeg4", "options": {}},
     "free.ogv": {"codec": "libvpx", "options": {"deadline": "realtime"}},
     "stream.h264": {}, "no suffix": {}, "strange.dat": {},
-    "disc.DAT": {"codec": "mpeg1video", "options": {}},  # as video discs have it
+    "disc.DAT": {"codec": "mpeg1video", "options": {}},  # as on video discs
 }  # fmt: skip
 
 
-def test_any_file_that_ffmpeg_opens_is_a_video_and_all_else_is_named(
+def test_any_file_that_ffmpeg_opens_is_a_video_and_others_are_named(
     tmp_path: Path, videos: Videos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, output = tmp_path / "data", tmp_path / "lists"

@@ -1,4 +1,4 @@
-"""Lists from official annotation files: real videos in each official layout, and what goes wrong in practice."""
+"""Lists from official annotations: real videos in each official layout, and common mistakes."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ def test_kinetics(layout: Callable[[str], Path], tmp_path: Path, capsys: pytest.
     assert "1 x no such file" in printed
 
 
-def test_nothing_is_overwritten_and_the_same_again_is_fine(
+def test_nothing_is_overwritten_and_repeating_a_command_is_fine(
     layout: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, output = layout("kinetics"), tmp_path / "lists"
@@ -107,7 +107,7 @@ def test_a_killed_command_counts_only_what_it_has_not_counted(
     official_sets.Videos(tmp_path / "new").make(touched, 21)
     asked.clear()
     prepare(*kinetics_words(data), "--name", "later", output=output)
-    with pytest.raises(PrepareError, match="other content"):  # 21 frames now
+    with pytest.raises(PrepareError, match="other content"):  # it has 21 frames now
         prepare(*kinetics_words(data), output=output)
     assert asked.count(touched.name) == 2
 
@@ -123,7 +123,7 @@ def one_bad_packet(path: Path) -> Path:
     return path
 
 
-def test_what_was_not_verified_is_said_and_verifying_finds_it(
+def test_unverified_videos_are_counted_and_verifying_finds_damage(
     tmp_path: Path, videos: Videos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a/whole.mp4", "a/two.mp4", "b/three.mp4"):
@@ -132,14 +132,14 @@ def test_what_was_not_verified_is_said_and_verifying_finds_it(
     words = ["folder", "--root", tmp_path / "set", "--test_fraction", "0.5"]
     prepare(*words, output=tmp_path)
     note = r"note: [34] videos were counted without decoding, so damaged frames go unnoticed \(--verify finds them\)"
-    assert re.search(note, capsys.readouterr().out)  # the packets alone may tell of the damaged one
-    prepare(*words, "--name", "seen", "--verify", output=tmp_path)  # counts of its own
-    prepare(*words, "--name", "seen", output=tmp_path)  # what was verified stays so
+    assert re.search(note, capsys.readouterr().out)  # parsing packets may already find the damaged one
+    prepare(*words, "--name", "seen", "--verify", output=tmp_path)  # a journal of its own
+    prepare(*words, "--name", "seen", output=tmp_path)  # verified counts are kept
     assert "not decoded" not in capsys.readouterr().out
     damaged = "".join(path.read_text() for path in tmp_path.glob("seen_*.missing.txt"))
     assert re.fullmatch(r"b/bad\.mp4\tlisted with (1[0-9]|20) frames, but damaged: .*\n", damaged)
     (tmp_path / "set.counts.jsonl").rename(tmp_path / "mine.counts.jsonl")
-    prepare(*words, "--name", "mine", "--verify", output=tmp_path)  # what was counted before is decoded now
+    prepare(*words, "--name", "mine", "--verify", output=tmp_path)  # counts without decoding are redone
     assert "".join(path.read_text() for path in tmp_path.glob("mine_*.missing.txt")) == damaged
 
 
@@ -148,8 +148,8 @@ FILES = sorted((ROOT / "tests/data/videos").iterdir())  # field pairs, a damaged
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *FILES], ids=lambda kind: getattr(kind, "name", kind))
-def test_a_list_has_the_readers_count(kind: str | Path, tmp_path: Path) -> None:
-    """The last frame of a list's line can be read, and there is none behind it; what verifying refuses is refused."""
+def test_a_list_has_the_frame_count_of_the_reader(kind: str | Path, tmp_path: Path) -> None:
+    """The listed last frame can be read, and there is none after it; both counts reject the same files."""
     path = kind if isinstance(kind, Path) else make_video(kind, tmp_path)
     reader = open_reader("RAW", path.parent)
     for count in (measuring.verify, measuring.measure):
@@ -166,7 +166,7 @@ def test_a_list_has_the_readers_count(kind: str | Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("digits", [5, 6])
-def test_pictures_are_counted_as_they_are_read(first: int, digits: int, tmp_path: Path) -> None:
+def test_images_are_counted_as_they_are_read(first: int, digits: int, tmp_path: Path) -> None:
     write_pictures(tmp_path / "v", 4)
     for number in range(1, 5) if first == 0 else range(4, 0, -1):
         (tmp_path / f"v/{number:05d}.jpg").rename(tmp_path / f"v/{number - 1 + first:0{digits}d}.jpg")
@@ -175,7 +175,7 @@ def test_pictures_are_counted_as_they_are_read(first: int, digits: int, tmp_path
     assert frame_numbers(open_reader("FRAME", tmp_path).read(VideoRecord("v", 4, 0), range(4)).numpy()) == [0, 1, 2, 3]
 
 
-def test_pictures_are_verified_too(tmp_path: Path) -> None:
+def test_images_are_verified_too(tmp_path: Path) -> None:
     write_pictures(tmp_path / "v", 5)
     middle = tmp_path / "v/00003.jpg"
     middle.write_bytes(middle.read_bytes()[:200])
@@ -318,7 +318,7 @@ def test_activitynet_segments_are_lines_and_are_read_to_the_frame(
     train = output / "anet_video_train_list.txt"
     assert records(train) == [
         ("v_sJxn8LMZTi8.mp4#skip=10", 30, 0),  # 0.4 s to 1.6 s at 25 frames a second
-        ("v_sJxn8LMZTi8.mp4#skip=50", 50, 1),  # to the end of the video, not of the annotation
+        ("v_sJxn8LMZTi8.mp4#skip=50", 50, 1),  # up to the end of the video, not of the annotation
         ("v_sJxn8LMZTi8.mp4#skip=50", 25, 0),
         ("v__wrap_00.mp4#skip=0", 60, 1),
     ]

@@ -1,4 +1,4 @@
-"""What is found out about the videos of a training list."""
+"""The survey of a training list."""
 
 from pathlib import Path
 
@@ -26,10 +26,10 @@ def test_lengths_rates_and_sizes_are_those_of_the_files(tmp_path: Path, videos: 
     assert found.describe().startswith("0.5 to 1.9 s long, median 1.0 s; 10 to 40 frames per second; 64 x 48 pixels; ")
 
 
-def test_of_many_videos_some_are_looked_at_from_all_over_the_list(tmp_path: Path, videos: Videos) -> None:
+def test_many_videos_are_sampled_evenly_over_the_list(tmp_path: Path, videos: Videos) -> None:
     videos.make(tmp_path / "a.mp4", 16)
     paths = ["none.mp4"] * 5 * MOST_VIDEOS
     assert look_at(tmp_path, paths, 16) is None
-    paths[-1] = "a.mp4"  # the last one is always among them
+    paths[-1] = "a.mp4"  # the last video is always sampled
     found = look_at(tmp_path, paths, 16)
     assert found is not None and found.num_videos == 5 * MOST_VIDEOS

@@ -1,9 +1,9 @@
-"""Damaged and lying videos: what the decoder marks, or what is not what was asked for, is never handed on in silence.
+"""Damaged videos and videos with wrong metadata: a corrupt or wrong frame is never returned silently.
 
-tests/data/videos holds small files that stand for kinds of files seen in the wild:
-old_x264_444.mp4: H.264 4:4:4 as x264 before build 151 says it is, in every key frame marked as corrupt by the decoder.
-false_keys_mpeg4.mp4, false_keys_h263.3gp: the index calls P pictures key frames, as old phones' files do.
-field_pairs.ts: camcorder H.264, two fields of a frame in a packet each.
+tests/data/videos holds small examples of files seen in the wild:
+old_x264_444.mp4: H.264 4:4:4 of x264 before build 151; the decoder marks every key frame as corrupt.
+false_keys_mpeg4.mp4, false_keys_h263.3gp: the index marks P frames as key frames, as in files of old phones.
+field_pairs.ts: camcorder H.264 with one packet per field.
 one_bad_packet.mp4: one of 20 packets cannot be decoded; players show the other 19 frames.
 """
 
@@ -40,14 +40,14 @@ def read(reader: RawVideoReader, path: Path, frames: list[int]) -> np.ndarray:
 
 
 def garble(content: bytes) -> bytes:
-    """Damage the second half of a slice, which decoders notice."""
+    """Damage the second half of a slice, which decoders detect."""
     return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
 
 
 @pytest.mark.parametrize(
     "name", ["false_keys_mpeg4.mp4", "false_keys_h263.3gp", "field_pairs.ts", "one_bad_packet.mp4"]
 )
-def test_whatever_is_asked_for_is_what_a_pass_from_the_start_shows(name: str) -> None:
+def test_random_access_gives_the_frames_of_a_sequential_pass(name: str) -> None:
     expected = sequential_frames(FILES / name)
     with VideoFile(FILES / name) as video:
         assert build_index(video).num_frames == len(expected)
@@ -60,7 +60,7 @@ def test_whatever_is_asked_for_is_what_a_pass_from_the_start_shows(name: str) ->
     assert len(list(decode_frames(FILES / name))) == len(expected)
 
 
-def test_a_picture_marked_as_corrupt_even_from_the_start_is_refused_by_name() -> None:
+def test_a_frame_that_is_corrupt_even_from_the_start_is_an_error() -> None:
     path = FILES / "old_x264_444.mp4"
     assert decode_all(path)[12].is_corrupt
     for number in (0, 12, 14, 35):
@@ -70,7 +70,7 @@ def test_a_picture_marked_as_corrupt_even_from_the_start_is_refused_by_name() ->
         list(decode_frames(path))
 
 
-def test_an_undecodable_packet_costs_its_own_frame_and_is_named() -> None:
+def test_an_undecodable_packet_loses_its_own_frame_and_is_reported() -> None:
     path = FILES / "one_bad_packet.mp4"
     damage = f"1 packet cannot be decoded ({INVALID})"
     for index in (build_index, rebuild_index):
@@ -78,7 +78,7 @@ def test_an_undecodable_packet_costs_its_own_frame_and_is_named() -> None:
             found = index(video)
             assert (found.num_frames, found.damage, found.unsound) == (19, damage, frozenset())
     levels = [round(float(frame.mean()) / 10) for frame in read(RawVideoReader(""), path, list(range(19)))]
-    assert levels == list(range(19))  # it brought ten levels more, which all behind it lack, as in players
+    assert levels == list(range(19))  # it would have added ten levels, which all later frames lack, as in players
     reader = open_reader("RAW", FILES)
     reader.read(VideoRecord("one_bad_packet.mp4#skip=12", 7, 0), [3])
     assert reader.take_notes() == (f"{path}: {damage}",)
@@ -91,7 +91,7 @@ def test_an_undecodable_packet_costs_its_own_frame_and_is_named() -> None:
 
 
 def parameters_in_the_first_packet_only(path: Path) -> Path:
-    """H.264 whose header speaks of other coding than is used; the first packet alone has the parameters that are."""
+    """H.264 whose header has the wrong entropy coding; only the first packet has the right parameters."""
     first, other = (encode_video(path.with_name(f"{i}.mp4"), N, options={**X264, "coder": coder}) for i, coder in
                     enumerate(("vlc", "ac")))  # fmt: skip
     with av.open(str(first)) as reading, av.open(str(other)) as template, av.open(str(path), "w") as writing:
@@ -109,22 +109,22 @@ def parameters_in_the_first_packet_only(path: Path) -> Path:
     return path
 
 
-def test_what_only_the_first_packet_says_is_heard(tmp_path: Path) -> None:
+def test_parameters_of_the_first_packet_are_used(tmp_path: Path) -> None:
     path = parameters_in_the_first_packet_only(tmp_path / "a.mp4")
     assert frame_numbers(sequential_frames(path)) == list(range(N))
     reader = RawVideoReader("")
-    for frames in ([30, 16, 37], [29, 14]):  # the second time, the file is not looked through any more
+    for frames in ([30, 16, 37], [29, 14]):  # the second time, the file is not scanned again
         assert frame_numbers(read(reader, path, frames)) == frames
     with VideoFile(path) as video:
         keys = build_index(video).keys
     with VideoFile(path) as video:
         packets = video.packets_from_key(keys[2], latest=keys[2], known_keys=keys)
         assert packets is not None
-        first = [*video.decode(next(packets)), *video.drain()][0]  # where it lands, without a pass from the start
+        first = [*video.decode(next(packets)), *video.drain()][0]  # at the landing point, without a pass from the start
     assert frame_numbers([first.to_ndarray(format="rgb24")]) == [24]
 
 
-def test_a_picture_that_is_no_key_frame_is_no_place_to_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_never_starts_from_a_false_key_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     path = FILES / "false_keys_mpeg4.mp4"
     expected = sequential_frames(path)
     with VideoFile(path) as video:
@@ -138,7 +138,7 @@ def test_a_picture_that_is_no_key_frame_is_no_place_to_start_from(monkeypatch: p
     assert index.keys == (0,)
 
 
-def test_key_frames_that_are_none_are_remembered(tmp_path: Path) -> None:
+def test_false_key_frames_are_remembered(tmp_path: Path) -> None:
     path = tmp_path / "lie.mp4"
     with av.open(str(path), "w") as writing:
         options = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=1000:scenecut=0:bframes=0:pools=none"}
@@ -167,7 +167,7 @@ def broken(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_rests_on_a_damaged_frame_is_damaged_too(broken: Path) -> None:
+def test_frames_that_depend_on_a_damaged_one_are_damaged(broken: Path) -> None:
     assert [i for i, frame in enumerate(decode_all(broken)) if frame.is_corrupt] == [15]
     reader = RawVideoReader("")
     sound = [*range(15), *range(20, 40)]
@@ -190,7 +190,7 @@ def test_what_rests_on_a_damaged_frame_is_damaged_too(broken: Path) -> None:
     assert (index.num_frames, sorted(index.unsound), index.damage) == (40, list(range(15, 20)), "5 pictures damaged")
 
 
-def test_damaged_frames_at_the_end_are_no_frames(tmp_path: Path) -> None:
+def test_damaged_frames_at_the_end_do_not_count(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 40, options={"preset": "ultrafast", "g": "10", "bf": "0"})
     overwrite_packet(path, 36, garble)
     assert frame_numbers(list(decode_frames(path))) == list(range(36))
@@ -201,10 +201,8 @@ def test_damaged_frames_at_the_end_are_no_frames(tmp_path: Path) -> None:
     assert caught.value.num_frames == 36
 
 
-def test_b_pictures_before_a_damaged_one_are_held_back(tmp_path: Path) -> None:
-    path = encode_video(
-        tmp_path / "a.mp4", 24
-    )  # three B pictures between references, which come before them in the file
+def test_b_frames_before_a_damaged_frame_are_held_back(tmp_path: Path) -> None:
+    path = encode_video(tmp_path / "a.mp4", 24)  # three B frames between references, which precede them in the file
     overwrite_packet(path, 5, garble)
     frames = decode_all(path)
     (marked,) = [i for i, frame in enumerate(frames) if frame.is_corrupt]
@@ -222,7 +220,7 @@ FUZZED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", FUZZED)
-def test_most_of_what_fuzzing_garbles_is_refused(tmp_path: Path, kind: str) -> None:
+def test_most_frames_garbled_by_fuzzing_are_rejected(tmp_path: Path, kind: str) -> None:
     name, options = FUZZED[kind]
     path = encode_video(tmp_path / name, N, **options)
     whole, data = decode_all(path), path.read_bytes()
@@ -244,7 +242,7 @@ def test_most_of_what_fuzzing_garbles_is_refused(tmp_path: Path, kind: str) -> N
     assert garbled > 50 and refused > 0.6 * garbled and refused > 3 * marked, (garbled, marked, refused)
 
 
-def test_pictures_larger_than_allowed_are_refused(tmp_path: Path) -> None:
+def test_frames_above_the_size_limit_are_errors(tmp_path: Path) -> None:
     path = encode_video(tmp_path / "a.mp4", 3, size=(48, 64))
     assert len(list(decode_frames(path, max_pixels=48 * 64))) == 3
     message = r"a\.mp4: 64x48 pixels are more than dataset\.max_pixels=3071 allows"
@@ -254,7 +252,7 @@ def test_pictures_larger_than_allowed_are_refused(tmp_path: Path) -> None:
         list(decode_frames(path, max_pixels=3071))
 
 
-def test_pictures_that_grow_beyond_what_is_allowed_are_not_decoded(tmp_path: Path) -> None:
+def test_frames_that_grow_beyond_the_limit_are_not_decoded(tmp_path: Path) -> None:
     small = encode_video(tmp_path / "small.ts", 10, size=(48, 64))
     large = encode_video(tmp_path / "large.ts", 10, size=(96, 128), pts=range(15, 25))
     path = tmp_path / "joined.ts"

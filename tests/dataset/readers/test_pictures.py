@@ -1,4 +1,4 @@
-"""Single pictures and how they are numbered: size before pixels, 16 bits, orientation, names from 0 or of 6 digits."""
+"""Images and their numbering: size limit, 16-bit samples, orientation, names from 0 or of 6 digits."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ def encode(pixels: np.ndarray, kind: str = "JPEG", **options: object) -> bytes:
 
 
 def png_of_size(width: int, height: int, *, bits: int) -> bytes:
-    """A PNG that claims a size, with next to no pixels."""
+    """A PNG whose header claims a size, with almost no data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -61,17 +61,17 @@ def test_the_size_is_read_before_the_pixels(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
-def test_the_limit_is_what_is_said_and_not_pillows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_max_pixels_and_not_pillows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(numbered_frame(1), kind)  # 64 x 48 = 3072 pixels
     assert decode_image(data, color=True, max_pixels=3072).shape == (48, 64, 3)
     with pytest.raises(ImageError, match=r"^64x48 pixels are more than dataset\.max_pixels=3071 allows$"):
         decode_image(data, color=True, max_pixels=3071)
     limit = Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns above this, and refuses above its double
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns above this, and raises above twice this
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode_image(data, color=False).shape == (48, 64, 1)
-    assert limit and 2 * limit > (1 << 27) > MAX_PIXELS  # so that every limit a record may set is within Pillow's
+    assert limit and 2 * limit > (1 << 27) > MAX_PIXELS  # so that every limit of a record is within Pillow's
     if kind != "JPEG":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
         with pytest.raises(ImageError, match="^it is too large: Image size"):
@@ -106,7 +106,7 @@ def test_samples_of_16_bits_are_scaled(channels: int) -> None:
             decode_image(data[:size], color=True)
 
 
-def test_samples_of_32_bits_are_refused_by_name() -> None:
+def test_samples_of_32_bits_are_errors() -> None:
     data = encode(np.arange(12, dtype=np.float32).reshape(3, 4), "TIFF")
     with pytest.raises(ImageError, match=r"^its samples are of 32 bits \(Pillow's mode F\)"):
         decode_image(data, color=True)
@@ -132,7 +132,7 @@ def test_an_exif_orientation_is_applied(orientation: int, kind: str) -> None:
 
 
 def write(root: Path, layout: str, videos: dict[str, list[str]]) -> FrameReader:
-    """Pictures of numbered frames, by video and name in the order of the numbers, as folders or in one LMDB."""
+    """Images of numbered frames, by video and name, as folders or in one LMDB environment."""
     root.mkdir()
     if layout == "FRAME":
         for video, names in videos.items():
@@ -159,7 +159,7 @@ def test_numbers_from_0_and_of_five_or_six_digits_are_recognized(tmp_path: Path,
 
 
 @pytest.mark.parametrize("layout", ["FRAME", "LMDB"])
-def test_pictures_named_in_two_ways_are_refused_by_name(tmp_path: Path, layout: str) -> None:
+def test_images_named_in_two_ways_are_an_error(tmp_path: Path, layout: str) -> None:
     reader = write(tmp_path / "root", layout, {"v": ["00001.jpg", "00002.jpg", "000000.jpg"]})
     with pytest.raises(
         ReadError,
@@ -168,7 +168,7 @@ def test_pictures_named_in_two_ways_are_refused_by_name(tmp_path: Path, layout: 
         reader.read(VideoRecord("v", 3, 0), [0])
 
 
-def test_a_gap_in_pictures_from_0_is_named(tmp_path: Path) -> None:
+def test_a_gap_in_images_from_0_is_named(tmp_path: Path) -> None:
     reader = write(tmp_path / "root", "FRAME", {"v": ["000000.jpg", "000001.jpg", "000003.jpg"]})
     with pytest.raises(ReadError, match=r"v/000002\.jpg: it is missing, though later frames exist$"):
         reader.read(VideoRecord("v", 3, 0), [0, 2])
@@ -180,11 +180,11 @@ def test_a_single_name_decides() -> None:
         assert found == expected
 
 
-def test_damage_is_an_error_of_the_picture_whatever_pillow_calls_it(tmp_path: Path) -> None:
+def test_damage_is_an_image_error_whatever_pillow_raises(tmp_path: Path) -> None:
     png, jpeg = encode(numbered_frame(0), "PNG"), encode(numbered_frame(0))
     header = png.index(b"IHDR")
     exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "words " * 10  # that it is turned, and a description
+    exif[0x0112], exif[0x010E] = 6, "words " * 10  # orientation and description
     stream = io.BytesIO()
     Image.fromarray(numbered_frame(0)).convert("CMYK").save(stream, "JPEG", exif=exif)
     cmyk = stream.getvalue()
@@ -202,7 +202,7 @@ def test_damage_is_an_error_of_the_picture_whatever_pillow_calls_it(tmp_path: Pa
     for cause, data in damaged.items():
         with pytest.raises(ImageError, match=cause):
             decode_image(data, color=True)
-    # A part that comes twice, as of a copy that was interrupted: OpenCV makes a picture of it, Pillow does not.
+    # A duplicated part, as after an interrupted copy: OpenCV decodes it, Pillow does not.
     scan = jpeg.index(b"\xff\xda") + 100
     (tmp_path / "v").mkdir()
     (tmp_path / "v/00001.jpg").write_bytes(jpeg[:scan] + jpeg[scan - 512 : scan] + jpeg[scan:])
@@ -212,7 +212,7 @@ def test_damage_is_an_error_of_the_picture_whatever_pillow_calls_it(tmp_path: Pa
     assert np.array_equal(decode_image(progressive, color=True), np.asarray(Image.open(io.BytesIO(progressive))))
 
 
-def test_a_damaged_environment_is_refused_wherever_it_shows(tmp_path: Path) -> None:
+def test_a_damaged_environment_is_an_error_wherever_it_shows(tmp_path: Path) -> None:
     path = tmp_path / "v"
     with lmdb.open(str(path), map_size=1 << 24) as environment, environment.begin(write=True) as writing:
         for number in range(200):
@@ -220,7 +220,7 @@ def test_a_damaged_environment_is_refused_wherever_it_shows(tmp_path: Path) -> N
     data = (path / "data.mdb").read_bytes()
     ends = []
     for page in range(2, len(data) // 4096):
-        flags = page * 4096 + 10  # what kind of page it is: none
+        flags = page * 4096 + 10  # an invalid page type
         (path / "data.mdb").write_bytes(data[:flags] + bytes(2) + data[flags + 2 :])
         store = lmdb_frames.LmdbStore(tmp_path)
         for call in ((store.images, [0, 199], ""), (store.count, ""), (store.describe, 0, "")):
@@ -232,7 +232,7 @@ def test_a_damaged_environment_is_refused_wherever_it_shows(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("subdir", [True, False])
-def test_a_truncated_environment_is_refused_before_it_is_mapped(tmp_path: Path, subdir: bool) -> None:
+def test_a_truncated_environment_is_an_error_before_it_is_mapped(tmp_path: Path, subdir: bool) -> None:
     path = tmp_path / "v"
     with lmdb.open(str(path), map_size=1 << 24, subdir=subdir) as environment, environment.begin(write=True) as writing:
         for number in range(30):

@@ -1,4 +1,4 @@
-"""The three formats give the same frames; pictures are decoded as Pillow does; every fault is named."""
+"""The three formats give the same frames; images are decoded as by Pillow; every fault is named."""
 
 import io
 import multiprocessing
@@ -32,7 +32,7 @@ def encode_picture(pixels: np.ndarray, kind: str = "JPEG", **options: object) ->
 
 
 def write_folders(root: Path, pictures: dict[str, dict[str, bytes]]) -> Path:
-    """Pictures by video and name (without leading zeros, `12` or `12_c1`) as a folder each."""
+    """A folder of images per video, by name without leading zeros (`12` or `12_c1`)."""
     for video, named in pictures.items():
         (root / video).mkdir(parents=True)
         for name, data in named.items():
@@ -42,7 +42,7 @@ def write_folders(root: Path, pictures: dict[str, dict[str, bytes]]) -> Path:
 
 
 def write_environments(root: Path, pictures: dict[str, dict[str, bytes]]) -> Path:
-    """The same as an LMDB environment each."""
+    """The same, an LMDB environment per video."""
     for video, named in pictures.items():
         (root / video).mkdir(parents=True)
         write_keys(root / video, {lmdb_key(name): data for name, data in named.items()})
@@ -50,7 +50,7 @@ def write_environments(root: Path, pictures: dict[str, dict[str, bytes]]) -> Pat
 
 
 def write_one_environment(root: Path, pictures: dict[str, dict[str, bytes]]) -> Path:
-    """The same as a single LMDB environment."""
+    """The same, in a single LMDB environment."""
     root.mkdir(parents=True)
     write_keys(
         root, {f"{video}/{lmdb_key(name)}": data for video, named in pictures.items() for name, data in named.items()}
@@ -139,7 +139,7 @@ def test_flow_has_two_channels(tmp_path: Path, layout: str) -> None:
             assert np.array_equal(got[:, :, channel], np.asarray(image))
 
 
-def test_frames_past_the_end_and_gaps_are_told_apart(tmp_path: Path, layout: str) -> None:
+def test_frames_past_the_end_and_gaps_are_different_errors(tmp_path: Path, layout: str) -> None:
     pictures = {name: numbered_pictures() for name in ("a", "b", "c")}
     pictures["b"].pop("5")
     reader = open_layout(layout, tmp_path / "root", pictures)
@@ -155,7 +155,7 @@ def test_frames_past_the_end_and_gaps_are_told_apart(tmp_path: Path, layout: str
     assert frame_numbers(reader.read(VideoRecord("b", N, 0), [3, 5]).numpy()) == [3, 5]
 
 
-def test_a_video_that_is_not_there_is_named(tmp_path: Path, layout: str) -> None:
+def test_a_missing_video_is_named(tmp_path: Path, layout: str) -> None:
     reader = open_layout(layout, tmp_path / "root", {"a": numbered_pictures(2)})
     causes = {
         "FRAME": "cannot read the frames of .*/none: no such folder",
@@ -207,7 +207,7 @@ def test_no_environment_stays_open(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
     for reader in [open_reader("LMDB", path) for path in (root, root, tmp_path / "link")]:
         assert frame_numbers(reader.read(VideoRecord("a", 2, 0), [1]).numpy()) == [1]
-        lmdb.open(str(root / "a"), readonly=True, lock=False).close()  # which an open one would not allow
+        lmdb.open(str(root / "a"), readonly=True, lock=False).close()  # fails if it is open already
 
 
 def read_numbers(reader: FrameReader, opened: list[int], results: "multiprocessing.Queue[list[int]]") -> None:
@@ -233,7 +233,7 @@ def test_a_reader_works_in_the_parent_and_in_forked_workers(
     worker = context.Process(target=read_numbers, args=(reader, opened, results))
     worker.start()
     assert results.get(timeout=60) == [2, 1]
-    # The worker opens for itself what its parent has had open.
+    # The worker opens its own files, whatever its parent had open.
     assert results.get(timeout=60) == ([] if layout == "FRAME" else [os.getpid(), worker.pid])
     worker.join()
     assert worker.exitcode == 0
@@ -247,14 +247,14 @@ def test_readers_can_be_pickled(tmp_path: Path, layout: str) -> None:
     assert frame_numbers(copy.read(VideoRecord("v", 3, 0), [2]).numpy()) == [2]
 
 
-def test_frame_numbers_below_zero_and_none_at_all_are_refused(tmp_path: Path) -> None:
+def test_negative_or_no_frame_indices_are_errors(tmp_path: Path) -> None:
     reader = NumberedImageReader(FolderStore(tmp_path))
     for frames in ([-1, 0], []):
         with pytest.raises(ValueError, match="frame_indices must be non-empty and non-negative"):
             reader.read(VideoRecord("v", 3, 0), frames)
 
 
-def test_a_wrong_format_or_root_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_format_or_root_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="^unknown data format 'raw': choose one of .*RAW, FRAME, LMDB"):
         open_reader("raw", tmp_path)
     with pytest.raises(UserError, match="^the root of the videos, .*none, does not exist$"):
@@ -271,7 +271,7 @@ def cmyk_picture() -> bytes:
 
 def turned_picture() -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    exif[0x0112] = 6  # orientation: rotated by 90 degrees
     return encode_picture(numbered_frame(77), exif=exif)
 
 
@@ -293,7 +293,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-def test_pictures_are_decoded_as_pillow_does(kind: str) -> None:
+def test_images_are_decoded_as_by_pillow(kind: str) -> None:
     data = PICTURES[kind]
     with Image.open(io.BytesIO(data)) as opened:
         image = ImageOps.exif_transpose(opened)
@@ -301,13 +301,13 @@ def test_pictures_are_decoded_as_pillow_does(kind: str) -> None:
     assert np.array_equal(decode_image(data, color=True), color)
     got = decode_image(data, color=False)
     assert got.shape == (*gray.shape, 1)
-    # A JPEG's own gray levels are used; Pillow makes them anew from rounded RGB.
+    # The JPEG's own luma is used; Pillow computes it from rounded RGB.
     assert np.abs(got[:, :, 0].astype(int) - gray).max() <= (0 if kind in ("gray", "PNG", "BMP", "CMYK") else 2)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 20, 200, 600, 750])
 @pytest.mark.parametrize("kind", ["4:2:0", "progressive", "PNG"])
-def test_part_of_a_picture_is_no_picture(kind: str, size: int) -> None:
+def test_a_truncated_image_is_an_error(kind: str, size: int) -> None:
     with pytest.raises(ImageError):
         decode_image(PICTURES[kind][:size], color=True)
 

@@ -1,4 +1,4 @@
-"""Segments of long videos: a list's line, every reader, training clips, and what is held out of a list."""
+"""Segments of long videos: in lists, in every reader, in training clips and in held-out splits."""
 
 import pickle
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_frames_of_a_segment_count_from_its_begin(layout: str, roots: dict[str, 
         reader.read(VideoRecord(f"{video}#skip=50", 30, 0), [0])
 
 
-def test_a_shard_knows_its_videos_apart(roots: dict[str, Path]) -> None:
+def test_a_shard_distinguishes_its_videos(roots: dict[str, Path]) -> None:
     store = LmdbStore(roots["SHARD"])
     assert [store.count(f"a b/deep/{name}", "") for name in ("x", "xy", "z")] == [N, 3, 0]
 
@@ -65,11 +65,11 @@ def test_a_shard_knows_its_videos_apart(roots: dict[str, Path]) -> None:
         ("#skip=5", ("#skip=5", 0)),
     ],
 )
-def test_only_a_whole_ending_is_a_segment(path: str, expected: tuple[str, int]) -> None:
+def test_only_a_complete_suffix_is_a_segment(path: str, expected: tuple[str, int]) -> None:
     assert split_segment(path) == expected
 
 
-def test_a_segment_is_written_as_it_is_read(tmp_path: Path) -> None:
+def test_a_segment_path_round_trips(tmp_path: Path) -> None:
     assert split_segment(segment_path("x y.mp4", 12)) == ("x y.mp4", 12)
     (tmp_path / "list.txt").write_text("x y.mp4#skip=12 30 4\r\nz.mp4 9 0")
     videos = read_list(tmp_path / "list.txt")

@@ -1,4 +1,4 @@
-"""Where frames are in a file: when packets alone are believed, what decoding adds, and where decoding starts."""
+"""The frame index: when packets are trusted, what decoding adds, and where decoding starts."""
 
 import itertools
 from pathlib import Path
@@ -38,7 +38,7 @@ DOUBTFUL = ("interlaced", "avi, mpeg4", "avi, h264", "mp4, mpeg4", "vp8", "edit 
 
 
 @pytest.mark.parametrize("video", PLAIN + DOUBTFUL, indirect=True)
-def test_only_doubtful_files_are_decoded_for_their_index(
+def test_only_ambiguous_files_are_decoded_for_their_index(
     video: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
@@ -54,7 +54,7 @@ def test_only_doubtful_files_are_decoded_for_their_index(
     assert bool(decoded) == (request.node.callspec.params["video"] in DOUBTFUL)
 
 
-def test_going_to_a_key_frame_is_refused_where_it_lands_later(tmp_path: Path) -> None:
+def test_a_seek_that_lands_too_late_fails(tmp_path: Path) -> None:
     with VideoFile(encode_video(tmp_path / "a.mp4", N)) as video:
         keys = build_index(video).keys
         assert len(keys) > 3
@@ -95,8 +95,8 @@ def test_packets_alone_are_trusted_only_if_nothing_at_all_is_odd(field: str, val
     ("times", "shown", "keys", "interlaced", "expected"),
     [
         ([2, 4, 6], [2, 6, 4], (2,), False, [2, 4, 6]),
-        ([2, 4, 6], [0, 2, 6, 4], (0,), False, [2, 4, 6]),  # a packet that shows nothing
-        ([2, 4, 6], [2, 3, 4, 5, 6, 7], (2,), True, None),  # two fields a frame
+        ([2, 4, 6], [0, 2, 6, 4], (0,), False, [2, 4, 6]),  # a packet without a frame
+        ([2, 4, 6], [2, 3, 4, 5, 6, 7], (2,), True, None),  # two fields per frame
         ([2, 4, 6], [2, 6, 4], (2,), True, [2, 4, 6]),
         ([2, None, 6], [2, 6, None], (2,), False, None),
         ([2, 6, 4], [2, 6, 4], (2,), False, None),

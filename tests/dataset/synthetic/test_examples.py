@@ -1,4 +1,4 @@
-"""The example folders: what tells their classes apart, and how they get on the disk."""
+"""The example folders: what distinguishes their classes, and their files."""
 
 import subprocess
 import sys
@@ -18,12 +18,12 @@ from tests.conftest import ROOT
 
 
 def signed_area(tips: np.ndarray) -> float:
-    """Twice the area that a course goes around, positive clockwise on the screen."""
+    """Twice the area enclosed by a trajectory, positive if clockwise on the screen."""
     x, y = tips.T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
 
 
-def test_circles_go_around_as_they_are_called_and_lines_go_where() -> None:
+def test_circles_and_lines_have_the_direction_of_their_names() -> None:
     for seed in range(20):
         traces = {name: trace(np.random.default_rng(seed), shape, num_frames=60) for name, shape in SHAPES.items()}
         assert signed_area(traces["circle clockwise"]) > 0 > signed_area(traces["circle counter-clockwise"])
@@ -72,7 +72,7 @@ def test_a_scene_is_shared() -> None:
     assert np.array_equal(one, two)
 
 
-def test_a_folder_is_made_continued_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_is_made_continued_and_not_changed_again(tmp_path: Path) -> None:
     root, parameters = tmp_path / "set", Parameters("motion", 3, 1, 25)  # short videos
     make_example(parameters, root, workers=1)
     found = find_videos(root).videos
@@ -95,7 +95,7 @@ def test_a_folder_is_made_continued_and_left_alone(tmp_path: Path) -> None:
         Parameters("motion", 3, 0, 0)
 
 
-def test_the_command_says_what_is_wrong() -> None:
+def test_the_command_reports_mistakes() -> None:
     command = [sys.executable, "-m", "dataset.synthetic.examples", "motion", "--root", "unused", "--num_train", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: num_train must be at least 1, not 0\n")

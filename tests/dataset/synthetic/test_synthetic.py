@@ -1,4 +1,4 @@
-"""The embedded data set: what its videos show, and how they get on the disk."""
+"""The embedded dataset: the content of its videos, and its files."""
 
 import errno
 import io
@@ -29,7 +29,7 @@ from dataset.synthetic.scene import CLASSES, MOTIONS, TURN, frame_width, make_sc
 from dataset.synthetic.store import FORMATS, encode_video
 from tests.conftest import ROOT
 
-NUM_FRAMES = 40  # of a video by default
+NUM_FRAMES = 40  # default length of a video
 SMALL: dict[str, Any] = {"num_train": 14, "num_test": 13, "size": 32, "frames": 8}
 
 
@@ -51,7 +51,7 @@ def small_set(tmp_path_factory):
     return root
 
 
-# ---- what the videos show ------------------------------------------------------------------------------------------
+# ---- content of the videos ------------------------------------------------------------------------------------------
 
 
 def test_a_video_depends_on_its_seed_split_and_index_only():
@@ -72,14 +72,14 @@ def foreground(frames, scene):
 
 
 def shift_between(before, after):
-    """(down, right) displacement of one mask to the other on the torus, by circular correlation."""
+    """(down, right) displacement from one mask to the other on the torus, by circular correlation."""
     correlation = np.fft.ifft2(np.fft.fft2(after) * np.conj(np.fft.fft2(before))).real
     peak = np.unravel_index(correlation.argmax(), correlation.shape)
     return tuple((p + n // 2) % n - n // 2 for p, n in zip(peak, correlation.shape, strict=True))
 
 
 def spin_between(before, after, center, radius):
-    """Clockwise turn in degrees of the picture around a center, by correlation along circles."""
+    """Clockwise rotation of an image around a center, degrees, by correlation along circles."""
     angles, lengths = np.radians(np.arange(360)), np.linspace(0.3, 0.9, 7) * radius
     rows = np.rint(center[1] + np.outer(lengths, np.sin(angles))).astype(int) % before.shape[0]
     columns = np.rint(center[0] + np.outer(lengths, np.cos(angles))).astype(int) % before.shape[1]
@@ -104,7 +104,7 @@ def tracked_set(tmp_path_factory):
 
 
 def expected_sign(motion, scene, span):
-    """Sign of the change over the frames of a span, 0 if the motion turns within it."""
+    """Sign of the change over a span of frames, 0 if the motion reverses within it."""
     if not motion.turns:
         return motion.sign
     if span[0] < scene.turn < span[1]:
@@ -148,8 +148,8 @@ def test_rotation_in_the_decoded_video(tracked_set, name):
         scene, _ = make_video("train", index, parameters=parameters)
         frames = decoded(root, f"train/{name}/{index:05d}.mp4", NUM_FRAMES)
         ratios = []
-        for track, _ in scene.sprites:  # some are covered by others, or too small to be measured well
-            pairs = itertools.pairwise(frames[::4])  # far enough apart for the turn to be more than a pixel
+        for track, _ in scene.sprites:  # some are occluded, or too small to be measured well
+            pairs = itertools.pairwise(frames[::4])  # far enough apart for a rotation of more than a pixel
             spins = [spin_between(a, b, (track.x[0], track.y[0]), track.radius[0]) for a, b in pairs]
             ratios.append(np.median(spins) / np.degrees(track.angle[4] - track.angle[0]))
         assert np.median(ratios) == pytest.approx(1, abs=0.3)
@@ -169,7 +169,7 @@ def states():
 
 
 def nearest_neighbor_accuracy(features, labels):
-    """Share of the second half whose nearest neighbors (15) in the first half vote for the right class."""
+    """Fraction of the second half whose 15 nearest neighbors in the first half vote for the right class."""
     half = len(labels) // 2
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
     distances = ((scaled[half:, None] - scaled[None, :half]) ** 2).sum(axis=-1)
@@ -178,7 +178,7 @@ def nearest_neighbor_accuracy(features, labels):
     return (guesses == labels[half:]).mean()
 
 
-def test_one_frame_does_not_tell_the_class_but_the_motion_does(states):
+def test_one_frame_does_not_predict_the_class_but_the_motion_does(states):
     labels, tracks = states
     size = 32
     frame = np.random.default_rng(0).integers(0, 16, len(labels))
@@ -190,14 +190,14 @@ def test_one_frame_does_not_tell_the_class_but_the_motion_does(states):
     short = nearest_neighbor_accuracy(tracks[:, :, 2] - tracks[:, :, 0], labels)
     middle, end = tracks[:, :, 8] - tracks[:, :, 0], tracks[:, :, 15] - tracks[:, :, 8]
     long = nearest_neighbor_accuracy(np.concatenate([middle, end], axis=1), labels)
-    # Chance is 1/12 with a standard deviation of 0.008; without the turn, three classes share each direction.
+    # Chance is 1/12 with a standard deviation of 0.008; without the reversal, three classes share each direction.
     assert one_frame < 0.115
     assert 0.55 < short < 0.75
     assert long > 0.9
 
 
 def test_frames_of_a_motion_and_its_reversal_have_one_distribution(states):
-    """At every time for places and angles, over all times for radii (grow and shrink are each other's reversal)."""
+    """At every time for positions and angles, over all times for radii (grow is the reversal of shrink)."""
     labels, tracks = states
     right, left, grow, shrink = (tracks[labels == CLASSES.index(n)] for n in ("right", "left", "grow", "shrink"))
     for time_index in (0, 7, 15):
@@ -208,10 +208,10 @@ def test_frames_of_a_motion_and_its_reversal_have_one_distribution(states):
     for changing in (grow, shrink):
         assert scipy.stats.ks_2samp(changing[np.arange(200), 2, pick], still).pvalue > 0.01
     assert scipy.stats.ks_2samp(grow[:, 2, 0], shrink[:, 2, -1]).pvalue > 0.01
-    assert scipy.stats.ks_2samp(grow[:, 2, 0], shrink[:, 2, 0]).pvalue < 1e-4  # the test can tell
+    assert scipy.stats.ks_2samp(grow[:, 2, 0], shrink[:, 2, 0]).pvalue < 1e-4  # the test has the power to tell
 
 
-def test_the_turn_comes_at_varying_times_and_only_in_two_phase_motions():
+def test_the_reversal_comes_at_varying_times_and_only_in_two_phase_motions():
     turns = []
     for index in range(120):
         motion = MOTIONS[CLASSES[index % 12]]
@@ -252,7 +252,7 @@ def test_any_number_of_workers_makes_the_same_files(small_set, tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_reads_as_what_was_drawn(format, tmp_path):
+def test_every_format_reads_as_it_was_rendered(format, tmp_path):
     root = tmp_path / "set"
     make_synthetic(root, format=format, workers=1, num_train=13, num_test=1, size=64, frames=6)
     reader = open_reader(format.removesuffix("_SET"), root)
@@ -261,7 +261,7 @@ def test_every_format_reads_as_what_was_drawn(format, tmp_path):
         _, drawn = make_video("train", index, parameters=Parameters(13, 1, 64, 6, format, 0))
         read = reader.read(records[index], range(6)).numpy()
         error = np.abs(read.astype(int) - drawn).mean(axis=(1, 2, 3))
-        assert error.max() < 9  # halved color resolution and camera noise; another frame differs by more
+        assert error.max() < 9  # chroma subsampling and camera noise; a wrong frame differs by more
         for shown in range(6):
             distances = np.abs(drawn.astype(int) - read[shown]).mean(axis=(1, 2, 3))
             assert distances.argmin() == shown
@@ -271,7 +271,7 @@ def test_every_format_reads_as_what_was_drawn(format, tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_continued_run_makes_only_what_is_missing_or_broken(format, tmp_path, monkeypatch):
+def test_a_continued_run_makes_only_missing_or_incomplete_videos(format, tmp_path, monkeypatch):
     root, whole = tmp_path / "set", tmp_path / "whole"
     store, encode = FORMATS[format]
     made = []
@@ -330,7 +330,7 @@ def test_a_killed_process_is_continued(tmp_path):
     assert {name: (root / name).stat().st_mtime_ns for name in names} == before
 
 
-def test_a_finished_set_is_left_alone(small_set, monkeypatch):
+def test_a_finished_set_is_not_changed(small_set, monkeypatch):
     before = content(small_set)
     monkeypatch.setitem(synthetic.FORMATS, "RAW", (FORMATS["RAW"][0], None))
     make_synthetic(small_set, **SMALL)
@@ -364,7 +364,7 @@ def test_a_set_from_before_its_noise_could_be_chosen_is_the_same(small_set, tmp_
         make_synthetic(tmp_path / "set", noise=9, **SMALL)
 
 
-def test_noise_is_of_so_many_gray_levels():
+def test_noise_has_the_requested_standard_deviation():
     clean, noisy = (
         synthetic.make_video("train", 0, parameters=synthetic.Parameters(1, 1, 48, 4, "RAW", 0, noise))[1].astype(float)
         for noise in (0.0, 20.0)
@@ -383,7 +383,7 @@ def test_a_set_of_another_generator_is_not_mixed_with(small_set, tmp_path):
         make_synthetic(tmp_path / "set", **SMALL)
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_an_error(tmp_path):
     (tmp_path / "thesis.txt").write_text("do not touch")
     with pytest.raises(SyntheticError, match="is not empty"):
         make_synthetic(tmp_path, **SMALL)
@@ -429,7 +429,7 @@ def test_a_full_disk_is_one_clear_error(format, method, tmp_path, monkeypatch):
 
 def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
     def fail(_folder, _items):
-        raise lmdb.Error("mdb_txn_commit: Input/output error")  # what LMDB says on a full disk
+        raise lmdb.Error("mdb_txn_commit: Input/output error")  # what LMDB raises on a full disk
 
     monkeypatch.setattr(video_stores, "_put", fail)
     with pytest.raises(SyntheticError, match="cannot write .* Input/output error"):
@@ -439,7 +439,7 @@ def test_a_full_disk_under_lmdb_is_one_clear_error(tmp_path, monkeypatch):
         make_synthetic(tmp_path / "set", workers=1, format="LMDB_SET", **SMALL)
 
 
-def test_the_command_line_says_what_is_wrong():
+def test_the_command_line_reports_mistakes():
     command = [sys.executable, "-m", "dataset.synthetic", "--root", "unused", "--size", "71"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: size must be even for H.264 video, not 71\n")

@@ -1,4 +1,4 @@
-"""A mirrored clip of a class with a side is a clip of the class of the other side."""
+"""A mirrored clip of a class with left or right in its name gets the label of the mirrored class."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dataset.transforms.label_flip import LabelFlipError, make_label_flip, mirro
 from tests.conftest import MakeRecord
 from utils.config import ConfigError, load_config
 
-# Those of Something-Something V2's 174 class names that have a side, and two that have none.
+# The class names of Something-Something V2 with left or right in them, and two without.
 NAMES = [
     "Holding something",
     "Pulling something from left to right",
@@ -20,7 +20,7 @@ NAMES = [
     "Pushing something from right to left",
     "Turning the camera left while filming something",
     "Turning the camera right while filming something",
-    "Turning something upright",  # holds the letters, not the word
+    "Turning something upright",  # contains the letters, not the word
 ]
 
 
@@ -31,7 +31,7 @@ def test_sides_are_exchanged_word_by_word() -> None:
         assert mirrored_name(mirrored_name(name)) == name
 
 
-def test_names_without_a_mirror_image_are_refused() -> None:
+def test_names_without_a_mirror_image_are_errors() -> None:
     with pytest.raises(LabelFlipError, match="mirror image of class 'turn left' of x_list.txt is 'turn right'"):
         mirrored_labels(["turn left", "stand"], source="x_list.txt")
     with pytest.raises(LabelFlipError, match="no class name of x_list.txt has 'left' or 'right' in it"):
@@ -74,7 +74,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
     )
     samples = [clips[epoch, index] for epoch in range(12)]
     assert {sample.label for sample in samples} == {left, right}
-    # The same draws without the exchange: where the label stays the clip does, elsewhere it is its mirror image.
+    # The same draws without label flips: the clip is equal where the label is, otherwise its mirror image.
     plain = load_config(make_record("plain", dataset={**data, "flip_labels": False, "no_horizontal_flip": True}))
     assert make_transform(plain, 0) == transform  # which must not mirror a second time
     same = make_training_clips(plain, 0, videos=videos, reader=make_reader(plain, str(tiny_set)), transform=transform)
@@ -83,7 +83,7 @@ def test_a_record_with_flip_labels_trains_on_mirrored_clips(
         assert np.array_equal(sample.clip, clip if sample.label == left else clip.flip(2))
 
 
-def test_never_flipping_and_exchanging_labels_contradict(make_record: MakeRecord) -> None:
+def test_no_horizontal_flip_and_flip_labels_contradict(make_record: MakeRecord) -> None:
     path = make_record(dataset={"flip_labels": True, "no_horizontal_flip": True})
     with pytest.raises(ConfigError, match="dataset.flip_labels: labels are only swapped for flipped clips"):
         load_config(path)
@@ -95,7 +95,7 @@ def test_released_records_of_something_something_still_never_flip() -> None:
         assert data.no_horizontal_flip and not data.flip_labels
 
 
-def test_weights_of_classes_count_the_clips_that_come_from_the_mirror(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_class_weights_count_mirrored_clips(make_record: MakeRecord, tmp_path: Path) -> None:
     (tmp_path / "few_list.txt").write_text(
         "".join(f"{i}.mp4 9 {label}\n" for i, label in enumerate([0, 0, 0, 1, 2, 2]))
     )

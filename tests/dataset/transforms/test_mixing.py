@@ -1,4 +1,4 @@
-"""Mixup and cutmix: what is mixed, and that the targets say so."""
+"""Mixup and cutmix: the mixed clips, and the matching targets."""
 
 import numpy as np
 import pytest
@@ -14,11 +14,11 @@ def make_clips(batch: int = 4) -> torch.Tensor:
 
 
 def constant_clips(batch: int, *, height: int = 24, width: int = 20) -> torch.Tensor:
-    """Clip i is i everywhere, so that a pixel tells where it comes from."""
+    """Clip i has the value i everywhere, so that a pixel shows its source."""
     return torch.arange(batch, dtype=torch.float32).view(-1, 1, 1, 1, 1).expand(batch, 3, 4, height, width).contiguous()
 
 
-def test_smooth_targets_are_the_released_ones() -> None:
+def test_smooth_targets_equal_the_released_ones() -> None:
     targets = smooth_targets(torch.tensor([2, 0]), num_classes=4, smoothing=0.1)
     expected = [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]]
     np.testing.assert_allclose(targets.numpy(), expected, rtol=1e-6)
@@ -35,7 +35,7 @@ def test_targets_have_the_weights_of_the_mixed_clips(batch: int, cutmix_probabil
         mixed, targets = mix(clips, labels, generator)
         assert mixed.shape == clips.shape
         np.testing.assert_allclose(targets.sum(dim=1), 1, rtol=1e-6)
-        # Clip i holds the number i, so the mean of the mixed clip is the mean label of its target.
+        # Clip i has the value i, so the mean of the mixed clip is the mean label of its target.
         np.testing.assert_allclose(mixed.mean(dim=(1, 2, 3, 4)), targets @ torch.arange(CLASSES).float(), atol=1e-5)
         np.testing.assert_array_equal((targets > 0).sum(dim=1) <= 2, True)
 
@@ -51,7 +51,7 @@ def test_cutmix_pastes_the_same_box_into_all_frames_and_weighs_by_its_area() -> 
     assert torch.equal(mixed[..., ~inside], clips[..., ~inside])
 
 
-def test_box_has_the_wanted_area_unless_it_is_cut_off() -> None:
+def test_box_has_the_wanted_area_unless_it_is_clipped() -> None:
     rng = np.random.default_rng(0)
     height, width = 90, 70
     whole = 0
@@ -71,7 +71,7 @@ def test_box_has_the_wanted_area_unless_it_is_cut_off() -> None:
 
 
 def mixed_weights(mix: MixUp, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of the own label in each draw, and whether the draw was a cutmix (pixels unmixed)."""
+    """Weight of the clip's own label in each draw, and whether the draw was a cutmix (pixels unmixed)."""
     clips, labels = constant_clips(2), torch.tensor([0, 1])
     generator = torch.Generator().manual_seed(11)
     weights, pasted = [], []
@@ -89,7 +89,7 @@ def test_half_of_the_batches_are_cutmix_and_lambda_has_the_betas_moments() -> No
     # Beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)).
     assert mixup.mean() == pytest.approx(0.5, abs=0.03)
     assert mixup.var() == pytest.approx(1 / (4 * (2 * 0.8 + 1)), rel=0.1)
-    assert weights[pasted].mean() > 0.5  # boxes are cut off at the edge, so more stays than was drawn
+    assert weights[pasted].mean() > 0.5  # boxes are clipped at the edge, so more is kept than drawn
 
 
 def test_same_generator_state_gives_the_same_mix_and_nothing_is_changed_in_place() -> None:
@@ -98,7 +98,7 @@ def test_same_generator_state_gives_the_same_mix_and_nothing_is_changed_in_place
     mix = MixUp(num_classes=CLASSES)
     for seed in range(8):
         one = mix(clips, labels, torch.Generator().manual_seed(seed))
-        torch.manual_seed(seed * 7)  # the global generator plays no part
+        torch.manual_seed(seed * 7)  # the global generator has no effect
         two = mix(clips, labels, torch.Generator().manual_seed(seed))
         assert torch.equal(one[0], two[0])
         assert torch.equal(one[1], two[1])

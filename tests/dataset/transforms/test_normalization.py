@@ -55,7 +55,7 @@ def test_flow_has_two_channels_and_its_own_statistics() -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("frames", [3, 16, 20, 48])
-def test_fore_takes_away_the_mean_of_every_16_frames(device: str, frames: int) -> None:
+def test_fore_subtracts_the_mean_of_every_16_frames(device: str, frames: int) -> None:
     clips = make_clips(2, frames)
     expected = normalize(clips, *IMAGENET)
     for start in range(0, frames, 16):
@@ -64,12 +64,12 @@ def test_fore_takes_away_the_mean_of_every_16_frames(device: str, frames: int) -
     np.testing.assert_allclose(ClipNormalizer(use_fore=True)(clips.to(device)).cpu(), expected, atol=3e-6)
 
 
-def test_fore_of_a_still_clip_is_nothing() -> None:
+def test_fore_of_a_still_clip_is_zero() -> None:
     clips = make_clips(1, 1).expand(1, 16, 9, 7, 3)
     assert ClipNormalizer(use_fore=True)(clips).abs().max() < 2e-6
 
 
-def test_views_are_taken_and_the_bytes_stay() -> None:
+def test_views_are_accepted_and_not_changed() -> None:
     clips = make_clips(3, 6)
     before = clips.clone()
     view = clips[1:, ::2, 1:8, 2:, :]
@@ -78,8 +78,8 @@ def test_views_are_taken_and_the_bytes_stay() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 3])
-def test_planes_become_bit_by_bit_what_bytes_side_by_side_do(channels: int) -> None:
-    """Training and validation send the one, the extraction of scores the other."""
+def test_channels_first_and_channels_last_clips_are_bit_equal(channels: int) -> None:
+    """Training and validation use the former layout, score extraction the latter."""
     clips = make_clips(3, 16, channels)
     planes = clips.movedim(-1, 2).contiguous().movedim(2, -1)
     normalize = ClipNormalizer(Normalization(*FLOW) if channels == 2 else Normalization(*IMAGENET))
@@ -88,7 +88,7 @@ def test_planes_become_bit_by_bit_what_bytes_side_by_side_do(channels: int) -> N
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_writes_where_it_is_told_to(device: str) -> None:
+def test_it_writes_to_the_out_tensor(device: str) -> None:
     clips = make_clips(2, 20).to(device)
     room = torch.full((3, 3, 20, 9, 7), torch.nan, device=device)
     result = ClipNormalizer(use_fore=True)(clips, out=room[:2])
@@ -98,7 +98,7 @@ def test_it_writes_where_it_is_told_to(device: str) -> None:
 
 
 def test_a_cpu_and_a_gpu_do_the_same_arithmetic() -> None:
-    """The tables of a CPU hold, bit for bit, what one addition and one multiplication of floats give."""
+    """The CPU result is bit-equal to one addition and one multiplication of floats."""
     clips = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16, 1).repeat(1, 1, 1, 1, 3)
     for channel, (mean, std) in enumerate(zip(*IMAGENET, strict=True)):
         expected = torch.add(torch.tensor(-mean / std), clips[..., channel], alpha=1 / (255 * std))
@@ -114,6 +114,6 @@ def test_a_cpu_and_a_gpu_do_the_same_arithmetic() -> None:
         (make_clips(1, 2, channels=2), False),
     ],
 )
-def test_anything_else_is_refused(clips: torch.Tensor, use_flow: bool) -> None:
+def test_other_inputs_are_errors(clips: torch.Tensor, use_flow: bool) -> None:
     with pytest.raises(ValueError, match=r"clips to normalize are uint8 \[N, T, H, W, [23]\], not "):
         ClipNormalizer(Normalization(*FLOW) if use_flow else Normalization(*IMAGENET))(clips)

@@ -44,7 +44,7 @@ def by_frame(operation: Callable[..., Image.Image], clip: np.ndarray, *values: f
 
 
 def pillow_hue(image: Image.Image, turns: float) -> Image.Image:
-    """The change of hue usual with Pillow: on its 8-bit HSV, of 255 steps a turn."""
+    """The usual hue shift with Pillow, on its 8-bit HSV of 255 steps per turn."""
     hue, saturation, value = image.convert("HSV").split()
     turned = (np.asarray(hue).astype(int) + int(turns * 255)) % 256
     return Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")
@@ -71,7 +71,7 @@ MATRICES: dict[str, Callable[[float, int, int], tuple]] = {
 
 
 class Case(NamedTuple):
-    """An operation and Pillow's, values to try, the differences allowed (of 255), and where they come from."""
+    """An operation and Pillow's, test values, the allowed differences (of 255), and their cause."""
 
     ours: Callable
     pillow: Callable
@@ -119,7 +119,7 @@ CASES = {
         (-0.1, -0.05, -0.004, 0, 0.03, 0.1, 0.5),
         largest=22,
         mean=2.5,
-        reason="8-bit HSV of 256 instead of 255 steps a turn; see test_hue_is_nearer_to_the_exact_turn_than_pillow",
+        reason="8-bit HSV of 256 instead of 255 steps a turn; see test_hue_is_closer_to_the_exact_shift_than_pillow",
     ),
     "grayscale": Case(
         lambda clip, _: operations.grayscale(clip),
@@ -208,7 +208,7 @@ def test_operation_makes_a_new_contiguous_clip_and_treats_frames_alike(name: str
 
 
 @pytest.mark.parametrize("turns", [-0.1, 0.03, 0.1, 0.5])
-def test_hue_is_nearer_to_the_exact_turn_than_pillow(turns: float) -> None:
+def test_hue_is_closer_to_the_exact_shift_than_pillow(turns: float) -> None:
     clip = make_noise(2, 20, 30, 3)
     turned = []
     for pixel in clip.reshape(-1, 3) / 255:
@@ -231,7 +231,7 @@ def test_blur_kernel_has_the_variance_of_the_gaussian(sigma: float) -> None:
     np.testing.assert_array_equal(kernel, kernel[::-1])
 
 
-def test_blur_repeats_the_edge() -> None:
+def test_blur_replicates_the_edge() -> None:
     clip = make_scene(2, 40, 50)
     padded = np.pad(clip, ((0, 0), (9, 9), (9, 9), (0, 0)), mode="edge")
     np.testing.assert_array_equal(
@@ -283,7 +283,7 @@ def test_crop_resize_takes_read_only_and_mirrored_clips_of_two_channels() -> Non
         assert np.abs(result[..., channel].astype(int) - expected).max() <= 1
 
 
-def test_flow_flips_in_place_and_in_sign() -> None:
+def test_flow_flips_position_and_sign() -> None:
     clip = make_noise(2, 5, 8, 2)
     flipped = operations.flip_flow(clip)
     np.testing.assert_array_equal(flipped[:, :, 0, 0], 255 - clip[:, :, 7, 0])

@@ -1,4 +1,4 @@
-"""RandAugment: the two tables, what is drawn from them, and what the operations do."""
+"""RandAugment: the two tables, the draws, and the effect of the operations."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from dataset.transforms.recipes import build_train_transform
 
 
 def make_clip(frames: int, height: int, width: int) -> np.ndarray:
-    """A smooth picture with noise that differs from frame to frame."""
+    """A smooth image with noise that differs between frames."""
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
     scene = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
@@ -76,7 +76,7 @@ IN_PILLOW = {
 
 @pytest.mark.parametrize("magnitude", [0, 9, 17, 23, 27])
 @pytest.mark.parametrize("name", IN_PILLOW)
-def test_rand_augment_does_what_the_facts_say(name: str, magnitude: int) -> None:
+def test_rand_augment_matches_the_released_operations(name: str, magnitude: int) -> None:
     clip = make_clip(2, 41, 58)
     row = next(row for row in PAPER_OPERATIONS if row.name == name)
     always = RandAugment((row,), count=1, strength=magnitude / 30)
@@ -107,7 +107,7 @@ def noting_table(table: tuple[Operation, ...]) -> tuple[tuple[Operation, ...], l
     return tuple(map(row, table)), notes
 
 
-def test_rand_augment_draws_every_operation_evenly_with_replacement_and_both_signs() -> None:
+def test_rand_augment_draws_operations_uniformly_with_replacement_and_both_signs() -> None:
     table, notes = noting_table(PAPER_OPERATIONS)
     transform = RandAugment(table, count=2, strength=0.9)
     rng, draws = np.random.default_rng(0), 4000
@@ -124,7 +124,7 @@ def test_rand_augment_draws_every_operation_evenly_with_replacement_and_both_sig
         assert (values < 0).mean() == pytest.approx(0.5 if signed else 0, abs=0.07), name
 
 
-def test_the_built_transforms_hold_the_settings_of_the_facts() -> None:
+def test_the_built_transforms_have_the_released_settings() -> None:
     paper = build_train_transform("rand_augment", crop_size=4, ra_n=3, ra_m=17, horizontal_flip=False)
     assert paper.steps[1] == RandAugment(PAPER_OPERATIONS, 3, 17 / 30)
     table, notes = noting_table(INCREASING_OPERATIONS)
@@ -142,7 +142,7 @@ def test_the_built_transforms_hold_the_settings_of_the_facts() -> None:
     assert levels.std() == pytest.approx(0.5, abs=0.08)
 
 
-def test_moves_of_mvit_are_bicubic_on_gray() -> None:
+def test_geometric_operations_of_mvit_are_bicubic_with_gray_fill() -> None:
     rng = np.random.default_rng(0)
     flat = np.full((1, 40, 40, 3), 200, np.uint8)
     two_values = make_clip(1, 40, 40) // 128 * 200

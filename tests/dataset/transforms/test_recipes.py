@@ -1,4 +1,4 @@
-"""What is drawn, how often, from which ranges, and that a clip's frames share it."""
+"""The random draws: frequencies and ranges, shared by all frames of a clip."""
 
 import math
 import pickle
@@ -34,7 +34,7 @@ def make_clip(frames: int, height: int, width: int, channels: int = 3, *, seed: 
 
 
 class TorchDraws:
-    """Stands for a numpy generator, but draws with torch's global one, in the way of torchvision's get_params."""
+    """Stands in for a numpy generator, but draws like torchvision's get_params, with torch's global generator."""
 
     def uniform(self, low: float, high: float) -> float:
         return torch.empty(1).uniform_(low, high).item()
@@ -78,7 +78,7 @@ def test_crops_cover_the_ranges_and_stay_inside(scale: tuple[float, float]) -> N
 
 
 def record_calls(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple]:
-    """Replaces operations by ones that only note (name, value) and give back the clip."""
+    """Replaces operations by ones that only record (name, value) and return the clip."""
     calls: list[tuple] = []
     for name in names:
 
@@ -103,14 +103,14 @@ def all_transforms(crop_size: int = 24) -> dict[str, Any]:
 class TestEveryTransform:
     def test_frames_of_a_clip_share_one_draw(self, name: str) -> None:
         transform = all_transforms()[name]
-        if name == "mvit_default":  # the noise of its erasing is each frame's own
+        if name == "mvit_default":  # the noise of random erasing differs between frames
             transform = replace(transform, steps=transform.steps[:-1])
         still = np.repeat(make_clip(1, 33, 47, transform.channels), 4, axis=0)
         for seed in range(60):
             result = transform(still, np.random.default_rng(seed))
             assert (result == result[:1]).all(), seed
 
-    def test_result_is_a_contiguous_clip_and_the_argument_stays(self, name: str) -> None:
+    def test_result_is_a_contiguous_clip_and_the_argument_is_unchanged(self, name: str) -> None:
         transform = all_transforms()[name]
         view = make_clip(6, 71, 93, transform.channels)[::2, ::-1, ::2]
         view.flags.writeable = False
@@ -220,7 +220,7 @@ def test_erasing_replaces_one_box_by_normal_noise_of_every_frame(mean: tuple, st
     assert min(ratios) < 0.4
     assert max(ratios) > 2.5
     normal = (np.concatenate(noise) / 255 - mean) / std
-    # Cutting off at black and white takes a few percent from the deviation.
+    # Clipping at black and white reduces the standard deviation by a few percent.
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(normal.std(axis=0), 1, atol=0.04)
 
@@ -233,13 +233,13 @@ def test_mvit_erases_a_quarter_of_the_clips(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(erased) / 1000 == pytest.approx(0.25, abs=0.04)
 
 
-def test_flow_is_cropped_from_half_of_the_area_and_its_flip_inverts_x() -> None:
+def test_flow_is_cropped_to_at_least_half_of_the_area_and_its_flip_negates_x() -> None:
     transform = build_train_transform("mvit_default", crop_size=8, horizontal_flip=True, use_flow=True)
     clip = np.full((2, 30, 40, 2), (200, 90), np.uint8)
     results = [transform(clip, np.random.default_rng(seed)) for seed in range(300)]
     assert {int(value) for result in results for value in np.unique(result[..., 1])} == {90}
     assert {int(value) for result in results for value in np.unique(result[..., 0])} == {200, 55}
-    # A crop of half of the area or more always holds the middle of the frame.
+    # A crop of at least half of the area always contains the center of the frame.
     clip[:, 14:16, 19:21, 1] = 255
     assert all(transform(clip, np.random.default_rng(seed))[..., 1].max() > 90 for seed in range(300))
 
@@ -254,7 +254,7 @@ def test_flow_is_cropped_from_half_of_the_area_and_its_flip_inverts_x() -> None:
         ({"ra_n": -1}, "ra_n -1 is negative"),
     ],
 )
-def test_bad_settings_are_refused(changes: dict, message: str) -> None:
+def test_bad_settings_are_errors(changes: dict, message: str) -> None:
     settings: dict[str, Any] = {"transform_type": "rand_augment", "crop_size": 8, "horizontal_flip": True} | changes
     with pytest.raises(ValueError, match=message):
         build_train_transform(settings.pop("transform_type"), **settings)
@@ -269,7 +269,7 @@ def test_bad_settings_are_refused(changes: dict, message: str) -> None:
         (np.zeros((2, 9, 9, 2), np.uint8), "for clips of 3 channels, not 2"),
     ],
 )
-def test_what_is_not_a_clip_is_refused(clip: np.ndarray, message: str) -> None:
+def test_what_is_not_a_clip_is_an_error(clip: np.ndarray, message: str) -> None:
     transform = build_train_transform("default", crop_size=8, horizontal_flip=True)
     with pytest.raises(ValueError, match=message):
         transform(clip, np.random.default_rng(0))
@@ -277,7 +277,7 @@ def test_what_is_not_a_clip_is_refused(clip: np.ndarray, message: str) -> None:
 
 @pytest.mark.parametrize("shape", [(256, 340), (340, 256), (61, 47), (47, 47), (7, 300)])
 @pytest.mark.parametrize("size", [32, 47, 64])
-def test_short_side_is_resized_as_pillow_does(shape: tuple[int, int], size: int) -> None:
+def test_short_side_is_resized_as_by_pillow(shape: tuple[int, int], size: int) -> None:
     clip = make_clip(2, *shape)
     height, width = shape
     expected_size = (size, int(size * width / height)) if height < width else (int(size * height / width), size)

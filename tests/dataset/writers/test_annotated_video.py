@@ -1,4 +1,4 @@
-"""Copies of videos with text on them: the right text on every frame, and every frame at its time."""
+"""Annotated copies: the right text on every frame, and every frame at its time."""
 
 import resource
 from fractions import Fraction
@@ -45,7 +45,7 @@ def test_annotated_frames_have_the_text_of_their_window(tmp_path: Path) -> None:
     changes = [np.abs(old[place].astype(int) - new[place]).mean() for old, new in zip(before, after, strict=True)]
     assert min(changes[:6]) > 20 and max(changes[6:]) < 8
     for frame, copy in zip(before, after, strict=True):
-        assert np.abs(frame[40:].astype(int) - copy[40:]).mean() < 10  # the line feed of a name makes no second line
+        assert np.abs(frame[40:].astype(int) - copy[40:]).mean() < 10  # a line feed in a name is no second line
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_annotated_frames_have_the_text_of_their_window(tmp_path: Path) -> None:
         (Fraction(1, 90000), [3003 * i + i % 2 for i in range(30)]),
     ],
 )
-def test_every_frame_is_shown_when_it_is_in_the_source(tmp_path: Path, time_base: Fraction, times: list[int]) -> None:
+def test_every_frame_has_the_time_of_the_source(tmp_path: Path, time_base: Fraction, times: list[int]) -> None:
     video = encode_video(tmp_path / "v.mp4", 30)
     rate = len(times) / (times[-1] * time_base)
     write_annotated(decode_frames(video), tmp_path / "c.mp4", lambda _: [], times=times, time_base=time_base, rate=rate)
@@ -65,7 +65,7 @@ def test_every_frame_is_shown_when_it_is_in_the_source(tmp_path: Path, time_base
     assert seconds_of(tmp_path / "c.mp4") == pytest.approx(float(times[-1] * time_base + 1 / rate), abs=0.02)
 
 
-@pytest.mark.parametrize("count", [3, 300])  # within what the file holds back, and beyond
+@pytest.mark.parametrize("count", [3, 300])  # below and above what the writer buffers
 def test_a_copy_that_cannot_be_written_says_why(tmp_path: Path, count: int) -> None:
     noise = (np.random.default_rng(n).integers(0, 256, (96, 128, 3), dtype=np.uint8) for n in range(count))
     limits, rate = resource.getrlimit(resource.RLIMIT_FSIZE), Fraction(25)

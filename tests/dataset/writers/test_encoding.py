@@ -1,4 +1,4 @@
-"""The one H.264 and the one JPEG writer."""
+"""The H.264 and the JPEG encoder."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.videos import frame_numbers, numbered_frame, sequential_frames
 
 
-def test_frames_come_back_from_an_h264_file_in_their_order(tmp_path: Path) -> None:
+def test_frames_of_an_h264_file_are_read_back_in_order(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     path.write_bytes(encode_h264(map(numbered_frame, range(20)), rate=25, options={"g": "12", "threads": "1"}))
     assert frame_numbers(sequential_frames(path)) == list(range(20))
@@ -28,7 +28,7 @@ def test_a_jpeg_is_what_pillow_reads_with_red_first(shape: tuple[int, ...]) -> N
 
 
 def test_nothing_else_encodes() -> None:
-    """The page of a sheet (PNG) and figures aside, which are pictures for people."""
+    """Except for figures and the sheet of browse (PNG)."""
     pattern = re.compile(r"add_stream\(|imencode|imwrite|av\.open\([^)]*\"w\"|\.save\([^)]*JPEG", re.IGNORECASE)
     files = [path for package in ("dataset", "utils", "benchmarks") for path in (ROOT / package).rglob("*.py")]
     found = {str(path.relative_to(ROOT)) for path in files if pattern.search(path.read_text())}

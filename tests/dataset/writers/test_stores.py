@@ -1,4 +1,4 @@
-"""The places that keep videos: nothing is written outside of their folder."""
+"""Stores of videos: nothing is written outside of their folder."""
 
 from pathlib import Path
 
@@ -18,5 +18,5 @@ def test_a_store_writes_below_its_folder_alone(name: str, tmp_path: Path) -> Non
         with pytest.raises(ListError, match=f"'{path}' leads out of the root of the videos"):
             store.write(path, [b"a"])
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
-    store.write("/s/a/../v", [b"a"])  # an absolute path is taken from the folder on
+    store.write("/s/a/../v", [b"a"])  # an absolute path is placed below the folder
     assert all(path.is_relative_to(tmp_path / "root") for path in tmp_path.rglob("*"))

@@ -1,4 +1,4 @@
-"""Small pictures of videos: four frames side by side; a cause where a video cannot be read."""
+"""Film strips: four frames side by side, or the cause if a video cannot be read."""
 
 import io
 from dataclasses import replace
@@ -28,13 +28,13 @@ def test_a_strip_is_four_frames_of_the_video(tiny_set: Path) -> None:
         assert np.abs(picture - np.concatenate(frames, axis=1)).mean() < 6  # JPEG
 
 
-def test_videos_that_are_gone_have_a_cause(tmp_path: Path, tiny_set: Path) -> None:
+def test_missing_videos_have_a_cause(tmp_path: Path, tiny_set: Path) -> None:
     video = read_list(tiny_set / "test_list.txt", num_classes=12)[0]
     (cause,) = read_strips([video], lambda: open_reader("RAW", tmp_path / "gone"))
     assert isinstance(cause, str) and "does not exist" in cause
 
 
-def test_optical_flow_has_no_picture(tmp_path: Path) -> None:
+def test_optical_flow_has_no_strip(tmp_path: Path) -> None:
     for number in range(1, 9):
         for suffix in ("c1", "c2"):
             name = tmp_path / "v" / f"{number:05d}_{suffix}.jpg"
