@@ -27,11 +27,11 @@ class Gpu:
     """A visible GPU.
 
     Attributes:
-        make: "NVIDIA" or "AMD"; "": there is none.
+        vendor: "NVIDIA" or "AMD"; "": there is none.
         driver: Version of the driver; "": unknown.
     """
 
-    make: str = ""
+    vendor: str = ""
     driver: str = ""
 
 
@@ -69,8 +69,8 @@ def find_gpu(environment: Mapping[str, str] = os.environ, *, root: Path = Path("
         return Gpu()
     is_windows_guest = (root / "dev/dxg").exists() and (root / "usr/lib/wsl/lib/nvidia-smi").exists()
     if is_windows_guest or any(file for pattern in _NVIDIA_FILES for file in root.glob(pattern)):
-        said = root / "proc/driver/nvidia/version"
-        found = re.search(r"Module.*?\s(\d+(?:\.\d+)+)\s", said.read_text()) if said.exists() else None
+        version = root / "proc/driver/nvidia/version"
+        found = re.search(r"Module.*?\s(\d+(?:\.\d+)+)\s", version.read_text()) if version.exists() else None
         return Gpu("NVIDIA", found[1] if found else "")
     return Gpu("AMD") if (root / "dev/kfd").exists() else Gpu()
 
@@ -80,8 +80,8 @@ def read_build() -> Build | None:
     torch = importlib.util.find_spec("torch")
     if torch is None or not torch.submodule_search_locations:
         return None
-    said = runpy.run_path(str(Path(torch.submodule_search_locations[0], "version.py")))
-    return Build(said["__version__"], said.get("cuda"), said.get("hip"))
+    values = runpy.run_path(str(Path(torch.submodule_search_locations[0], "version.py")))
+    return Build(values["__version__"], values.get("cuda"), values.get("hip"))
 
 
 def explain_unusable(gpu: Gpu, build: Build, *, reason: str = "") -> str:
@@ -99,13 +99,13 @@ def explain_unusable(gpu: Gpu, build: Build, *, reason: str = "") -> str:
     )
     least = _DRIVERS.get(int((build.cuda or "0").split(".")[0]), ((0,), ""))[0]
     named = f"an NVIDIA GPU{gpu.driver and f' (driver {gpu.driver})'}"
-    if gpu.make == "NVIDIA" and build.cuda is None:
+    if gpu.vendor == "NVIDIA" and build.cuda is None:
         problem = f"{named}, and torch {build.version} is built without CUDA; install one with it: {install}"
-    elif gpu.make == "NVIDIA" and driver and driver < least:
+    elif gpu.vendor == "NVIDIA" and driver and driver < least:
         needed = ".".join(map(str, least))
         problem = f"{named}, and torch {build.version} needs driver {needed} or newer; update it, or: {install}"
-    elif gpu.make and reason and (gpu.make == "NVIDIA" or build.hip):
-        problem = f"a GPU of {gpu.make}, and torch {build.version} cannot use it: {reason}; `nvidia-smi` must list it"
+    elif gpu.vendor and reason and (gpu.vendor == "NVIDIA" or build.hip):
+        problem = f"a GPU of {gpu.vendor}, and torch {build.version} cannot use it: {reason}; `nvidia-smi` must list it"
     else:
         return ""
     return f"this machine has {problem}; set DEVICE=cpu to run on the CPU"

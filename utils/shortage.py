@@ -37,23 +37,23 @@ def is_lost_peer(error: BaseException) -> bool:
 def describe_shortage(error: BaseException) -> str:
     """Return what the machine lacks and what to do; "" for any other error."""
     text = str(error).lower()
-    said = _said(error)
+    sentence = _relevant_sentence(error)
     if _OUT_OF_FILES in text:
-        return f"{said}: raise the limit (ulimit -n 65536), or lower dataset.num_workers"
+        return f"{sentence}: raise the limit (ulimit -n 65536), or lower dataset.num_workers"
     if any(words in text for words in _OUT_OF_SHARED_MEMORY):
         return (
-            f"shared memory is full ({said}); make /dev/shm larger (docker run --shm-size=16g), or lower "
+            f"shared memory is full ({sentence}); make /dev/shm larger (docker run --shm-size=16g), or lower "
             "dataset.num_workers or sampler.batch_size"
         )
     if is_out_of_memory(error):
-        return f"out of memory ({said}); {SAVE_MEMORY}; or lower dataset.num_workers"
+        return f"out of memory ({sentence}); {SAVE_MEMORY}; or lower dataset.num_workers"
     if not isinstance(error, OSError) or error.errno not in _REFUSALS:
         return ""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}; use another folder (e.g. logging.output_dir=...), or fix its disk or permissions"
 
 
-def _said(error: BaseException) -> str:
+def _relevant_sentence(error: BaseException) -> str:
     """Return the sentence of an error message that says what is lacking, else its first sentence."""
     sentences = [part.strip() for part in re.split(r"\. |\n", str(error)) if part.strip()] or [type(error).__name__]
     words = (*_OUT_OF_MEMORY, *_OUT_OF_SHARED_MEMORY, _OUT_OF_FILES)

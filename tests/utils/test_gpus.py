@@ -14,7 +14,7 @@ VERSION = "NVRM version: NVIDIA UNIX {}  {}  Sat Nov  1 00:00:00 UTC 2025\nGCC v
 
 
 @pytest.mark.parametrize(
-    ("files", "make"),
+    ("files", "vendor"),
     [
         ((), ""),
         (("dev/null",), ""),
@@ -27,12 +27,12 @@ VERSION = "NVRM version: NVIDIA UNIX {}  {}  Sat Nov  1 00:00:00 UTC 2025\nGCC v
         (("dev/kfd",), "AMD"),
     ],
 )
-def test_gpus_are_found_by_their_device_files(files: tuple[str, ...], make: str, tmp_path: Path) -> None:
+def test_gpus_are_found_by_their_device_files(files: tuple[str, ...], vendor: str, tmp_path: Path) -> None:
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    assert find_gpu({}, root=tmp_path).make == make
-    assert find_gpu({"CUDA_VISIBLE_DEVICES": "0"}, root=tmp_path).make == make
+    assert find_gpu({}, root=tmp_path).vendor == vendor
+    assert find_gpu({"CUDA_VISIBLE_DEVICES": "0"}, root=tmp_path).vendor == vendor
     for hidden in ("", "-1"):
         assert find_gpu({"CUDA_VISIBLE_DEVICES": hidden}, root=tmp_path) == Gpu()
 

@@ -91,7 +91,7 @@ def _check_rates(config: RunConfig) -> Refusals:
     has_times = FORMATS[data.format].has_times
     if rate and not has_times and not data.picture_rate:
         cause = f"{data.format} has no time stamps; set dataset.picture_rate to the frames per second of all its videos"
-        yield "sampler.frame_rate", f"{cause} (python -m dataset.prepare lmdb --fps 15 makes them so)"
+        yield "sampler.frame_rate", f"{cause} (python -m dataset.prepare lmdb --fps 15 stores them at one rate)"
     if data.picture_rate and has_times:
         yield "dataset.picture_rate", f"{data.format} files have time stamps; set it to 0"
 

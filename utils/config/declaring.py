@@ -29,8 +29,8 @@ def key(
         limits: Limits of the number, by the names of LIMITS.
     """
     assert limits.keys() <= LIMITS.keys(), limits
-    said = {"meaning": meaning, "scope": scope, "choices": choices, "released": released, "limits": limits}
-    return dataclasses.field(metadata=said)
+    declared = {"meaning": meaning, "scope": scope, "choices": choices, "released": released, "limits": limits}
+    return dataclasses.field(metadata=declared)
 
 
 own_key = functools.partial(key, released=False)  # a key added by this project

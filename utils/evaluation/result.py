@@ -38,7 +38,7 @@ RESULT_FILES = (RESULT_TEXT, RESULT_JSON, RESULT_PAGE, PREDICTIONS, CONFUSION_PI
 # The scores behind each row of accuracies; probabilities are the softmax of the network's logits.
 SCORES = {
     "video": "mean of the probabilities over all views",
-    "clip": "logits of one view by itself",
+    "clip": "logits of a single view",
     "max_top_k": "logits as in the released code: mean over crops, then for each class the mean of its k highest clips",
 }
 

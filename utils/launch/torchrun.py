@@ -65,7 +65,7 @@ def launch() -> None:
     build = read_build()
     if build is not None:
         require_usable(build)
-        is_without_gpu = (build.cuda is None and build.hip is None) or not find_gpu().make
+        is_without_gpu = (build.cuda is None and build.hip is None) or not find_gpu().vendor
         if is_without_gpu and processes == read_number("NNODES", os.environ, default=1) == 1:
             _share_cores(1)
             os.execv(sys.executable, [sys.executable, "-u", *sys.argv[1:]])

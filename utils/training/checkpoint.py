@@ -70,9 +70,9 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, position: Position) 
         FileError, CheckpointError: The file cannot be written (full or read-only disk); an earlier checkpoint under
             this name is untouched.
     """
-    whole = {"format": FORMAT, "position": asdict(position), **content}
+    entries = {"format": FORMAT, "position": asdict(position), **content}
     try:
-        write_atomically(path, lambda file: torch.save(whole, file))
+        write_atomically(path, lambda file: torch.save(entries, file))
     except RuntimeError as error:  # torch's own report of a failed write
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
@@ -92,7 +92,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)  # torch warns about files that it then refuses
-            _require_whole(file, path)
+            _verify_checksums(file, path)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
@@ -109,7 +109,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def _require_whole(file: IO[bytes], path: Path) -> None:
+def _verify_checksums(file: IO[bytes], path: Path) -> None:
     """Verify the zip checksums, which torch writes but does not verify; files of the older format have none."""
     is_zip = file.read(len(_ZIP_BEGIN)) == _ZIP_BEGIN  # torch's own test
     if is_zip and (damage := find_zip_damage(file)):

@@ -59,18 +59,18 @@ class PathSchedule:
         envelope: Factor of the peak rate over the path.
         before: Compute of the states before this one, frames x pixels.
         per_step: Compute of a step of this state, frames x pixels.
-        whole: Compute that the envelope spans, frames x pixels.
+        total: Compute that the envelope spans, frames x pixels.
     """
 
     base: float
     envelope: Envelope
     before: float
     per_step: float
-    whole: float
+    total: float
 
     def rate(self, step: int) -> float:
         """Return the rate of step number `step`, counted from 0 over the state, by the compute spent before it."""
-        return self.base * self.envelope.factor(min(1.0, (self.before + step * self.per_step) / self.whole))
+        return self.base * self.envelope.factor(min(1.0, (self.before + step * self.per_step) / self.total))
 
 
 def make_rate(
@@ -107,6 +107,6 @@ def make_rate(
         envelope=Envelope(settings.envelope, settings.envelope_warmup, 1 / settings.warmup_multiplier),
         before=sum(spent[:state_index]),
         per_step=per_step[state_index],
-        whole=settings.envelope_epochs * lengths[-1].steps_per_epoch * per_step[-1] or sum(spent),
+        total=settings.envelope_epochs * lengths[-1].steps_per_epoch * per_step[-1] or sum(spent),
     )
     return lambda epoch, step: path.rate(epoch * lengths[state_index].steps_per_epoch + step)
