@@ -64,7 +64,7 @@ def test_a_state_ends_with_its_best_epoch_on_videos_it_has_not_seen(
         assert_equal(weights, kept["average"])
         assert not torch.equal(kept["network"]["fc.weight"], kept["average"]["fc.weight"])
     said = capsys.readouterr().out
-    assert f"state 1 ends after 2 epochs without a better one, with the weights of epoch {best}: top-1" in said
+    assert f"state 1 ends after 2 epochs without improvement, with the weights of epoch {best}: top-1" in said
     assert f"{len(training)} training videos, {len(heldout)} held out to choose the epoch" in said
     assert "12 classes, 2 of each" in said
     train(record)  # there is nothing left to do

@@ -124,7 +124,7 @@ def _row(key: Key) -> str:
 def _type_words(key: Key) -> str:
     if get_origin(key.kind) is not tuple:
         one, _ = TYPE_WORDS[key.kind]
-        return f"{one}, or a list with one a state" if key.is_per_state else one
+        return f"{one}, or a list with one per state" if key.is_per_state else one
     item = get_args(key.kind)[0]
     return f"text, or list of {TYPE_WORDS[str][1]}" if item is str else f"list of {TYPE_WORDS[item][1]}"
 

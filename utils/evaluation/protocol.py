@@ -124,7 +124,7 @@ def _frames(num_segments: int, clip_length: int) -> str:
 def spacing(num_steps: int, frame_rate: float) -> str:
     """Return the distance between the frames of a clip in words; a frame rate of 0 is that of the video."""
     text = "consecutive" if num_steps == 1 else f"every {num_steps} frames"
-    return f"{text} at {frame_rate:g} a second" if frame_rate else text
+    return f"{text} at {frame_rate:g} per second" if frame_rate else text
 
 
 def normalization(mean: Sequence[float], std: Sequence[float]) -> str:
@@ -165,7 +165,7 @@ CLIP_ASPECTS = (
 )
 # Where the final evaluation differs from validation by design, and other causes of different accuracies.
 VIEW_ASPECTS = (
-    Aspect("clips", lambda _: "1 a video", lambda m: f"{m.num_clips} a video"),
+    Aspect("clips", lambda _: "1 per video", lambda m: f"{m.num_clips} per video"),
     Aspect("crops", lambda _: CROP_NAMES[0], lambda m: ", ".join(CROP_NAMES[: m.num_crops])),
     Aspect(
         "list",

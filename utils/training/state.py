@@ -170,7 +170,7 @@ class TrainingRecord:
         state, best, lines = position.state, learner.best, self.epochs.lines  # of rank 0
         if best is not None:
             is_last = position.epoch == learner.length.num_epochs
-            early = "" if is_last else f" after {best.patience} epochs without a better one,"
+            early = "" if is_last else f" after {best.patience} epochs without improvement,"
             score = f"top-1 {best.score[0]:.2f}% of the held-out videos"
             self.log.info(f"state {state + 1} ends{early} with the weights of epoch {best.epoch}: {score}")
         if have_costs(lines):
@@ -258,11 +258,11 @@ class StateTrainer:
         stages, frozen = self.config.optimizer.frozen_stages, ", batch norm frozen" if state.frozen_bn else ""
         frozen += f", first {stages} stages frozen" if stages else ""
         rate = self.config.sampler.frame_rate
-        at_rate = f" at {rate:g} a second" if rate else ""
+        at_rate = f" at {rate:g} per second" if rate else ""
         return (
             f"clips of {state.num_segments} x {state.clip_length} frames, every {state.num_steps}{at_rate}, "
             f"{state.crop_size} px; rate {state.base_learning_rate:g}; "
-            f"{self.learner.length.steps_per_epoch} steps an epoch of "
+            f"{self.learner.length.steps_per_epoch} steps per epoch of "
             f"{plan.micro_batch} clips x {plan.micro_batches} micro-batches x {plan.world_size} processes{frozen}"
         )
 

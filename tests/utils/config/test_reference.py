@@ -92,7 +92,7 @@ def test_every_key_has_a_row(section: str) -> None:
         rules = declared[name]
         assert (changes, re.sub(r"\\(.)", r"\1", meaning)) == (rules["scope"], rules["meaning"])
         assert parse_yaml(default.strip("`"), source=name) == defaults.get(name)
-        assert ("a list with one a state" in kind) == (name in STATE_KEYS.get(section, ()))
+        assert ("a list with one per state" in kind) == (name in STATE_KEYS.get(section, ()))
         assert all(f"`{choice}`" in allowed for choice in rules["choices"])
         assert all(f"{limit.replace('_', ' ')} {number}" in allowed for limit, number in rules["limits"].items())
         assert sum(f"{limit.replace('_', ' ')} " in allowed for limit in LIMITS) == len(rules["limits"])

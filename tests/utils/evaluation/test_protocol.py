@@ -149,7 +149,7 @@ def test_the_text_has_both_accuracies_the_rule_and_the_differences(config: RunCo
         f"video {video} (further apart than",
         "Spread: 2 sqrt(p (1-p) (1/n1 + 1/n2)), 2 standard deviations of the difference of two binomial fractions",
         "crop size  24 pixels there, 56 pixels here",
-        "clips      1 a video there, 4 a video here",
+        "clips      1 per video there, 4 per video here",
         "(!) crop size  56 pixels, BUT 24 pixels IN TRAINING",
         "(!) frames     1 x 16, BUT 1 x 8 IN TRAINING",
     ):
