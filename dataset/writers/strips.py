@@ -1,6 +1,6 @@
 """Small film strips of videos for the result page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,14 @@ from dataset.writers.encoding import encode_jpeg
 from utils.errors import UserError
 
 _FRAMES, _SIDE, _QUALITY = 4, 72, 80
+_GAP = 2  # white pixels between frames
+
+
+def join_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Join frames, uint8 [H, W, C] each, side by side with white gaps: uint8 [H, all widths and gaps, C]."""
+    first, *others = frames
+    gap = np.full_like(first[:, :_GAP], 255)
+    return np.concatenate([first, *(piece for frame in others for piece in (gap, frame))], axis=1)
 
 
 def read_strips(records: Sequence[VideoRecord], make_reader: Callable[[], FrameReader]) -> list[bytes | str]:
@@ -28,6 +36,6 @@ def read_strips(records: Sequence[VideoRecord], make_reader: Callable[[], FrameR
             strips.append(str(error))
             continue
         is_flow = frames.shape[-1] != 3
-        small = np.concatenate(resize_short_side(frames, _SIDE), axis=1)
+        small = join_frames(resize_short_side(frames, _SIDE))
         strips.append("optical flow" if is_flow else encode_jpeg(small, _QUALITY))
     return strips

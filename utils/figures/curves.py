@@ -85,6 +85,7 @@ def _write_behind(axes: Axes, text: str, end: tuple[float, float], color: str) -
     axes.annotate(
         text, end, xytext=(8, 0), textcoords="offset points",
         va="center", fontsize=8.5, color=color, annotation_clip=False,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # over grid lines
     )  # fmt: skip
 
 

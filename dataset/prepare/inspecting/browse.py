@@ -13,13 +13,14 @@ from PIL import Image, ImageDraw
 from dataset.prepare.annotations import PrepareError
 from dataset.writers.annotated_video import load_font
 from dataset.writers.encoding import encode_jpeg
+from dataset.writers.strips import join_frames
 from utils.figures.markup import element, image, render_document, section
 from utils.files import write_atomically
 from utils.text import one_line
 
 _SHOWN_FRAMES = 8
 _JPEG_QUALITY = 90
-_CAPTION_HEIGHT, _MARGIN, _GAP = 18, 8, 2  # pixels
+_CAPTION_HEIGHT, _MARGIN = 18, 8  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ def film_strip(clip: np.ndarray) -> np.ndarray:
     frames = [clip[index] for index in chosen]
     if clip.shape[-1] == 2:
         frames = [np.repeat(np.concatenate([f[..., 0], f[..., 1]])[..., None], 3, axis=2) for f in frames]
-    gap = np.full_like(frames[0][:, :_GAP], 255)
-    return np.concatenate([piece for frame in frames for piece in (gap, frame)][1:], axis=1)
+    return join_frames(frames)
 
 
 def _page(sections: Sequence[tuple[str, Sequence[Strip]]], title: str) -> bytes:

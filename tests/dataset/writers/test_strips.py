@@ -24,8 +24,12 @@ def test_a_strip_is_four_frames_of_the_video(tiny_set: Path) -> None:
         assert isinstance(strip, bytes)
         picture = np.asarray(Image.open(io.BytesIO(strip)), dtype=float)
         frames = resize_short_side(reader.read(video, [1, 5, 9, 13]).numpy(), 72)
-        assert picture.shape == (72, 4 * frames.shape[2], 3)
-        assert np.abs(picture - np.concatenate(frames, axis=1)).mean() < 6  # JPEG
+        width = frames.shape[2]
+        assert picture.shape == (72, 4 * width + 3 * 2, 3)
+        for number, frame in enumerate(frames):
+            left = number * (width + 2)
+            assert np.abs(picture[:, left : left + width] - frame).mean() < 6  # JPEG
+            assert number == 3 or picture[:, left + width : left + width + 2].mean() > 200, "a white gap"
 
 
 def test_missing_videos_have_a_cause(tmp_path: Path, tiny_set: Path) -> None:

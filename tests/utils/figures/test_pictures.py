@@ -51,6 +51,9 @@ def test_names_of_curves_are_apart(top1: float) -> None:
     to_pixels = figure.axes[1].transData.transform
     box = boxes["top-5 100.0%"]
     assert box.y0 < to_pixels((0, 100))[1] < box.y1, "beside the end of its curve"
+    labels = [text for axes in figure.axes for text in axes.texts if text.get_text()[-2:] in ("/s", "0%", "00", "01")]
+    assert len(labels) == 6
+    assert all(text.get_bbox_patch() for text in labels), "no grid line runs through them"
 
 
 def test_numbers_of_many_states_say_what_they_are() -> None:
