@@ -48,8 +48,8 @@ def test_an_intent_without_a_record_is_an_error_before_anything_is_read(tmp_path
 
 
 @pytest.mark.parametrize("name", ["mine", "mine.yaml"])
-def test_a_record_that_run_sh_would_not_find_is_refused_before_anything_is_read(name: str, tmp_path: Path) -> None:
-    with pytest.raises(PrepareError, match=rf"--record {name}: a record's name ends in \.yml"):
+def test_a_record_that_run_sh_would_not_find_is_an_error_before_anything_is_read(name: str, tmp_path: Path) -> None:
+    with pytest.raises(PrepareError, match=rf"--record {name}: a record's name must end in \.yml"):
         prepare("folder", "--root", tmp_path / "none", "--record", name, output=tmp_path)
 
 
