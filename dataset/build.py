@@ -39,11 +39,11 @@ def _read_list(config: RunConfig, key: str) -> VideoList:
     data = config.dataset
     is_embedded = data.embedded and Path(getattr(data, key)).parent == Path(data.root_path)
     hint = EMBEDDED_HINT if is_embedded else LIST_HINT
-    path, said = config.require_file("dataset", key, hint=hint), data.picture_rate
-    made_with = read_fingerprint(path).get(FRAME_RATE, said) if config.sampler.frame_rate and said else said
-    if made_with != said:
-        found = f"found {said:g}, but the videos of {path} were made with {made_with:g}"
-        raise ConfigError(f"{config.sources['dataset.picture_rate']}: dataset.picture_rate: {found} frames a second")
+    path, rate = config.require_file("dataset", key, hint=hint), data.picture_rate
+    made_with = read_fingerprint(path).get(FRAME_RATE, rate) if config.sampler.frame_rate and rate else rate
+    if made_with != rate:
+        found = f"found {rate:g}, but the videos of {path} were made with {made_with:g}"
+        raise ConfigError(f"{config.sources['dataset.picture_rate']}: dataset.picture_rate: {found} frames per second")
     return read_list(path, num_classes=config.dataset.num_classes)
 
 

@@ -1,4 +1,4 @@
-"""The same video twice: links to one file and copies of it, in several splits or classes."""
+"""Find duplicate videos, links to one file or byte-equal copies, in several splits or classes."""
 
 import os
 from collections import defaultdict
@@ -10,15 +10,15 @@ from dataset.prepare.annotations import Entry
 from utils.files import file_sha256
 from utils.text import one_line
 
-_ENDS = 1 << 16  # bytes at either end that tell most files of one size apart, without reading the whole
+_ENDS = 1 << 16  # bytes compared at either end of a file; they differ for most files of one size
 
 
 def notes_of_copies(root: Path, splits: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
-    """Say how many videos are in several splits or several classes, with an example of each.
+    """Yield a note on the videos in several splits, and one on those in several classes, each with an example.
 
     Args:
-        root: Folder that the paths of the entries are relative to.
-        splits: What is listed; only entries with a path are compared.
+        root: Root of the entries' paths.
+        splits: Entries by split; entries without a path are ignored.
     """
     places = {entry.path: (split, entry.label) for split, entries in splits.items() for entry in entries if entry.path}
     copies = find_copies(root, list(places))
@@ -33,10 +33,10 @@ def notes_of_copies(root: Path, splits: Mapping[str, Sequence[Entry]]) -> Iterat
 
 
 def find_copies(root: Path, paths: Sequence[str]) -> list[list[str]]:
-    """Return the videos below a root that are the same file or have the same content, in groups of two and more.
+    """Return groups of at least two videos that are the same file or have the same content, as paths below a root.
 
-    Files of different sizes are not read, and only those that are alike at both ends are read as a whole. What is empty
-    or cannot be read is no copy.
+    Files of different sizes are not read, and only files with equal ends are read completely. Empty and unreadable
+    files are not compared.
     """
     by_file: dict[str, list[str]] = defaultdict(list)
     for path in paths:
@@ -50,10 +50,10 @@ def find_copies(root: Path, paths: Sequence[str]) -> list[list[str]]:
 
 
 def _alike(files: Iterable[str], key: Callable[[Path], object]) -> Iterator[list[str]]:
-    """Give the files of which the key is the same, two and more; without those that have none or cannot be read."""
+    """Yield groups of at least two files with the same key; files with a false key or an OSError are dropped."""
     parts: dict[object, list[str]] = defaultdict(list)
     for file in files:
-        with suppress(OSError):  # said where its frames are counted
+        with suppress(OSError):  # reported when the frames are counted
             parts[key(Path(file))].append(file)
     return (part for value, part in parts.items() if value and len(part) > 1)
 
