@@ -130,7 +130,7 @@ def _sampling(found: Survey, intent: Intent) -> tuple[float, tuple[Choice, ...]]
         reason = f"a frame of every {_FRAMES}th of the video: videos of {median:.1f} s are an action each"
         return found.frames, _spread(_FRAMES, reason)
     step = max(round(_WINDOW_SECONDS * found.rates[1] / _FRAMES), 1)
-    spanned = f"a clip spans {_FRAMES * step / found.rates[1]:.1f} s at {found.rates[1]:.3g} frames a second"
+    spanned = f"a clip spans {_FRAMES * step / found.rates[1]:.1f} s at {found.rates[1]:.3g} frames per second"
     return float(_FRAMES * step), (
         Choice("sampler", "num_segments", 1, f"videos of up to {long:.0f} s may hold more than one action"),
         Choice("sampler", "clip_length", _FRAMES),

@@ -140,7 +140,7 @@ class VideoFile:
         """What the current pass could not decode; empty for no damage."""
         counts = (
             (self.num_lost, "packet", f" cannot be decoded ({self._cause})"),
-            (self._num_unsound, "picture", " damaged"),
+            (self._num_unsound, "frame", " damaged"),
         )
         named = [f"{n} {name}{'s' if n > 1 else ''}{what}" for n, name, what in counts if n]
         return ", ".join(named) or self._cause

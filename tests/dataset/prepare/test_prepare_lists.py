@@ -317,7 +317,7 @@ def test_activitynet_segments_are_lines_and_are_read_to_the_frame(
     prepare("anet", *words, output=output)
     train = output / "anet_video_train_list.txt"
     assert records(train) == [
-        ("v_sJxn8LMZTi8.mp4#skip=10", 30, 0),  # 0.4 s to 1.6 s at 25 frames a second
+        ("v_sJxn8LMZTi8.mp4#skip=10", 30, 0),  # 0.4 s to 1.6 s at 25 frames per second
         ("v_sJxn8LMZTi8.mp4#skip=50", 50, 1),  # up to the end of the video, not of the annotation
         ("v_sJxn8LMZTi8.mp4#skip=50", 25, 0),
         ("v__wrap_00.mp4#skip=0", 60, 1),

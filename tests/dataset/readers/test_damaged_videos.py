@@ -187,7 +187,7 @@ def test_frames_that_depend_on_a_damaged_one_are_damaged(broken: Path) -> None:
     assert frame_numbers(list(decode_frames(broken, first=20))) == list(range(20, 40))
     with VideoFile(broken) as video:
         index = rebuild_index(video)
-    assert (index.num_frames, sorted(index.unsound), index.damage) == (40, list(range(15, 20)), "5 pictures damaged")
+    assert (index.num_frames, sorted(index.unsound), index.damage) == (40, list(range(15, 20)), "5 frames damaged")
 
 
 def test_damaged_frames_at_the_end_do_not_count(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_damaged_frames_at_the_end_do_not_count(tmp_path: Path) -> None:
     overwrite_packet(path, 36, garble)
     assert frame_numbers(list(decode_frames(path))) == list(range(36))
     with pytest.raises(
-        FewerFramesError, match=r"frame 37 \(from 0\) is wanted, there are 36 \(4 pictures damaged\)"
+        FewerFramesError, match=r"frame 37 \(from 0\) is wanted, there are 36 \(4 frames damaged\)"
     ) as caught:
         read(RawVideoReader(""), path, [37])
     assert caught.value.num_frames == 36

@@ -34,7 +34,7 @@ def test_every_frame_is_that_of_a_full_decode(video: Path) -> None:
     decoded = decode_all(video)
     if decoded[-1].is_corrupt:  # the file ends within it
         assert video.name == "cut.ts"
-        with pytest.raises(FewerFramesError, match=rf"there are {len(decoded) - 1} \(1 picture damaged\)$"):
+        with pytest.raises(FewerFramesError, match=rf"there are {len(decoded) - 1} \(1 frame damaged\)$"):
             read(RawVideoReader(""), video, [len(decoded) - 1])
         decoded.pop()
     expected = [frame.to_ndarray(format="rgb24") for frame in decoded]
