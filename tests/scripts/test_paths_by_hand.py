@@ -237,7 +237,7 @@ def load_config_text(config: RunConfig) -> RunConfig:
         ("optimizer.budget={days: 2}", r"optimizer\.budget\.days: unknown key.*known: epochs, hours, frames"),
         ("optimizer.budget=20", r"optimizer\.budget: found 20, expected one of .*'epochs'"),
         ("optimizer.budget={epochs: -1}", r"optimizer\.budget\.epochs: found -1, must be at least 0"),
-        ("optimizer.budget={}", r"optimizer\.shares: there is no budget to share"),
+        ("optimizer.budget={}", r"optimizer\.shares: there is no budget to divide"),
         ("optimizer.shares=[0.5, 0.6]", r"optimizer\.shares: found \[0\.5, 0\.6\], which add up to 1\.1"),
         ("optimizer.shares=1", r"optimizer\.shares: found \[1, 1\], which add up to 2"),
         ("optimizer.shares=[0, 1]", r"optimizer\.shares: found 0, must be above 0"),
