@@ -14,11 +14,11 @@ from utils.search.page.status import reload_script, render_status
 from utils.search.result import describe_input
 from utils.text import count
 
-_POINTS = "points of 100·exp(−loss/2)"  # what gains are in: `utils.planning.budget.worth`
+_POINTS = "points of 100·exp(−loss/2)"  # unit of gains: `utils.planning.budget.worth`
 
 
 def render_budgeted_page(report: BudgetedReport) -> str:
-    """Return the page of a budgeted search that runs or has finished."""
+    """Return the HTML page of a running or finished budgeted search."""
     sections = [_render_head(report), _render_peaks(report), _render_readouts(report)]
     sections += [_render_checks(report)] if report.checks else []
     sections += [_render_splits(report)] if report.is_planned else []
@@ -44,7 +44,7 @@ def _outcome(run: PeakScore | PilotReadout | CheckComparison) -> tuple[str, str]
 def describe_plan(report: BudgetedReport) -> str:
     """Return the plan in a sentence."""
     if not report.is_planned:
-        return "There is no plan until the pilots have ended: all compute goes to the goal's input."
+        return "There is no plan until the pilots have ended; the path known so far is all at the goal's input."
     if report.plan.split[-1] == 1:
         return "The plan spends all compute at the goal's input: no shorter input promises a gain."
     parts = zip(report.plan.split, _names(report), strict=True)
@@ -60,7 +60,7 @@ def _describe_status(report: BudgetedReport) -> str:
         return "Searching: the plan is made, its path is in training"
     if report.checks:
         return "Searching: splits are compared"
-    return f"Searching: {'peak rates' if report.config.search.peaks and not report.readouts else 'pilots'}"
+    return f"Searching: {'peak rates and ' if report.config.search.peaks else ''}pilots"
 
 
 def _render_head(report: BudgetedReport) -> Element:
@@ -74,7 +74,7 @@ def _render_head(report: BudgetedReport) -> Element:
 
 
 def _list_facts(report: BudgetedReport) -> Iterator[tuple[str, str, str]]:
-    """Yield the numbers of the headline: what they are of, the number, and a line about it."""
+    """Yield the headline figures: name, value and a line of explanation."""
     spent, plan, factor = report.spent, report.plan, report.plan.factors[-1]
     rate = f"{report.config.search.inputs[-1].base_learning_rate * factor:.3g}"
     yield "Peak rate at the goal", rate, "the record's" if factor == 1 else f"{factor:g} times the record's"
@@ -110,7 +110,7 @@ def _render_peaks(report: BudgetedReport) -> Element:
 
 
 def _render_readouts(report: BudgetedReport) -> Element:
-    inputs = (-1, *range(len(_names(report)) - 1))  # of the inputs, by pilot
+    inputs = (-1, *range(len(_names(report)) - 1))  # input of each pilot; the first pilot is at the goal
     names = [_names(report)[number] for number in inputs]
     rows = [
         table_row([("th", names[r.pilot]), *numbers(f"{100 * r.at:.2f}", f"{r.branch:,}", *_outcome(r))])
@@ -132,7 +132,7 @@ def _render_readouts(report: BudgetedReport) -> Element:
 
 
 def _beside(curves: Mapping[str, Points], values: Element, **axes: Any) -> Element:
-    """Return a table with a chart of it, beside one another on a desk; the table alone for fewer than two points."""
+    """Return a table beside a chart of it, or the table alone for fewer than two points."""
     drawn = {name: points for name, points in curves.items() if points}
     if sum(map(len, drawn.values())) < 2:
         return values

@@ -105,9 +105,8 @@ def test_a_running_search_shows_what_is_known_and_no_more() -> None:
     _, events = journal_of("budgeted")
     kinds = [event.kind for event in events]
     for stop_after, status in (
-        (0, "peak rates"),
-        (1, "peak rates"),
-        (kinds.index("readout") + 1, "pilots"),
+        (0, "peak rates and pilots"),
+        (kinds.index("readout") + 1, "peak rates and pilots"),
         (len(events), "the plan is made, its path is in training"),
     ):
         page = read(render_budgeted_page(report_of("budgeted", stop_after)))
