@@ -13,7 +13,7 @@ import numpy as np
 from dataset.prepare.advice import INTENTS, Intent, advise
 from dataset.prepare.annotations import Annotations, Entry, PrepareError, read_class_file
 from dataset.prepare.copies import notes_of_copies
-from dataset.prepare.finding import Found, find_videos, normalize_name
+from dataset.prepare.finding import Found, describe_left_out, find_videos, normalize_name
 from dataset.prepare.lists import ListFile, make_lists, name_fault
 from dataset.prepare.measuring import Measure
 from dataset.prepare.options import add_list_options
@@ -28,6 +28,7 @@ SPLIT_NAMES = {
 }
 _DRAWN = ("train", "test")
 _FRACTION, _SEED = 0.2, 0
+_SHOWN_REASONS = 3  # of what was left out, where too few classes are left
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +119,7 @@ def read(
     depth = 1 if given else 0  # number of folders above those of the classes
     paths = [path for path in found.videos if path.count("/") > depth]
     names = [normalize_name(path.split("/")[depth]) for path in paths]
-    class_names = _class_names(names, classes, root=root)
+    class_names = _class_names(names, classes, root=root, left_out=found.left_out)
     labels = {name: label for label, name in enumerate(class_names)}
     entries = [
         Entry(path, labels[name], str(root), folders=(name,), path=path, group=together)
@@ -204,8 +205,13 @@ def _split_of(folder: str) -> str:
     return next((split for split, names in SPLIT_NAMES.items() if word in names), "")
 
 
-def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tuple[str, ...]:
-    """Return the class names in the order of labels: those of a file, or the sorted folder names."""
+def _class_names(
+    names: Sequence[str], file: Path | None, *, root: Path, left_out: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
+    """Return the class names in the order of labels: those of a file, or the sorted folder names.
+
+    If there are too few, the error lists what was left out.
+    """
     found = sorted(set(names))
     for name in found:
         if fault := name_fault(name):
@@ -215,8 +221,9 @@ def _class_names(names: Sequence[str], file: Path | None, *, root: Path) -> tupl
         raise PrepareError(f"{file}: the folder '{unknown[0]}' of {root} is no class of it")
     if len(found) < 2:
         inner = f"; is it --root {root / found[0]}?" if found and _split_of(found[0]) else ""
+        reasons = "".join(f"; {line}" for line in describe_left_out(left_out)[:_SHOWN_REASONS])
         raise PrepareError(
-            f"{root}: expected a folder of videos for each class, found {len(found)} with videos in it{inner}"
+            f"{root}: expected a folder of videos for each class, found {len(found)} with videos in it{inner}{reasons}"
         )
     return classes
 

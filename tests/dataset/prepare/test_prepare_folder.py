@@ -225,6 +225,15 @@ def test_any_file_that_ffmpeg_opens_is_a_video_and_others_are_named(
     assert "plain/broken.mp4\tInvalid data" in "".join(path.read_text() for path in output.glob("*.missing.txt"))
 
 
+def test_too_few_classes_say_what_was_left_out(tmp_path: Path, videos: Videos) -> None:
+    videos.make(tmp_path / "a/1.mp4", 16)
+    write_text(tmp_path / "b/video.txt", "no video at all")
+    (tmp_path / "b/lost.mp4").symlink_to("nowhere")
+    said = "found 1 with videos in it; left out: 1 x a broken link: b/lost.mp4; left out: 1 x no video: .*: b/video.txt"
+    with pytest.raises(PrepareError, match=said):
+        prepare("folder", "--root", tmp_path, output=tmp_path / "lists")
+
+
 def test_links_to_one_file_stay_on_one_side(tmp_path: Path, videos: Videos, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     for number in range(6):
