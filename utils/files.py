@@ -1,5 +1,6 @@
 """Write files so that neither a kill nor a full disk destroys existing content."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -10,6 +11,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from io import RawIOBase
 from pathlib import Path
 from typing import IO
 
@@ -71,14 +73,14 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append UTF-8 text to a file, such as a log.
+    """Append UTF-8 text to a file, such as a log; all of it or nothing.
 
     Raises:
         FileError: The disk is full or the system refuses.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("ab", buffering=0) as file:
+            _replace_end(file, b"", text.encode("utf-8"))
     except OSError as error:
         raise FileError(describe_refusal(path, error)) from error
 
@@ -86,7 +88,7 @@ def append_text(path: Path, text: str) -> None:
 def append_json(path: Path, entry: object) -> None:
     """Append an entry to a file with a JSON list, formatted as `json.dumps(..., indent=2)`.
 
-    The file is valid JSON after every call. An empty list must be "[" and "]" on a line each.
+    The file is valid JSON after every call, including one that fails. An empty list must be "[" and "]" on a line each.
 
     Raises:
         FileError: The disk is full or the system refuses.
@@ -94,11 +96,36 @@ def append_json(path: Path, entry: object) -> None:
     end = b"\n]\n"
     text = json.dumps([entry], indent=2, ensure_ascii=False)[1:].encode("utf-8", "backslashreplace") + b"\n"
     try:
-        with path.open("r+b") as file:
+        with path.open("r+b", buffering=0) as file:
             is_first = file.seek(-len(end), os.SEEK_END) == 1
-            file.write(text if is_first else b"," + text)
+            _replace_end(file, end, text if is_first else b"," + text)
     except OSError as error:
         raise FileError(describe_refusal(path, error)) from error
+
+
+def _replace_end(file: RawIOBase, end: bytes, text: bytes) -> None:
+    """Replace the end of an unbuffered file; if that fails, restore the file.
+
+    Args:
+        file: The file, open for writing.
+        end: Current last bytes of the file.
+        text: Bytes to replace them with, at least as many.
+
+    Raises:
+        OSError: The system refuses to write.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(size - len(end))
+    rest = memoryview(text)
+    try:
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.seek(size - len(end))
+            file.write(end)
+            file.truncate(size)
+        raise
 
 
 def remove_temporaries(folder: Path) -> None:

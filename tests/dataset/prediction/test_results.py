@@ -52,3 +52,28 @@ def test_no_window_is_no_segment() -> None:
 def test_a_list_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be written"):
         append_json(tmp_path / "none.json", {})
+
+
+@pytest.mark.parametrize("room", [1, 40])
+def test_a_full_disk_leaves_the_files_whole(tmp_path: Path, room: int) -> None:
+    """With room for the beginning of a video's entry in one file after the other, as on a disk that fills up."""
+    resource, signal = pytest.importorskip("resource"), pytest.importorskip("signal")
+    known = Prediction("v.mp4", 100, 4.0, (Guess(1, "b", 0.5), Guess(0, "a", 0.3)))
+    for name in Outputs.__dataclass_fields__:
+        if name in ("json", "csv", "segments"):
+            path = tmp_path / f"o.{name}"
+            results = Results(Outputs(**{name: path}), NAMES, top_k=2)
+            results.add(known)
+            before = path.read_text()
+            old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+            old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, old_limit[1]))
+            try:
+                with pytest.raises(FileError, match=f"o.{name}: cannot be written"):
+                    results.add(Prediction("w" * 100, 100, 4.0, known.guesses))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+                signal.signal(signal.SIGXFSZ, old_handler)
+            assert path.read_text() == before
+            results.add(known)
+            assert path.read_text().count("v.mp4") > before.count("v.mp4")
