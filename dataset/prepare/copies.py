@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataset.prepare.annotations import Entry
 from utils.files import file_sha256
-from utils.text import one_line
+from utils.text import count, one_line
 
 _ENDS = 1 << 16  # bytes compared at either end of a file; they differ for most files of one size
 
@@ -22,14 +22,14 @@ def notes_of_copies(root: Path, splits: Mapping[str, Sequence[Entry]]) -> Iterat
     """
     places = {entry.path: (split, entry.label) for split, entries in splits.items() for entry in entries if entry.path}
     copies = find_copies(root, list(places))
-    meanings = (("splits", "what is tested on has been trained on"), ("classes", "nothing can tell these apart"))
+    meanings = (("splits", "the splits overlap"), ("classes", "the same video has several labels"))
     for which, (several, meaning) in enumerate(meanings):
         across = [group for group in copies if len({places[path][which] for path in group}) > 1]
         if across:
             first = across[0][0]
             other = next(path for path in across[0] if places[path][which] != places[first][which])
             example = f"{one_line(first)} and {one_line(other)}"
-            yield f"{len(across)} x the same video in several {several}, by links or copies, e.g. {example}: {meaning}"
+            yield f"{count(len(across), 'video')} in several {several}, as links or copies, e.g. {example}: {meaning}"
 
 
 def find_copies(root: Path, paths: Sequence[str]) -> list[list[str]]:

@@ -111,7 +111,7 @@ def own_list(record_folder: Path, tiny_set: Path, **replaced: str) -> str:
 
 
 def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
-    """Decode, cut, normalise and classify single views another way; the middle video, every clip and crop."""
+    """Decode, cut, normalize and classify single views another way; the middle video, every clip and crop."""
     overrides = ("sampler.eva_num_clips=3", "sampler.clip_length=8")
     extract(record, *overrides)
     config = load_config(record, overrides)
@@ -126,8 +126,8 @@ def test_scores_are_those_of_clips_cut_by_hand(record: Path) -> None:
         rows = sampling.frame_indices(offsets, shape, num_frames=16)
         frames = torch.as_tensor(resize_short_side(np.asarray(reader.read(videos[12], rows)), 24))
         height, width = frames.shape[1:3]
-        centre = (round((height - 24) / 2), round((width - 24) / 2))  # as torchvision's CenterCrop rounds
-        corners = [centre, (0, 0), (height - 24, width - 24)]
+        center = (round((height - 24) / 2), round((width - 24) / 2))  # as torchvision's CenterCrop rounds
+        corners = [center, (0, 0), (height - 24, width - 24)]
         for crop, (top, left) in enumerate(corners):
             view = frames[:, top : top + 24, left : left + 24].float() / 255
             with torch.no_grad():
@@ -161,7 +161,7 @@ def test_every_view_is_its_own_clip_and_crop(batch_size: int) -> None:
     clip_frames = torch.tensor([[0, 1], [2, 6], [6, 6], [5, 3]])
     scores = scorer(frames, clip_frames, (1, 2, 0))
     for clip, rows in enumerate(clip_frames):
-        for place, left in enumerate((0, 5, 2)):  # first, last, centre
+        for place, left in enumerate((0, 5, 2)):  # first, last, center
             seen = frames[rows][..., left : left + 4].movedim(1, 0).flatten()
             np.testing.assert_array_equal(scores[clip, place], (seen.float() / 128).numpy())
 

@@ -52,7 +52,7 @@ def predict(record: Path, weights: Path, *words: object) -> int:
 
 
 def expected_scores(config: RunConfig, weights: Path, frames: list[np.ndarray], **protocol: Any) -> np.ndarray:
-    """The mean over clips and crops, each view cut, normalised and scored by itself: float [classes]."""
+    """The mean over clips and crops, each view cut, normalized and scored by itself: float [classes]."""
     network = make_trained_network(config, weights).eval()
     mean, std = (torch.tensor(values)[:, None, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     size, state, views = config.dataset.eva_crop_size, config.states[-1], []
@@ -234,7 +234,7 @@ def test_a_video_of_classes_of_ones_own(record: Path, weights: Path, tmp_path: P
         assert guess["class"] == f"class {guess['label']}"
 
 
-def test_windows_slide_and_equal_neighbours_become_a_segment(record: Path, weights: Path, tmp_path: Path) -> None:
+def test_windows_slide_and_equal_neighbors_become_a_segment(record: Path, weights: Path, tmp_path: Path) -> None:
     video = encode_video(tmp_path / "v.mp4", 29, rate=10)
     words = ["--stride", "0.3s", "--json", tmp_path / "o.json", "--segments", tmp_path / "s.csv", "--top_k", 12]
     assert predict(record, weights, video, *words, "--features", tmp_path / "f") == 0

@@ -251,7 +251,7 @@ def test_links_to_one_file_stay_on_one_side(tmp_path: Path, videos: Videos, caps
             link.symlink_to(data / name / "0.mp4")
     capsys.readouterr()
     prepare("folder", "--root", tmp_path / "given", output=tmp_path / "lists")
-    said = "note: 1 x the same video in several splits, by links or copies, e.g. train/a/0.mp4 and val/a/0.mp4"
+    said = "note: 1 video in several splits, as links or copies, e.g. train/a/0.mp4 and val/a/0.mp4"
     assert said in capsys.readouterr().out
 
 
@@ -263,7 +263,7 @@ def test_copies_in_several_splits_or_classes_are_said(
     for name, length in lengths.items():
         videos.make(tmp_path / "data" / f"{name}.mp4", length)
     prepare("folder", "--root", tmp_path / "data", output=tmp_path / "first")
-    said = "note: 1 x the same video in several splits, by links or copies, e.g. train/b/4.mp4 and val/b/6.mp4: "
+    said = "note: 1 video in several splits, as links or copies, e.g. train/b/4.mp4 and val/b/6.mp4: "
     printed = capsys.readouterr().out
     assert said in printed and "several classes" not in printed
     videos.make(tmp_path / "data/train/b/7.mp4", 16)
@@ -275,4 +275,4 @@ def test_copies_in_several_splits_or_classes_are_said(
     prepare("folder", "--root", tmp_path / "data", output=tmp_path / "second")
     printed = capsys.readouterr().out
     assert said in printed
-    assert "1 x the same video in several classes, by links or copies, e.g. train/a/1.mp4 and train/b/7.mp4" in printed
+    assert "1 video in several classes, as links or copies, e.g. train/a/1.mp4 and train/b/7.mp4" in printed
