@@ -222,7 +222,7 @@ def test_a_stopped_extraction_keeps_what_it_has_scored(
 
     with pytest.raises(Stopped) as stopped:
         extract()
-    kept = int(stopped.value.saved.split()[0])
+    (kept,) = map(int, re.findall(r"^the scores of (\d+) videos are saved$", stopped.value.saved))
     assert 0 < kept < 25
     stopping.listen()
     extract()
