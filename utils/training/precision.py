@@ -50,8 +50,8 @@ def resolve_precision(amp: str, device: torch.device, *, base_width: int, find_f
     """Return the precision that `optimizer.amp` selects on a device, the same on every rank.
 
     On a CPU, auto is float32 for networks below the published width. At 64 channels a step in bf16 is 1.6 to 2.1 times
-    as fast; at 24 it is 1.23 times as fast on one thread, 0.68 on two, and costs three points of accuracy
-    (docs/performance.md). Widths between them were not measured.
+    as fast; at 24 it is 1.23 times as fast on one thread, 0.68 on two (docs/performance.md). Widths between them were
+    not measured.
 
     Args:
         amp: auto, bf16, fp16 or off.
@@ -74,7 +74,7 @@ def resolve_precision(amp: str, device: torch.device, *, base_width: int, find_f
     has_instructions = has_bf16(device)
     if amp == "auto" and base_width < PUBLISHED_WIDTH:
         narrow = f"network.base_width {base_width} is below {PUBLISHED_WIDTH}"
-        return Precision(None, f"{narrow}: bf16 would cost accuracy for little time" if has_instructions else "")
+        return Precision(None, f"{narrow}: bf16 would save little time" if has_instructions else "")
     fault = find_fault() if has_instructions or amp == "bf16" else ""
     everywhere = distributed.gather_objects((has_instructions, fault))  # nodes may have other processors
     fault = next((found for _, found in everywhere if found), "")

@@ -293,7 +293,7 @@ def test_narrow_networks_are_float32_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     narrow = resolve_precision("auto", CPU, base_width=63, find_fault=lambda: pytest.fail("asked"))
-    said = "network.base_width 63 is below 64: bf16 would cost accuracy for little time"
+    said = "network.base_width 63 is below 64: bf16 would save little time"
     assert (narrow.dtype, str(narrow)) == (None, f"float32 ({said})")
     assert resolve_precision("bf16", CPU, base_width=8, find_fault=str) == Precision(torch.bfloat16)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {}, raising=False)
