@@ -120,7 +120,7 @@ def _replace_end(file: RawIOBase, end: bytes, text: bytes) -> None:
     try:
         while rest:
             rest = rest[file.write(rest) or 0 :]
-    except OSError:
+    except BaseException:  # Ctrl-C too: the caller does not count this text as written
         with contextlib.suppress(OSError):
             file.seek(size - len(end))
             file.write(end)

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from dataset.prediction.request import Outputs
 from dataset.prediction.results import Results
 from utils.evaluation.predictions import Guess, Prediction, Window, merge_windows
-from utils.files import FileError, append_json
+from utils.files import FileError, _replace_end, append_json
 
 NAMES = ["a", "b\x1b", "c"]
 
@@ -52,6 +54,24 @@ def test_no_window_is_no_segment() -> None:
 def test_a_list_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be written"):
         append_json(tmp_path / "none.json", {})
+
+
+class Interrupted(FileIO):
+    """A file in whose first write of more than three bytes Ctrl-C comes, with three of them written."""
+
+    def write(self, data: Any) -> int:
+        if len(data) > 3:
+            super().write(data[:3])
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+def test_an_interrupted_write_leaves_the_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("[\n1\n]\n")
+    with Interrupted(str(path), "r+") as file, pytest.raises(KeyboardInterrupt):
+        _replace_end(file, b"\n]\n", b",\n22222\n]\n")
+    assert path.read_text() == "[\n1\n]\n"
 
 
 @pytest.mark.parametrize("room", [1, 40])
